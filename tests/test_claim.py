@@ -1,0 +1,302 @@
+"""Is every claim file either understood or refused with one clear message?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rnn_check import claim
+from rnn_check.claim import Claim, ClaimError
+
+GOOD = """\
+schema = 1
+title  = "Hand-set weights, linear activation"
+
+[source]
+document = "a document"
+
+[layer]
+kind = "SimpleRNN"
+units = 3
+activation = "linear"
+return_sequences = true
+
+[weights]
+kernel           = [[1, 0, 2], [2, 1, 3]]
+recurrent_kernel = [[1, 2, 1], [1, 0, 1], [0, 1, 0]]
+bias             = [0, 0, 1]
+
+[input]
+x = [[[1, 3], [1, 1], [2, 3]]]
+
+[[expect]]
+what  = "output"
+value = [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]
+from  = "printed"
+computed_in = "exact"
+"""
+
+
+def test_a_good_file_is_read_as_written() -> None:
+    c = claim.loads(GOOD, "good.toml")
+    assert isinstance(c, Claim)
+    assert c.name == "good"
+    assert c.weights is not None
+    assert c.weights["simple_rnn"]["kernel"].value.tolist() == [[1, 0, 2], [2, 1, 3]]
+    assert c.expectations[0].name == "output"
+    assert c.expectations[0].value.shape == (1, 3, 3)
+    assert claim.option(c.rnn, "use_bias")
+    assert not claim.option(c.rnn, "go_backwards")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "message"),
+    [
+        ("schema = 1", "schema = 2", "schema", "this version reads schema 1"),
+        ("schema = 1", "schema = ", "", "not TOML"),
+        ("schema = 1\n", "", "schema", "required key is missing"),
+        ('document = "a document"', 'document = " "', "source.document", "must not be empty"),
+        ('[source]\ndocument = "a document"\n', "", "source", "required key is missing"),
+        ("document =", "documnet =", "source.documnet", "did you mean `document`"),
+        ("units = 3", "unit = 3", "layer.unit", "did you mean `units`"),
+        ("units = 3", 'units = "3"', "layer.units", "expected int, got str"),
+        ("units = 3", "units = 0", "layer.units", "expected a positive integer"),
+        ("units = 3", "units = -1", "layer.units", "expected a positive integer"),
+        ('kind = "SimpleRNN"', 'kind = "SimpelRNN"', "layer.kind", "did you mean `SimpleRNN`"),
+        ('"linear"', '"tahn"', "layer.activation", "tanh"),
+        ('what  = "output"', 'what  = "outptu"', "expect[0].what", "did you mean `output`"),
+        ('from  = "printed"\n', "", "expect[0].from", "on whose word"),
+        ('from  = "printed"', 'from = ""', "expect[0].from", "must not be empty"),
+        ('computed_in = "exact"\n', "", "expect[0].computed_in", "in what arithmetic"),
+        ("[2, 1, 3]]\nrec", "[2, 1]]\nrec", "weights.kernel[1]", "ragged array: 2 entries"),
+        ("[2, 1, 3]]\nrec", "[2, 1, [3]]]\nrec", "weights.kernel[1][2]", "ragged array"),
+        ("[2, 1, 3]]\nrec", "[2, 1, 3], [1, 1, 1]]\nrec", "weights.kernel", "(2, 3), got (3, 3)"),
+        ("[2, 1, 3]]\nrec", "[2, 1, nan]]\nrec", "weights.kernel", "not finite"),
+        ("[2, 1, 3]]\nrec", "[2, 1, 1e999]]\nrec", "weights.kernel", "does not fit a float64"),
+        ("[2, 1, 3]]\nrec", '[2, 1, "three"]]\nrec', "weights.kernel", "hex float"),
+        ("[2, 1, 3]]\nrec", "[2, 1, true]]\nrec", "weights.kernel[1][2]", "expected a number"),
+        ("[2, 1, 3]]\nrec", "[2, 1, 1979-05-27]]\nrec", "weights.kernel[1][2]", "got date"),
+        ("kernel           =", "kernle =", "weights.kernle", "did you mean `kernel`"),
+        ("bias             = [0, 0, 1]\n", "", "weights.bias", "required key is missing"),
+        (
+            "x = [[[1, 3], [1, 1], [2, 3]]]",
+            "x = [[1, 3]]",
+            "input.x",
+            "(batch, timesteps, features)",
+        ),
+        ("x = [[[1, 3], [1, 1], [2, 3]]]", "x = []", "input.x", "empty list"),
+        ("x = [[[1, 3], [1, 1], [2, 3]]]", "", "input", "give either x, or shape"),
+        ("x = [", "mask = [[true]]\nx = [", "input.mask", "expected shape (1, 3), got (1, 1)"),
+        ("x = [", "mask = [[1, 0, 1]]\nx = [", "input.mask[0][0]", "expected true or false"),
+        (
+            "x = [",
+            "initial_state = [[1, 2]]\nx = [",
+            "input.initial_state",
+            "expected shape (1, 3)",
+        ),
+        ("[[7, 3, 12], ", "[", "expect[0].value", "expected shape (1, 3, 3), got (1, 2, 3)"),
+        ("value = [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]\n", "", "expect[0].value", "missing"),
+        ("[[expect]]", "[[expct]]", "expct", "did you mean `expect`"),
+        ('what  = "output"', 'what = "gradient"', "expect[0].of", "required: one of x, kernel"),
+        ('what  = "output"', 'what = "loss"', "expect[0].what", "loss needs loss"),
+        ('what  = "output"', 'what = "last_state"', "expect[0].what", "return_state = true"),
+        ('what  = "output"', 'what = "output"\nof = "kernel"', "expect[0].of", "takes no `of`"),
+        (
+            'what  = "output"',
+            'what = "output"\nat = {timestep = 7}',
+            "expect[0].at",
+            "out of bounds",
+        ),
+        ('what  = "output"', 'what = "output"\nat = {step = 1}', "expect[0].at.step", "timestep"),
+        ("[weights]\n", "[weights]\nrecurrent_bias = [1]\n", "weights.recurrent_bias", "(3,)"),
+        (
+            "[input]",
+            "[loss]\ncotangent = [1]\n[input]",
+            "loss.cotangent",
+            "expected shape (1, 3, 3)",
+        ),
+        ("[input]", '[loss]\nkind = "mse"\n[input]', "loss.target", "required for the loss"),
+        (
+            "x = [[[1, 3], [1, 1], [2, 3]]]",
+            "x = {arange = 5, shape = [1, 3, 2]}",
+            "input.x.arange",
+            "5",
+        ),
+        ("x = [[[1, 3], [1, 1], [2, 3]]]", "x = {rand = 5}", "input.x", "unknown recipe"),
+        ("x = [[[1, 3], [1, 1], [2, 3]]]", "x = {full = 5}", "input.x", "needs the key `shape`"),
+        (
+            "x = [[[1, 3], [1, 1], [2, 3]]]",
+            'x = {npz = "absent.npz", key = "x"}',
+            "input.x.npz",
+            "no file absent.npz",
+        ),
+        (
+            "x = [[[1, 3], [1, 1], [2, 3]]]",
+            'x = {npz = "../up.npz", key = "x"}',
+            "input.x.npz",
+            "beside this one",
+        ),
+    ],
+)
+def test_each_mistake_is_named(old: str, new: str, key: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(ClaimError) as caught:
+        claim.loads(GOOD.replace(old, new, 1), "bad.toml")
+    assert caught.value.file == "bad.toml"
+    assert caught.value.key == key
+    assert message in caught.value.problem
+    assert "\n" not in caught.value.problem.strip() or key == ""
+
+
+def test_no_expectation_is_a_mistake() -> None:
+    with pytest.raises(ClaimError, match="expects nothing"):
+        claim.loads("expect = []\n" + GOOD[: GOOD.index("[[expect]]")], "bad.toml")
+
+
+def test_decimals_keep_their_printed_digits() -> None:
+    text = GOOD.replace('computed_in = "exact"', 'computed_in = "float32"')
+    narrow = claim.loads(text.replace("[7, 3, 12]", "[7.00, 3, 12]")).expectations[0].value
+    wide = claim.loads(text.replace("[7, 3, 12]", "[7.0, 3, 12]")).expectations[0].value
+    assert (narrow.hi - narrow.lo)[0, 0, 0] < (wide.hi - wide.lo)[0, 0, 0]
+
+
+def test_float32_reading_stands_for_the_float32() -> None:
+    text = GOOD.replace("[weights]", '[reading]\nweights = "float32"\n[weights]')
+    weights = claim.loads(
+        text.replace("bias             = [0, 0, 1]", "bias = [0.1, 0, 1]")
+    ).weights
+    assert weights is not None
+    bias = weights["simple_rnn"]["bias"]
+    assert bias.value[0] == float(np.float32(0.1))
+    assert not bias.error.any()
+
+
+def test_weights_that_multiply_from_the_left_are_transposed() -> None:
+    text = GOOD.replace("[weights]", '[reading]\nlayout = "W·x"\n[weights]')
+    text = text.replace("[[1, 0, 2], [2, 1, 3]]", "[[1, 2], [0, 1], [2, 3]]")
+    weights = claim.loads(text).weights
+    assert weights is not None
+    assert weights["simple_rnn"]["kernel"].value.tolist() == [[1, 0, 2], [2, 1, 3]]
+    assert weights["simple_rnn"]["recurrent_kernel"].value[0].tolist() == [1, 1, 0]
+
+
+def test_two_biases_add_up() -> None:
+    weights = claim.loads(GOOD.replace("[input]", "recurrent_bias = [1, 2, 3]\n[input]")).weights
+    assert weights is not None
+    assert weights["simple_rnn"]["bias"].value.tolist() == [1, 2, 4]
+
+
+def test_arrays_from_an_npz_beside_the_claim(tmp_path: Path) -> None:
+    np.savez(tmp_path / "big.npz", x=np.arange(6.0).reshape(1, 3, 2), words=np.array(["a"]))
+    pickled = np.empty(1, object)
+    pickled[0] = {"evaluated": True}
+    np.savez(tmp_path / "pickled.npz", x=pickled)
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
+    file = tmp_path / "claim.toml"
+
+    def load(recipe: str) -> Claim:
+        file.write_text(GOOD.replace("x = [[[1, 3], [1, 1], [2, 3]]]", f"x = {recipe}"))
+        return claim.load(file)
+
+    x = load('{npz = "big.npz", key = "x"}').x
+    assert x is not None
+    assert x.value.tolist() == [[[0, 1], [2, 3], [4, 5]]]
+    for recipe, problem in [
+        ('{npz = "big.npz", key = "y"}', "holds no 'y'"),
+        ('{npz = "big.npz", key = "words"}', "not numbers"),
+        ('{npz = "pickled.npz", key = "x"}', "cannot be read"),
+        ('{npz = "broken.npz", key = "x"}', "cannot be read"),
+    ]:
+        with pytest.raises(ClaimError, match=problem):
+            load(recipe)
+
+
+def test_paths(tmp_path: Path) -> None:
+    with pytest.raises(ClaimError, match="no such file or folder"):
+        claim.find([tmp_path / "absent"])
+    with pytest.raises(ClaimError, match="holds no claim files"):
+        claim.find([tmp_path])
+    (tmp_path / "claim.json").write_text("{}")
+    with pytest.raises(ClaimError, match=r"ends in \.toml"):
+        claim.find([tmp_path / "claim.json"])
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "one.toml").write_text(GOOD)
+    (tmp_path / "bytes.toml").write_bytes(b"\xff")
+    found = claim.find([tmp_path, tmp_path / "deep" / "one.toml"])
+    assert [name for name, _ in found] == ["bytes", "deep/one"]
+    with pytest.raises(ClaimError, match="not UTF-8"):
+        claim.load(tmp_path / "bytes.toml")
+
+
+def test_the_published_schema_is_the_loaders() -> None:
+    published = Path(__file__).parents[1] / "docs" / "claim.schema.json"
+    assert json.loads(published.read_text()) == claim.json_schema()
+
+
+# --- whatever is fed to the loader, it returns a valid claim or raises that one error --------------
+
+_SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.just("0x1p-3")
+)
+_TOKENS = st.sampled_from(
+    [*GOOD.split(), "nan", "inf", "-0", "1e400", '"""', "[[", "]]", "{", "}", "=", "\x00", "𝄞", "#"]
+)
+
+
+def _loads_or_refuses(text: str) -> None:
+    try:
+        loaded = claim.loads(text, "mutated.toml")
+    except ClaimError as error:
+        assert str(error).startswith("mutated.toml: ")
+    else:
+        assert loaded.expectations
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_mutated_text(data: st.DataObject) -> None:
+    text = GOOD
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        stop = min(len(text), start + data.draw(st.integers(0, 20)))
+        text = text[:start] + data.draw(_TOKENS) + text[stop:]
+    _loads_or_refuses(text)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_mutated_values(data: st.DataObject) -> None:
+    """One value of the document, wherever it stands, becomes something else."""
+    import tomllib
+
+    document = tomllib.loads(GOOD)
+    places: list[tuple[dict[str, object] | list[object], str | int]] = []
+
+    def walk(node: object) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                places.append((node, key))
+                walk(value)
+        elif isinstance(node, list):
+            for index, value in enumerate(node):
+                places.append((node, index))
+                walk(value)
+
+    walk(document)
+    container, key = data.draw(st.sampled_from(places))
+    replacement = data.draw(st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3)))
+    if replacement is None:
+        del container[key]  # type: ignore[arg-type]
+    else:
+        container[key] = replacement  # type: ignore[index]
+    try:
+        text = msgspec.toml.encode(document).decode()
+    except (TypeError, ValueError):
+        return  # not writable as TOML: nothing to load
+    _loads_or_refuses(text)
