@@ -300,6 +300,13 @@ class Claim:
         return layer
 
     @property
+    def processed_mask(self) -> Array | None:
+        """The mask (B,T) in the order in which the steps are processed."""
+        if self.mask is None or not option(self.rnn, "go_backwards"):
+            return self.mask
+        return self.mask[:, ::-1]
+
+    @property
     def recurrence(self) -> dict[str, Any]:
         """The options of the recurrence, as `reference.forward` and `certify` take them."""
         return {
@@ -806,10 +813,17 @@ class _Builder:
         if shape is None:
             return
         whole = Expectation(e.what, e.of, None, "", e.at, "", "", "", "")
+        names = axes(e.what, e.of, len(shape))
+        for name, index in msgspec.structs.asdict(e.at).items():
+            if index is not None and name not in (*names, "epoch"):
+                raise self.fail(
+                    f"{key.removesuffix('.value')}.at.{name}",
+                    f"{whole.name} has no such axis, only {', '.join(names)}",
+                )
         try:
             wanted = whole.select(np.empty(shape, bool)).shape
         except IndexError as error:
-            raise self.fail(key.replace(".value", ".at"), str(error)) from None
+            raise self.fail(f"{key.removesuffix('.value')}.at", str(error)) from None
         self._shaped(value.shape, wanted, key)
 
     def _shape_of(self, e: ExpectTable, claim: Claim) -> tuple[int, ...] | None:
@@ -832,7 +846,9 @@ class _Builder:
             rnn["x"] = (batch, timesteps, features)
             rnn["initial_state"] = (batch, units)
             return rnn[e.of]
-        if e.what == "states":
+        if e.what == "input":
+            return (batch, timesteps, features)
+        if e.what in ("states", "preactivation"):
             return (batch, timesteps, units)
         if e.what == "last_state":
             return (batch, units)

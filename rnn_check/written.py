@@ -1,7 +1,8 @@
 """What did the author write?  Numbers of a claim file, with what their digits claim.
 
 Nested lists of integers and decimals, hex floats, recipes (`{linspace = [-0.4, 0.7], shape =
-[3, 10]}`) and arrays in an `.npz` beside the file (never unpickled) all become a `Given`.
+[3, 10]}`) and arrays in an `.npz` beside the file (never unpickled) all become a `Given`.  A
+recipe's numbers are the float64 that NumPy's function of that name makes.
 """
 
 from __future__ import annotations
@@ -186,10 +187,8 @@ class Reader:
             return self._npz(node["npz"], node["key"], key)
         if kind == "identity":
             n = self._size(node["identity"], f"{key}.identity")
-            times = self._number(node["times"], f"{key}.times")
-            out = np.full((n, n), 0, object)
-            out[np.diag_indices(n)] = times
-            return out
+            times = float(self._number(node["times"], f"{key}.times"))
+            return (times * np.eye(n)).astype(object)
         shape = node["shape"]
         if not isinstance(shape, list) or not shape:
             raise self.fail(f"{key}.shape", "expected a list of sizes, e.g. [2, 3]")
@@ -210,7 +209,7 @@ class Reader:
                 raise self.fail(f"{key}.arange", f"{n} numbers do not fill the shape {list(sizes)}")
             values = map(float, range(n))
         else:
-            values = [self._number(node["full"], f"{key}.full")] * count
+            values = [float(self._number(node["full"], f"{key}.full"))] * count
         flat = np.empty(count, object)
         flat[:] = list(values)
         return flat.reshape(sizes)

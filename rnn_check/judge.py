@@ -1,0 +1,628 @@
+"""Claim × observation → verdict: does the number hold, and does the framework compute it?
+
+Two questions are kept apart, because their answers blame different people.  Does the *claim* hold:
+does the printed interval meet [truth − bound, truth + bound] for the arithmetic that its author
+computed in?  Does the *subject* compute it: is what it returned within its own bound of the truth,
+and does each of its steps follow from the one before (the certificate)?  A verdict is `agree` when
+every comparison made for it holds, and its ratio is the worst error/bound among them.
+
+Sizes: B batch, T timesteps, F features, H units, O units of the Dense layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rnn_check import certificate, observe, rounding, truth
+from rnn_check.claim import (
+    COUNTS,
+    GRADIENTS,
+    PROPERTIES,
+    Claim,
+    Expectation,
+    Layer,
+    axes,
+    option,
+)
+from rnn_check.truth import Truth
+from rnn_check.written import Array, Given
+
+AGREE, DIFFER, ERROR, NOT_RUN = "agree", "differ", "error", "not_run"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One array held against another; got, expected, error and bound have one shape.
+
+    who: "claim" (the author's number against the truth), "subject" (what the framework returned
+    against the truth) or "step" (each step against the one before it: the certificate).
+    """
+
+    who: str
+    what: str
+    got: Array
+    expected: Array
+    error: Array
+    bound: Array
+    axes: tuple[str, ...] = ()
+    coordinates: tuple[Array, ...] = ()  # per axis, each element's place in the whole array
+    bits: float | None = None
+    reason: str = ""  # why it fails although every error is within its bound
+
+    @cached_property
+    def ratios(self) -> Array:
+        """error/bound; 0 where the error is 0, infinite where it is NaN or nothing is allowed."""
+        error = np.where(np.isnan(self.error), np.inf, self.error)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(error == 0, 0.0, error / self.bound)
+        return np.where(np.isnan(ratios), np.inf, ratios)
+
+    @property
+    def ratio(self) -> float:
+        return float(self.ratios.max(initial=0.0))
+
+    @property
+    def ok(self) -> bool:
+        return self.ratio <= 1 and not self.reason
+
+    @cached_property
+    def first(self) -> tuple[int, ...]:
+        """Index of the first element in time beyond its bound; of the worst if none is."""
+        beyond = np.argwhere(self.ratios > 1)
+        if not len(beyond):
+            return tuple(int(i) for i in np.unravel_index(np.argmax(self.ratios), self.got.shape))
+        if "timestep" in self.axes:
+            time = self.coordinates[self.axes.index("timestep")]
+            beyond = beyond[np.argsort(time[tuple(beyond.T)], kind="stable")]
+        return tuple(int(i) for i in beyond[0])
+
+    @property
+    def place(self) -> str:
+        """Where `first` is: "sample 0, timestep 2, unit 1"."""
+        named = zip(self.axes, self.coordinates, strict=True)
+        return ", ".join(f"{axis} {index[self.first]}" for axis, index in named)
+
+    def blame(self) -> str:
+        """What is wrong, in one sentence: who, where, got, expected, how far, how far allowed."""
+        got, expected = (_show(a[self.first]) for a in (self.got, self.expected))
+        where = f" at {self.place}" if self.place else ""
+        if self.reason:
+            return f"{_WHO[self.who]}: {self.what}: {self.reason}"
+        text = f"{_WHO[self.who]}: {self.what}{where}: got {got}, expected {expected}"
+        if self.error.dtype.kind == "f":
+            off, allowed = self.error[self.first], self.bound[self.first]
+            text += f"; off by {off:.3g} where {allowed:.3g} is allowed"
+        return text
+
+
+_WHO = {
+    "claim": "the claim's own number does not hold",
+    "subject": "the subject computes something else",
+    "step": "a step does not follow from the one before",
+}
+_HELD = {
+    "claim": "the number holds",
+    "subject": "the subject gives it",
+    "step": "every step follows",
+}
+
+
+def _show(value: Any) -> str:
+    return f"{value:.9g}" if isinstance(value, float | np.floating) else str(value)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one expectation."""
+
+    claim: str
+    file: str
+    what: str
+    verdict: str
+    ratio: float | None
+    word: str
+    document: str
+    detail: str
+    known: str = ""
+    bits: float | None = None
+    comparisons: tuple[Comparison, ...] = field(default=(), repr=False)
+
+    @property
+    def source(self) -> str:
+        """On whose word, and where that stands."""
+        return f"{self.word} ({self.document})"
+
+    @property
+    def is_red(self) -> bool:
+        """Whether the run must fail for it: an unknown difference, or a known one that is gone.
+
+        What is known is that the claim's number is wrong; it excuses no subject.
+        """
+        if self.verdict == AGREE:
+            return bool(self.known)
+        excused = self.known and all(c.ok or c.who == "claim" for c in self.comparisons)
+        return self.verdict == DIFFER and not excused
+
+    @property
+    def worst(self) -> Comparison | None:
+        """The comparison that decides: the first that fails, else the one of the largest ratio."""
+        failing = [c for c in self.comparisons if not c.ok]
+        if failing:
+            return failing[0]
+        return max(self.comparisons, key=lambda c: c.ratio, default=None)
+
+
+_ASKS: dict[str, set[str]] = {
+    "output": {"output", "states", "weights"},
+    "states": {"states", "weights"},
+    "last_state": {"last_state", "states", "weights"},
+    "certified": {"output", "states", "probe", "weights"},
+    "loss": {"gradients"},
+    "gradient": {"gradients", "probe", "weights"},
+    "parameters": {"summary"},
+    "trainable": {"summary"},
+    "non_trainable": {"summary"},
+    "output_shape": {"summary", "output"},
+    "output_dtype": {"output"},
+    "weight_shape": {"initial_weights"},
+    "weights_read_back": {"weights"},
+    "orthogonal": {"initial_weights"},
+    "within_glorot_uniform": {"initial_weights"},
+    "zero": {"initial_weights"},
+    "predictions_reachable": {"output"},
+}
+
+
+def _needed(claim: Claim, e: Expectation) -> set[str]:
+    """What has to be asked of a subject to judge the expectation."""
+    if e.not_run or e.on == "printed":
+        return set()
+    needed = set(_ASKS.get(e.what, ()))
+    if claim.loss is None:
+        needed.discard("probe")
+    if e.what == "output_shape":
+        needed.discard("output" if e.value.startswith("(None") else "summary")
+    return needed
+
+
+def asks(claim: Claim) -> list[str]:
+    """What has to be asked of a subject to judge the claim."""
+    return sorted(set().union(*(_needed(claim, e) for e in claim.expectations)))
+
+
+def ask_and_judge(
+    claim: Claim,
+    subject: observe.Subject,
+    *,
+    mode: str = "eager",
+    layer: str | None = None,
+    slow: bool = False,
+) -> list[Verdict]:
+    """Ask the subject what the claim needs, and judge it.
+
+    layer: "FILE.py:CLASS", asked in place of keras.layers.SimpleRNN.  A crash of the subject is
+    the verdict `error` on this claim; the next one is asked of a fresh process.
+    """
+    if claim.slow and not slow:
+        return judge(claim, {}, skip="slow; `--slow` judges it too")
+    wanted = asks(claim)
+    if not wanted:
+        return judge(claim, {})
+    try:
+        observed = subject.ask(request(claim, wanted, mode=mode, layer=layer))
+    except observe.SubjectError as error:
+        return judge(claim, None, error=str(error))
+    return judge(claim, observed)
+
+
+def request(
+    claim: Claim, wanted: list[str], *, mode: str = "eager", layer: str | None = None
+) -> dict[str, Any]:
+    """The question to `subject.py`; arrays are float64 and are rounded by the framework's dtype."""
+    layers = []
+    for part in claim.layers:
+        config = msgspec.to_builtins(part)
+        if config.get("activation") == "None":
+            config["activation"] = None
+        layers.append(config)
+    weights = None
+    if claim.weights is not None:
+        weights = {
+            name: {key: given.value for key, given in table.items()}
+            for name, table in claim.weights.items()
+        }
+        if claim.dense is not None and claim.dense.name not in weights:
+            kernel, bias = truth.dense_that_reaches(claim)
+            weights[claim.dense.name] = {"kernel": kernel, "bias": bias}
+    question: dict[str, Any] = {
+        "mode": mode,
+        "layers": layers,
+        "input_shape": list(claim.input_shape) if claim.input_shape else None,
+        "weights": weights,
+        "x": claim.x.value if claim.x else None,
+        "initial_state": claim.initial_state.value if claim.initial_state else None,
+        "mask": claim.mask,
+        "loss": None,
+        "ask": wanted,
+    }
+    if claim.loss is not None:
+        key = "value" if claim.loss.kind == "cotangent" else "target"
+        question["loss"] = {"kind": claim.loss.kind, key: claim.loss.value.value}
+    if layer is not None:
+        question["replace"] = {"SimpleRNN": layer}
+    return question
+
+
+def judge(
+    claim: Claim,
+    observed: Mapping[str, Any] | None,
+    *,
+    dtype: str = "float32",
+    error: str = "",
+    skip: str = "",
+) -> list[Verdict]:
+    """The verdict on every expectation of a claim.
+
+    observed: what the subject returned, ask by ask, arrays as NumPy arrays; None, with `error`
+    saying why, when it could not be asked.  dtype: the arithmetic that the subject says it computes
+    in.  skip: why the claim is left out.
+    """
+    case = _Case(claim, observed or {}, dtype)
+    return [_verdict(case, e, error if observed is None else "", skip) for e in claim.expectations]
+
+
+def _verdict(case: _Case, e: Expectation, error: str, skip: str) -> Verdict:
+    c = case.claim
+    section = f", {c.source.section}" if c.source.section else ""
+    document = f"{c.source.document}{section}"
+
+    def verdict(kind: str, detail: str, comparisons: tuple[Comparison, ...] = ()) -> Verdict:
+        numeric = [m for m in comparisons if m.got.dtype.kind == "f"]
+        ratio = max((m.ratio for m in numeric), default=None)
+        bits = [m.bits for m in comparisons if m.bits is not None]
+        return Verdict(
+            claim=c.name,
+            file=str(c.file),
+            what=e.name,
+            verdict=kind,
+            ratio=ratio if ratio is not None and math.isfinite(ratio) else None,
+            word=e.from_,
+            document=document,
+            detail=detail,
+            known=e.known_to_differ,
+            bits=min(bits, default=None),
+            comparisons=comparisons,
+        )
+
+    if e.not_run or skip:
+        return verdict(NOT_RUN, e.not_run or skip)
+    needed = _needed(c, e)
+    if error and needed:
+        return verdict(ERROR, error)
+    for ask in sorted(needed & case.observed.keys()):
+        answer = case.observed[ask]
+        if isinstance(answer, Mapping) and "unsupported" in answer:
+            return verdict(NOT_RUN, str(answer["unsupported"]))
+    comparisons = tuple(case.compare(e))
+    failing = [m for m in comparisons if not m.ok]
+    if failing:
+        return verdict(DIFFER, failing[0].blame(), comparisons)
+    return verdict(AGREE, _praise(comparisons), comparisons)
+
+
+def _praise(comparisons: tuple[Comparison, ...]) -> str:
+    """Why it agrees, in one line."""
+    parts = []
+    for m in comparisons:
+        exact = not m.bound.any() if m.got.dtype.kind == "f" else True
+        parts.append(f"{_HELD[m.who]} ({'exactly' if exact else f'{m.ratio:.2g} of the bound'})")
+    return "; ".join(dict.fromkeys(parts))
+
+
+# --- one claim's comparisons ----------------------------------------------------------------------
+
+
+class _Case:
+    """A claim beside what was observed: the comparisons that decide each expectation."""
+
+    def __init__(self, claim: Claim, observed: Mapping[str, Any], dtype: str) -> None:
+        self.claim = claim
+        self.observed = observed
+        self.dtype = dtype
+        self._truths: dict[tuple[str, float], Truth] = {}
+
+    def truth(self, computed_in: str, per_step: float = 0.0) -> Truth:
+        key = (computed_in, per_step)
+        return self._truths.setdefault(key, Truth(self.claim, *key))
+
+    def compare(self, e: Expectation) -> Iterator[Comparison]:
+        """Every comparison on which the expectation's verdict rests."""
+        if e.what in COUNTS:
+            return self._count(e)
+        if e.what in PROPERTIES:
+            return self._property(e)
+        compare: Callable[[Expectation], Iterator[Comparison]] = getattr(self, f"_{e.what}")
+        return compare(e)
+
+    # -- the recurrence: output, states, loss, gradients
+
+    def _array(self, e: Expectation, name: str, observed: Array | None) -> Iterator[Comparison]:
+        """The author's number against the truth, then the subject's."""
+        per_step = float((e.value.hi - e.value.lo).max() / 2) if e.computed_in == "hand" else 0.0
+        value, bound = self.truth(e.computed_in, per_step)[name]
+        # this number's own rounding is what its digits say; only the roundings before it count
+        yield self._word(e, value, bound - per_step)
+        if observed is not None:
+            yield self._subject(e, name, observed)
+
+    def _word(self, e: Expectation, value_of: Array, bound: Array) -> Comparison:
+        value: Given = e.value
+        expected, allowed = e.select(value_of), e.select(bound)
+        places = _places(e, value_of.shape)
+        if e.computed_in == "exact":
+            error = np.abs(value.value - expected)
+        else:
+            zero = value.value == 0  # a printed 0 of a relu is exactly zero, not anything up to 0.5
+            lo, hi = np.where(zero, 0.0, value.lo), np.where(zero, 0.0, value.hi)
+            error = np.maximum(np.maximum(expected - hi, lo - expected), 0.0)
+        return Comparison("claim", e.what, value.value, expected, error, allowed, *places)
+
+    def _subject(self, e: Expectation, name: str, observed: Array) -> Comparison:
+        places = _places(e, observed.shape)
+        got = e.select(observed.astype(np.float64))
+        if e.computed_in == "exact":
+            expected, bound = e.value.value, np.zeros_like(got)
+        else:
+            expected, bound = (e.select(part) for part in self.truth(self.dtype)[name])
+        with np.errstate(invalid="ignore"):  # a NaN or an infinity is an infinite error
+            error = np.abs(got - expected)
+        return Comparison("subject", e.what, got, expected, error, bound, *places)
+
+    def _input(self, e: Expectation) -> Iterator[Comparison]:
+        assert self.claim.x is not None
+        yield self._word(e, self.claim.x.value, self.claim.x.error)
+
+    def _preactivation(self, e: Expectation) -> Iterator[Comparison]:
+        yield from self._array(e, "preactivation", None)
+
+    def _output(self, e: Expectation) -> Iterator[Comparison]:
+        yield from self._array(e, "output", self.observed["output"])
+        yield self._steps()
+
+    def _states(self, e: Expectation) -> Iterator[Comparison]:
+        yield from self._array(e, "states", self.observed["states"])
+        yield self._steps()
+
+    def _last_state(self, e: Expectation) -> Iterator[Comparison]:
+        yield from self._array(e, "last_state", self.observed["last_state"])
+        yield self._steps()
+
+    def _loss(self, e: Expectation) -> Iterator[Comparison]:
+        yield from self._array(e, "loss", self.observed["gradients"]["loss"])
+
+    def _gradient(self, e: Expectation) -> Iterator[Comparison]:
+        yield from self._array(e, e.of, self.observed["gradients"][e.of])
+        yield from self._gradient_steps([e.of])
+
+    def _certified(self, e: Expectation) -> Iterator[Comparison]:
+        yield self._steps()
+        if self.claim.loss is not None:
+            yield from self._gradient_steps([])
+
+    # -- the certificates
+
+    def _steps(self) -> Comparison:
+        """Each state against the state before it."""
+        states = self._carried(self.observed["states"])
+        found = certificate.certify(states, dtype=self.dtype, **self._run())
+        return _step("states", found, axes("states", "", 3))
+
+    def _gradient_steps(self, of: list[str]) -> Iterator[Comparison]:
+        """Each adjoint against the one after it, then the gradients named (all if none is)."""
+        probe = self.observed["probe"]
+        if isinstance(probe, Mapping) and "unsupported" in probe:
+            return
+        cotangent, error = truth.cotangent_of(
+            self.claim, probe["states"], probe["output"], arithmetic=self.dtype
+        )
+        found = certificate.certify_gradients(
+            {k: v for k, v in probe.items() if k in ("delta", *GRADIENTS)},
+            cotangent=cotangent,
+            cotangent_error=error,
+            states=self._carried(probe["states"]),
+            dtype=self.dtype,
+            **self._run(),
+        )
+        for name, result in found.items():
+            if not of or name in ("delta", *of):
+                names = axes("gradient", name, result.residual.ndim)
+                yield _step(f"gradient of {name}" if name != "delta" else name, result, names)
+
+    def _carried(self, states: Array) -> Array:
+        """The states as they were carried, where `zero_output_for_mask` shows zeros instead."""
+        mask = self.claim.processed_mask
+        if mask is None or not option(self.claim.rnn, "zero_output_for_mask"):
+            return states
+        step = np.where(mask, np.arange(mask.shape[1]), 0)
+        last = np.maximum.accumulate(step, axis=1)  # (B,T) the last step that counted
+        return np.take_along_axis(states, last[:, :, None], axis=1)
+
+    def _run(self) -> dict[str, Any]:
+        """What the subject ran on: the input rounded as it was, the weights as they read back."""
+        claim = self.claim
+        assert claim.x is not None
+        weights = self.observed["weights"][claim.rnn.name]
+        state = claim.initial_state
+        return {
+            "x": self._rounded(claim.x.value),
+            "kernel": weights["kernel"],
+            "recurrent_kernel": weights["recurrent_kernel"],
+            "bias": weights.get("bias"),
+            "initial_state": None if state is None else self._rounded(state.value),
+            **claim.recurrence,
+        }
+
+    def _rounded(self, array: Array) -> Array:
+        return array.astype(np.float32) if self.dtype == "float32" else array
+
+    # -- counts, shapes, dtypes
+
+    def _count(self, e: Expectation) -> Iterator[Comparison]:
+        claim = self.claim
+        sizes = {layer.name: self._parameters(layer) for layer in claim.layers}
+        parameters = sizes[e.of] if e.of else sum(sizes.values())
+        yield _equal("claim", e, e.value, 0 if e.what == "non_trainable" else parameters)
+        summary = self.observed["summary"]
+        part = next(p for p in summary["layers"] if p["name"] == e.of) if e.of else summary
+        yield _equal("subject", e, part[e.what], e.value)
+
+    def _parameters(self, layer: Layer) -> int:
+        """SimpleRNN: F·H + H·H + H.  Dense: H·O + O.  Without bias the last term is missing."""
+        assert self.claim.input_shape is not None
+        units = self.claim.rnn.units
+        fan_in = self.claim.input_shape[1] + units if layer is self.claim.rnn else units
+        return (fan_in + option(layer, "use_bias")) * layer.units
+
+    def _output_shape(self, e: Expectation) -> Iterator[Comparison]:
+        claim = self.claim
+        assert claim.input_shape is not None
+        layer = next(part for part in claim.layers if part.name in (e.of or claim.layers[-1].name))
+        printed_by_summary = e.value.startswith("(None")
+        batch = None if printed_by_summary or claim.x is None else claim.x.shape[0]
+        sequences = option(claim.rnn, "return_sequences")
+        steps = (claim.input_shape[0],) if sequences else ()
+        yield _equal("claim", e, e.value, _shape((batch, *steps, layer.units)))
+        if printed_by_summary:
+            parts = self.observed["summary"]["layers"]
+            got = next(p["output_shape"] for p in parts if p["name"] == layer.name)
+        else:
+            got = self.observed["output"].shape
+        yield _equal("subject", e, _shape(got), e.value)
+
+    def _output_dtype(self, e: Expectation) -> Iterator[Comparison]:
+        yield _equal("subject", e, str(self.observed["output"].dtype), e.value)
+
+    def _input_shape(self, e: Expectation) -> Iterator[Comparison]:
+        assert self.claim.x is not None
+        yield _equal("claim", e, e.value, _shape(self.claim.x.shape))
+
+    def _weight_shape(self, e: Expectation) -> Iterator[Comparison]:
+        weights = self.observed["initial_weights"][self.claim.rnn.name]
+        yield _equal("subject", e, _shape(weights[e.of].shape), e.value)
+
+    # -- weights
+
+    def _weights_read_back(self, e: Expectation) -> Iterator[Comparison]:
+        assert self.claim.weights is not None
+        for layer, table in self.claim.weights.items():
+            for name, given in table.items():
+                got = self.observed["weights"][layer][name]
+                sent = given.value.astype(got.dtype)
+                error = np.where(_bits(got) == _bits(sent), 0.0, np.inf)
+                yield Comparison("subject", f"{layer}.{name}", got, sent, error, np.zeros_like(error))
+
+    def _property(self, e: Expectation) -> Iterator[Comparison]:
+        if e.on == "printed":
+            printed = self.claim.printed[e.of]
+            weight, error = printed.value, printed.error
+        else:
+            observed = self.observed["initial_weights"][self.claim.rnn.name][e.of]
+            weight, error = observed.astype(np.float64), np.zeros(observed.shape)
+        who = "claim" if e.on == "printed" else "subject"
+        a = rounding.arithmetic(self.dtype)
+        if e.what == "zero":
+            zero = np.zeros_like(weight)
+            yield Comparison(who, e.of, weight, zero, np.abs(weight), zero)
+        elif e.what == "orthogonal":
+            product, identity = weight.T @ weight, np.eye(weight.shape[1])
+            bound = rounding.orthogonality_bound(weight, error, a)
+            yield Comparison(who, e.of, product, identity, np.abs(product - identity), bound)
+        else:
+            limit = math.sqrt(6 / sum(weight.shape))  # Glorot & Bengio 2010, equation 16
+            bound = np.full(weight.shape, limit * (1 + rounding.gamma(4, a.u))) + error
+            # a draw repeats a float32 so rarely that equal entries mean a constant kernel
+            drawn = len(np.unique(weight)) == weight.size
+            reason = "" if drawn else "equal entries: this kernel was not drawn at random"
+            zero = np.zeros_like(weight)
+            yield Comparison(who, e.of, weight, zero, np.abs(weight), bound, reason=reason)
+
+    # -- printed predictions
+
+    def _loss_of_predictions(self, e: Expectation) -> Iterator[Comparison]:
+        loss = self.claim.loss
+        assert loss is not None
+        predictions = self.claim.printed["predictions"]
+        target = loss.value.value.reshape(predictions.shape)
+        loss_of, bound = rounding.running_loss(
+            loss.kind, target, predictions.value, predictions.error, arithmetic=e.computed_in
+        )
+        yield self._word(e, np.asarray(loss_of), np.asarray(bound))
+
+    def _predictions_reachable(self, e: Expectation) -> Iterator[Comparison]:
+        """Dense weights that give the printed predictions exist.
+
+        They are a solution of [H 1]·[V; c] = p, with the last states H (B,H) and as many
+        predictions as samples.  One exists for every p when [H 1] has full row rank; by Weyl's
+        inequality it has, whatever the error of H, if its smallest singular value exceeds the
+        norm of that error.  Then the subject is asked with such weights.
+        """
+        states, error = self.truth("float32")["last_state"]
+        augmented = np.concatenate([states, np.ones((len(states), 1))], axis=1)
+        smallest = np.linalg.svd(augmented, compute_uv=False).min()
+        own = rounding.gamma(augmented.size, 2.0**-53) * np.linalg.norm(augmented)
+        perturbation = np.asarray(np.linalg.norm(error) + own)
+        yield Comparison(
+            "claim",
+            "error of the states against the smallest singular value of [h 1]",
+            np.asarray(perturbation),
+            np.asarray(0.0),
+            perturbation,
+            np.asarray(smallest),
+        )
+        predictions = self.claim.printed["predictions"]
+        got = self.observed["output"].astype(np.float64).reshape(predictions.shape)
+        bound = self.truth(self.dtype)["output"][1].reshape(predictions.shape) + predictions.error
+        error = np.abs(got - predictions.value)
+        yield Comparison("subject", "output", got, predictions.value, error, bound)
+
+
+def _places(e: Expectation, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Array, ...]]:
+    """The names of the whole array's axes, and where on them each selected entry stands."""
+    return axes(e.what, e.of, len(shape)), tuple(e.select(index) for index in np.indices(shape))
+
+
+def _step(what: str, found: certificate.Certificate, names: tuple[str, ...]) -> Comparison:
+    return Comparison(
+        who="step",
+        what=what,
+        got=found.observed,
+        expected=found.expected,
+        error=found.residual,
+        bound=found.bound,
+        axes=names,
+        coordinates=tuple(np.indices(found.residual.shape)),
+        bits=found.bits,
+        reason="" if found.ok or found.ratio > 1 else found.reason,
+    )
+
+
+def _equal(who: str, e: Expectation, got: int | str, expected: int | str) -> Comparison:
+    """A comparison of two counts or two words: equal or not."""
+    error = np.asarray(0 if got == expected else 1)
+    return Comparison(who, e.what, np.asarray(got), np.asarray(expected), error, 0 * error)
+
+
+def _shape(sizes: Iterable[int | None]) -> str:
+    """As Keras's summaries print it: "(None, 3)"."""
+    return str(tuple(None if n is None else int(n) for n in sizes))
+
+
+def _bits(array: Array) -> Array:
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")

@@ -1,0 +1,220 @@
+"""What should an experiment's numbers be, and how far from them may an arithmetic end?
+
+The float64 reference of a claim's experiment (layers, weights, input, loss), each array with its
+rigorous running bound: for the arithmetic that the author computed in, and for the subject's.
+
+Sizes: B batch, T timesteps, F features, H units, O units of the Dense layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rnn_check import reference, rounding
+from rnn_check.claim import GRADIENTS, Claim, activation_of, option
+from rnn_check.written import Array
+
+Bounded = tuple[Array, Array]  # a value and its bound, of one shape
+
+
+@dataclass(frozen=True)
+class Truth:
+    """`truth["output"]` is (value, bound); derived when it is first asked for.
+
+    computed_in: the arithmetic for which the bounds are asked ("real": none but the reference's
+    own float64).  per_step: half a unit of the last digit that somebody who computes by hand
+    carries from step to step.
+    """
+
+    claim: Claim
+    computed_in: str
+    per_step: float = 0.0
+
+    def __getitem__(self, name: str) -> Bounded:
+        if name in GRADIENTS or name.startswith("dense."):
+            return self.gradients[name]
+        found: Bounded = getattr(self, name)
+        return found
+
+    @property
+    def arithmetic(self) -> str:
+        return "exact" if self.computed_in == "real" else self.computed_in
+
+    @cached_property
+    def _layer(self) -> dict[str, Any]:
+        """The recurrent layer as the running bounds take it."""
+        claim = self.claim
+        assert claim.x is not None and claim.weights is not None
+        weights = claim.weights[claim.rnn.name]
+        given = {"x": claim.x, **weights, "initial_state": claim.initial_state}
+        return {
+            **{name: None if g is None else g.value for name, g in given.items()},
+            **claim.recurrence,
+            "arithmetic": self.arithmetic,
+            "errors": {name: g.error for name, g in given.items() if g is not None},
+        }
+
+    @cached_property
+    def _running(self) -> rounding.Running:
+        return rounding.running_bound(**self._layer, per_step=self.per_step)
+
+    @property
+    def preactivation(self) -> Bounded:  # (B,T,H)
+        return self._running.z, self._running.z_bound
+
+    @cached_property
+    def states(self) -> Bounded:  # (B,T,H) as Keras returns the sequence
+        zero = _shown_as_zero(self.claim)
+        carried = self._running.states, self._running.bound
+        if zero is None:
+            return carried
+        return np.where(zero, 0.0, carried[0]), np.where(zero, 0.0, carried[1])
+
+    @property
+    def last_state(self) -> Bounded:  # (B,H)
+        return self._running.states[:, -1], self._running.bound[:, -1]
+
+    @property
+    def _hidden(self) -> Bounded:  # (B,T,H) or (B,H): what the recurrent layer outputs
+        return self.states if option(self.claim.rnn, "return_sequences") else self._last_output
+
+    @property
+    def _last_output(self) -> Bounded:
+        return self.states[0][:, -1], self.states[1][:, -1]
+
+    @cached_property
+    def output(self) -> Bounded:
+        if self.claim.dense is None:
+            return self._hidden
+        return rounding.running_dense(*self._hidden, **dense_layer(self.claim, self.arithmetic))
+
+    @cached_property
+    def loss(self) -> Bounded:  # ()
+        loss = self.claim.loss
+        assert loss is not None
+        given = loss.value.value
+        if loss.kind == "cotangent":
+            return _weighted_sum(given, *self.output, self.arithmetic)
+        found = rounding.running_loss(loss.kind, given, *self.output, arithmetic=self.arithmetic)
+        return np.asarray(found[0]), np.asarray(found[1])
+
+    @cached_property
+    def gradients(self) -> dict[str, Bounded]:
+        cotangent, error, of_dense = _backward_to_states(
+            self.claim, self._hidden, self.output, self.arithmetic
+        )
+        found = rounding.running_gradients(
+            **self._layer, cotangent=cotangent, cotangent_error=error
+        )
+        of_layer = {name: (getattr(found[0], name), getattr(found[1], name)) for name in GRADIENTS}
+        return of_layer | of_dense
+
+
+def cotangent_of(
+    claim: Claim, states: Array, output: Array, arithmetic: str
+) -> tuple[Array, Array | None]:
+    """dL/dh (B,T,H) and its error, from the states (B,T,H) and output that a subject computed."""
+    states = states.astype(np.float64)
+    hidden = states if option(claim.rnn, "return_sequences") else states[:, -1]
+    exactly = np.zeros_like(hidden)
+    observed = output.astype(np.float64)
+    cotangent, error, _ = _backward_to_states(
+        claim, (hidden, exactly), (observed, np.zeros_like(observed)), arithmetic
+    )
+    return cotangent, error
+
+
+def _backward_to_states(
+    claim: Claim, hidden: Bounded, output: Bounded, arithmetic: str
+) -> tuple[Array, Array | None, dict[str, Bounded]]:
+    """(dL/dh, its error or None if it is given, the Dense layer's gradients)."""
+    loss = claim.loss
+    assert loss is not None
+    assert claim.x is not None
+    cotangent: Array = loss.value.value
+    error: Array | None = None
+    if loss.kind != "cotangent":
+        cotangent, error = rounding.running_loss_gradient(
+            loss.kind, cotangent, *output, arithmetic=arithmetic
+        )
+    of_dense: dict[str, Bounded] = {}
+    if claim.dense is not None:
+        given = np.zeros_like(cotangent) if error is None else error
+        found = rounding.running_dense_gradients(
+            cotangent, given, *hidden, **dense_layer(claim, arithmetic)
+        )
+        of_dense = {
+            f"dense.{name}": (getattr(found[0], name), getattr(found[1], name))
+            for name in ("kernel", "bias")
+        }
+        cotangent, error = found[0].h, found[1].h
+    if not option(claim.rnn, "return_sequences"):
+        timesteps = claim.x.shape[1]
+        cotangent = _at_the_end(cotangent, timesteps)
+        error = None if error is None else _at_the_end(error, timesteps)
+    zero = _shown_as_zero(claim)
+    if zero is not None:  # a zero that is shown instead of a state does not depend on it
+        cotangent = np.where(zero, 0.0, cotangent)
+        error = None if error is None else np.where(zero, 0.0, error)
+    return cotangent, error, of_dense
+
+
+def dense_layer(claim: Claim, arithmetic: str) -> dict[str, Any]:
+    """The Dense layer as the running bounds take it."""
+    assert claim.dense is not None and claim.weights is not None
+    options = {"activation": activation_of(claim.dense), "arithmetic": arithmetic}
+    given = claim.weights.get(claim.dense.name)
+    if given is None:
+        kernel, bias = dense_that_reaches(claim)
+        return {"kernel": kernel, "bias": bias, **options}
+    values = {name: g.value for name, g in given.items()}
+    return {**values, "errors": {name: g.error for name, g in given.items()}, **options}
+
+
+def dense_that_reaches(claim: Claim) -> Bounded:
+    """Dense weights (H,O), (O,) of least norm with which the printed predictions come out."""
+    assert claim.x is not None and claim.weights is not None
+    weights: dict[str, Any] = {n: g.value for n, g in claim.weights[claim.rnn.name].items()}
+    states = reference.forward(claim.x.value, **weights, **claim.recurrence)[0]  # (B,T,H)
+    last = states[:, -1]
+    augmented = np.concatenate([last, np.ones((len(last), 1))], axis=1)  # (B,H+1)
+    predictions = claim.printed["predictions"].value.reshape(len(last), -1)  # (B,O)
+    solution = np.linalg.lstsq(augmented, predictions, rcond=None)[0]
+    return solution[:-1], solution[-1]
+
+
+def _shown_as_zero(claim: Claim) -> Array | None:
+    """(B,T,1) True where Keras shows a zero instead of the state, None without a mask.
+
+    Before the first step that counts there is no output to repeat; elsewhere a skipped step is
+    zero if `zero_output_for_mask` says so.
+    """
+    mask = claim.processed_mask
+    if mask is None:
+        return None
+    zero = ~np.logical_or.accumulate(mask, axis=1)
+    if option(claim.rnn, "zero_output_for_mask"):
+        zero = zero | ~mask
+    shown: Array = zero[:, :, None]
+    return shown
+
+
+def _at_the_end(last: Array, timesteps: int) -> Array:
+    """(B,T,H), zero but for the last step."""
+    whole = np.zeros((len(last), timesteps, last.shape[-1]))
+    whole[:, -1] = last
+    return whole
+
+
+def _weighted_sum(cotangent: Array, output: Array, error: Array, arithmetic: str) -> Bounded:
+    """L = Σ c·o: N products of numbers that are rounded first, summed in any order."""
+    terms = np.abs(cotangent) * (np.abs(output) + error)
+    a, n = rounding.arithmetic(arithmetic), cotangent.size + 3
+    rounded = (rounding.gamma(n, a.u_stored) + rounding.gamma(n, 2.0**-53)) * terms.sum()
+    brought = (np.abs(cotangent) * error).sum() * (1 + 2.0**-40)
+    bound = brought + rounded + 2 * n * a.min_normal
+    return np.asarray((cotangent * output).sum()), np.asarray(bound)
