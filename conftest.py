@@ -1,0 +1,53 @@
+"""Which subject do the tests ask?  `pytest --backend jax`; default: what Keras itself would take."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from rnn_check import observe, report
+
+BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
+_observed: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", choices=BACKENDS, help="the Keras backend that the tests ask")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    backend = config.getoption("--backend")
+    if backend:
+        os.environ["KERAS_BACKEND"] = backend  # Keras reads it once, when it is first imported
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    backend = observe.default_backend()
+    parts = [f"{name} {_version(name)}" for name in ("keras", backend)]
+    parts += [f"Python {platform.python_version()}", f"NumPy {_version('numpy')}"]
+    return "subject: " + " · ".join(parts)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@pytest.fixture(scope="session")
+def subject(request: pytest.FixtureRequest) -> Iterator[observe.Subject]:
+    """One framework process for the whole session: its import is paid once."""
+    with observe.Subject(request.config.getoption("--backend"), timeout=300) as process:
+        _observed.append(report.header(process.identity))
+        yield process
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in _observed:
+        terminalreporter.write_line(f"subject, as observed: {line}")

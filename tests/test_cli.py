@@ -1,0 +1,163 @@
+"""Does the command do what its help says, and refuse what it cannot do with one clear message?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rnn_check.claim import bundled
+from rnn_check.cli import main
+
+HAND_SET = bundled() / "article" / "hand_set_weights.toml"
+FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino"}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The real command, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "rnn_check", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.toml"], "absent.toml: no such file or folder"),
+        (["verify", "absent.toml"], "absent.toml: no such file or folder"),
+        (["--backend", "tensorflaw"], "tensorflow"),
+        (["--mode", "fast"], "--mode"),
+        (["--timeout", "0"], "--timeout"),
+        (["--layer", "absent.py:Layer"], "--layer: no such file: absent.py"),
+        (["--layer", "Layer"], "--layer: expected FILE.py:CLASS"),
+        (["-k", "no such claim"], "-k: no claim matches 'no such claim'"),
+        (["--list", "--json"], "do not go together"),
+        (["--frobnicate"], "--frobnicate"),
+        (["schema", "extra"], "extra"),
+    ],
+)
+def test_wrong_usage_is_one_message_and_exit_2(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+
+
+def test_a_bad_claim_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    good, bad = tmp_path / "a_good.toml", tmp_path / "b_bad.toml"
+    good.write_text(HAND_SET.read_text())
+    bad.write_text(HAND_SET.read_text().replace("units", "unist"))
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert str(bad) in result.stderr
+    assert "layer.unist" in result.stderr
+    assert "did you mean `units`" in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert "holds no claim files" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--list"], ["verify", "--help"], ["schema"]])
+def test_asking_nobody_imports_no_framework(arguments: list[str]) -> None:
+    code = (
+        "import sys; from rnn_check.cli import main; main(sys.argv[1:], standalone_mode=False);"
+        f"found = {FRAMEWORKS!r} & set(sys.modules); sys.exit(f'imported {{found}}' if found else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout
+
+
+def test_the_check_for_frameworks_can_fail() -> None:
+    code = (
+        f"import sys; sys.modules['keras'] = sys; sys.exit(bool({FRAMEWORKS!r} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
+
+
+def test_list_names_every_bundled_claim() -> None:
+    result = run("--list")
+    assert result.exit_code == 0
+    for file in bundled().rglob("*.toml"):
+        assert file.relative_to(bundled()).with_suffix("").as_posix() in result.stdout
+
+
+def test_schema_is_json() -> None:
+    result = run("schema")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["title"] == "rnn_check claim"
+
+
+def test_json_is_one_document_with_the_agreed_keys() -> None:
+    done = command(HAND_SET, "--json")
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document.keys() == {"schema", "subject", "verdicts", "summary"}
+    assert {"agree", "differ", "error", "not_run"} <= document["summary"].keys()
+    keys = {"claim", "file", "what", "verdict", "ratio", "source", "detail"}
+    assert all(keys <= verdict.keys() for verdict in document["verdicts"])
+    assert {v["claim"] for v in document["verdicts"]} == {"article/hand_set_weights"}
+    assert document["summary"]["agree"] == len(document["verdicts"])
+    assert {
+        "keras",
+        "backend",
+        "backend_version",
+        "python",
+        "numpy",
+        "device",
+        "dtype",
+    } <= document["subject"].keys()
+    assert done.stderr == ""  # none of the framework's chatter
+
+
+def test_a_wrong_number_is_explained_and_exits_1(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(HAND_SET.read_text().replace("[13, 27, 16]", "[13, 28, 16]"))
+    done = command(wrong, "-k", "output")
+    assert done.returncode == 1, done.stderr
+    assert "the claim's own number does not hold" in done.stdout
+    assert "sample 0, timestep 1, unit 1: got 28, expected 27; off by 1" in done.stdout
+    assert f"rnn-check {wrong} -k wrong" in done.stdout
+    assert "1 differ" in done.stdout.splitlines()[-1]
+
+
+def test_a_backend_that_is_not_installed_is_exit_2() -> None:
+    missing = next((b for b in ("openvino", "torch", "jax") if not _installed(b)), None)
+    if missing is None:
+        pytest.skip("every backend is installed here")
+    done = command(HAND_SET, "--backend", missing)
+    assert done.returncode == 2
+    assert f"rnn_check[{missing}]" in done.stderr
+    assert done.stdout == ""
+
+
+def _installed(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
+
+
+def test_nothing_compared_is_not_green() -> None:
+    done = command(bundled() / "article" / "training_2_3.toml", "-k", "trained_weights")
+    assert done.returncode == 3
+    assert "nothing was compared" in done.stderr
