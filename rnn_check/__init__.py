@@ -1,1 +1,25 @@
-"""rnn_check proves, number by number, that a recurrent layer computes the recurrence it claims."""
+"""rnn_check proves, number by number, that a recurrent layer computes the recurrence it claims.
+
+    from rnn_check import certify
+
+    result = certify(states, x=x, kernel=W, recurrent_kernel=U, bias=b)     # arrays from anywhere
+    result.ok, result.ratio, result.where, result.bits, result.consistent_with
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnn_check.certificate import Certificate, certify, certify_dense, certify_gradients
+
+__all__ = ["Certificate", "certify", "certify_dense", "certify_gradients"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when first used: `rnn-check --help` need not wait for NumPy."""
+    if name in __all__:
+        from rnn_check import certificate
+
+        return getattr(certificate, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -84,7 +84,8 @@ def as_json(subject: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
 def listing(claims: Iterable[Claim], console: Console) -> None:
     """The claims and what each asserts, without asking anybody."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("claim", "asserts", "title", "on whose word"):
+    table.add_column("claim", no_wrap=True)
+    for column in ("asserts", "title", "on whose word"):
         table.add_column(column, overflow="fold")
     for c in claims:
         kinds = Counter(e.what for e in c.expectations)

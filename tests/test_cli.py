@@ -79,7 +79,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 def test_asking_nobody_imports_no_framework(arguments: list[str]) -> None:
     code = (
         "import sys; from rnn_check.cli import main; main(sys.argv[1:], standalone_mode=False);"
-        f"found = {FRAMEWORKS!r} & set(sys.modules); sys.exit(f'imported {{found}}' if found else 0)"
+        f"found = {FRAMEWORKS!r} & set(sys.modules); sys.exit(str(found) if found else 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, check=False
