@@ -1,4 +1,4 @@
-"""Which subject do the tests ask?  `pytest --backend jax`; default: what Keras itself would take."""
+"""Which subject do the tests ask?  `pytest --backend jax`; default: what Keras would take."""
 
 from __future__ import annotations
 

@@ -526,7 +526,8 @@ class _Case:
                 got = self.observed["weights"][layer][name]
                 sent = given.value.astype(got.dtype)
                 error = np.where(_bits(got) == _bits(sent), 0.0, np.inf)
-                yield Comparison("subject", f"{layer}.{name}", got, sent, error, np.zeros_like(error))
+                nothing = np.zeros_like(error)
+                yield Comparison("subject", f"{layer}.{name}", got, sent, error, nothing)
 
     def _property(self, e: Expectation) -> Iterator[Comparison]:
         if e.on == "printed":

@@ -1,0 +1,58 @@
+"""Is every fault that a claim says it catches really caught?
+
+Each fault is a subclass of the real Keras layer (faults.py), asked through the public path:
+`rnn-check --layer tests/faults.py:CLASS`.  Planting it must turn the claim red.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from rnn_check import claim, judge, observe
+from tests import faults
+
+CLAIMS = {c.name: c for c in claim.load_all()}
+CASES = [
+    pytest.param(c, fault, id=f"{c.name}-{fault}".replace(" ", "_"))
+    for c in CLAIMS.values()
+    for fault in c.catches
+    if not c.slow
+]
+NAMED_BY_THE_PROJECT = (
+    "recurrent kernel transposed",
+    "bias dropped",
+    "time reversed",
+    "activation wrong",
+    "units permuted",
+    "one weight off by 1e-5",
+    "gradient cut between timesteps",
+    "cotangent ignored",
+)
+
+
+@pytest.mark.parametrize(("planted_in", "fault"), CASES)
+def test_a_planted_fault_turns_the_claim_red(
+    planted_in: claim.Claim, fault: str, subject: observe.Subject
+) -> None:
+    verdicts = judge.ask_and_judge(planted_in, subject, layer=faults.layer(fault))
+    assert [v for v in verdicts if v.verdict == judge.ERROR] == []
+    assert any(v.is_red for v in verdicts), f"{fault} escaped"
+
+
+@pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
+def test_the_layer_without_a_fault_is_green(
+    planted_in: claim.Claim, subject: observe.Subject
+) -> None:
+    """The twin: what turns a claim red above is the fault, not the subclass."""
+    verdicts = judge.ask_and_judge(planted_in, subject, layer=faults.layer("none"))
+    assert [v for v in verdicts if v.is_red or v.verdict == judge.ERROR] == []
+
+
+@pytest.mark.parametrize("fault", NAMED_BY_THE_PROJECT)
+def test_every_fault_is_caught_by_some_claim(fault: str) -> None:
+    assert any(fault in c.catches for c in CLAIMS.values())
+
+
+def test_claims_name_faults_that_exist() -> None:
+    for c in CLAIMS.values():
+        assert set(c.catches) <= faults.NAMES, c.name
