@@ -58,11 +58,11 @@ class Comparison:
 
     @cached_property
     def ratios(self) -> Array:
-        """error/bound; 0 where the error is 0, infinite where it is NaN or nothing is allowed."""
+        """error/bound; 0 where either says nothing, infinite where nothing is allowed."""
         error = np.where(np.isnan(self.error), np.inf, self.error)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(error == 0, 0.0, error / self.bound)
-        return np.where(np.isnan(ratios), np.inf, ratios)
+            ratios = error / self.bound
+        return np.where((error == 0) | (self.bound == np.inf), 0.0, ratios)
 
     @property
     def ratio(self) -> float:
@@ -70,7 +70,12 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        return self.ratio <= 1 and not self.reason
+        return self.ratio <= 1 and not self.reason and not self.says_nothing
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether every bound is infinite, so that no error would be seen."""
+        return self.bound.size > 0 and bool((self.bound == np.inf).all())
 
     @cached_property
     def first(self) -> tuple[int, ...]:
@@ -93,8 +98,9 @@ class Comparison:
         """What is wrong, in one sentence: who, where, got, expected, how far, how far allowed."""
         got, expected = (_show(a[self.first]) for a in (self.got, self.expected))
         where = f" at {self.place}" if self.place else ""
-        if self.reason:
-            return f"{_WHO[self.who]}: {self.what}: {self.reason}"
+        if self.reason or self.says_nothing:
+            reason = self.reason or "no bound can be given, so nothing is shown"
+            return f"{_WHO[self.who]}: {self.what}: {reason}"
         text = f"{_WHO[self.who]}: {self.what}{where}: got {got}, expected {expected}"
         if self.error.dtype.kind == "f":
             off, allowed = self.error[self.first], self.bound[self.first]
