@@ -2,368 +2,581 @@
 
 A framework hands us all of its states, so each step is asked alone: given the ĥ_{t-1} that you
 computed, is your ĥ_t the value of the recurrence, up to the rounding of that one step? Nothing
-propagates, all steps are checked by one batched product, and a step that fails is a proof:
+propagates, so the bound is as tight at the millionth step as at the first:
 
     z_t = x_t·W + ĥ_{t-1}·U + b       Δ_t = γ_k (|x_t||W| + |ĥ_{t-1}||U| + |b|),  k = F + H + 2
     |ĥ_t - act(z_t)|  <=  sup |act(z_t + e) - act(z_t)| over |e| <= Δ_t  +  the error of act itself
 
 γ_k covers every order of summation, with or without fused multiply-add (N. J. Higham, Accuracy and
-Stability of Numerical Algorithms, 2nd ed., SIAM 2002, sections 3.1 and 4.2); that such a residual
-is attainable by rounding alone is the theorem of Oettli & Prager (Numer. Math. 6, 1964). Gradients
-go the same way, each adjoint from the one after it and each sum from the adjoints:
+Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 3.1); to ask for the smallest change
+of the terms that explains a residual is the componentwise backward error of Oettli & Prager (Numer.
+Math. 6, 1964). Gradients go the same way, each adjoint δ = dL/dz from the one after it, and each
+gradient from the adjoints:
 
     g_t = c_t + δ_{t+1}·Uᵀ            δ_t = g_t ∘ act'(z_t)
     dW = Σ x_tᵀδ_t    dU = Σ h_{t-1}ᵀδ_t    db = Σ δ_t    dx_t = δ_t·Wᵀ    dh_0 = δ_1·Uᵀ
 
 The worst case γ_k grows with k while rounding grows with √k (Higham & Mary, SIAM J. Sci. Comput.
-41, 2019), so a product of TF32 factors can hide in a wide layer. A second figure finds it, the
-effective precision: bits = -log2 rms(e/m), where e is the error seen from z and m the 2-norm of
+41, 2019), so products of TF32 factors can hide in a wide layer. A second figure finds them, the
+effective precision: bits = -log2 rms(e/m), where e is the error as seen from z, and m the 2-norm of
 the terms that were added. TF32 shows 11.7 bits at any width, float32 more than 20.
 
-    B batch, T timesteps, F features, H units, O outputs        R rows, K terms of a sum
+    B batch, T timesteps, F features, H units, O outputs       R rows, K terms of a sum
     x (B,T,F)   W = kernel (F,H)   U = recurrent_kernel (H,H)   b = bias (H,)   h, z, δ (B,T,H)
+    c (B,T,H) = cotangent, dL/dh as far as it does not come through later states
+
+All arrays are judged in blocks, so that memory does not grow with the sequence.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn_check import reference
 from rnn_check.reference import Array
-from rnn_check.reference import activation as named
 from rnn_check.rounding import (
     ARITHMETICS,
+    C_ACT,
     Arithmetic,
     activation_error,
     arithmetic,
     derivative_error,
     derivative_spread,
     precision_class,
+    quantum,
+    running_dense_gradients,
+    running_loss,
     spread,
+    vjp_bound,
 )
 
 _FLOAT64 = ARITHMETICS["float64"]
 _UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
+_BLOCK = 2**20  # numbers in the arrays of a block, about: 8 MB
 
 
 # The result -----------------------------------------------------------------------------------
 
 
+class _Sample(NamedTuple):
+    """Errors e of sums, in units of the 2-norm m of their terms: how many, and sums of squares."""
+
+    sums: int
+    seen: float  # Σ (e/m)²
+    possible: float  # Σ of what rounding may have made of them, see _sample
+
+    def __add__(self, other: Any) -> "_Sample":
+        return _Sample(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+_NOTHING = _Sample(0, 0.0, 0.0)
+
+
+class _Piece(NamedTuple):
+    """What the elements of a part of an array should be, and how far they may be from it."""
+
+    place: tuple[slice, ...]
+    expected: Array
+    bound: Array
+    sample: _Sample = _NOTHING
+    only: Array | None = None  # the elements meant, of that part laid flat; None: all
+    settles: int | None = None  # how many elements need no further piece; None: those meant
+
+
+# pieces(floor): what is proved to have no larger ratio than floor() may be left out
+_Pieces = Callable[[Callable[[], float]], Iterator[_Piece]]
+
+
 @dataclass(frozen=True)
 class Certificate:
-    """What became of the question, for one array.
+    """The answer for one array of a subject.
 
-    ok              every element is within its bound, and the bits are those of the arithmetic
-    ratio           the largest residual/bound: 0 where both are 0, inf where only the bound is
-    where           the index of that element
-    bits            the effective precision, None where too little was rounded to say
-    consistent_with the arithmetic that these bits speak for, None without bits
-    claimed         the arithmetic that was to be proved
-    reason          one sentence
-    observed, expected, residual, bound     arrays of one shape, float64
+    ok               every element is within its bound, and the bits are those of the arithmetic
+    ratio            the largest residual/bound: 0 where both are 0, inf where the bound alone is
+    where            the index of that element
+    judged           how many elements have a bound: sums that may overflow have none
+    bits             the effective precision; None where too few sums were rounded to tell
+    consistent_with  the arithmetic that these bits speak for; None without bits
+    claimed          the arithmetic that was to be proved
+    reason           one sentence
+
+    observed, expected, residual and bound are whole arrays, float64, computed when they are first
+    asked for from the arrays that were given: do not change those in between.
     """
 
     ok: bool
     ratio: float
     where: tuple[int, ...]
+    judged: int
     bits: float | None
     consistent_with: str | None
     claimed: str
     reason: str
-    observed: Array = field(repr=False)
-    expected: Array = field(repr=False)
-    residual: Array = field(repr=False)
-    bound: Array = field(repr=False)
+    _given: Array = field(repr=False, compare=False)
+    _pieces: _Pieces = field(repr=False, compare=False)
+
+    @cached_property
+    def observed(self) -> Array:
+        return self._given.astype(np.float64)
+
+    @cached_property
+    @np.errstate(all="ignore")
+    def _derived(self) -> tuple[Array, Array]:
+        expected, bound = np.empty(self._given.shape), np.empty(self._given.shape)
+        for piece in self._pieces(lambda: -math.inf):
+            expected[piece.place], bound[piece.place] = piece.expected, piece.bound
+        return expected, bound
+
+    @property
+    def expected(self) -> Array:
+        return self._derived[0]
+
+    @property
+    def bound(self) -> Array:
+        return self._derived[1]
+
+    @cached_property
+    @np.errstate(all="ignore")
+    def residual(self) -> Array:
+        return _residual(self.observed, self.expected)
 
 
-class _Sample(NamedTuple):
-    """Errors e of sums as multiples of the 2-norms m of their terms, and what float32 could do.
-
-    border: u·√(K/3)·(|sum|/m + 3). Roundings of partial sums are independent as Higham & Mary
-    model them; a partial sum is no larger than the sum itself or a random walk of its terms.
-    """
-
-    error: Array  # (N,) e/m
-    border: Array  # (N,)
+def _residual(observed: Array, expected: Array) -> Array:
+    """|observed - expected|, where a NaN is only like a NaN, and inf like inf."""
+    residual: Array = np.abs(observed - expected)
+    if not np.isfinite(residual).all():
+        same = (observed == expected) | (np.isnan(observed) & np.isnan(expected))
+        residual = np.where(same, 0.0, np.where(np.isnan(residual), np.inf, residual))
+    return residual
 
 
-# Three standard deviations of the rms of N errors, 3/√(2N), stay within half the distance of the
-# nearest two classes (bfloat16's 9.3 and TF32's 11.7 bits) from N = 16 on.
-_ENOUGH = 16
+def _ratios(residual: Array, bound: Array) -> Array:
+    """0 where both are 0, and where nothing is bounded."""
+    ratios: Array = residual / bound
+    if np.isnan(ratios).any():
+        ratios = np.where((residual == 0) | (bound == np.inf), 0.0, ratios)
+    return ratios
 
 
-def _conclude(
-    a: Arithmetic, observed: Array, expected: Array, bound: Array, sample: _Sample | None = None
-) -> Certificate:
-    """Compare, and put into words."""
-    with np.errstate(all="ignore"):
-        residual = np.abs(observed - expected)
-        residual = np.where(observed == expected, 0.0, residual)  # inf - inf
-        residual = np.where(np.isnan(observed) & np.isnan(expected), 0.0, residual)
-        residual = np.where(np.isnan(residual), np.inf, residual)
-        ratios = np.where(residual == 0, 0.0, residual / bound)
-        ratios = np.where(bound == np.inf, 0.0, ratios)
-    if not ratios.size:
-        return Certificate(
-            False, 0.0, (), None, None, a.name, "there is nothing to judge",
-            observed, expected, residual, bound,
-        )  # fmt: skip
-    worst = tuple(int(i) for i in np.unravel_index(np.argmax(ratios), ratios.shape))
-    ratio = float(ratios[worst])
+@np.errstate(all="ignore")
+def _judge(a: Arithmetic, given: Array, pieces: _Pieces) -> Certificate:
+    """Compare piece by piece, and put into words."""
+    ratio, size, judged, sample = -1.0, 0, 0, _NOTHING
+    where: tuple[int, ...] = ()
+    got = expected = off = allowed = 0.0
+    for piece in pieces(lambda: ratio):
+        observed = given[piece.place]
+        if piece.only is not None:
+            observed = observed[np.unravel_index(piece.only, observed.shape)]
+        observed = observed.astype(np.float64)
+        residual, bound = _residual(observed, piece.expected), piece.bound
+        sample += piece.sample
+        settled = residual.size if piece.settles is None else piece.settles
+        size += settled
+        judged += settled - int(np.count_nonzero(bound == np.inf))
+        if not residual.size:
+            continue
+        ratios = _ratios(residual, bound)
+        at = np.unravel_index(np.argmax(ratios), ratios.shape)
+        if ratios[at] > ratio:
+            ratio = float(ratios[at])
+            where = _place(at, piece, given.shape)
+            got, expected, off, allowed = (
+                float(part[at]) for part in (observed, piece.expected, residual, bound)
+            )
     bits, consistent, too_few = _effective(a, sample)
-    ok = ratio <= 1 and not too_few
-    if ratio > 1:
-        off, allowed = residual[worst], bound[worst]
+    ok = 0 <= ratio <= 1 and not too_few and judged > 0
+    if not size:
+        reason = "there is nothing to judge"
+    elif ratio > 1:
         reason = (
-            f"at {worst}: got {observed[worst]:.9g}, expected {expected[worst]:.9g}, "
+            f"at {where}: got {got:.9g}, expected {expected:.9g}, "
             f"off by {off:.3g} where {allowed:.3g} is allowed"
         )
     elif too_few:
-        reason = f"{bits:.1f} bits of effective precision: consistent with {consistent}"
-    elif (bound == np.inf).all():
-        ok, reason = False, f"nothing can be said: every sum may overflow {a.name}"
+        reason = (
+            f"every element is within its bound, but the sums show {bits:.1f} bits of precision: "
+            f"consistent with {consistent}, not with {_called(a)}"
+        )
+    elif not judged:
+        reason = f"nothing can be said: every sum may overflow {_called(a)}"
     else:
-        reason = "every element follows within the rounding of its own step"
-        unbounded = int((bound == np.inf).sum())
-        if unbounded:
-            reason += f", but for {unbounded} that may overflow"
+        reason = "every element follows, up to the rounding of its own step"
+        if judged < size:
+            reason += f", but for {size - judged} of {size} whose sums may overflow"
     return Certificate(
-        ok, ratio, worst, bits, consistent, a.name, reason, observed, expected, residual, bound
+        ok, max(ratio, 0.0), where, judged, bits, consistent, _called(a), reason, given, pieces
     )
 
 
-def _effective(a: Arithmetic, sample: _Sample | None) -> tuple[float | None, str | None, bool]:
-    """(bits, the class they speak for, whether they are too few for the arithmetic claimed)."""
-    if sample is None or sample.error.size < _ENOUGH:
-        return None, None, False
-    rms = math.sqrt(np.mean(np.square(sample.error)))
-    if rms == 0:
-        return None, None, False
-    bits = -math.log2(rms)
-    seen = precision_class(bits)
-    if a.u != a.u_stored or a.u != a.u_sum:  # what is stored hides what was computed
-        return bits, a.name if bits >= -math.log2(a.u) - 3 else seen, False
-    possible = math.sqrt(np.mean(np.square(sample.border)))
-    order = ("float64", "float32", "TF32", "bfloat16", "less than bfloat16")
-    if order.index(seen) <= order.index(a.name) or rms <= possible:
-        return bits, a.name, False
-    return bits, seen, True
+def _place(at: Any, piece: _Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Where in the whole array the element `at` of the piece stands."""
+    slices = (*piece.place, *(slice(None),) * (len(shape) - len(piece.place)))
+    ranges = [range(*part.indices(n)) for part, n in zip(slices, shape, strict=True)]
+    if piece.only is not None:
+        at = np.unravel_index(piece.only[at], [len(r) for r in ranges])
+    return tuple(r[int(i)] for r, i in zip(ranges, at, strict=True))
+
+
+def _called(a: Arithmetic) -> str:
+    return "TF32" if a.name == "tf32" else a.name
 
 
 # Sums of products -----------------------------------------------------------------------------
 
-
-class _Sum(NamedTuple):
-    """rows·matrix + addend, how far an arithmetic may be from it, and how large its terms are."""
-
-    value: Array  # (R,H) float64
-    error: Array  # (R,H)
-    norm: Array  # (R,H) 2-norm of the terms
-    terms: int
+_TIGHT = 32  # up to so many terms, Σ|x||W| itself costs no more than its bound by norms
 
 
-def _flushable(array: Array, a: Arithmetic) -> Array | None:
-    """|array| where a framework may read 0 instead (subnormal operands), else 0; None if all 0."""
-    size = np.abs(array)
-    small = (size < a.min_normal) & (size > 0)
-    return np.where(small, size, 0.0) if small.any() else None
+class _Factor:
+    """The right factor of products with many rows, and what their bounds need to know of it."""
+
+    def __init__(self, matrix: Array, a: Arithmetic, *parts: int, tight: bool = False) -> None:
+        """parts: at which of the K terms others begin, of another kind and perhaps size."""
+        self.matrix, self.a = matrix, a  # (K,H)
+        self.size = np.abs(matrix)
+        self.small = _subnormal(self.size, a)
+        self.quantum = quantum(matrix)
+        self.starts, self.ends = [0, *parts], [*parts, len(matrix)]
+        # squares need the room that float64 has beside all narrower arithmetics
+        self.tight = tight or len(matrix) <= _TIGHT or a.min_normal <= _FLOAT64.min_normal
+        if not self.tight:  # (parts,H)
+            self.norms = np.sqrt(np.add.reduceat(np.square(matrix), self.starts, axis=0))
+
+    def sizes(self, rows: Array) -> Array:
+        """(R,H) Σ|rows||matrix|, or by Cauchy and Schwarz ‖rows‖‖matrix‖, which is no less."""
+        if self.tight:
+            return np.asarray(np.abs(rows) @ self.size)
+        parts = (rows[:, i:j] for i, j in zip(self.starts, self.ends, strict=True))
+        norms = [np.sqrt(np.einsum("rk,rk->r", part, part)) for part in parts]
+        return np.asarray(np.stack(norms, axis=1) @ self.norms)
 
 
-def _quantum(array: Array) -> float:
-    """The largest power of two of which all numbers are multiples; inf for none but zeros."""
-    finite = array[np.isfinite(array) & (array != 0)]
-    if not finite.size:
-        return math.inf
-    mantissa, exponent = np.frexp(finite)
-    whole = np.ldexp(mantissa, 53).astype(np.int64)
-    return float(np.ldexp((whole & -whole).astype(np.float64), exponent - 53).min())
+def _subnormal(size: Array, a: Arithmetic) -> Array | None:
+    """Which of these absolute values may be read as 0, the others 0; None if there are none."""
+    small = size < a.min_normal
+    if not small.any() or not size[small].any():
+        return None
+    return np.where(small, size, 0.0)
 
 
-def _product(
-    rows: Array,
-    matrix: Array,
-    addend: Array | None,
-    a: Arithmetic,
-    *,
-    more: int = 0,
-    stored: int = 3,
-    addend_error: Array | None = None,
-) -> _Sum:
-    """rows (R,K) · matrix (K,H) + addend, as any order of summation may compute it.
+def _quanta(array: Array) -> Array:
+    """The largest power of two of which all numbers of a row are multiples; see quantum. (R,)"""
+    finite = np.isfinite(array)
+    fraction, exponent = np.frexp(np.where(finite, array, 0.0))
+    whole = np.ldexp(fraction, 53).astype(np.int64)
+    unit = np.ldexp((whole & -whole).astype(np.float64), exponent - 53)
+    unit = np.where(finite, np.where(whole == 0, np.inf, unit), 0.0)
+    return np.asarray(unit.min(axis=1, initial=np.inf))
 
-    `more` summands are hidden in the addend beyond its first. Δ = γ_k·Σ|terms|, the reference's
-    own γ_k, and what underflow takes: every operation may flush a result below the smallest
-    normal number, every product may read an operand below it as 0. Where all terms are multiples
-    of one power of two and their absolute sum is so small that every partial sum is a number of
-    the arithmetic, nothing is rounded and Δ = 0.
-    """
-    K = rows.shape[1]
-    k = K + 2 + more
-    with np.errstate(all="ignore"):
-        value = rows @ matrix
-        abs_rows, abs_matrix = np.abs(rows), np.abs(matrix)
-        size = abs_rows @ abs_matrix
-        norm = np.square(rows) @ np.square(matrix)
-        if addend is not None:
-            value, size, norm = value + addend, size + np.abs(addend), norm + np.square(addend)
-        gamma = a.gamma(k, stored) + _FLOAT64.gamma(k)
-        # sums wider than what is stored underflow only there
-        narrow, wide = (stored, k) if a.u_sum != a.u_stored else (0, 2 * k)
-        wider = ARITHMETICS["float32"].min_normal if a.u_sum != a.u_stored else a.min_normal
-        flushed = narrow * a.min_normal + wide * wider
-        error = gamma * size + flushed
-        for one, other in ((rows, abs_matrix), (abs_rows, matrix)):
-            if (small := _flushable(one if one is rows else other, a)) is not None:
-                error = error + (small @ other if one is rows else one @ small)
-        if addend is not None and (small := _flushable(addend, a)) is not None:
-            error = error + small
-        error = error * (_UP + 2 * _FLOAT64.gamma(k))
-        bits = -math.log2(max(a.u, a.u_sum, a.u_stored))
-        quantum = _quantum(rows) * _quantum(matrix)
-        if addend is not None:
-            quantum = min(quantum, _quantum(addend))
-        if quantum >= a.min_normal:
-            error = np.where(size < min(2.0**bits * quantum, a.max), 0.0, error)
-        if addend_error is not None:
-            error = error + addend_error * (1 + gamma)
-        error = np.where(size * (1 + gamma) > a.max, np.inf, error)
-        error = np.where(np.isnan(value), 0.0, error)
-        return _Sum(value, error, np.sqrt(norm), k)
+
+class _Sum:
+    """Sums of products and addends, (R,H), and how far the subject's may be from them."""
+
+    value: Array
+    size: Array  # Σ|terms|, or more
+    lost: Any  # to underflow: Σ|terms with a subnormal operand|, which may be read as 0, and so on
+    unit: Array | None  # (R,) a power of two of which all terms are multiples; None: of no use
+    special: Any  # whether some operand is NaN or infinite; None: none is
+    terms: int  # how many are added
+    stored: int  # how many results are stored, partial sums included
+    gamma: float  # their roundings, and the reference's
+    given: Any  # how far the addend is off
+
+    def __init__(self, rows: Array, factor: _Factor) -> None:
+        """rows (R,K) · matrix (K,H)."""
+        self.rows, self.factor, self.a = rows, factor, factor.a
+        self.addend_size: Any = None
+        self.value = rows @ factor.matrix
+        self.size = factor.sizes(rows)
+        self.lost = 0.0 if factor.small is None else np.abs(rows) @ factor.small
+        if (small := _subnormal(np.abs(rows), factor.a)) is not None:
+            self.lost = self.lost + small @ factor.size
+        self.unit = self.units(rows)
+        self.special = None
+        if not np.isfinite(self.size.sum()):
+            self.special = ~np.isfinite(rows).all(axis=1, keepdims=True)
+            self.special = self.special | ~np.isfinite(factor.matrix).all(axis=0)
+
+    def units(self, rows: Array) -> Array | None:
+        """Of what the terms of each row are multiples, unless there are too many such units."""
+        quantum, most = self.factor.quantum, 2.0**self.a.bits
+        look = quantum * _quanta(rows[:, :2])  # a cheap one first
+        if not (look * most > self.size.min(initial=np.inf)).any():
+            return None
+        return quantum * _quanta(rows)
+
+    def plus(self, addend: Array, size: Array | None = None, unit: Array | None = None) -> "_Sum":
+        """The addend, (H,) or (R,H), may itself be a sum: of the size and unit that are given."""
+        size = np.abs(addend) if size is None else size
+        self.addend_size = size
+        self.value += addend
+        self.size += size
+        if (small := _subnormal(size, self.a)) is not None:
+            self.lost = self.lost + small
+        if self.unit is not None:
+            unit = _quanta(np.atleast_2d(addend)) if unit is None else unit
+            self.unit = np.minimum(self.unit, unit)
+        if not np.isfinite(size.sum()):
+            special = ~np.isfinite(addend)
+            self.special = special if self.special is None else self.special | special
+        return self
+
+    def bounded(self, terms: int, *, stored: int, given: Array | None = None) -> "_Sum":
+        """`terms` are added, `stored` sums are stored, the addend is off by `given`.
+
+        The bound of the error is then
+
+            γ_k Σ|terms| + γ_k(2^-53) Σ|terms|      the subject's rounding and this product's own
+            + underflow + lost
+
+        Nothing of this where no partial sum needs rounding (see quantum); inf where a sum may
+        overflow. Operands that are NaN or infinite make a sum exactly NaN or infinite.
+        """
+        k = terms + 1
+        self.terms, self.stored, self.given = terms, stored, given
+        own = _FLOAT64.gamma(k)
+        self.gamma = (self.a.gamma(k, stored) + own) * (_UP + 2 * own)
+        self.lost = self.lost + self.a.underflow(k, stored)
+        return self
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether the error of each sum is gamma·size and something that is the same for all."""
+        return (
+            self.unit is None
+            and self.special is None
+            and self.given is None
+            and np.ndim(self.lost) == 0
+            and bool(self.size.max(initial=0) * (1 + self.gamma) <= self.a.max)
+        )
+
+    @cached_property
+    def error(self) -> Array:
+        a, error = self.a, self.gamma * self.size + self.lost
+        if self.is_plain:
+            return error
+        if self.unit is not None:
+            unit = np.where(self.unit < a.min_normal, 0.0, self.unit)[:, None]
+            own = _UP + 2 * _FLOAT64.gamma(self.terms + 1)
+            error[self.size * own < unit * 2.0**a.bits] = 0.0
+        most = self.size * (1 + self.gamma)
+        if self.given is not None:
+            error += self.given * (1 + self.gamma)
+            most += self.given
+        error[~(most <= a.max)] = np.inf
+        if self.special is not None:
+            error[self.special & ~np.isfinite(self.value)] = 0.0
+        return error
+
+    def elements(self, flat: Array) -> "_Sum":
+        """These elements of a plain sum alone, all of them in one row of no known terms."""
+        few = copy(self)
+        few.__dict__.pop("error", None)
+        few.value, few.size = self.value.reshape(-1)[flat], self.size.reshape(-1)[flat]
+        return few
+
+    def squares(self, every: int) -> Array:
+        """Σ terms² of every so many rows, the addend's as if its own were of one sign."""
+        squares = np.square(self.rows[::every]) @ np.square(self.factor.matrix)
+        if self.addend_size is not None:
+            size = self.addend_size
+            squares += np.square(size if size.ndim == 1 else size[::every])
+        return np.asarray(squares)
+
+
+# Effective precision --------------------------------------------------------------------------
+
+# Three standard deviations of the rms of N errors are 3/√(2N) of it. From N = 16 on they stay
+# within half the distance of the nearest two classes, 9.3 bits of bfloat16 and 11.7 of TF32.
+_ENOUGH = 16
+_SAMPLED = 2**14  # sums in a sample: their rms is known to 1 %, more would not tell more
+_CLASSES = ("float64", "float32", "TF32", "bfloat16", "less than bfloat16")
+
+
+def _effective(a: Arithmetic, sample: _Sample) -> tuple[float | None, str | None, bool]:
+    """(bits, the class they speak for, whether they are too few for the arithmetic claimed)."""
+    if sample.sums < _ENOUGH or sample.seen == 0:
+        return None, None, False
+    bits = -math.log2(sample.seen / sample.sums) / 2
+    seen, claimed = precision_class(bits), _called(a)
+    rank = _CLASSES.index("TF32" if claimed == "float16" else claimed)
+    if _CLASSES.index(seen) <= rank or sample.seen <= sample.possible:
+        return bits, claimed, False
+    return bits, seen, True
 
 
 def _sample(
-    a: Arithmetic, sum_: _Sum, error: Array, noise: Array | float, where: Array | None = None
+    s: _Sum, squares: Array, every: int, e: Array, noise: Array | float = 0.0, clear: Any = True
 ) -> _Sample:
-    """The errors, seen from the sums, where they say something about how the sums were made.
+    """What the errors e (R',H) of every so many rows' sums say about how the sums were made.
 
-    noise: what else may be in the error (the activation's own rounding); an element counts where
-    that is at most 2^5 u·m, and underflow at most u·m.
+    noise bounds what else may be in e, such as the rounding of the activation. A sum counts if
+    that is at most 2^5 u·m (5 bits, fewer than lie between two classes), and underflow is at most
+    u·m, and something was rounded at all.
+
+    What rounding may do is more than u·m in long sums: each partial sum s is off by at most u|s|,
+    with a random sign and uniformly (Higham & Mary's model), and partial sums are as large as the
+    sum itself, or wander off like a random walk of the terms, to about 3m. So the mean square of e
+    is at most (u(|sum| + 3m))² K/3, the same for each result that is stored, and 2(u·m)² for
+    operands that are cut.
     """
-    with np.errstate(all="ignore"):
-        m = sum_.norm
-        counts = (noise <= 2**5 * a.u * m) & (2 * sum_.terms * a.min_normal <= a.u * m)
-        counts &= np.isfinite(error) & np.isfinite(m) & (sum_.error > 0)
-        if where is not None:
-            counts &= where
-        m, value = m[counts], sum_.value[counts]
-        border = a.u * math.sqrt(sum_.terms / 3) * (np.abs(value) / m + 3)
-        return _Sample(error[counts] / m, border)
+    a = s.a
+    m, value = np.sqrt(squares), s.value[::every]
+    lost = np.broadcast_to(s.lost, s.value.shape)[::every]
+    counts = (noise <= 2**5 * a.u * m) & (lost <= a.u * m) & clear
+    counts = counts & np.isfinite(e) & np.isfinite(m) & (s.error[::every] > 0)
+    m, value, e = m[counts], value[counts], e[counts]
+    variance = s.terms / 3 * a.u_sum**2
+    if a.u_sum != a.u_product:
+        variance += s.stored / 3 * a.u_product**2
+    possible = variance * np.square(np.abs(value) / m + 3) + 2 * a.u_operand**2
+    return _Sample(int(e.size), float(np.square(e / m).sum()), float(possible.sum()))
 
 
 # What is judged -------------------------------------------------------------------------------
 
 
 def _claimed(dtype: Any, array: Array) -> Arithmetic:
-    if dtype is None:
-        dtype = array.dtype
-    if isinstance(dtype, str):
-        dtype = dtype.removeprefix("mixed_")  # weights in float32 are rounded on the way in
-    return arithmetic(dtype)
+    """Keras's mixed policies store weights in float32, and round them on the way in."""
+    dtype = array.dtype if dtype is None else dtype
+    return arithmetic(dtype.removeprefix("mixed_") if isinstance(dtype, str) else dtype)
 
 
+@np.errstate(all="ignore")
 def _read(name: str, array: Any, a: Arithmetic | None = None) -> Array:
-    """As float64; rounded to the arithmetic first, as frameworks do with what they are given."""
+    """Real numbers; those that the arithmetic cannot hold are rounded to it, as frameworks do."""
     given = np.asarray(array)
     if given.dtype.kind not in "fiub" and given.dtype.name != "bfloat16":
         raise ValueError(f"{name} has dtype {given.dtype}, but should hold real numbers")
+    if a is None or given.dtype.name == a.name or a.u_stored == _FLOAT64.u:
+        return given
+    if a.u_stored == ARITHMETICS["float32"].u:
+        return given.astype(np.float32)
     value = given.astype(np.float64)
-    if a is None or a.u_stored == _FLOAT64.u:
-        return value
-    with np.errstate(all="ignore"):
-        if a.name in ("float32", "tf32"):
-            return value if given.dtype == np.float32 else value.astype(np.float32).astype(float)
-        bits = round(-math.log2(a.u_stored))
-        exponent = np.maximum(np.frexp(value)[1], round(math.log2(a.min_subnormal)) + bits)
-        rounded = np.ldexp(np.rint(np.ldexp(value, bits - exponent)), exponent - bits)
-        rounded = np.where(np.abs(rounded) > a.max, np.copysign(np.inf, value), rounded)
-        return np.where(np.isfinite(value), rounded, value)
+    digits = round(-math.log2(a.u_stored))
+    exponent = np.frexp(value)[1] - digits
+    exponent = np.maximum(exponent, round(math.log2(a.min_subnormal)))
+    rounded = np.ldexp(np.rint(np.ldexp(value, -exponent)), exponent)
+    rounded = np.where(np.abs(rounded) > a.max, np.copysign(np.inf, value), rounded)
+    return np.where(np.isfinite(value), rounded, value)
 
 
-def _check(name: str, array: Array, shape: tuple[int, ...], because: str) -> None:
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, but should have {shape}: {because}")
+def _check(name: str, array: Array, shape: tuple[int | str, ...], because: str) -> None:
+    fits = array.ndim == len(shape) and all(
+        isinstance(want, str) or size == want for size, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+        raise ValueError(f"{name} has shape {array.shape}, but should have {wanted}: {because}")
 
 
-@dataclass(frozen=True)
 class _Layer:
-    """The operands of all steps, in processing order and float64, states as observed."""
+    """The operands of every step, in processing order, the states as observed."""
 
-    a: Arithmetic
-    x: Array  # (B,T,F)
-    W: Array
-    U: Array
-    b: Array | None
-    h0: Array  # (B,H)
-    h: Array  # (B,T,H) as observed
-    before: Array  # (B,T,H) the state that each step started from
-    mask: Array | None  # (B,T) True where a step counts
-    last: Array | None  # (B,T) the last step that counted, this one included; -1 for none
-
-    def preactivation(self) -> _Sum:
+    def __init__(
+        self,
+        states: Any,
+        x: Any,
+        kernel: Any,
+        recurrent_kernel: Any,
+        bias: Any,
+        activation: str | None,
+        initial_state: Any,
+        mask: Any,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+        dtype: Any,
+    ) -> None:
+        self.name = reference.activation(activation).name
+        self.a = a = _claimed(dtype, np.asarray(states))
+        self.h = _read("states", states)
+        _check("states", self.h, ("batch", "timesteps", "units"), "one state for every step")
         B, T, H = self.h.shape
-        rows = np.concatenate([self.x, self.before], axis=-1).reshape(B * T, -1)
-        return _product(rows, np.concatenate([self.W, self.U]), self.b, self.a)
+        self.x = _read("x", x, a)
+        _check("x", self.x, (B, T, "features"), "batch and timesteps of the states")
+        F = self.x.shape[2]
+        W, U = _read("kernel", kernel, a), _read("recurrent_kernel", recurrent_kernel, a)
+        _check("kernel", W, (F, H), "features of x by units of the states")
+        _check("recurrent_kernel", U, (H, H), "units by units of the states")
+        self.W, self.U = W.astype(np.float64), U.astype(np.float64)
+        self.bias = None if bias is None else _read("bias", bias, a).astype(np.float64)
+        if self.bias is not None:
+            _check("bias", self.bias, (H,), "the units of the states")
+        self.h0 = (
+            np.zeros((B, H)) if initial_state is None else _read("initial_state", initial_state, a)
+        )
+        _check("initial_state", self.h0, (B, H), "batch by units of the states")
+        self.h0 = self.h0.astype(np.float64)
+        self.mask = self.last = self.next = None
+        self.most = 1  # a state and its copies by masked steps
+        if mask is not None:
+            self.mask = np.asarray(mask)
+            _check("mask", self.mask, (B, T), "batch and timesteps of the states")
+            if self.mask.dtype.kind not in "biu":
+                raise ValueError(f"mask has dtype {self.mask.dtype}, but should be bool")
+            self.mask = self.mask.astype(bool)
+        self.zeroed, self.go_backwards = zero_output_for_mask, go_backwards
+        if go_backwards:
+            self.x = self.x[:, ::-1]
+            self.mask = None if self.mask is None else self.mask[:, ::-1]
+        if self.mask is not None:
+            # (B,T+1) the last step that counted before each, -1 for none; the next one, T for none
+            edge = np.ones((B, 1), np.intp)
+            last = np.maximum.accumulate(np.where(self.mask, np.arange(T), -1), axis=1)
+            self.last = np.concatenate([-edge, last], axis=1)
+            step = np.concatenate([np.where(self.mask, np.arange(T), T), T * edge], axis=1)
+            self.next = np.minimum.accumulate(step[:, ::-1], axis=1)[:, ::-1]
+            if not zero_output_for_mask:
+                self.most = int((self.next - np.arange(T + 1)).max(initial=0)) + 1
+        self.every = max(1, B * T * H // _SAMPLED)
 
-    def counted(self) -> Array | None:
-        """(R,H) True where a step counts, None where all do."""
-        if self.mask is None:
-            return None
-        return np.broadcast_to(self.mask[:, :, None], self.h.shape).reshape(-1, self.h.shape[2])
+    @cached_property
+    def forward(self) -> _Factor:
+        return _Factor(np.concatenate([self.W, self.U]), self.a, len(self.W))
 
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """(samples, steps), of which the rows of a block's products fill about _BLOCK numbers."""
+        B, T, H = self.h.shape
+        rows = max(1, _BLOCK // (len(self.W) + 5 * H))
+        steps, samples = min(T, rows), max(1, rows // max(T, 1))
+        for i in range(0, B, samples):
+            for t in range(0, T, steps):
+                yield slice(i, min(i + samples, B)), slice(t, min(t + steps, T))
 
-def _layer(
-    states: Any,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any,
-    initial_state: Any,
-    mask: Any,
-    go_backwards: bool,
-    dtype: Any,
-) -> _Layer:
-    a = _claimed(dtype, np.asarray(states))
-    h = _read("states", states)
-    if h.ndim != 3:
-        raise ValueError(f"states has shape {h.shape}, but should have (batch, timesteps, units)")
-    B, T, H = h.shape
-    x = _read("x", x, a)
-    if x.ndim != 3:
-        raise ValueError(f"x has shape {x.shape}, but should have (batch, timesteps, features)")
-    F = x.shape[2]
-    _check("x", x, (B, T, F), "batch and timesteps of the states")
-    W, U = _read("kernel", kernel, a), _read("recurrent_kernel", recurrent_kernel, a)
-    _check("kernel", W, (F, H), "features of x by units of the states")
-    _check("recurrent_kernel", U, (H, H), "units by units of the states")
-    b = None if bias is None else _read("bias", bias, a)
-    if b is not None:
-        _check("bias", b, (H,), "the units of the states")
-    h0 = np.zeros((B, H)) if initial_state is None else _read("initial_state", initial_state, a)
-    _check("initial_state", h0, (B, H), "batch by units of the states")
-    last = None
-    if mask is not None:
-        mask = np.asarray(mask)
-        _check("mask", mask, (B, T), "batch and timesteps of the states")
-        if mask.dtype.kind not in "biu":
-            raise ValueError(f"mask has dtype {mask.dtype}, but should be True where a step counts")
-        mask = mask.astype(bool)
-    if go_backwards:
-        x = x[:, ::-1]
-        mask = None if mask is None else mask[:, ::-1]
-    before = np.concatenate([h0[:, None], h[:, :-1]], axis=1)[:, :T]
-    if mask is not None:
-        last = np.maximum.accumulate(np.where(mask, np.arange(T), -1), axis=1)
-        carried = np.concatenate([np.full((B, 1), -1), last[:, :-1]], axis=1)[:, :T]
-        before = _at(h, h0, carried)
-    return _Layer(a, x, W, U, b, h0, h, before, mask, last)
+    def after(self, samples: slice, steps: Array) -> Array:
+        """The states after these steps (n,m); after -1, the initial ones. (n,m,H)"""
+        taken = np.take_along_axis(self.h[samples], np.maximum(steps, 0)[:, :, None], axis=1)
+        return np.where(steps[:, :, None] < 0, self.h0[samples, None], taken)
 
+    def operands(self, samples: slice, steps: slice) -> Array:
+        """[x_t, h_{t-1}] for the steps of a block: (R,F+H)"""
+        F, H = len(self.W), len(self.U)
+        x = self.x[samples, steps]
+        rows = np.empty((*x.shape[:2], F + H))
+        rows[:, :, :F] = x
+        if self.last is not None:
+            rows[:, :, F:] = self.after(samples, self.last[samples, steps])
+        elif steps.start:
+            rows[:, :, F:] = self.h[samples, steps.start - 1 : steps.stop - 1]
+        else:
+            rows[:, 0, F:] = self.h0[samples]
+            rows[:, 1:, F:] = self.h[samples, : steps.stop - 1]
+        return rows.reshape(-1, F + H)
 
-def _at(h: Array, h0: Array, step: Array) -> Array:
-    """The state after each of these steps (B,T) -> (B,T,H); after -1 it is the initial one."""
-    taken = np.take_along_axis(h, np.maximum(step, 0)[:, :, None], axis=1)
-    return np.where(step[:, :, None] < 0, h0[:, None], taken)
+    def preactivation(self, samples: slice, steps: slice) -> _Sum:
+        z = _Sum(self.operands(samples, steps), self.forward)
+        if self.bias is not None:
+            z = z.plus(self.bias)
+        return z.bounded(len(self.forward.matrix) + 1, stored=3)
+
+    def counted(self, samples: slice, steps: slice) -> Any:
+        """(R,1) True where a step counts."""
+        return True if self.mask is None else self.mask[samples, steps].reshape(-1, 1)
 
 
 # The forward pass -----------------------------------------------------------------------------
@@ -380,6 +593,7 @@ def certify(
     initial_state: Any = None,
     mask: Any = None,
     go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
     dtype: Any = None,
 ) -> Certificate:
     """Is each of these states the next value of the recurrence, up to the rounding of its step?
@@ -387,64 +601,169 @@ def certify(
     states (B,T,H) in processing order, as the subject returned them; x (B,T,F), kernel (F,H),
     recurrent_kernel (H,H), bias (H,), initial_state (B,H) (zeros if not given), mask (B,T) in
     input order, True where a step counts; with go_backwards, x and mask are reversed first.
-    dtype is the arithmetic the subject claims, from the states if not given: "float64",
-    "float32", "float16", "bfloat16" (states then in any wider dtype), or Keras's "mixed_float16"
-    and "mixed_bfloat16". Operands that it cannot hold are rounded to it first, to nearest, as
-    frameworks do. float16 and bfloat16 are taken to be summed in float32 and stored narrow.
+    dtype is the arithmetic that the subject claims, by default the states' own: "float64",
+    "float32", "float16", "bfloat16" (the states then in any wider dtype), or Keras's policies
+    "mixed_float16" and "mixed_bfloat16". Operands that it cannot hold are rounded to it first, to
+    nearest, as frameworks do. float16 and bfloat16 are taken to be summed in float32, and to be
+    narrow in all that is stored, as TensorFlow does.
 
-    A masked step must be a copy of the state before it, bit for bit; before a sample's first
-    step that counts, that is its initial state or, as Keras returns it, zeros. Sums that may
-    overflow have an infinite bound. A NaN needs a NaN among its operands, and must not vanish.
+    A masked step must copy the state before it, bit for bit; before a sample's first step that
+    counts, that is its initial state or, as Keras returns it, zeros. With zero_output_for_mask, the
+    subject returns zeros for all masked steps instead. A sum that may overflow has no bound. A NaN
+    among the operands of a step must make it NaN, and nothing else may.
 
     Raises ValueError for shapes that do not fit, unknown activations and arithmetics.
     """
-    act = named(activation)
-    layer = _layer(
-        states, x, kernel, recurrent_kernel, bias, initial_state, mask, go_backwards, dtype
+    layer = _Layer(
+        states, x, kernel, recurrent_kernel, bias, activation, initial_state, mask,
+        go_backwards, zero_output_for_mask, dtype,
+    )  # fmt: skip
+
+    def pieces(floor: Callable[[], float]) -> Iterator[_Piece]:
+        for samples, steps in layer.blocks():
+            z = layer.preactivation(samples, steps)
+            given = layer.h[samples, steps].reshape(z.value.shape)
+            if layer.mask is None and floor() > -math.inf and _can_be_quick(layer.name, z):
+                yield from _quickly(layer, (samples, steps), z, given, floor)
+                continue
+            observed = given.astype(np.float64)
+            expected, bound, sample = _activated(
+                layer.name, z, observed, layer.every, layer.counted(samples, steps)
+            )
+            shape = layer.h[samples, steps].shape
+            expected, bound = expected.reshape(shape), bound.reshape(shape)
+            if layer.mask is not None:
+                skipped = ~layer.mask[samples, steps]
+                copies = _copies(layer, samples, steps, observed.reshape(shape))
+                expected[skipped], bound[skipped] = copies[skipped], 0.0
+            yield _Piece((samples, steps), expected, bound, sample)
+
+    return _judge(layer.a, layer.h, pieces)
+
+
+def _copies(layer: _Layer, samples: slice, steps: slice, observed: Array) -> Array:
+    """What masked steps should hold. A -0.0 in place of 0.0 is expected to be something else."""
+    assert layer.last is not None
+    last = layer.last[samples, 1:][:, steps]
+    copies = layer.after(samples, last)
+    zeros = (last < 0) & (observed == 0).all(axis=-1)
+    copies[zeros | layer.zeroed] = 0.0
+    same = (copies.view(np.int64) == observed.view(np.int64)) | (copies != observed)
+    same |= (zeros | layer.zeroed)[:, :, None]
+    return np.where(same, copies, layer.a.min_subnormal)
+
+
+# Activations whose slope follows from their value: (act in float32, its slope, the most that |act''|
+# can be, error of NumPy's float32 evaluation in units of 2^-24·|h|: 8 is 4 ulp at least)
+_SLOPES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Any], float, float]] = {
+    "linear": (lambda z: z, lambda h: 1.0, 0.0, 0.0),
+    "relu": (lambda z: np.maximum(z, 0), lambda h: h > 0, 0.0, 0.0),
+    "tanh": (np.tanh, lambda h: 1 - h * h, 0.77, 8.0),
+}
+
+
+def _can_be_quick(name: str, z: _Sum) -> bool:
+    return name in _SLOPES and z.is_plain and z.a.u_stored > _FLOAT64.u and z.value.size > 2**12
+
+
+def _quickly(
+    layer: _Layer,
+    place: tuple[slice, ...],
+    z: _Sum,
+    given: Array,
+    floor: Callable[[], float],
+) -> Iterator[_Piece]:
+    """The same as _activated, for those elements alone that may have a ratio above floor().
+
+    First a sample, for its bits and so that floor() is worth something; then those elements for
+    which less than the bound, estimated in float32, is exceeded by more than the residual.
+    """
+    R, H = given.shape
+    rows = np.arange(0, R, layer.every)
+    few = copy(z)
+    few.value, few.size, few.rows = z.value[rows], z.size[rows], z.rows[rows]
+    expected, bound, sample = _activated(layer.name, few, given[rows].astype(np.float64), 1, True)
+    at = (rows[:, None] * H + np.arange(H)).reshape(-1)
+    yield _Piece(place, expected.reshape(-1), bound.reshape(-1), sample, at, 0)
+    suspects = _suspects(layer.name, z, given.astype(np.float32, copy=False), floor())
+    observed = given.reshape(-1)[suspects].astype(np.float64)
+    expected, bound, _ = _activated(layer.name, z.elements(suspects), observed, 0, True)
+    yield _Piece(place, expected, bound, _NOTHING, suspects, given.size)
+
+
+def _suspects(name: str, z: _Sum, observed: Array, floor: float) -> Array:
+    """Where, of all elements, |observed - act(z)| may be more than floor times the bound.
+
+    With h = act(z), s = |act'(z)| and Δ = γ·size the bound is at least (s - c·Δ)Δ + C_ACT·u·|h|,
+    where c is the most that |act''| can be; float32 has |h| to within its own error, and that of z:
+    8u|h| + u·s·size. Both times 1 ∓ 2^-19, for the rounding of these few lines.
+    """
+    act, slope, curvature, own = _SLOPES[name]
+    u = ARITHMETICS["float32"].u
+    h = act(z.value.astype(np.float32))
+    most = curvature * z.gamma * float(z.size.max(initial=0))
+    steep = slope(h) - np.float32(most + 2.0**-19)
+    allowed = z.size.astype(np.float32)
+    allowed *= np.float32(floor * z.gamma * (1 - 2.0**-19) - 2 * u)
+    allowed *= steep
+    size = np.abs(h)
+    size *= np.float32(
+        floor * C_ACT[name] * z.a.u_stored * (1 - 2.0**-19) - own * u * (1 + 2.0**-19)
     )
-    B, T, H = layer.h.shape
-    a, z = layer.a, layer.preactivation()
-    expected, bound, sample = _activated(act.name, z, layer.h.reshape(-1, H), a, layer.counted())
-    expected, bound = expected.reshape(B, T, H), bound.reshape(B, T, H)
-    if layer.mask is not None and layer.last is not None:
-        copied = _at(layer.h, layer.h0, layer.last)
-        zeros = ((layer.last < 0) & (layer.h == 0).all(axis=-1))[:, :, None]
-        copied = np.where(zeros, 0.0, copied)
-        skipped = ~layer.mask[:, :, None]
-        # a copy in value alone (-0.0 for 0.0) is none
-        same = (copied.view(np.int64) == layer.h.view(np.int64)) | (copied != copied)
-        copied = np.where(same | (copied != layer.h), copied, a.min_subnormal)
-        expected = np.where(skipped, np.where(zeros, layer.h, copied), expected)
-        bound = np.where(skipped, 0.0, bound)
-    return _conclude(a, layer.h, expected, bound, sample)
+    allowed += size
+    h -= observed
+    return np.flatnonzero(~(np.abs(h, out=h) <= allowed))
 
 
 def _activated(
-    name: str, z: _Sum, observed: Array, a: Arithmetic, counted: Array | None
-) -> tuple[Array, Array, _Sample | None]:
-    """act(z), how far an arithmetic may be from it, and the errors as seen from z."""
-    act = named(name)
-    with np.errstate(all="ignore"):
-        h = act.function(z.value)
-        own = activation_error(name, z.value, h, _FLOAT64)
-        noise = activation_error(name, z.value, h, a, z.error) + own
-        bound = (spread(name, z.value, z.error) + noise) * _UP
-        bound = np.where(z.error == np.inf, np.inf, bound)
-        bound = np.where(np.isnan(z.value), 0.0, bound)  # NaN must be NaN
-        infinite = np.isinf(z.value) & (np.isnan(observed) | np.isnan(h))  # as in -inf·sigmoid
-        bound = np.where(infinite, np.inf, bound)
-        if act.derivative is None:
-            if name == "sparsemax":
-                return h, bound, None
-            slope = h if name == "softmax" else np.ones_like(h)
-            clear = slope > 0
-        else:
-            slope = np.abs(act.derivative(z.value, h))
-            clear = slope > 0.01
-        if counted is not None:
-            clear &= counted
-        sample = _sample(a, z, (observed - h) / slope, noise / slope, clear)
-    return h, bound, sample
+    name: str, z: _Sum, observed: Array, every: int, counted: Any
+) -> tuple[Array, Array, _Sample]:
+    """act(z), how far the subject's may be from it, and the errors as seen from z. (R,H)"""
+    act, a = reference.activation(name), z.a
+    h = act.function(z.value)
+    noise = activation_error(name, z.value, h, a, z.error)
+    noise += activation_error(name, z.value, h, _FLOAT64)
+    bound = (spread(name, z.value, z.error) + noise) * _UP
+    bound[z.error == np.inf] = np.inf
+    if not np.isfinite(z.value).all():
+        bound = _unbounded(name, z, h, bound, observed)
+    if not every:
+        return h, bound, _NOTHING
+    if name == "sparsemax":
+        return h, bound, _NOTHING
+    if counted is not True:
+        counted = counted[::every]
+    seen, noise = h[::every], noise[::every]
+    if act.derivative is None:
+        slope = seen if name == "softmax" else np.ones_like(seen)
+        clear = (slope > 0) & counted
+    else:
+        slope = act.derivative(z.value[::every], seen)
+        clear = (np.abs(slope) > 0.01) & counted
+    e = (observed[::every] - seen) / slope
+    return h, bound, _sample(z, z.squares(every), every, e, np.abs(noise / slope), clear)
+
+
+# These choose by comparison, so that a NaN may come out as any of the choices.
+_CHOOSING = frozenset((
+    "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "hard_sigmoid", "hard_silu", "hard_tanh",
+    "hard_shrink", "soft_shrink", "sparse_plus", "sparse_sigmoid", "sparsemax",
+))  # fmt: skip
+
+
+def _unbounded(name: str, z: _Sum, h: Array, bound: Array, observed: Array) -> Array:
+    """The bound of act(z) where z is NaN or infinite because of an operand that is (error 0).
+
+    A NaN makes a NaN. Of infinities the subject may have made one: inf - inf where a partial sum
+    overflowed the other way, or -inf·sigmoid(-inf). Otherwise act has its limit.
+    """
+    if name in _CHOOSING:
+        special: Any = np.inf
+    else:
+        nan = np.isnan(h) | np.isnan(observed)
+        limit = np.where(np.isinf(h), 0.0, C_ACT[name] * z.a.u_stored * np.abs(h))
+        special = np.where(np.isnan(z.value), 0.0, np.where(nan, np.inf, limit))
+    return np.where(np.isfinite(z.value) | (z.error > 0), bound, special)
 
 
 def certify_dense(
@@ -456,26 +775,86 @@ def certify_dense(
     activation: str | None = "linear",
     dtype: Any = None,
 ) -> Certificate:
-    """Is this output act(h·V + c), up to rounding? output (...,O), h (...,H), kernel (H,O), bias (O,).
+    """Is this output act(h·V + c), up to rounding? The rest as `certify`.
 
-    h as the subject itself computed it. Otherwise as `certify`.
+    output (...,O), h (...,H) as the subject computed it, V = kernel (H,O), c = bias (O,).
     """
-    act = named(activation)
-    a = _claimed(dtype, np.asarray(output))
-    observed, h, V = _read("output", output), _read("h", h, a), _read("kernel", kernel, a)
-    if V.ndim != 2:
-        raise ValueError(f"kernel has shape {V.shape}, but should have (units, outputs)")
+    name = reference.activation(activation).name
+    given = _read("output", output)
+    a = _claimed(dtype, given)
+    hidden, V = _read("h", h, a).astype(np.float64), _read("kernel", kernel, a).astype(np.float64)
+    _check("kernel", V, ("units", "outputs"), "a matrix")
     H, O = V.shape  # noqa: E741 - the sizes declared above
-    _check("h", h, (*h.shape[:-1], H), "its last size is the kernel's first")
-    _check("output", observed, (*h.shape[:-1], O), "the leading sizes of h by outputs of kernel")
-    c = None if bias is None else _read("bias", bias, a)
+    _check("h", hidden, (*hidden.shape[:-1], H), "its last size is the kernel's first")
+    _check("output", given, (*hidden.shape[:-1], O), "the leading sizes of h by outputs of kernel")
+    c = None if bias is None else _read("bias", bias, a).astype(np.float64)
     if c is not None:
         _check("bias", c, (O,), "the outputs of kernel")
-    z = _product(h.reshape(-1, H), V, c, a)
-    expected, bound, sample = _activated(act.name, z, observed.reshape(-1, O), a, None)
-    return _conclude(
-        a, observed, expected.reshape(observed.shape), bound.reshape(observed.shape), sample
+
+    def pieces(floor: Callable[[], float]) -> Iterator[_Piece]:
+        z = _Sum(hidden.reshape(-1, H), _Factor(V, a))
+        z = (z if c is None else z.plus(c)).bounded(H + 1, stored=2)
+        observed = given.astype(np.float64).reshape(-1, O)
+        every = max(1, observed.size // _SAMPLED)
+        expected, bound, sample = _activated(name, z, observed, every, True)
+        yield _Piece((), expected.reshape(given.shape), bound.reshape(given.shape), sample)
+
+    return _judge(a, given, pieces)
+
+
+def certify_dense_gradients(
+    observed: Mapping[str, Any],
+    *,
+    cotangent: Any,
+    h: Any,
+    kernel: Any,
+    bias: Any = None,
+    activation: str | None = "linear",
+    dtype: Any = None,
+    cotangent_error: Any = 0.0,
+) -> dict[str, Certificate]:
+    """Are these the gradients of the output layer? The mathematics: `rounding.vjp_bound`.
+
+    observed: any of "h" (...,H), "kernel" (H,O) and "bias" (O,); cotangent (...,O) is dL/d(output),
+    off by at most cotangent_error. h as the subject computed it. Raises ValueError for other names.
+    """
+    got = {name: _read(name, array) for name, array in observed.items()}
+    a = _claimed(dtype, next(iter(got.values()), np.zeros(0)))
+    bias = None if bias is None else _read("bias", bias, a)
+    truth, bounds = running_dense_gradients(
+        _read("cotangent", cotangent, a), cotangent_error, _read("h", h, a), 0.0,
+        _read("kernel", kernel, a), bias, activation=activation, arithmetic=a,
+    )  # fmt: skip
+    result = {}
+    for name, array in got.items():
+        if name not in truth._fields:
+            raise ValueError(f"observed has {name!r}, but should have some of h, kernel, bias")
+        expected, bound = getattr(truth, name), getattr(bounds, name)
+        _check(f"observed {name}", array, expected.shape, "as the other arguments have it")
+        result[name] = _judge(a, array, _whole(expected, bound))
+    return result
+
+
+def certify_loss(
+    loss: Any, *, kind: str, target: Any, prediction: Any, dtype: Any = None
+) -> Certificate:
+    """Is this number the loss of these predictions, as the subject itself computed them?
+
+    kind "mse" or "categorical_crossentropy", as rounding.running_loss knows them; target and
+    prediction of one shape. What the loss hands on to the layers is rounding.running_loss_gradient.
+    """
+    given = _read("loss", loss)
+    _check("loss", given, (), "one number")
+    a = _claimed(dtype, given)
+    truth, bound = running_loss(
+        kind, _read("target", target, a), _read("prediction", prediction, a), arithmetic=a
     )
+    return _judge(a, given, _whole(np.asarray(truth), np.asarray(bound)))
+
+
+def _whole(expected: Array, bound: Array) -> _Pieces:
+    """The one piece of an array whose bound was derived elsewhere."""
+    return lambda floor: iter([_Piece((), expected, bound)])
 
 
 # Gradients ------------------------------------------------------------------------------------
@@ -494,175 +873,240 @@ def certify_gradients(
     initial_state: Any = None,
     mask: Any = None,
     go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
     dtype: Any = None,
     cotangent_error: Any = None,
 ) -> dict[str, Certificate]:
-    """Is each adjoint the one that follows from the next, and each gradient their sum?
+    """Is each adjoint the one that follows from the next, and each gradient the sum they make?
 
-    observed: "delta" (B,T,H), dL/dz in processing order, which all others are judged from, and any
+    observed: "delta" (B,T,H), dL/dz in processing order, from which the others are judged, and any
     of "x" (B,T,F) in input order, "kernel" (F,H), "recurrent_kernel" (H,H), "bias" (H,),
-    "initial_state" (B,H). cotangent (B,T,H) is dL/dh in processing order, off by at most
-    cotangent_error. The other arguments are those of `certify`, and the states are taken as they
-    are: certify them first.
+    "initial_state" (B,H). cotangent (B,T,H) is dL/dh in processing order, as far as h is part of
+    the output, off by at most cotangent_error. The other arguments are those of `certify`; the
+    states are taken as they are, so certify them first.
 
-    delta is 0 where the mask skips a step, and what reaches that state goes on to the one before.
-    act' may be evaluated from z or from h, on either side of a kink. A sum over all steps may be
-    taken in any order, step by step included.
+    delta is 0 where the mask skips a step, and what reaches its state goes on to the one before.
+    act' may have been evaluated from z or from h, and on either side of a kink. Sums over all steps
+    may have been made in any order, step by step included.
 
     Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
-    unknown names, a missing delta, and activations that are not elementwise.
+    unknown names, and without a delta.
     """
-    act = named(activation)
-    if act.derivative is None:
-        raise ValueError(f"{act.name} is not elementwise: its adjoints cannot be certified")
-    layer = _layer(
-        states, x, kernel, recurrent_kernel, bias, initial_state, mask, go_backwards, dtype
-    )
-    B, T, H = layer.h.shape
-    F = layer.x.shape[2]
+    layer = _Layer(
+        states, x, kernel, recurrent_kernel, bias, activation, initial_state, mask,
+        go_backwards, zero_output_for_mask, dtype,
+    )  # fmt: skip
+    (B, T, H), F = layer.h.shape, len(layer.W)
     shapes = {
         "delta": (B, T, H), "x": (B, T, F), "kernel": (F, H), "recurrent_kernel": (H, H),
         "bias": (H,), "initial_state": (B, H),
     }  # fmt: skip
-    got = {}
-    for name, array in observed.items():
+    got = {name: _read(name, array) for name, array in observed.items()}
+    for name, array in got.items():
         if name not in shapes:
             raise ValueError(f"observed has {name!r}, but should have some of {', '.join(shapes)}")
-        got[name] = _read(name, array)
-        _check(f"observed {name}", got[name], shapes[name], "as the arguments have it")
+        _check(f"observed {name}", array, shapes[name], "as the other arguments have it")
     if "delta" not in got:
-        raise ValueError("observed has no 'delta', from which all others are judged")
+        raise ValueError("observed has no 'delta', from which the others are judged")
     c = _read("cotangent", cotangent, layer.a)
     _check("cotangent", c, (B, T, H), "the states'")
-    error = np.zeros_like(c) if cotangent_error is None else _read("error", cotangent_error)
-    _check("cotangent_error", error, (B, T, H), "the states'")
+    if cotangent_error is not None:
+        cotangent_error = _read("cotangent_error", cotangent_error)
+        _check("cotangent_error", cotangent_error, (B, T, H), "the states'")
+    adjoint = _Adjoint(layer, got["delta"], c, cotangent_error)
+    makers: dict[str, _Pieces] = {
+        "delta": lambda floor: adjoint.deltas(),
+        "x": lambda floor: adjoint.inputs(got["x"]),
+        "kernel": lambda floor: adjoint.sums(slice(0, F), got["kernel"]),
+        "recurrent_kernel": lambda floor: adjoint.sums(slice(F, F + H), got["recurrent_kernel"]),
+        "bias": lambda floor: adjoint.sums(None, got["bias"]),
+        "initial_state": lambda floor: adjoint.initial(got["initial_state"]),
+    }
+    return {name: _judge(layer.a, array, makers[name]) for name, array in got.items()}
 
-    delta = got["delta"]
-    result = {"delta": _certify_delta(act.name, layer, delta, c, error)}
-    x_, before = layer.x.reshape(-1, F), layer.before.reshape(-1, H)
-    flat = delta.reshape(-1, H)
-    a = layer.a
-    for name in got.keys() - {"delta"}:
-        n = B * T
-        if name == "x":
-            s = _product(flat, layer.W.T, None, a)
-            value, bound = s.value.reshape(B, T, F), s.error.reshape(B, T, F)
-            if go_backwards:
-                value, bound = value[:, ::-1], bound[:, ::-1]
-            seen = got[name][:, ::-1] if go_backwards else got[name]
-            sample = _sample(a, s, seen.reshape(-1, F) - s.value, 0.0)
-        elif name == "initial_state":
-            result[name] = _certify_initial(layer, got[name], delta, c, error)
-            continue
+
+class _Adjoint:
+    """The backward pass of a layer: what its gradients should be, given the observed adjoints."""
+
+    def __init__(self, layer: _Layer, delta: Array, c: Array, c_error: Array | None) -> None:
+        self.layer, self.delta, self.c, self.c_error = layer, delta, c, c_error
+        self.back = _Factor(layer.U.T, layer.a)
+
+    def through_time(self, samples: slice, start: int, stop: int, copies: bool = True) -> _Sum:
+        """g of the states start to stop - 1; state 0 is the initial one, and step t makes t + 1.
+
+        The adjoint of the next step that counts, through Uᵀ, and the cotangents of the state and of
+        its `copies` by masked steps. For states that are themselves copies it means nothing.
+        """
+        layer, T, H = self.layer, self.delta.shape[1], self.delta.shape[2]
+        n, end = samples.stop - samples.start, stop
+        if layer.next is None:
+            delta = self.delta[samples, start:stop].astype(np.float64)
+            if stop > T:
+                delta = np.concatenate([delta, np.zeros((n, 1, H))], axis=1)
         else:
-            rows = {
-                "kernel": x_.T, "recurrent_kernel": before.T, "bias": np.ones((1, n)),
-            }[name]  # fmt: skip
-            s = _product(rows, flat, None, a, stored=T + 2)
-            value, bound = s.value.reshape(shapes[name]), s.error.reshape(shapes[name])
-            sample = _sample(a, s, got[name].reshape(s.value.shape) - s.value, 0.0)
-        result[name] = _conclude(a, got[name], value, bound, sample)
-    return {name: result[name] for name in got}
+            following = layer.next[samples, start:stop]
+            at = np.minimum(following, T - 1)[:, :, None]
+            delta = np.take_along_axis(self.delta[samples], at, axis=1).astype(np.float64)
+            delta[following == T] = 0.0
+            end = int(following.max()) + 1 if layer.most > 1 else stop
+        g = _Sum(delta.reshape(-1, H), self.back)
+        own = _per_state(self.c, samples, start, end)
+        size, error, unit = np.abs(own), np.zeros_like(own), None
+        if self.c_error is not None:
+            error = _per_state(self.c_error, samples, start, end)
+        if not copies:
+            own = size = error = np.zeros_like(own)
+        elif layer.most > 1 and layer.mask is not None:
+            begins = np.ones(own.shape[:2], bool)  # runs: a state that was made, and its copies
+            begins[:, 1:] = layer.mask[samples, start : end - 1]
+            if g.unit is not None:
+                unit = _quanta(own.reshape(-1, H)).reshape(*own.shape[:2], 1)
+                unit = _runs(np.minimum, unit, begins)[:, : stop - start].reshape(-1)
+            own, size, error = (_runs(np.add, part, begins) for part in (own, size, error))
+        own, size, error = (part[:, : stop - start].reshape(-1, H) for part in (own, size, error))
+        given = None if self.c_error is None else error
+        return g.plus(own, size, unit).bounded(H + layer.most, stored=2 + layer.most, given=given)
+
+    def deltas(self) -> Iterator[_Piece]:
+        """δ_t = g_t ∘ act'(z_t), or the adjoint of softmax and its like; 0 where skipped."""
+        layer, a = self.layer, self.layer.a
+        act = reference.activation(layer.name)
+        for samples, steps in layer.blocks():
+            observed = self.delta[samples, steps].astype(np.float64)
+            shape = observed.shape
+            g = self.through_time(samples, steps.start + 1, steps.stop + 1)
+            z = layer.preactivation(samples, steps)
+            h = act.function(z.value)
+            expected, bound = vjp_bound(layer.name, g.value, g.error, z.value, h, z.error, a)
+            bound[~(np.isfinite(expected) & np.isfinite(z.value))] = np.inf
+            nan = np.isnan(g.value) & (g.error == 0) & np.isnan(observed.reshape(bound.shape))
+            bound[nan] = 0.0
+            sample = _NOTHING
+            if act.derivative is not None:
+                e = observed.reshape(expected.shape) - expected
+                sample = self.sample(e, g, z, h, layer.counted(samples, steps))
+            expected, bound = expected.reshape(shape), bound.reshape(shape)
+            if layer.mask is not None:
+                skipped = ~layer.mask[samples, steps]
+                expected[skipped] = bound[skipped] = 0.0
+            yield _Piece((samples, steps), expected, bound, sample)
+
+    def sample(self, e: Array, g: _Sum, z: _Sum, h: Array, counted: Any) -> _Sample:
+        """The errors of δ as seen from g; of those that z may have, typical ones are counted."""
+        name, a, every = self.layer.name, self.layer.a, self.layer.every
+        derivative = reference.activation(name).derivative
+        assert derivative is not None
+        if counted is not True:
+            counted = counted[::every]
+        value, h, most = z.value[::every], h[::every], z.error[::every]
+        slope = derivative(value, h)
+        walk = np.abs(value) + 3 * np.sqrt(z.squares(every))  # as in _sample
+        typical = a.u_product * math.sqrt(z.terms / 3) * walk
+        typical += np.broadcast_to(z.lost, z.value.shape)[::every]
+        off = derivative_spread(name, value, most)
+        off *= np.where(typical < most, typical / most, 1)
+        off += derivative_error(name, value, h, a, most)
+        off += derivative_error(name, value, h, _FLOAT64)
+        noise = np.abs(g.value[::every] / slope) * off
+        clear = (np.abs(slope) > 0.01) & np.isfinite(value + most) & counted
+        return _sample(g, g.squares(every), every, e[::every] / slope, noise, clear)
+
+    def inputs(self, observed: Array) -> Iterator[_Piece]:
+        """dx_t = δ_t·Wᵀ, in input order."""
+        layer, T = self.layer, self.delta.shape[1]
+        factor = _Factor(layer.W.T, layer.a)
+        for samples, steps in layer.blocks():
+            delta = self.delta[samples, steps].astype(np.float64)
+            dx = _Sum(delta.reshape(-1, delta.shape[2]), factor).bounded(delta.shape[2], stored=1)
+            index = samples, steps
+            if layer.go_backwards:
+                before = T - 1 - steps.stop
+                index = samples, slice(T - 1 - steps.start, before if before >= 0 else None, -1)
+            yield _linear(index, dx, observed, layer.every)
+
+    def sums(self, part: slice | None, observed: Array) -> Iterator[_Piece]:
+        """dW and dU, those parts of Σ [x_t, h_{t-1}]ᵀδ_t, and db = Σ δ_t."""
+        layer = self.layer
+        B, T, H = self.delta.shape
+        every = max(1, observed.size // _SAMPLED)
+        total: _Sum | None = None
+        squares: Any = 0.0
+        for samples, steps in layer.blocks():
+            delta = self.delta[samples, steps].astype(np.float64).reshape(-1, H)
+            rows = np.ones((len(delta), 1))
+            if part is not None:
+                rows = layer.operands(samples, steps)[:, part]
+            block = _Sum(np.ascontiguousarray(rows.T), _Factor(delta, layer.a, tight=True))
+            squares = squares + block.squares(every)
+            if total is None:
+                total = block
+            else:
+                total.value += block.value
+                total.size += block.size
+                total.lost = total.lost + block.lost
+                if total.unit is not None:
+                    total.unit = None if block.unit is None else np.minimum(total.unit, block.unit)
+                if block.special is not None:
+                    total.special = block.special | (
+                        False if total.special is None else total.special
+                    )
+        if total is not None:
+            total.bounded(B * T, stored=T + 2)
+            yield _linear((), total, observed, every, squares)
+
+    def initial(self, observed: Array) -> Iterator[_Piece]:
+        """dh_0 = δ_1·Uᵀ, and the cotangents of its copies where the states show it and not zeros.
+
+        Where the initial state is 0 itself nobody can tell, and either is accepted.
+        """
+        layer = self.layer
+        for samples, steps in layer.blocks():
+            if steps.start:
+                continue
+            alone = self.through_time(samples, 0, 1, copies=False)
+            s, got = alone, observed[samples].astype(np.float64)
+            if layer.most > 1 and layer.next is not None:
+                copied = self.through_time(samples, 0, 1)
+                shown = layer.h[samples, 0].astype(np.float64)  # a copy, if it is masked
+                masked = (layer.next[samples, 0] > 0)[:, None]
+                zeros = (shown == 0).all(axis=1, keepdims=True)
+                either = zeros & (layer.h0[samples] == 0).all(axis=1, keepdims=True)
+                far, near = (
+                    _ratios(_residual(got, one.value), one.error).max(axis=1, keepdims=True)
+                    for one in (alone, copied)
+                )
+                keep = masked & (~zeros | (either & (near < far)))
+                s.value = np.where(keep, copied.value, alone.value)
+                s.error = np.where(keep, copied.error, alone.error)
+                s.addend_size = np.where(keep, copied.addend_size, 0.0)
+            yield _linear((samples,), s, observed, layer.every)
 
 
-def _arriving(layer: _Layer, delta: Array, c: Array) -> tuple[Array, Array, Array, int]:
-    """What each state is given from later: (δ at the next step that counts, Σc, Σ|c|, most c).
-
-    All (B,T+1,H), the initial state first. Σc adds the cotangent of a state and of its copies.
-    """
-    B, T, H = delta.shape
-    if layer.mask is None:
-        nothing = np.zeros((B, 1, H))
-        own = np.concatenate([nothing, c], axis=1)
-        return np.concatenate([delta, nothing], axis=1), own, np.abs(own), 1
-    counts = np.concatenate([np.ones((B, 1), bool), layer.mask], axis=1)  # (B,T+1)
-    starts = np.flatnonzero(counts)  # each state begins a run: itself and its copies
-    padded = np.concatenate([np.zeros((B, 1, H)), c], axis=1).reshape(-1, H)
-    own, size = (np.zeros((B * (T + 1), H)) for _ in range(2))
-    own[starts] = np.add.reduceat(padded, starts, axis=0)
-    size[starts] = np.add.reduceat(np.abs(padded), starts, axis=0)
-    longest = int(np.diff(np.append(starts, B * (T + 1))).max())
-    step = np.where(layer.mask, np.arange(T), T)
-    following = np.minimum.accumulate(step[:, ::-1], axis=1)[:, ::-1]  # (B,T) this one included
-    following = np.concatenate([following, np.full((B, 1), T)], axis=1)
-    ended = np.concatenate([delta, np.zeros((B, 1, H))], axis=1)
-    later = np.take_along_axis(ended, following[:, :, None], axis=1)
-    shape = (B, T + 1, H)
-    return later, own.reshape(shape), size.reshape(shape), longest
+def _per_state(c: Array, samples: slice, start: int, end: int) -> Array:
+    """c at the steps that made these states, 0 for the initial one."""
+    if start:
+        return c[samples, start - 1 : end - 1].astype(np.float64)
+    padded = np.zeros((samples.stop - samples.start, end, c.shape[2]))
+    padded[:, 1:] = c[samples, : end - 1]
+    return padded
 
 
-def _certify_delta(
-    name: str, layer: _Layer, delta: Array, c: Array, c_error: Array
-) -> Certificate:
-    act, a = named(name), layer.a
-    assert act.derivative is not None
-    B, T, H = delta.shape
-    later, own, size, most = _arriving(layer, delta, c)
-    _, error, _, _ = _arriving(layer, delta, c_error)
-    with np.errstate(all="ignore"):
-        error = error + (a.gamma(most + H) + _FLOAT64.gamma(most)) * size * (most > 1)
-        rows = later[:, 1:].reshape(-1, H)
-        g = _product(
-            rows, layer.U.T, own[:, 1:].reshape(-1, H), a,
-            more=most, addend_error=error[:, 1:].reshape(-1, H),
-        )  # fmt: skip
-        z = layer.preactivation()
-        h = act.function(z.value)
-        slope = act.derivative(z.value, h)
-        rounding_ = derivative_error(name, z.value, h, a, z.error)
-        rounding_ = rounding_ + derivative_error(name, z.value, h, _FLOAT64)
-        moved = derivative_spread(name, z.value, z.error)
-        off = rounding_ + moved
-        size_of_g = np.abs(g.value)
-        expected = g.value * slope
-        bound = g.error * (np.abs(slope) + off) + size_of_g * off
-        bound = bound + (size_of_g + g.error) * (np.abs(slope) + off) * (a.u_stored + _FLOAT64.u)
-        bound = np.where(expected == 0, bound, bound + a.min_normal)
-        exact = (g.error == 0) & (off == 0) & (np.abs(slope) == 1) | (expected == 0) & (bound == 0)
-        bound = np.where(exact, 0.0, bound * _UP)
-        bound = np.where(np.isnan(bound), np.inf, bound)
-        bound = np.where(np.isnan(expected) & np.isfinite(g.error), 0.0, bound)
-        typical = a.u * math.sqrt(z.terms / 3) * (np.abs(z.value) + 3 * z.norm)
-        noise = rounding_ + moved * np.fmin(1.0, typical / z.error)
-        steep = np.abs(slope)
-        clear = steep > 0.01
-        if (counted := layer.counted()) is not None:
-            clear &= counted
-            expected, bound = np.where(counted, expected, 0.0), np.where(counted, bound, 0.0)
-        sample = _sample(
-            a, g, (delta.reshape(-1, H) - expected) / slope, size_of_g * noise / steep, clear
-        )
-    return _conclude(a, delta, expected.reshape(B, T, H), bound.reshape(B, T, H), sample)
+def _runs(combine: np.ufunc, array: Array, begins: Array) -> Array:
+    """(n,m,H): where a run begins, its elements combined in the order of time; 0 elsewhere."""
+    flat, at = array.reshape(-1, array.shape[2]), np.flatnonzero(begins)
+    combined = np.zeros_like(flat)
+    combined[at] = combine.reduceat(flat, at, axis=0)
+    return combined.reshape(array.shape)
 
 
-def _certify_initial(
-    layer: _Layer, observed: Array, delta: Array, c: Array, c_error: Array
-) -> Certificate:
-    """dh_0 = δ_1·Uᵀ, and the cotangents of its copies, where the states show copies and not zeros.
-
-    Where the initial state is 0 itself, both are the same states, and either sum is accepted.
-    """
-    a, (_, _, H) = layer.a, delta.shape
-    later, own, size, most = _arriving(layer, delta, c)
-    _, error, _, _ = _arriving(layer, delta, c_error)
-    with np.errstate(all="ignore"):
-        error = error + (a.gamma(most + H) + _FLOAT64.gamma(most)) * size * (most > 1)
-        found = []
-        for kept in (0.0, 1.0):
-            s = _product(
-                later[:, 0], layer.U.T, kept * own[:, 0], a,
-                more=most, addend_error=kept * error[:, 0],
-            )  # fmt: skip
-            found.append(s)
-    zeros, copies = found
-    expected, bound = zeros.value, zeros.error
-    if layer.last is not None:
-        before_first = (layer.last < 0)[:, :, None]
-        shows_zeros = (~before_first | (layer.h == 0)).all(axis=(1, 2))[:, None]
-        free = shows_zeros & (layer.h0 == 0).all(axis=1, keepdims=True)
-        nearer = np.abs(observed - copies.value) < np.abs(observed - zeros.value)
-        keep = ~shows_zeros | (free & nearer.all(axis=1, keepdims=True))
-        expected = np.where(keep, copies.value, expected)
-        bound = np.where(keep, copies.error, bound)
-    s = _Sum(expected, bound, copies.norm, copies.terms)
-    return _conclude(a, observed, expected, bound, _sample(a, s, observed - expected, 0.0))
+def _linear(
+    index: tuple[slice, ...], s: _Sum, observed: Array, every: int, squares: Array | None = None
+) -> _Piece:
+    """A piece that is a sum of products and nothing else."""
+    got = observed[index].astype(np.float64)
+    e = got.reshape(s.value.shape)[::every] - s.value[::every]
+    squares = s.squares(every) if squares is None else squares
+    sample = _sample(s, squares, every, e)
+    s.error[np.isinf(s.value) & np.isnan(got.reshape(s.value.shape))] = np.inf  # inf - inf
+    return _Piece(index, s.value.reshape(got.shape), s.error.reshape(got.shape), sample)

@@ -159,13 +159,16 @@ What = Literal[
     "loss_of_predictions",
     "predictions_reachable",
     "trained_weights",
+    "updates",
+    "ordinary_outcome",
 ]
 ARRAYS = frozenset({"input", "preactivation", "output", "states", "last_state", "gradient"})
 SCALARS = frozenset({"loss", "loss_of_predictions"})
 COUNTS = frozenset({"parameters", "trainable", "non_trainable"})
 SHAPES = frozenset({"output_shape", "input_shape", "weight_shape"})
 PROPERTIES = frozenset({"orthogonal", "within_glorot_uniform", "zero"})
-HOLDS = PROPERTIES | {"certified", "weights_read_back", "predictions_reachable"}
+HOLDS = PROPERTIES | {"certified", "weights_read_back", "predictions_reachable", "updates"}
+TRAINED = frozenset({"updates", "ordinary_outcome"})
 ONLY_STATED = frozenset({"initial_weights", "trained_weights"})
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 
@@ -469,6 +472,7 @@ class _Builder:
     def claim(self) -> Claim:
         doc = self.doc
         self._texts()
+        self._training()
         layers = self._layers()
         x, initial_state, mask, input_shape = self._input(layers)
         features = input_shape[1] if input_shape else None
@@ -514,6 +518,15 @@ class _Builder:
         for key, text in texts:
             if not text.strip():
                 raise self.fail(key, "must not be empty")
+
+    def _training(self) -> None:
+        training = self.doc.training
+        if training is None:
+            return
+        if not (training.learning_rate.is_finite() and training.learning_rate > 0):
+            raise self.fail("training.learning_rate", "expected a positive number")
+        if training.epochs < 1:
+            raise self.fail("training.epochs", "expected a positive integer")
 
     def _layers(self) -> tuple[Layer, ...]:
         doc = self.doc
@@ -739,6 +752,8 @@ class _Builder:
             allowed = ["", *names] if len(names) == 1 else names
         elif e.what in {"weight_shape", "trained_weights", "initial_weights"} | PROPERTIES:
             allowed = ["kernel", "recurrent_kernel", "bias"]
+        elif e.what == "ordinary_outcome":
+            allowed = ["loss", "predictions"]
         else:
             allowed = [""]
         if e.of not in allowed:
@@ -774,6 +789,14 @@ class _Builder:
             needs["printed.predictions"] = "predictions" in claim.printed
             needs["a Dense layer"] = claim.dense is not None
             needs["weights"] = claim.weights is not None
+        if e.what in TRAINED:
+            needs["training"] = claim.training is not None
+            needs["input.x"] = claim.x is not None
+            needs["weights"] = claim.weights is not None
+            needs['loss.kind = "mse"'] = claim.loss is not None and claim.loss.kind == "mse"
+            needs["a Dense layer"] = claim.dense is not None
+        if e.what == "updates" and claim.dense is not None and claim.weights is not None:
+            needs[f"weights.{claim.dense.name}"] = claim.dense.name in claim.weights
         for what, there in needs.items():
             if not there:
                 raise self.fail(
@@ -781,6 +804,15 @@ class _Builder:
                 )
         if e.what == "last_state" and not option(claim.rnn, "return_state"):
             raise self.fail(f"{key}.what", "last_state needs return_state = true in the layer")
+        if e.what in TRAINED and (
+            option(claim.rnn, "return_sequences")
+            or claim.initial_state is not None
+            or claim.mask is not None
+        ):
+            raise self.fail(
+                f"{key}.what",
+                f"{e.what} is of a layer that returns its last output, without mask and state",
+            )
 
     def _value(self, e: ExpectTable, claim: Claim, key: str) -> Any:
         if e.value is None:
@@ -828,7 +860,7 @@ class _Builder:
 
     def _shape_of(self, e: ExpectTable, claim: Claim) -> tuple[int, ...] | None:
         """The whole array's shape; None where the claim does not fix it."""
-        if e.what in SCALARS:
+        if e.what in SCALARS or (e.what, e.of) == ("ordinary_outcome", "loss"):
             return ()
         units = claim.rnn.units
         rnn = {"recurrent_kernel": (units, units), "bias": (units,)}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 MODES = ("eager", "function", "xla")
+DTYPES = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
 class _DefaultToVerify(click.Group):
@@ -61,6 +62,13 @@ def main() -> None:
     help="How the layer is run: eager, compiled as a graph (tf.function), or by XLA.",
 )
 @click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="The dtype policy of every layer.",
+)
+@click.option(
     "--layer",
     metavar="FILE.py:CLASS",
     help="Judge this class in place of keras.layers.SimpleRNN.",
@@ -83,6 +91,7 @@ def verify(
     paths: tuple[Path, ...],
     backend: str | None,
     mode: str,
+    dtype: str,
     layer: str | None,
     pattern: str | None,
     slow: bool,
@@ -110,14 +119,16 @@ def verify(
     for flag, value in (("--backend", backend), ("--layer", layer)):
         rerun += [flag, value] if value else []
     rerun += ["--mode", mode] if mode != "eager" else []
+    rerun += ["--dtype", dtype] if dtype != "float32" else []
     rerun += ["--slow"] if slow else []
-    sys.exit(_verify(claims, backend, mode, layer, slow, timeout, as_json, rerun))
+    sys.exit(_verify(claims, backend, mode, dtype, layer, slow, timeout, as_json, rerun))
 
 
 def _verify(
     claims: list[Claim],
     backend: str | None,
     mode: str,
+    dtype: str,
     layer: str | None,
     slow: bool,
     timeout: float,
@@ -129,11 +140,13 @@ def _verify(
     verdicts: list[judge.Verdict] = []
     try:
         with observe.Subject(backend, timeout=timeout) as subject:
-            identity: dict[str, Any] = {**subject.identity, "mode": mode}
+            identity: dict[str, Any] = {**subject.identity, "mode": mode, "dtype": dtype}
             if layer is not None:
                 identity["layer"] = layer
             for claim in claims:
-                verdicts += judge.ask_and_judge(claim, subject, mode=mode, layer=layer, slow=slow)
+                verdicts += judge.ask_and_judge(
+                    claim, subject, mode=mode, dtype=dtype, layer=layer, slow=slow
+                )
     except observe.NotInstalled as error:
         raise _BadInput(str(error)) from None
     except observe.SubjectError as error:

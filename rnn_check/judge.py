@@ -11,6 +11,7 @@ Sizes: B batch, T timesteps, F features, H units, O units of the Dense layer.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rnn_check import certificate, observe, rounding, truth
+from rnn_check import certificate, observe, rounding, training, truth
 from rnn_check.claim import (
     COUNTS,
     GRADIENTS,
@@ -28,6 +29,7 @@ from rnn_check.claim import (
     Claim,
     Expectation,
     Layer,
+    activation_of,
     axes,
     option,
 )
@@ -55,6 +57,7 @@ class Comparison:
     coordinates: tuple[Array, ...] = ()  # per axis, each element's place in the whole array
     bits: float | None = None
     reason: str = ""  # why it fails although every error is within its bound
+    praise: str = ""  # what to say when it holds, if not the usual
 
     @cached_property
     def ratios(self) -> Array:
@@ -70,7 +73,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        return self.ratio <= 1 and not self.reason and not self.says_nothing
+        return self.ratio <= 1 and not self.reason
 
     @property
     def says_nothing(self) -> bool:
@@ -98,9 +101,8 @@ class Comparison:
         """What is wrong, in one sentence: who, where, got, expected, how far, how far allowed."""
         got, expected = (_show(a[self.first]) for a in (self.got, self.expected))
         where = f" at {self.place}" if self.place else ""
-        if self.reason or self.says_nothing:
-            reason = self.reason or "no bound can be given, so nothing is shown"
-            return f"{_WHO[self.who]}: {self.what}: {reason}"
+        if self.reason:
+            return f"{_WHO[self.who]}: {self.what}: {self.reason}"
         text = f"{_WHO[self.who]}: {self.what}{where}: got {got}, expected {expected}"
         if self.error.dtype.kind == "f":
             off, allowed = self.error[self.first], self.bound[self.first]
@@ -183,6 +185,7 @@ _ASKS: dict[str, set[str]] = {
     "within_glorot_uniform": {"initial_weights"},
     "zero": {"initial_weights"},
     "predictions_reachable": {"output"},
+    "updates": {"training"},
 }
 
 
@@ -208,28 +211,34 @@ def ask_and_judge(
     subject: observe.Subject,
     *,
     mode: str = "eager",
+    dtype: str = "float32",
     layer: str | None = None,
     slow: bool = False,
 ) -> list[Verdict]:
     """Ask the subject what the claim needs, and judge it.
 
-    layer: "FILE.py:CLASS", asked in place of keras.layers.SimpleRNN.  A crash of the subject is
+    dtype: the Keras dtype policy of every layer.  layer: "FILE.py:CLASS", asked in place of keras.layers.SimpleRNN.  A crash of the subject is
     the verdict `error` on this claim; the next one is asked of a fresh process.
     """
     if claim.slow and not slow:
-        return judge(claim, {}, skip="slow; `--slow` judges it too")
+        return judge(claim, {}, dtype=dtype, skip="slow; `--slow` judges it too")
     wanted = asks(claim)
     if not wanted:
-        return judge(claim, {})
+        return judge(claim, {}, dtype=dtype)
     try:
-        observed = subject.ask(request(claim, wanted, mode=mode, layer=layer))
+        observed = subject.ask(request(claim, wanted, mode=mode, dtype=dtype, layer=layer))
     except observe.SubjectError as error:
-        return judge(claim, None, error=str(error))
-    return judge(claim, observed)
+        return judge(claim, None, dtype=dtype, error=str(error))
+    return judge(claim, observed, dtype=dtype)
 
 
 def request(
-    claim: Claim, wanted: list[str], *, mode: str = "eager", layer: str | None = None
+    claim: Claim,
+    wanted: list[str],
+    *,
+    mode: str = "eager",
+    dtype: str = "float32",
+    layer: str | None = None,
 ) -> dict[str, Any]:
     """The question to `subject.py`; arrays are float64 and are rounded by the framework's dtype."""
     layers = []
@@ -237,6 +246,9 @@ def request(
         config = msgspec.to_builtins(part)
         if config.get("activation") == "None":
             config["activation"] = None
+        if dtype == "bfloat16" and part is claim.rnn and "initial_weights" not in wanted:
+            # TensorFlow has no QR in bfloat16, so the default cannot even be initialized
+            config["recurrent_initializer"] = "zeros"
         layers.append(config)
     weights = None
     if claim.weights is not None:
@@ -249,6 +261,7 @@ def request(
             weights[claim.dense.name] = {"kernel": kernel, "bias": bias}
     question: dict[str, Any] = {
         "mode": mode,
+        "dtype": dtype,
         "layers": layers,
         "input_shape": list(claim.input_shape) if claim.input_shape else None,
         "weights": weights,
@@ -261,6 +274,12 @@ def request(
     if claim.loss is not None:
         key = "value" if claim.loss.kind == "cotangent" else "target"
         question["loss"] = {"kind": claim.loss.kind, key: claim.loss.value.value}
+    if claim.training is not None:
+        trained = claim.training
+        question["training"] = {
+            "learning_rate": float(trained.learning_rate),
+            "epochs": trained.epochs,
+        }
     if layer is not None:
         question["replace"] = {"SimpleRNN": layer}
     return question
@@ -277,8 +296,8 @@ def judge(
     """The verdict on every expectation of a claim.
 
     observed: what the subject returned, ask by ask, arrays as NumPy arrays; None, with `error`
-    saying why, when it could not be asked.  dtype: the arithmetic that the subject says it computes
-    in.  skip: why the claim is left out.
+    saying why, when it could not be asked.  dtype: the Keras dtype policy that it was asked in.
+    skip: why the claim is left out.
     """
     case = _Case(claim, observed or {}, dtype)
     return [_verdict(case, e, error if observed is None else "", skip) for e in claim.expectations]
@@ -310,6 +329,8 @@ def _verdict(case: _Case, e: Expectation, error: str, skip: str) -> Verdict:
     if e.not_run or skip:
         return verdict(NOT_RUN, e.not_run or skip)
     needed = _needed(c, e)
+    if e.what == "output_dtype" and case.policy != "float32":
+        return verdict(NOT_RUN, f"the run was asked for in {case.policy}")
     if error and needed:
         return verdict(ERROR, error)
     for ask in sorted(needed & case.observed.keys()):
@@ -317,6 +338,11 @@ def _verdict(case: _Case, e: Expectation, error: str, skip: str) -> Verdict:
         if isinstance(answer, Mapping) and "unsupported" in answer:
             return verdict(NOT_RUN, str(answer["unsupported"]))
     comparisons = tuple(case.compare(e))
+    of_subject = [m for m in comparisons if m.who != "claim"]
+    if of_subject and all(m.says_nothing for m in of_subject):
+        return verdict(
+            NOT_RUN, f"no bound can be given in {case.policy}: errors may grow too large"
+        )
     failing = [m for m in comparisons if not m.ok]
     if failing:
         return verdict(DIFFER, failing[0].blame(), comparisons)
@@ -327,6 +353,9 @@ def _praise(comparisons: tuple[Comparison, ...]) -> str:
     """Why it agrees, in one line."""
     parts = []
     for m in comparisons:
+        if m.praise:
+            parts.append(m.praise)
+            continue
         exact = not m.bound.any() if m.got.dtype.kind == "f" else True
         parts.append(f"{_HELD[m.who]} ({'exactly' if exact else f'{m.ratio:.2g} of the bound'})")
     return "; ".join(dict.fromkeys(parts))
@@ -341,7 +370,8 @@ class _Case:
     def __init__(self, claim: Claim, observed: Mapping[str, Any], dtype: str) -> None:
         self.claim = claim
         self.observed = observed
-        self.dtype = dtype
+        self.policy = dtype
+        self.dtype = dtype.removeprefix("mixed_")  # what is computed in
         self._truths: dict[tuple[str, float], Truth] = {}
 
     def truth(self, computed_in: str, per_step: float = 0.0) -> Truth:
@@ -383,9 +413,9 @@ class _Case:
     def _subject(self, e: Expectation, name: str, observed: Array) -> Comparison:
         places = _places(e, observed.shape)
         got = e.select(observed.astype(np.float64))
-        if e.computed_in == "exact":
+        if e.computed_in == "exact" and self.dtype in ("float32", "float64"):
             expected, bound = e.value.value, np.zeros_like(got)
-        else:
+        else:  # the integers of an exact claim may be too long for a narrow arithmetic
             expected, bound = (e.select(part) for part in self.truth(self.dtype)[name])
         with np.errstate(invalid="ignore"):  # a NaN or an infinity is an infinite error
             error = np.abs(got - expected)
@@ -467,16 +497,13 @@ class _Case:
         weights = self.observed["weights"][claim.rnn.name]
         state = claim.initial_state
         return {
-            "x": self._rounded(claim.x.value),
+            "x": claim.x.value,
             "kernel": weights["kernel"],
             "recurrent_kernel": weights["recurrent_kernel"],
             "bias": weights.get("bias"),
-            "initial_state": None if state is None else self._rounded(state.value),
+            "initial_state": None if state is None else state.value,
             **claim.recurrence,
         }
-
-    def _rounded(self, array: Array) -> Array:
-        return array.astype(np.float32) if self.dtype == "float32" else array
 
     # -- counts, shapes, dtypes
 
@@ -543,7 +570,8 @@ class _Case:
             observed = self.observed["initial_weights"][self.claim.rnn.name][e.of]
             weight, error = observed.astype(np.float64), np.zeros(observed.shape)
         who = "claim" if e.on == "printed" else "subject"
-        a = rounding.arithmetic(self.dtype)
+        author = "float32" if e.computed_in == "exact" else e.computed_in
+        a = rounding.arithmetic(author if e.on == "printed" else self.dtype)
         if e.what == "zero":
             zero = np.zeros_like(weight)
             yield Comparison(who, e.of, weight, zero, np.abs(weight), zero)
@@ -598,6 +626,116 @@ class _Case:
         bound = self.truth(self.dtype)["output"][1].reshape(predictions.shape) + predictions.error
         error = np.abs(got - predictions.value)
         yield Comparison("subject", "output", got, predictions.value, error, bound)
+
+    # -- training
+
+    def _updates(self, e: Expectation) -> Iterator[Comparison]:
+        """Each update of the recorded training against the state before it."""
+        claim, recorded = self.claim, self.observed["training"]
+        assert claim.training is not None and claim.weights is not None
+        start = {
+            layer: {name: given.value for name, given in table.items()}
+            for layer, table in claim.weights.items()
+        }
+        adam = training.Adam(float(claim.training.learning_rate))
+        found = training.certify_training(
+            *(self._by_name(recorded[part]) for part in ("weights", "m", "v")),
+            network=self._network(),
+            adam=adam,
+            iterations=recorded["iterations"],
+            loss=recorded["loss"],
+            start=self._by_name(start),
+            dtype=self.dtype,
+        )
+        done, asked = np.asarray(found.updates), np.asarray(claim.training.epochs)
+        missing = np.abs(done - asked)
+        follow = f"each of {done:,} updates follows"
+        yield Comparison("step", "updates", done, asked, missing, 0 * missing, praise=follow)
+        # what fails first comes first, as it is what the verdict quotes
+        for q in sorted(found.quantities.values(), key=lambda q: q.name != found.where[1]):
+            yield _updated(q)
+        told = [recorded["optimizer"][f.name] for f in dataclasses.fields(adam)]
+        got, expected = np.asarray(told), np.asarray(dataclasses.astuple(adam))
+        bound = expected * rounding.arithmetic(self.dtype).u
+        error = np.abs(got - expected)
+        yield Comparison("subject", "learning rate, betas, epsilon", got, expected, error, bound)
+
+    def _ordinary_outcome(self, e: Expectation) -> Iterator[Comparison]:
+        """The author's number among those that random Dense layers end with."""
+        drawn = getattr(self.outcomes, e.of)  # (D,...)
+        places = _places(e, drawn.shape[1:])
+        drawn = np.stack([e.select(draw) for draw in drawn])
+        value: Given = e.value
+        found = [
+            training.place(*each)
+            for each in zip(
+                drawn.reshape(len(drawn), -1).T, value.lo.ravel(), value.hi.ravel(), strict=True
+            )
+        ]
+        median, low, high = (
+            np.reshape([getattr(p, part) for p in found], value.shape)
+            for part in ("median", "low", "high")
+        )
+        above = value.value >= median
+        error = np.maximum(np.where(above, value.lo - median, median - value.hi), 0.0)
+        bound = np.where(above, high - median, median - low)
+        percentiles = ", ".join(f"{p.percentile:.0f}" for p in found)
+        held = f"an ordinary outcome: percentile {percentiles} of {len(drawn):,} draws"
+        yield Comparison(
+            "claim", f"{e.of} among random draws", value.value, median, error, bound, *places,
+            praise=held,
+        )  # fmt: skip
+
+    @cached_property
+    def outcomes(self) -> training.Outcomes:
+        claim = self.claim
+        assert claim.training is not None and claim.weights is not None
+        weights = claim.weights[claim.rnn.name]
+        return training.outcomes(
+            self._network(),
+            kernel=weights["kernel"].value,
+            recurrent_kernel=weights["recurrent_kernel"].value,
+            bias=weights["bias"].value if "bias" in weights else None,
+            adam=training.Adam(float(claim.training.learning_rate)),
+            epochs=claim.training.epochs,
+        )
+
+    def _network(self) -> training.Network:
+        claim = self.claim
+        assert claim.x is not None and claim.loss is not None and claim.dense is not None
+        return training.Network(
+            x=claim.x.value,
+            target=claim.loss.value.value,
+            activation=activation_of(claim.rnn),
+            dense_activation=activation_of(claim.dense),
+            go_backwards=option(claim.rnn, "go_backwards"),
+        )
+
+    def _by_name(self, part: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+        """Weights layer by layer as the training certificate calls them."""
+        assert self.claim.dense is not None
+        prefix = {self.claim.rnn.name: "", self.claim.dense.name: "dense."}
+        return {
+            prefix[layer] + name: array
+            for layer, table in part.items()
+            for name, array in table.items()
+        }
+
+
+def _updated(q: training.Quantity) -> Comparison:
+    """Row t is the state after update t."""
+    rows = np.indices(q.observed.shape)
+    return Comparison(
+        who="step",
+        what=q.name,
+        got=q.observed,
+        expected=q.expected,
+        error=q.residual,
+        bound=q.bound,
+        axes=("update", "of"),
+        coordinates=(rows[0], np.asarray(q.elements)[rows[1]]),
+        praise=f"{q.name} ({f'{q.ratio:.2g} of the bound' if q.bound.any() else 'exactly'})",
+    )
 
 
 def _places(e: Expectation, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Array, ...]]:

@@ -25,7 +25,8 @@ A request holds
     loss           {"kind": "cotangent", "value": array like the output}: the sum of their product,
                    or {"kind": "mse" | "categorical_crossentropy", "target": array}: Keras's own
     of             whose gradients (by default all that there are)
-    replace        {"SimpleRNN": "FILE.py:CLASS"}: a class that stands in for Keras's
+    training       {"learning_rate", "epochs"}: of Adam and of fit
+    replace        {"SimpleRNN": "FILE.py:CLASS"}: a class that stands in for Keras's (also "Adam")
 
 The questions:
     summary          names, output shapes and parameter counts, of a real keras.Sequential
@@ -41,6 +42,10 @@ The questions:
                      layer with H more features: zero in x, the identity in the kernel. The forward
                      pass means the same, and the input gradient in those columns is delta
                      (B,T,H, in the order in which the steps were taken)
+    training         compile(loss, Adam) and fit, watched: weights, Adam's m and v and iterations
+                     before the first update and after each (N+1,...), each epoch's loss (N,), and
+                     the optimizer's constants. Mode "eager" leaves to compile what it does when it
+                     is told nothing; "function" and "xla" decide its jit_compile
 A question that this backend or mode cannot answer is answered {"unsupported": reason}.
 """
 
@@ -406,7 +411,8 @@ class Experiment:
     def layers(self) -> Layers:
         """The layers with the weights that the request gives."""
         given = dict(self.request.get("weights") or {})
-        self.initial_weights  # noqa: B018  read before they are overwritten
+        if "initial_weights" in self.request["ask"]:
+            self.initial_weights  # noqa: B018  read before they are overwritten
         for layer in self.fresh_layers:
             set_weights(layer, {k: decode(v) for k, v in given.pop(layer.name, {}).items()})
         if given:
@@ -547,10 +553,14 @@ class Experiment:
     def variant(self, result: str, **changes: Any) -> Tensor:
         """A result of the model as it stands, or of one that differs in what is returned."""
         recurrent = self.layers[self.recurrent]
-        if all(getattr(recurrent, name) == value for name, value in changes.items()):
+        asked_for = {name: getattr(recurrent, name) for name in changes}
+        if asked_for == changes:
             return self.plain[result]
-        only = self.with_recurrent(weights_of(recurrent), **changes)[: self.recurrent + 1]
-        return self.run(only)[result]
+        try:
+            vars(recurrent).update(changes)
+            return self.run(self.layers[: self.recurrent + 1])[result]
+        finally:
+            vars(recurrent).update(asked_for)
 
     def ask_gradients(self) -> dict[str, Any]:
         wanted = self.request.get("of")
@@ -596,6 +606,53 @@ class Experiment:
         order = slice(None, None, -1 if recurrent.go_backwards else 1)  # into processing order
         answer["delta"] = encode(self.backend.array(delta)[:, order])
         return answer
+
+    def ask_training(self) -> dict[str, Any]:
+        """One batch, one update an epoch.
+
+        The data is a tf.data.Dataset of that batch, repeated, with steps_per_epoch=1: fit trains on
+        the same numbers as with arrays, but need not build a pipeline for every epoch (which is
+        four fifths of its time).
+        """
+        if self.backend.name != "tensorflow":
+            return {"unsupported": f"training is not recorded on the {self.backend.name} backend"}
+        if self.dtype not in (None, "float32", "float64"):
+            return {"unsupported": f"training in {self.dtype} scales its loss: not recorded"}
+        if {"initial_state", "mask"} & self.inputs.keys():
+            raise ValueError("training is recorded without initial_state and mask")
+        keras, asked = self.backend.keras, self.request["training"]
+        layers = [self.make(spec) for spec in self.specs]
+        model = keras.Sequential([keras.Input(self.input_shape[1:]), *layers])
+        for layer in layers:
+            given = (self.request.get("weights") or {}).get(layer.name, {})
+            set_weights(layer, {name: decode(array) for name, array in given.items()})
+        replacement = (self.request.get("replace") or {}).get("Adam")
+        adam = keras.optimizers.Adam if replacement is None else load_class(replacement)
+        optimizer = adam(learning_rate=asked["learning_rate"])
+        optimizer.build(model.trainable_variables)  # so that there is something before the first
+        how = {"function": {"jit_compile": False}, "xla": {"jit_compile": True}}.get(self.mode, {})
+        model.compile(loss=self.request["loss"]["kind"], optimizer=optimizer, **how)
+
+        recorder = training_recorder(self.backend, layers, optimizer)
+        dtype = np.dtype(self.dtype or self.backend.floatx)
+        batch = tuple(self.inputs[name].astype(dtype) for name in ("x", "loss"))
+        data = self.backend.package.data.Dataset.from_tensors(batch).repeat()
+        history = model.fit(
+            data,
+            epochs=asked["epochs"],
+            steps_per_epoch=1,
+            shuffle=False,
+            verbose=0,
+            callbacks=[recorder],
+        )
+        constants = {n: float(getattr(optimizer, n)) for n in ("beta_1", "beta_2", "epsilon")}
+        constants["learning_rate"] = float(self.backend.array(optimizer.learning_rate))
+        return {
+            **recorder.recorded(),
+            "loss": encode(np.asarray(history.history["loss"])),
+            "optimizer": constants,
+            "jit_compile": bool(getattr(model, "jit_compile", False)),
+        }
 
     def zero_state(self) -> Array:
         return np.zeros((len(self.inputs["x"]), self.layers[self.recurrent].units))  # (B,H)
@@ -671,6 +728,38 @@ def load_module(path: str) -> Any:
     sys.path.append(os.path.dirname(path))  # what stands beside it may be imported by it
     spec.loader.exec_module(module)
     return module
+
+
+def training_recorder(backend: Backend, layers: Layers, optimizer: Any) -> Any:
+    """A callback that reads weights and optimizer before the first update and after each."""
+    named = [(layer.name, weight) for layer in layers for weight in layer.trainable_weights]
+    groups = {
+        "weights": [weight for _, weight in named],
+        "m": optimizer._momentums,
+        "v": optimizer._velocities,
+    }
+    read: dict[str, list[list[Array]]] = {name: [] for name in groups}
+    counted: list[Array] = []
+
+    class Recorder(backend.keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+        def on_train_begin(self, logs: Any = None) -> None:
+            for name, variables in groups.items():
+                read[name].append([backend.array(variable) for variable in variables])
+            counted.append(backend.array(optimizer.iterations))
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.on_train_begin()
+
+        def recorded(self) -> dict[str, Any]:
+            answer: dict[str, Any] = {"iterations": encode(np.stack(counted))}
+            for name, states in read.items():
+                tables: dict[str, Any] = {}
+                for (layer, weight), steps in zip(named, zip(*states)):
+                    tables.setdefault(layer, {})[weight_name(weight)] = encode(np.stack(steps))
+                answer[name] = tables
+            return answer
+
+    return Recorder()
 
 
 def weight_name(weight: Any) -> str:

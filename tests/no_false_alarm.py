@@ -1,0 +1,218 @@
+"""Does an honest layer ever fail?  Random layers on real TensorFlow, each step certified.
+
+    python tests/no_false_alarm.py --layers 10000        # tens of minutes; the test run does 300
+
+Every layer is a real keras.layers.SimpleRNN, run forward, and forward and backward with the probe
+that reads out δ, in each of three modes: eager, tf.function, XLA.  Compiling is what costs, so
+layers come in families of one structure (shapes, activation, options) and many draws of numbers,
+from subnormal to saturating; layer n of a run is always the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rnn_check import certify, certify_gradients
+from tests.layers import Layer, random_layer
+
+MODES = ("eager", "function", "xla")
+# Keras 3.15 sums the cumulative sums of the whole support instead of taking its last one, so that
+# sparsemax([0.5, 0.4, 0.3]) is [0, 0, 0]; test_no_false_alarm.py holds it to that
+KNOWN_WRONG = ("sparsemax",)
+NOT_ELEMENTWISE = ("softmax", "log_softmax")  # forward only: see certify_gradients
+
+
+@dataclass
+class Tally:
+    """How many certificates were asked for, the largest ratio, and what failed."""
+
+    certificates: int = 0
+    worst: float = 0.0
+    fewest_bits: float = np.inf
+    alarms: list[str] = field(default_factory=list)
+
+    def add(self, name: str, result: Any) -> None:
+        self.certificates += 1
+        self.worst = max(self.worst, result.ratio)
+        if result.bits is not None:
+            self.fewest_bits = min(self.fewest_bits, result.bits)
+        # an arithmetic that overflows everywhere proves nothing, and says so; that is no alarm
+        if not result.ok and not result.reason.startswith("nothing can be said"):
+            self.alarms.append(f"{name}: {result.reason}")
+
+
+def family(number: int, size: int) -> Iterator[Layer]:
+    """`size` layers of one structure."""
+    first = random_layer(number)
+    if first.activation in KNOWN_WRONG:
+        first = random_layer(number, activation="tanh")
+    yield first
+    others = (random_layer(seed) for seed in range(10**6 * (number + 1), 10**9))
+    for n in range(1, size):
+        scale = next(others).scale
+        rng = np.random.default_rng([number, n])
+        yield _redrawn(first, scale, rng)
+
+
+def _redrawn(layer: Layer, scale: str, rng: np.random.Generator) -> Layer:
+    """The same structure with other numbers, in the manner of another scale."""
+    tiny = float(np.finfo(np.float32).tiny)
+    factor = {
+        "ordinary": lambda s: np.ones(s),
+        "saturating": lambda s: np.full(s, 10.0),
+        "small": lambda s: np.full(s, 0.01),
+        "tiny": lambda s: np.full(s, 2.0**20 * tiny**0.5),
+        "subnormal": lambda s: np.where(rng.uniform(size=s) < 0.5, tiny, tiny**0.5),
+        "dyadic": lambda s: np.ones(s),
+        "mixed": lambda s: 2.0 ** rng.integers(-20, 6, size=s),
+    }[scale]
+
+    def draw(like: Any, size: float = 1.0) -> Any:
+        if like is None:
+            return None
+        values = rng.normal(size=like.shape) * factor(like.shape) * size
+        return (np.round(4 * values) / 4 if scale == "dyadic" else values).astype(np.float32)
+
+    features, units = layer.kernel.shape
+    mask = layer.mask
+    if mask is not None:
+        mask = rng.uniform(size=mask.shape) < rng.choice([0.3, 0.7, 0.95])
+    return replace(
+        layer,
+        scale=scale,
+        x=draw(layer.x),
+        kernel=draw(layer.kernel, features**-0.5),
+        recurrent_kernel=draw(layer.recurrent_kernel, units**-0.5),
+        bias=draw(layer.bias),
+        initial_state=draw(layer.initial_state),
+        mask=mask,
+        cotangent=rng.normal(size=layer.cotangent.shape).astype(np.float32),
+    )
+
+
+class Subject:
+    """The Keras layers of one structure, and their compiled functions."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.features, self.units = layer.kernel.shape
+        config = {
+            "activation": layer.activation,
+            "use_bias": layer.bias is not None,
+            "return_sequences": True,
+            "go_backwards": layer.go_backwards,
+        }
+        self.plain, self.probe = (keras.layers.SimpleRNN(self.units, **config) for _ in range(2))
+        steps = layer.x.shape[:2]
+        self.plain.build((*steps, self.features))
+        self.probe.build((*steps, self.features + self.units))
+        self.functions = {mode: self._compiled(mode) for mode in MODES}
+
+    def _compiled(self, mode: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        if mode == "eager":
+            return self._forward, self._backward
+        jit = mode == "xla"
+        return (
+            tf.function(self._forward, jit_compile=jit),
+            tf.function(self._backward, jit_compile=jit),
+        )
+
+    def _forward(self, x: Any, h0: Any, mask: Any) -> Any:
+        return self.plain(x, initial_state=h0, mask=mask)
+
+    def _backward(self, x: Any, h0: Any, mask: Any, cotangent: Any) -> Any:
+        start = tf.zeros((x.shape[0], self.units)) if h0 is None else h0
+        with tf.GradientTape() as tape:
+            tape.watch([x, start])
+            states = self.probe(x, initial_state=start, mask=mask)
+            loss = tf.reduce_sum(states * cotangent)
+        return states, tape.gradient(
+            loss, [x, start, *self.probe.trainable_weights], unconnected_gradients="zero"
+        )
+
+    def certify(self, layer: Layer, mode: str, tally: Tally) -> None:
+        """Run the layer in this mode and certify all that it returns."""
+        name = f"layer {layer.seed} {layer.activation} {layer.scale} {layer.x.shape} {mode}"
+        bias = [] if layer.bias is None else [layer.bias]
+        self.plain.set_weights([layer.kernel, layer.recurrent_kernel, *bias])
+        probe = np.concatenate([layer.kernel, np.eye(self.units, dtype=np.float32)])
+        self.probe.set_weights([probe, layer.recurrent_kernel, *bias])
+        x, h0, mask, c = (
+            None if array is None else tf.convert_to_tensor(array)
+            for array in (layer.x, layer.initial_state, layer.mask, layer.cotangent)
+        )
+        forward, backward = self.functions[mode]
+        states = forward(x, h0, mask).numpy()
+        tally.add(f"{name} states", certify(states, **layer.arguments))
+        if layer.activation in NOT_ELEMENTWISE:
+            return
+        padded = tf.concat([x, tf.zeros((*layer.x.shape[:2], self.units))], axis=-1)
+        states, found = backward(padded, h0, mask, c)
+        gradients = dict(
+            zip(("x", "initial_state", "kernel", "recurrent_kernel", "bias"), found, strict=False)
+        )
+        observed = {name: gradient.numpy() for name, gradient in gradients.items()}
+        dx = observed["x"]
+        delta = dx[:, :, self.features :]
+        observed["delta"] = delta[:, ::-1] if layer.go_backwards else delta
+        observed["x"] = dx[:, :, : self.features]
+        observed["kernel"] = observed["kernel"][: self.features]
+        cotangent = layer.cotangent
+        if layer.mask is not None:  # Keras shows zeros before the first step that counts
+            order = layer.mask[:, ::-1] if layer.go_backwards else layer.mask
+            shown = np.logical_or.accumulate(order, axis=1)[:, :, None]
+            cotangent = np.where(shown, cotangent, np.float32(0))
+        results = certify_gradients(
+            observed, cotangent=cotangent, states=states.numpy(), **layer.arguments
+        )
+        for what, result in results.items():
+            tally.add(f"{name} gradient of {what}", result)
+
+
+def run(
+    layers: int, per_family: int, first: int = 0, modes: tuple[str, ...] = MODES, log: Any = None
+) -> Tally:
+    """Certify that many layers, in families; the tally."""
+    tally, start = Tally(), time.perf_counter()
+    keras.config.disable_traceback_filtering()
+    for number in range(first, first + -(-layers // per_family)):
+        members = family(number, per_family)
+        subject: Subject | None = None
+        for layer in members:
+            subject = subject or Subject(layer)
+            for mode in modes:
+                subject.certify(layer, mode, tally)
+        tf.keras.backend.clear_session()
+        if log:
+            seconds = time.perf_counter() - start
+            log(
+                f"family {number}: {tally.certificates} certificates, largest ratio "
+                f"{tally.worst:.3f}, fewest bits {tally.fewest_bits:.1f}, "
+                f"{len(tally.alarms)} alarms, {seconds:.0f} s"
+            )
+    return tally
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--layers", type=int, default=300)
+    parser.add_argument("--per-family", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="the first family's number")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    given = parser.parse_args()
+    tally = run(given.layers, given.per_family, given.first, tuple(given.modes), print)
+    for alarm in tally.alarms:
+        print(alarm)
+    print(f"{tally.certificates} certificates, largest ratio {tally.worst:.3f}, ", end="")
+    raise SystemExit(f"{len(tally.alarms)} alarms" if tally.alarms else print("no alarm"))
+
+
+if __name__ == "__main__":
+    main()
