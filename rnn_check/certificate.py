@@ -48,7 +48,6 @@ from rnn_check.rounding import (
     derivative_error,
     derivative_spread,
     precision_class,
-    quantum,
     running_dense_gradients,
     running_loss,
     spread,
@@ -57,7 +56,7 @@ from rnn_check.rounding import (
 
 _FLOAT64 = ARITHMETICS["float64"]
 _UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
-_BLOCK = 2**20  # numbers in the arrays of a block, about: 8 MB
+_BLOCK = 2**19  # numbers in the arrays of a block, about: 8 MB
 
 
 # The result -----------------------------------------------------------------------------------
@@ -88,8 +87,26 @@ class _Piece(NamedTuple):
     settles: int | None = None  # how many elements need no further piece; None: those meant
 
 
-# pieces(floor): what is proved to have no larger ratio than floor() may be left out
-_Pieces = Callable[[Callable[[], float]], Iterator[_Piece]]
+# pieces(worst): what is proved to have no larger ratio than worst.ratio may be left out
+_Pieces = Callable[["_Worst"], Iterator[_Piece]]
+
+
+@dataclass
+class _Worst:
+    """The element with the largest ratio so far."""
+
+    ratio: float = -1.0
+    where: tuple[int, ...] = ()
+    got: float = 0.0
+    expected: float = 0.0
+    off: float = 0.0
+    allowed: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"at {self.where}: got {self.got:.9g}, expected {self.expected:.9g}, "
+            f"off by {self.off:.3g} where {self.allowed:.3g} is allowed"
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +145,7 @@ class Certificate:
     @np.errstate(all="ignore")
     def _derived(self) -> tuple[Array, Array]:
         expected, bound = np.empty(self._given.shape), np.empty(self._given.shape)
-        for piece in self._pieces(lambda: -math.inf):
+        for piece in self._pieces(_Worst(-math.inf)):
             expected[piece.place], bound[piece.place] = piece.expected, piece.bound
         return expected, bound
 
@@ -166,10 +183,8 @@ def _ratios(residual: Array, bound: Array) -> Array:
 @np.errstate(all="ignore")
 def _judge(a: Arithmetic, given: Array, pieces: _Pieces) -> Certificate:
     """Compare piece by piece, and put into words."""
-    ratio, size, judged, sample = -1.0, 0, 0, _NOTHING
-    where: tuple[int, ...] = ()
-    got = expected = off = allowed = 0.0
-    for piece in pieces(lambda: ratio):
+    worst, size, judged, sample = _Worst(), 0, 0, _NOTHING
+    for piece in pieces(worst):
         observed = given[piece.place]
         if piece.only is not None:
             observed = observed[np.unravel_index(piece.only, observed.shape)]
@@ -183,21 +198,16 @@ def _judge(a: Arithmetic, given: Array, pieces: _Pieces) -> Certificate:
             continue
         ratios = _ratios(residual, bound)
         at = np.unravel_index(np.argmax(ratios), ratios.shape)
-        if ratios[at] > ratio:
-            ratio = float(ratios[at])
-            where = _place(at, piece, given.shape)
-            got, expected, off, allowed = (
-                float(part[at]) for part in (observed, piece.expected, residual, bound)
-            )
+        if ratios[at] > worst.ratio:
+            worst.ratio, worst.where = float(ratios[at]), _place(at, piece, given.shape)
+            worst.got, worst.expected = float(observed[at]), float(piece.expected[at])
+            worst.off, worst.allowed = float(residual[at]), float(bound[at])
     bits, consistent, too_few = _effective(a, sample)
-    ok = 0 <= ratio <= 1 and not too_few and judged > 0
+    ok = 0 <= worst.ratio <= 1 and not too_few and judged > 0
     if not size:
         reason = "there is nothing to judge"
-    elif ratio > 1:
-        reason = (
-            f"at {where}: got {got:.9g}, expected {expected:.9g}, "
-            f"off by {off:.3g} where {allowed:.3g} is allowed"
-        )
+    elif worst.ratio > 1:
+        reason = str(worst)
     elif too_few:
         reason = (
             f"every element is within its bound, but the sums show {bits:.1f} bits of precision: "
@@ -210,8 +220,9 @@ def _judge(a: Arithmetic, given: Array, pieces: _Pieces) -> Certificate:
         if judged < size:
             reason += f", but for {size - judged} of {size} whose sums may overflow"
     return Certificate(
-        ok, max(ratio, 0.0), where, judged, bits, consistent, _called(a), reason, given, pieces
-    )
+        ok, max(worst.ratio, 0.0), worst.where, judged, bits, consistent, _called(a), reason,
+        given, pieces,
+    )  # fmt: skip
 
 
 def _place(at: Any, piece: _Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -232,28 +243,84 @@ def _called(a: Arithmetic) -> str:
 _TIGHT = 32  # up to so many terms, Σ|x||W| itself costs no more than its bound by norms
 
 
+class _Room:
+    """Arrays to write into again and again: where memory is new, its first touch costs most."""
+
+    def __init__(self) -> None:
+        self.flat: dict[str, Array] = {}
+
+    def __call__(self, name: str, *shape: int, dtype: Any = np.float64) -> Array:
+        size = math.prod(shape)
+        if name not in self.flat or len(self.flat[name]) < size:
+            self.flat[name] = np.empty(size, dtype)
+        return self.flat[name][:size].reshape(shape)
+
+
 class _Factor:
     """The right factor of products with many rows, and what their bounds need to know of it."""
 
-    def __init__(self, matrix: Array, a: Arithmetic, *parts: int, tight: bool = False) -> None:
+    def __init__(
+        self,
+        matrix: Array,
+        a: Arithmetic,
+        *parts: int,
+        bias: Array | None = None,
+        tight: bool = False,
+    ) -> None:
         """parts: at which of the K terms others begin, of another kind and perhaps size."""
-        self.matrix, self.a = matrix, a  # (K,H)
+        self.matrix, self.a, self.bias = matrix, a, bias  # (K,H), (H,)
         self.size = np.abs(matrix)
-        self.small = _subnormal(self.size, a)
-        self.quantum = quantum(matrix)
+        self.most = float(self.size.max(initial=0))
         self.starts, self.ends = [0, *parts], [*parts, len(matrix)]
+        self.terms = len(matrix) + (bias is not None)
         # squares need the room that float64 has beside all narrower arithmetics
         self.tight = tight or len(matrix) <= _TIGHT or a.min_normal <= _FLOAT64.min_normal
         if not self.tight:  # (parts,H)
             self.norms = np.sqrt(np.add.reduceat(np.square(matrix), self.starts, axis=0))
+            if bias is not None:
+                self.norms = np.vstack([self.norms, np.abs(bias)])
 
-    def sizes(self, rows: Array) -> Array:
-        """(R,H) Σ|rows||matrix|, or by Cauchy and Schwarz ‖rows‖‖matrix‖, which is no less."""
+    def sizes(self, rows: Array, room: _Room) -> tuple[Array, float]:
+        """(R,H) Σ|terms|, or by Cauchy and Schwarz ‖row‖‖column‖, which is no less; a max |row|."""
+        out = room("size", len(rows), self.matrix.shape[1])
         if self.tight:
-            return np.asarray(np.abs(rows) @ self.size)
-        parts = (rows[:, i:j] for i, j in zip(self.starts, self.ends, strict=True))
-        norms = [np.sqrt(np.einsum("rk,rk->r", part, part)) for part in parts]
-        return np.asarray(np.stack(norms, axis=1) @ self.norms)
+            size = np.abs(rows, out=room("|rows|", *rows.shape))
+            np.matmul(size, self.size, out=out)
+            if self.bias is not None:
+                out += np.abs(self.bias)
+            return out, float(size.max(initial=0))
+        norms = room("norms", len(rows), len(self.norms))
+        for p, (i, j) in enumerate(zip(self.starts, self.ends, strict=True)):
+            np.einsum("rk,rk->r", rows[:, i:j], rows[:, i:j], out=norms[:, p])
+        norms[:, len(self.starts) :] = 1.0  # the bias's
+        np.sqrt(norms, out=norms)
+        return np.matmul(norms, self.norms, out=out), float(norms.max(initial=0))
+
+    @cached_property
+    def small(self) -> Array | None:
+        return _subnormal(self.size, self.a)
+
+    def units(self, rows: Array, least: float) -> Array | None:
+        """(R,) a power of two of which all terms of a row's sums are multiples.
+
+        None if no sum, of which `least` is the least size, holds fewer than 2^bits of its units:
+        then some partial sum may be rounded. Most factors and rows show that in a few numbers.
+
+        A row that is not 0 is so in one part, where its norm is its own quantum q at least. So its
+        sums have a size of q times the least norm of any part of a column, and the unit q·quantum.
+        """
+        digits = 2.0**self.a.bits
+        if not self.tight:
+            least_norm = float(self.norms[: len(self.starts)].min(initial=np.inf))
+            for some in (self.matrix[:1], self.matrix):
+                if _quanta(some.reshape(1, -1))[0] * digits <= least_norm:
+                    return None
+        quantum = _quanta(self.matrix.reshape(1, -1))
+        for some in (rows[:, :1], rows):
+            units = quantum * _quanta(some)
+            if not (units * digits > least).any():
+                return None
+        return units if self.bias is None else np.minimum(units, _quanta(self.bias[None]))
 
 
 def _subnormal(size: Array, a: Arithmetic) -> Array | None:
@@ -265,12 +332,16 @@ def _subnormal(size: Array, a: Arithmetic) -> Array | None:
 
 
 def _quanta(array: Array) -> Array:
-    """The largest power of two of which all numbers of a row are multiples; see quantum. (R,)"""
-    finite = np.isfinite(array)
-    fraction, exponent = np.frexp(np.where(finite, array, 0.0))
-    whole = np.ldexp(fraction, 53).astype(np.int64)
-    unit = np.ldexp((whole & -whole).astype(np.float64), exponent - 53)
-    unit = np.where(finite, np.where(whole == 0, np.inf, unit), 0.0)
+    """The largest power of two of which all numbers of a row are multiples; see quantum. (R,)
+
+    To take away the last digit of a number that is 1 takes away its quantum.
+    """
+    bits = np.ascontiguousarray(array).view(np.int64)
+    digits = bits & (2**52 - 1)
+    rest = np.where(digits == 0, 0, bits & (bits - 1)).view(np.float64)
+    unit = np.abs(array - rest)
+    unit[array == 0] = np.inf
+    unit[~np.isfinite(array)] = 0.0
     return np.asarray(unit.min(axis=1, initial=np.inf))
 
 
@@ -281,46 +352,53 @@ class _Sum:
     size: Array  # Σ|terms|, or more
     lost: Any  # to underflow: Σ|terms with a subnormal operand|, which may be read as 0, and so on
     unit: Array | None  # (R,) a power of two of which all terms are multiples; None: of no use
-    special: Any  # whether some operand is NaN or infinite; None: none is
+    special: Any  # (R,H) whether some operand is NaN or infinite; None: none is
     terms: int  # how many are added
     stored: int  # how many results are stored, partial sums included
     gamma: float  # their roundings, and the reference's
     given: Any  # how far the addend is off
 
-    def __init__(self, rows: Array, factor: _Factor) -> None:
-        """rows (R,K) · matrix (K,H)."""
+    def __init__(self, rows: Array, factor: _Factor, room: _Room | None = None) -> None:
+        """rows (R,K) · matrix (K,H) + bias."""
         self.rows, self.factor, self.a = rows, factor, factor.a
+        a, room = self.a, _Room() if room is None else room
         self.addend_size: Any = None
-        self.value = rows @ factor.matrix
-        self.size = factor.sizes(rows)
-        self.lost = 0.0 if factor.small is None else np.abs(rows) @ factor.small
-        if (small := _subnormal(np.abs(rows), factor.a)) is not None:
-            self.lost = self.lost + small @ factor.size
-        self.unit = self.units(rows)
+        shape = len(rows), factor.matrix.shape[1]
+        self.value = np.matmul(rows, factor.matrix, out=room("value", *shape))
+        if factor.bias is not None:
+            self.value += factor.bias
+        self.size, most = factor.sizes(rows, room)
+        top, least = float(self.size.max(initial=0)), float(self.size.min(initial=np.inf))
+        # operands that are read as 0 take η(Σ|row| + Σ|column|) at most, which mostly is nothing
+        self.lost = a.min_normal * (factor.terms * (factor.most + most) + 1)
+        if not self.lost <= 2.0**-24 * a.u * least:
+            self.lost = 0.0
+            if (small := _subnormal(np.abs(rows), a)) is not None:
+                self.lost = small @ factor.size
+            if factor.small is not None:
+                self.lost = self.lost + np.abs(rows) @ factor.small
+            if (
+                factor.bias is not None
+                and (small := _subnormal(np.abs(factor.bias), a)) is not None
+            ):
+                self.lost = self.lost + small
+        self.unit = factor.units(rows, least)
         self.special = None
-        if not np.isfinite(self.size.sum()):
+        if not np.isfinite(top):
             self.special = ~np.isfinite(rows).all(axis=1, keepdims=True)
             self.special = self.special | ~np.isfinite(factor.matrix).all(axis=0)
+            if factor.bias is not None:
+                self.special = self.special | ~np.isfinite(factor.bias)
 
-    def units(self, rows: Array) -> Array | None:
-        """Of what the terms of each row are multiples, unless there are too many such units."""
-        quantum, most = self.factor.quantum, 2.0**self.a.bits
-        look = quantum * _quanta(rows[:, :2])  # a cheap one first
-        if not (look * most > self.size.min(initial=np.inf)).any():
-            return None
-        return quantum * _quanta(rows)
-
-    def plus(self, addend: Array, size: Array | None = None, unit: Array | None = None) -> "_Sum":
-        """The addend, (H,) or (R,H), may itself be a sum: of the size and unit that are given."""
-        size = np.abs(addend) if size is None else size
+    def plus(self, addend: Array, size: Array, unit: Array | None = None) -> "_Sum":
+        """The addend (R,H) may itself be a sum: of numbers of this size, and this unit (R,)."""
         self.addend_size = size
         self.value += addend
         self.size += size
         if (small := _subnormal(size, self.a)) is not None:
             self.lost = self.lost + small
         if self.unit is not None:
-            unit = _quanta(np.atleast_2d(addend)) if unit is None else unit
-            self.unit = np.minimum(self.unit, unit)
+            self.unit = np.minimum(self.unit, _quanta(addend) if unit is None else unit)
         if not np.isfinite(size.sum()):
             special = ~np.isfinite(addend)
             self.special = special if self.special is None else self.special | special
@@ -357,7 +435,8 @@ class _Sum:
 
     @cached_property
     def error(self) -> Array:
-        a, error = self.a, self.gamma * self.size + self.lost
+        a = self.a
+        error: Array = self.gamma * self.size + self.lost
         if self.is_plain:
             return error
         if self.unit is not None:
@@ -373,8 +452,15 @@ class _Sum:
             error[self.special & ~np.isfinite(self.value)] = 0.0
         return error
 
+    def some(self, rows: Array) -> "_Sum":
+        """These rows of a plain sum alone."""
+        few = copy(self)
+        few.__dict__.pop("error", None)
+        few.rows, few.value, few.size = self.rows[rows], self.value[rows], self.size[rows]
+        return few
+
     def elements(self, flat: Array) -> "_Sum":
-        """These elements of a plain sum alone, all of them in one row of no known terms."""
+        """These elements of a plain sum alone, in one row."""
         few = copy(self)
         few.__dict__.pop("error", None)
         few.value, few.size = self.value.reshape(-1)[flat], self.size.reshape(-1)[flat]
@@ -383,9 +469,10 @@ class _Sum:
     def squares(self, every: int) -> Array:
         """Σ terms² of every so many rows, the addend's as if its own were of one sign."""
         squares = np.square(self.rows[::every]) @ np.square(self.factor.matrix)
+        if self.factor.bias is not None:
+            squares += np.square(self.factor.bias)
         if self.addend_size is not None:
-            size = self.addend_size
-            squares += np.square(size if size.ndim == 1 else size[::every])
+            squares += np.square(self.addend_size[::every])
         return np.asarray(squares)
 
 
@@ -394,7 +481,7 @@ class _Sum:
 # Three standard deviations of the rms of N errors are 3/√(2N) of it. From N = 16 on they stay
 # within half the distance of the nearest two classes, 9.3 bits of bfloat16 and 11.7 of TF32.
 _ENOUGH = 16
-_SAMPLED = 2**14  # sums in a sample: their rms is known to 1 %, more would not tell more
+_SAMPLED = 2**12  # sums in a sample, whose rms is then known to 1 %: more would not tell more
 _CLASSES = ("float64", "float32", "TF32", "bfloat16", "less than bfloat16")
 
 
@@ -534,10 +621,11 @@ class _Layer:
             if not zero_output_for_mask:
                 self.most = int((self.next - np.arange(T + 1)).max(initial=0)) + 1
         self.every = max(1, B * T * H // _SAMPLED)
+        self.room = _Room()
 
     @cached_property
     def forward(self) -> _Factor:
-        return _Factor(np.concatenate([self.W, self.U]), self.a, len(self.W))
+        return _Factor(np.concatenate([self.W, self.U]), self.a, len(self.W), bias=self.bias)
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """(samples, steps), of which the rows of a block's products fill about _BLOCK numbers."""
@@ -557,7 +645,7 @@ class _Layer:
         """[x_t, h_{t-1}] for the steps of a block: (R,F+H)"""
         F, H = len(self.W), len(self.U)
         x = self.x[samples, steps]
-        rows = np.empty((*x.shape[:2], F + H))
+        rows = self.room("rows", *x.shape[:2], F + H)
         rows[:, :, :F] = x
         if self.last is not None:
             rows[:, :, F:] = self.after(samples, self.last[samples, steps])
@@ -569,10 +657,8 @@ class _Layer:
         return rows.reshape(-1, F + H)
 
     def preactivation(self, samples: slice, steps: slice) -> _Sum:
-        z = _Sum(self.operands(samples, steps), self.forward)
-        if self.bias is not None:
-            z = z.plus(self.bias)
-        return z.bounded(len(self.forward.matrix) + 1, stored=3)
+        z = _Sum(self.operands(samples, steps), self.forward, self.room)
+        return z.bounded(self.forward.terms, stored=3)
 
     def counted(self, samples: slice, steps: slice) -> Any:
         """(R,1) True where a step counts."""
@@ -619,12 +705,12 @@ def certify(
         go_backwards, zero_output_for_mask, dtype,
     )  # fmt: skip
 
-    def pieces(floor: Callable[[], float]) -> Iterator[_Piece]:
+    def pieces(worst: _Worst) -> Iterator[_Piece]:
         for samples, steps in layer.blocks():
             z = layer.preactivation(samples, steps)
             given = layer.h[samples, steps].reshape(z.value.shape)
-            if layer.mask is None and floor() > -math.inf and _can_be_quick(layer.name, z):
-                yield from _quickly(layer, (samples, steps), z, given, floor)
+            if layer.mask is None and worst.ratio > -math.inf and _can_be_quick(layer.name, z):
+                yield from _quickly(layer, (samples, steps), z, given, worst)
                 continue
             observed = given.astype(np.float64)
             expected, bound, sample = _activated(
@@ -653,83 +739,111 @@ def _copies(layer: _Layer, samples: slice, steps: slice, observed: Array) -> Arr
     return np.where(same, copies, layer.a.min_subnormal)
 
 
-# Activations whose slope follows from their value: (act in float32, its slope, the most that |act''|
-# can be, error of NumPy's float32 evaluation in units of 2^-24·|h|: 8 is 4 ulp at least)
-_SLOPES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Any], float, float]] = {
-    "linear": (lambda z: z, lambda h: 1.0, 0.0, 0.0),
-    "relu": (lambda z: np.maximum(z, 0), lambda h: h > 0, 0.0, 0.0),
-    "tanh": (np.tanh, lambda h: 1 - h * h, 0.77, 8.0),
+class _Closed(NamedTuple):
+    """What bounds the spread of an activation in closed form.
+
+    |act''| <= rate·|act'| is |(log act')'| <= rate. So over [z - Δ, z + Δ] act' stays between
+    act'(z)·exp(∓rate·Δ), and act within Δ times the latter of act(z). It never is steeper than 1.
+    """
+
+    slope: Callable[[Array], Any]  # act'(z) from h = act(z)
+    rate: float
+    own: float  # NumPy's error in float32, in units of 2^-24·|h|: 4 ulp
+
+
+_CLOSED = {
+    "linear": _Closed(np.ones_like, 0.0, 0.0),
+    "tanh": _Closed(lambda h: 1 - h * h, 2.0, 8.0),
 }
 
 
 def _can_be_quick(name: str, z: _Sum) -> bool:
-    return name in _SLOPES and z.is_plain and z.a.u_stored > _FLOAT64.u and z.value.size > 2**12
+    return name in _CLOSED and z.is_plain and z.a.u_stored > _FLOAT64.u and z.value.size > _SAMPLED
 
 
 def _quickly(
-    layer: _Layer,
-    place: tuple[slice, ...],
-    z: _Sum,
-    given: Array,
-    floor: Callable[[], float],
+    layer: _Layer, place: tuple[slice, ...], z: _Sum, given: Array, worst: _Worst
 ) -> Iterator[_Piece]:
-    """The same as _activated, for those elements alone that may have a ratio above floor().
+    """The same as _activated, for those elements alone whose ratio may be the largest.
 
-    First a sample, for its bits and so that floor() is worth something; then those elements for
-    which less than the bound, estimated in float32, is exceeded by more than the residual.
+    First a sample, for its bits and to have some ratio; then the elements for which less than the
+    bound, in float32, times that ratio is exceeded by more than the residual.
     """
     R, H = given.shape
     rows = np.arange(0, R, layer.every)
-    few = copy(z)
-    few.value, few.size, few.rows = z.value[rows], z.size[rows], z.rows[rows]
-    expected, bound, sample = _activated(layer.name, few, given[rows].astype(np.float64), 1, True)
+    observed = given[rows].astype(np.float64)
+    expected, bound, sample = _activated(layer.name, z.some(rows), observed, 1, True)
     at = (rows[:, None] * H + np.arange(H)).reshape(-1)
     yield _Piece(place, expected.reshape(-1), bound.reshape(-1), sample, at, 0)
-    suspects = _suspects(layer.name, z, given.astype(np.float32, copy=False), floor())
-    observed = given.reshape(-1)[suspects].astype(np.float64)
-    expected, bound, _ = _activated(layer.name, z.elements(suspects), observed, 0, True)
-    yield _Piece(place, expected, bound, _NOTHING, suspects, given.size)
+    at = _suspects(layer, z, given, worst.ratio)
+    observed = given.reshape(-1)[at].astype(np.float64)
+    expected, bound, _ = _activated(layer.name, z.elements(at), observed, 0, True)
+    yield _Piece(place, expected, bound, _NOTHING, at, given.size)
 
 
-def _suspects(name: str, z: _Sum, observed: Array, floor: float) -> Array:
-    """Where, of all elements, |observed - act(z)| may be more than floor times the bound.
+def _suspects(layer: _Layer, z: _Sum, given: Array, ratio: float) -> Array:
+    """Which elements, of all in this block laid flat, may exceed `ratio`.
 
-    With h = act(z), s = |act'(z)| and Δ = γ·size the bound is at least (s - c·Δ)Δ + C_ACT·u·|h|,
-    where c is the most that |act''| can be; float32 has |h| to within its own error, and that of z:
-    8u|h| + u·s·size. Both times 1 ∓ 2^-19, for the rounding of these few lines.
+    The bound is act'(z)·exp(-rate·Δ)·Δ + C_ACT·u·|h| at least, Δ = γ·size. float32 knows |h| to
+    within its own error and that of z, own·u·|h| + u·act'(z)·size. The factors 1 ± 2^-19, and 2^-19
+    off the slope, cover the rounding of these few lines.
     """
-    act, slope, curvature, own = _SLOPES[name]
-    u = ARITHMETICS["float32"].u
-    h = act(z.value.astype(np.float32))
-    most = curvature * z.gamma * float(z.size.max(initial=0))
-    steep = slope(h) - np.float32(most + 2.0**-19)
-    allowed = z.size.astype(np.float32)
-    allowed *= np.float32(floor * z.gamma * (1 - 2.0**-19) - 2 * u)
+    act, closed = reference.activation(layer.name).function, _CLOSED[layer.name]
+    u, shape = ARITHMETICS["float32"].u, z.value.shape
+    h, allowed, size = (layer.room(name, *shape, dtype=np.float32) for name in ("h", "+", "|h|"))
+    np.copyto(h, z.value, casting="same_kind")
+    np.copyto(allowed, z.size, casting="same_kind")
+    h = act(h)
+    steep = closed.slope(h)
+    steep -= np.float32(2.0**-19)
+    far = z.gamma * math.exp(-closed.rate * z.gamma * float(z.size.max())) * (1 - 2.0**-19)
+    allowed *= np.float32(ratio * far - 2 * u)
     allowed *= steep
-    size = np.abs(h)
-    size *= np.float32(
-        floor * C_ACT[name] * z.a.u_stored * (1 - 2.0**-19) - own * u * (1 + 2.0**-19)
-    )
+    np.abs(h, out=size)
+    act_error = C_ACT[layer.name] * z.a.u_stored * (1 - 2.0**-19)
+    size *= np.float32(ratio * act_error - closed.own * u * (1 + 2.0**-19))
     allowed += size
-    h -= observed
-    return np.flatnonzero(~(np.abs(h, out=h) <= allowed))
+    np.subtract(h, given, out=size, casting="same_kind")
+    return np.flatnonzero(~(np.abs(size, out=size) <= allowed))
+
+
+def _spread_and_noise(name: str, z: _Sum, h: Array) -> tuple[Array, Array]:
+    """How far act(z + e) is from h = act(z) if |e| <= z.error, and how far evaluating it may be."""
+    a, d = z.a, z.error
+    if name not in _CLOSED:
+        noise = activation_error(name, z.value, h, a, d)
+        noise += activation_error(name, z.value, h, _FLOAT64)
+        return spread(name, z.value, d), noise
+    closed = _CLOSED[name]
+    # exp(x) <= 1/(1 - x); and 2^-51 is more than the slope's own rounding
+    far = d * np.fmin(1.0, (closed.slope(h) + 2.0**-51) / np.maximum(1 - closed.rate * d, 0))
+    size = np.abs(h) + far
+    if name == "linear":  # copies, but may flush what is subnormal
+        small = size < a.min_normal + 2 * d
+        noise = np.where(small, np.minimum(size, a.min_normal), 0.0) if small.any() else 0 * size
+    else:
+        noise = C_ACT[name] * (a.u_stored + _FLOAT64.u) * size
+        noise += 2 * (a.min_normal + _FLOAT64.min_normal) * (1 + np.abs(z.value) + d)
+    noise[~(size <= a.max)] = np.inf
+    return far, noise
 
 
 def _activated(
     name: str, z: _Sum, observed: Array, every: int, counted: Any
 ) -> tuple[Array, Array, _Sample]:
-    """act(z), how far the subject's may be from it, and the errors as seen from z. (R,H)"""
-    act, a = reference.activation(name), z.a
+    """act(z), how far the subject's may be from it, and the errors as seen from z. (R,H)
+
+    The errors of every so many rows; of none if that is 0.
+    """
+    act = reference.activation(name)
     h = act.function(z.value)
-    noise = activation_error(name, z.value, h, a, z.error)
-    noise += activation_error(name, z.value, h, _FLOAT64)
-    bound = (spread(name, z.value, z.error) + noise) * _UP
-    bound[z.error == np.inf] = np.inf
-    if not np.isfinite(z.value).all():
-        bound = _unbounded(name, z, h, bound, observed)
-    if not every:
-        return h, bound, _NOTHING
-    if name == "sparsemax":
+    far, noise = _spread_and_noise(name, z, h)
+    bound = (far + noise) * _UP
+    if not z.is_plain:
+        bound[z.error == np.inf] = np.inf
+        if z.special is not None:
+            bound = _unbounded(name, z, h, bound, observed)
+    if not every or name == "sparsemax":
         return h, bound, _NOTHING
     if counted is not True:
         counted = counted[::every]
@@ -791,9 +905,9 @@ def certify_dense(
     if c is not None:
         _check("bias", c, (O,), "the outputs of kernel")
 
-    def pieces(floor: Callable[[], float]) -> Iterator[_Piece]:
-        z = _Sum(hidden.reshape(-1, H), _Factor(V, a))
-        z = (z if c is None else z.plus(c)).bounded(H + 1, stored=2)
+    def pieces(worst: _Worst) -> Iterator[_Piece]:
+        factor = _Factor(V, a, bias=c)
+        z = _Sum(hidden.reshape(-1, H), factor).bounded(factor.terms, stored=2)
         observed = given.astype(np.float64).reshape(-1, O)
         every = max(1, observed.size // _SAMPLED)
         expected, bound, sample = _activated(name, z, observed, every, True)
@@ -854,7 +968,7 @@ def certify_loss(
 
 def _whole(expected: Array, bound: Array) -> _Pieces:
     """The one piece of an array whose bound was derived elsewhere."""
-    return lambda floor: iter([_Piece((), expected, bound)])
+    return lambda worst: iter([_Piece((), expected, bound)])
 
 
 # Gradients ------------------------------------------------------------------------------------
@@ -915,12 +1029,12 @@ def certify_gradients(
         _check("cotangent_error", cotangent_error, (B, T, H), "the states'")
     adjoint = _Adjoint(layer, got["delta"], c, cotangent_error)
     makers: dict[str, _Pieces] = {
-        "delta": lambda floor: adjoint.deltas(),
-        "x": lambda floor: adjoint.inputs(got["x"]),
-        "kernel": lambda floor: adjoint.sums(slice(0, F), got["kernel"]),
-        "recurrent_kernel": lambda floor: adjoint.sums(slice(F, F + H), got["recurrent_kernel"]),
-        "bias": lambda floor: adjoint.sums(None, got["bias"]),
-        "initial_state": lambda floor: adjoint.initial(got["initial_state"]),
+        "delta": lambda worst: adjoint.deltas(),
+        "x": lambda worst: adjoint.inputs(got["x"]),
+        "kernel": lambda worst: adjoint.sums(slice(0, F), got["kernel"]),
+        "recurrent_kernel": lambda worst: adjoint.sums(slice(F, F + H), got["recurrent_kernel"]),
+        "bias": lambda worst: adjoint.sums(None, got["bias"]),
+        "initial_state": lambda worst: adjoint.initial(got["initial_state"]),
     }
     return {name: _judge(layer.a, array, makers[name]) for name, array in got.items()}
 
