@@ -557,10 +557,12 @@ class Experiment:
         if asked_for == changes:
             return self.plain[result]
         try:
-            vars(recurrent).update(changes)
+            for name, value in changes.items():
+                setattr(recurrent, name, value)
             return self.run(self.layers[: self.recurrent + 1])[result]
         finally:
-            vars(recurrent).update(asked_for)
+            for name, value in asked_for.items():
+                setattr(recurrent, name, value)
 
     def ask_gradients(self) -> dict[str, Any]:
         wanted = self.request.get("of")

@@ -1,0 +1,579 @@
+"""Does `subject.py` ask the framework what it was told to ask, and pass on what it hears?
+
+Everything here is made of small integers, so the framework's numbers must equal the reference's
+bit for bit: what is tested is the asking, and rounding has no part in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from rnn_check import reference
+from rnn_check import subject as script
+from rnn_check.observe import NotInstalled, Raised, Subject, SubjectError
+
+Array = npt.NDArray[Any]
+
+B, T, F, H, O = 2, 4, 3, 3, 2  # noqa: E741
+RNG = np.random.default_rng(20230805)
+
+
+def integers(*shape: int) -> Array:
+    return RNG.integers(-3, 4, shape).astype(float)
+
+
+KERNEL, RECURRENT, BIAS = integers(F, H), integers(H, H), integers(H)
+DENSE_KERNEL, DENSE_BIAS = integers(H, O), integers(O)
+X, STATE = integers(B, T, F), integers(B, H)
+# Holes only: backends differ in what they output before a sample's first step that counts.
+MASK = np.array([[True, True, False, True], [True, False, False, True]])
+COTANGENT = np.arange(B * T * H).reshape(B, T, H) - 7.0  # all entries different
+
+RNN = {"kind": "SimpleRNN", "units": H, "activation": "relu", "return_sequences": True}
+DENSE = {"kind": "Dense", "units": O}
+WEIGHTS = {"simple_rnn": {"kernel": KERNEL, "recurrent_kernel": RECURRENT, "bias": BIAS}}
+REQUEST = {
+    "layers": [RNN],
+    "weights": WEIGHTS,
+    "x": X,
+    "loss": {"kind": "cotangent", "value": COTANGENT},
+}
+
+
+def request(*ask: str, **changes: Any) -> dict[str, Any]:
+    return {**REQUEST, "ask": list(ask), **changes}
+
+
+def rnn(**changes: Any) -> list[dict[str, Any]]:
+    return [{**RNN, **changes}]
+
+
+@pytest.fixture(scope="module")
+def asked(subject: Subject) -> Subject:
+    """The subject under test; gradients are asked only of one that has them."""
+    return subject
+
+
+@pytest.fixture
+def with_gradients(asked: Subject) -> Subject:
+    if not asked.identity["gradients"]:
+        pytest.skip(f"the {asked.backend} backend has no gradients")
+    return asked
+
+
+# -- who is asked ----------------------------------------------------------------------------------
+
+
+def test_the_identity_is_that_of_the_installed_packages(asked: Subject) -> None:
+    identity = asked.identity
+    assert identity["framework"] == "keras"
+    assert identity["keras"] == version("keras")
+    assert identity["backend"] == asked.backend
+    assert identity["backend_version"].startswith(version(asked.backend))
+    assert identity["python"] == platform.python_version()
+    assert identity["numpy"] == version("numpy")
+    assert identity["dtype"] == "float32"
+    assert identity["device"]
+    assert identity["cpu"]
+    assert identity["threads"] >= 1
+    assert "eager" in identity["modes"]
+
+
+def test_settings_that_change_numbers_are_part_of_the_identity() -> None:
+    changing = ["TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE",
+                "OMP_NUM_THREADS", "JAX_DEFAULT_MATMUL_PRECISION", "DNNL_MAX_CPU_ISA"]  # fmt: skip
+    assert all(script.SETTINGS.match(name) for name in changing)
+    assert not any(script.SETTINGS.match(name) for name in ("PATH", "TF_CPP_MIN_LOG_LEVEL", "HOME"))
+
+
+def test_the_script_is_python_3_9_and_needs_only_numpy() -> None:
+    tree = ast.parse(Path(script.__file__).read_text(encoding="utf-8"), feature_version=(3, 9))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
+                for alias in node.names}  # fmt: skip
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    others = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
+    assert others == {"numpy", "numpy.typing"}
+
+
+# -- summary and weights ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("units", "counts"), [(3, (18, 4, 22)), (4, (28, 5, 33))])
+def test_summary(asked: Subject, units: int, counts: tuple[int, int, int]) -> None:
+    rnn = {"kind": "SimpleRNN", "units": units, "name": "simpleRNN"}
+    layers = [rnn, {"kind": "Dense", "units": 1}]
+    found = asked.ask({"layers": layers, "input_shape": [3, 2], "ask": ["summary"]})["summary"]
+    each = [(c["name"], c["kind"], c["output_shape"], c["parameters"]) for c in found["layers"]]
+    assert each == [
+        ("simpleRNN", "SimpleRNN", [None, units], counts[0]),
+        ("dense", "Dense", [None, 1], counts[1]),
+    ]
+    total = (found["parameters"], found["trainable"], found["non_trainable"])
+    assert total == (counts[2], counts[2], 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape"),
+    [
+        ({"return_sequences": False}, [None, H]),
+        ({"return_state": True}, [None, T, H]),
+        ({"stateful": True}, [B, T, H]),
+        ({"trainable": False}, [None, T, H]),
+    ],
+    ids=str,
+)
+def test_summary_of_options(asked: Subject, changes: dict[str, Any], shape: list[Any]) -> None:
+    found = asked.ask(request("summary", layers=rnn(**changes)))["summary"]
+    assert found["layers"][0]["output_shape"] == shape
+    assert found["parameters"] == F * H + H * H + H
+    assert found["non_trainable"] == (0 if changes.get("trainable", True) else found["parameters"])
+
+
+def test_initial_weights_are_the_framework_s_and_weights_those_given(asked: Subject) -> None:
+    found = asked.ask(request("initial_weights", "weights", "output"))
+    again = asked.ask(request("initial_weights"))
+    initial = found["initial_weights"]["simple_rnn"]
+    assert {k: v.shape for k, v in initial.items()} == {
+        "kernel": (F, H), "recurrent_kernel": (H, H), "bias": (H,)}  # fmt: skip
+    assert not np.array_equal(initial["kernel"], again["initial_weights"]["simple_rnn"]["kernel"])
+    for name, given in WEIGHTS["simple_rnn"].items():
+        assert np.array_equal(found["weights"]["simple_rnn"][name], given)
+
+
+def test_weights_read_back_bit_for_bit(asked: Subject) -> None:
+    special = np.array(
+        [0.0, -0.0, np.inf, -np.inf, 1e-40, 1 / 3, 3.4e38, 5e-324, np.nan], np.float32
+    )
+    weights = {"simple_rnn": {"recurrent_kernel": special.reshape(H, H)}}
+    found = asked.ask(request("weights", "initial_weights", weights=weights))
+    read, initial = found["weights"]["simple_rnn"], found["initial_weights"]["simple_rnn"]
+    assert read["recurrent_kernel"].tobytes() == special.tobytes()
+    assert read["kernel"].tobytes() == initial["kernel"].tobytes()  # not given: left as it was
+
+
+# -- the recurrence and its gradients, under every option, exactly ---------------------------------
+
+
+def expected(
+    *, mask: bool = False, initial_state: bool = False, go_backwards: bool = False,
+    return_sequences: bool = True, recurrent: Array = RECURRENT,
+) -> dict[str, Any]:  # fmt: skip
+    """What Keras should answer, by the reference. The cotangent of a last output is its last."""
+    states, cache = reference.forward(
+        X, KERNEL, recurrent, BIAS, activation="relu", go_backwards=go_backwards,
+        mask=MASK if mask else None, initial_state=STATE if initial_state else None,
+    )  # fmt: skip
+    cotangent = COTANGENT.copy()
+    if not return_sequences:
+        cotangent[:, :-1] = 0
+    gradients = reference.backward(cotangent, cache)._asdict()
+    delta = gradients.pop("delta")
+    output = states if return_sequences else states[:, -1]
+    gradients["loss"] = np.sum(states * cotangent)
+    return {
+        "output": output,
+        "states": states,
+        "last_state": states[:, -1],
+        "gradients": gradients,
+        "probe": {**gradients, "delta": delta, "states": states, "output": output},
+    }
+
+
+def assert_same(found: Any, wanted: Any, where: str) -> None:
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), where
+        for name in wanted:
+            assert_same(found[name], wanted[name], f"{where} {name}")
+    else:
+        assert found.dtype == np.float32, where
+        assert np.array_equal(found, wanted), f"{where}: got\n{found}\nexpected\n{wanted}"
+
+
+def check(
+    asked: Subject, mode: str, *, unroll: bool = False, mask: bool = False,
+    initial_state: bool = False, go_backwards: bool = False, return_sequences: bool = True,
+) -> None:  # fmt: skip
+    layers = rnn(unroll=unroll, go_backwards=go_backwards, return_sequences=return_sequences)
+    loss = {"kind": "cotangent", "value": COTANGENT if return_sequences else COTANGENT[:, -1]}
+    asks = ["output", "states", "last_state"]
+    if asked.identity["gradients"]:
+        asks += ["gradients", "probe"]
+    found = asked.ask(
+        request(
+            *asks, layers=layers, loss=loss, mode=mode,
+            mask=MASK if mask else None, initial_state=STATE if initial_state else None,
+        )
+    )  # fmt: skip
+    wanted = expected(
+        mask=mask, initial_state=initial_state, go_backwards=go_backwards,
+        return_sequences=return_sequences,
+    )  # fmt: skip
+    assert_same(found, {ask: wanted[ask] for ask in asks}, mode)
+
+
+OPTIONS = ("return_sequences", "mask", "initial_state", "go_backwards", "unroll")
+EVERY = [dict(zip(OPTIONS, on, strict=True)) for on in product((True, False), repeat=len(OPTIONS))]
+
+
+@pytest.mark.parametrize(
+    "options", EVERY, ids=lambda options: "+".join(k for k, on in options.items() if on) or "plain"
+)
+def test_every_option_crossed_with_every_other(asked: Subject, options: dict[str, bool]) -> None:
+    if asked.backend == "torch" and options["mask"] and options["go_backwards"] & options["unroll"]:
+        # Keras 3.15's rnn for torch flips a tuple here; this line fails when it no longer does
+        with pytest.raises(Raised, match="'tuple' object has no attribute 'shape'"):
+            check(asked, "eager", **options)
+        return
+    check(asked, "eager", **options)
+
+
+@pytest.mark.parametrize("mode", ["function", "xla"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"return_sequences": False, "go_backwards": True},
+        {"mask": True, "initial_state": True},
+    ],
+    ids=str,
+)
+def test_compiled(asked: Subject, mode: str, options: dict[str, bool]) -> None:
+    if mode not in asked.identity["modes"]:
+        pytest.skip(f"the {asked.backend} backend has no mode {mode}")
+    check(asked, mode, **options)
+
+
+def test_this_comparison_can_fail(with_gradients: Subject) -> None:
+    found = with_gradients.ask(request("output", "states", "last_state", "gradients", "probe"))
+    with pytest.raises(AssertionError, match="output"):
+        assert_same(found, expected(recurrent=RECURRENT.T), "transposed")
+    with pytest.raises(AssertionError, match="states"):
+        assert_same(found["states"], expected(go_backwards=True)["states"], "states")
+
+
+def test_no_bias(with_gradients: Subject) -> None:
+    weights = {"simple_rnn": {"kernel": KERNEL, "recurrent_kernel": RECURRENT}}
+    found = with_gradients.ask(
+        request("output", "probe", layers=rnn(use_bias=False), weights=weights)
+    )
+    states, cache = reference.forward(X, KERNEL, RECURRENT, activation="relu")
+    gradients = reference.backward(COTANGENT, cache)
+    assert np.array_equal(found["output"], states)
+    assert np.array_equal(found["probe"]["delta"], gradients.delta)
+    assert "bias" not in found["probe"]
+
+
+def test_the_output_layer(with_gradients: Subject) -> None:
+    cotangent = np.arange(B * T * O).reshape(B, T, O) - 5.0
+    found = with_gradients.ask(
+        request(
+            "output", "states", "gradients", "probe",
+            layers=[RNN, {**DENSE, "name": "output"}],
+            weights={**WEIGHTS, "output": {"kernel": DENSE_KERNEL, "bias": DENSE_BIAS}},
+            loss={"kind": "cotangent", "value": cotangent},
+        )
+    )  # fmt: skip
+    states, cache = reference.forward(X, KERNEL, RECURRENT, BIAS, activation="relu")
+    output, dense_cache = reference.dense(states, DENSE_KERNEL, DENSE_BIAS)
+    dense = reference.dense_backward(cotangent, dense_cache)
+    wanted = reference.backward(dense.h, cache)
+    assert np.array_equal(found["states"], states)
+    for answer in (found, found["probe"]):
+        assert np.array_equal(answer["output"], output)
+    for answer in (found["gradients"], found["probe"]):
+        assert np.array_equal(answer["dense.kernel"], dense.kernel)
+        assert np.array_equal(answer["dense.bias"], dense.bias)
+        for name in ("x", "kernel", "recurrent_kernel", "bias", "initial_state"):
+            assert np.array_equal(answer[name], getattr(wanted, name)), name
+    assert np.array_equal(found["probe"]["delta"], wanted.delta)
+
+
+def test_mean_squared_error(with_gradients: Subject) -> None:
+    layers = [{**RNN, "return_sequences": False}]
+    target = integers(B, H)
+    loss = {"kind": "mse", "target": target}
+    found = with_gradients.ask(request("gradients", "probe", layers=layers, loss=loss))
+    states, cache = reference.forward(X, KERNEL, RECURRENT, BIAS, activation="relu")
+    cotangent = np.zeros_like(states)
+    value, cotangent[:, -1] = reference.mean_squared_error(target, states[:, -1])
+    delta = reference.backward(cotangent, cache).delta[:, -1]
+    u = 2.0**-24
+    for answer in (found["gradients"], found["probe"]):
+        # B·H squares and their sum round once each, and so does each of two means
+        assert abs(answer["loss"] - value) <= (2 * B * H + 2) * u * value
+    # the error is an integer; 2, 1/H and 1/B are multiplied into it, a rounding each
+    assert np.all(abs(found["probe"]["delta"][:, -1] - delta) <= 4 * u * abs(delta))
+
+
+def test_categorical_cross_entropy(with_gradients: Subject) -> None:
+    """Probabilities 1/4, 1/4, 1/2 whatever the input: gradients -t/p, less the normalization's."""
+    zeros = {"kernel": 0 * KERNEL, "recurrent_kernel": 0 * RECURRENT}
+    probabilities = np.array([0.25, 0.25, 0.5])
+    target = np.eye(3)[[0, 2]]
+    found = with_gradients.ask(
+        request(
+            "gradients",
+            layers=rnn(activation="linear", return_sequences=False),
+            weights={"simple_rnn": {**zeros, "bias": probabilities}},
+            loss={"kind": "categorical_crossentropy", "target": target},
+        )
+    )["gradients"]
+    assert np.array_equal(found["bias"], np.sum(-target / probabilities + 1, axis=0) / 2)
+    truth = -np.mean(np.log(probabilities[[0, 2]]))
+    assert abs(found["loss"] - truth) <= 4 * 2.0**-24 * truth  # two logarithms, a sum, a mean
+
+
+# -- what is asked is what is run ------------------------------------------------------------------
+
+
+def test_of_names_the_gradients_that_are_wanted(with_gradients: Subject) -> None:
+    found = with_gradients.ask(request("gradients", of=["kernel"]))["gradients"]
+    assert found.keys() == {"loss", "kernel"}
+
+
+def test_the_state_that_return_state_gives(asked: Subject) -> None:
+    found = asked.ask(request("output", "last_state", layers=rnn(return_state=True)))
+    wanted = expected()
+    assert np.array_equal(found["output"], wanted["output"])
+    assert np.array_equal(found["last_state"], wanted["last_state"])
+
+
+def test_zeroed_output_is_passed_on_as_it_is(with_gradients: Subject) -> None:
+    layers = rnn(zero_output_for_mask=True)
+    found = with_gradients.ask(
+        request("output", "states", "probe", "last_state", layers=layers, mask=MASK)
+    )
+    states, cache = reference.forward(X, KERNEL, RECURRENT, BIAS, activation="relu", mask=MASK)
+    zeroed = np.where(MASK[..., None], states, 0)
+    for output in (found["output"], found["states"], found["probe"]["output"]):
+        assert np.array_equal(output, zeroed)
+    assert np.array_equal(found["last_state"], states[:, -1])
+    delta = reference.backward(np.where(MASK[..., None], COTANGENT, 0), cache).delta
+    assert np.array_equal(found["probe"]["delta"], delta)
+
+
+def test_a_stateful_layer_starts_every_run_afresh(asked: Subject) -> None:
+    layers = rnn(stateful=True)
+    found = asked.ask(request("output", "states", "last_state", layers=layers))
+    assert np.array_equal(found["states"], expected()["states"])
+    assert np.array_equal(found["last_state"], expected()["last_state"])
+
+
+def test_bare_defaults(asked: Subject) -> None:
+    """No weights, no mode, no loss: a layer as somebody meets it."""
+    found = asked.ask({"layers": [{"kind": "SimpleRNN", "units": 2}], "x": X, "ask": ["output"]})
+    assert found["output"].shape == (B, 2)
+
+
+# -- dtypes ----------------------------------------------------------------------------------------
+
+POLICIES = {
+    "float32": "float32",
+    "float64": "float64",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "mixed_float16": "float16",
+    "mixed_bfloat16": "bfloat16",
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_dtype_policies(asked: Subject, policy: str) -> None:
+    """Steps of ±1/0 weights: exact in 8 bits."""
+    small = {"kernel": np.eye(F, H), "recurrent_kernel": np.eye(H)[::-1], "bias": np.ones(H)}
+    weights = {"simple_rnn": small}
+    # orthogonal initial weights need a QR factorization, which frameworks lack in bfloat16
+    layers = rnn(recurrent_initializer="zeros")
+    asks = ["output", "weights"] + (["probe"] if asked.identity["gradients"] else [])
+    question = request(*asks, layers=layers, weights=weights, dtype=policy)
+    reply = asked.reply(question)
+    assert "error" not in reply, reply
+    observed = reply["observed"]
+    assert observed["output"]["dtype"] == POLICIES[policy]
+    stored = "float32" if policy.startswith("mixed") else policy
+    assert observed["weights"]["simple_rnn"]["kernel"]["dtype"] == stored
+    states, cache = reference.forward(X, *small.values(), activation="relu")
+    assert np.array_equal(asked.ask(question)["output"], states)
+    if asked.identity["gradients"]:
+        assert observed["probe"]["delta"]["dtype"] == POLICIES[policy]
+        delta = reference.backward(COTANGENT, cache).delta
+        assert np.array_equal(asked.ask(question)["probe"]["delta"], delta)
+
+
+def test_64_bits_reach_the_framework_and_the_next_question_is_float32_again(
+    asked: Subject,
+) -> None:
+    kernel = np.full((F, H), 1 + 2.0**-40)
+    question = request("weights", "output", weights={"simple_rnn": {"kernel": kernel}})
+    read = asked.ask({**question, "dtype": "float64"})["weights"]["simple_rnn"]["kernel"]
+    assert np.array_equal(read, kernel)
+    after = asked.ask(question)
+    assert after["output"].dtype == np.float32
+    assert np.array_equal(after["weights"]["simple_rnn"]["kernel"], np.ones((F, H)))
+
+
+# -- what cannot be asked --------------------------------------------------------------------------
+
+
+def test_a_mode_that_the_backend_has_not_is_unsupported(asked: Subject) -> None:
+    found = asked.ask(request("summary", "output", "probe", mode="warp"))
+    assert found["summary"]["parameters"] == F * H + H * H + H
+    reason = f"the {asked.backend} backend has no mode 'warp'"
+    assert found["output"] == found["probe"] == {"unsupported": reason}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ask": ["fortune"]}, "unknown question 'fortune'"),
+        ({"layers": [{"kind": "NoSuchLayer"}]}, "NoSuchLayer"),
+        ({"layers": rnn(units=0)}, "units"),
+        ({"layers": rnn(colour="red")}, "colour"),
+        ({"layers": rnn(activation="tanhh")}, "tanhh"),
+        ({"layers": [DENSE], "weights": None}, "none of the layers is recurrent"),
+        ({"weights": {"lstm": {}}}, r"weights for \['lstm'\], but the layers are \['simple_rnn'\]"),
+        ({"weights": {"simple_rnn": {"bais": BIAS}}}, "simple_rnn has no weight 'bais'"),
+        (
+            {"weights": {"simple_rnn": {"bias": KERNEL}}},
+            r"bias of simple_rnn has shape \(3,\), not \(3, 3\)",
+        ),
+        ({"x": None, "input_shape": [T, F]}, "needs an input x"),
+        ({"x": X[..., :2]}, "kernel of simple_rnn has shape"),
+    ],
+    ids=str,
+)
+def test_a_wrong_question_is_told_and_the_next_is_answered(
+    asked: Subject, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(Raised, match=words):
+        asked.ask({**request("output"), **changes})
+    assert np.array_equal(asked.ask(request("output"))["output"], expected()["output"])
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (None, "a gradient needs a loss"),
+        ({"kind": "mae", "target": COTANGENT}, "unknown loss 'mae'"),
+        (
+            {"kind": "cotangent", "value": COTANGENT[:1]},
+            r"shape \(1, 4, 3\), the output \(2, 4, 3\)",
+        ),
+    ],
+    ids=["none", "unknown", "misshapen"],
+)
+def test_a_wrong_loss(with_gradients: Subject, loss: Any, words: str) -> None:
+    for question in ("gradients", "probe"):
+        with pytest.raises(Raised, match=words):
+            with_gradients.ask(request(question, loss=loss))
+
+
+# -- a layer of the user's own ---------------------------------------------------------------------
+
+LAYERS = """
+import os, subprocess, sys
+import keras
+from beside import FACTOR
+
+class Chatty(keras.layers.SimpleRNN):
+    def call(self, sequences, **kwargs):
+        print("calling", flush=True)
+        os.write(1, b"to the file descriptor\\n")
+        subprocess.run(["echo", "from a child"])
+        sys.stdin.read()
+        return super().call(sequences, **kwargs)
+
+class Doubled(keras.layers.SimpleRNN):
+    def call(self, sequences, **kwargs):
+        return super().call(FACTOR * sequences, **kwargs)
+
+class Raising(keras.layers.SimpleRNN):
+    def call(self, sequences, **kwargs):
+        raise NotImplementedError("not today")
+
+class Leaving(keras.layers.SimpleRNN):
+    def call(self, sequences, **kwargs):
+        sys.exit(7)
+"""
+
+
+@pytest.fixture(scope="module")
+def layers_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "beside.py").write_text("FACTOR = 2.0")
+    (folder / "json.py").write_text(LAYERS)  # called like a module that the subject uses
+    return folder / "json.py"
+
+
+def replaced(file: Path, name: str, *ask: str) -> dict[str, Any]:
+    return request(*ask, replace={"SimpleRNN": f"{file}:{name}"})
+
+
+def test_a_layer_that_stands_in_for_keras_s(asked: Subject, layers_file: Path) -> None:
+    found = asked.ask(replaced(layers_file, "Doubled", "output"))
+    states, _ = reference.forward(2 * X, KERNEL, RECURRENT, BIAS, activation="relu")
+    assert np.array_equal(found["output"], states)
+    plain = asked.ask(request("output"))
+    assert np.array_equal(plain["output"], expected()["output"])
+
+
+def test_nothing_that_is_printed_reaches_the_pipe(asked: Subject, layers_file: Path) -> None:
+    found = asked.ask(replaced(layers_file, "Chatty", "output", "states", "last_state"))
+    assert np.array_equal(found["output"], expected()["output"])
+
+
+def test_what_it_raises_is_told_with_its_traceback(asked: Subject, layers_file: Path) -> None:
+    with pytest.raises(Raised, match=r"NotImplementedError(.|\n)*not today") as raised:
+        asked.ask(replaced(layers_file, "Raising", "output"))
+    assert f'File "{layers_file}"' in raised.value.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("{}:Absent", "has no attribute 'Absent'"),
+        ("{}", "is no Python file"),
+        ("/no/such/file.py:Layer", "No such file"),
+    ],
+)
+def test_a_layer_that_is_not_there(
+    asked: Subject, layers_file: Path, where: str, words: str
+) -> None:
+    with pytest.raises(Raised, match=words):
+        asked.ask(request("output", replace={"SimpleRNN": where.format(layers_file)}))
+
+
+# -- a backend without gradients, and the end of a real process ------------------------------------
+
+
+@pytest.fixture(scope="module")
+def numpy_subject() -> Iterator[Subject]:
+    with Subject("numpy") as subject:
+        try:
+            assert subject.identity["backend"] == "numpy"
+        except NotInstalled as error:
+            pytest.skip(str(error))
+        yield subject
+
+
+def test_a_backend_without_gradients_says_so(numpy_subject: Subject) -> None:
+    found = numpy_subject.ask(request("output", "gradients", "probe"))
+    assert np.array_equal(found["output"], expected()["output"])
+    reason = "the numpy backend has no gradients"
+    assert found["gradients"] == found["probe"] == {"unsupported": reason}
+
+
+def test_a_layer_that_ends_the_process(numpy_subject: Subject, layers_file: Path) -> None:
+    with pytest.raises(SubjectError, match="ended with exit code 7"):
+        numpy_subject.ask(replaced(layers_file, "Leaving", "output"))
+    assert np.array_equal(numpy_subject.ask(request("output"))["output"], expected()["output"])
