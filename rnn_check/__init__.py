@@ -1,9 +1,9 @@
 """rnn_check proves, number by number, that a recurrent layer computes the recurrence it claims.
 
-    from rnn_check import certify
+from rnn_check import certify
 
-    result = certify(states, x=x, kernel=W, recurrent_kernel=U, bias=b)     # arrays from anywhere
-    result.ok, result.ratio, result.where, result.bits, result.consistent_with
+result = certify(states, x=x, kernel=W, recurrent_kernel=U, bias=b)     # arrays from anywhere
+result.ok, result.ratio, result.where, result.bits, result.consistent_with
 """
 
 from __future__ import annotations
