@@ -56,7 +56,7 @@ from rnn_check.rounding import (
 
 _FLOAT64 = ARITHMETICS["float64"]
 _UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
-_BLOCK = 2**19  # numbers in the arrays of a block, about: 8 MB
+_BLOCK = 2**20  # numbers in the arrays of a block, about: 8 MB
 
 
 # The result -----------------------------------------------------------------------------------

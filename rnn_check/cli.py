@@ -15,6 +15,8 @@ import click
 
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
+    from rnn_check.judge import Setting
+    from rnn_check.observe import Subject
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 MODES = ("eager", "function", "xla")
@@ -103,17 +105,16 @@ def verify(
 
     Exit codes: 0 all agree, 1 something differs, 2 bad input or usage, 3 Keras could not be asked.
     """
-    from rnn_check import report
-
     if backend is not None and backend not in BACKENDS:
         raise _BadInput(f"--backend: unknown backend {backend!r}{_nearest(backend, BACKENDS)}")
     if layer is not None:
         layer = _layer(layer)
-    claims = _claims(paths, pattern)
     if only_list:
         if as_json:
             raise _BadInput("--list and --json do not go together")
-        report.listing(claims, _console())
+        from rnn_check import report
+
+        report.listing(_claims(paths, pattern), _console())
         return
     rerun = [str(p) for p in paths]
     for flag, value in (("--backend", backend), ("--layer", layer)):
@@ -121,37 +122,45 @@ def verify(
     rerun += ["--mode", mode] if mode != "eager" else []
     rerun += ["--dtype", dtype] if dtype != "float32" else []
     rerun += ["--slow"] if slow else []
-    sys.exit(_verify(claims, backend, mode, dtype, layer, slow, timeout, as_json, rerun))
 
+    from rnn_check import observe
 
-def _verify(
-    claims: list[Claim],
-    backend: str | None,
-    mode: str,
-    dtype: str,
-    layer: str | None,
-    slow: bool,
-    timeout: float,
-    as_json: bool,
-    rerun: list[str],
-) -> int:
-    from rnn_check import judge, observe, report
-
-    verdicts: list[judge.Verdict] = []
     try:
+        # the framework is imported in its own process while the claims are read in this one
         with observe.Subject(backend, timeout=timeout) as subject:
-            identity: dict[str, Any] = {**subject.identity, "mode": mode, "dtype": dtype}
-            if layer is not None:
-                identity["layer"] = layer
-            for claim in claims:
-                verdicts += judge.ask_and_judge(
-                    claim, subject, mode=mode, dtype=dtype, layer=layer, slow=slow
-                )
+            from rnn_check.judge import Setting
+
+            claims = _claims(paths, pattern)
+            sys.exit(_verify(claims, subject, Setting(mode, dtype, layer, slow), as_json, rerun))
     except observe.NotInstalled as error:
         raise _BadInput(str(error)) from None
     except observe.SubjectError as error:
         click.echo(f"rnn-check: {error}", err=True)
-        return 3
+        sys.exit(3)
+
+
+def _verify(
+    claims: list[Claim],
+    subject: Subject,
+    setting: Setting,
+    as_json: bool,
+    rerun: list[str],
+) -> int:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from rnn_check import judge, report
+
+    identity: dict[str, Any] = {
+        **subject.identity,
+        "mode": setting.mode,
+        "dtype": setting.dtype,
+        "layer": setting.layer or "keras.layers.SimpleRNN",
+    }
+    verdicts: list[judge.Verdict] = []
+    with ThreadPoolExecutor(1) as pool:  # one claim is judged while the next is asked
+        answers = pool.map(lambda claim: judge.ask(claim, subject, setting), claims)
+        for claim, answer in zip(claims, answers, strict=True):
+            verdicts += judge.judge(claim, answer, dtype=setting.dtype)
     if as_json:
         click.echo(report.as_json(identity, verdicts))
     else:

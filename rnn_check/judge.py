@@ -206,47 +206,59 @@ def asks(claim: Claim) -> list[str]:
     return sorted(set().union(*(_needed(claim, e) for e in claim.expectations)))
 
 
-def ask_and_judge(
-    claim: Claim,
-    subject: observe.Subject,
-    *,
-    mode: str = "eager",
-    dtype: str = "float32",
-    layer: str | None = None,
-    slow: bool = False,
-) -> list[Verdict]:
-    """Ask the subject what the claim needs, and judge it.
+@dataclass(frozen=True)
+class Setting:
+    """How a subject is asked.
 
-    dtype: the Keras dtype policy of every layer.  layer: "FILE.py:CLASS", asked in place of keras.layers.SimpleRNN.  A crash of the subject is
-    the verdict `error` on this claim; the next one is asked of a fresh process.
+    dtype: the Keras dtype policy of every layer.  layer: "FILE.py:CLASS", asked in place of
+    keras.layers.SimpleRNN.  slow: whether claims that take minutes are asked as well.
     """
-    if claim.slow and not slow:
-        return judge(claim, {}, dtype=dtype, skip="slow; `--slow` judges it too")
+
+    mode: str = "eager"
+    dtype: str = "float32"
+    layer: str | None = None
+    slow: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of asking: what was observed, or why nothing was."""
+
+    observed: Mapping[str, Any] | None = None
+    error: str = ""
+    skip: str = ""
+
+
+def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
+    """Ask the subject what the claim needs.
+
+    A crash of the subject is an error of this claim; the next one is asked of a fresh process.
+    """
+    if claim.slow and not setting.slow:
+        return Answer(skip="slow; `--slow` judges it too")
     wanted = asks(claim)
     if not wanted:
-        return judge(claim, {}, dtype=dtype)
+        return Answer({})
     try:
-        observed = subject.ask(request(claim, wanted, mode=mode, dtype=dtype, layer=layer))
+        return Answer(subject.ask(request(claim, wanted, setting)))
     except observe.SubjectError as error:
-        return judge(claim, None, dtype=dtype, error=str(error))
-    return judge(claim, observed, dtype=dtype)
+        return Answer(error=str(error))
 
 
-def request(
-    claim: Claim,
-    wanted: list[str],
-    *,
-    mode: str = "eager",
-    dtype: str = "float32",
-    layer: str | None = None,
-) -> dict[str, Any]:
+def ask_and_judge(claim: Claim, subject: observe.Subject, **setting: Any) -> list[Verdict]:
+    """Ask the subject what the claim needs, and judge it; the setting as `Setting` has it."""
+    how = Setting(**setting)
+    return judge(claim, ask(claim, subject, how), dtype=how.dtype)
+
+
+def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
     """The question to `subject.py`; arrays are float64 and are rounded by the framework's dtype."""
     layers = []
     for part in claim.layers:
         config = msgspec.to_builtins(part)
         if config.get("activation") == "None":
             config["activation"] = None
-        if dtype == "bfloat16" and part is claim.rnn and "initial_weights" not in wanted:
+        if setting.dtype == "bfloat16" and part is claim.rnn and "initial_weights" not in wanted:
             # TensorFlow has no QR in bfloat16, so the default cannot even be initialized
             config["recurrent_initializer"] = "zeros"
         layers.append(config)
@@ -260,8 +272,8 @@ def request(
             kernel, bias = truth.dense_that_reaches(claim)
             weights[claim.dense.name] = {"kernel": kernel, "bias": bias}
     question: dict[str, Any] = {
-        "mode": mode,
-        "dtype": dtype,
+        "mode": setting.mode,
+        "dtype": setting.dtype,
         "layers": layers,
         "input_shape": list(claim.input_shape) if claim.input_shape else None,
         "weights": weights,
@@ -270,6 +282,7 @@ def request(
         "mask": claim.mask,
         "loss": None,
         "ask": wanted,
+        "of": sorted({e.of for e in claim.expectations if e.what == "gradient"}),
     }
     if claim.loss is not None:
         key = "value" if claim.loss.kind == "cotangent" else "target"
@@ -280,30 +293,18 @@ def request(
             "learning_rate": float(trained.learning_rate),
             "epochs": trained.epochs,
         }
-    if layer is not None:
-        question["replace"] = {"SimpleRNN": layer}
+    if setting.layer is not None:
+        question["replace"] = {"SimpleRNN": setting.layer}
     return question
 
 
-def judge(
-    claim: Claim,
-    observed: Mapping[str, Any] | None,
-    *,
-    dtype: str = "float32",
-    error: str = "",
-    skip: str = "",
-) -> list[Verdict]:
-    """The verdict on every expectation of a claim.
-
-    observed: what the subject returned, ask by ask, arrays as NumPy arrays; None, with `error`
-    saying why, when it could not be asked.  dtype: the Keras dtype policy that it was asked in.
-    skip: why the claim is left out.
-    """
-    case = _Case(claim, observed or {}, dtype)
-    return [_verdict(case, e, error if observed is None else "", skip) for e in claim.expectations]
+def judge(claim: Claim, answer: Answer, *, dtype: str = "float32") -> list[Verdict]:
+    """The verdict on every expectation of a claim; dtype: the policy that the subject ran in."""
+    case = _Case(claim, answer.observed or {}, dtype)
+    return [_verdict(case, e, answer) for e in claim.expectations]
 
 
-def _verdict(case: _Case, e: Expectation, error: str, skip: str) -> Verdict:
+def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
     c = case.claim
     section = f", {c.source.section}" if c.source.section else ""
     document = f"{c.source.document}{section}"
@@ -326,13 +327,13 @@ def _verdict(case: _Case, e: Expectation, error: str, skip: str) -> Verdict:
             comparisons=comparisons,
         )
 
-    if e.not_run or skip:
-        return verdict(NOT_RUN, e.not_run or skip)
+    if e.not_run or answer.skip:
+        return verdict(NOT_RUN, e.not_run or answer.skip)
     needed = _needed(c, e)
     if e.what == "output_dtype" and case.policy != "float32":
         return verdict(NOT_RUN, f"the run was asked for in {case.policy}")
-    if error and needed:
-        return verdict(ERROR, error)
+    if answer.error and needed:
+        return verdict(ERROR, answer.error)
     for ask in sorted(needed & case.observed.keys()):
         answer = case.observed[ask]
         if isinstance(answer, Mapping) and "unsupported" in answer:

@@ -16,7 +16,7 @@ CASES = [
     pytest.param(c, fault, id=f"{c.name}-{fault}".replace(" ", "_"))
     for c in CLAIMS.values()
     for fault in c.catches
-    if not c.slow
+    if c.name != "derived/long_sequence"  # its gradients take 20 s a fault
 ]
 NAMED_BY_THE_PROJECT = (
     "recurrent kernel transposed",
@@ -34,7 +34,7 @@ NAMED_BY_THE_PROJECT = (
 def test_a_planted_fault_turns_the_claim_red(
     planted_in: claim.Claim, fault: str, subject: observe.Subject
 ) -> None:
-    verdicts = judge.ask_and_judge(planted_in, subject, layer=faults.layer(fault))
+    verdicts = judge.ask_and_judge(planted_in, subject, layer=faults.layer(fault), slow=True)
     assert [v for v in verdicts if v.verdict == judge.ERROR] == []
     assert any(v.is_red for v in verdicts), f"{fault} escaped"
 

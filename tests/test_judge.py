@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rnn_check import claim, judge, reference
-from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
+from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Answer, Verdict
 
 HAND_SET = claim.load(claim.bundled() / "article" / "hand_set_weights.toml")
 TANH = """
@@ -46,11 +46,11 @@ def only(verdicts: list[Verdict], what: str = "output") -> Verdict:
 
 
 def test_what_is_right_agrees() -> None:
-    verdicts = judge.judge(HAND_SET, observe(HAND_SET))
+    verdicts = judge.judge(HAND_SET, Answer(observe(HAND_SET)))
     assert {v.verdict for v in verdicts} == {AGREE}
     assert only(verdicts).ratio == 0
     tanh = claim.loads(TANH)
-    verdict = only(judge.judge(tanh, observe(tanh)))
+    verdict = only(judge.judge(tanh, Answer(observe(tanh))))
     assert verdict.verdict == AGREE
     assert verdict.ratio is not None
     assert 0 < verdict.ratio < 1
@@ -62,20 +62,20 @@ def test_what_is_right_agrees() -> None:
 )
 def test_a_wrong_printed_digit_is_the_claims_fault(right: str, wrong: str) -> None:
     tanh = claim.loads(TANH.replace(right, wrong))
-    verdict = only(judge.judge(tanh, observe(tanh)))
+    verdict = only(judge.judge(tanh, Answer(observe(tanh))))
     assert verdict.verdict == DIFFER
     assert "the claim's own number does not hold" in verdict.detail
 
 
 def test_fewer_digits_claim_less() -> None:
     tanh = claim.loads(TANH.replace("0.62533695", "0.63"))
-    assert only(judge.judge(tanh, observe(tanh))).verdict == AGREE
+    assert only(judge.judge(tanh, Answer(observe(tanh)))).verdict == AGREE
 
 
 def test_one_ulp_is_too_much_where_nothing_rounds() -> None:
     observed = observe(HAND_SET)
     observed["output"][0, 2, 1] = np.nextafter(observed["output"][0, 2, 1], np.float32(np.inf))
-    verdict = only(judge.judge(HAND_SET, observed))
+    verdict = only(judge.judge(HAND_SET, Answer(observed)))
     assert verdict.verdict == DIFFER
     assert verdict.ratio is None  # infinite: no JSON number
     assert "sample 0, timestep 2, unit 1" in verdict.detail
@@ -86,7 +86,7 @@ def test_a_step_that_does_not_follow_is_seen_where_the_end_is_right() -> None:
     tanh = claim.loads(TANH)
     observed = observe(tanh)
     observed["states"][0, 1, 0] *= np.float32(1 + 1e-5)
-    verdict = only(judge.judge(tanh, observed))
+    verdict = only(judge.judge(tanh, Answer(observed)))
     assert verdict.verdict == DIFFER
     assert "a step does not follow from the one before: states at sample 0, timestep 1, unit 0" in (
         verdict.detail
@@ -99,33 +99,33 @@ def test_what_is_not_finite_differs(key: str, bad: float) -> None:
     for c in (HAND_SET, claim.loads(TANH)):
         observed = observe(c)
         observed[key][0, 0, 0] = bad
-        assert only(judge.judge(c, observed)).verdict == DIFFER
+        assert only(judge.judge(c, Answer(observed))).verdict == DIFFER
 
 
 def test_weights_that_do_not_read_back() -> None:
     observed = observe(HAND_SET)
     observed["weights"]["simple_rnn"]["bias"][0] = -0.0  # equal, but not the same bits
-    verdict = only(judge.judge(HAND_SET, observed), "weights_read_back")
+    verdict = only(judge.judge(HAND_SET, Answer(observed)), "weights_read_back")
     assert verdict.verdict == DIFFER
 
 
 def test_a_subject_that_crashed_or_cannot() -> None:
-    verdicts = judge.judge(HAND_SET, None, error="killed by SIGSEGV")
+    verdicts = judge.judge(HAND_SET, Answer(error="killed by SIGSEGV"))
     assert only(verdicts).verdict == ERROR
     assert only(verdicts).detail == "killed by SIGSEGV"
     assert only(verdicts, "input_shape").verdict == AGREE  # nobody had to be asked
     observed = observe(HAND_SET) | {"states": {"unsupported": "no such mode"}}
-    assert only(judge.judge(HAND_SET, observed)).verdict == NOT_RUN
-    assert only(judge.judge(HAND_SET, observed)).detail == "no such mode"
+    assert only(judge.judge(HAND_SET, Answer(observed))).verdict == NOT_RUN
+    assert only(judge.judge(HAND_SET, Answer(observed))).detail == "no such mode"
 
 
 def test_known_to_differ_is_strict() -> None:
     known = TANH.replace('what = "output"', 'what = "output"\nknown_to_differ = "a digit is lost"')
     agreeing = claim.loads(known)
-    verdict = only(judge.judge(agreeing, observe(agreeing)))
+    verdict = only(judge.judge(agreeing, Answer(observe(agreeing))))
     assert (verdict.verdict, verdict.is_red) == (AGREE, True)
     differing = claim.loads(known.replace("0.62533695", "0.6253395"))
-    verdict = only(judge.judge(differing, observe(differing)))
+    verdict = only(judge.judge(differing, Answer(observe(differing))))
     assert (verdict.verdict, verdict.is_red) == (DIFFER, False)
 
 
@@ -135,24 +135,27 @@ def test_the_subject_may_not_hide_behind_a_claim_known_to_be_wrong() -> None:
     wrong = claim.loads(known.replace("0.62533695", "0.6253395"))
     observed = observe(wrong)
     observed["output"][0, 0, 0] += np.float32(0.01)
-    verdict = only(judge.judge(wrong, observed))
+    verdict = only(judge.judge(wrong, Answer(observed)))
     assert (verdict.verdict, verdict.is_red) == (DIFFER, True)
 
 
 def test_a_difference_is_placed_at_the_first_step_in_time() -> None:
     observed = observe(HAND_SET)
     observed["output"][0, 1:, 2] += np.float32(1)
-    assert "timestep 1, unit 2: got 17, expected 16" in only(judge.judge(HAND_SET, observed)).detail
+    assert (
+        "timestep 1, unit 2: got 17, expected 16"
+        in only(judge.judge(HAND_SET, Answer(observed))).detail
+    )
 
 
 def test_a_printed_zero_of_a_relu_is_exactly_zero() -> None:
     text = TANH.replace("units = 2", 'units = 2, activation = "relu"')
     start = text.index("value = ")
     tanh = claim.loads(text[:start] + "value = [[[0.6, 0], [0, 0.76], [0.198, 0.379]]]")
-    verdict = only(judge.judge(tanh, observe(tanh)))
+    verdict = only(judge.judge(tanh, Answer(observe(tanh))))
     assert verdict.verdict == AGREE, verdict.detail
     wrong = claim.loads(text[:start] + "value = [[[0.6, 0], [0, 0], [0.198, 0.379]]]")
-    assert only(judge.judge(wrong, observe(wrong))).verdict == DIFFER
+    assert only(judge.judge(wrong, Answer(observe(wrong)))).verdict == DIFFER
 
 
 def test_asks_only_what_is_needed() -> None:

@@ -137,6 +137,13 @@ class GradientOfTheSum(Adam):
         return 3 * g
 
 
+class GradientOff(Adam):
+    """gradient off by 1e-4"""
+
+    def seen(self, g: Tensor) -> Tensor:
+        return g * (1 + 1e-4)
+
+
 class GradientInBfloat16(Adam):
     """gradient rounded to bfloat16"""
 
