@@ -177,12 +177,18 @@ def _table(verdicts: Iterable[Verdict]) -> Table:
         table.add_row(
             "",
             Text(v.what),
-            Text(v.word, style="dim"),
+            Text(v.word + _remarks(v), style="dim"),
             Text(v.verdict + " (known)" * bool(known), "yellow" if known else _STYLE[v.verdict]),
             _ratio(v),
             "" if v.bits is None else f"{v.bits:.1f} bits",
         )
     return table
+
+
+def _remarks(v: Verdict) -> str:
+    """What an agreeing verdict has to say beyond its ratio: "; 2,000 updates"."""
+    remarks = [c.praise for c in v.comparisons if c.praise and v.verdict == AGREE]
+    return "".join(f"; {remark}" for remark in remarks)
 
 
 def _ratio(v: Verdict) -> str:
