@@ -47,6 +47,7 @@ from rnn_check.rounding import (
     arithmetic,
     derivative_error,
     derivative_spread,
+    gamma,
     precision_class,
     running_dense_gradients,
     running_loss,
@@ -214,11 +215,11 @@ def _judge(a: Arithmetic, given: Array, pieces: _Pieces) -> Certificate:
             f"consistent with {consistent}, not with {_called(a)}"
         )
     elif not judged:
-        reason = f"nothing can be said: every sum may overflow {_called(a)}"
+        reason = "nothing can be said: every sum may overflow, or its activation is saturated"
     else:
         reason = "every element follows, up to the rounding of its own step"
         if judged < size:
-            reason += f", but for {size - judged} of {size} whose sums may overflow"
+            reason += f", but for {size - judged} of {size} that have no bound"
     return Certificate(
         ok, max(worst.ratio, 0.0), worst.where, judged, bits, consistent, _called(a), reason,
         given, pieces,
@@ -350,6 +351,7 @@ class _Sum:
 
     value: Array
     size: Array  # Σ|terms|, or more
+    top: float  # the largest of them
     lost: Any  # to underflow: Σ|terms with a subnormal operand|, which may be read as 0, and so on
     unit: Array | None  # (R,) a power of two of which all terms are multiples; None: of no use
     special: Any  # (R,H) whether some operand is NaN or infinite; None: none is
@@ -368,7 +370,7 @@ class _Sum:
         if factor.bias is not None:
             self.value += factor.bias
         self.size, most = factor.sizes(rows, room)
-        top, least = float(self.size.max(initial=0)), float(self.size.min(initial=np.inf))
+        self.top, least = float(self.size.max(initial=0)), float(self.size.min(initial=np.inf))
         # operands that are read as 0 take η(Σ|row| + Σ|column|) at most, which mostly is nothing
         self.lost = a.min_normal * (factor.terms * (factor.most + most) + 1)
         if not self.lost <= 2.0**-24 * a.u * least:
@@ -384,7 +386,7 @@ class _Sum:
                 self.lost = self.lost + small
         self.unit = factor.units(rows, least)
         self.special = None
-        if not np.isfinite(top):
+        if not np.isfinite(self.top):
             self.special = ~np.isfinite(rows).all(axis=1, keepdims=True)
             self.special = self.special | ~np.isfinite(factor.matrix).all(axis=0)
             if factor.bias is not None:
@@ -399,7 +401,8 @@ class _Sum:
             self.lost = self.lost + small
         if self.unit is not None:
             self.unit = np.minimum(self.unit, _quanta(addend) if unit is None else unit)
-        if not np.isfinite(size.sum()):
+        self.top = float(self.size.max(initial=0))
+        if not np.isfinite(self.top):
             special = ~np.isfinite(addend)
             self.special = special if self.special is None else self.special | special
         return self
@@ -430,7 +433,7 @@ class _Sum:
             and self.special is None
             and self.given is None
             and np.ndim(self.lost) == 0
-            and bool(self.size.max(initial=0) * (1 + self.gamma) <= self.a.max)
+            and self.top * (1 + self.gamma) <= self.a.max
         )
 
     @cached_property
@@ -630,7 +633,7 @@ class _Layer:
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """(samples, steps), of which the rows of a block's products fill about _BLOCK numbers."""
         B, T, H = self.h.shape
-        rows = max(1, _BLOCK // (len(self.W) + 5 * H))
+        rows = max(1, _BLOCK // (len(self.W) + 3 * H))
         steps, samples = min(T, rows), max(1, rows // max(T, 1))
         for i in range(0, B, samples):
             for t in range(0, T, steps):
@@ -746,14 +749,15 @@ class _Closed(NamedTuple):
     act'(z)·exp(∓rate·Δ), and act within Δ times the latter of act(z). It never is steeper than 1.
     """
 
+    act: np.ufunc
     slope: Callable[[Array], Any]  # act'(z) from h = act(z)
     rate: float
     own: float  # NumPy's error in float32, in units of 2^-24·|h|: 4 ulp
 
 
 _CLOSED = {
-    "linear": _Closed(np.ones_like, 0.0, 0.0),
-    "tanh": _Closed(lambda h: 1 - h * h, 2.0, 8.0),
+    "linear": _Closed(np.positive, np.ones_like, 0.0, 0.0),
+    "tanh": _Closed(np.tanh, lambda h: 1 - h * h, 2.0, 8.0),
 }
 
 
@@ -788,23 +792,22 @@ def _suspects(layer: _Layer, z: _Sum, given: Array, ratio: float) -> Array:
     within its own error and that of z, own·u·|h| + u·act'(z)·size. The factors 1 ± 2^-19, and 2^-19
     off the slope, cover the rounding of these few lines.
     """
-    act, closed = reference.activation(layer.name).function, _CLOSED[layer.name]
-    u, shape = ARITHMETICS["float32"].u, z.value.shape
-    h, allowed, size = (layer.room(name, *shape, dtype=np.float32) for name in ("h", "+", "|h|"))
+    closed, u, shape = _CLOSED[layer.name], ARITHMETICS["float32"].u, z.value.shape
+    h, allowed, other = (layer.room(name, *shape, dtype=np.float32) for name in ("h", "+", "*"))
     np.copyto(h, z.value, casting="same_kind")
     np.copyto(allowed, z.size, casting="same_kind")
-    h = act(h)
-    steep = closed.slope(h)
-    steep -= np.float32(2.0**-19)
-    far = z.gamma * math.exp(-closed.rate * z.gamma * float(z.size.max())) * (1 - 2.0**-19)
+    closed.act(h, out=h)
+    far = z.gamma * math.exp(-closed.rate * z.gamma * z.top) * (1 - 2.0**-19)
     allowed *= np.float32(ratio * far - 2 * u)
-    allowed *= steep
-    np.abs(h, out=size)
-    act_error = C_ACT[layer.name] * z.a.u_stored * (1 - 2.0**-19)
-    size *= np.float32(ratio * act_error - closed.own * u * (1 + 2.0**-19))
-    allowed += size
-    np.subtract(h, given, out=size, casting="same_kind")
-    return np.flatnonzero(~(np.abs(size, out=size) <= allowed))
+    if layer.name != "linear":
+        np.multiply(h, h, out=other)
+        allowed *= np.subtract(np.float32(1 - 2.0**-19), other, out=other)
+        act_error = C_ACT[layer.name] * z.a.u_stored * (1 - 2.0**-19)
+        np.abs(h, out=other)
+        other *= np.float32(ratio * act_error - closed.own * u * (1 + 2.0**-19))
+        allowed += other
+    h -= given
+    return np.flatnonzero(~(np.abs(h, out=h) <= allowed))
 
 
 def _spread_and_noise(name: str, z: _Sum, h: Array) -> tuple[Array, Array]:
@@ -878,6 +881,203 @@ def _unbounded(name: str, z: _Sum, h: Array, bound: Array, observed: Array) -> A
         limit = np.where(np.isinf(h), 0.0, C_ACT[name] * z.a.u_stored * np.abs(h))
         special = np.where(np.isnan(z.value), 0.0, np.where(nan, np.inf, limit))
     return np.where(np.isfinite(z.value) | (z.error > 0), bound, special)
+
+
+# The forward pass, projected ---------------------------------------------------------------------
+
+
+def certify_projected(
+    states: Any,
+    *,
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    activation: str | None = "tanh",
+    initial_state: Any = None,
+    mask: Any = None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    dtype: Any = None,
+    projections: int = 1,
+    seed: int | None = 0,
+) -> Certificate:
+    """The question of `certify`, asked of a random sum of all units: products become vectors.
+
+    After Freivalds (IFIP Congress 1977): with signs r_j = ±1 drawn at random, once for all steps,
+
+        p_t = act⁻¹(ĥ_t)·r - x_t·(W·r) - ĥ_{t-1}·(U·r) - b·r = e_t·r
+
+    where e_t (H,) is the error as seen from z. For certain |e_tj| <= E_tj = Δ_tj + what act's own
+    error is worth in z; so by Hoeffding |p_t| <= λ‖E_t‖ except with probability 2exp(-λ²/2), and λ
+    is such that a false alarm at any step has probability 2^-40 at most. Steps of which some state
+    is so saturated that its z is lost have no bound.
+
+    What it can miss. If one unit alone is wrong, p_t shows its full error, whatever the signs. In
+    general |e·r| < ‖e‖/2 has probability 13/16 at most (Paley & Zygmund's inequality with
+    E(e·r)⁴ <= 3‖e‖⁴: 1 - (1 - 1/4)²/3). So a step with ‖e‖ of more than twice its bound escapes
+    with probability (13/16)^projections at most; errors of less than the bound, which is about √H
+    times larger than that of `certify`, do escape. Errors at all steps, such as narrow products,
+    show in the bits long before: the mean of p_t² is that of ‖e_t‖². Who knows the signs can hide
+    from them: seed=None draws others every time.
+
+    Arguments as `certify`; activation linear or tanh, whose inverse costs little (else ValueError).
+    The certificate's arrays are (B,T,projections), `observed` the first term of p_t.
+    """
+    layer = _Layer(
+        states, x, kernel, recurrent_kernel, bias, activation, initial_state, mask,
+        go_backwards, zero_output_for_mask, dtype,
+    )  # fmt: skip
+    if layer.name not in ("linear", "tanh"):
+        raise ValueError(f"activation {layer.name!r} is not to be projected: linear and tanh are")
+    if projections < 1:
+        raise ValueError(f"projections is {projections}, but should be 1 at least")
+    with np.errstate(all="ignore"):
+        observed, piece = _Projection(layer, projections, seed).judged()
+    return _judge(layer.a, observed, lambda worst: iter([piece]))
+
+
+class _Projection:
+    """Sums of units with random signs, in the subject's precision, and the errors of these sums."""
+
+    def __init__(self, layer: _Layer, projections: int, seed: int | None) -> None:
+        self.layer = layer
+        self.dtype: Any = np.float64 if layer.a.u_stored <= _FLOAT64.u else np.float32
+        self.u = float(np.finfo(self.dtype).eps) / 2
+        H = len(layer.U)
+        self.signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(projections, H))
+        self.b = np.zeros(H) if layer.bias is None else layer.bias
+        # what tanh may be off by, relative to the state that is seen instead of the true one
+        self.act_error = 0.0 if layer.name == "linear" else 1.01 * C_ACT["tanh"] * layer.a.u_stored
+
+    def judged(self) -> tuple[Array, _Piece]:
+        """act⁻¹(ĥ_t)·r, and what it should be. (B,T,P)"""
+        layer, a, u = self.layer, self.layer.a, self.u
+        (B, T, H), F, P = layer.h.shape, len(layer.W), len(self.signs)
+        Wr, Ur = layer.W @ self.signs.T, layer.U @ self.signs.T  # (F,P), (H,P)
+        narrow = Wr.astype(self.dtype), Ur.astype(self.dtype)
+        observed, through_x = np.empty((B, T, P)), np.empty((B, T, P))
+        through_h, h_norm = np.empty((B, T + 1, P)), np.empty((B, T + 1))  # the initial state first
+        x_norm, noise = np.empty((B, T)), np.empty((B, T))
+        through_h[:, 0], h_norm[:, 0] = layer.h0 @ Ur, np.linalg.norm(layer.h0, axis=1)
+        for samples, steps in layer.blocks():
+            made = samples, slice(steps.start + 1, steps.stop + 1)
+            h = np.ascontiguousarray(layer.h[samples, steps], self.dtype)
+            x = np.ascontiguousarray(layer.x[samples, steps], self.dtype)
+            through_x[samples, steps], through_h[made] = x @ narrow[0], h @ narrow[1]
+            x_norm[samples, steps], h_norm[made] = _norms(x), _norms(h)
+            observed[samples, steps], noise[samples, steps] = self.inverse(h)
+        if layer.last is None:
+            through_h, h_norm = through_h[:, :-1], h_norm[:, :-1]
+        else:
+            before = layer.last[:, :-1] + 1
+            through_h = np.take_along_axis(through_h, before[:, :, None], axis=1)
+            h_norm = np.take_along_axis(h_norm, before, axis=1)
+        expected = through_x + through_h + self.b @ self.signs.T
+
+        def norms(*parts: Array) -> Any:
+            """Cauchy and Schwarz: of what is added up for all units, or for all projections."""
+            W, U, b = (float(np.linalg.norm(part)) for part in parts)
+            return x_norm * W + h_norm * U + b
+
+        k, size = F + H + 2, norms(layer.W, layer.U, self.b)
+        lost = a.underflow(k) + a.min_normal * (k * (layer.forward.most + x_norm + h_norm) + 4)
+        error = (a.gamma(k) + _FLOAT64.gamma(k)) * size + noise + math.sqrt(H) * lost  # ‖E‖
+        often = math.sqrt(2 * math.log(2 * max(1, observed.size) * 2.0**40))  # λ
+        # these sums' own: x·(W·r) and h·(U·r) rounded as any; act⁻¹ 4u for each unit and 8u of its
+        # size; everything else in float64. ‖z‖₁ <= √H‖z‖ <= √H·size
+        own = gamma(k, u) * norms(Wr, Ur, np.zeros(1))
+        own += (8 * u + _FLOAT64.gamma(4 * k)) * math.sqrt(H) * (size + error) + 4 * u * H
+        bound = (often * error + own) * _UP
+        bound[~(size * (1 + a.gamma(k)) <= a.max) & np.isfinite(x_norm + h_norm)] = np.inf
+        bound = np.repeat(np.where(np.isnan(bound), 0.0, bound)[:, :, None], P, axis=2)
+        sample = self.sample(observed - expected, noise)
+        if layer.mask is not None:
+            observed[~layer.mask] = expected[~layer.mask] = bound[~layer.mask] = 0.0
+            for samples, steps in layer.blocks():
+                h = layer.h[samples, steps].astype(np.float64)
+                wrong = (_copies(layer, samples, steps, h) != h).any(axis=-1) & ~np.isnan(h).any(-1)
+                observed[samples, steps][wrong & ~layer.mask[samples, steps]] = np.inf
+        return observed, _Piece((), expected, bound, sample)
+
+    def inverse(self, h: Array) -> tuple[Array, Array]:
+        """act⁻¹(h)·r (n,m,P), and the 2-norm over units of what act's error is worth there (n,m).
+
+        Σ r·artanh(h) = ½ log Π (1 + r·h)/(1 - r·h), of four units together: no more than e^70.
+        An error ν of |h| <= 1 is worth ν/(1 - (|h| + ν)²) <= ν/(1 - |h| - ν) in z.
+        """
+        H, leading = h.shape[-1], h.shape[:-1]
+        h = h.reshape(-1, H)
+        if self.layer.name == "linear":
+            return (h @ self.signs.T.astype(h.dtype)).reshape(*leading, -1), np.zeros(leading)
+        sums, quarter, room = np.empty((len(h), len(self.signs))), H // 4, self.layer.room
+        above, below = (room(name, *h.shape, dtype=h.dtype) for name in ("above", "below"))
+        product = room("product", len(h), quarter, dtype=h.dtype)
+        for p, signs in enumerate(self.signs.astype(h.dtype)):
+            np.multiply(h, signs, out=above)
+            np.subtract(1, above, out=below)
+            above += 1
+            above /= below
+            np.multiply(above[:, :quarter], above[:, quarter : 2 * quarter], out=product)
+            product *= above[:, 2 * quarter : 3 * quarter]
+            product *= above[:, 3 * quarter : 4 * quarter]
+            sums[:, p] = np.log(product, out=product).sum(axis=1, dtype=np.float64)
+            if H % 4:
+                sums[:, p] += np.log(above[:, 4 * quarter :]).sum(axis=1, dtype=np.float64)
+        sums /= 2
+        nu = np.asarray(self.act_error, h.dtype)
+        np.abs(h, out=above)
+        saturated = not float(above.max(initial=0)) + float(nu) < 1
+        np.subtract(1, above, out=below)  # exact from ½ on
+        below -= nu
+        if saturated:
+            np.maximum(below, 0, out=below)
+        above /= below
+        noise = nu * (_norms(above) + math.sqrt(H) * 2 * self.u)
+        if saturated:
+            impossible = ~(np.abs(h) <= 1).all(axis=1)
+            noise[impossible], sums[impossible] = 0.0, np.nan
+        return sums.reshape(*leading, -1), noise.reshape(leading)
+
+    def sample(self, p: Array, noise: Array) -> _Sample:
+        """p² at some steps, in units of Σ m², and what rounding may have made of it; as _sample.
+
+        Σ_j (u(|z_j| + 3m_j))² K/3 <= 2(‖z‖² + 9Σm²)u²K/3, the same for this projection's own sums,
+        the activation's error, and the inverse's. A step counts if the activation's error is at
+        most 2^-13 of the terms: TF32 is 2^-11.7.
+        """
+        layer, a = self.layer, self.layer.a
+        B, T, H = layer.h.shape
+        flat = np.arange(0, B * T, max(1, B * T // 128))
+        s, t = np.unravel_index(flat, (B, T)) if flat.size else (flat, flat)
+        last = t - 1 if layer.last is None else layer.last[s, t]
+        before = np.where((last < 0)[:, None], layer.h0[s], layer.h[s, np.maximum(last, 0)])
+        h, x = layer.h[s, t].astype(np.float64), layer.x[s, t].astype(np.float64)
+        z = np.square(h if layer.name == "linear" else np.arctanh(h)).sum(axis=1)
+        m = np.square(before.astype(np.float64)) @ np.square(layer.U).sum(axis=1)
+        m += np.square(x) @ np.square(layer.W).sum(axis=1) + np.square(self.b).sum()
+        k = len(layer.W) + H + 1
+        variance = k / 3 * (a.u_sum**2 + self.u**2)
+        if a.u_sum != a.u_product:
+            variance += a.u_product**2
+        possible = 2 * variance * (z + 9 * m) + 2 * a.u_operand**2 * m
+        possible += np.square(noise[s, t]) + (2 * self.u) ** 2 * H + (4 * self.u) ** 2 * z
+        seen = np.square(p[s, t])  # (n,P)
+        lost = math.sqrt(H) * a.underflow(k)
+        clear = (noise[s, t] <= 2.0**-13 * np.sqrt(m)) & (lost <= a.u * np.sqrt(m))
+        clear &= np.isfinite(possible) & np.isfinite(seen).all(axis=1)
+        if layer.mask is not None:
+            clear &= layer.mask[s, t]
+        seen, possible, m = seen[clear], possible[clear], m[clear]
+        return _Sample(
+            seen.size, float((seen / m[:, None]).sum()), float((possible / m).sum() * seen.shape[1])
+        )
+
+
+def _norms(rows: Array) -> Array:
+    """(...,K) -> (...) 2-norms, in float64 from where they are sums."""
+    norms: Array = np.sqrt(np.einsum("...k,...k->...", rows, rows))
+    return norms.astype(np.float64)
 
 
 def certify_dense(

@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -138,8 +139,8 @@ def counts(verdicts: Iterable[Verdict]) -> str:
 def explanation(v: Verdict, rerun: Sequence[str] = ()) -> str:
     """A difference so that it stands alone: got, expected, where, how far, allowed, the command."""
     known = " (known)" if v.verdict == DIFFER and not v.is_red else ""
-    lines = [f"{v.verdict}{known}  {v.claim} · {v.what}", f"  file      {v.file}"]
-    lines.append(f"  on whose word  {v.source}")
+    lines = [f"{v.verdict}{known}  {v.claim} · {v.what}", f"  file      {_near(v.file)}"]
+    lines.append(f"  source    {v.source}")
     if v.verdict == AGREE:
         lines.append(f"  this was known to differ ({v.known}) and agrees now; update the claim")
     else:
@@ -151,6 +152,12 @@ def explanation(v: Verdict, rerun: Sequence[str] = ()) -> str:
         lines.append(f"  known: {v.known}")
     lines.append("  rerun     " + shlex.join(["rnn-check", *rerun, "-k", v.claim]))
     return "\n".join(lines)
+
+
+def _near(file: str) -> str:
+    """The path as one would type it here."""
+    path, here = Path(file).absolute(), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
 
 
 def _arrays(c: Comparison) -> list[str]:

@@ -1,0 +1,59 @@
+"""Does the README say what is true?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rnn_check import claim
+from rnn_check.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.strip().partition("#")[0].split()
+    for line in README.splitlines()
+    if line.startswith("    rnn-check ")
+]
+
+
+def test_the_claim_shown_is_the_articles() -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    shown = claim.loads(text)
+    bundled = claim.load(claim.bundled() / "article" / "hand_set_weights.toml")
+    for c in (shown, bundled):
+        assert c.x is not None
+        assert c.expectations[0].value.value.tolist() == [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_option_shown_exists(command: list[str]) -> None:
+    helps = CliRunner().invoke(main, ["verify", "--help"]).stdout
+    for word in command:
+        if word.startswith("-"):
+            assert word in helps
+
+
+def test_the_modules_are_those_of_the_package() -> None:
+    listed = set(re.findall(r"`(\w+\.py)`", README[README.index("## Layout") :]))
+    there = {path.name for path in (ROOT / "rnn_check").glob("*.py")} - {
+        "__init__.py",
+        "__main__.py",
+    }
+    assert listed == there
+
+
+def test_the_set_up_is_two_commands() -> None:
+    commands = re.findall(r"^    (python -m pip install -e .*)$", README, re.MULTILINE)
+    assert commands == [
+        'python -m pip install -e ".[tensorflow]" && rnn-check',
+        'python -m pip install -e ".[test]" && pytest',
+    ]
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
