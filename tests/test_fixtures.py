@@ -57,11 +57,6 @@ def test_loads(name: str) -> None:
     assert claim.load(FILES[name], name).expectations
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_names_only_faults_that_are_planted(name: str) -> None:
-    assert set(document(FILES[name]).get("catches", [])) <= FAULTS
-
-
 @pytest.mark.parametrize(
     ("folder", "faults"),
     [

@@ -429,7 +429,9 @@ def short(updates: int) -> Claim:
 
 def ask(subject: Subject, c: Claim, mode: str = "eager", **replace: str) -> dict[str, Any]:
     """What the subject recorded; skipped where a backend's training is not recorded."""
-    request = judge.request(c, ["training"], mode=mode) | ({"replace": replace} if replace else {})
+    request = judge.request(c, ["training"], judge.Setting(mode)) | (
+        {"replace": replace} if replace else {}
+    )
     observed = subject.ask(request)
     if "unsupported" in observed["training"]:
         pytest.skip(observed["training"]["unsupported"])
@@ -440,7 +442,7 @@ def ask(subject: Subject, c: Claim, mode: str = "eager", **replace: str) -> dict
 def test_keras_is_certified_however_it_compiles(subject: Subject, mode: str) -> None:
     c = short(12)
     observed = ask(subject, c, mode)
-    (verdict,) = judge.judge(c, observed)
+    (verdict,) = judge.judge(c, judge.Answer(observed))
     assert verdict.verdict == AGREE, verdict.detail
     assert "each of 12 updates follows" in verdict.detail
     assert observed["training"]["jit_compile"] == (mode == "xla") or mode == "eager"
@@ -477,7 +479,7 @@ def test_an_optimizer_in_other_words_is_certified(subject: Subject) -> None:
     """The twin: what is found below are the faults, not the subclass."""
     c = short(10)
     observed = ask(subject, c, Adam=training_faults.optimizer(training_faults.NONE))
-    (verdict,) = judge.judge(c, observed)
+    (verdict,) = judge.judge(c, judge.Answer(observed))
     assert verdict.verdict == AGREE, verdict.detail
 
 
@@ -485,7 +487,7 @@ def test_an_optimizer_in_other_words_is_certified(subject: Subject) -> None:
 def test_a_fault_of_the_optimizer_is_found(subject: Subject, fault: str) -> None:
     c = short(10)
     observed = ask(subject, c, Adam=training_faults.optimizer(fault))
-    (verdict,) = judge.judge(c, observed)
+    (verdict,) = judge.judge(c, judge.Answer(observed))
     assert verdict.verdict == DIFFER
     assert verdict.is_red
     update = re.search(r"\w+ at update (\d+), of ", verdict.detail)
@@ -496,20 +498,20 @@ def test_a_fault_of_the_optimizer_is_found(subject: Subject, fault: str) -> None
 @pytest.mark.parametrize("fault", ["gradient cut between timesteps", "recurrent kernel transposed"])
 def test_a_fault_of_the_layer_is_found_in_its_training(subject: Subject, fault: str) -> None:
     c = short(1)
-    (verdict,) = judge.judge(c, ask(subject, c, SimpleRNN=faults.layer(fault)))
+    (verdict,) = judge.judge(c, judge.Answer(ask(subject, c, SimpleRNN=faults.layer(fault))))
     assert verdict.verdict == DIFFER
     assert "at update 1, of " in verdict.detail
 
 
 def test_a_training_cut_short_does_not_pass_for_the_whole(subject: Subject) -> None:
-    (verdict,) = judge.judge(short(3), ask(subject, short(2)))
+    (verdict,) = judge.judge(short(3), judge.Answer(ask(subject, short(2))))
     assert verdict.verdict == DIFFER
     assert "updates: got 2, expected 3" in verdict.detail
 
 
 def test_a_backend_that_records_no_training_is_not_run() -> None:
     observed = {"training": {"unsupported": "training is not recorded on the numpy backend"}}
-    (verdict,) = judge.judge(short(3), observed)
+    (verdict,) = judge.judge(short(3), judge.Answer(observed))
     assert (verdict.verdict, verdict.detail) == (NOT_RUN, observed["training"]["unsupported"])
 
 
@@ -644,7 +646,7 @@ def outcome_verdicts(
 ) -> list[judge.Verdict]:
     monkeypatch.setattr(training, "outcomes", lambda *_, **__: drawn)
     c = claim.loads(text, FILE)
-    return judge.judge(dataclasses.replace(c, expectations=c.expectations[1:]), {})
+    return judge.judge(dataclasses.replace(c, expectations=c.expectations[1:]), judge.Answer({}))
 
 
 def test_the_article_ended_as_usual(
