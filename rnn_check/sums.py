@@ -1,0 +1,335 @@
+"""How far may a sum of products be off, and how precisely was it computed?
+
+A sum of K terms, in whatever order and with or without fused multiply-add, is off by γ_k Σ|terms|
+at most (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section
+3.1), and by nothing where no partial sum needs rounding. γ_k grows with k while rounding grows with
+√k (Higham & Mary, SIAM J. Sci. Comput. 41, 2019), so the products of a wide layer may be made of
+TF32 factors and stay within. Their effective precision gives them away:
+
+    bits = -log2 rms(e/m)       e the error of a sum, m the 2-norm of its terms
+
+TF32 shows 11.7 bits in sums of any length, float32 more than 20.
+
+    R rows, each with K numbers       H columns       one sum for each row and column
+"""
+
+import math
+from copy import copy
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnn_check.reference import Array
+from rnn_check.rounding import ARITHMETICS, Arithmetic, precision_class
+
+FLOAT64 = ARITHMETICS["float64"]
+UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
+
+
+# Sums of products -----------------------------------------------------------------------------
+
+_TIGHT = 32  # up to so many terms, Σ|x||W| itself costs no more than its bound by norms
+
+
+class Room:
+    """Arrays to write into again and again: where memory is new, its first touch costs most."""
+
+    def __init__(self) -> None:
+        self.flat: dict[str, Array] = {}
+
+    def __call__(self, name: str, *shape: int, dtype: Any = np.float64) -> Array:
+        size = math.prod(shape)
+        if name not in self.flat or len(self.flat[name]) < size:
+            self.flat[name] = np.empty(size, dtype)
+        return self.flat[name][:size].reshape(shape)
+
+
+class Factor:
+    """The right factor of products with many rows, and what their bounds need to know of it."""
+
+    def __init__(
+        self,
+        matrix: Array,
+        a: Arithmetic,
+        *parts: int,
+        bias: Array | None = None,
+        tight: bool = False,
+    ) -> None:
+        """parts: at which of the K terms others begin, of another kind and perhaps size."""
+        self.matrix, self.a, self.bias = matrix, a, bias  # (K,H), (H,)
+        self.size = np.abs(matrix)
+        self.most = float(self.size.max(initial=0))
+        self.starts, self.ends = [0, *parts], [*parts, len(matrix)]
+        self.terms = len(matrix) + (bias is not None)
+        # squares need the room that float64 has beside all narrower arithmetics
+        self.tight = tight or len(matrix) <= _TIGHT or a.min_normal <= FLOAT64.min_normal
+        if not self.tight:  # (parts,H)
+            self.norms = np.sqrt(np.add.reduceat(np.square(matrix), self.starts, axis=0))
+            if bias is not None:
+                self.norms = np.vstack([self.norms, np.abs(bias)])
+
+    def sizes(self, rows: Array, room: Room) -> tuple[Array, float]:
+        """(R,H) Σ|terms|, or by Cauchy and Schwarz ‖row‖‖column‖, which is no less; a max |row|."""
+        out = room("size", len(rows), self.matrix.shape[1])
+        if self.tight:
+            size = np.abs(rows, out=room("|rows|", *rows.shape))
+            np.matmul(size, self.size, out=out)
+            if self.bias is not None:
+                out += np.abs(self.bias)
+            return out, float(size.max(initial=0))
+        norms = room("norms", len(rows), len(self.norms))
+        for p, (i, j) in enumerate(zip(self.starts, self.ends, strict=True)):
+            np.einsum("rk,rk->r", rows[:, i:j], rows[:, i:j], out=norms[:, p])
+        norms[:, len(self.starts) :] = 1.0  # the bias's
+        np.sqrt(norms, out=norms)
+        return np.matmul(norms, self.norms, out=out), float(norms.max(initial=0))
+
+    @cached_property
+    def small(self) -> Array | None:
+        return _subnormal(self.size, self.a)
+
+    def units(self, rows: Array, least: float) -> Array | None:
+        """(R,) a power of two of which all terms of a row's sums are multiples.
+
+        None if no sum, of which `least` is the least size, holds fewer than 2^bits of its units:
+        then some partial sum may be rounded. Most factors and rows show that in a few numbers.
+
+        A row that is not 0 is so in one part, where its norm is its own quantum q at least. So its
+        sums have a size of q times the least norm of any part of a column, and the unit q·quantum.
+        """
+        digits = 2.0**self.a.bits
+        if not self.tight:
+            least_norm = float(self.norms[: len(self.starts)].min(initial=np.inf))
+            for some in (self.matrix[:1], self.matrix):
+                if quanta(some.reshape(1, -1))[0] * digits <= least_norm:
+                    return None
+        quantum = quanta(self.matrix.reshape(1, -1))
+        for some in (rows[:, :1], rows):
+            units = quantum * quanta(some)
+            if not (units * digits > least).any():
+                return None
+        return units if self.bias is None else np.minimum(units, quanta(self.bias[None]))
+
+
+def _subnormal(size: Array, a: Arithmetic) -> Array | None:
+    """Which of these absolute values may be read as 0, the others 0; None if there are none."""
+    small = size < a.min_normal
+    if not small.any() or not size[small].any():
+        return None
+    return np.where(small, size, 0.0)
+
+
+def quanta(array: Array) -> Array:
+    """The largest power of two of which all numbers of a row are multiples; see quantum. (R,)
+
+    To take away the last digit of a number that is 1 takes away its quantum.
+    """
+    bits = np.ascontiguousarray(array).view(np.int64)
+    digits = bits & (2**52 - 1)
+    rest = np.where(digits == 0, 0, bits & (bits - 1)).view(np.float64)
+    unit = np.abs(array - rest)
+    unit[array == 0] = np.inf
+    unit[~np.isfinite(array)] = 0.0
+    return np.asarray(unit.min(axis=1, initial=np.inf))
+
+
+class Sum:
+    """Sums of products and addends, (R,H), and how far the subject's may be from them."""
+
+    value: Array
+    size: Array  # Σ|terms|, or more
+    top: float  # the largest of them
+    lost: Any  # to underflow: Σ|terms with a subnormal operand|, which may be read as 0, and so on
+    unit: Array | None  # (R,) a power of two of which all terms are multiples; None: of no use
+    special: Any  # (R,H) whether some operand is NaN or infinite; None: none is
+    terms: int  # how many are added
+    stored: int  # how many results are stored, partial sums included
+    gamma: float  # their roundings, and the reference's
+    given: Any  # how far the addend is off
+
+    def __init__(self, rows: Array, factor: Factor, room: Room | None = None) -> None:
+        """rows (R,K) · matrix (K,H) + bias."""
+        self.rows, self.factor, self.a = rows, factor, factor.a
+        a, room = self.a, Room() if room is None else room
+        self.addend_size: Any = None
+        shape = len(rows), factor.matrix.shape[1]
+        self.value = np.matmul(rows, factor.matrix, out=room("value", *shape))
+        if factor.bias is not None:
+            self.value += factor.bias
+        self.size, most = factor.sizes(rows, room)
+        self.top, least = float(self.size.max(initial=0)), float(self.size.min(initial=np.inf))
+        # operands that are read as 0 take η(Σ|row| + Σ|column|) at most, which mostly is nothing
+        self.lost = a.min_normal * (factor.terms * (factor.most + most) + 1)
+        if not self.lost <= 2.0**-24 * a.u * least:
+            self.lost = 0.0
+            if (small := _subnormal(np.abs(rows), a)) is not None:
+                self.lost = small @ factor.size
+            if factor.small is not None:
+                self.lost = self.lost + np.abs(rows) @ factor.small
+            if (
+                factor.bias is not None
+                and (small := _subnormal(np.abs(factor.bias), a)) is not None
+            ):
+                self.lost = self.lost + small
+        self.unit = factor.units(rows, least)
+        self.special = None
+        if not np.isfinite(self.top):
+            self.special = ~np.isfinite(rows).all(axis=1, keepdims=True)
+            self.special = self.special | ~np.isfinite(factor.matrix).all(axis=0)
+            if factor.bias is not None:
+                self.special = self.special | ~np.isfinite(factor.bias)
+
+    def plus(self, addend: Array, size: Array, unit: Array | None = None) -> "Sum":
+        """The addend (R,H) may itself be a sum: of numbers of this size, and this unit (R,)."""
+        self.addend_size = size
+        self.value += addend
+        self.size += size
+        if (small := _subnormal(size, self.a)) is not None:
+            self.lost = self.lost + small
+        if self.unit is not None:
+            self.unit = np.minimum(self.unit, quanta(addend) if unit is None else unit)
+        self.top = float(self.size.max(initial=0))
+        if not np.isfinite(self.top):
+            special = ~np.isfinite(addend)
+            self.special = special if self.special is None else self.special | special
+        return self
+
+    def bounded(self, terms: int, *, stored: int, given: Array | None = None) -> "Sum":
+        """`terms` are added, `stored` sums are stored, the addend is off by `given`.
+
+        The bound of the error is then
+
+            γ_k Σ|terms| + γ_k(2^-53) Σ|terms|      the subject's rounding and this product's own
+            + underflow + lost
+
+        Nothing of this where no partial sum needs rounding (see quantum); inf where a sum may
+        overflow. Operands that are NaN or infinite make a sum exactly NaN or infinite.
+        """
+        k = terms + 1
+        self.terms, self.stored, self.given = terms, stored, given
+        own = FLOAT64.gamma(k)
+        self.gamma = (self.a.gamma(k, stored) + own) * (UP + 2 * own)
+        self.lost = self.lost + self.a.underflow(k, stored)
+        return self
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether the error of each sum is gamma·size and something that is the same for all."""
+        return (
+            self.unit is None
+            and self.special is None
+            and self.given is None
+            and np.ndim(self.lost) == 0
+            and self.top * (1 + self.gamma) <= self.a.max
+        )
+
+    @cached_property
+    def error(self) -> Array:
+        a = self.a
+        error: Array = self.gamma * self.size + self.lost
+        if self.is_plain:
+            return error
+        if self.unit is not None:
+            unit = np.where(self.unit < a.min_normal, 0.0, self.unit)[:, None]
+            own = UP + 2 * FLOAT64.gamma(self.terms + 1)
+            error[self.size * own < unit * 2.0**a.bits] = 0.0
+        most = self.size * (1 + self.gamma)
+        if self.given is not None:
+            error += self.given * (1 + self.gamma)
+            most += self.given
+        error[~(most <= a.max)] = np.inf
+        if self.special is not None:
+            error[self.special & ~np.isfinite(self.value)] = 0.0
+        return error
+
+    def some(self, rows: Array) -> "Sum":
+        """These rows of a plain sum alone."""
+        few = copy(self)
+        few.__dict__.pop("error", None)
+        few.rows, few.value, few.size = self.rows[rows], self.value[rows], self.size[rows]
+        return few
+
+    def elements(self, flat: Array) -> "Sum":
+        """These elements of a plain sum alone, in one row."""
+        few = copy(self)
+        few.__dict__.pop("error", None)
+        few.value, few.size = self.value.reshape(-1)[flat], self.size.reshape(-1)[flat]
+        return few
+
+    def squares(self, every: int) -> Array:
+        """Σ terms² of every so many rows, the addend's as if its own were of one sign."""
+        squares = np.square(self.rows[::every]) @ np.square(self.factor.matrix)
+        if self.factor.bias is not None:
+            squares += np.square(self.factor.bias)
+        if self.addend_size is not None:
+            squares += np.square(self.addend_size[::every])
+        return np.asarray(squares)
+
+
+# Effective precision --------------------------------------------------------------------------
+
+
+class Sample(NamedTuple):
+    """Errors e of sums, in units of the 2-norm m of their terms: how many, and sums of squares."""
+
+    sums: int
+    seen: float  # Σ (e/m)²
+    possible: float  # Σ of what rounding may have made of them, see sample_of
+
+    def __add__(self, other: Any) -> "Sample":
+        return Sample(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+NOTHING = Sample(0, 0.0, 0.0)
+
+
+def called(a: Arithmetic) -> str:
+    return "TF32" if a.name == "tf32" else a.name
+
+
+# Three standard deviations of the rms of N errors are 3/√(2N) of it. From N = 16 on they stay
+# within half the distance of the nearest two classes, 9.3 bits of bfloat16 and 11.7 of TF32.
+_ENOUGH = 16
+SAMPLED = 2**12  # sums in a sample, whose rms is then known to 1 %: more would not tell more
+_CLASSES = ("float64", "float32", "TF32", "bfloat16", "less than bfloat16")
+
+
+def effective_precision(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None, bool]:
+    """(bits, the class they speak for, whether they are too few for the arithmetic claimed)."""
+    if sample.sums < _ENOUGH or sample.seen == 0:
+        return None, None, False
+    bits = -math.log2(sample.seen / sample.sums) / 2
+    seen, claimed = precision_class(bits), called(a)
+    rank = _CLASSES.index("TF32" if claimed == "float16" else claimed)
+    if _CLASSES.index(seen) <= rank or sample.seen <= sample.possible:
+        return bits, claimed, False
+    return bits, seen, True
+
+
+def sample_of(
+    s: Sum, squares: Array, every: int, e: Array, noise: Array | float = 0.0, clear: Any = True
+) -> Sample:
+    """What the errors e (R',H) of every so many rows' sums say about how the sums were made.
+
+    noise bounds what else may be in e, such as the rounding of the activation. A sum counts if
+    that is at most 2^5 u·m (5 bits, fewer than lie between two classes), and underflow is at most
+    u·m, and something was rounded at all.
+
+    What rounding may do is more than u·m in long sums: each partial sum s is off by at most u|s|,
+    with a random sign and uniformly (Higham & Mary's model), and partial sums are as large as the
+    sum itself, or wander off like a random walk of the terms, to about 3m. So the mean square of e
+    is at most (u(|sum| + 3m))² K/3, the same for each result that is stored, and 2(u·m)² for
+    operands that are cut.
+    """
+    a = s.a
+    m, value = np.sqrt(squares), s.value[::every]
+    lost = np.broadcast_to(s.lost, s.value.shape)[::every]
+    counts = (noise <= 2**5 * a.u * m) & (lost <= a.u * m) & clear
+    counts = counts & np.isfinite(e) & np.isfinite(m) & (s.error[::every] > 0)
+    m, value, e = m[counts], value[counts], e[counts]
+    variance = s.terms / 3 * a.u_sum**2
+    if a.u_sum != a.u_product:
+        variance += s.stored / 3 * a.u_product**2
+    possible = variance * np.square(np.abs(value) / m + 3) + 2 * a.u_operand**2
+    return Sample(int(e.size), float(np.square(e / m).sum()), float(possible.sum()))
