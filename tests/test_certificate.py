@@ -24,7 +24,8 @@ from rnn_check.certificate import (
     certify_loss,
 )
 from rnn_check.reference import Array
-from rnn_check.rounding import ARITHMETICS
+from rnn_check.rounding import ARITHMETICS, activation_error
+from rnn_check.sums import Factor, Sum
 from tests.layers import ACTIVATIONS, Layer, random_layer
 
 # The subject ----------------------------------------------------------------------------------
@@ -376,6 +377,60 @@ def test_the_expected_states_are_right_to_many_more_digits_than_the_bound(name: 
             truth = act[name](mpmath.mpf(z.numerator) / z.denominator)
             # float64 has 29 bits more than float32; the bound covers both
             assert abs(truth - float(found.expected[index])) <= found.bound[index] * 2.0**-20
+
+
+def summed(z: Array, d: float) -> Sum:
+    """Sums of one term each, z, that are off by d at most (d/γ_3 is their size)."""
+    s = Sum(z.reshape(-1, 1), Factor(np.ones((1, 1)), ARITHMETICS["float32"])).bounded(2, stored=1)
+    s.error = np.full((z.size, 1), d)
+    return s
+
+
+@pytest.mark.parametrize("name", ["tanh", "linear"])
+@pytest.mark.parametrize("d", [0.0, 1e-12, 1e-6, 1e-3, 0.1, 0.6, 3.0])
+def test_the_spread_in_closed_form_is_a_spread(name: str, d: float) -> None:
+    """At least as far as act goes anywhere in [z - d, z + d], and hardly more for small d."""
+    z = np.concatenate([np.linspace(-12, 12, 4001), [1e-300, 1e-20, -1e-9]])
+    act = reference.ACTIVATIONS[name].function
+    far, noise = certificate._spread_and_noise(name, summed(z, d), act(z)[:, None])
+    away = np.abs(act(z[:, None] + d * np.linspace(-1, 1, 101)) - act(z)[:, None]).max(axis=1)
+    rounding_of_the_test = 2.0**-51 * (1 + np.abs(z))
+    assert (far[:, 0] >= away - rounding_of_the_test).all()
+    if d < 1e-2:  # exp(2d) at most, as the slope changes
+        assert (far[:, 0] <= away * (1 + 4 * d) + 2 * rounding_of_the_test).all()
+    h = act(z)[:, None]
+    generic = activation_error(name, z[:, None], h, ARITHMETICS["float32"], d)
+    # two ways to say how large |h| may be nearby: they agree for small d
+    assert (noise >= generic * (1 - 2.0**-20)).all() or d > 1e-6
+
+
+def test_numpys_tanh_in_float32_is_as_good_as_the_quick_look_takes_it_to_be() -> None:
+    """8·2^-24 relatively, at a million numbers of every size."""
+    z = np.float32(2.0) ** np.linspace(-40, 4, 10**6, dtype=np.float32)
+    truth = np.tanh(z.astype(np.float64))
+    assert (np.abs(np.tanh(z) - truth) <= certificate._CLOSED["tanh"].own * 2.0**-24 * truth).all()
+
+
+@pytest.mark.parametrize("name", ["tanh", "linear"])
+@pytest.mark.parametrize("kind", ["honest", "noisy", "saturated", "one wrong"])
+def test_the_quick_look_overlooks_nothing(name: str, kind: str) -> None:
+    """The largest ratio and its place are those of all elements."""
+    layer = plain(8, 40, 20, 48, activation=name)
+    if kind == "saturated":
+        layer = changed(layer, kernel=8 * layer.kernel)
+    if name == "linear":
+        layer = changed(layer, recurrent_kernel=layer.recurrent_kernel / 2)
+    states, _ = run(layer)
+    rng = np.random.default_rng(0)
+    if kind == "noisy":
+        states = (states * (1 + 2.0**-22 * rng.normal(size=states.shape))).astype(np.float32)
+        states = np.clip(states, -1, 1) if name == "tanh" else states
+    if kind == "one wrong":
+        states[5, 17, 3] += np.float32(1e-3)
+    found = certify(states, **layer.arguments)
+    ratios = found.residual / found.bound
+    assert found.ratio == ratios.max() == ratios[found.where]
+    assert found.judged == states.size
 
 
 # Faults of the forward pass -------------------------------------------------------------------

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -157,64 +156,6 @@ def test_each_mistake_is_named(old: str, new: str, key: str, message: str) -> No
 def test_no_expectation_is_a_mistake() -> None:
     with pytest.raises(ClaimError, match="expects nothing"):
         claim.loads("expect = []\n" + GOOD[: GOOD.index("[[expect]]")], "bad.toml")
-
-
-def test_decimals_keep_their_printed_digits() -> None:
-    text = GOOD.replace('computed_in = "exact"', 'computed_in = "float32"')
-    narrow = claim.loads(text.replace("[7, 3, 12]", "[7.00, 3, 12]")).expectations[0].value
-    wide = claim.loads(text.replace("[7, 3, 12]", "[7.0, 3, 12]")).expectations[0].value
-    assert (narrow.hi - narrow.lo)[0, 0, 0] < (wide.hi - wide.lo)[0, 0, 0]
-
-
-def test_float32_reading_stands_for_the_float32() -> None:
-    text = GOOD.replace("[weights]", '[reading]\nweights = "float32"\n[weights]')
-    weights = claim.loads(
-        text.replace("bias             = [0, 0, 1]", "bias = [0.1, 0, 1]")
-    ).weights
-    assert weights is not None
-    bias = weights["simple_rnn"]["bias"]
-    assert bias.value[0] == float(np.float32(0.1))
-    assert not bias.error.any()
-
-
-def test_weights_that_multiply_from_the_left_are_transposed() -> None:
-    text = GOOD.replace("[weights]", '[reading]\nlayout = "W·x"\n[weights]')
-    text = text.replace("[[1, 0, 2], [2, 1, 3]]", "[[1, 2], [0, 1], [2, 3]]")
-    weights = claim.loads(text).weights
-    assert weights is not None
-    assert weights["simple_rnn"]["kernel"].value.tolist() == [[1, 0, 2], [2, 1, 3]]
-    assert weights["simple_rnn"]["recurrent_kernel"].value[0].tolist() == [1, 1, 0]
-
-
-def test_two_biases_add_up() -> None:
-    weights = claim.loads(GOOD.replace("[input]", "recurrent_bias = [1, 2, 3]\n[input]")).weights
-    assert weights is not None
-    assert weights["simple_rnn"]["bias"].value.tolist() == [1, 2, 4]
-
-
-def test_arrays_from_an_npz_beside_the_claim(tmp_path: Path) -> None:
-    np.savez(tmp_path / "big.npz", x=np.arange(6.0).reshape(1, 3, 2), words=np.array(["a"]))
-    pickled = np.empty(1, object)
-    pickled[0] = {"evaluated": True}
-    np.savez(tmp_path / "pickled.npz", x=pickled)
-    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
-    file = tmp_path / "claim.toml"
-
-    def load(recipe: str) -> Claim:
-        file.write_text(GOOD.replace("x = [[[1, 3], [1, 1], [2, 3]]]", f"x = {recipe}"))
-        return claim.load(file)
-
-    x = load('{npz = "big.npz", key = "x"}').x
-    assert x is not None
-    assert x.value.tolist() == [[[0, 1], [2, 3], [4, 5]]]
-    for recipe, problem in [
-        ('{npz = "big.npz", key = "y"}', "holds no 'y'"),
-        ('{npz = "big.npz", key = "words"}', "not numbers"),
-        ('{npz = "pickled.npz", key = "x"}', "cannot be read"),
-        ('{npz = "broken.npz", key = "x"}', "cannot be read"),
-    ]:
-        with pytest.raises(ClaimError, match=problem):
-            load(recipe)
 
 
 def test_paths(tmp_path: Path) -> None:
