@@ -451,12 +451,13 @@ class _Closed(NamedTuple):
     act: np.ufunc
     slope: Callable[[Array], Any]  # act'(z) from h = act(z)
     rate: float
+    most: float  # the largest |h| there is
     own: float  # NumPy's error in float32, in units of 2^-24·|h|: 4 ulp
 
 
 _CLOSED = {
-    "linear": _Closed(np.positive, np.ones_like, 0.0, 0.0),
-    "tanh": _Closed(np.tanh, lambda h: 1 - h * h, 2.0, 8.0),
+    "linear": _Closed(np.positive, np.ones_like, 0.0, math.inf, 0.0),
+    "tanh": _Closed(np.tanh, lambda h: 1 - h * h, 2.0, 1.0, 8.0),
 }
 
 
@@ -519,7 +520,9 @@ def _spread_and_noise(name: str, z: Sum, h: Array) -> tuple[Array, Array]:
     closed = _CLOSED[name]
     # exp(x) <= 1/(1 - x); and 2^-51 is more than the slope's own rounding
     far = d * np.fmin(1.0, (closed.slope(h) + 2.0**-51) / np.maximum(1 - closed.rate * d, 0))
-    size = np.abs(h) + far
+    size = np.abs(h)
+    far = np.fmin(far, size + closed.most)
+    size += far
     if name == "linear":  # copies, but may flush what is subnormal
         small = size < a.min_normal + 2 * d
         noise = np.where(small, np.minimum(size, a.min_normal), 0.0) if small.any() else 0 * size

@@ -522,7 +522,7 @@ def _up(value: Fraction) -> float:
         near = float(value)
     except OverflowError:
         return np.inf if value > 0 else -float(np.finfo(np.float64).max)
-    return float(np.nextafter(near, np.inf)) if Fraction(near) < value else near
+    return math.nextafter(near, math.inf) if Fraction(near) < value else near
 
 
 def _half(d: Decimal) -> Fraction:

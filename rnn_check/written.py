@@ -96,7 +96,10 @@ class Reader:
         lo, hi = value.copy(), value.copy()
         for at, v in np.ndenumerate(written):
             if not isinstance(v, float):  # a float is a hex float or a recipe's: exact as it stands
-                lo[at], hi[at], _ = rounding.printed_interval(Decimal(v))
+                try:
+                    lo[at], hi[at], _ = rounding.printed_interval(Decimal(v))
+                except ValueError as error:
+                    raise self.fail(key, str(error)) from None
         if reading == "float32":
             # the shortest digits that name a float32 stand for that float32, exactly
             value = value.astype(np.float32).astype(np.float64)

@@ -392,7 +392,8 @@ def test_the_spread_in_closed_form_is_a_spread(name: str, d: float) -> None:
     """At least as far as act goes anywhere in [z - d, z + d], and hardly more for small d."""
     z = np.concatenate([np.linspace(-12, 12, 4001), [1e-300, 1e-20, -1e-9]])
     act = reference.ACTIVATIONS[name].function
-    far, noise = certificate._spread_and_noise(name, summed(z, d), act(z)[:, None])
+    far, noise = quietly(certificate._spread_and_noise, name, summed(z, d), act(z)[:, None])
+    assert name == "linear" or (far <= 2).all()
     away = np.abs(act(z[:, None] + d * np.linspace(-1, 1, 101)) - act(z)[:, None]).max(axis=1)
     rounding_of_the_test = 2.0**-51 * (1 + np.abs(z))
     assert (far[:, 0] >= away - rounding_of_the_test).all()

@@ -77,6 +77,7 @@ def test_a_good_file_is_read_as_written() -> None:
         ("[2, 1, 3]]\nrec", "[2, 1, [3]]]\nrec", "weights.kernel[1][2]", "ragged array"),
         ("[2, 1, 3]]\nrec", "[2, 1, 3], [1, 1, 1]]\nrec", "weights.kernel", "(2, 3), got (3, 3)"),
         ("[2, 1, 3]]\nrec", "[2, 1, nan]]\nrec", "weights.kernel", "not finite"),
+        ("[2, 1, 3]]\nrec", "[2, 1, 1e-9999]]\nrec", "weights.kernel", "out of any float's range"),
         ("[2, 1, 3]]\nrec", "[2, 1, 1e999]]\nrec", "weights.kernel", "does not fit a float64"),
         ("[2, 1, 3]]\nrec", '[2, 1, "three"]]\nrec', "weights.kernel", "hex float"),
         ("[2, 1, 3]]\nrec", "[2, 1, true]]\nrec", "weights.kernel[1][2]", "expected a number"),
@@ -151,6 +152,11 @@ def test_each_mistake_is_named(old: str, new: str, key: str, message: str) -> No
     assert caught.value.key == key
     assert message in caught.value.problem
     assert "\n" not in caught.value.problem.strip() or key == ""
+
+
+def test_the_largest_number_is_one() -> None:
+    text = GOOD.replace("[2, 1, 3]]\nrec", "[2, 1, 1.7976931348623157e308]]\nrec")
+    assert claim.loads(text).weights is not None
 
 
 def test_no_expectation_is_a_mistake() -> None:
