@@ -98,8 +98,8 @@ class Reader:
             if not isinstance(v, float):  # a float is a hex float or a recipe's: exact as it stands
                 try:
                     lo[at], hi[at], _ = rounding.printed_interval(Decimal(v))
-                except ValueError as error:
-                    raise self.fail(key, str(error)) from None
+                except ValueError as problem:
+                    raise self.fail(key, str(problem)) from None
         if reading == "float32":
             # the shortest digits that name a float32 stand for that float32, exactly
             value = value.astype(np.float32).astype(np.float64)
@@ -136,8 +136,12 @@ class Reader:
                 raise self.fail(key, f"{v!r} does not fit a float64") from None
         if isinstance(v, Decimal) and not v.is_finite():
             raise self.fail(key, f"{v} is not finite; write a finite number")
-        if not math.isfinite(float(v)):
-            raise self.fail(key, f"{v} does not fit a float64")
+        try:
+            fits = math.isfinite(float(v))
+        except OverflowError:
+            fits = False
+        if not fits:
+            raise self.fail(key, f"a number of {len(str(v))} characters does not fit a float64")
         return v
 
     def _nested(

@@ -78,6 +78,7 @@ def test_a_good_file_is_read_as_written() -> None:
         ("[2, 1, 3]]\nrec", "[2, 1, 3], [1, 1, 1]]\nrec", "weights.kernel", "(2, 3), got (3, 3)"),
         ("[2, 1, 3]]\nrec", "[2, 1, nan]]\nrec", "weights.kernel", "not finite"),
         ("[2, 1, 3]]\nrec", "[2, 1, 1e-9999]]\nrec", "weights.kernel", "out of any float's range"),
+        ("[2, 1, 3]]\nrec", f"[2, 1, {10**400}]]\nrec", "weights.kernel", "does not fit a float64"),
         ("[2, 1, 3]]\nrec", "[2, 1, 1e999]]\nrec", "weights.kernel", "does not fit a float64"),
         ("[2, 1, 3]]\nrec", '[2, 1, "three"]]\nrec', "weights.kernel", "hex float"),
         ("[2, 1, 3]]\nrec", "[2, 1, true]]\nrec", "weights.kernel[1][2]", "expected a number"),
