@@ -555,7 +555,8 @@ FAULTY_LOOPS: dict[str, Callable[[Layer], Array]] = {
         (fault, size)
         for fault in FAULTY_LOOPS
         for size in ((2, 12, 2, 3), (2, 1000, 2, 3), WIDE)
-        if not (fault == "tanh off by 1e-6" and size is WIDE)  # less than γ_75
+        # 17u, which a few values of tanh (7.4u) may just hide, and γ_75 altogether
+        if not (fault == "tanh off by 1e-6" and size != (2, 1000, 2, 3))
     ],
 )
 def test_a_layer_that_steps_otherwise_is_caught(
