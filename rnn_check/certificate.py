@@ -801,6 +801,9 @@ class _Adjoint:
             bound[~(np.isfinite(expected) & np.isfinite(z.value))] = np.inf
             nan = np.isnan(g.value) & (g.error == 0) & np.isnan(observed.reshape(bound.shape))
             bound[nan] = 0.0
+            # δ is read by a product with the identity, in which an infinity meets zeros: inf·0
+            beside = np.isinf(bound).any(axis=1, keepdims=True)
+            bound[beside & np.isnan(observed.reshape(bound.shape))] = np.inf
             sample = NOTHING
             if act.derivative is not None:
                 e = observed.reshape(expected.shape) - expected

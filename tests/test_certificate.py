@@ -914,6 +914,23 @@ def test_an_infinity_saturates() -> None:
     assert not certify(states, **layer.arguments).ok
 
 
+def test_an_adjoint_beside_one_that_overflows_cannot_be_read() -> None:
+    def certified(cotangent: list[float]) -> Certificate:
+        return certify_gradients(
+            {"delta": np.full((1, 1, 2), np.nan, np.float32)},
+            cotangent=np.array([[cotangent]], np.float32),
+            states=np.ones((1, 1, 2), np.float32),
+            x=np.ones((1, 1, 1), np.float32),
+            kernel=np.ones((1, 2), np.float32),
+            recurrent_kernel=np.zeros((2, 2), np.float32),
+            activation="selu",  # act'(1) = 1.05
+        )["delta"]
+
+    assert certified([3, 1]).ratio == np.inf
+    found = certified([3.4e38, 1])  # inf·1 + δ·0, and inf·0 + δ·1
+    assert found.ratio == 0 and found.judged == 0
+
+
 def test_overflow_explains_itself_and_nothing_else() -> None:
     big = np.full((1, 1, 2), 1e30, np.float32)
     kernel = np.array([[1e30, 1], [1e30, 1]], np.float32)
