@@ -183,6 +183,7 @@ def run(
     tally, start = Tally(), time.perf_counter()
     keras.config.disable_traceback_filtering()
     for number in range(first, first + -(-layers // per_family)):
+        heard = len(tally.alarms)
         members = family(number, per_family)
         subject: Subject | None = None
         for layer in members:
@@ -192,6 +193,8 @@ def run(
         tf.keras.backend.clear_session()
         if log:
             seconds = time.perf_counter() - start
+            for alarm in tally.alarms[heard:]:
+                log(alarm)
             log(
                 f"family {number}: {tally.certificates} certificates, largest ratio "
                 f"{tally.worst:.3f}, fewest bits {tally.fewest_bits:.1f}, "
@@ -208,8 +211,6 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     given = parser.parse_args()
     tally = run(given.layers, given.per_family, given.first, tuple(given.modes), print)
-    for alarm in tally.alarms:
-        print(alarm)
     print(
         f"{tally.certificates} certificates, largest ratio {tally.worst:.3f}, "
         f"{len(tally.alarms)} alarms"
