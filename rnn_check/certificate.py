@@ -812,6 +812,9 @@ class _Adjoint:
             if layer.mask is not None:
                 skipped = ~layer.mask[samples, steps]
                 expected[skipped] = bound[skipped] = 0.0
+                # a framework takes the step all the same, and throws away what it makes: 0·NaN
+                lost = ~np.isfinite(z.value + z.error).reshape(shape) & skipped[:, :, None]
+                bound[lost & np.isnan(observed)] = np.inf
             yield Piece((samples, steps), expected, bound, sample)
 
     def sample(self, e: Array, g: Sum, z: Sum, h: Array, counted: Any) -> Sample:

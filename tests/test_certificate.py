@@ -931,6 +931,23 @@ def test_an_adjoint_beside_one_that_overflows_cannot_be_read() -> None:
     assert found.ratio == 0 and found.judged == 0
 
 
+def test_the_adjoint_of_a_skipped_step_may_be_nan_only_beside_a_state_that_is() -> None:
+    def certified(state: float, delta: float) -> Certificate:
+        return certify_gradients(
+            {"delta": np.array([[[0.0], [delta]]], np.float32)},
+            cotangent=np.zeros((1, 2, 1), np.float32),
+            states=np.full((1, 2, 1), state, np.float32),
+            x=np.ones((1, 2, 1), np.float32),
+            kernel=np.full((1, 1), state, np.float32),
+            recurrent_kernel=np.zeros((1, 1), np.float32),
+            activation="linear",
+            mask=np.array([[True, False]]),
+        )["delta"]
+
+    assert certified(np.nan, np.nan).ratio == 0 and certified(1, 0).ok
+    assert not certified(1, np.nan).ok and not certified(np.nan, 1).ok
+
+
 def test_overflow_explains_itself_and_nothing_else() -> None:
     big = np.full((1, 1, 2), 1e30, np.float32)
     kernel = np.array([[1e30, 1], [1e30, 1]], np.float32)
