@@ -33,6 +33,7 @@ from rnn_check.claim import (
     axes,
     option,
 )
+from rnn_check.comparison import HELD, Comparison, equal, step
 from rnn_check.truth import Truth
 from rnn_check.written import Array, Given
 
@@ -40,95 +41,14 @@ AGREE, DIFFER, ERROR, NOT_RUN = "agree", "differ", "error", "not_run"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One array held against another; got, expected, error and bound have one shape.
-
-    who: "claim" (the author's number against the truth), "subject" (what the framework returned
-    against the truth) or "step" (each step against the one before it: the certificate).
-    """
-
-    who: str
-    what: str
-    got: Array
-    expected: Array
-    error: Array
-    bound: Array
-    axes: tuple[str, ...] = ()
-    coordinates: tuple[Array, ...] = ()  # per axis, each element's place in the whole array
-    bits: float | None = None
-    reason: str = ""  # why it fails although every error is within its bound
-    praise: str = ""  # what to say when it holds, if not the usual
-
-    @cached_property
-    def ratios(self) -> Array:
-        """error/bound; 0 where either says nothing, infinite where nothing is allowed."""
-        error = np.where(np.isnan(self.error), np.inf, self.error)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = error / self.bound
-        return np.where((error == 0) | (self.bound == np.inf), 0.0, ratios)
-
-    @property
-    def ratio(self) -> float:
-        return float(self.ratios.max(initial=0.0))
-
-    @property
-    def ok(self) -> bool:
-        return self.ratio <= 1 and not self.reason
-
-    @property
-    def says_nothing(self) -> bool:
-        """Whether every bound is infinite, so that no error would be seen."""
-        return self.bound.size > 0 and bool((self.bound == np.inf).all())
-
-    @cached_property
-    def first(self) -> tuple[int, ...]:
-        """Index of the first element in time beyond its bound; of the worst if none is."""
-        beyond = np.argwhere(self.ratios > 1)
-        if not len(beyond):
-            return tuple(int(i) for i in np.unravel_index(np.argmax(self.ratios), self.got.shape))
-        if "timestep" in self.axes:
-            time = self.coordinates[self.axes.index("timestep")]
-            beyond = beyond[np.argsort(time[tuple(beyond.T)], kind="stable")]
-        return tuple(int(i) for i in beyond[0])
-
-    @property
-    def place(self) -> str:
-        """Where `first` is: "sample 0, timestep 2, unit 1"."""
-        named = zip(self.axes, self.coordinates, strict=True)
-        return ", ".join(f"{axis} {index[self.first]}" for axis, index in named)
-
-    def blame(self) -> str:
-        """What is wrong, in one sentence: who, where, got, expected, how far, how far allowed."""
-        got, expected = (_show(a[self.first]) for a in (self.got, self.expected))
-        where = f" at {self.place}" if self.place else ""
-        if self.reason:
-            return f"{_WHO[self.who]}: {self.what}: {self.reason}"
-        text = f"{_WHO[self.who]}: {self.what}{where}: got {got}, expected {expected}"
-        if self.error.dtype.kind == "f":
-            off, allowed = self.error[self.first], self.bound[self.first]
-            text += f"; off by {off:.3g} where {allowed:.3g} is allowed"
-        return text
-
-
-_WHO = {
-    "claim": "the claim's own number does not hold",
-    "subject": "the subject computes something else",
-    "step": "a step does not follow from the one before",
-}
-_HELD = {
-    "claim": "the number holds",
-    "subject": "the subject gives it",
-    "step": "every step follows",
-}
-
-
-def _show(value: Any) -> str:
-    return f"{value:.9g}" if isinstance(value, float | np.floating) else str(value)
-
-
-@dataclass(frozen=True)
 class Verdict:
-    """The judgement of one expectation."""
+    """The judgement of one expectation.
+
+    known: what is known to be wrong with the claim's own number (`known_to_differ`).
+    deviation: what is known to be wrong with the subject (see `deviations`), which then either
+    shows it, and is excused, or does not show it any more.
+    unsupported: whether it was not run because the subject says that it has no such thing.
+    """
 
     claim: str
     file: str
@@ -141,6 +61,8 @@ class Verdict:
     known: str = ""
     bits: float | None = None
     comparisons: tuple[Comparison, ...] = field(default=(), repr=False)
+    deviation: str = ""
+    unsupported: bool = False
 
     @property
     def source(self) -> str:
@@ -151,12 +73,18 @@ class Verdict:
     def is_red(self) -> bool:
         """Whether the run must fail for it: an unknown difference, or a known one that is gone.
 
-        What is known is that the claim's number is wrong; it excuses no subject.
+        A claim's number that is known to be wrong excuses no subject; a known deviation does.
         """
         if self.verdict == AGREE:
-            return bool(self.known)
-        excused = self.known and all(c.ok or c.who == "claim" for c in self.comparisons)
-        return self.verdict == DIFFER and not excused
+            return bool(self.known or self.deviation)
+        return self.verdict == DIFFER and not self.is_known
+
+    @property
+    def is_known(self) -> bool:
+        """Whether what is wrong was to be expected, and excused for that."""
+        if self.verdict == DIFFER and self.known:
+            return all(c.ok or c.who == "claim" for c in self.comparisons)
+        return self.verdict in (DIFFER, ERROR) and bool(self.deviation)
 
     @property
     def worst(self) -> Comparison | None:
@@ -222,11 +150,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of asking: what was observed, or why nothing was."""
+    """What came of asking: what was observed, or why nothing was.
+
+    said: the same in the subject's own words, arrays still encoded, which is what is recorded.
+    """
 
     observed: Mapping[str, Any] | None = None
     error: str = ""
     skip: str = ""
+    said: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
@@ -240,7 +172,8 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
     if not wanted:
         return Answer({})
     try:
-        return Answer(subject.ask(request(claim, wanted, setting)))
+        said, observed = subject.asked(request(claim, wanted, setting))
+        return Answer(observed, said=said)
     except observe.SubjectError as error:
         return Answer(error=str(error))
 
@@ -337,8 +270,15 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
     for ask in sorted(needed & case.observed.keys()):
         answer = case.observed[ask]
         if isinstance(answer, Mapping) and "unsupported" in answer:
-            return verdict(NOT_RUN, str(answer["unsupported"]))
-    comparisons = tuple(case.compare(e))
+            return dataclasses.replace(
+                verdict(NOT_RUN, str(answer["unsupported"])), unsupported=True
+            )
+    if missing := sorted(needed - case.observed.keys()):
+        return verdict(NOT_RUN, f"not observed: {', '.join(missing)}")
+    try:
+        comparisons = tuple(case.compare(e))
+    except Exception as problem:  # whatever a subject says, the other claims are judged
+        return verdict(ERROR, f"what was observed cannot be compared: {problem!r}")
     of_subject = [m for m in comparisons if m.who != "claim"]
     if of_subject and all(m.says_nothing for m in of_subject):
         return verdict(
@@ -358,7 +298,7 @@ def _praise(comparisons: tuple[Comparison, ...]) -> str:
             parts.append(m.praise)
             continue
         exact = not m.bound.any() if m.got.dtype.kind == "f" else True
-        parts.append(f"{_HELD[m.who]} ({'exactly' if exact else f'{m.ratio:.2g} of the bound'})")
+        parts.append(f"{HELD[m.who]} ({'exactly' if exact else f'{m.ratio:.2g} of the bound'})")
     return "; ".join(dict.fromkeys(parts))
 
 
@@ -459,7 +399,7 @@ class _Case:
         """Each state against the state before it."""
         states = self._carried(self.observed["states"])
         found = certificate.certify(states, dtype=self.dtype, **self._run())
-        return _step("states", found, axes("states", "", 3))
+        return step("states", found, axes("states", "", 3))
 
     def _gradient_steps(self, of: list[str]) -> Iterator[Comparison]:
         """Each adjoint against the one after it, then the gradients named (all if none is)."""
@@ -480,7 +420,7 @@ class _Case:
         for name, result in found.items():
             if not of or name in ("delta", *of):
                 names = axes("gradient", name, result.residual.ndim)
-                yield _step(f"gradient of {name}" if name != "delta" else name, result, names)
+                yield step(f"gradient of {name}" if name != "delta" else name, result, names)
 
     def _carried(self, states: Array) -> Array:
         """The states as they were carried, where `zero_output_for_mask` shows zeros instead."""
@@ -512,10 +452,10 @@ class _Case:
         claim = self.claim
         sizes = {layer.name: self._parameters(layer) for layer in claim.layers}
         parameters = sizes[e.of] if e.of else sum(sizes.values())
-        yield _equal("claim", e, e.value, 0 if e.what == "non_trainable" else parameters)
+        yield equal("claim", e.what, e.value, 0 if e.what == "non_trainable" else parameters)
         summary = self.observed["summary"]
         part = next(p for p in summary["layers"] if p["name"] == e.of) if e.of else summary
-        yield _equal("subject", e, part[e.what], e.value)
+        yield equal("subject", e.what, part[e.what], e.value)
 
     def _parameters(self, layer: Layer) -> int:
         """SimpleRNN: F·H + H·H + H.  Dense: H·O + O.  Without bias the last term is missing."""
@@ -532,24 +472,24 @@ class _Case:
         batch = None if printed_by_summary or claim.x is None else claim.x.shape[0]
         sequences = option(claim.rnn, "return_sequences")
         steps = (claim.input_shape[0],) if sequences else ()
-        yield _equal("claim", e, e.value, _shape((batch, *steps, layer.units)))
+        yield equal("claim", e.what, e.value, _shape((batch, *steps, layer.units)))
         if printed_by_summary:
             parts = self.observed["summary"]["layers"]
             got = next(p["output_shape"] for p in parts if p["name"] == layer.name)
         else:
             got = self.observed["output"].shape
-        yield _equal("subject", e, _shape(got), e.value)
+        yield equal("subject", e.what, _shape(got), e.value)
 
     def _output_dtype(self, e: Expectation) -> Iterator[Comparison]:
-        yield _equal("subject", e, str(self.observed["output"].dtype), e.value)
+        yield equal("subject", e.what, str(self.observed["output"].dtype), e.value)
 
     def _input_shape(self, e: Expectation) -> Iterator[Comparison]:
         assert self.claim.x is not None
-        yield _equal("claim", e, e.value, _shape(self.claim.x.shape))
+        yield equal("claim", e.what, e.value, _shape(self.claim.x.shape))
 
     def _weight_shape(self, e: Expectation) -> Iterator[Comparison]:
         weights = self.observed["initial_weights"][self.claim.rnn.name]
-        yield _equal("subject", e, _shape(weights[e.of].shape), e.value)
+        yield equal("subject", e.what, _shape(weights[e.of].shape), e.value)
 
     # -- weights
 
@@ -742,27 +682,6 @@ def _updated(q: training.Quantity) -> Comparison:
 def _places(e: Expectation, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Array, ...]]:
     """The names of the whole array's axes, and where on them each selected entry stands."""
     return axes(e.what, e.of, len(shape)), tuple(e.select(index) for index in np.indices(shape))
-
-
-def _step(what: str, found: certificate.Certificate, names: tuple[str, ...]) -> Comparison:
-    return Comparison(
-        who="step",
-        what=what,
-        got=found.observed,
-        expected=found.expected,
-        error=found.residual,
-        bound=found.bound,
-        axes=names,
-        coordinates=tuple(np.indices(found.residual.shape)),
-        bits=found.bits,
-        reason="" if found.ok or found.ratio > 1 else found.reason,
-    )
-
-
-def _equal(who: str, e: Expectation, got: int | str, expected: int | str) -> Comparison:
-    """A comparison of two counts or two words: equal or not."""
-    error = np.asarray(0 if got == expected else 1)
-    return Comparison(who, e.what, np.asarray(got), np.asarray(expected), error, 0 * error)
 
 
 def _shape(sizes: Iterable[int | None]) -> str:

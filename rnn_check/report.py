@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rnn_check.claim import Claim
-from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Comparison, Verdict
+from rnn_check.comparison import Comparison
+from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 
 SCHEMA = 1
 _STYLE = {AGREE: "green", DIFFER: "bold red", ERROR: "bold magenta", NOT_RUN: "dim"}

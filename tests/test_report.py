@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from rnn_check import report
-from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Comparison, Verdict
+from rnn_check.comparison import Comparison
+from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 
 SUBJECT = {
     "keras": "3.15.1",
