@@ -10,9 +10,14 @@ Sizes: B batch, T timesteps, F features, H units of the recurrent layer, O units
 
 from __future__ import annotations
 
+import copy
+import itertools
+import json
+import math
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -52,18 +57,50 @@ class Source(_Table, frozen=True):
     notes: str = ""
 
 
+Flag = bool | msgspec.UnsetType
+Constant = dict[str, Any] | str | msgspec.UnsetType  # a regularizer, constraint or initializer
+
+
+class SimpleRNNCell(_Table, frozen=True, tag_field="kind", tag="SimpleRNNCell"):
+    """What SimpleRNN does at one step; RNN takes one or several."""
+
+    units: int
+    activation: str | msgspec.UnsetType = msgspec.UNSET  # "None" passes None
+    use_bias: Flag = msgspec.UNSET
+
+    default_activation: ClassVar[str] = "tanh"
+
+
 class SimpleRNN(_Table, frozen=True, tag_field="kind", tag="SimpleRNN"):
-    """Keras's layer of that name.  A key left out is not passed to Keras: its default holds."""
+    """Keras's layer of that name.  A key left out is not passed to Keras: its default holds.
+
+    activation: Keras's name; "None" passes None, "callable NAME" a Python function that is NAME.
+    """
 
     units: int
     name: str = "simple_rnn"
-    activation: str | msgspec.UnsetType = msgspec.UNSET  # "None" passes None
-    use_bias: bool | msgspec.UnsetType = msgspec.UNSET
-    return_sequences: bool | msgspec.UnsetType = msgspec.UNSET
-    return_state: bool | msgspec.UnsetType = msgspec.UNSET
-    go_backwards: bool | msgspec.UnsetType = msgspec.UNSET
-    unroll: bool | msgspec.UnsetType = msgspec.UNSET
-    zero_output_for_mask: bool | msgspec.UnsetType = msgspec.UNSET
+    activation: str | msgspec.UnsetType = msgspec.UNSET
+    use_bias: Flag = msgspec.UNSET
+    return_sequences: Flag = msgspec.UNSET
+    return_state: Flag = msgspec.UNSET
+    go_backwards: Flag = msgspec.UNSET
+    stateful: Flag = msgspec.UNSET
+    unroll: Flag = msgspec.UNSET
+    zero_output_for_mask: Flag = msgspec.UNSET
+    trainable: Flag = msgspec.UNSET
+    dropout: Decimal | int | msgspec.UnsetType = msgspec.UNSET
+    recurrent_dropout: Decimal | int | msgspec.UnsetType = msgspec.UNSET
+    seed: int | msgspec.UnsetType = msgspec.UNSET
+    kernel_initializer: Constant = msgspec.UNSET
+    recurrent_initializer: Constant = msgspec.UNSET
+    bias_initializer: Constant = msgspec.UNSET
+    kernel_regularizer: Constant = msgspec.UNSET
+    recurrent_regularizer: Constant = msgspec.UNSET
+    bias_regularizer: Constant = msgspec.UNSET
+    activity_regularizer: Constant = msgspec.UNSET
+    kernel_constraint: Constant = msgspec.UNSET
+    recurrent_constraint: Constant = msgspec.UNSET
+    bias_constraint: Constant = msgspec.UNSET
 
     default_activation: ClassVar[str] = "tanh"
 
@@ -74,12 +111,76 @@ class Dense(_Table, frozen=True, tag_field="kind", tag="Dense"):
     units: int
     name: str = "dense"
     activation: str | msgspec.UnsetType = msgspec.UNSET
-    use_bias: bool | msgspec.UnsetType = msgspec.UNSET
+    use_bias: Flag = msgspec.UNSET
+    trainable: Flag = msgspec.UNSET
 
     default_activation: ClassVar[str] = "linear"
 
 
-Layer = SimpleRNN | Dense
+class RNN(_Table, frozen=True, tag_field="kind", tag="RNN"):
+    """Keras's RNN over one cell, or over several stacked ones (StackedRNNCells)."""
+
+    cell: SimpleRNNCell | list[SimpleRNNCell]
+    name: str = "rnn"
+    return_sequences: Flag = msgspec.UNSET
+    go_backwards: Flag = msgspec.UNSET
+    unroll: Flag = msgspec.UNSET
+    zero_output_for_mask: Flag = msgspec.UNSET
+
+    @property
+    def cells(self) -> list[SimpleRNNCell]:
+        return self.cell if isinstance(self.cell, list) else [self.cell]
+
+    @property
+    def units(self) -> int:
+        return self.cells[-1].units
+
+
+class Bidirectional(_Table, frozen=True, tag_field="kind", tag="Bidirectional"):
+    """A SimpleRNN and its mirror image, their outputs merged."""
+
+    layer: SimpleRNN
+    name: str = "bidirectional"
+    merge_mode: Literal["concat", "sum", "mul", "ave"] = "concat"
+
+    @property
+    def units(self) -> int:
+        return self.layer.units * (2 if self.merge_mode == "concat" else 1)
+
+
+class TimeDistributed(_Table, frozen=True, tag_field="kind", tag="TimeDistributed"):
+    """A Dense layer at each timestep."""
+
+    layer: Dense
+    name: str = "time_distributed"
+
+    @property
+    def units(self) -> int:
+        return self.layer.units
+
+
+class Masking(_Table, frozen=True, tag_field="kind", tag="Masking"):
+    """Masks the timesteps whose features all equal mask_value."""
+
+    name: str = "masking"
+    mask_value: Decimal | int = 0
+
+
+class Embedding(_Table, frozen=True, tag_field="kind", tag="Embedding"):
+    """Rows of a table; with mask_zero, index 0 is padding."""
+
+    input_dim: int
+    output_dim: int
+    name: str = "embedding"
+    mask_zero: Flag = msgspec.UNSET
+
+    @property
+    def units(self) -> int:
+        return self.output_dim
+
+
+Layer = SimpleRNN | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
+RECURRENT = (SimpleRNN, RNN, Bidirectional)
 
 
 class ReadingTable(_Table, frozen=True):
@@ -96,6 +197,7 @@ class InputTable(_Table, frozen=True):
     initial_state: Numbers = None
     mask: Numbers = None
     shape: list[int] | None = None  # (timesteps, features), when no numbers are run
+    dtype: Literal["int32", "int64", "float16", "float64"] | None = None  # what x is passed as
 
 
 class LossTable(_Table, frozen=True):
@@ -121,6 +223,15 @@ class TrainingTable(_Table, frozen=True):
     optimizer: Literal["Adam"]
     learning_rate: Decimal
     epochs: int
+
+
+class WrongTable(_Table, frozen=True):
+    """Arguments that Keras should refuse, in place of the right ones above."""
+
+    layer: dict[str, Any] = {}
+    x_shape: list[int] | None = None
+    initial_state_shape: list[int] | None = None
+    mask_shape: list[int] | None = None
 
 
 class At(_Table, frozen=True):
@@ -161,15 +272,44 @@ What = Literal[
     "trained_weights",
     "updates",
     "ordinary_outcome",
+    "mask",
+    "stateful",
+    "round_trip",
+    "dropout",
+    "regularization",
+    "loss_of_evaluate",
+    "frozen",
+    "constrained",
+    "any_shape",
+    "raises",
 ]
 ARRAYS = frozenset({"input", "preactivation", "output", "states", "last_state", "gradient"})
-SCALARS = frozenset({"loss", "loss_of_predictions"})
+SCALARS = frozenset({"loss", "loss_of_predictions", "regularization"})
 COUNTS = frozenset({"parameters", "trainable", "non_trainable"})
 SHAPES = frozenset({"output_shape", "input_shape", "weight_shape"})
 PROPERTIES = frozenset({"orthogonal", "within_glorot_uniform", "zero"})
-HOLDS = PROPERTIES | {"certified", "weights_read_back", "predictions_reachable", "updates"}
+# what a layer does beyond its numbers, and in which ways it can be asked
+BEHAVIOURS: dict[str, tuple[str, ...]] = {
+    "stateful": ("call", "predict", "fit", "evaluate"),
+    "round_trip": ("config", "weights", "keras", "clone"),
+    "dropout": ("input", "recurrent"),
+    "loss_of_evaluate": ("",),
+    "frozen": ("",),
+    "constrained": ("",),
+    "any_shape": ("",),
+}
+HOLDS = (
+    PROPERTIES
+    | {"certified", "weights_read_back", "predictions_reachable", "updates"}
+    | BEHAVIOURS.keys()
+)
+# what can be said of layers that are not SimpleRNN alone, or SimpleRNN and Dense
+OF_STACKS = COUNTS | BEHAVIOURS.keys() | {"output", "certified", "mask", "weights_read_back"}
+OF_STACKS |= {"regularization", "raises", "output_shape"}
 TRAINED = frozenset({"updates", "ordinary_outcome"})
 ONLY_STATED = frozenset({"initial_weights", "trained_weights"})
+REGULARIZERS = ("L1", "L2", "L1L2")  # as {kind = "L2", l2 = 0.5}
+CONSTRAINTS = ("NonNeg", "MaxNorm")  # as "NonNeg" or {kind = "MaxNorm", max_value = 2}
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 
 
@@ -195,6 +335,8 @@ class ClaimFile(_Table, frozen=True):
     catches: list[str] = []
     notes: str = ""
     slow: bool = False
+    covers: list[str] = []
+    vary: dict[str, list[Any] | dict[str, Any]] | None = None
     layer: Layer | None = None
     layers: list[Layer] | None = None
     reading: ReadingTable = ReadingTable()
@@ -203,6 +345,7 @@ class ClaimFile(_Table, frozen=True):
     loss: LossTable | None = None
     printed: PrintedTable | None = None
     training: TrainingTable | None = None
+    wrong: WrongTable | None = None
 
 
 def json_schema() -> dict[str, Any]:
@@ -285,10 +428,18 @@ class Claim:
     x: Given | None = None
     initial_state: Given | None = None
     mask: Array | None = None
-    input_shape: tuple[int, int] | None = None  # (T, F)
+    input_shape: tuple[int, ...] | None = None  # (T, F); (T,) of an Embedding's indices
+    input_dtype: str | None = None
     loss: Loss | None = None
     printed: Mapping[str, Given] = field(default_factory=dict)
     training: TrainingTable | None = None
+    wrong: WrongTable | None = None
+    covers: tuple[str, ...] = ()
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it is anything but a SimpleRNN, or a SimpleRNN and then a Dense layer."""
+        return not _is_plain(self.layers)
 
     @property
     def rnn(self) -> SimpleRNN:
@@ -319,19 +470,72 @@ class Claim:
         }
 
 
-_DEFAULTS = {"use_bias": True}
+_DEFAULTS = {"use_bias": True, "trainable": True}
 
 
-def option(layer: Layer, name: str) -> bool:
+def _is_plain(layers: Sequence[Layer]) -> bool:
+    return [type(layer) for layer in layers] in ([SimpleRNN], [SimpleRNN, Dense])
+
+
+def returns_sequences(layer: Layer) -> bool:
+    """Whether (B,T,...) goes in and (B,T,...) comes out."""
+    if isinstance(layer, Bidirectional):
+        return returns_sequences(layer.layer)
+    return not isinstance(layer, RECURRENT) or option(layer, "return_sequences")
+
+
+def shape_after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of its output, without the batch."""
+    if isinstance(layer, Masking):
+        return shape
+    if isinstance(layer, Embedding):
+        return (*shape, layer.units)
+    return (*(shape[:-1] if returns_sequences(layer) else ()), layer.units)
+
+
+def weight_shapes(layer: Layer | SimpleRNNCell, features: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of its weights by path: "kernel", "forward.bias", "cell_0.kernel"."""
+    if isinstance(layer, Masking):
+        return {}
+    if isinstance(layer, Embedding):
+        return {"embeddings": (layer.input_dim, layer.output_dim)}
+    if isinstance(layer, TimeDistributed):
+        return weight_shapes(layer.layer, features)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for prefix, part, fan_in in parts(layer, features):
+        shapes[prefix + "kernel"] = (fan_in, part.units)
+        if not isinstance(part, Dense):
+            shapes[prefix + "recurrent_kernel"] = (part.units, part.units)
+        if option(part, "use_bias"):
+            shapes[prefix + "bias"] = (part.units,)
+    return shapes
+
+
+def parts(
+    layer: Layer | SimpleRNNCell, features: int
+) -> list[tuple[str, SimpleRNN | SimpleRNNCell | Dense, int]]:
+    """The layers or cells that hold its weights: (prefix of their paths, part, its features)."""
+    if isinstance(layer, Bidirectional):
+        return [(f"{side}.", layer.layer, features) for side in ("forward", "backward")]
+    if isinstance(layer, RNN):
+        sizes = [features, *(cell.units for cell in layer.cells)]
+        names = [f"cell_{i}." for i in range(len(layer.cells))] if len(layer.cells) > 1 else [""]
+        return list(zip(names, layer.cells, sizes, strict=False))
+    assert isinstance(layer, SimpleRNN | SimpleRNNCell | Dense)
+    return [("", layer, features)]
+
+
+def option(layer: Layer | SimpleRNNCell, name: str) -> bool:
     """The value of a boolean option, Keras's default if the claim leaves it out."""
     value = getattr(layer, name, msgspec.UNSET)
     return _DEFAULTS.get(name, False) if value is msgspec.UNSET else bool(value)
 
 
-def activation_of(layer: Layer) -> str:
+def activation_of(layer: SimpleRNN | SimpleRNNCell | Dense) -> str:
     if layer.activation is msgspec.UNSET:
         return layer.default_activation
-    return "linear" if layer.activation == "None" else layer.activation
+    name = layer.activation.removeprefix("callable ")
+    return "linear" if name == "None" else name
 
 
 # --- loading --------------------------------------------------------------------------------------
@@ -376,7 +580,15 @@ def _name(file: Path, root: Path) -> str:
 
 
 def load(file: Path | str, name: str | None = None) -> Claim:
-    """Load one claim file; ClaimError if anything is wrong with it."""
+    """Load a file that holds one claim; ClaimError if anything is wrong with it, or it varies."""
+    claims = load_each(file, name)
+    if len(claims) != 1:
+        raise ClaimError(file, "vary", f"the file holds {len(claims)} claims, one was wanted")
+    return claims[0]
+
+
+def load_each(file: Path | str, name: str | None = None) -> list[Claim]:
+    """The claims of one file: one, or as many as its [vary] has combinations."""
     file = Path(file)
     try:
         text = file.read_bytes().decode()
@@ -384,11 +596,16 @@ def load(file: Path | str, name: str | None = None) -> Claim:
         raise ClaimError(file, "", f"not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise ClaimError(file, "", f"cannot be read: {error.strerror}") from None
-    return loads(text, file, name if name is not None else _name(file, file))
+    return loads_each(text, file, name if name is not None else _name(file, file))
 
 
 def loads(text: str, file: Path | str = "claim.toml", name: str | None = None) -> Claim:
     """The claim written in `text`; `file` is where it says it stands (npz files lie beside it)."""
+    return loads_each(text, file, name)[0]
+
+
+def loads_each(text: str, file: Path | str = "claim.toml", name: str | None = None) -> list[Claim]:
+    """The claims written in `text`, as `load_each`."""
     file = Path(file)
     try:
         document = tomllib.loads(text, parse_float=Decimal)
@@ -396,11 +613,63 @@ def loads(text: str, file: Path | str = "claim.toml", name: str | None = None) -
         raise ClaimError(file, "", f"not TOML: {error}") from None
     except (RecursionError, ValueError) as error:
         raise ClaimError(file, "", f"not readable as TOML: {error}") from None
+    name = name if name is not None else file.stem
+    claims = []
+    for suffix, varied in _variants(document, file):
+        try:
+            written = msgspec.convert(varied, ClaimFile)
+        except (msgspec.ValidationError, RecursionError, OverflowError) as error:
+            raise _explain(str(error), varied, file) from None
+        claims.append(_Builder(Reader(file), written, name + suffix).claim())
+    return claims
+
+
+MOST_VARIANTS = 512
+
+
+def _variants(document: dict[str, Any], file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(suffix of the claim's name, document) for each combination of what [vary] lists.
+
+    A key is the path of another key; its values are a list, or a table that names them. An empty
+    table as a value leaves the other key out.
+    """
+    table = document.get("vary")
+    if not isinstance(table, dict):
+        yield "", document
+        return
+    choices: list[list[tuple[str, str, Any]]] = []
+    for path, values in table.items():
+        key = f'vary."{path}"'
+        if isinstance(values, list):
+            values = {v if isinstance(v, str) else json.dumps(v, default=str): v for v in values}
+        if not isinstance(values, dict) or not values:
+            raise ClaimError(file, key, "expected a list of values, or a table that names them")
+        choices.append([(path, label, value) for label, value in values.items()])
+    if not choices or math.prod(map(len, choices)) > MOST_VARIANTS:
+        raise ClaimError(file, "vary", f"expected 1 to {MOST_VARIANTS} combinations")
+    for chosen in itertools.product(*choices):
+        varied = copy.deepcopy(document)
+        for path, _, value in chosen:
+            _put(varied, path, copy.deepcopy(value), file)
+        names = [[part for part in path.split(".") if not part.isdigit()][-1] for path in table]
+        shown = ", ".join(f"{name}={c[1]}" for name, c in zip(names, chosen, strict=True))
+        yield f"[{shown}]", varied
+
+
+def _put(document: dict[str, Any], path: str, value: Any, file: Path) -> None:
+    *way, last = path.split(".")
+    node: Any = document
     try:
-        written = msgspec.convert(document, ClaimFile)
-    except (msgspec.ValidationError, RecursionError, OverflowError) as error:
-        raise _explain(str(error), document, file) from None
-    return _Builder(Reader(file), written, name if name is not None else file.stem).claim()
+        for part in way:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        if value == {}:
+            node.pop(last, None)
+        elif isinstance(node, list):
+            node[int(last)] = value
+        else:
+            node[last] = value
+    except (ValueError, IndexError, AttributeError, TypeError):
+        raise ClaimError(file, f'vary."{path}"', "there is no such place in the file") from None
 
 
 _STRUCTS: dict[str, type[msgspec.Struct]] = {
@@ -411,14 +680,17 @@ _STRUCTS: dict[str, type[msgspec.Struct]] = {
     "loss": LossTable,
     "printed": PrintedTable,
     "training": TrainingTable,
+    "wrong": WrongTable,
     "expect": ExpectTable,
     "expect.at": At,
 }
-_KINDS: dict[Any, type[msgspec.Struct]] = {"SimpleRNN": SimpleRNN, "Dense": Dense}
+_KINDS: dict[Any, type[msgspec.Struct]] = {
+    kind.__name__: kind for kind in (*typing.get_args(Layer), SimpleRNNCell)
+}
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "expect.what": What.__args__,  # type: ignore[attr-defined]
-    "layer.kind": tuple(_KINDS),
-    "layers.kind": tuple(_KINDS),
+    "expect.what": typing.get_args(What),
+    "layer.kind": tuple(k for k in _KINDS if k != "SimpleRNNCell"),
+    "layers.kind": tuple(k for k in _KINDS if k != "SimpleRNNCell"),
 }
 
 
@@ -456,8 +728,8 @@ def _walk(node: Any, path: str) -> Any:
 
 
 def _struct(plain: str, node: Any) -> type[msgspec.Struct] | None:
-    if plain in ("layer", "layers"):
-        return _KINDS.get(node.get("kind")) if isinstance(node, dict) else None
+    if isinstance(node, dict) and node.get("kind") in _KINDS:
+        return _KINDS[node["kind"]]
     return _STRUCTS.get(plain)
 
 
@@ -475,9 +747,10 @@ class _Builder:
         self._training()
         layers = self._layers()
         x, initial_state, mask, input_shape = self._input(layers)
-        features = input_shape[1] if input_shape else None
+        features = input_shape[-1] if input_shape else None
         weights = self._weights(layers, features)
         printed = self._printed(layers[0], features)
+        self._wrong()
         if weights is None and x is not None and self._runs():
             raise self.fail("weights", "required: the claim gives an input to run but no weights")
         loss = self._loss(layers, x)
@@ -496,13 +769,19 @@ class _Builder:
             initial_state=initial_state,
             mask=mask,
             input_shape=input_shape,
+            input_dtype=doc.input.dtype if doc.input else None,
             loss=loss,
             printed=printed,
             training=doc.training,
+            wrong=doc.wrong,
+            covers=tuple(doc.covers),
         )
         if not doc.expect:
             raise self.fail("expect", "the claim expects nothing; add an [[expect]] table")
         expectations = tuple(self._expectation(i, e, partial) for i, e in enumerate(doc.expect))
+        for what in ("stateful", "round_trip"):
+            if len({e.of for e in expectations if e.what == what}) > 1:
+                raise self.fail("expect", f"one {what} a claim; [vary] makes several claims")
         return Claim(**{**partial.__dict__, "expectations": expectations})
 
     def fail(self, key: str, problem: str) -> ClaimError:
@@ -510,6 +789,7 @@ class _Builder:
 
     def _runs(self) -> bool:
         needs = ARRAYS | {"loss", "certified", "weights_read_back", "predictions_reachable"}
+        needs |= BEHAVIOURS.keys() - {"dropout"}
         return any(e.what in needs and not e.not_run for e in self.doc.expect)
 
     def _texts(self) -> None:
@@ -534,31 +814,86 @@ class _Builder:
             raise self.fail("layer", "give either one [layer] or several [[layers]]")
         layers: tuple[Any, ...] = tuple(doc.layers) if doc.layers is not None else (doc.layer,)
         key = "layers" if doc.layers is not None else "layer"
-        kinds = [type(layer).__name__ for layer in layers]
-        if kinds not in (["SimpleRNN"], ["SimpleRNN", "Dense"]):
-            raise self.fail(key, f"expected SimpleRNN, or SimpleRNN then Dense, got {kinds}")
+        if not any(isinstance(layer, RECURRENT) for layer in layers):
+            raise self.fail(key, "none of the layers is recurrent")
         names = [layer.name for layer in layers]
         if len(set(names)) != len(names):
-            raise self.fail(key, f"two layers are called {names[0]!r}")
+            twice = next(name for name in names if names.count(name) > 1)
+            raise self.fail(key, f"two layers are called {twice!r}")
         for i, layer in enumerate(layers):
             at = f"layers[{i}]" if doc.layers is not None else "layer"
-            if layer.units < 1:
-                raise self.fail(f"{at}.units", f"expected a positive integer, got {layer.units}")
             if not layer.name.strip():
                 raise self.fail(f"{at}.name", "must not be empty")
-            try:
-                reference.activation(activation_of(layer))
-            except ValueError as error:
-                raise self.fail(f"{at}.activation", str(error)) from None
-        if len(layers) == 2 and option(layers[0], "return_state"):
+            self._layer(layer, at)
+            if isinstance(layer, Embedding) and i:
+                raise self.fail(f"{at}.kind", "an Embedding comes first: it takes indices")
+            if isinstance(layer, SimpleRNN | RNN | Bidirectional | TimeDistributed) and any(
+                not returns_sequences(before) for before in layers[:i]
+            ):
+                raise self.fail(f"{at}.kind", f"{layer.name} needs a sequence before it")
+        if len(layers) > 1 and any(option(layer, "return_state") for layer in layers):
             raise self.fail(
-                "layers[0].return_state", "not with a Dense layer after it; leave it out"
+                f"{key}.return_state", "only of a layer that stands alone; leave it out"
             )
         return layers
 
+    def _layer(self, layer: Layer, at: str) -> None:
+        """The sizes and activations of a layer, or of those inside it."""
+        if isinstance(layer, Masking):
+            return
+        if isinstance(layer, Embedding):
+            for size in ("input_dim", "output_dim"):
+                if getattr(layer, size) < 1:
+                    raise self.fail(f"{at}.{size}", "expected a positive integer")
+            return
+        if isinstance(layer, TimeDistributed):
+            return self._layer(layer.layer, f"{at}.layer")
+        if isinstance(layer, RNN) and not layer.cells:
+            raise self.fail(f"{at}.cell", "expected at least one cell")
+        if isinstance(layer, Bidirectional):
+            at = f"{at}.layer"
+            for name in ("return_state", "go_backwards", "stateful"):
+                if option(layer.layer, name):
+                    raise self.fail(f"{at}.{name}", "not inside Bidirectional; leave it out")
+        for _, part, _ in parts(layer, 1):
+            if part.units < 1:
+                raise self.fail(f"{at}.units", f"expected a positive integer, got {part.units}")
+            try:
+                reference.activation(activation_of(part))
+            except ValueError as error:
+                raise self.fail(f"{at}.activation", str(error)) from None
+        if isinstance(layer, SimpleRNN):
+            for kind, known in (("regularizer", REGULARIZERS), ("constraint", CONSTRAINTS)):
+                for name in ("kernel", "recurrent", "bias", "activity"):
+                    given = getattr(layer, f"{name}_{kind}", msgspec.UNSET)
+                    named = given.get("kind") if isinstance(given, dict) else given
+                    if given is not msgspec.UNSET and named not in known:
+                        key = f"{at}.{name}_{kind}"
+                        raise self.fail(key, f"unknown {named!r}{nearest(str(named), known)}")
+            for name in ("dropout", "recurrent_dropout"):
+                rate = getattr(layer, name)
+                if rate is not msgspec.UNSET and not 0 <= rate < 1:
+                    raise self.fail(
+                        f"{at}.{name}", f"expected a rate from 0 to less than 1, got {rate}"
+                    )
+
+    def _wrong(self) -> None:
+        wrong = self.doc.wrong
+        if wrong is None:
+            return
+        if not (wrong.layer or wrong.x_shape or wrong.initial_state_shape or wrong.mask_shape):
+            raise self.fail(
+                "wrong", "says nothing; give layer, x_shape, initial_state_shape or ..."
+            )
+        if self.doc.input is None:
+            raise self.fail("input", "required: what the layer is built for before it is misused")
+        for name in ("x_shape", "initial_state_shape", "mask_shape"):
+            if any(size < 0 for size in getattr(wrong, name) or ()):
+                raise self.fail(f"wrong.{name}", "expected sizes, 0 or more")
+
     def _input(
         self, layers: tuple[Layer, ...]
-    ) -> tuple[Given | None, Given | None, Array | None, tuple[int, int] | None]:
+    ) -> tuple[Given | None, Given | None, Array | None, tuple[int, ...] | None]:
         table = self.doc.input
         if table is None:
             return None, None, None, None
@@ -572,18 +907,30 @@ class _Builder:
                 if getattr(table, key) is not None:
                     raise self.fail(f"input.{key}", "needs x, not only a shape")
             return None, None, None, (table.shape[0], table.shape[1])
-        x = self.read.given(table.x, "input.x", reading)
-        if len(x.shape) != 3:
-            raise self.fail("input.x", f"expected (batch, timesteps, features), got {x.shape}")
-        batch, timesteps, features = x.shape
+        x = self.read.given(table.x, "input.x", reading, finite=False)
+        axes: tuple[str, ...] = ("batch", "timesteps", "features")
+        if isinstance(layers[0], Embedding):
+            axes = axes[:2]
+            indices = x.value
+            if not ((indices == np.rint(indices)) & (indices >= 0)).all():
+                raise self.fail("input.x", "expected indices of the embedding: 0, 1, 2, ...")
+            if indices.max() >= layers[0].input_dim:
+                raise self.fail("input.x", f"an index is not below {layers[0].input_dim}")
+        if len(x.shape) != len(axes):
+            raise self.fail("input.x", f"expected ({', '.join(axes)}), got {x.shape}")
+        batch, timesteps = x.shape[:2]
         state = mask = None
         if table.initial_state is not None:
             state = self.read.given(table.initial_state, "input.initial_state", reading)
+            if not isinstance(layers[0], SimpleRNN):
+                raise self.fail("input.initial_state", "only of a SimpleRNN that comes first")
             self._shaped(state.shape, (batch, layers[0].units), "input.initial_state")
         if table.mask is not None:
+            if isinstance(layers[0], Masking | Embedding):
+                raise self.fail("input.mask", f"{layers[0].name} makes the mask; leave it out")
             mask = self.read.booleans(table.mask, "input.mask")
             self._shaped(mask.shape, (batch, timesteps), "input.mask")
-        return x, state, mask, (timesteps, features)
+        return x, state, mask, x.shape[1:]
 
     def _shaped(self, got: tuple[int, ...], wanted: tuple[int, ...], key: str) -> None:
         if got != wanted:
@@ -596,7 +943,7 @@ class _Builder:
         if tables is None:
             return None
         if self.doc.layer is not None:
-            return {layers[0].name: self._rnn_weights(layers[0], tables, "weights", features)}
+            return {layers[0].name: self._layer_weights(layers[0], tables, "weights", features)}
         for name in tables:
             if name not in (names := [layer.name for layer in layers]):
                 raise self.fail(f"weights.{name}", f"no layer has that name{nearest(name, names)}")
@@ -604,15 +951,33 @@ class _Builder:
         for layer in layers:
             key = f"weights.{layer.name}"
             table = tables.get(layer.name)
-            if table is None and "predictions_reachable" in {e.what for e in self.doc.expect}:
+            reachable = "predictions_reachable" in {e.what for e in self.doc.expect}
+            if table is None and (reachable or isinstance(layer, Masking)):
                 continue  # that claim asks whether such weights exist
             if not isinstance(table, dict):
                 raise self.fail(key, "expected a table of that layer's weights")
-            if isinstance(layer, SimpleRNN):
-                weights[layer.name] = self._rnn_weights(layer, table, key, features)
-            else:
-                weights[layer.name] = self._dense_weights(layer, table, key, layers[0].units)
+            weights[layer.name] = self._layer_weights(layer, table, key, features)
+            features = layer.units if not isinstance(layer, Masking) else features
         return weights
+
+    def _layer_weights(
+        self, layer: Layer, table: dict[str, Any], key: str, features: int | None
+    ) -> dict[str, Given]:
+        shapes = weight_shapes(layer, -1 if features is None else features)
+        wanted = {
+            path: tuple(None if n < 0 else n for n in shape) for path, shape in shapes.items()
+        }
+        prefixes = {path.rpartition(".")[0] for path in wanted} - {""}
+        flat: dict[str, Any] = {}
+        for k, value in table.items():
+            inner = value if k in prefixes and isinstance(value, dict) else {"": value}
+            flat |= {f"{k}.{name}" if name else k: array for name, array in inner.items()}
+        if "recurrent_bias" in flat and "bias" in wanted and "recurrent_kernel" in wanted:
+            wanted["recurrent_bias"] = wanted["bias"]
+        arrays = self._arrays(flat, wanted, key)
+        if "recurrent_bias" in arrays:
+            arrays["bias"] = arrays["bias"].plus(arrays.pop("recurrent_bias"))
+        return arrays
 
     def _arrays(
         self, table: dict[str, Any], wanted: dict[str, tuple[int | None, ...]], key: str
@@ -637,31 +1002,6 @@ class _Builder:
             arrays[k] = array
         return arrays
 
-    def _rnn_weights(
-        self, layer: Layer, table: dict[str, Any], key: str, features: int | None
-    ) -> dict[str, Given]:
-        units = layer.units
-        wanted: dict[str, tuple[int | None, ...]] = {
-            "kernel": (features, units),
-            "recurrent_kernel": (units, units),
-        }
-        if option(layer, "use_bias"):
-            wanted["bias"] = (units,)
-            if "recurrent_bias" in table:
-                wanted["recurrent_bias"] = (units,)
-        arrays = self._arrays(table, wanted, key)
-        if "recurrent_bias" in arrays:
-            arrays["bias"] = arrays["bias"].plus(arrays.pop("recurrent_bias"))
-        return arrays
-
-    def _dense_weights(
-        self, layer: Layer, table: dict[str, Any], key: str, units: int
-    ) -> dict[str, Given]:
-        wanted: dict[str, tuple[int | None, ...]] = {"kernel": (units, layer.units)}
-        if option(layer, "use_bias"):
-            wanted["bias"] = (layer.units,)
-        return self._arrays(table, wanted, key)
-
     def _printed(self, rnn: Layer, features: int | None) -> dict[str, Given]:
         if self.doc.printed is None:
             return {}
@@ -671,6 +1011,8 @@ class _Builder:
             for k, v in table.items()
             if v is not None
         }
+        if not isinstance(rnn, SimpleRNN):
+            raise self.fail("printed", "only beside a SimpleRNN that comes first")
         shapes = {
             "kernel": (features, rnn.units),
             "recurrent_kernel": (rnn.units, rnn.units),
@@ -684,10 +1026,10 @@ class _Builder:
         return arrays
 
     def _output_shape(self, layers: tuple[Layer, ...], x: Given) -> tuple[int, ...]:
-        batch, timesteps, _ = x.shape
-        if option(layers[0], "return_sequences"):
-            return (batch, timesteps, layers[-1].units)
-        return (batch, layers[-1].units)
+        shape = x.shape[1:]
+        for layer in layers:
+            shape = shape_after(layer, shape)
+        return (x.shape[0], *shape)
 
     def _loss(self, layers: tuple[Layer, ...], x: Given | None) -> Loss | None:
         table = self.doc.loss
@@ -708,6 +1050,8 @@ class _Builder:
 
     def _expectation(self, i: int, e: ExpectTable, claim: Claim) -> Expectation:
         key = f"expect[{i}]"
+        if claim.is_stack and e.what not in OF_STACKS:
+            raise self.fail(f"{key}.what", f"{e.what} is of a SimpleRNN, or of SimpleRNN and Dense")
         self._of(e, claim, key)
         self._needs(e, claim, key)
         if e.known_to_differ and e.not_run:
@@ -746,6 +1090,12 @@ class _Builder:
                 allowed.remove("bias")
             if claim.dense is not None:
                 allowed += ["dense.kernel", "dense.bias"]
+        elif e.what in BEHAVIOURS:
+            allowed = list(BEHAVIOURS[e.what])
+        elif e.what == "mask":
+            allowed = names
+        elif e.what == "raises":
+            allowed = ["", "construct", "build", "call", "smaller batch"]
         elif e.what in COUNTS:
             allowed = ["", *names]
         elif e.what == "output_shape":
@@ -767,6 +1117,15 @@ class _Builder:
         if e.not_run:
             return
         needs: dict[str, bool] = {}
+        if e.what in BEHAVIOURS.keys() - {"dropout"} | {"mask", "regularization"}:
+            needs["input.x"] = claim.x is not None
+            needs["weights"] = claim.weights is not None
+        if e.what in {"frozen", "constrained", "loss_of_evaluate"}:
+            needs['loss.kind = "mse"'] = claim.loss is not None and claim.loss.kind == "mse"
+        if e.what == "raises" and e.of == "smaller batch":
+            needs["input.x of two samples or more"] = claim.x is not None and claim.x.shape[0] > 1
+        elif e.what == "raises":
+            needs["a [wrong] table"] = claim.wrong is not None
         if e.what in ARRAYS | {"certified", "loss"}:
             needs["input.x"] = claim.x is not None
             needs["weights"] = claim.weights is not None
@@ -832,6 +1191,14 @@ class _Builder:
             if not isinstance(e.value, str) or not re.fullmatch(pattern, e.value):
                 raise self.fail(key, f'expected a shape as printed, "(None, 3)", got {e.value!r}')
             return e.value
+        if e.what == "raises":
+            if not isinstance(e.value, str) or not e.value.isidentifier():
+                raise self.fail(
+                    key, f'expected the name of an exception, "ValueError", got {e.value!r}'
+                )
+            return e.value
+        if e.what == "mask":
+            return self._mask(e, claim, key)
         if e.what == "output_dtype":
             if e.value not in rounding.ARITHMETICS:
                 raise self.fail(key, f'unknown dtype {e.value!r}; e.g. "float32"')
@@ -839,6 +1206,15 @@ class _Builder:
         value = self.read.given(e.value, key)
         self._check_value_shape(e, claim, value, key)
         return value
+
+    def _mask(self, e: ExpectTable, claim: Claim, key: str) -> Array | None:
+        """(B,T), or None (written "none") where no mask is handed on."""
+        if e.value == "none":
+            return None
+        assert claim.x is not None
+        mask = self.read.booleans(e.value, key)
+        self._shaped(mask.shape, claim.x.shape[:2], key)
+        return mask
 
     def _check_value_shape(self, e: ExpectTable, claim: Claim, value: Given, key: str) -> None:
         shape = self._shape_of(e, claim)
@@ -862,6 +1238,8 @@ class _Builder:
         """The whole array's shape; None where the claim does not fix it."""
         if e.what in SCALARS or (e.what, e.of) == ("ordinary_outcome", "loss"):
             return ()
+        if claim.is_stack:
+            return None if claim.x is None else self._output_shape(claim.layers, claim.x)
         units = claim.rnn.units
         rnn = {"recurrent_kernel": (units, units), "bias": (units,)}
         if claim.input_shape is not None:
@@ -890,4 +1268,4 @@ class _Builder:
 def load_all(paths: Iterable[Path | str] = ()) -> Iterator[Claim]:
     """Every claim in the files and folders named; the bundled ones if none is."""
     for name, file in find(list(paths) or [bundled()]):
-        yield load(file, name)
+        yield from load_each(file, name)

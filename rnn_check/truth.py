@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check import reference, rounding
+from rnn_check import reference, rounding, stack
 from rnn_check.claim import GRADIENTS, Claim, activation_of, option
 from rnn_check.written import Array
 
@@ -88,9 +88,35 @@ class Truth:
 
     @cached_property
     def output(self) -> Bounded:
+        if self.claim.is_stack:
+            last = stack.run(self.claim, self.arithmetic)[-1]
+            return last.value, last.error
         if self.claim.dense is None:
             return self._hidden
         return rounding.running_dense(*self._hidden, **dense_layer(self.claim, self.arithmetic))
+
+    @cached_property
+    def regularization(self) -> Bounded:  # ()
+        """Σ over the layers of l1·Σ|w| + l2·Σw², of outputs divided by the batch."""
+        terms, off = [np.zeros(0)], [np.zeros(0)]
+        for layer in self.claim.layers:
+            weights = (self.claim.weights or {}).get(layer.name, {})
+            for name in ("kernel", "recurrent_kernel", "bias", "activity"):
+                given = getattr(layer, f"{name.removesuffix('_kernel')}_regularizer", None)
+                if not isinstance(given, dict):
+                    continue
+                value, error = self.output
+                share = 1 / len(value)
+                if name != "activity":
+                    value, error, share = weights[name].value, weights[name].error, 1.0
+                l1, l2 = (float(given.get(key, 0)) * share for key in ("l1", "l2"))
+                terms.append((l1 * np.abs(value) + l2 * value**2).ravel())
+                off.append((l1 * error + l2 * error * (2 * np.abs(value) + error)).ravel())
+        each, error = np.concatenate(terms), np.concatenate(off)
+        a, n = rounding.arithmetic(self.arithmetic), each.size + 6
+        rounded = (rounding.gamma(n, a.u_stored) + rounding.gamma(n, 2.0**-53)) * (each + error)
+        bound = (rounded + error).sum() * (1 + 2.0**-40) + n * a.min_normal
+        return np.asarray(each.sum()), np.asarray(bound)
 
     @cached_property
     def loss(self) -> Bounded:  # ()
@@ -188,19 +214,11 @@ def dense_that_reaches(claim: Claim) -> Bounded:
 
 
 def _shown_as_zero(claim: Claim) -> Array | None:
-    """(B,T,1) True where Keras shows a zero instead of the state, None without a mask.
-
-    Before the first step that counts there is no output to repeat; elsewhere a skipped step is
-    zero if `zero_output_for_mask` says so.
-    """
+    """(B,T,1) True where Keras shows a zero instead of the state, None without a mask."""
     mask = claim.processed_mask
     if mask is None:
         return None
-    zero = ~np.logical_or.accumulate(mask, axis=1)
-    if option(claim.rnn, "zero_output_for_mask"):
-        zero = zero | ~mask
-    shown: Array = zero[:, :, None]
-    return shown
+    return stack.shown_as_zero(mask, option(claim.rnn, "zero_output_for_mask"))
 
 
 def _at_the_end(last: Array, timesteps: int) -> Array:

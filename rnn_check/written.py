@@ -89,13 +89,19 @@ class Reader:
     def fail(self, key: str, problem: str) -> ClaimError:
         return ClaimError(self.file, key, problem)
 
-    def given(self, node: Any, key: str, reading: Reading = "exact") -> Given:
-        """The array written at `key`, read as exact, as float32 or as rounded when printed."""
-        written = self._written(node, key)
+    def given(
+        self, node: Any, key: str, reading: Reading = "exact", *, finite: bool = True
+    ) -> Given:
+        """The array written at `key`, read as exact, as float32 or as rounded when printed.
+
+        finite: whether nan and inf are refused.
+        """
+        written = self._written(node, key, finite)
         value = written.astype(np.float64)
         lo, hi = value.copy(), value.copy()
         for at, v in np.ndenumerate(written):
-            if not isinstance(v, float):  # a float is a hex float or a recipe's: exact as it stands
+            # a float is a hex float, a recipe's, or not finite: exact as it stands
+            if not isinstance(v, float):
                 try:
                     lo[at], hi[at], _ = rounding.printed_interval(Decimal(v))
                 except ValueError as problem:
@@ -115,16 +121,16 @@ class Reader:
         written = self._nested(node, key, (bool,), "true or false")
         return written.astype(bool)
 
-    def _written(self, node: Any, key: str) -> npt.NDArray[np.object_]:
+    def _written(self, node: Any, key: str, finite: bool = True) -> npt.NDArray[np.object_]:
         if isinstance(node, dict):
             return self._recipe(node, key)
         written = self._nested(node, key, (int, Decimal, str), "a number")
-        flat = [self._number(v, key) for v in written.ravel().tolist()]
+        flat = [self._number(v, key, finite) for v in written.ravel().tolist()]
         out = np.empty(len(flat), object)
         out[:] = flat
         return out.reshape(written.shape)
 
-    def _number(self, v: Any, key: str) -> Any:
+    def _number(self, v: Any, key: str, finite: bool = True) -> Any:
         if isinstance(v, str):
             if not re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][+-]?\d+", v):
                 raise self.fail(
@@ -135,6 +141,8 @@ class Reader:
             except (OverflowError, ValueError):
                 raise self.fail(key, f"{v!r} does not fit a float64") from None
         if isinstance(v, Decimal) and not v.is_finite():
+            if not finite:
+                return float(v)
             raise self.fail(key, f"{v} is not finite; write a finite number")
         try:
             fits = math.isfinite(float(v))
