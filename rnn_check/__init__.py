@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rnn_check.certificate import Certificate, certify, certify_dense, certify_gradients
+    from rnn_check.projection import certify_projected
 
-__all__ = ["Certificate", "certify", "certify_dense", "certify_gradients"]
+__all__ = ["Certificate", "certify", "certify_dense", "certify_gradients", "certify_projected"]
 
 
 def __getattr__(name: str) -> Any:
     """Imported when first used: `rnn-check --help` need not wait for NumPy."""
     if name in __all__:
-        from rnn_check import certificate
+        from rnn_check import certificate, projection
 
-        return getattr(certificate, name)
+        return getattr(projection if name == "certify_projected" else certificate, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

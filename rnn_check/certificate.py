@@ -26,7 +26,7 @@ All arrays are judged in blocks, so that memory does not grow with the sequence.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -54,6 +54,7 @@ from rnn_check.sums import (
     SAMPLED,
     UP,
     Factor,
+    Narrow,
     Room,
     Sample,
     Sum,
@@ -342,11 +343,11 @@ class Layer:
         taken = np.take_along_axis(self.h[samples], np.maximum(steps, 0)[:, :, None], axis=1)
         return np.where(steps[:, :, None] < 0, self.h0[samples, None], taken)
 
-    def operands(self, samples: slice, steps: slice, room: Room) -> Array:
+    def operands(self, samples: slice, steps: slice, room: Room, dtype: Any = np.float64) -> Array:
         """[x_t, h_{t-1}] for the steps of a block: (R,F+H)"""
         F, H = len(self.W), len(self.U)
         x = self.x[samples, steps]
-        rows = room("rows", *x.shape[:2], F + H)
+        rows = room(f"rows {np.dtype(dtype)}", *x.shape[:2], F + H, dtype=dtype)
         rows[:, :, :F] = x
         if self.last is not None:
             rows[:, :, F:] = self.after(samples, self.last[samples, steps])
@@ -407,12 +408,20 @@ def certify(
     )  # fmt: skip
 
     def pieces(worst: _Worst) -> Iterator[Piece]:
-        room = Room()
+        room, quick = Room(), layer.mask is None and worst.ratio > -math.inf
+        narrow = Narrow(layer.forward, 3) if quick and _can_be_narrow(layer) else None
         for samples, steps in layer.blocks():
+            given = layer.h[samples, steps].reshape(-1, layer.h.shape[2])
+            sampled = False
+            if narrow is not None:
+                sampled = worst.ratio * narrow.gamma > 1.5 * narrow.own
+                if sampled and (
+                    yield from _narrowly(layer, narrow, (samples, steps), given, worst, room)
+                ):
+                    continue
             z = layer.preactivation(samples, steps, room)
-            given = layer.h[samples, steps].reshape(z.value.shape)
-            if layer.mask is None and worst.ratio > -math.inf and _can_be_quick(layer.name, z):
-                yield from _quickly(layer, (samples, steps), z, given, worst, room)
+            if quick and _can_be_quick(layer.name, z):
+                yield from _quickly(layer, (samples, steps), z, given, worst, room, sampled)
                 continue
             observed = given.astype(np.float64)
             expected, bound, sample = _activated(
@@ -452,7 +461,7 @@ class _Closed(NamedTuple):
     slope: Callable[[Array], Any]  # act'(z) from h = act(z)
     rate: float
     most: float  # the largest |h| there is
-    own: float  # NumPy's error in float32, in units of 2^-24·|h|: 4 ulp
+    own: float  # NumPy's error, in units of u·|h|: 4 ulp
 
 
 _CLOSED = {
@@ -465,46 +474,131 @@ def _can_be_quick(name: str, z: Sum) -> bool:
     return name in _CLOSED and z.is_plain and z.a.u_stored > FLOAT64.u and z.value.size > SAMPLED
 
 
+def _can_be_narrow(layer: Layer) -> bool:
+    """Whether float32 holds all operands, and sums are so long that its own rounding is small."""
+    held = layer.x.dtype == layer.h.dtype == np.float32 and layer.a.u_stored > FLOAT64.u
+    long = len(layer.W) + len(layer.U) >= _LONG and not layer.forward.tight
+    return held and long and layer.name in _CLOSED
+
+
+_LONG = 512
+
+
+def _sampled(
+    layer: Layer, place: tuple[slice, ...], given: Array, z_of: Callable[[Array], Sum]
+) -> Iterator[Piece]:
+    """Every so many rows of all, those in this block: for their bits, and to have some ratio."""
+    R, H = given.shape
+    before = place[0].start * layer.h.shape[1] + place[1].start  # the rows of other blocks
+    rows = np.arange(-before % layer.every, R, layer.every)
+    if len(rows):
+        observed = given[rows].astype(np.float64)
+        expected, bound, sample = _activated(layer.name, z_of(rows), observed, 1, True)
+        at = (rows[:, None] * H + np.arange(H)).reshape(-1)
+        yield Piece(place, expected.reshape(-1), bound.reshape(-1), sample, at, 0)
+
+
 def _quickly(
-    layer: Layer, place: tuple[slice, ...], z: Sum, given: Array, worst: _Worst, room: Room
+    layer: Layer,
+    place: tuple[slice, ...],
+    z: Sum,
+    given: Array,
+    worst: _Worst,
+    room: Room,
+    sampled: bool,
 ) -> Iterator[Piece]:
     """The same as _activated, for those elements alone whose ratio may be the largest.
 
-    First a sample, for its bits and to have some ratio; then the elements for which less than the
-    bound, in float32, times that ratio is exceeded by more than the residual.
+    First a sample; then the elements for which less than the bound, in float32, times the largest
+    ratio so far is exceeded by more than the residual.
     """
-    R, H = given.shape
-    rows = np.arange(0, R, layer.every)
-    observed = given[rows].astype(np.float64)
-    expected, bound, sample = _activated(layer.name, z.some(rows), observed, 1, True)
-    at = (rows[:, None] * H + np.arange(H)).reshape(-1)
-    yield Piece(place, expected.reshape(-1), bound.reshape(-1), sample, at, 0)
-    at = _suspects(layer.name, z, given, worst.ratio, room)
+    if not sampled:
+        yield from _sampled(layer, place, given, z.some)
+    value, size = (room(which, *given.shape, dtype=np.float32) for which in ("h", "+"))
+    np.copyto(value, z.value, casting="same_kind")
+    np.copyto(size, z.size, casting="same_kind")
+    u = ARITHMETICS["float32"].u
+    at = _suspects(layer.name, z.a, value, size, (z.gamma, u, 2 * u), z.top, given, worst, room)
     observed = given.reshape(-1)[at].astype(np.float64)
     expected, bound, _ = _activated(layer.name, z.elements(at), observed, 0, True)
     yield Piece(place, expected, bound, NOTHING, at, given.size)
 
 
-def _suspects(name: str, z: Sum, given: Array, ratio: float, room: Room) -> Array:
-    """Which elements, of all in this block laid flat, may exceed `ratio`.
+def _narrowly(
+    layer: Layer, narrow: Narrow, place: tuple[slice, ...], given: Array, worst: _Worst, room: Room
+) -> Generator[Piece, None, bool]:
+    """As _quickly, but no product is made in float64 of elements that are no suspects.
 
-    The bound is act'(z)·exp(-rate·Δ)·Δ + C_ACT·u·|h| at least, Δ = γ·size. float32 knows |h| to
-    within its own error and that of z, own·u·|h| + u·act'(z)·size. The factors 1 ± 2^-19, and 2^-19
-    off the slope, cover the rounding of these few lines.
+    Returns whether that went well; if not, nothing but the sample is settled.
     """
-    closed, u, shape = _CLOSED[name], ARITHMETICS["float32"].u, z.value.shape
-    h, allowed, other = (room(which, *shape, dtype=np.float32) for which in ("h", "+", "*"))
-    np.copyto(h, z.value, casting="same_kind")
-    np.copyto(allowed, z.size, casting="same_kind")
+    samples, steps = place
+    rows = layer.operands(samples, steps, room, np.float32)
+
+    def in_full(some: Array) -> Sum:
+        z = Sum(rows[some].astype(np.float64), layer.forward)
+        return z.bounded(layer.forward.terms, stored=3)
+
+    yield from _sampled(layer, place, given, in_full)
+    found = narrow.sums(rows, room)
+    if found is None:
+        return False
+    value, size, z = found
+    off = z.gamma, narrow.own, narrow.vague
+    h, allowed = (room(which, *given.shape, dtype=np.float32) for which in ("h", "+"))
+    np.copyto(h, value)
+    np.copyto(allowed, size)
+    at = _suspects(layer.name, z.a, h, allowed, off, z.top, given, worst, room)
+    if len(at) * 2**4 > given.size:
+        return False
+    # once more, with act in float64
+    h, allowed, seen = (part.reshape(-1)[at].astype(np.float64) for part in (value, size, given))
+    at = at[_suspects(layer.name, z.a, h, allowed, off, z.top, seen, worst, room)]
+    if len(at) * 2**8 > given.size:
+        return False
+    few = narrow.elements(rows, at, z)
+    observed = given.reshape(-1)[at].astype(np.float64)
+    expected, bound, _ = _activated(layer.name, few, observed, 0, True)
+    yield Piece(place, expected, bound, NOTHING, at, given.size)
+    return True
+
+
+def _suspects(
+    name: str,
+    a: Arithmetic,
+    h: Array,
+    allowed: Array,
+    off: tuple[float, float, float],
+    top: float,
+    given: Array,
+    worst: _Worst,
+    room: Room,
+) -> Array:
+    """Which elements, of all in this block laid flat, may exceed the worst ratio so far.
+
+    h is z in this precision, allowed the size of its terms, of which `top` is the largest; both
+    are overwritten. z is off by own·size, sizes by their vague-th part; Δ = γ·size. The bound is
+    act'(z)·exp(-rate·Δ)·Δ + C_ACT·u·|h| at least, and act as seen here is off
+    by act'(z)·exp(rate·own·size)·own·size and its own error. 32 roundings are more than the slope's
+    error and those of these few lines.
+    """
+    closed, (gamma, own, vague), ratio = _CLOSED[name], off, worst.ratio
+    u, other = float(np.finfo(h.dtype).eps) / 2, room(f"* {h.dtype}", *h.shape, dtype=h.dtype)
     closed.act(h, out=h)
-    far = z.gamma * math.exp(-closed.rate * z.gamma * z.top) * (1 - 2.0**-19)
-    allowed *= np.float32(ratio * far - 2 * u)
+    steepest = math.exp(closed.rate * (gamma + 2 * own) * top * (1 + vague))
+    fuzz = 2**5 * u
+    less, more = 1 - fuzz - vague, 1 + fuzz + vague
+    act_error = ratio * C_ACT[name] * a.u_stored
+    near = own * steepest * more
+    far = ratio * gamma / steepest * less - near
+    if not far > 0:
+        return np.arange(h.size)
+    allowed *= h.dtype.type(far)
     if name != "linear":
         np.multiply(h, h, out=other)
-        allowed *= np.subtract(np.float32(1 - 2.0**-19), other, out=other)
-        act_error = C_ACT[name] * z.a.u_stored * (1 - 2.0**-19)
+        least = 1 - fuzz - (2 * fuzz + act_error) * near / far
+        allowed *= np.subtract(h.dtype.type(least), other, out=other)
         np.abs(h, out=other)
-        other *= np.float32(ratio * act_error - closed.own * u * (1 + 2.0**-19))
+        other *= h.dtype.type(act_error * less - closed.own * u * more)
         allowed += other
     h -= given
     return np.flatnonzero(~(np.abs(h, out=h) <= allowed))

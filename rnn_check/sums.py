@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.reference import Array
-from rnn_check.rounding import ARITHMETICS, Arithmetic, precision_class
+from rnn_check.rounding import ARITHMETICS, Arithmetic, gamma, precision_class
 
 FLOAT64 = ARITHMETICS["float64"]
 UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
@@ -88,6 +88,10 @@ class Factor:
     @cached_property
     def small(self) -> Array | None:
         return _subnormal(self.size, self.a)
+
+    @cached_property
+    def squares(self) -> Array:
+        return np.square(self.matrix)
 
     def units(self, rows: Array, least: float) -> Array | None:
         """(R,) a power of two of which all terms of a row's sums are multiples.
@@ -259,12 +263,83 @@ class Sum:
 
     def squares(self, every: int) -> Array:
         """Σ terms² of every so many rows, the addend's as if its own were of one sign."""
-        squares = np.square(self.rows[::every]) @ np.square(self.factor.matrix)
+        squares = np.square(self.rows[::every]) @ self.factor.squares
         if self.factor.bias is not None:
             squares += np.square(self.factor.bias)
         if self.addend_size is not None:
             squares += np.square(self.addend_size[::every])
         return np.asarray(squares)
+
+
+class Narrow:
+    """The same sums in float32, of which short ones are added up: off by little, at half the price.
+
+    For rows and factors whose numbers float32 holds, and whose sums turn out to be plain.
+    """
+
+    def __init__(self, factor: Factor, stored: int) -> None:
+        self.factor, K = factor, len(factor.matrix)
+        self.matrix = factor.matrix.astype(np.float32)
+        self.norms = np.empty((0, 0)) if factor.tight else factor.norms.astype(np.float32)
+        self.bias = None if factor.bias is None else factor.bias.astype(np.float32)
+        self.short = min(max(32, K // 8), 64)
+        u = ARITHMETICS["float32"].u
+        self.own = gamma(self.short + -(-K // self.short) + 2, u)  # of Σ|terms|
+        # any, of which others are copies
+        self.first = Sum(np.ones((1, K)), factor).bounded(factor.terms, stored=stored)
+        self.gamma = self.first.gamma
+        self.vague = gamma(K + 2**5, u)  # how far a size may be from Factor.sizes', relative to it
+
+    def sums(self, rows: Array, room: Room) -> tuple[Array, Array, Sum] | None:
+        """Value and size (R,H), and what all these sums have in common; None: perhaps not plain."""
+        factor, a = self.factor, self.factor.a
+        (R, K), H, terms = rows.shape, self.matrix.shape[1], self.factor.terms
+        value, size, some = (room(n, R, H, dtype=np.float32) for n in ("value4", "size4", "some4"))
+        norms = room("norms4", R, len(self.norms), dtype=np.float32)
+        for p, (i, j) in enumerate(zip(factor.starts, factor.ends, strict=True)):
+            np.einsum("rk,rk->r", rows[:, i:j], rows[:, i:j], out=norms[:, p])
+        norms[:, len(factor.starts) :] = 1.0
+        np.sqrt(norms, out=norms)
+        np.matmul(norms, self.norms, out=size)
+        top, least = float(size.max(initial=0)), float(size.min(initial=np.inf))
+        most = float(norms.max(initial=0))
+        z = copy(self.first)
+        z.unit = z.special = None
+        z.top = top * (1 + self.vague)
+        z.lost = a.min_normal * (terms * (factor.most + most) + 1)
+        z.lost += a.underflow(terms + 1, z.stored)
+        # squares in float32 may lose what is below 2^-63
+        dropped = math.sqrt(K) * 2.0**-62 * float(factor.norms.max(initial=0))
+        plain = (
+            z.lost <= 2.0**-25 * a.u * least
+            and dropped <= 2.0**-24 * least
+            and top < 2.0**120
+            and factor.units(rows[:, :1].astype(np.float64), least / 2) is None
+        )
+        if not plain or not z.is_plain:
+            return None
+        np.matmul(rows[:, : self.short], self.matrix[: self.short], out=value)
+        for i in range(self.short, K, self.short):
+            j = i + self.short
+            value += np.matmul(rows[:, i:j], self.matrix[i:j], out=some)
+        if self.bias is not None:
+            value += self.bias
+        return value, size, z
+
+    def elements(self, rows: Array, at: Array, z: Sum) -> Sum:
+        """These elements, of all sums laid flat, in full."""
+        few, factor = copy(z), self.factor
+        r, j = np.divmod(at, self.matrix.shape[1])
+        chosen, columns = rows[r].astype(np.float64), factor.matrix.T[j]
+        few.value = np.einsum("sk,sk->s", chosen, columns)
+        few.size = np.zeros(len(at))
+        for p, (i, k) in enumerate(zip(factor.starts, factor.ends, strict=True)):
+            norms = np.sqrt(np.einsum("sk,sk->s", chosen[:, i:k], chosen[:, i:k]))
+            few.size += norms * factor.norms[p, j]
+        if factor.bias is not None:
+            few.value += factor.bias[j]
+            few.size += factor.norms[-1, j]
+        return few
 
 
 # Effective precision --------------------------------------------------------------------------
@@ -290,14 +365,14 @@ def called(a: Arithmetic) -> str:
 
 # Three standard deviations of the rms of N errors are 3/√(2N) of it. From N = 16 on they stay
 # within half the distance of the nearest two classes, 9.3 bits of bfloat16 and 11.7 of TF32.
-_ENOUGH = 16
+ENOUGH = 16
 SAMPLED = 2**12  # sums in a sample, whose rms is then known to 1 %: more would not tell more
 _CLASSES = ("float64", "float32", "TF32", "bfloat16", "less than bfloat16")
 
 
 def effective_precision(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None, bool]:
     """(bits, the class they speak for, whether they are too few for the arithmetic claimed)."""
-    if sample.sums < _ENOUGH or sample.seen == 0:
+    if sample.sums < ENOUGH or sample.seen == 0:
         return None, None, False
     bits = -math.log2(sample.seen / sample.sums) / 2
     seen, claimed = precision_class(bits), called(a)

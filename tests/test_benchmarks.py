@@ -4,7 +4,8 @@
     python tests/test_benchmarks.py         the README's table: interleaved runs, and their ratios
 
 One thread each, float32, tanh, states for every step. Every result is certified before it is
-timed. Skipped in the plain test run; nothing here fails for being slow.
+timed; the certificates that are timed themselves are those of what XLA returns. Skipped in the
+plain test run; nothing here fails for being slow.
 
 What is left out, and why: unrolling 1000 steps, which traces a graph for minutes.
 """
@@ -27,7 +28,8 @@ import pytest
 import threadpoolctl
 
 from rnn_check import reference
-from rnn_check.certificate import certify, certify_dense
+from rnn_check.certificate import Certificate, certify, certify_dense
+from rnn_check.projection import certify_projected
 from rnn_check.reference import Array
 
 SIZES = [  # B,T,F,H
@@ -216,6 +218,17 @@ class KerasOnNumpy:
                 connection.send((time.perf_counter() - start, states))
 
 
+def the_certificate(p: Problem) -> Run:
+    """Of the states that Keras's XLA layer returned."""
+    states = np.asarray(keras_xla(p)())
+    return lambda: certify(states, **p._asdict())
+
+
+def the_projected_certificate(p: Problem) -> Run:
+    states = np.asarray(keras_xla(p)())
+    return lambda: certify_projected(states, **p._asdict())
+
+
 IMPLEMENTATIONS: dict[str, Callable[[Problem], Run]] = {
     "matrix products alone": matrix_products,
     "reference": the_reference,
@@ -226,10 +239,14 @@ IMPLEMENTATIONS: dict[str, Callable[[Problem], Run]] = {
     "Keras, tf.function": keras_function,
     "Keras, tf.function unrolled": keras_unrolled,
     "Keras, XLA": keras_xla,
+    "certify": the_certificate,
+    "certify_projected": the_projected_certificate,
 }
 
 
 def applies(name: str, size: tuple[int, int, int, int]) -> bool:
+    if name == "certify_projected":
+        return size in SIZES[3:]
     return not ("unrolled" in name and size[1] > 256)
 
 
@@ -242,7 +259,9 @@ def prepared(name: str, size: tuple[int, int, int, int]) -> Run:
     p = problem(*size)
     run = IMPLEMENTATIONS[name](p)
     result = run()
-    if name == "matrix products alone":
+    if isinstance(result, Certificate):
+        assert result.ok, result.reason
+    elif name == "matrix products alone":
         for h, kernel, product in result:
             certificate = certify_dense(product, h=h, kernel=kernel)
             assert certificate.ok, certificate.reason
@@ -298,6 +317,10 @@ AIMS = [  # (implementation, at most or at least, times, of what, sizes)
     ("reference", "≤", 2.2, "matrix products alone", SIZES[1:2]),
     ("ONNX reference evaluator", "≥", 3, "reference", SIZES[1:2]),
     ("Keras, NumPy", "≥", 50, "reference", SIZES[1:2]),
+    ("certify", "≤", 0.2, "Keras, XLA", SIZES[1:2]),
+    ("certify", "≤", 1.0, "Keras, XLA", SIZES[2:3]),
+    ("certify", "≤", 2.0, "Keras, XLA", SIZES[3:]),
+    ("certify_projected", "≤", 0.1, "Keras, XLA", SIZES[4:]),
 ]
 
 

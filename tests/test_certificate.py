@@ -1063,6 +1063,89 @@ def test_memory_does_not_grow_with_the_sequence(monkeypatch: pytest.MonkeyPatch)
     assert peaks[1] < peaks[0] + states.nbytes  # of which a quarter is new
 
 
+@pytest.mark.parametrize("T", [300, 1200])
+def test_memory_is_less_than_twice_the_states(T: int) -> None:
+    layer = plain(16, T, 64, 128)
+    states = np.tanh(layer.x @ layer.kernel + layer.bias)  # wrong, which costs as much
+    tracemalloc.start()
+    certify(states, **layer.arguments)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # the arrays of a block are of 2^20 float64, the states of float32
+    assert peak < 2 * states.nbytes + 3 * 8 * 2**20
+
+
+# Where most sums are seen in float32 alone -------------------------------------------------------
+
+
+def same(found: Certificate, full: Certificate) -> bool:
+    """Up to the order of sums in float64."""
+    return (
+        (found.ok, found.where, found.judged, found.consistent_with)
+        == (full.ok, full.where, full.judged, full.consistent_with)
+    ) and (found.ratio == full.ratio or abs(found.ratio / full.ratio - 1) < 1e-6)
+
+
+def test_float32_alone_settles_most_of_a_wide_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worst element is the same as if all were computed in full; so it is with faults."""
+    monkeypatch.setattr(certificate, "_BLOCK", 2**17)  # 64 rows
+    layer = plain(2, 256, 512, 512)
+    W, U = layer.kernel, layer.recurrent_kernel
+    ulp = np.float32(2.0**-23)
+
+    def frameworks_tanh(z: Array) -> Array:
+        """Off by up to 2 ulp, as XLA's is."""
+        return np.tanh(z) * (1 + ulp * np.sin(1e6 * z).round())
+
+    states = loop(layer, lambda t, h, z: frameworks_tanh(z + h[-1] @ U))
+    wrong_step = states.copy()
+    wrong_step[1, 200, 7] += np.float32(0.01)
+    other = U.copy()
+    other[:, 5] *= np.float32(1 + 1e-2)
+    cut = loop(
+        layer,
+        lambda t, h, z: frameworks_tanh(
+            to_bfloat16(layer.x[:, t]) @ to_bfloat16(W) + to_bfloat16(h[-1]) @ to_bfloat16(U)
+        ),
+    )
+    column = loop(layer, lambda t, h, z: frameworks_tanh(z + h[-1] @ other))
+    subjects = states, wrong_step, cut, column
+    settled = []
+    narrowly = certificate._narrowly
+
+    def counted(*args: Any) -> Any:
+        settled.append((yield from narrowly(*args)))
+        return settled[-1]
+
+    monkeypatch.setattr(certificate, "_narrowly", counted)
+    for subject in subjects:
+        settled.clear()
+        found = certify(subject, **layer.arguments)
+        assert sum(settled) >= 3  # blocks, of 8
+        with monkeypatch.context() as context:
+            context.setattr(certificate, "_LONG", math.inf)
+            assert same(found, certify(subject, **layer.arguments))
+    assert [certify(s, **layer.arguments).ok for s in subjects] == [True, False, False, False]
+
+
+def test_float32_alone_settles_no_element_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random layers that are too small for it: all scales, honest and with an element off."""
+    monkeypatch.setattr(certificate, "_BLOCK", 2**10)
+    rng = np.random.default_rng(0)
+    for seed in range(200):
+        layer = random_layer(seed, activation=("tanh", "linear")[seed % 2])
+        layer = changed(layer, mask=None)
+        states, _ = quietly(run, layer, together=seed % 4 < 2)
+        wrong = states.copy()
+        at = tuple(int(rng.integers(n)) for n in states.shape)
+        wrong[at] *= np.float32(1 + 10 ** rng.uniform(-7, -4))
+        for subject in (states, wrong):
+            full = certify(subject, **layer.arguments)
+            with monkeypatch.context() as context:
+                context.setattr(certificate, "_LONG", 0)
+                assert same(certify(subject, **layer.arguments), full), f"random_layer({seed})"
+
+
 # The output layer and the loss ------------------------------------------------------------------
 
 
