@@ -1,25 +1,32 @@
-"""The command line: `rnn-check` (the same as `rnn-check verify`), `rnn-check schema`.
+"""The command line: `rnn-check` (the same as `rnn-check verify`), `observe`, `judge`, `coverage`,
+`schema`.
 
 Everything heavy is imported inside the commands, so that `--help` costs nothing.
 Reports go to stdout, progress and warnings to stderr.  Exit codes: 0 all agree, 1 something
-differs, 2 bad input or usage (nothing was run), 3 a subject could not be asked.
+differs, 2 bad input or usage (nothing was run), 3 a subject could not be asked, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
-    from rnn_check.judge import Setting
-    from rnn_check.observe import Subject
+    from rnn_check.deviations import Deviation
+    from rnn_check.judge import Verdict
+    from rnn_check.record import Observations
+    from rnn_check.report import Judged
+    from rnn_check.run import Asked, Run, Target
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 MODES = ("eager", "function", "xla")
+COMPILED = {"tensorflow": "function", "jax": "xla"}  # the mode asked beside eager
 DTYPES = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
@@ -32,9 +39,12 @@ class _DefaultToVerify(click.Group):
             args = ["verify", *args]
         return super().parse_args(ctx, args)
 
-    def get_help(self, ctx: click.Context) -> str:
-        """The group's help is that of `verify`, which is what people come for, and the rest."""
-        return super().get_help(ctx)
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("rnn-check: interrupted", err=True)
+            sys.exit(130)
 
 
 @click.group(
@@ -49,127 +59,253 @@ def main() -> None:
     """
 
 
-@main.command()
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--backend",
-    metavar="|".join(BACKENDS),
-    help="The Keras backend to ask.  [default: what Keras itself would take]",
-)
-@click.option(
-    "--mode",
-    type=click.Choice(MODES),
-    default="eager",
-    show_default=True,
-    help="How the layer is run: eager, compiled as a graph (tf.function), or by XLA.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="The dtype policy of every layer.",
-)
-@click.option(
-    "--layer",
-    metavar="FILE.py:CLASS",
-    help="Judge this class in place of keras.layers.SimpleRNN.",
-)
-@click.option(
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """Options that several commands share, in this order."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_PATTERN = click.option(
     "-k", "pattern", metavar="PATTERN", help="Only what contains PATTERN (or is so named)."
 )
-@click.option("--slow", is_flag=True, help="Judge the slow claims as well (minutes).")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=300.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long one claim may take.",
+_ASKED = _options(
+    click.option(
+        "--backend",
+        "backends",
+        multiple=True,
+        metavar="|".join((*BACKENDS, "all")),
+        help="The Keras backend to ask; may be repeated. `all`: those that are installed.  "
+        "[default: what Keras itself would take]",
+    ),
+    click.option(
+        "--mode",
+        "modes",
+        multiple=True,
+        type=click.Choice(MODES),
+        help="How the layer is run: eager, compiled as a graph (tf.function), or by XLA; may be "
+        "repeated, and is asked of the backends that have it.  [default: eager; of several "
+        "backends also the compiled one: function on tensorflow, xla on jax]",
+    ),
+    click.option(
+        "--dtype",
+        "dtypes",
+        multiple=True,
+        type=click.Choice(DTYPES),
+        default=["float32"],
+        show_default=True,
+        help="The dtype policy of every layer; may be repeated.",
+    ),
+    click.option(
+        "--layer",
+        metavar="FILE.py:CLASS",
+        help="Judge this class in place of keras.layers.SimpleRNN.",
+    ),
+    _PATTERN,
+    click.option("--slow", is_flag=True, help="Judge the slow claims as well (minutes)."),
+    click.option(
+        "--options",
+        is_flag=True,
+        help="Judge also what the options of Keras's layers do (a minute or more).  "
+        "[default: if several backends are asked]",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=300.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long one claim may take.",
+    ),
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+_KNOWN = click.option(
+    "--known",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take the known deviations from FILE, not those that come with rnn_check. Every entry has "
+    "to speak of a claim, which is checked when the bundled claims are judged whole (with their "
+    "options, no PATHS, no -k).",
+)
+_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+)
+
+
+@main.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@_ASKED
+@_KNOWN
+@_JSON
 @click.option("--list", "only_list", is_flag=True, help="Show the claims and ask nobody.")
 def verify(
     paths: tuple[Path, ...],
-    backend: str | None,
-    mode: str,
-    dtype: str,
+    backends: tuple[str, ...],
+    modes: tuple[str, ...],
+    dtypes: tuple[str, ...],
     layer: str | None,
     pattern: str | None,
     slow: bool,
+    options: bool,
     timeout: float,
+    known: Path | None,
     as_json: bool,
     only_list: bool,
 ) -> None:
     """Judge the bundled claims, or those in the files and folders PATHS, against your Keras.
 
+    Several subjects (backends, modes, dtypes) are judged side by side, each backend in a process
+    of its own.
+
     Exit codes: 0 all agree, 1 something differs, 2 bad input or usage, 3 Keras could not be asked.
     """
-    if backend is not None and backend not in BACKENDS:
-        raise _BadInput(f"--backend: unknown backend {backend!r}{_nearest(backend, BACKENDS)}")
-    if layer is not None:
-        layer = _layer(layer)
     if only_list:
         if as_json:
             raise _BadInput("--list and --json do not go together")
+        _check_backends(backends)
         from rnn_check import report
 
-        report.listing(_claims(paths, pattern), _console())
+        report.listing(_claims(paths, pattern, options), _console())
         return
-    rerun = [str(p) for p in paths]
-    for flag, value in (("--backend", backend), ("--layer", layer)):
-        rerun += [flag, value] if value else []
-    rerun += ["--mode", mode] if mode != "eager" else []
-    rerun += ["--dtype", dtype] if dtype != "float32" else []
-    rerun += ["--slow"] if slow else []
+    targets = _targets(backends, modes, dtypes, layer, slow)
+    options = options or len(targets) > 1
+    # the frameworks are imported in their own processes while the claims are read in this one
+    with _asking(targets, timeout) as run:
+        claims = _claims(paths, pattern, options)
+        entries = _deviations(known, claims if options and not (paths or pattern) else None)
+        verdicts = _Verdicts(claims, entries)
+        for asked in _asked(run, claims, is_all="all" in backends):
+            verdicts.add(asked)
+        subjects = _reached(run)
+        words = [str(p) for p in paths] + (["--known", str(known)] if known else [])
+        judged = [
+            verdicts.judged(i, run.subjects[i], [*words, *_rerun(run.subjects[i], backends)])
+            for i in subjects
+        ]
+    sys.exit(_report(judged, claims, as_json))
 
-    from rnn_check import observe
 
+@main.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@_ASKED
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The record to write.",
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE if it is there.")
+def observe(
+    paths: tuple[Path, ...],
+    backends: tuple[str, ...],
+    modes: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    layer: str | None,
+    pattern: str | None,
+    slow: bool,
+    options: bool,
+    timeout: float,
+    output: Path,
+    force: bool,
+) -> None:
+    """Ask as `verify` does, and write down what was said.
+
+    Judges nothing: `rnn-check judge FILE` does, on any machine. What was said before Ctrl-C is
+    kept.
+
+    Exit codes: 0 everything was asked, 2 bad input or usage, 3 something could not be asked.
+    """
+    if output.exists() and not force:
+        raise _BadInput(f"-o: {output} is there already; --force overwrites it")
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise _BadInput(f"-o: {output} cannot be a file: name one in a folder that is there")
+    targets = _targets(backends, modes, dtypes, layer, slow)
+    from rnn_check import record, report
+    from rnn_check.written import ClaimError
+
+    with _asking(targets, timeout) as run:
+        claims = _claims(paths, pattern, options or len(targets) > 1)
+        try:
+            digests = record.digests(claims)
+        except ClaimError as error:
+            raise _BadInput(str(error)) from None
+        for each in run.subjects:
+            each.claims = digests
+        interrupted = False
+        try:
+            for _ in _asked(run, claims, is_all="all" in backends):
+                pass
+        except KeyboardInterrupt:
+            interrupted = True
+        subjects = [run.subjects[i] for i in _reached(run)]
+        try:
+            record.write(output, subjects, complete=not interrupted)
+        except record.RecordError as error:
+            raise _BadInput(str(error)) from None
+    for number, each in enumerate(subjects, 1):
+        answers = each.answers.values()
+        errors, skipped = (sum(bool(getattr(a, k)) for a in answers) for k in ("error", "skip"))
+        click.echo(f"{number}  {report.header(each.subject)}")
+        click.echo(
+            f"   {len(answers) - errors - skipped} answered · {errors} error · {skipped} not asked"
+        )
+    if interrupted:
+        click.echo(f"rnn-check: interrupted; {output} holds what was said until then", err=True)
+        sys.exit(130)
+    sys.exit(3 if any(a.error for each in subjects for a in each.answers.values()) else 0)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_PATTERN
+@_KNOWN
+@_JSON
+def judge(files: tuple[Path, ...], pattern: str | None, known: Path | None, as_json: bool) -> None:
+    """Judge records, without any framework.
+
+    FILES are what `rnn-check observe` wrote.
+    Among FILES, folders and what ends in .toml are claims to judge in place of the bundled ones.
+
+    Exit codes: as those of `verify`.
+    """
+    claims, judged = _judged_records(files, pattern, known)
+    sys.exit(_report(judged, claims, as_json))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_KNOWN
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the table to FILE.  [default: to stdout]",
+)
+def coverage(files: tuple[Path, ...], known: Path | None, output: Path | None) -> None:
+    """Tabulate what is covered by records.
+
+    A table in Markdown: options down, the records' subjects across.
+    Among FILES, folders and what ends in .toml are claims to judge in place of the bundled ones.
+    """
+    from rnn_check.coverage import table
+
+    text = table(*_judged_records(files, None, known))
+    if output is None:
+        click.echo(text, nl=False)
+        return
     try:
-        # the framework is imported in its own process while the claims are read in this one
-        with observe.Subject(backend, timeout=timeout) as subject:
-            from rnn_check.judge import Setting
-
-            claims = _claims(paths, pattern)
-            sys.exit(_verify(claims, subject, Setting(mode, dtype, layer, slow), as_json, rerun))
-    except observe.NotInstalled as error:
-        raise _BadInput(str(error)) from None
-    except observe.SubjectError as error:
-        click.echo(f"rnn-check: {error}", err=True)
-        sys.exit(3)
-
-
-def _verify(
-    claims: list[Claim],
-    subject: Subject,
-    setting: Setting,
-    as_json: bool,
-    rerun: list[str],
-) -> int:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from rnn_check import judge, report
-
-    identity: dict[str, Any] = {
-        **subject.identity,
-        "mode": setting.mode,
-        "dtype": setting.dtype,
-        "layer": setting.layer or "keras.layers.SimpleRNN",
-    }
-    verdicts: list[judge.Verdict] = []
-    with ThreadPoolExecutor(1) as pool:  # one claim is judged while the next is asked
-        answers = pool.map(lambda claim: judge.ask(claim, subject, setting), claims)
-        for claim, answer in zip(claims, answers, strict=True):
-            verdicts += judge.judge(claim, answer, dtype=setting.dtype)
-    if as_json:
-        click.echo(report.as_json(identity, verdicts))
-    else:
-        titles = {claim.name: claim.title for claim in claims}
-        report.terminal(identity, verdicts, titles, _console(), rerun)
-    code = report.exit_code(verdicts)
-    if code == 3 and not report.summary(verdicts)["error"]:
-        click.echo("rnn-check: nothing was compared", err=True)
-    return code
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _BadInput(f"-o: {output} cannot be written: {error.strerror}") from None
 
 
 @main.command()
@@ -182,12 +318,216 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
-def _claims(paths: tuple[Path, ...], pattern: str | None) -> list[Claim]:
+# --- who is asked ---------------------------------------------------------------------------------
+
+
+def _check_backends(backends: Sequence[str]) -> None:
+    for backend in backends:
+        if backend not in (*BACKENDS, "all"):
+            raise _BadInput(f"--backend: unknown backend {backend!r}{_nearest(backend, BACKENDS)}")
+
+
+def _targets(
+    backends: Sequence[str],
+    modes: Sequence[str],
+    dtypes: Sequence[str],
+    layer: str | None,
+    slow: bool,
+) -> list[Target]:
+    """The processes to start, and how each is asked."""
+    _check_backends(backends)
+    layer = None if layer is None else _layer(layer)
+    from rnn_check import run
+    from rnn_check.judge import Setting
+    from rnn_check.subject import default_backend
+
+    chosen = list(dict.fromkeys(backends)) or [default_backend()]
+    if "all" in chosen:
+        chosen = [backend for backend in BACKENDS if run.installed(backend)]
+        if absent := [backend for backend in BACKENDS if backend not in chosen]:
+            click.echo(f"rnn-check: not installed: {', '.join(absent)}", err=True)
+        if not chosen:
+            raise _BadInput("--backend all: no backend is installed")
+    targets = []
+    for backend in chosen:
+        if backend not in BACKENDS:  # Keras's default, from the environment or its configuration
+            raise _BadInput(f"unknown backend {backend!r}{_nearest(backend, BACKENDS)}")
+        if modes:
+            asked = [mode for mode in dict.fromkeys(modes) if mode in run.modes(backend)]
+        else:
+            asked = ["eager"]
+            if len(chosen) > 1 or "all" in backends:
+                asked += [COMPILED[backend]] if backend in COMPILED else []
+        if asked:
+            settings = (Setting(m, d, layer, slow) for d in dict.fromkeys(dtypes) for m in asked)
+            targets.append(run.Target(backend, tuple(settings)))
+    for mode in modes:
+        if not any(mode in run.modes(backend) for backend in chosen):
+            having = [backend for backend in BACKENDS if mode in run.modes(backend)]
+            raise _BadInput(
+                f"--mode: {', '.join(chosen)} {'has' if len(chosen) == 1 else 'have'} no mode "
+                f"{mode!r}, only {', '.join(having)}"
+            )
+    return targets
+
+
+def _rerun(subject: Observations, backends: Sequence[str]) -> list[str]:
+    """The options that ask this subject alone."""
+    words = ["--backend", subject.identity["backend"]] if backends else []
+    how = subject.setting
+    words += ["--layer", how.layer] if how.layer else []
+    words += ["--mode", how.mode] if how.mode != "eager" else []
+    words += ["--dtype", how.dtype] if how.dtype != "float32" else []
+    return words + (["--slow"] if how.slow else [])
+
+
+@contextlib.contextmanager
+def _asking(targets: list[Target], timeout: float) -> Iterator[Run]:
+    from rnn_check.run import Run
+
+    with Run(targets, timeout=timeout) as run:
+        yield run
+
+
+def _asked(run: Run, claims: Sequence[Claim], *, is_all: bool) -> Iterator[Asked]:
+    """The answers as they come; on a terminal, how many there are.
+
+    A backend that is not installed after all is bad input, unless `all` were asked.
+    """
+    for asked in _shown(run, claims) if sys.stderr.isatty() else run.ask(claims):
+        if run.missing and not is_all:
+            raise _BadInput("\n".join(run.missing.values()))
+        yield asked
+
+
+def _shown(run: Run, claims: Sequence[Claim]) -> Iterator[Asked]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        tasks = [
+            progress.add_task(f"{target.backend} {setting.mode}", total=len(claims))
+            for target in run.targets
+            for setting in target.settings
+        ]
+        for asked in run.ask(claims):
+            progress.advance(tasks[asked.subject])
+            yield asked
+
+
+def _reached(run: Run) -> list[int]:
+    """The subjects that there are. If none could be started, nothing was asked: exit 3."""
+    for reason in run.missing.values():
+        click.echo(f"rnn-check: {reason}", err=True)
+    if len(run.missing) + len(run.not_started) == len(run.targets):
+        for reason in run.not_started.values():
+            click.echo(f"rnn-check: {reason}", err=True)
+        sys.exit(3)
+    of = [number for number, target in enumerate(run.targets) for _ in target.settings]
+    return [i for i, number in enumerate(of) if number not in run.missing]
+
+
+# --- what is judged -------------------------------------------------------------------------------
+
+
+class _Verdicts:
+    """Verdicts as the answers come: one claim is judged while the next is asked."""
+
+    def __init__(self, claims: Sequence[Claim], entries: Sequence[Deviation]) -> None:
+        self.claims = claims
+        self.entries = entries
+        self.of: dict[tuple[int, int], list[Verdict]] = {}
+
+    def add(self, asked: Asked) -> None:
+        from rnn_check.judge import judge
+
+        self.of[asked.subject, id(asked.claim)] = judge(
+            asked.claim, asked.answer, dtype=asked.setting.dtype
+        )
+
+    def judged(self, index: int, subject: Observations, rerun: Sequence[str]) -> Judged:
+        from rnn_check import deviations
+        from rnn_check.report import Judged
+
+        verdicts = [v for claim in self.claims for v in self.of.get((index, id(claim)), [])]
+        marked = deviations.mark(verdicts, self.entries, subject.identity, subject.setting)
+        return Judged(subject.subject, marked, rerun)
+
+
+def _judged_records(
+    files: Sequence[Path], pattern: str | None, known: Path | None
+) -> tuple[list[Claim], list[Judged]]:
+    """The claims among the files, or those that are bundled, and the records judged by them."""
+    paths = tuple(f for f in files if f.is_dir() or f.suffix == ".toml")
+    records = [f for f in files if f not in paths]
+    if not records:
+        raise _BadInput("no record among them; `rnn-check observe -o FILE` writes one")
+    from rnn_check import record
+    from rnn_check.run import Asked
+
+    try:
+        read = [(file, record.read(file)) for file in records]
+    except record.RecordError as error:
+        raise _BadInput(str(error)) from None
+    held = {name for _, each in read for subject in each.subjects for name in subject.answers}
+    options = any(name.startswith("options/") for name in held)
+    claims = _claims(paths, pattern, options)
+    whole = options and not (paths or pattern)
+    verdicts = _Verdicts(claims, _deviations(known, claims if whole else None))
+    judged: list[Judged] = []
+    names = {claim.name for claim in claims}
+    for file, each in read:
+        if not each.complete:
+            click.echo(f"rnn-check: {file} was interrupted: not all was asked", err=True)
+        recorded = {name for subject in each.subjects for name in subject.answers}
+        if pattern is None and (others := sorted(recorded - names)):
+            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+            click.echo(
+                f"rnn-check: {file} also holds {', '.join(others[:3])}{more}, which no claim "
+                "given is called",
+                err=True,
+            )
+        for subject in each.subjects:
+            for claim in claims:
+                answer = subject.answer(claim)
+                verdicts.add(Asked(len(judged), claim, answer, subject.setting))
+            rerun = ["judge", str(file), *map(str, paths), *(["--known", str(known)] * bool(known))]
+            judged.append(verdicts.judged(len(judged), subject, rerun))
+    return claims, judged
+
+
+def _report(judged: Sequence[Judged], claims: Sequence[Claim], as_json: bool) -> int:
+    from rnn_check import report
+
+    everything = [v for j in judged for v in j.verdicts]
+    if len(judged) == 1:
+        (only,) = judged
+        if as_json:
+            click.echo(report.as_json(only.subject, only.verdicts))
+        else:
+            titles = {claim.name: claim.title for claim in claims}
+            report.terminal(only.subject, only.verdicts, titles, _console(), only.rerun)
+    elif as_json:
+        click.echo(report.as_json_of_several(judged))
+    else:
+        report.terminal_of_several(judged, _console())
+    code = report.exit_code(everything)
+    if code == 3 and not report.summary(everything)["error"]:
+        click.echo("rnn-check: nothing was compared", err=True)
+    return code
+
+
+def _claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -> list[Claim]:
+    """Those in the paths, or those that are bundled; of these, what options do only if asked."""
     import dataclasses
 
-    from rnn_check.claim import load_all
+    from rnn_check.claim import bundled, load_all
     from rnn_check.written import ClaimError
 
+    if not paths and not options and pattern is None:
+        paths = tuple(f for f in sorted(bundled().iterdir()) if f.is_dir() and f.name != "options")
     try:
         claims = list(load_all(paths))
     except ClaimError as error:
@@ -205,6 +545,21 @@ def _claims(paths: tuple[Path, ...], pattern: str | None) -> list[Claim]:
     if not chosen:
         raise _BadInput(f"-k: no claim matches {pattern!r}; `rnn-check --list` shows them")
     return chosen
+
+
+def _deviations(known: Path | None, claims: Sequence[Claim] | None) -> list[Deviation]:
+    """The known deviations; each has to speak of one of the claims, if claims are given."""
+    from rnn_check import deviations
+    from rnn_check.written import ClaimError
+
+    file = known or deviations.bundled()
+    try:
+        entries = deviations.load(file)
+        if claims is not None:
+            deviations.check(entries, claims, file)
+    except ClaimError as error:
+        raise _BadInput(str(error)) from None
+    return entries
 
 
 def _layer(spec: str) -> str:

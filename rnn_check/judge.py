@@ -15,23 +15,28 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from rnn_check import certificate, observe, rounding, training, truth
+from rnn_check import behaviour, certificate, observe, rounding, stack, training, truth
 from rnn_check.claim import (
+    BEHAVIOURS,
     COUNTS,
     GRADIENTS,
     PROPERTIES,
     Claim,
     Expectation,
     Layer,
+    Masking,
     activation_of,
     axes,
     option,
+    shape_after,
+    weight_shapes,
 )
 from rnn_check.comparison import HELD, Comparison, equal, step
 from rnn_check.truth import Truth
@@ -114,13 +119,33 @@ _ASKS: dict[str, set[str]] = {
     "zero": {"initial_weights"},
     "predictions_reachable": {"output"},
     "updates": {"training"},
+    "mask": {"outputs"},
+    "stateful": {"stateful", "weights"},
+    "round_trip": {"round_trip"},
+    "dropout": {"dropout"},
+    "regularization": {"losses"},
+    "loss_of_evaluate": {"evaluate"},
+    "frozen": {"fit_once"},
+    "constrained": {"fit_once"},
+    "any_shape": {"dynamic", "weights"},
+    "raises": {"raises"},
 }
+_ASKS_OF_STACKS: dict[str, set[str]] = {
+    "output": {"outputs", "weights"},
+    "certified": {"outputs", "weights"},
+    "output_shape": {"summary"},
+}
+LEARNING_RATE = 0.125  # of the one step of fit that `frozen` and `constrained` ask for
 
 
 def _needed(claim: Claim, e: Expectation) -> set[str]:
     """What has to be asked of a subject to judge the expectation."""
     if e.not_run or e.on == "printed":
         return set()
+    if claim.is_stack and e.what in _ASKS_OF_STACKS:
+        return set(_ASKS_OF_STACKS[e.what])
+    if e.what == "raises" and e.of == "smaller batch":
+        return {"shrunk"}
     needed = set(_ASKS.get(e.what, ()))
     if claim.loss is None:
         needed.discard("probe")
@@ -161,18 +186,22 @@ class Answer:
     said: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+def unasked(claim: Claim, setting: Setting) -> Answer | None:
+    """The answer, if nobody has to be asked for it."""
+    if claim.slow and not setting.slow:
+        return Answer(skip="slow; `--slow` judges it too")
+    return None if asks(claim) else Answer({})
+
+
 def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
     """Ask the subject what the claim needs.
 
     A crash of the subject is an error of this claim; the next one is asked of a fresh process.
     """
-    if claim.slow and not setting.slow:
-        return Answer(skip="slow; `--slow` judges it too")
-    wanted = asks(claim)
-    if not wanted:
-        return Answer({})
+    if (answer := unasked(claim, setting)) is not None:
+        return answer
     try:
-        said, observed = subject.asked(request(claim, wanted, setting))
+        said, observed = subject.asked(request(claim, asks(claim), setting))
         return Answer(observed, said=said)
     except observe.SubjectError as error:
         return Answer(error=str(error))
@@ -186,22 +215,17 @@ def ask_and_judge(claim: Claim, subject: observe.Subject, **setting: Any) -> lis
 
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
     """The question to `subject.py`; arrays are float64 and are rounded by the framework's dtype."""
-    layers = []
-    for part in claim.layers:
-        config = msgspec.to_builtins(part)
-        if config.get("activation") == "None":
-            config["activation"] = None
-        if setting.dtype == "bfloat16" and part is claim.rnn and "initial_weights" not in wanted:
-            # TensorFlow has no QR in bfloat16, so the default cannot even be initialized
-            config["recurrent_initializer"] = "zeros"
-        layers.append(config)
+    layers = [_config(part) for part in claim.layers]
+    if setting.dtype == "bfloat16" and "initial_weights" not in wanted and not claim.is_stack:
+        # TensorFlow has no QR in bfloat16, so the default cannot even be initialized
+        layers[0].setdefault("recurrent_initializer", "zeros")
     weights = None
     if claim.weights is not None:
         weights = {
             name: {key: given.value for key, given in table.items()}
             for name, table in claim.weights.items()
         }
-        if claim.dense is not None and claim.dense.name not in weights:
+        if not claim.is_stack and claim.dense is not None and claim.dense.name not in weights:
             kernel, bias = truth.dense_that_reaches(claim)
             weights[claim.dense.name] = {"kernel": kernel, "bias": bias}
     question: dict[str, Any] = {
@@ -226,9 +250,37 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
             "learning_rate": float(trained.learning_rate),
             "epochs": trained.epochs,
         }
+    if "fit_once" in wanted:
+        question["training"] = {"learning_rate": LEARNING_RATE}
+    if claim.input_dtype is not None:
+        question["x_dtype"] = claim.input_dtype
+    if claim.wrong is not None:
+        given = _plain(msgspec.to_builtins(claim.wrong, builtin_types=(Decimal,)))
+        question["wrong"] = {name: value for name, value in given.items() if value}
+    ways = {e.what: e.of for e in claim.expectations}
+    for what, word in (("stateful", "through"), ("round_trip", "how")):
+        if what in ways:
+            question[word] = ways[what]
     if setting.layer is not None:
         question["replace"] = {"SimpleRNN": setting.layer}
     return question
+
+
+def _config(part: Layer) -> dict[str, Any]:
+    """The layer as `subject.py` takes it: Keras's own keys; None where the claim says "None"."""
+    config: dict[str, Any] = _plain(msgspec.to_builtins(part, builtin_types=(Decimal,)))
+    return config
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: None if key == "activation" and value == "None" else _plain(value)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    return float(node) if isinstance(node, Decimal) else node
 
 
 def judge(claim: Claim, answer: Answer, *, dtype: str = "float32") -> list[Verdict]:
@@ -273,6 +325,8 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
             return dataclasses.replace(
                 verdict(NOT_RUN, str(answer["unsupported"])), unsupported=True
             )
+        if isinstance(answer, Mapping) and answer.keys() == {"error", "traceback"}:
+            return verdict(ERROR, f"{ask}: {answer['error']}\n{answer['traceback']}")
     if missing := sorted(needed - case.observed.keys()):
         return verdict(NOT_RUN, f"not observed: {', '.join(missing)}")
     try:
@@ -325,6 +379,11 @@ class _Case:
             return self._count(e)
         if e.what in PROPERTIES:
             return self._property(e)
+        if e.what == "dropout":
+            return behaviour.dropout(self.claim, e.of, self.observed, self.policy)
+        if e.what in BEHAVIOURS:
+            shown: Callable[..., Iterator[Comparison]] = getattr(behaviour, e.what)
+            return shown(self.claim, self.observed, self.policy)
         compare: Callable[[Expectation], Iterator[Comparison]] = getattr(self, f"_{e.what}")
         return compare(e)
 
@@ -370,6 +429,10 @@ class _Case:
         yield from self._array(e, "preactivation", None)
 
     def _output(self, e: Expectation) -> Iterator[Comparison]:
+        if self.claim.is_stack:
+            yield from self._array(e, "output", self.observed["outputs"]["layers"][-1])
+            yield from self._layer_steps()
+            return
         yield from self._array(e, "output", self.observed["output"])
         yield self._steps()
 
@@ -389,17 +452,50 @@ class _Case:
         yield from self._gradient_steps([e.of])
 
     def _certified(self, e: Expectation) -> Iterator[Comparison]:
+        if self.claim.is_stack:
+            yield from self._layer_steps()
+            return
         yield self._steps()
+        output = self.observed["output"]
+        if self.claim.dense is None and not option(self.claim.rnn, "return_sequences"):
+            yield stack.bounded("output", output, self.truth(self.dtype)["output"], "subject")
+        elif self.claim.dense is None and not _alike(output, self.observed["states"]):
+            yield self._steps("output")
         if self.claim.loss is not None:
             yield from self._gradient_steps([])
 
+    def _regularization(self, e: Expectation) -> Iterator[Comparison]:
+        yield from self._array(e, "regularization", self.observed["losses"]["losses"])
+
+    def _mask(self, e: Expectation) -> Iterator[Comparison]:
+        at = next(i for i, layer in enumerate(self.claim.layers) if layer.name == e.of)
+        found = stack.run(self.claim, "exact")[at].mask
+        for who, mask in (("claim", found), ("subject", self.observed["outputs"]["masks"][at])):
+            if mask is None or e.value is None:
+                got, wanted = ("no mask" if each is None else "a mask" for each in (mask, e.value))
+                yield equal(who, e.name, got, wanted)
+                continue
+            error = (mask != e.value).astype(np.float64)
+            names, places = ("sample", "timestep"), tuple(np.indices(mask.shape))
+            shown, given = mask.astype(np.float64), e.value.astype(np.float64)
+            yield Comparison(who, e.name, shown, given, error, 0 * error, names, places)
+
+    def _raises(self, e: Expectation) -> Iterator[Comparison]:
+        told = self.observed["shrunk" if e.of == "smaller batch" else "raises"]
+        yield from behaviour.raises(e.value, e.of, told)
+
     # -- the certificates
 
-    def _steps(self) -> Comparison:
+    def _layer_steps(self) -> Iterator[Comparison]:
+        """Each layer of a stack against what was observed of the one before it."""
+        outputs = self.observed["outputs"]["layers"]
+        return stack.steps(self.claim, self.observed["weights"], outputs, self.policy)
+
+    def _steps(self, name: str = "states") -> Comparison:
         """Each state against the state before it."""
-        states = self._carried(self.observed["states"])
+        states = self._carried(self.observed[name])
         found = certificate.certify(states, dtype=self.dtype, **self._run())
-        return step("states", found, axes("states", "", 3))
+        return step(name, found, axes("states", "", 3))
 
     def _gradient_steps(self, of: list[str]) -> Iterator[Comparison]:
         """Each adjoint against the one after it, then the gradients named (all if none is)."""
@@ -427,9 +523,7 @@ class _Case:
         mask = self.claim.processed_mask
         if mask is None or not option(self.claim.rnn, "zero_output_for_mask"):
             return states
-        step = np.where(mask, np.arange(mask.shape[1]), 0)
-        last = np.maximum.accumulate(step, axis=1)  # (B,T) the last step that counted
-        return np.take_along_axis(states, last[:, :, None], axis=1)
+        return stack.carried(states, mask)
 
     def _run(self) -> dict[str, Any]:
         """What the subject ran on: the input rounded as it was, the weights as they read back."""
@@ -451,8 +545,13 @@ class _Case:
     def _count(self, e: Expectation) -> Iterator[Comparison]:
         claim = self.claim
         sizes = {layer.name: self._parameters(layer) for layer in claim.layers}
-        parameters = sizes[e.of] if e.of else sum(sizes.values())
-        yield equal("claim", e.what, e.value, 0 if e.what == "non_trainable" else parameters)
+        wanted = {
+            "parameters": list(claim.layers),
+            "trainable": [layer for layer in claim.layers if option(layer, "trainable")],
+            "non_trainable": [layer for layer in claim.layers if not option(layer, "trainable")],
+        }[e.what]
+        counted = sum(sizes[layer.name] for layer in wanted if e.of in ("", layer.name))
+        yield equal("claim", e.what, e.value, counted)
         summary = self.observed["summary"]
         part = next(p for p in summary["layers"] if p["name"] == e.of) if e.of else summary
         yield equal("subject", e.what, part[e.what], e.value)
@@ -460,19 +559,21 @@ class _Case:
     def _parameters(self, layer: Layer) -> int:
         """SimpleRNN: F·H + H·H + H.  Dense: H·O + O.  Without bias the last term is missing."""
         assert self.claim.input_shape is not None
-        units = self.claim.rnn.units
-        fan_in = self.claim.input_shape[1] + units if layer is self.claim.rnn else units
-        return (fan_in + option(layer, "use_bias")) * layer.units
+        features = self.claim.input_shape[-1]
+        for before in self.claim.layers[: self.claim.layers.index(layer)]:
+            features = features if isinstance(before, Masking) else before.units
+        return sum(math.prod(shape) for shape in weight_shapes(layer, features).values())
 
     def _output_shape(self, e: Expectation) -> Iterator[Comparison]:
         claim = self.claim
         assert claim.input_shape is not None
-        layer = next(part for part in claim.layers if part.name in (e.of or claim.layers[-1].name))
+        layer = next(part for part in claim.layers if part.name == (e.of or claim.layers[-1].name))
         printed_by_summary = e.value.startswith("(None")
         batch = None if printed_by_summary or claim.x is None else claim.x.shape[0]
-        sequences = option(claim.rnn, "return_sequences")
-        steps = (claim.input_shape[0],) if sequences else ()
-        yield equal("claim", e.what, e.value, _shape((batch, *steps, layer.units)))
+        shape = claim.input_shape
+        for part in claim.layers[: claim.layers.index(layer) + 1]:
+            shape = shape_after(part, shape)
+        yield equal("claim", e.what, e.value, _shape((batch, *shape)))
         if printed_by_summary:
             parts = self.observed["summary"]["layers"]
             got = next(p["output_shape"] for p in parts if p["name"] == layer.name)
@@ -687,6 +788,10 @@ def _places(e: Expectation, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tu
 def _shape(sizes: Iterable[int | None]) -> str:
     """As Keras's summaries print it: "(None, 3)"."""
     return str(tuple(None if n is None else int(n) for n in sizes))
+
+
+def _alike(one: Array, other: Array) -> bool:
+    return one.shape == other.shape and bool((_bits(one) == _bits(other)).all())
 
 
 def _bits(array: Array) -> Array:

@@ -99,6 +99,7 @@ class Subject:
         self.timeout = timeout
         self._command = [*(command or script), "--backend", self.backend]
         self._asked = 0
+        self._killed = False
         self._identity: dict[str, Any] | None = None
         self._process: subprocess.Popen[str] | None = None
         self._start()
@@ -129,14 +130,24 @@ class Subject:
         Arrays in the request may be NumPy's. Raises Raised if the framework raised, and otherwise
         SubjectError if there is no answer.
         """
+        return self.asked(request)[1]
+
+    def asked(self, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What was observed in the subject's own words, arrays still encoded, and as `ask` has it.
+
+        Raises as `ask` does, also if a question was not answered.
+        """
         reply = self.reply(request)
         if "error" in reply:
-            raise Raised(f"{self._name} raised {reply['error']}", reply.get("traceback", ""))
+            raise Raised(f"{self._name} raised {reply['error']}", str(reply.get("traceback", "")))
+        said = reply["observed"]
+        if not isinstance(said, dict) or (unanswered := set(request.get("ask", ())) - said.keys()):
+            what = ", ".join(sorted(unanswered)) if isinstance(said, dict) else "anything"
+            raise self._failure(f"did not answer {what}: {json.dumps(reply)[:200]}")
         try:
-            observed: dict[str, Any] = decode(reply["observed"])
+            return said, decode(said)
         except (ValueError, TypeError) as error:
             raise self._failure(f"said what is no array: {error}") from None
-        return observed
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         """The subject's own words: {"id", "observed"}, or {"id", "error", "traceback"}.
@@ -150,6 +161,15 @@ class Subject:
         if reply.get("id") != self._asked or not {"observed", "error"} & reply.keys():
             raise self._failure(f"said what is no reply: {json.dumps(reply)[:200]}")
         return reply
+
+    def kill(self) -> None:
+        """End the process for good, from another thread than the one that asks.
+
+        Whoever waits for its answer gets a SubjectError, and still has to close the subject.
+        """
+        self._killed = True
+        if (process := self._process) is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the process. Nothing of it is needed any more, so it is not asked politely."""
@@ -180,10 +200,13 @@ class Subject:
                 stderr=self._stderr,
                 encoding="utf-8",
                 errors="replace",
+                process_group=0,  # Ctrl-C is for the host, which ends its subjects itself
             )
         except OSError as error:
             self._stderr.close()
             raise SubjectError(f"{self._name} cannot be started: {error}") from None
+        if self._killed:
+            self._process.kill()
 
     def _hello(self) -> dict[str, Any]:
         hello = self._exchange("", "starting")

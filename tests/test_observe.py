@@ -10,7 +10,9 @@ import pkgutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +162,11 @@ FATES = {
     "half a reply": ('os.write(1, b\'{"id": 1, "obs\'); os._exit(0)', "no JSON object"),
     "no array": (
         "x = {'dtype': 'float32', 'shape': [3], 'data': 'AAAA'};"
-        "say({'id': request['id'], 'observed': {'x': x}})",
+        "say({'id': request['id'], 'observed': {'output': x}})",
         "no array",
     ),
+    "a list of answers": ("say({'id': request['id'], 'observed': [1]})", "did not answer anything"),
+    "no answer": ("say({'id': request['id'], 'observed': {}})", "did not answer output"),
 }
 
 
@@ -248,6 +252,33 @@ def test_what_the_framework_raises_is_told_and_the_process_lives_on() -> None:
         reply = asked.reply({"do": "raise"})
         assert reply == {"id": 2, "error": "ValueError: no", "traceback": "Trace"}
         assert asked.identity["pid"] == before
+
+
+def test_a_subject_that_is_killed_from_elsewhere_is_not_started_anew() -> None:
+    with puppet() as asked, ThreadPoolExecutor(1) as pool:
+        asked.identity  # noqa: B018
+        waiting = pool.submit(asked.ask, {"do": "time.sleep(600)"})
+        while not asked._asked:
+            time.sleep(0.01)
+        asked.kill()
+        with pytest.raises(SubjectError):
+            waiting.result()
+        with pytest.raises(SubjectError):
+            asked.ask({"x": 1})
+
+
+def test_what_is_typed_at_the_terminal_does_not_reach_a_subject() -> None:
+    """Ctrl-C is sent to the process group of the terminal, and the host answers it."""
+    with puppet() as asked:
+        assert os.getpgid(asked.identity["pid"]) != os.getpgid(os.getpid())
+
+
+def test_the_subjects_own_words_are_told_beside_what_they_mean() -> None:
+    x = {**encode(np.arange(3, dtype=np.uint16)), "dtype": "bfloat16"}
+    with puppet() as asked:
+        said, observed = asked.asked({"x": x})
+    assert said == {"x": x}
+    assert same_bits(observed["x"], decode(x))
 
 
 def test_a_closed_subject_leaves_no_process() -> None:

@@ -31,7 +31,8 @@ def test_the_claim_shown_is_the_articles() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_option_shown_exists(command: list[str]) -> None:
-    helps = CliRunner().invoke(main, ["verify", "--help"]).stdout
+    named = [word for word in command[1:2] if word in main.commands] or ["verify"]
+    helps = CliRunner().invoke(main, [*named, "--help"]).stdout
     for word in command:
         if word.startswith("-"):
             assert word in helps

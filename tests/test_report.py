@@ -109,3 +109,137 @@ def test_the_terminal_report_shows_everything() -> None:
     assert "A [bold]title" in text  # a claim's text is no markup
     assert "[no] seed" in text
     assert text.splitlines()[-1] == "1 agree · 1 differ · 0 error · 1 not_run"
+
+
+# -- several subjects ------------------------------------------------------------------------------
+
+
+def subject(backend: str, **how: Any) -> dict[str, Any]:
+    machine = {"cpu": "A CPU", "threads": 2, "settings": {}}
+    return {**SUBJECT, **machine, "backend": backend, **how}
+
+
+def several(*judged: report.Judged, width: int = 120) -> str:
+    out = io.StringIO()
+    report.terminal_of_several(judged, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def test_several_subjects_stand_side_by_side() -> None:
+    text = several(
+        report.Judged(subject("jax"), [verdict(AGREE, ratio=0.2), verdict(NOT_RUN, what="b")]),
+        report.Judged(subject("torch"), [verdict(DIFFER, ratio=2), verdict(ERROR, what="b")]),
+        report.Judged(subject("numpy", mode="xla"), [verdict(DIFFER, deviation="it is so")]),
+    )
+    lines = text.splitlines()
+    assert lines[0].startswith("1  keras 3.15.1 · jax 2.21.0 · eager · Python")
+    assert lines[2].startswith("3  keras 3.15.1 · numpy 2.21.0 · xla")
+    assert "all on A CPU · 2 threads" in lines[3]
+    rows = {line.split("  ")[1].strip(): line.split()[1:] for line in lines if line[:3] == "  o"}
+    assert rows["output"] == ["✓", "0.20", "✗", "2.00", "(✗", "2.00)"]
+    assert "  b                        " in text
+    assert "differ  folder/claim · output  [2]" in text
+    assert "differ (known)  folder/claim · output  [3]" in text
+    assert "known: it is so" in text
+    assert "error  folder/claim · b  [2]" in text
+    assert "not_run  [1]  why: folder/claim b" in text
+    assert lines[-1].startswith("3  numpy xla")
+    assert lines[-1].endswith("0 agree · 1 differ (1 known) · 0 error · 0 not_run")
+
+
+def test_what_several_show_alike_is_explained_once() -> None:
+    other = WRONG.blame().replace("3.5", "3.25")
+    text = several(
+        report.Judged(subject("jax"), [verdict(DIFFER)], ["--backend", "jax"]),
+        report.Judged(subject("torch"), [verdict(DIFFER, detail=other)]),
+        report.Judged(subject("numpy"), [verdict(DIFFER)]),
+    )
+    assert text.count("expected  [[7. 3.]]") == 1
+    assert "differ  folder/claim · output  [1, 2, 3]" in text
+    assert f"  in 2      {other}" in text
+    assert "in 3" not in text
+    assert "rerun     rnn-check --backend jax -k folder/claim" in text
+
+
+def test_one_reason_for_many_claims_is_said_once() -> None:
+    known = [verdict(ERROR, claim=f"c{i}", deviation="no such mode") for i in range(20)]
+    text = several(report.Judged(subject("jax"), known), report.Judged(subject("torch"), known))
+    assert text.count("known: no such mode") == 1
+    assert "also      c1 · output [1, 2], c2 · output [1, 2]" in text
+    assert "and 11 more" in text
+    out = io.StringIO()
+    report.terminal(subject("jax"), known, {}, Console(file=out, width=120))
+    assert out.getvalue().count("known: no such mode") == 1
+    assert out.getvalue().splitlines()[-1] == (
+        "0 agree · 0 differ · 20 error (20 known) · 0 not_run"
+    )
+
+
+@pytest.mark.parametrize("ratio", [0, 1e-9, 0.2, 9.996, 999.4, 999.6, 3e38, 1e300, None])
+@pytest.mark.parametrize("kind", [AGREE, DIFFER, ERROR, NOT_RUN])
+@pytest.mark.parametrize("known", ["", "why"])
+def test_a_cell_is_narrow(ratio: float | None, kind: str, known: str) -> None:
+    cell = report._cell(verdict(kind, ratio=ratio, deviation=known))
+    assert 0 < len(cell.plain) <= report._CELL or (ratio == 1e300 and len(cell.plain) == 9)
+
+
+def test_eight_subjects_fit_into_120_columns() -> None:
+    what = "gradient of recurrent_kernel at row 3, column 4"
+    judged = [
+        report.Judged(subject("jax"), [verdict(DIFFER, ratio=3e38, deviation="why", what=what)])
+        for _ in range(8)
+    ]
+    table = [line for line in several(*judged).splitlines() if "✗ 3e38" in line]
+    assert [line.count("(✗ 3e38)") for line in table] == [8]
+    assert all(len(line) <= 120 for line in table)
+
+
+def test_what_changes_numbers_is_in_the_header() -> None:
+    changed = subject("jax", settings={"XLA_FLAGS": "--fast"}, output_dtype="float16", threads=1)
+    text = several(
+        report.Judged(changed, [verdict(AGREE)]),
+        report.Judged(subject("torch"), [verdict(AGREE)]),
+    )
+    lines = text.splitlines()
+    assert lines[0].endswith("float32 (output: float16)")
+    assert lines[1] == "   1 thread · XLA_FLAGS=--fast"
+    assert lines[3] == "   2 threads"
+    assert lines[4] == "   all on A CPU"
+    out = io.StringIO()
+    report.terminal(changed, [verdict(AGREE)], {}, Console(file=out, width=120))
+    assert out.getvalue().splitlines()[1] == "A CPU · 1 thread · XLA_FLAGS=--fast"
+
+
+def test_a_subject_that_did_not_start_is_named() -> None:
+    absent = {"backend": "torch", "mode": "eager", "dtype": "float32"}
+    text = several(
+        report.Judged(absent, [verdict(ERROR)]), report.Judged(subject("jax"), [verdict(AGREE)])
+    )
+    assert text.startswith("1  torch · eager · did not start\n2  keras")
+
+
+def test_the_json_of_several_says_whose_each_verdict_is() -> None:
+    judged = [
+        report.Judged(subject("jax"), [verdict(AGREE)]),
+        report.Judged(subject("torch"), [verdict(DIFFER, deviation="it is so"), verdict(ERROR)]),
+    ]
+    document = json.loads(report.as_json_of_several(judged))
+    assert document.keys() == {"schema", "subjects", "verdicts", "summary"}
+    assert [s["backend"] for s in document["subjects"]] == ["jax", "torch"]
+    assert [row["subject"] for row in document["verdicts"]] == [0, 1, 1]
+    assert [row["known"] for row in document["verdicts"]] == [None, "it is so", None]
+    assert [s["known"] for s in document["summary"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        ([verdict(ERROR, deviation="why")], 0),
+        ([verdict(ERROR, deviation="why"), verdict(ERROR)], 3),
+        ([verdict(DIFFER, deviation="why"), verdict(ERROR)], 3),
+        ([verdict(AGREE, deviation="why"), verdict(ERROR)], 1),
+        ([verdict(NOT_RUN, deviation="why")], 3),
+    ],
+)
+def test_exit_code_of_what_is_known(verdicts: list[Verdict], code: int) -> None:
+    assert report.exit_code(verdicts) == code

@@ -1,0 +1,263 @@
+"""What does a layer do beyond its numbers: across calls, through files, in training?
+
+Each function takes a claim and what was observed, and yields the comparisons that decide.
+Most are of bits: a layer that was saved and loaded runs the same code on the same numbers.
+
+Sizes: B samples, T timesteps, F features, H units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from rnn_check import certificate, rounding, stack
+from rnn_check.claim import Claim, Layer, option
+from rnn_check.comparison import Comparison, equal, step
+from rnn_check.written import Array
+
+Observed = Mapping[str, Any]
+
+# that an honest generator falls outside the bound on its rate has at most this probability
+CHANCE = 2.0**-40
+
+
+def stateful(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    """The second run starts where the first ended; after a reset everything is as at first.
+
+    Ways that return no sequence (fit, evaluate) show the layer's state alone: it is held against
+    the running bound of the whole run.
+    """
+    told = observed["stateful"]
+    first, second, third, reset = told["states"]  # (B,H) each
+    weights = observed["weights"][claim.rnn.name]
+    zeros = np.zeros_like(first)
+    yield _same("the state after a reset", reset, zeros)
+    starts = (zeros, first, zeros)
+    for name, start, runs, end in zip(
+        ("first", "second", "third"), starts, told["runs"], (first, second, third), strict=True
+    ):
+        if runs is not None:
+            yield from _sequence(claim, weights, f"states of the {name} run", runs, start, dtype)
+            yield _same(f"the state after the {name} run", end, _last(claim, runs, start))
+            continue
+        given = {
+            name: (np.asarray(w, np.float64), np.zeros(w.shape)) for name, w in weights.items()
+        }
+        assert claim.x is not None
+        exact = stack.Signal.exactly(claim.x.value, claim.mask)
+        started = (start.astype(np.float64), np.zeros(start.shape))
+        ran = stack.carried_states(claim.rnn, given, exact, dtype.removeprefix("mixed_"), started)
+        last = ran[0][:, -1], ran[1][:, -1]
+        yield stack.bounded(f"the state after the {name} run", end, last, "subject")
+    if told["runs"][0] is not None:
+        yield _same("the run after a reset", told["runs"][2], told["runs"][0])
+
+
+def _sequence(
+    claim: Claim, weights: Mapping[str, Array], what: str, states: Array, start: Array, dtype: str
+) -> Iterator[Comparison]:
+    assert claim.x is not None
+    mask = claim.processed_mask
+    if mask is not None and option(claim.rnn, "zero_output_for_mask"):
+        states = stack.carried(states, mask)
+    given: dict[str, Any] = {**weights, **claim.recurrence, "initial_state": start}
+    found = certificate.certify(states, x=claim.x.value, dtype=dtype, **given)
+    yield step(what, found, ("sample", "timestep", "unit"))
+
+
+def _last(claim: Claim, states: Array, start: Array) -> Array:
+    """The state that is left after a run: of the last step that counted, or the one before it."""
+    mask = claim.processed_mask
+    if mask is None:
+        return states[:, -1]
+    last = mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
+    ran = np.asarray(mask.any(axis=1, keepdims=True))
+    return np.where(ran, states[np.arange(len(states)), last], start)
+
+
+def round_trip(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    told = observed["round_trip"]
+    yield equal("subject", "same configuration", _yes(told["same_config"]), "yes")
+    yield equal("subject", "same weights", _yes(told["same_weights"]), "yes")
+    yield _same("output", told["after"], told["before"])
+
+
+def dropout(claim: Claim, of: str, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    """What a layer with an identity for a kernel shows of its dropout mask, at each timestep.
+
+    of "input": h_t = mask/(1-p).  of "recurrent": x is one at the first step and zero after it, and
+    h_t = (mask/(1-p))^t, counted from 0.  By Hoeffding (JASA 58, 1963) the share of zeros among N
+    independent draws is off by more than sqrt(log(2/CHANCE)/(2N)) with probability CHANCE at most.
+    """
+    told = observed["dropout"]
+    name = "dropout" if of == "input" else "recurrent_dropout"
+    rate = float(getattr(claim.layers[0], name))
+    u = rounding.arithmetic(dtype.removeprefix("mixed_")).u_stored
+    shown = told[of].astype(np.float64)  # (B,T,n)
+    still = told["inference"][of].astype(np.float64)
+    yield _same("output in inference", still, np.ones_like(still))
+    mask = shown[:, 0] if of == "input" else shown[:, 1]  # (B,n) scaled
+    powers = np.arange(shown.shape[1]) if of == "recurrent" else np.ones(shown.shape[1])
+    kept = mask != 0
+    scale = 1 / (1 - rate)
+    expected = np.where(kept[:, None], scale ** powers[:, None], (powers == 0)[:, None])
+    bound = rounding.gamma(3, u) * np.abs(powers)[:, None] * expected
+    axes = ("sample", "timestep", "unit")
+    yield Comparison(
+        "subject", f"{name}: one mask for all timesteps, scaled by 1/(1 - {rate:g})", shown,
+        expected, np.abs(shown - expected), bound, axes, tuple(np.indices(shown.shape)),
+    )  # fmt: skip
+    draws = kept.size
+    dropped = np.asarray(1 - kept.mean())
+    allowed = np.asarray(math.sqrt(math.log(2 / CHANCE) / (2 * draws)))
+    off = np.abs(dropped - rate)
+    yield Comparison(
+        "subject", f"share of zeros among {draws:,}", dropped, np.asarray(rate), off, allowed
+    )
+    alike = bool((kept == kept[:1]).all())
+    yield equal("subject", "a mask of its own for every sample", _yes(not alike), "yes")
+    if told["again"] is not None:
+        yield _same("output with the same seed", told["again"][of], told[of])
+
+
+def loss_of_evaluate(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    """mse over the steps that the mask keeps, from the output that the subject itself predicted.
+
+    Keras multiplies each step's loss by mask·T/V (V of T kept), and divides the sum by T, then
+    averages it over batches: six roundings more than the mean of the steps that are kept.
+    """
+    told = observed["evaluate"]
+    assert claim.loss is not None
+    mask = stack.run(claim, "float32")[-1].mask
+    target, output = claim.loss.value.value, told["output"].astype(np.float64)
+    if mask is not None:
+        target, output = target[mask], output[mask]
+    arithmetic = dtype.removeprefix("mixed_")
+    loss, bound = rounding.running_loss("mse", target, output, arithmetic=arithmetic)
+    more = rounding.gamma(6, max(rounding.arithmetic(arithmetic).u_stored, 2.0**-24))
+    got = np.asarray(told["loss"], np.float64)
+    yield Comparison(
+        "step", "loss of evaluate", got, np.asarray(loss), np.abs(got - loss),
+        np.asarray(bound + more * (loss + bound)),
+    )  # fmt: skip
+
+
+def frozen(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    """A step of fit changes what is trainable and nothing else."""
+    told = observed["fit_once"]
+    changed = 0
+    for layer in claim.layers:
+        trainable = told["trainable"].get(layer.name, [])
+        for name, before in told["before"].get(layer.name, {}).items():
+            after = told["after"][layer.name][name]
+            if option(layer, "trainable"):
+                yield equal("subject", f"{layer.name}.{name} is trainable", name in trainable, True)
+                changed += int((_bits(before) != _bits(after)).any())
+            else:
+                yield equal(
+                    "subject", f"{layer.name}.{name} is trainable", name in trainable, False
+                )
+                yield _same(f"{layer.name}.{name} after fit", after, before)
+    yield equal("subject", "something was trained", _yes(changed > 0), "yes")
+
+
+def constrained(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    """After a step of fit the weights are changed, and as their constraints want them."""
+    told = observed["fit_once"]
+    u = rounding.arithmetic(dtype.removeprefix("mixed_")).u_stored
+    for layer in claim.layers:
+        for name, after in told["after"].get(layer.name, {}).items():
+            given = getattr(layer, f"{name.removesuffix('_kernel')}_constraint", None)
+            if not isinstance(given, dict | str):
+                continue
+            before = told["before"][layer.name][name]
+            moved = bool((_bits(before) != _bits(after)).any())
+            what = f"{layer.name}.{name}"
+            yield equal("subject", f"{what} was trained", _yes(moved), "yes")
+            kind = given if isinstance(given, str) else given["kind"]
+            limits = given if isinstance(given, dict) else {}
+            yield _CONSTRAINTS[kind](f"{what} is {kind}", after.astype(np.float64), limits, u)
+
+
+def _non_negative(what: str, weight: Array, limits: Mapping[str, Any], u: float) -> Comparison:
+    below = np.maximum(-weight, 0.0)
+    return Comparison("subject", what, weight, np.abs(weight), below, np.zeros_like(below))
+
+
+def _max_norm(what: str, weight: Array, limits: Mapping[str, Any], u: float) -> Comparison:
+    """Columns are scaled to this norm at most; a norm, a quotient and a product are rounded."""
+    most = float(limits.get("max_value", 2))
+    norm = np.sqrt(np.square(weight).sum(axis=0))
+    bound = np.full_like(norm, rounding.gamma(len(weight) + 6, u) * most)
+    above = np.maximum(norm - most, 0.0)
+    return Comparison("subject", what, norm, np.full_like(norm, most), above, bound)
+
+
+_CONSTRAINTS: dict[str, Callable[[str, Array, Mapping[str, Any], float], Comparison]] = {
+    "NonNeg": _non_negative,
+    "MaxNorm": _max_norm,
+}
+
+
+def any_shape(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    """One model for every batch and length: all of x, one sample, one step, half the steps."""
+    assert claim.x is not None
+    x = claim.x.value
+    half = x.shape[1] // 2 + 1
+    cuts = {"x": x, "x[:1]": x[:1], "x[:, :1]": x[:, :1], f"x[:, :{half}]": x[:, :half]}
+    arithmetic = dtype.removeprefix("mixed_")
+    for (what, part), got in zip(cuts.items(), observed["dynamic"]["outputs"], strict=True):
+        signal = stack.Signal.exactly(part)
+        for layer in claim.layers:
+            own = _exact(observed["weights"], layer)
+            signal = stack.through(layer, own, signal, arithmetic)
+        yield stack.bounded(f"output of {what}", got, (signal.value, signal.error), "subject")
+
+
+def raises(wanted: str, at: str, told: Observed) -> Iterator[Comparison]:
+    """The exception, by its own name or one that it inherits from; at: where it was raised."""
+    if "raised" not in told:
+        shape = tuple(told["returned"])
+        yield equal("subject", "raises", f"nothing; it returned {shape}", wanted)
+        return
+    names = told["raised"]
+    yield equal("subject", "raises", wanted if wanted in names else names[0], wanted)
+    if at and at != "smaller batch":
+        yield equal("subject", "raised at", told["at"], at)
+
+
+def _exact(weights: Mapping[str, Mapping[str, Array]], layer: Layer) -> dict[str, stack.Bounded]:
+    own = weights.get(layer.name, {})
+    return {name: (np.asarray(w, np.float64), np.zeros(w.shape)) for name, w in own.items()}
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+def _same(what: str, got: Array, expected: Array) -> Comparison:
+    """Bits: nothing is allowed."""
+    if got.shape != expected.shape:
+        return equal("subject", f"shape of {what}", str(got.shape), str(expected.shape))
+    error = np.where(_bits(got) == _bits(expected.astype(got.dtype)), 0.0, np.inf)
+    wide = got.astype(np.float64)
+    places: tuple[Array, ...] = tuple(np.indices(got.shape))
+    axes = ("sample", "timestep", "unit") if got.ndim == 3 else ("row", "column")[: got.ndim]
+    return Comparison(
+        "subject",
+        what,
+        wide,
+        expected.astype(np.float64),
+        error,
+        np.zeros_like(error),
+        axes,
+        places,
+    )
+
+
+def _bits(array: Array) -> Array:
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")

@@ -1,0 +1,314 @@
+"""What did the subjects say, in a file that is judged elsewhere?
+
+A record is one `.npz`, never unpickled: every array that was observed under its own name, bit for
+bit (bfloat16, which NumPy does not have, as uint16), one JSON document (who was asked how, each
+claim's digests, each reply with its arrays pointed to, or why there is none), and a digest over all
+of it, so that a record is either whole or refused.
+
+    0/derived/tanh_layer/output    what subject 0 answered there
+    document                       the JSON document, UTF-8
+    digest                         SHA-256 of the document and of every array
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rnn_check import judge, observe
+from rnn_check.claim import Claim
+from rnn_check.judge import Answer, Setting
+from rnn_check.written import Array, ClaimError
+
+SCHEMA = 1
+NOT_RECORDED = "not in the record"
+CHANGED = "the claim asks something else now than when it was recorded"
+
+
+class RecordError(Exception):
+    """A file that is no whole record, or cannot be written; the message stands alone."""
+
+
+class Digests(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a claim was when it was asked.
+
+    file: SHA-256 of the claim's file and of what it points to.
+    question: SHA-256 of what is asked of a subject, whatever is expected of its answer.
+    """
+
+    file: str
+    question: str
+
+
+@dataclass
+class Observations:
+    """What one subject said, claim by claim.
+
+    identity: in its own words; the backend's name and the error if it could not be started.
+    """
+
+    setting: Setting
+    identity: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    claims: Mapping[str, Digests] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """The subject in full: who was asked, and how.
+
+        output_dtype is there if what came out is not what the dtype policy promises.
+        """
+        how = {
+            "mode": self.setting.mode,
+            "dtype": self.setting.dtype,
+            "layer": self.setting.layer or "keras.layers.SimpleRNN",
+        }
+        outputs = {
+            output["dtype"]
+            for answer in self.answers.values()
+            if isinstance(output := answer.said.get("output"), Mapping) and "dtype" in output
+        }
+        if outputs and self.setting.dtype.removeprefix("mixed_") not in outputs:
+            how["output_dtype"] = ", ".join(sorted(outputs))
+        return {**self.identity, **how}
+
+    def answer(self, claim: Claim) -> Answer:
+        """What was answered to this very claim, or that it was not asked.
+
+        A claim may expect something else than it did; what it asks has to be the same.
+        """
+        digests = self.claims.get(claim.name)
+        if digests is None or claim.name not in self.answers:
+            return Answer(skip=NOT_RECORDED)
+        if digests.file != _file_digest(claim.file) and digests.question != _question(claim):
+            return Answer(skip=CHANGED)
+        return self.answers[claim.name]
+
+
+# --- digests --------------------------------------------------------------------------------------
+
+
+def digests(claims: Iterable[Claim]) -> dict[str, Digests]:
+    """Claim by claim, under its name; ClaimError if two have the same."""
+    found: dict[str, Digests] = {}
+    files: dict[str, Path] = {}
+    for claim in claims:
+        other = files.setdefault(claim.name, claim.file)
+        if claim.name in found:
+            raise ClaimError(
+                claim.file, "", f"its claim {claim.name!r} is called like one of {other}; "
+                "in a record each has its own name (name a folder above both)",
+            )  # fmt: skip
+        found[claim.name] = Digests(_file_digest(claim.file), _question(claim))
+    return found
+
+
+def _file_digest(file: Path) -> str:
+    try:
+        return _digest_of(file, file.stat().st_mtime_ns)
+    except OSError:
+        return ""
+
+
+@functools.lru_cache(4096)
+def _digest_of(file: Path, modified: int) -> str:
+    """Of the file as it is at that time; many claims may stand in one."""
+    text = file.read_bytes()
+    digest = hashlib.sha256(text)
+    for name in _pointed_to(tomllib.loads(text.decode())):
+        digest.update((file.parent / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _pointed_to(node: Any) -> Iterator[str]:
+    """The files that a claim's arrays are read from."""
+    if isinstance(node, dict):
+        if isinstance(node.get("npz"), str):
+            yield node["npz"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _pointed_to(child)
+
+
+def _question(claim: Claim) -> str:
+    asked = judge.request(claim, judge.asks(claim), Setting())
+    for how in ("ask", "of", "mode", "dtype"):
+        asked.pop(how, None)
+    text = json.dumps(asked, default=observe.encode, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+class _Reply(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    observed: dict[str, Any] | None = None
+    error: str = ""
+    skip: str = ""
+
+
+class _Subject(msgspec.Struct, forbid_unknown_fields=True):
+    identity: dict[str, Any]
+    setting: dict[str, Any]
+    answers: dict[str, _Reply]
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    schema: int
+    rnn_check: str
+    complete: bool
+    claims: dict[str, Digests]
+    subjects: list[_Subject]
+
+
+@dataclass(frozen=True)
+class Record:
+    """complete: whether everything was asked that was to be."""
+
+    subjects: list[Observations]
+    complete: bool = True
+
+
+def write(path: Path, subjects: Sequence[Observations], *, complete: bool = True) -> None:
+    """Write the record, whole or not at all. All subjects were asked the same claims."""
+    arrays: dict[str, Array] = {}
+    document = _Document(
+        schema=SCHEMA,
+        rnn_check=version("rnn_check"),
+        complete=complete,
+        claims={name: digests for each in subjects for name, digests in each.claims.items()},
+        subjects=[
+            _Subject(
+                identity=each.identity,
+                setting=dataclasses.asdict(each.setting),
+                answers={
+                    claim: _Reply(
+                        None
+                        if answer.observed is None
+                        else _without_arrays(dict(answer.said), f"{index}/{claim}", arrays),
+                        answer.error,
+                        answer.skip,
+                    )
+                    for claim, answer in each.answers.items()
+                },
+            )
+            for index, each in enumerate(subjects)
+        ],
+    )
+    # not msgspec's JSON, which has no NaN: a reply may hold one
+    text = json.dumps(msgspec.to_builtins(document), ensure_ascii=False).encode()
+    arrays["document"] = np.frombuffer(text, np.uint8)
+    arrays["digest"] = np.frombuffer(_digest(arrays), np.uint8)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("xb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        os.replace(beside, path)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Record:
+    """The record; RecordError if it is not whole, has been edited, or is none."""
+    arrays = _read_arrays(path)
+    stored = arrays.pop("digest", np.empty(0)).tobytes()
+    if "document" not in arrays or not stored:
+        raise RecordError(f"{path}: not a record of rnn_check")
+    if stored != _digest(arrays):
+        raise RecordError(f"{path}: is not as it was written (its digest differs); record it anew")
+    try:
+        text = json.loads(arrays.pop("document").tobytes())
+        if text["schema"] != SCHEMA:
+            raise RecordError(
+                f"{path}: this version reads schema {SCHEMA}, the record says {text['schema']!r}"
+            )
+        document = msgspec.convert(text, _Document)
+        subjects = [
+            Observations(
+                setting=Setting(**each.setting),
+                identity=each.identity,
+                answers={name: _answer(reply, arrays) for name, reply in each.answers.items()},
+                claims=document.claims,
+            )
+            for each in document.subjects
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: not a record of rnn_check: {error}") from None
+    return Record(subjects, document.complete)
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise RecordError(f"{path}: not a record of rnn_check, or cut short")
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise RecordError(f"{path}: cannot be read, it was cut short or edited: {error}") from None
+
+
+def _digest(arrays: Mapping[str, Array]) -> bytes:
+    digest = hashlib.sha256()
+    for name in sorted(arrays.keys() - {"digest"}):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.name} {arrays[name].shape}\n".encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.digest()
+
+
+def _is_array(said: Any) -> bool:
+    return isinstance(said, dict) and said.keys() == {"dtype", "shape", "data"}
+
+
+def _without_arrays(said: Any, name: str, arrays: dict[str, Array]) -> Any:
+    """The reply with each encoded array in it moved to `arrays`, and its name in its place."""
+    if _is_array(said):
+        bits = "uint16" if said["dtype"] == "bfloat16" else said["dtype"]
+        arrays[name] = observe.decode({**said, "dtype": bits})
+        return {**said, "data": name}
+    if isinstance(said, dict):
+        return {key: _without_arrays(value, f"{name}/{key}", arrays) for key, value in said.items()}
+    if isinstance(said, list):
+        return [_without_arrays(value, f"{name}/{i}", arrays) for i, value in enumerate(said)]
+    return said
+
+
+def _with_arrays(said: Any, arrays: Mapping[str, Array]) -> Any:
+    """The reply as the subject said it."""
+    if _is_array(said):
+        stored = arrays[said["data"]]
+        raw = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
+        return {**said, "data": base64.b64encode(raw).decode("ascii")}
+    if isinstance(said, dict):
+        return {key: _with_arrays(value, arrays) for key, value in said.items()}
+    if isinstance(said, list):
+        return [_with_arrays(value, arrays) for value in said]
+    return said
+
+
+def _answer(reply: _Reply, arrays: Mapping[str, Array]) -> Answer:
+    if reply.observed is None:
+        return Answer(error=reply.error, skip=reply.skip)
+    said = _with_arrays(reply.observed, arrays)
+    return Answer(observe.decode(said), said=said)

@@ -1,0 +1,325 @@
+"""Is a record what was said, bit for bit, and is one that is not whole refused?"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from rnn_check import claim, judge, observe, record
+from rnn_check.cli import main
+from rnn_check.judge import Answer, Setting
+from rnn_check.record import Observations, RecordError
+from tests import puppet
+from tests.test_observe import DTYPES, FRAMEWORKS, SPECIAL
+
+BOTH = ("--backend", "tensorflow", "--backend", "jax")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def answer(**said: Any) -> Answer:
+    return Answer(observe.decode(said), said=said)
+
+
+def write(path: Path, **answers: Answer) -> Path:
+    digests = {name: record.Digests("a", "b") for name in answers}
+    identity = {"backend": "jax", "keras": "3.15.1"}
+    record.write(path, [Observations(Setting("xla", slow=True), identity, dict(answers), digests)])
+    return path
+
+
+# -- bit for bit -----------------------------------------------------------------------------------
+
+
+def test_every_reply_comes_back_as_it_was_said(tmp_path: Path) -> None:
+    with np.errstate(over="ignore"):
+        arrays = {dtype: observe.encode(np.array(SPECIAL).astype(dtype)) for dtype in FLOATS}
+    arrays |= {dtype: observe.encode(np.zeros((2, 0, 3), dtype)) for dtype in DTYPES}
+    arrays["scalar"] = observe.encode(np.float32(-0.0))
+    bits = observe.encode(np.arange(1 << 16, dtype=np.uint16))
+    arrays["bfloat16"] = {**bits, "dtype": "bfloat16"}
+    said = {**arrays, "nested": {"list": [arrays["scalar"], 1, None], "text": "é\n"}, "nan": np.nan}
+    whole = answer(**said)
+    answers = {"a/b": whole, "c": Answer(error="no\nTrace"), "d": Answer(skip="slow")}
+    answers["e"] = Answer({})
+    path = write(tmp_path / "record", **answers)
+    (read,) = record.read(path).subjects
+    assert read.setting == Setting("xla", slow=True)
+    assert read.identity == {"backend": "jax", "keras": "3.15.1"}
+    assert repr(read.answers["a/b"].said) == repr(whole.said)
+    for name in arrays:
+        got, expected = (each.observed[name] for each in (read.answers["a/b"], whole))  # type: ignore[index]
+        assert got.dtype == expected.dtype
+        assert got.tobytes() == expected.tobytes()
+    for name in "cde":
+        assert read.answers[name] == answers[name]
+
+
+FLOATS = ("float16", "float32", "float64")
+
+
+def test_the_arrays_are_numpys_and_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "record.npz", **{"a/b": answer(output=observe.encode(np.arange(3.0)))})
+    with np.load(path, allow_pickle=False) as archive:
+        assert archive["0/a/b/output"].tolist() == [0, 1, 2]
+        assert json.loads(archive["document"].tobytes())["schema"] == 1
+
+
+# -- what is not whole -----------------------------------------------------------------------------
+
+
+def saved(**arrays: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def edited(path: Path, old: bytes, new: bytes) -> bytes:
+    """The record with its document changed and everything else as it was."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    text = arrays["document"].tobytes().replace(old, new)
+    return saved(**{**arrays, "document": np.frombuffer(text, np.uint8)})
+
+
+def other_bits(path: Path) -> bytes:
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["0/a/output"][1] = np.nextafter(arrays["0/a/output"][1], 2)
+    return saved(**arrays)
+
+
+SPOILT = {
+    "cut short": (lambda path: path.read_bytes()[:-100], "cut short"),
+    "cut in half": (lambda path: path.read_bytes()[: path.stat().st_size // 2], "cut short"),
+    "empty": (lambda path: b"", "not a record"),
+    "text": (lambda path: b"schema = 1\n", "not a record"),
+    "one bit": (
+        lambda path: bytes([*(b := bytearray(path.read_bytes()))[:400], b[400] ^ 1, *b[401:]]),
+        "edited",
+    ),
+    "another archive": (lambda path: saved(x=np.zeros(3)), "not a record"),
+    "edited text": (lambda path: edited(path, b"jax", b"JAX"), "its digest differs"),
+    "edited number": (other_bits, "its digest differs"),
+    "pickled": (lambda path: saved(x=np.array([{}], object)), "cut short or edited"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_what_is_no_whole_record_is_refused(how: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "record.npz", a=answer(output=observe.encode(np.arange(300.0))))
+    record.read(path)
+    spoil, words = SPOILT[how]
+    path.write_bytes(spoil(path))
+    with pytest.raises(RecordError, match=words):
+        record.read(path)
+    result = run("judge", path)
+    assert result.exit_code == 2
+    assert str(path) in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
+def test_a_later_schema_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "SCHEMA", 2)
+    path = write(tmp_path / "record.npz", a=Answer({}))
+    monkeypatch.undo()
+    with pytest.raises(RecordError, match="reads schema 1, the record says 2"):
+        record.read(path)
+
+
+def test_a_record_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "record.npz", a=Answer({}))
+    before = path.read_bytes()
+
+    def full(file: Any, **_: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(RecordError, match="cannot be written: No space left on device"):
+        write(path, a=Answer({}))
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["record.npz"]
+
+
+def test_nothing_is_overwritten_unless_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch)
+    folder = puppet.claims(tmp_path / "claims", "a")
+    path = tmp_path / "record.npz"
+    path.write_text("precious")
+    result = run("observe", folder, "-o", path)
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert path.read_text() == "precious"
+    assert run("observe", folder, "-o", path, "--force").exit_code == 0
+    assert zipfile.is_zipfile(path)
+    result = run("observe", folder, "-o", tmp_path / "absent" / "record.npz")
+    assert result.exit_code == 2
+
+
+# -- judged elsewhere ------------------------------------------------------------------------------
+
+
+def test_a_record_is_judged_as_its_subjects_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fates = {"a": "wrong", "b": "raise", "c": "unsupported"}
+    puppet.play(monkeypatch, jax=fates)
+    folder = puppet.claims(tmp_path / "claims", *"abcd")
+    path = tmp_path / "record.npz"
+    at_once = run("verify", folder, *BOTH, "--json")
+    assert run("observe", folder, *BOTH, "-o", path).exit_code == 3
+    judged = run("judge", path, folder, "--json")
+    assert at_once.exit_code == judged.exit_code == 1
+    documents = [json.loads(done.stdout) for done in (at_once, judged)]
+    for document in documents:
+        for subject in document["subjects"]:
+            del subject["pid"]
+    assert documents[0] == documents[1]
+    assert {row["verdict"] for row in documents[0]["verdicts"]} == {
+        *("agree", "differ", "error", "not_run")
+    }
+
+
+def test_one_subjects_record_has_one_subjects_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch)
+    folder, path = puppet.claims(tmp_path / "claims", "a"), tmp_path / "record.npz"
+    run("observe", folder, "--backend", "jax", "-o", path)
+    assert "subject" in json.loads(run("judge", path, folder, "--json").stdout)
+    assert run("judge", path, folder).stdout.startswith("keras 3.15.1 · jax 1.2.3 · eager")
+
+
+def test_judging_a_record_imports_and_starts_no_framework(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch)
+    folder, path = puppet.claims(tmp_path / "claims", "a"), tmp_path / "record.npz"
+    run("observe", folder, "--backend", "jax", "-o", path)
+    code = (
+        "import subprocess, sys; subprocess.Popen = None\n"
+        "from rnn_check.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        f"finally: print({FRAMEWORKS!r} & sys.modules.keys() if 0 else "
+        f"sorted(set({FRAMEWORKS!r}) & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "judge", str(path), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == "[]"
+    assert "2 agree" in done.stdout
+
+
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[Path, Path]:
+    puppet.play(monkeypatch)
+    folder, path = puppet.claims(tmp_path / "claims", "a", "b"), tmp_path / "record.npz"
+    assert run("observe", folder, "--backend", "jax", "-o", path, *options).exit_code == 0
+    return path, folder
+
+
+def rows(*arguments: object) -> dict[tuple[str, str], dict[str, Any]]:
+    document = json.loads(run("judge", *arguments, "--json").stdout)
+    return {(row["claim"], row["what"]): row for row in document["verdicts"]}
+
+
+def test_a_claim_that_asks_something_else_is_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = recorded(tmp_path, monkeypatch)
+    file = folder / "a.toml"
+    file.write_text(file.read_text().replace("[[[1], [-2]", "[[[1], [-3]"))
+    found = rows(path, folder)
+    assert found["a", "output"]["verdict"] == "not_run"
+    assert "asks something else now" in found["a", "output"]["detail"]
+    assert found["b", "output"]["verdict"] == "agree"
+
+
+def test_a_claim_that_expects_something_else_is_judged_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = recorded(tmp_path, monkeypatch)
+    file = folder / "a.toml"
+    file.write_text(file.read_text().replace("0.5370496", "0.5370796"))
+    assert rows(path, folder)["a", "output"]["verdict"] == "differ"
+
+
+def test_what_is_not_in_the_record_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = recorded(tmp_path, monkeypatch, "-k", "weights_read_back")
+    puppet.claims(folder, "c")
+    found = rows(path, folder)
+    assert found["a", "weights_read_back"]["verdict"] == "agree"
+    assert found["a", "output"]["verdict"] == "not_run"
+    assert "not observed: output" in found["a", "output"]["detail"]
+    assert found["c", "output"]["detail"] == record.NOT_RECORDED
+
+
+def test_what_only_the_record_knows_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = recorded(tmp_path, monkeypatch)
+    (folder / "b.toml").unlink()
+    assert "also holds b, which no claim given" in run("judge", path, folder).stderr
+    assert run("judge", folder).exit_code == 2
+
+
+def test_two_claims_of_one_name_cannot_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch)
+    one, other = (puppet.claims(tmp_path / name, "a") for name in ("one", "other"))
+    result = run("observe", one, other, "--backend", "jax", "-o", tmp_path / "record.npz")
+    assert result.exit_code == 2
+    assert "is called like one of" in result.stderr
+    assert not (tmp_path / "record.npz").exists()
+
+
+def test_the_digest_is_of_what_the_claim_points_to_as_well(tmp_path: Path) -> None:
+    source = claim.bundled() / "published"
+    for name in ("dlai_cell.toml", "dlai_cell.npz"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    first = record.digests([claim.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
+    with np.load(tmp_path / "dlai_cell.npz") as archive:
+        arrays = {name: archive[name] + 1 for name in archive.files}
+    np.savez(tmp_path / "dlai_cell.npz", **arrays)
+    (tmp_path / "dlai_cell.toml").touch()
+    second = record.digests([claim.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
+    assert first.file != second.file
+    assert first.question != second.question
+
+
+def test_an_output_in_another_dtype_than_the_policys_is_said() -> None:
+    said = {"output": observe.encode(np.zeros(1, np.float32))}
+    for dtype, words in (("float32", None), ("float64", "float32"), ("mixed_float16", "float32")):
+        one = Observations(Setting(dtype=dtype), {"backend": "torch"}, {"a": Answer({}, said=said)})
+        assert one.subject.get("output_dtype") == words
+
+
+def test_every_bundled_claim_can_be_recorded() -> None:
+    claims = list(claim.load_all())
+    digests = record.digests(claims)
+    assert len(digests) == len(claims)
+    assert all(len(d.file) == len(d.question) == 64 for d in digests.values())
+    assert all(judge.unasked(c, Setting(slow=True)) is None or not judge.asks(c) for c in claims)
