@@ -9,44 +9,90 @@ and the framework alone, and keeps to Python 3.9. One process is one subject, be
 its backend when it is imported.
 
 The pipe: one JSON document a line, both ways. The first line out is {"hello": IDENTITY}; after it
-every line in is a request and every line out its reply, {"id", "observed"} or, if the framework
-raised, {"id", "error", "traceback"}. Whatever a framework prints goes to stderr, because file
-descriptor 1 points there.
+every line in is a request and every line out its reply, {"id", "observed": {question: answer}}. A
+question at which the framework raised is answered {"error", "traceback"}, one that this backend or
+mode cannot answer {"unsupported": reason}. What breaks before any question (layers that cannot be
+made or built, weights that do not fit them) makes the whole reply {"id", "error", "traceback"}.
+Whatever a framework prints goes to stderr, because file descriptor 1 points there.
 
 Sizes: B samples, T timesteps, F features, H units, O units of the output layer.
 Arrays: x (B,T,F), kernel (F,H), recurrent_kernel (H,H), bias (H,), states (B,T,H), mask (B,T).
 
 A request holds
-    layers         [{"kind": "SimpleRNN", "name": ..., Keras's own keys}, {"kind": "Dense", ...}]
+    layers         [{"kind": class in keras.layers, "name": ..., Keras's own keys}, ...]. Without
+                   names they are called as Keras calls them: simple_rnn, simple_rnn_1, dense.
+                   "layer" (of Bidirectional, TimeDistributed) and "cell" (of RNN) are such
+                   descriptions too, "cell" also a list of them; an initializer, a regularizer or a
+                   constraint may be {"kind": its class, its arguments}; the activation
+                   "callable NAME" is a Python function that calls Keras's activation of that name
     ask            which of the questions below
-    x, initial_state, mask, weights {layer name: {weight name: array}}, input_shape [T, F]
-    mode           "eager", "function" (tf.function) or "xla" (tf.function's jit_compile, jax.jit)
-    dtype          a Keras dtype policy, given to every layer
+    x, initial_state, mask, input_shape [T, F]
+                   x of an integer dtype stays so; of (B,T) it is for an Embedding. initial_state
+                   and mask go to the first recurrent layer
+    x_dtype        what x is cast to first
+    weights        {layer name: {path: array}}. Paths: "kernel", of a wrapped or cell's weight as
+                   well; "forward.kernel" and "backward.kernel" of a Bidirectional layer;
+                   "cell_0.kernel", "cell_1.kernel", ... of a list of cells
+    mode           "eager", "function" (tf.function) or "xla" (tf.function's jit_compile, jax.jit).
+                   compile is told nothing in mode "eager", else what its jit_compile is to be
+    dtype          a Keras dtype policy, given to every layer and cell
     loss           {"kind": "cotangent", "value": array like the output}: the sum of their product,
                    or {"kind": "mse" | "categorical_crossentropy", "target": array}: Keras's own
     of             whose gradients (by default all that there are)
-    training       {"learning_rate", "epochs"}: of Adam and of fit
+    training       {"learning_rate", "epochs"}: of the optimizer and of fit
     replace        {"SimpleRNN": "FILE.py:CLASS"}: a class that stands in for Keras's (also "Adam")
+    through, wrong, how   see the questions that take them
 
-The questions:
+Questions about layers that are called one after the other:
     summary          names, output shapes and parameter counts, of a real keras.Sequential
     initial_weights  the weights as the framework made them
     weights          the weights read back after they were set
     output           of the whole model (B,T,H), (B,H), (B,T,O) or (B,O)
     states           the recurrent layer's own sequence (B,T,H), as return_sequences=True gives it
-    last_state       the state that return_state=True gives (B,H)
+    last_state       the state that return_state=True gives (B,H); of several cells a list
     gradients        of the loss, by the framework's own differentiation of the model as it stands:
-                     x, kernel, recurrent_kernel, bias, initial_state, dense.kernel, dense.bias;
-                     and the loss itself
+                     x, kernel, recurrent_kernel, bias, initial_state, dense.kernel, dense.bias (of
+                     other layers NAME.kernel, ...); and the loss itself
     probe            the same, together with output, states and delta = dL/dz, all from one run of a
                      layer with H more features: zero in x, the identity in the kernel. The forward
                      pass means the same, and the input gradient in those columns is delta
                      (B,T,H, in the order in which the steps were taken)
     training         compile(loss, Adam) and fit, watched: weights, Adam's m and v and iterations
                      before the first update and after each (N+1,...), each epoch's loss (N,), and
-                     the optimizer's constants. Mode "eager" leaves to compile what it does when it
-                     is told nothing; "function" and "xla" decide its jit_compile
-A question that this backend or mode cannot answer is answered {"unsupported": reason}.
+                     the optimizer's constants
+    dropout          masks of the first layer's dropout and recurrent_dropout rates and seed, shown
+                     by layers of 64 units and features made for it (linear, no bias, kernel the
+                     identity, 64 samples, 4 steps), one for each rate: "input" (B,T,H) is
+                     mask·scale at each step; "recurrent" (B,T,H) is (mask·scale)^t at step t = 0 ..
+                     3. Each null if its rate is not given. "again": both from fresh layers with the
+                     same seed, null without one; "inference": both with training=False
+    shrunk           a stateful layer built for B samples is called with B-1: as "raises" says
+    raises           wrong = {"layer": {Keras's keys}, "x_shape", "initial_state_shape",
+                     "mask_shape"}, each optional: the first recurrent layer (or the first) is made
+                     with those keys, built for the right shape and called with zeros of the wrong
+                     ones. {"raised": [class, its bases ...], "message": 300 characters of it, "at":
+                     "construct" | "build" | "call"} or {"returned": the output's shape}
+
+Questions to a keras.Model of the functional API, whose inputs are x and what is given with it:
+    outputs          every layer's own output (without the states beside it, two for a Bidirectional
+                     layer that does not merge) and the mask that it carries, or null, as Keras has
+                     attached it: {"layers": [...], "masks": [...]}
+    stateful         of the layers up to the first recurrent one, that made stateful and to return
+                     sequences, for B samples. It is run on x three times, its state reset before
+                     the third, through = "call", "predict", "fit" (SGD with a learning rate of 0)
+                     or "evaluate": {"runs": the three sequences, null of fit and evaluate,
+                     "states": the layer's state (B,H) after each run, and after the reset}. Where
+                     there are several states each of these four is a list
+    round_trip       how = "config" (from_config(get_config()) of each layer), "weights" (saved to a
+                     .weights.h5, loaded into a model made anew), "keras" (saved to a .keras and
+                     loaded) or "clone" (clone_model): {"before", "after": outputs, "same_config":
+                     names count, but not those inside wrappers for "weights"; "same_weights"}
+    losses           model.losses after a call: {"losses": their sum, "each": [...]}
+    evaluate         compile(loss), predict and evaluate: {"loss": float64, "output"}
+    fit_once         compile(SGD(training's learning_rate), "mse") and one step of fit: weights
+                     {"before", "after"} by layer and path, {"trainable": {layer: [paths]}}
+    dynamic          of a model that knows neither B nor T, in mode "function" compiled once so: the
+                     outputs on x, x[:1], x[:, :1] and x[:, :T//2+1]: {"outputs": [...]}
 """
 
 from __future__ import annotations
@@ -63,6 +109,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 import traceback
 from typing import Any, Callable
 
@@ -73,9 +120,12 @@ Array = npt.NDArray[Any]
 Tensor = Any  # whatever the framework computes with
 Tensors = dict[str, Any]
 Layers = list[Any]
-Compute = Callable[[Callable[..., Any], Tensors], Tensors]  # (how to call a layer, inputs)
+Compute = Callable[[Tensors], Any]  # the model as a function of its inputs
 Gradients = tuple[Tensors, list[Tensor], list[Tensor]]  # results, of weights, of inputs
 
+SHOWS_INITIALIZERS = {"initial_weights", "round_trip"}
+MAKES_ITS_OWN = {"raises", "dropout"}  # questions that need no layers as they are described
+RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("bfloat16", "float16", "float32", "float64"),
@@ -161,9 +211,15 @@ class Backend:
         known = {None: self.floatx, "float64": "float64"}
         self.keras.backend.set_floatx(known.get(policy, "float32"))
 
-    def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Tensors:
-        """compute(call, tensors), compiled as `mode` says."""
-        return compute(plain_call, tensors)
+    def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Any:
+        """compute(tensors), compiled as `mode` says."""
+        return compute(tensors)
+
+    def run_each(
+        self, compute: Compute, layers: Layers, each: list[Tensors], mode: str
+    ) -> list[Any]:
+        """The same for inputs of several shapes, compiled once where the backend can."""
+        return [self.run(compute, layers, tensors, mode) for tensors in each]
 
     def differentiate(
         self, compute: Compute, layers: Layers, tensors: Tensors, inputs: list[str], mode: str
@@ -210,16 +266,30 @@ class TensorFlow(Backend):
         allowed = self.package.config.experimental.tensor_float_32_execution_enabled()
         return {"tensor_float_32": str(allowed)}
 
-    def compiled(self, function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    def compiled(
+        self, function: Callable[..., Any], mode: str, **options: Any
+    ) -> Callable[..., Any]:
         if mode == "eager":
             return function
-        compiled: Callable[..., Any] = self.package.function(function, jit_compile=mode == "xla")
+        compiled: Callable[..., Any] = self.package.function(
+            function, jit_compile=mode == "xla", **options
+        )
         return compiled
 
-    def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Tensors:
+    def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Any:
         # The tensors are arguments: a constant inside the graph would be folded at compile time.
-        results: Tensors = self.compiled(functools.partial(compute, plain_call), mode)(tensors)
-        return results
+        return self.compiled(compute, mode)(tensors)
+
+    def run_each(
+        self, compute: Compute, layers: Layers, each: list[Tensors], mode: str
+    ) -> list[Any]:
+        signature = {}
+        for name, tensor in each[0].items():
+            sizes = zip(*(tensors[name].shape for tensors in each))
+            shape = [size[0] if len(set(size)) == 1 else None for size in sizes]
+            signature[name] = self.package.TensorSpec(shape, tensor.dtype)
+        run = self.compiled(compute, mode, input_signature=[signature])
+        return [run(tensors) for tensors in each]
 
     def differentiate(
         self, compute: Compute, layers: Layers, tensors: Tensors, inputs: list[str], mode: str
@@ -230,7 +300,7 @@ class TensorFlow(Backend):
             watched = [tensors[name] for name in inputs]
             with self.package.GradientTape() as tape:
                 tape.watch(watched)
-                results = compute(plain_call, tensors)
+                results = compute(tensors)
             gradients = tape.gradient(
                 results["loss"], [weights, watched], unconnected_gradients="zero"
             )
@@ -243,6 +313,14 @@ class TensorFlow(Backend):
 class Jax(Backend):
     modes = ("eager", "xla")
     differentiates = True
+
+    def __init__(self, keras: Any, name: str) -> None:
+        super().__init__(keras, name)
+        if self.package.config.jax_compilation_cache_dir is None:
+            # Almost all of an answer's time is XLA's compilation, eager or not; a disk remembers.
+            self.package.config.update("jax_compilation_cache_dir", cache_folder("jax"))
+            self.package.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+            self.package.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
     def device(self, tensor: Tensor) -> str:
         device = next(iter(tensor.devices()))
@@ -258,54 +336,57 @@ class Jax(Backend):
         super().set_precision(policy)
         self.package.config.update("jax_enable_x64", policy == "float64")
 
-    def stateless(self, compute: Compute, layers: Layers) -> Callable[[Any, Tensors], Tensors]:
-        """compute with the weights as an argument, which is how jax differentiates and compiles."""
+    def stateless(self, compute: Compute, variables: list[Any]) -> Callable[..., Any]:
+        """compute with the variables as an argument, which is how jax differentiates and compiles.
 
-        def run(weights: Any, tensors: Tensors) -> Tensors:
-            def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-                trainable, other = weights[layers.index(layer)]
-                outputs, _ = layer.stateless_call(trainable, other, *args, **kwargs)
-                return outputs
+        It returns what they are afterwards as well: states and seeds change.
+        """
 
-            return compute(call, tensors)
+        def run(values: list[Tensor], tensors: Tensors) -> tuple[Any, list[Tensor]]:
+            scope = self.keras.StatelessScope(zip(variables, values), collect_losses=True)
+            with scope:
+                results = compute(tensors)
+            return results, [scope.get_current_value(variable) for variable in variables]
 
         return run
 
-    def weights(self, layers: Layers) -> Any:
-        return [
-            (
-                [weight.value for weight in layer.trainable_variables],
-                [weight.value for weight in layer.non_trainable_variables],
-            )
-            for layer in layers
-        ]
-
-    def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Tensors:
+    def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Any:
         if mode == "eager":
-            return compute(plain_call, tensors)
-        run = self.package.jit(self.stateless(compute, layers))
-        results: Tensors = run(self.weights(layers), tensors)
+            return compute(tensors)
+        variables = variables_of(layers)
+        run = self.package.jit(self.stateless(compute, variables))
+        results, values = run([variable.value for variable in variables], tensors)
+        for variable, value in zip(variables, values):
+            variable.assign(value)
         return results
 
     def differentiate(
         self, compute: Compute, layers: Layers, tensors: Tensors, inputs: list[str], mode: str
     ) -> Gradients:
-        stateless = self.stateless(compute, layers)
+        weights = [weight for layer in layers for weight in layer.trainable_weights]
+        trained = set(map(id, weights))
+        others = [variable for variable in variables_of(layers) if id(variable) not in trained]
+        stateless = self.stateless(compute, weights + others)
 
         def loss(
-            trainable: Any, watched: list[Tensor], others: Any, tensors: Tensors
-        ) -> tuple[Tensor, Tensors]:
-            given = {**tensors, **dict(zip(inputs, watched))}
-            results = stateless(list(zip(trainable, others)), given)
+            of_weights: list[Tensor], of_inputs: list[Tensor], of_others: list[Tensor],
+            tensors: Tensors,
+        ) -> tuple[Tensor, Tensors]:  # fmt: skip
+            results, _ = stateless(
+                of_weights + of_others, {**tensors, **dict(zip(inputs, of_inputs))}
+            )
             return results["loss"], results
 
-        trainable, others = zip(*self.weights(layers))
         gradient = self.package.grad(loss, argnums=(0, 1), has_aux=True)
         if mode == "xla":
             gradient = self.package.jit(gradient)
-        watched = [tensors[name] for name in inputs]
-        (of_weights, of_inputs), results = gradient(list(trainable), watched, list(others), tensors)
-        return results, [each for layer in of_weights for each in layer], of_inputs
+        (of_weights, of_inputs), results = gradient(
+            [weight.value for weight in weights],
+            [tensors[name] for name in inputs],
+            [variable.value for variable in others],
+            tensors,
+        )
+        return results, of_weights, of_inputs
 
 
 class Torch(Backend):
@@ -328,7 +409,7 @@ class Torch(Backend):
     ) -> Gradients:
         watched = [tensors[name].clone().requires_grad_() for name in inputs]
         weights = [weight.value for layer in layers for weight in layer.trainable_weights]
-        results = compute(plain_call, {**tensors, **dict(zip(inputs, watched))})
+        results = compute({**tensors, **dict(zip(inputs, watched))})
         gradients = self.package.autograd.grad(
             results["loss"], weights + watched, materialize_grads=True, allow_unused=True
         )
@@ -342,10 +423,6 @@ BACKENDS: dict[str, type[Backend]] = {
     "openvino": Backend,
     "numpy": Backend,
 }
-
-
-def plain_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    return layer(*args, **kwargs)
 
 
 def dtype_name(tensor: Tensor) -> str:
@@ -364,12 +441,17 @@ class Experiment:
         self.request = request
         self.mode = request.get("mode", "eager")
         self.dtype = request.get("dtype")
-        self.specs = request["layers"]
+        self.specs = named(request["layers"])
+        unknown = [q for q in request["ask"] if not hasattr(self, f"ask_{q}")]
+        if unknown:
+            raise ValueError(f"unknown question {unknown[0]!r}")
         self.inputs: dict[str, Array] = {
             name: decode(request[name])
             for name in ("x", "initial_state", "mask")
             if request.get(name) is not None
         }
+        if request.get("x_dtype"):
+            self.inputs["x"] = self.inputs["x"].astype(request["x_dtype"])
         loss = request.get("loss")
         if loss is not None:
             self.inputs["loss"] = decode(loss["value" if loss["kind"] == "cotangent" else "target"])
@@ -377,16 +459,48 @@ class Experiment:
     # layers
 
     def make(self, spec: dict[str, Any], **changes: Any) -> Any:
-        """The layer of this description, not yet built."""
-        config = dict(spec, **changes)
+        """The layer or cell of this description, not yet built, and what it is made of."""
+        config = {key: self.argument(key, value) for key, value in {**spec, **changes}.items()}
         kind = config.pop("kind")
-        config.setdefault("name", default_name(kind))
         if self.dtype is not None:
             config["dtype"] = self.dtype
+        return self.class_of(kind)(**config)
+
+    def class_of(self, kind: str) -> Any:
         replacement = (self.request.get("replace") or {}).get(kind)
         if replacement is not None:
-            return load_class(replacement)(**config)
-        return getattr(self.backend.keras.layers, kind)(**config)
+            return load_class(replacement)
+        return getattr(self.backend.keras.layers, kind)
+
+    def argument(self, key: str, value: Any) -> Any:
+        """What a key of a description means to Keras."""
+        keras = self.backend.keras
+        if key == "cell" and isinstance(value, list):
+            return [self.argument(key, each) for each in value]
+        if isinstance(value, dict) and key in ("cell", "layer", "backward_layer"):
+            name = {} if key == "cell" else {"name": default_name(value["kind"])}
+            return self.make({**name, **value})
+        module = key.rsplit("_", 1)[-1] + "s"
+        if isinstance(value, dict) and module in ("initializers", "regularizers", "constraints"):
+            options = {name: given for name, given in value.items() if name != "kind"}
+            return getattr(getattr(keras, module), value["kind"])(**options)
+        if key == "activation" and isinstance(value, str) and value.startswith("callable "):
+            return custom_activation(keras, value.split()[1])
+        return value
+
+    def make_for(self, weights: dict[str, Any], spec: dict[str, Any], **changes: Any) -> Any:
+        """The layer, whose weights will be these: their random first values are then not drawn.
+
+        Drawing them, and making them orthogonal, is most of the time that a layer takes.
+        """
+        config = changed(spec, changes)
+        random = config["kind"] == "SimpleRNN" and "SimpleRNN" not in (
+            self.request.get("replace") or {}
+        )
+        if random and not SHOWS_INITIALIZERS & set(self.request["ask"]):
+            for name in {"kernel", "recurrent_kernel"} & weights.keys():
+                config.setdefault(name.replace("_kernel", "") + "_initializer", "zeros")
+        return self.make(config)
 
     @functools.cached_property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -394,18 +508,20 @@ class Experiment:
             return self.inputs["x"].shape
         return (None, *self.request["input_shape"])
 
+    def build(self, layers: Layers) -> Layers:
+        """The layers, one after the other, built for the input."""
+        shape: Any = self.input_shape
+        for layer in layers:
+            layer.build(shape)
+            if layer is not layers[-1]:
+                shape = own_output(layer, layer.compute_output_shape(shape))
+        return layers
+
     @functools.cached_property
     def fresh_layers(self) -> Layers:
         """The layers, built, with the weights that the framework gave them."""
-        layers = [self.make(spec) for spec in self.specs]
-        shape: Any = self.input_shape
-        for index, layer in enumerate(layers):
-            if index:
-                before = layers[index - 1]
-                shape = before.compute_output_shape(shape)
-                shape = shape[0] if getattr(before, "return_state", False) else shape
-            layer.build(shape)
-        return layers
+        given = self.request.get("weights") or {}
+        return self.build([self.make_for(given.get(s["name"], {}), s) for s in self.specs])
 
     @functools.cached_property
     def layers(self) -> Layers:
@@ -425,16 +541,33 @@ class Experiment:
         return {layer.name: read_weights(layer) for layer in self.fresh_layers}
 
     @functools.cached_property
+    def first_recurrent(self) -> int | None:
+        """Which of the layers is the first that is recurrent."""
+        found = (i for i, spec in enumerate(self.specs) if spec["kind"] in RECURRENT)
+        return next(found, None)
+
+    @property
     def recurrent(self) -> int:
-        """Which of the layers is the recurrent one."""
-        for index, layer in enumerate(self.fresh_layers):
-            if hasattr(layer, "return_sequences"):
-                return index
-        raise ValueError("none of the layers is recurrent")
+        if self.first_recurrent is None:
+            raise ValueError("none of the layers is recurrent")
+        return self.first_recurrent
+
+    def again(self, **changes: Any) -> Layers:
+        """The same layers with the same weights, but the recurrent one made with these changes."""
+        given = [weights_of(layer) for layer in self.layers]
+        layers = self.build(
+            [
+                self.make_for(weights, spec, **(changes if index == self.first_recurrent else {}))
+                for index, (weights, spec) in enumerate(zip(given, self.specs))
+            ]
+        )
+        for layer, weights in zip(layers, given):
+            set_weights(layer, weights)
+        return layers
 
     def with_recurrent(self, weights: dict[str, Array], **changes: Any) -> Layers:
         """The same layers, but the recurrent one made anew with these changes and weights."""
-        layer = self.make(self.specs[self.recurrent], **changes)
+        layer = self.make_for(weights, self.specs[self.recurrent], **changes)
         layer.build((*self.input_shape[:2], len(weights["kernel"])))  # (B,T,F)
         set_weights(layer, weights)
         layers = list(self.layers)
@@ -443,15 +576,19 @@ class Experiment:
 
     # the model, as a function of tensors
 
+    @property
+    def compute_dtype(self) -> Any:
+        return self.layers[-1].compute_dtype
+
     def tensors(self, **changes: Array) -> Tensors:
         """The inputs as tensors; floating-point ones in the layer's compute dtype.
 
         Keras casts them so itself (Keras 2 all but the state). Done before differentiation, it
         leaves a gradient in the precision in which it was computed.
         """
-        if "x" not in self.inputs:
+        if "x" not in {**self.inputs, **changes}:
             raise ValueError("this needs an input x")
-        dtype = self.layers[self.recurrent].compute_dtype
+        dtype = self.compute_dtype
         tensors = {}
         for name, array in {**self.inputs, **changes}.items():
             tensor = self.backend.tensor(array)
@@ -462,17 +599,18 @@ class Experiment:
     def compute(self, layers: Layers, last_only: bool = False, loss: bool = False) -> Compute:
         """The model as a function. `last_only`: a sequence is returned where the last is wanted."""
 
-        def run(call: Callable[..., Any], tensors: Tensors) -> Tensors:
+        def run(tensors: Tensors) -> Tensors:
             results: Tensors = {}
             value = tensors["x"]
             for index, layer in enumerate(layers):
                 if index != self.recurrent:
-                    value = call(layer, value)
+                    value = own_output(layer, layer(value))
                     continue
                 given = {k: tensors[k] for k in ("initial_state", "mask") if k in tensors}
-                value = call(layer, value, **given)
+                value = layer(value, **given)
                 if layer.return_state:
-                    value, results["last_state"] = value
+                    results["last_state"] = value[1] if len(value) == 2 else list(value[1:])
+                    value = own_output(layer, value)
                 if layer.return_sequences:
                     results["states"] = value
                 if last_only:
@@ -501,7 +639,8 @@ class Experiment:
 
     def run(self, layers: Layers) -> Tensors:
         reset(layers)
-        return self.backend.run(self.compute(layers), layers, self.tensors(), self.mode)
+        results: Tensors = self.backend.run(self.compute(layers), layers, self.tensors(), self.mode)
+        return results
 
     @functools.cached_property
     def plain(self) -> Tensors:
@@ -515,10 +654,10 @@ class Experiment:
         layers = [self.make(spec) for spec in self.specs]
         batch = self.input_shape[0] if any(getattr(r, "stateful", False) for r in layers) else None
         given = keras.Input(shape=self.input_shape[1:], batch_size=batch)
-        if any(getattr(layer, "return_state", False) for layer in layers):
+        if any(map(has_more_outputs, layers)):
             value = given  # a Sequential takes no layer with two outputs
             for layer in layers:
-                value = first(layer(value))
+                value = own_output(layer, layer(value))
             model = keras.Model(given, value)
         else:
             model = keras.Sequential([given, *layers])
@@ -541,18 +680,20 @@ class Experiment:
     def ask_weights(self) -> dict[str, Any]:
         return {layer.name: read_weights(layer) for layer in self.layers}
 
-    def ask_output(self) -> dict[str, Any]:
+    def ask_output(self) -> Any:
         return self.encode(self.plain["output"])
 
-    def ask_states(self) -> dict[str, Any]:
+    def ask_states(self) -> Any:
         return self.encode(self.variant("states", return_sequences=True))
 
-    def ask_last_state(self) -> dict[str, Any]:
+    def ask_last_state(self) -> Any:
         return self.encode(self.variant("last_state", return_state=True))
 
     def variant(self, result: str, **changes: Any) -> Tensor:
         """A result of the model as it stands, or of one that differs in what is returned."""
         recurrent = self.layers[self.recurrent]
+        if hasattr(recurrent, "merge_mode"):
+            raise ValueError(f"{recurrent.name} has no sequence of states that is its own")
         asked_for = {name: getattr(recurrent, name) for name in changes}
         if asked_for == changes:
             return self.plain[result]
@@ -624,7 +765,7 @@ class Experiment:
             raise ValueError("training is recorded without initial_state and mask")
         keras, asked = self.backend.keras, self.request["training"]
         layers = [self.make(spec) for spec in self.specs]
-        model = keras.Sequential([keras.Input(self.input_shape[1:]), *layers])
+        model = keras.Sequential([keras.Input(shape=self.input_shape[1:]), *layers])
         for layer in layers:
             given = (self.request.get("weights") or {}).get(layer.name, {})
             set_weights(layer, {name: decode(array) for name, array in given.items()})
@@ -632,8 +773,7 @@ class Experiment:
         adam = keras.optimizers.Adam if replacement is None else load_class(replacement)
         optimizer = adam(learning_rate=asked["learning_rate"])
         optimizer.build(model.trainable_variables)  # so that there is something before the first
-        how = {"function": {"jit_compile": False}, "xla": {"jit_compile": True}}.get(self.mode, {})
-        model.compile(loss=self.request["loss"]["kind"], optimizer=optimizer, **how)
+        model.compile(loss=self.request["loss"]["kind"], optimizer=optimizer, **self.jit_compile)
 
         recorder = training_recorder(self.backend, layers, optimizer)
         dtype = np.dtype(self.dtype or self.backend.floatx)
@@ -656,8 +796,341 @@ class Experiment:
             "jit_compile": bool(getattr(model, "jit_compile", False)),
         }
 
+    # the questions to a real keras.Model
+
+    @property
+    def jit_compile(self) -> dict[str, bool]:
+        """What compile is told of this mode; in "eager" nothing."""
+        return {"function": {"jit_compile": False}, "xla": {"jit_compile": True}}.get(self.mode, {})
+
+    @property
+    def given(self) -> list[str]:
+        """The inputs of a model, in order."""
+        return [name for name in ("x", "initial_state", "mask") if name in self.inputs]
+
+    def symbolic(self, layers: Layers, dynamic: bool = False) -> tuple[Layers, Layers, Layers]:
+        """The layers called as the functional API has it: inputs, each layer's output and mask.
+
+        `dynamic`: not knowing how many samples and timesteps there will be.
+        """
+        stateful = any(getattr(layer, "stateful", False) for layer in layers)
+        inputs = {}
+        for name in self.given:
+            shape: list[int | None] = list(self.inputs[name].shape)
+            if dynamic and name != "initial_state":
+                shape[1] = None
+            inputs[name] = self.backend.keras.Input(
+                shape=tuple(shape[1:]),
+                batch_size=shape[0] if stateful else None,
+                dtype=self.input_dtype(name),
+            )
+        value = inputs["x"]
+        more = {name: given for name, given in inputs.items() if name != "x"}
+        outputs, masks = [], []
+        for index, layer in enumerate(layers):
+            value = own_output(
+                layer, layer(value, **(more if index == self.first_recurrent else {}))
+            )
+            outputs.append(value)
+            masks.append(getattr(first(value), "_keras_mask", None))
+        return list(inputs.values()), outputs, masks
+
+    def model(self, layers: Layers, dynamic: bool = False) -> Any:
+        inputs, outputs, _ = self.symbolic(layers, dynamic)
+        return self.backend.keras.Model(inputs, outputs[-1])
+
+    def input_dtype(self, name: str) -> str | None:
+        array = self.inputs[name]
+        if array.dtype.kind != "f":
+            return str(array.dtype.name)
+        return self.compute_dtype if name == "initial_state" else None  # None: floatx
+
+    def arguments(self, inputs: dict[str, Any]) -> Any:
+        """As a model takes them."""
+        values = [inputs[name] for name in self.given]
+        return values if len(values) > 1 else values[0]
+
+    @functools.cached_property
+    def arrays(self) -> Any:
+        """The inputs as arrays, for fit, evaluate and predict."""
+        dtype = np.dtype(self.backend.keras.backend.floatx())
+        return self.arguments(
+            {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in self.inputs.items()}
+        )
+
+    def compiled_model(self, layers: Layers, **how: Any) -> Any:
+        model = self.model(layers)
+        model.compile(**how, **self.jit_compile)
+        return model
+
+    def call(self, model: Any) -> Any:
+        """What the model says when it is called, compiled as the mode says."""
+        return self.backend.run(
+            lambda tensors: model(self.arguments(tensors)), [model], self.tensors(), self.mode
+        )
+
+    def predict(self, model: Any) -> Any:
+        return model.predict(self.arrays, batch_size=self.batch, verbose=0)
+
+    def fit(self, model: Any, target: Array) -> None:
+        once = {"batch_size": self.batch, "epochs": 1, "shuffle": False, "verbose": 0}
+        model.fit(self.arrays, target, **once)
+
+    def evaluate(self, model: Any, target: Array) -> float:
+        return float(model.evaluate(self.arrays, target, batch_size=self.batch, verbose=0))
+
+    @property
+    def batch(self) -> int:
+        return len(self.inputs["x"])
+
+    def target(self) -> Array:
+        if "loss" not in self.inputs:
+            raise ValueError("this needs a loss")
+        return self.inputs["loss"].astype(self.backend.keras.backend.floatx())
+
+    def ask_outputs(self) -> dict[str, Any]:
+        keras = self.backend.keras
+        inputs, outputs, masks = self.symbolic(self.layers)
+        carried = [mask for mask in masks if mask is not None]
+        if hasattr(keras, "ops"):
+            model = keras.Model(inputs, flat(outputs) + carried)
+        else:  # Keras 2 has a mask for no output of a model, but attaches it to what has one
+            model = keras.Model(inputs, flat(outputs))
+        first_of = [len(flat(outputs[:index])) for index in range(len(outputs))]
+
+        def call(tensors: Tensors) -> list[Tensor]:
+            found = flat(model(self.arguments(tensors)))
+            if len(found) == len(flat(outputs)):
+                found += [
+                    found[i]._keras_mask for i, mask in zip(first_of, masks) if mask is not None
+                ]
+            return found
+
+        reset(self.layers)
+        found = iter(self.backend.run(call, [model], self.tensors(), self.mode))
+
+        def next_like(symbol: Any) -> Any:
+            if isinstance(symbol, list):
+                return [next_like(each) for each in symbol]
+            return None if symbol is None else self.encode(next(found))
+
+        return {"layers": next_like(outputs), "masks": next_like(masks)}
+
+    def ask_stateful(self) -> dict[str, Any]:
+        through = self.request.get("through", "call")
+        layers = self.again(stateful=True, return_sequences=True, return_state=False)
+        layers = layers[: self.recurrent + 1]
+        if through == "call":
+            model = self.model(layers)
+        else:
+            still = self.backend.keras.optimizers.SGD(learning_rate=0.0)
+            model = self.compiled_model(layers, loss="mse", optimizer=still)
+        target = np.zeros(model.output_shape, self.backend.keras.backend.floatx())
+
+        def run() -> Any:
+            if through in ("call", "predict"):
+                return self.encode(getattr(self, through)(model))
+            return getattr(self, through)(model, target) and None
+
+        def states() -> Any:
+            found = [self.encode(variable) for variable in states_of(layers[-1])]
+            return found[0] if len(found) == 1 else found
+
+        runs, seen = [], []
+        for number in range(3):
+            if number == 2:
+                reset(layers)
+                after_reset = states()
+            runs.append(run())
+            seen.append(states())
+        return {"runs": runs, "states": [*seen, after_reset]}
+
+    def ask_shrunk(self) -> dict[str, Any]:
+        layers = self.again(stateful=True)[: self.recurrent + 1]
+        fewer = {name: array[:-1] for name, array in self.inputs.items()}
+        return attempt({"call": lambda: self.output_shape(layers, fewer)})
+
+    def ask_raises(self) -> dict[str, Any]:
+        wrong = self.request["wrong"]
+        last = self.first_recurrent or 0
+        layers: Layers = []
+
+        def construct() -> None:
+            layers.extend(self.make(spec) for spec in self.specs[:last])
+            layers.append(self.make(changed(self.specs[last], wrong.get("layer") or {})))
+
+        def call() -> list[int]:
+            shape = [1 if size is None else size for size in self.input_shape]
+            dtypes = {"x": "float32", "initial_state": "float32", "mask": "bool"}
+            zeros = {}
+            for name, dtype in dtypes.items():
+                right = self.inputs.get(name, np.zeros(shape, dtype) if name == "x" else None)
+                if f"{name}_shape" in wrong:
+                    right = np.zeros(
+                        wrong[f"{name}_shape"], dtype if right is None else right.dtype
+                    )
+                if right is not None:
+                    zeros[name] = 0 * right if name != "mask" else right
+            return self.output_shape(layers, zeros)
+
+        return attempt({"construct": construct, "build": lambda: self.build(layers), "call": call})
+
+    def output_shape(self, layers: Layers, inputs: dict[str, Array]) -> list[int]:
+        """Of layers that end with a recurrent one, when they are called with these inputs."""
+        given = {k: self.backend.tensor(array) for k, array in inputs.items() if k != "loss"}
+
+        def call(tensors: Tensors) -> Any:
+            value = tensors["x"]
+            for layer in layers:
+                more = {k: v for k, v in tensors.items() if k != "x"} if layer is layers[-1] else {}
+                value = first(own_output(layer, layer(value, **more)))
+            return value
+
+        return list(self.backend.array(self.backend.run(call, layers, given, self.mode)).shape)
+
+    def ask_round_trip(self) -> dict[str, Any]:
+        keras, how = self.backend.keras, self.request["how"]
+        layers = [
+            self.make(spec) for spec in self.specs
+        ]  # which the model builds, as a user's does
+        model = self.model(layers)
+        for layer, built in zip(layers, self.layers):
+            set_weights(layer, weights_of(built))
+        with tempfile.TemporaryDirectory() as folder:
+            if how == "config":
+                again = self.model([type(r).from_config(r.get_config()) for r in layers])
+                again.set_weights(model.get_weights())
+            elif how == "clone":
+                again = keras.models.clone_model(model)
+                again.set_weights(model.get_weights())
+            elif how == "weights":
+                again = self.model([self.make(spec) for spec in self.specs])
+                path = os.path.join(folder, "model.weights.h5")
+                model.save_weights(path)
+                again.load_weights(path)
+            elif how == "keras":
+                path = os.path.join(folder, "model.keras")
+                model.save(path)
+                theirs = map(load_class, (self.request.get("replace") or {}).values())
+                custom = {cls.__name__: cls for cls in theirs}
+                again = keras.models.load_model(path, custom_objects=custom)
+            else:
+                raise ValueError(f"unknown way {how!r} of a round trip")
+        answers = []
+        for each in (model, again):
+            reset(each.layers)
+            answers.append(self.encode(self.call(each)))
+        weights = [[encode(weight) for weight in each.get_weights()] for each in (model, again)]
+        configs = [
+            [
+                configuration(layer.get_config(), named=how != "weights")
+                for layer in each.layers
+                if type(layer).__name__ != "InputLayer"  # its default name is counted
+            ]
+            for each in (model, again)
+        ]
+        return {
+            "before": answers[0],
+            "after": answers[1],
+            "same_config": configs[0] == configs[1],
+            "same_weights": weights[0] == weights[1],
+        }
+
+    def ask_dropout(self) -> dict[str, Any]:
+        """The rates and the seed are those of the first layer; all else is made to show the masks.
+
+        Each probe has one of the rates, and the other is 0.
+        """
+        if "seed" in self.specs[0] and not hasattr(self.backend.keras, "ops"):
+            return {"unsupported": "a SimpleRNN of Keras 2 takes no seed"}
+        size, steps = 64, 4
+        options = {k: v for k, v in self.specs[0].items() if k in ("seed", "unroll")}
+        ones = np.ones((size, steps, size))  # (B,T,F)
+        probes = {  # rate: the name of its answer, the recurrent kernel and the input that show it
+            "dropout": ("input", np.zeros((size, size)), ones),
+            "recurrent_dropout": (
+                "recurrent",
+                np.eye(size),
+                ones * (np.arange(steps) == 0)[:, None],
+            ),
+        }
+
+        def run(training: bool) -> dict[str, Any]:
+            answer: dict[str, Any] = {}
+            for rate, (name, recurrent_kernel, x) in probes.items():
+                answer[name] = None
+                if not self.specs[0].get(rate):
+                    continue
+                weights = {"kernel": np.eye(size), "recurrent_kernel": recurrent_kernel}
+                spec = {"kind": "SimpleRNN", "units": size, "activation": "linear",
+                        "use_bias": False, "return_sequences": True, **options,
+                        rate: self.specs[0][rate]}  # fmt: skip
+                layer = self.make_for(weights, spec)
+                layer.build(x.shape)
+                set_weights(layer, weights)
+                call = functools.partial(layer, training=training)
+                given = self.backend.cast(self.backend.tensor(x), layer.compute_dtype)
+                answer[name] = self.encode(self.backend.run(call, [layer], given, self.mode))
+            return answer
+
+        again = run(training=True) if options.get("seed") is not None else None
+        return {**run(training=True), "again": again, "inference": run(training=False)}
+
+    def ask_losses(self) -> dict[str, Any]:
+        model = self.model(self.layers)
+        reset(self.layers)
+
+        def losses(tensors: Tensors) -> list[Tensor]:
+            model(self.arguments(tensors))
+            return list(model.losses)
+
+        each = self.backend.run(losses, [model], self.tensors(), self.mode)
+        arrays = [self.backend.array(loss) for loss in each]
+        return {"losses": encode(np.sum(arrays, axis=0)), "each": [encode(a) for a in arrays]}
+
+    def ask_evaluate(self) -> dict[str, Any]:
+        kind = self.request["loss"]["kind"]
+        model = self.compiled_model(self.layers, loss=kind)
+        reset(self.layers)
+        output = self.encode(self.predict(model))
+        reset(self.layers)
+        loss = self.evaluate(model, self.target())
+        return {"loss": encode(np.asarray(loss)), "output": output}
+
+    def ask_fit_once(self) -> dict[str, Any]:
+        rate = self.request["training"]["learning_rate"]
+        layers = self.again()
+        optimizer = self.backend.keras.optimizers.SGD(learning_rate=rate)
+        model = self.compiled_model(layers, loss="mse", optimizer=optimizer)
+        reset(layers)
+        before = {layer.name: read_weights(layer) for layer in layers}
+        self.fit(model, self.target())
+        return {
+            "before": before,
+            "after": {layer.name: read_weights(layer) for layer in layers},
+            "trainable": {r.name: [path for path, _ in trainable_weights(r)] for r in layers},
+        }
+
+    def ask_dynamic(self) -> dict[str, Any]:
+        model = self.model(self.layers, dynamic=True)
+        steps = self.inputs["x"].shape[1]
+        each = []
+        for samples, timesteps in ((None, None), (1, None), (None, 1), (None, steps // 2 + 1)):
+            cut = {
+                name: array[:samples] if name == "initial_state" else array[:samples, :timesteps]
+                for name, array in self.inputs.items()
+                if name != "loss"
+            }
+            each.append({name: self.tensors(**cut)[name] for name in cut})
+        found = self.backend.run_each(
+            lambda tensors: model(self.arguments(tensors)), [model], each, self.mode
+        )
+        return {"outputs": [self.encode(output) for output in found]}
+
     def zero_state(self) -> Array:
-        return np.zeros((len(self.inputs["x"]), self.layers[self.recurrent].units))  # (B,H)
+        layer = self.layers[self.recurrent]
+        units = layer.units if hasattr(layer, "units") else layer.cell.units
+        return np.zeros((len(self.inputs["x"]), units))  # (B,H)
 
     def differentiate(
         self,
@@ -675,20 +1148,27 @@ class Experiment:
             compute, layers, tensors, inputs, self.mode
         )
         names = [
-            ("" if index == self.recurrent else f"{self.specs[index]['kind'].lower()}.")
-            + weight_name(weight)
+            self.prefix(index) + path
             for index, layer in enumerate(layers)
-            for weight in layer.trainable_weights
+            for path, _ in trainable_weights(layer)
         ]
         return {**results, **dict(zip(names, of_weights)), **dict(zip(inputs, of_inputs))}
 
-    def encode(self, tensor: Tensor) -> dict[str, Any]:
-        return encode(self.backend.array(tensor))
+    def prefix(self, index: int) -> str:
+        """What comes before the names of a layer's gradients: "", "dense." or "simple_rnn_1."."""
+        kind, name = self.specs[index]["kind"], self.specs[index]["name"]
+        if index == self.recurrent:
+            return ""
+        return "dense." if kind == "Dense" else f"{name}."
+
+    def encode(self, tensor: Tensor) -> Any:
+        """Encoded; a list of tensors as a list."""
+        if isinstance(tensor, (list, tuple)):
+            return [self.encode(each) for each in tensor]
+        return encode(tensor if isinstance(tensor, np.ndarray) else self.backend.array(tensor))
 
     def answer(self, question: str) -> Any:
-        ask = getattr(self, f"ask_{question}", None)
-        if ask is None:
-            raise ValueError(f"unknown question {question!r}")
+        ask = getattr(self, f"ask_{question}")
         computes = question not in ("summary", "initial_weights", "weights")
         if computes and self.mode not in self.backend.modes:
             return {"unsupported": f"the {self.backend.name} backend has no mode {self.mode!r}"}
@@ -696,10 +1176,11 @@ class Experiment:
             return {"unsupported": f"the {self.backend.name} backend has no gradients"}
         try:
             return ask()
-        except NotImplementedError as error:
-            if self.request.get("replace"):
-                raise  # not Keras's word
-            return {"unsupported": f"NotImplementedError: {error}"}
+        except Exception as error:  # whatever a framework raises is an observation
+            # of a layer of the user's it is not Keras's word
+            if isinstance(error, NotImplementedError) and not self.request.get("replace"):
+                return {"unsupported": f"NotImplementedError: {error}"}
+            return description(error)
 
 
 def is_floating(name: str, array: Array) -> bool:
@@ -710,6 +1191,41 @@ def is_floating(name: str, array: Array) -> bool:
 def default_name(kind: str) -> str:
     """Keras's own: SimpleRNN -> simple_rnn."""
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
+
+
+def changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The description with these keys; those of a wrapped layer go to the layer that it wraps."""
+    inner = spec.get("layer")
+    if inner is None:
+        return {**spec, **changes}
+    own = {k: v for k, v in changes.items() if k in ("merge_mode", "name")}
+    inner_changes = {k: v for k, v in changes.items() if k not in own}
+    return {**spec, **own, "layer": {**inner, **inner_changes}}
+
+
+def named(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each with a name; default names are counted as Keras counts them: dense, dense_1, ..."""
+    counted: dict[str, int] = {}
+    answer = []
+    for spec in specs:
+        name = default_name(spec["kind"])
+        if "name" not in spec:
+            number = counted.get(name, 0)
+            counted[name] = number + 1
+            name += f"_{number}" if number else ""
+        answer.append({"name": name, **spec})
+    return answer
+
+
+@functools.cache
+def custom_activation(keras: Any, name: str) -> Any:
+    """A user's own function, which computes Keras's activation; saving and loading know it."""
+
+    def custom(z: Tensor) -> Tensor:
+        return getattr(keras.activations, name)(z)
+
+    custom.__name__ = custom.__qualname__ = f"custom_{name}"
+    return keras.utils.register_keras_serializable("rnn_check")(custom)
 
 
 @functools.cache
@@ -769,26 +1285,66 @@ def weight_name(weight: Any) -> str:
     return str(weight.name).rsplit("/", 1)[-1].split(":")[0]
 
 
+def named_weights(layer: Any) -> list[tuple[str, Any]]:
+    """A layer's weights by their paths: "kernel", "forward.kernel" or "cell_0.kernel"."""
+    if hasattr(layer, "forward_layer"):
+        parts = {"forward.": layer.forward_layer, "backward.": layer.backward_layer}
+    elif hasattr(getattr(layer, "cell", None), "cells"):
+        parts = {f"cell_{index}.": cell for index, cell in enumerate(layer.cell.cells)}
+    elif hasattr(layer, "cell"):
+        parts = {"": layer.cell}
+    elif hasattr(layer, "layer"):
+        parts = {"": layer.layer}
+    else:
+        return [(weight_name(weight), weight) for weight in layer.weights]
+    return [(p + path, weight) for p, part in parts.items() for path, weight in named_weights(part)]
+
+
+def trainable_weights(layer: Any) -> list[tuple[str, Any]]:
+    """Those that are trained, in Keras's order."""
+    paths = {id(weight): path for path, weight in named_weights(layer)}
+    return [(paths[id(weight)], weight) for weight in layer.trainable_weights]
+
+
 def weights_of(layer: Any) -> dict[str, Array]:
-    return dict(zip(map(weight_name, layer.weights), layer.get_weights()))
+    arrays = {id(weight): array for weight, array in zip(layer.weights, layer.get_weights())}
+    return {path: arrays[id(weight)] for path, weight in named_weights(layer)}
 
 
 def read_weights(layer: Any) -> dict[str, Any]:
-    return {name: encode(array) for name, array in weights_of(layer).items()}
+    return {path: encode(array) for path, array in weights_of(layer).items()}
 
 
 def set_weights(layer: Any, given: dict[str, Array]) -> None:
     """As a user sets them, layer.set_weights([...]); those not given stay as they are."""
     weights = weights_of(layer)
-    for name, array in given.items():
-        if name not in weights:
-            raise ValueError(f"{layer.name} has no weight {name!r}, only {list(weights)}")
-        if array.shape != weights[name].shape:
+    for path, array in given.items():
+        if path not in weights:
+            raise ValueError(f"{layer.name} has no weight {path!r}, only {list(weights)}")
+        if array.shape != weights[path].shape:
             raise ValueError(
-                f"{name} of {layer.name} has shape {weights[name].shape}, not {array.shape}"
+                f"{path} of {layer.name} has shape {weights[path].shape}, not {array.shape}"
             )
     if given:
-        layer.set_weights([given.get(name, array) for name, array in weights.items()])
+        new = {id(weight): given[path] for path, weight in named_weights(layer) if path in given}
+        old = zip(layer.weights, layer.get_weights())
+        layer.set_weights([new.get(id(weight), array) for weight, array in old])
+
+
+def variables_of(layers: Layers) -> list[Any]:
+    """All that may change when the layers are called, the states of stateful ones included."""
+    inner = [part for layer in layers for part in getattr(layer, "layers", [])]
+    found = [variable for layer in layers for variable in layer.variables]
+    found += [state for layer in [*layers, *inner] for state in states_of(layer)]
+    return list({id(variable): variable for variable in found}.values())
+
+
+def states_of(layer: Any) -> list[Any]:
+    """What a stateful layer remembers."""
+    parts = [getattr(layer, f"{way}_layer", None) for way in ("forward", "backward")]
+    if all(parts):
+        return [state for part in parts for state in states_of(part)]
+    return flat(layer.states or []) if getattr(layer, "stateful", False) else []
 
 
 def reset(layers: Layers) -> None:
@@ -798,9 +1354,53 @@ def reset(layers: Layers) -> None:
             (getattr(layer, "reset_state", None) or layer.reset_states)()
 
 
+# -- what a layer returns --------------------------------------------------------------------------
+
+
+def flat(nested: Any) -> list[Any]:
+    """What is in lists and tuples, however deep."""
+    if not isinstance(nested, (list, tuple)):
+        return [nested]
+    return [each for part in nested for each in flat(part)]
+
+
 def first(outputs: Any) -> Any:
     """The output of a layer that may return its state beside it."""
     return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+
+
+def own_output(layer: Any, outputs: Any) -> Any:
+    """The output without the states beside it; a list of two where Bidirectional does not merge."""
+    if not has_more_outputs(layer):
+        return outputs
+    return list(outputs[:2]) if getattr(layer, "merge_mode", "concat") is None else outputs[0]
+
+
+def has_more_outputs(layer: Any) -> bool:
+    return getattr(layer, "return_state", False) or getattr(layer, "merge_mode", "concat") is None
+
+
+def attempt(steps: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Which of the steps raises what, or what the last one returns."""
+    returned = None
+    for name, step in steps.items():
+        try:
+            returned = step()
+        except Exception as error:  # what is asked for
+            names = [cls.__name__ for cls in type(error).__mro__ if cls is not object]
+            return {"raised": names, "message": str(error)[:300], "at": name}
+    return {"returned": returned}
+
+
+def configuration(config: Any, named: bool) -> str:
+    """A layer's configuration in one comparable form; `named`: with the names in it."""
+
+    def without_names(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {k: without_names(v) for k, v in part.items() if named or k != "name"}
+        return [without_names(each) for each in part] if isinstance(part, (list, tuple)) else part
+
+    return json.dumps(without_names(config), sort_keys=True, default=str)
 
 
 def counts(layer: Any) -> dict[str, int]:
@@ -821,6 +1421,12 @@ def available_cores() -> int:
     with contextlib.suppress(AttributeError):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cache_folder(name: str) -> str:
+    """Where this user's compiled programs for this processor are kept."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(home, "rnn_check", name, re.sub(r"\W+", "-", cpu_model()))
 
 
 def cpu_model() -> str:
@@ -895,6 +1501,8 @@ def reply_to(backend: Backend, line: str) -> dict[str, Any]:
         number = request.get("id")
         backend.set_precision(request.get("dtype"))
         experiment = Experiment(backend, request)
+        if set(request["ask"]) - MAKES_ITS_OWN:
+            experiment.layers  # noqa: B018  what breaks here breaks every question
         return {"id": number, "observed": {q: experiment.answer(q) for q in request["ask"]}}
     except Exception as error:  # whatever a framework raises is an observation
         return {"id": number, **description(error)}
