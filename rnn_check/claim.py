@@ -519,7 +519,7 @@ def parts(
         return [(f"{side}.", layer.layer, features) for side in ("forward", "backward")]
     if isinstance(layer, RNN):
         sizes = [features, *(cell.units for cell in layer.cells)]
-        names = [f"cell_{i}." for i in range(len(layer.cells))] if len(layer.cells) > 1 else [""]
+        names = [f"cell_{i}." for i in range(len(sizes))] if isinstance(layer.cell, list) else [""]
         return list(zip(names, layer.cells, sizes, strict=False))
     assert isinstance(layer, SimpleRNN | SimpleRNNCell | Dense)
     return [("", layer, features)]

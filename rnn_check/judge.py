@@ -439,6 +439,7 @@ class _Case:
     def _states(self, e: Expectation) -> Iterator[Comparison]:
         yield from self._array(e, "states", self.observed["states"])
         yield self._steps()
+        yield from self._zeros()
 
     def _last_state(self, e: Expectation) -> Iterator[Comparison]:
         yield from self._array(e, "last_state", self.observed["last_state"])
@@ -456,6 +457,7 @@ class _Case:
             yield from self._layer_steps()
             return
         yield self._steps()
+        yield from self._zeros()
         output = self.observed["output"]
         if self.claim.dense is None and not option(self.claim.rnn, "return_sequences"):
             yield stack.bounded("output", output, self.truth(self.dtype)["output"], "subject")
@@ -496,6 +498,12 @@ class _Case:
         states = self._carried(self.observed[name])
         found = certificate.certify(states, dtype=self.dtype, **self._run())
         return step(name, found, axes("states", "", 3))
+
+    def _zeros(self) -> Iterator[Comparison]:
+        """What zero_output_for_mask promises."""
+        mask = self.claim.processed_mask
+        if mask is not None and option(self.claim.rnn, "zero_output_for_mask"):
+            yield stack.zeros(self.observed["states"], mask)
 
     def _gradient_steps(self, of: list[str]) -> Iterator[Comparison]:
         """Each adjoint against the one after it, then the gradients named (all if none is)."""

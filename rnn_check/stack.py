@@ -255,6 +255,7 @@ def steps(
         if isinstance(layer, SimpleRNN) and returns_sequences(layer):
             states = output
             if mask is not None and option(layer, "zero_output_for_mask"):
+                yield zeros(output, _in_order(layer, mask))
                 states = carried(states, _in_order(layer, mask))
             found = certificate.certify(
                 states, x=before, **_by_argument(own), activation=activation_of(layer), mask=mask,
@@ -279,6 +280,15 @@ def bounded(what: str, got: Array, expected: Bounded, who: str = "step") -> Comp
     return Comparison(
         who, what, wide, value, error, bound, _axes(got), tuple(np.indices(got.shape))
     )
+
+
+def zeros(states: Array, mask: Array) -> Comparison:
+    """Zeros at the steps that the mask (B,T) skips, in processing order: zero_output_for_mask."""
+    wide = np.where(mask[:, :, None], 0.0, states.astype(np.float64))
+    nothing = np.zeros_like(wide)
+    places = tuple(np.indices(wide.shape))
+    what = "steps that the mask skips"
+    return Comparison("subject", what, wide, nothing, np.abs(wide), nothing, _axes(wide), places)
 
 
 def carried(states: Array, mask: Array) -> Array:

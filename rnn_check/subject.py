@@ -126,13 +126,14 @@ Gradients = tuple[Tensors, list[Tensor], list[Tensor]]  # results, of weights, o
 SHOWS_INITIALIZERS = {"initial_weights", "round_trip"}
 MAKES_ITS_OWN = {"raises", "dropout"}  # questions that need no layers as they are described
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
+ENVIRONMENT = dict(os.environ)  # before a framework adds to it
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("bfloat16", "float16", "float32", "float64"),
 )
 SETTINGS = re.compile(  # environment variables of what computes the numbers
     r"(TF|XLA|JAX|TORCH|PYTORCH|ATEN|CUBLAS|CUDNN|NVIDIA|ONEDNN|DNNL|MKL|OMP|OPENBLAS|OPENVINO|OV)_"
-    r"(?!CPP_)"  # TensorFlow's logging
+    r"(?!CPP_|CLI_)"  # TensorFlow's logging, and Terraform
 )
 
 
@@ -1441,7 +1442,7 @@ def identity(backend: Backend) -> dict[str, Any]:
     """Who is asked. Device and dtype are read from the output of a small SimpleRNN."""
     keras = backend.keras
     output = keras.layers.SimpleRNN(1)(backend.tensor(np.zeros((1, 1, 1), np.float32)))
-    settings = {name: value for name, value in os.environ.items() if SETTINGS.match(name)}
+    settings = {name: value for name, value in ENVIRONMENT.items() if SETTINGS.match(name)}
     settings.update(backend.settings())
     if backend.floatx != "float32":
         settings["floatx"] = backend.floatx

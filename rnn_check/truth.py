@@ -133,6 +133,9 @@ class Truth:
         cotangent, error, of_dense = _backward_to_states(
             self.claim, self._hidden, self.output, self.arithmetic
         )
+        zero = _shown_as_zero(self.claim)
+        if zero is not None:  # a zero that is shown instead of a state does not depend on it
+            cotangent, error = _zeroed(zero, cotangent, error)
         found = rounding.running_gradients(
             **self._layer, cotangent=cotangent, cotangent_error=error
         )
@@ -143,7 +146,11 @@ class Truth:
 def cotangent_of(
     claim: Claim, states: Array, output: Array, arithmetic: str
 ) -> tuple[Array, Array | None]:
-    """dL/dh (B,T,H) and its error, from the states (B,T,H) and output that a subject computed."""
+    """dL/dh (B,T,H) and its error, from the states (B,T,H) and output that a subject computed.
+
+    Before the first step that counts a subject may show zeros or the initial state: which of them
+    the cotangents there belong to, `certify_gradients` reads from the states.
+    """
     states = states.astype(np.float64)
     hidden = states if option(claim.rnn, "return_sequences") else states[:, -1]
     exactly = np.zeros_like(hidden)
@@ -151,6 +158,9 @@ def cotangent_of(
     cotangent, error, _ = _backward_to_states(
         claim, (hidden, exactly), (observed, np.zeros_like(observed)), arithmetic
     )
+    mask = claim.processed_mask
+    if mask is not None and option(claim.rnn, "zero_output_for_mask"):
+        cotangent, error = _zeroed(~mask[:, :, None], cotangent, error)
     return cotangent, error
 
 
@@ -182,11 +192,11 @@ def _backward_to_states(
         timesteps = claim.x.shape[1]
         cotangent = _at_the_end(cotangent, timesteps)
         error = None if error is None else _at_the_end(error, timesteps)
-    zero = _shown_as_zero(claim)
-    if zero is not None:  # a zero that is shown instead of a state does not depend on it
-        cotangent = np.where(zero, 0.0, cotangent)
-        error = None if error is None else np.where(zero, 0.0, error)
     return cotangent, error, of_dense
+
+
+def _zeroed(zero: Array, cotangent: Array, error: Array | None) -> tuple[Array, Array | None]:
+    return np.where(zero, 0.0, cotangent), None if error is None else np.where(zero, 0.0, error)
 
 
 def dense_layer(claim: Claim, arithmetic: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What does one timestep cost?
 
-    pytest --benchmark-only                 every implementation at every size, grouped by size
+    pytest -n 0 --benchmark-only            every implementation at every size, grouped by size
     python tests/test_benchmarks.py         the README's table: interleaved runs, and their ratios
 
 One thread each, float32, tanh, states for every step. Every result is certified before it is
