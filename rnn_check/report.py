@@ -136,11 +136,13 @@ def listing(claims: Iterable[Claim], console: Console) -> None:
     table.add_column("claim", no_wrap=True)
     for column in ("asserts", "title", "on whose word"):
         table.add_column(column, overflow="fold")
-    for c in claims:
+    for name, group in groupby(claims, key=lambda c: c.name.partition("[")[0]):
+        c, *others = group
         kinds = Counter(e.what for e in c.expectations)
         asserts = ", ".join(what if n == 1 else f"{what} ×{n}" for what, n in kinds.items())
+        many = f" ×{len(others) + 1}" if others else ""  # of a file that varies
         table.add_row(
-            Text(c.name), Text(asserts), Text(c.title), Text(c.source.document, style="dim")
+            Text(name + many), Text(asserts), Text(c.title), Text(c.source.document, style="dim")
         )
     console.print(table)
 

@@ -286,7 +286,7 @@ def zeros(states: Array, mask: Array) -> Comparison:
     """Zeros at the steps that the mask (B,T) skips, in processing order: zero_output_for_mask."""
     wide = np.where(mask[:, :, None], 0.0, states.astype(np.float64))
     nothing = np.zeros_like(wide)
-    places = tuple(np.indices(wide.shape))
+    places: tuple[Array, ...] = tuple(np.indices(wide.shape))
     what = "steps that the mask skips"
     return Comparison("subject", what, wide, nothing, np.abs(wide), nothing, _axes(wide), places)
 

@@ -197,6 +197,16 @@ class ActivationWrong(Faulty):
             return tf.tanh(z) if linear else z
 
 
+class HardSigmoidOfKeras2(Faulty):
+    """hard_sigmoid of Keras 2"""
+
+    class cell_class(Cell):
+        def act(self, z: Tensor) -> Tensor:
+            if self.activation is not keras.activations.hard_sigmoid:
+                return super().act(z)
+            return tf.clip_by_value(0.2 * z + 0.5, 0.0, 1.0)
+
+
 class _Approximated(Faulty):
     amplitude = 0.0
 

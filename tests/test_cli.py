@@ -96,7 +96,7 @@ def test_the_check_for_frameworks_can_fail() -> None:
 
 
 def test_list_names_every_bundled_claim() -> None:
-    result = run("--list")
+    result = run("--list", "--options")
     assert result.exit_code == 0
     for file in bundled().rglob("*.toml"):
         assert file.relative_to(bundled()).with_suffix("").as_posix() in result.stdout

@@ -241,6 +241,6 @@ def test_entries_are_held_against_the_claims_only_if_all_are_there(
     known.write_text(ENTRY.format(claim="nobody", seen="differ"))
     folder = puppet.claims(tmp_path / "claims", "a")
     assert run(folder, "--known", known, "--backend", "jax").exit_code == 0
-    result = run("--known", known, "--backend", "jax")
+    result = run("--known", known, "--backend", "jax", "--options")
     assert result.exit_code == 2
     assert "no claim is called 'nobody'" in result.stderr

@@ -6,10 +6,12 @@ Each fault is a subclass of the real Keras layer (faults.py), asked through the 
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from rnn_check import claim, judge, observe
-from tests import faults
+from tests import fault_table, faults, training_faults
 
 CLAIMS = {c.name: c for c in claim.load_all()}
 CASES = [
@@ -56,3 +58,11 @@ def test_every_fault_is_caught_by_some_claim(fault: str) -> None:
 def test_claims_name_faults_that_exist() -> None:
     for c in CLAIMS.values():
         assert set(c.catches) <= faults.NAMES, c.name
+
+
+def test_the_table_lists_every_fault() -> None:
+    """docs/faults.md, whose command fails if one of them escapes."""
+    text = fault_table.FILE.read_text(encoding="utf-8")
+    tables = [re.findall(r"^\| (.*?) \| [1-9]", part, re.M) for part in text.split("\n## ")[1:]]
+    wanted = ([*faults.FAULTS], [*training_faults.FAULTS])
+    assert tables == [[f for f in all_ if f not in fault_table.TWINS] for all_ in wanted]

@@ -54,13 +54,13 @@ def script(file: Path) -> ModuleType:
 
 @pytest.mark.parametrize("name", FILES)
 def test_loads(name: str) -> None:
-    assert claim.load(FILES[name], name).expectations
+    assert all(each.expectations for each in claim.load_each(FILES[name], name))
 
 
 @pytest.mark.parametrize(
     ("folder", "faults"),
     [
-        ("derived", FAULTS),
+        ("derived", FAULTS | {"hard_sigmoid of Keras 2"}),
         # the article prints no gradients: its own numbers cannot show a wrong one
         ("article", FAULTS - {"gradient cut between timesteps", "cotangent ignored"}),
     ],

@@ -5,11 +5,13 @@ in simulated arithmetics: rounded to p bits after every operation, in several or
 subnormals flushed, and by an adversary who takes each rounding error as large as it may be.
 """
 
+import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -1079,3 +1081,42 @@ def test_what_keras_has_wrong_is_still_wrong(name: str, dtype: str, what: str) -
 
 def test_the_table_is_complete() -> None:
     assert set(C_ACT) == set(C_DERIVATIVE) == set(reference.ACTIVATIONS)
+
+
+# docs/activations.md: what tests/measure_activations.py found
+
+
+def measurements() -> dict[tuple[str, str, str], list[str]]:
+    """(values or derivatives, activation, dtype): the row's other cells."""
+    text = (Path(__file__).parents[1] / "docs" / "activations.md").read_text(encoding="utf-8")
+    found = {}
+    for section in text.split("\n## ")[1:3]:
+        lines = section.splitlines()
+        for line in lines[4:]:
+            if line:
+                name, dtype, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+                found[lines[0], name, dtype] = cells
+    return found
+
+
+def test_every_activation_was_measured() -> None:
+    wanted = itertools.product(
+        ("Values", "Derivatives"), ELEMENTWISE, ("float16", "bfloat16", "float32")
+    )
+    assert set(measurements()) == set(wanted)
+
+
+@pytest.mark.parametrize(
+    ("what", "constants", "part"), [("Values", C_ACT, 0), ("Derivatives", C_DERIVATIVE, 1)]
+)
+def test_the_constants_are_those_of_the_measurement(
+    what: str, constants: dict[str, float], part: int
+) -> None:
+    """No figure of docs/activations.md exceeds its constant, with the margin that is promised."""
+    for (section, name, dtype), cells in measurements().items():
+        if section == what:
+            eager, function, xla = map(float, cells[:6:2])
+            most = rounding._MEASURED[name][part]
+            assert max(eager, function, xla) <= most, (name, dtype)
+            assert cells[6] == f"{constants[name]:g}", (name, dtype)
+            assert constants[name] == rounding._MARGIN * most
