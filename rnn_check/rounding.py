@@ -689,7 +689,8 @@ def vjp_bound(
     """dz from g = dL/dh as reference computes it, and how far the subject's may be: both (...,H).
 
     g_error bounds the error of g, d that of z. Elementwise, dz = g·act'(z): one product, with the
-    error of act' from z (derivative_spread) and its evaluation (derivative_error).
+    error of act' from z (derivative_spread) and its evaluation (derivative_error); inf where it, or
+    g·z on the way to it, may overflow: gelu's g·z·exp(-z²/2) is then inf·0.
     softmax: dz = h(g - Σ g·h), and log_softmax: dz = g - exp(h)·Σ g, with h off by its own spread
     and activation_error. sparsemax: on its support dz = g minus the mean of g there; where that
     support is in doubt, no component exceeds 2 max|g|.
@@ -708,10 +709,13 @@ def vjp_bound(
                     + derivative_error(act.name, z, h, a, d)
                     + derivative_error(act.name, z, h, _FLOAT64)
                 )
-            most = (G.size + G.error) * (abs(slope) + e)
+            largest = G.size + G.error
+            most = largest * (abs(slope) + e)
             rounding = (gamma(3, a.u_stored) + gamma(3, _FLOAT64.u)) * most + 2 * a.min_normal
             copied = (e == 0) & ((slope == 0) | (slope == 1))
             error = G.error * (abs(slope) + e) + G.size * e + np.where(copied, 0.0, rounding)
+            if act.name not in _EXACT_DERIVATIVES:  # g·z on the way, as gelu and silu make it
+                most = np.maximum(most, largest * (abs(z) + d))
             return dz, _upper(np.where(most > a.max, np.inf, error))
         n = z.shape[-1]
         u = a.u_stored + _FLOAT64.u

@@ -74,7 +74,8 @@ def row(fault: str, found: Red) -> str:
 
 
 def main() -> int:
-    claims = list(claim.load_all())
+    # what options do is held to its own changes of every number: see test_options
+    claims = [c for c in claim.load_all() if not c.name.startswith("options/")]
     tables: list[str] = []
     wrong = []
     with observe.Subject("tensorflow") as subject:

@@ -1120,3 +1120,11 @@ def test_the_constants_are_those_of_the_measurement(
             assert max(eager, function, xla) <= most, (name, dtype)
             assert cells[6] == f"{constants[name]:g}", (name, dtype)
             assert constants[name] == rounding._MARGIN * most
+
+
+def test_an_adjoint_may_overflow_on_its_way() -> None:
+    a, one = rounding.ARITHMETICS["float32"], np.ones(1)
+    for name, g, said in (("gelu", 1e30, False), ("gelu", 1e20, True), ("relu", 1e30, True)):
+        z = 1e10 * one
+        _, bound = rounding.vjp_bound(name, g * one, 0.0, z, z, 0.0, a)
+        assert bool(np.isfinite(bound).all()) == said
