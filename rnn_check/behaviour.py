@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from rnn_check import certificate, rounding, stack
-from rnn_check.claim import Claim, Layer, option
-from rnn_check.comparison import Comparison, equal, step
+from rnn_check.claim import Claim, option
+from rnn_check.comparison import Comparison, bits, equal, step
 from rnn_check.written import Array
 
 Observed = Mapping[str, Any]
@@ -44,9 +44,7 @@ def stateful(claim: Claim, observed: Observed, dtype: str) -> Iterator[Compariso
             yield from _sequence(claim, weights, f"states of the {name} run", runs, start, dtype)
             yield _same(f"the state after the {name} run", end, _last(claim, runs, start))
             continue
-        given = {
-            name: (np.asarray(w, np.float64), np.zeros(w.shape)) for name, w in weights.items()
-        }
+        given = stack.exactly(weights)
         assert claim.x is not None
         exact = stack.Signal.exactly(claim.x.value, claim.mask)
         started = (start.astype(np.float64), np.zeros(start.shape))
@@ -156,7 +154,7 @@ def frozen(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]
             after = told["after"][layer.name][name]
             if option(layer, "trainable"):
                 yield equal("subject", f"{layer.name}.{name} is trainable", name in trainable, True)
-                changed += int((_bits(before) != _bits(after)).any())
+                changed += int((bits(before) != bits(after)).any())
             else:
                 yield equal(
                     "subject", f"{layer.name}.{name} is trainable", name in trainable, False
@@ -175,7 +173,7 @@ def constrained(claim: Claim, observed: Observed, dtype: str) -> Iterator[Compar
             if not isinstance(given, dict | str):
                 continue
             before = told["before"][layer.name][name]
-            moved = bool((_bits(before) != _bits(after)).any())
+            moved = bool((bits(before) != bits(after)).any())
             what = f"{layer.name}.{name}"
             yield equal("subject", f"{what} was trained", _yes(moved), "yes")
             kind = given if isinstance(given, str) else given["kind"]
@@ -213,7 +211,7 @@ def any_shape(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparis
     for (what, part), got in zip(cuts.items(), observed["dynamic"]["outputs"], strict=True):
         signal = stack.Signal.exactly(part)
         for layer in claim.layers:
-            own = _exact(observed["weights"], layer)
+            own = stack.exactly(observed["weights"].get(layer.name, {}))
             signal = stack.through(layer, own, signal, arithmetic)
         yield stack.bounded(f"output of {what}", got, (signal.value, signal.error), "subject")
 
@@ -230,11 +228,6 @@ def raises(wanted: str, at: str, told: Observed) -> Iterator[Comparison]:
         yield equal("subject", "raised at", told["at"], at)
 
 
-def _exact(weights: Mapping[str, Mapping[str, Array]], layer: Layer) -> dict[str, stack.Bounded]:
-    own = weights.get(layer.name, {})
-    return {name: (np.asarray(w, np.float64), np.zeros(w.shape)) for name, w in own.items()}
-
-
 def _yes(holds: bool) -> str:
     return "yes" if holds else "no"
 
@@ -243,7 +236,7 @@ def _same(what: str, got: Array, expected: Array) -> Comparison:
     """Bits: nothing is allowed."""
     if got.shape != expected.shape:
         return equal("subject", f"shape of {what}", str(got.shape), str(expected.shape))
-    error = np.where(_bits(got) == _bits(expected.astype(got.dtype)), 0.0, np.inf)
+    error = np.where(bits(got) == bits(expected.astype(got.dtype)), 0.0, np.inf)
     wide = got.astype(np.float64)
     places: tuple[Array, ...] = tuple(np.indices(got.shape))
     axes = ("sample", "timestep", "unit") if got.ndim == 3 else ("row", "column")[: got.ndim]
@@ -257,7 +250,3 @@ def _same(what: str, got: Array, expected: Array) -> Comparison:
         axes,
         places,
     )
-
-
-def _bits(array: Array) -> Array:
-    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")

@@ -122,3 +122,8 @@ def equal(who: str, what: str, got: int | str, expected: int | str) -> Compariso
     """A comparison of two counts or two words: equal or not."""
     error = np.asarray(0 if got == expected else 1)
     return Comparison(who, what, np.asarray(got), np.asarray(expected), error, 0 * error)
+
+
+def bits(array: Array) -> Array:
+    """As integers, of which a NaN equals itself and -0 is not 0."""
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")

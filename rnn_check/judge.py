@@ -38,7 +38,7 @@ from rnn_check.claim import (
     shape_after,
     weight_shapes,
 )
-from rnn_check.comparison import HELD, Comparison, equal, step
+from rnn_check.comparison import HELD, Comparison, bits, equal, step
 from rnn_check.truth import Truth
 from rnn_check.written import Array, Given
 
@@ -610,7 +610,7 @@ class _Case:
             for name, given in table.items():
                 got = self.observed["weights"][layer][name]
                 sent = given.value.astype(got.dtype)
-                error = np.where(_bits(got) == _bits(sent), 0.0, np.inf)
+                error = np.where(bits(got) == bits(sent), 0.0, np.inf)
                 nothing = np.zeros_like(error)
                 yield Comparison("subject", f"{layer}.{name}", got, sent, error, nothing)
 
@@ -801,8 +801,4 @@ def _shape(sizes: Iterable[int | None]) -> str:
 
 
 def _alike(one: Array, other: Array) -> bool:
-    return one.shape == other.shape and bool((_bits(one) == _bits(other)).all())
-
-
-def _bits(array: Array) -> Array:
-    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+    return one.shape == other.shape and bool((bits(one) == bits(other)).all())

@@ -264,12 +264,14 @@ def steps(
             )  # fmt: skip
             yield step(f"states of {layer.name}", found, _axes(output))
         else:
-            exact = {
-                name: (np.asarray(w, np.float64), np.zeros(w.shape)) for name, w in own.items()
-            }
-            told = through(layer, exact, Signal.exactly(before, mask), arithmetic, start)
+            told = through(layer, exactly(own), Signal.exactly(before, mask), arithmetic, start)
             yield bounded(f"output of {layer.name}", output, (told.value, told.error))
         before, start = output, None
+
+
+def exactly(weights: Mapping[str, Array]) -> dict[str, Bounded]:
+    """Weights as a subject reads them back: numbers that are exactly known."""
+    return {name: (np.asarray(w, np.float64), np.zeros(w.shape)) for name, w in weights.items()}
 
 
 def bounded(what: str, got: Array, expected: Bounded, who: str = "step") -> Comparison:
