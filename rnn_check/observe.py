@@ -95,7 +95,10 @@ class Subject:
             near = difflib.get_close_matches(self.backend, BACKENDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(BACKENDS)}"
             raise NotInstalled(f"unknown backend {self.backend!r}{hint}")
-        script = [python, str(Path(_subject.__file__).resolve())]
+        # another environment is not to see what this one's variables and user folders hold
+        self._is_here = python == sys.executable
+        isolated = [] if self._is_here else ["-I"]
+        script = [python, *isolated, str(Path(_subject.__file__).resolve())]
         self.timeout = timeout
         self._command = [*(command or script), "--backend", self.backend]
         self._asked = 0
@@ -212,9 +215,11 @@ class Subject:
         hello = self._exchange("", "starting")
         if "missing" in hello:
             self.close()
+            missing = f"the backend {self.backend} is not installed (no {hello['missing']})"
+            if not self._is_here:
+                raise NotInstalled(f"{missing} in {self._command[0]}")
             raise NotInstalled(
-                f"the backend {self.backend} is not installed (no {hello['missing']});"
-                f' python -m pip install "rnn_check[{self.backend}]" brings it'
+                f'{missing}; python -m pip install "rnn_check[{self.backend}]" brings it'
             )
         if "error" in hello:
             raise self._failure(f"did not start: {hello['error']}")

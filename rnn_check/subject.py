@@ -103,6 +103,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -1438,6 +1439,12 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def packages() -> dict[str, str]:
+    """Every package that is installed, and its version."""
+    found = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
+    return dict(sorted(found.items(), key=lambda item: str(item[0]).lower()))
+
+
 def identity(backend: Backend) -> dict[str, Any]:
     """Who is asked. Device and dtype are read from the output of a small SimpleRNN."""
     keras = backend.keras
@@ -1453,6 +1460,7 @@ def identity(backend: Backend) -> dict[str, Any]:
         "backend_version": backend.version,
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "packages": packages(),
         "device": backend.device(output),
         "dtype": dtype_name(output),
         "modes": list(backend.modes),
