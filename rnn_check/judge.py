@@ -178,12 +178,14 @@ class Answer:
     """What came of asking: what was observed, or why nothing was.
 
     said: the same in the subject's own words, arrays still encoded, which is what is recorded.
+    fault: whether there is none because the process failed, and might not the next time.
     """
 
     observed: Mapping[str, Any] | None = None
     error: str = ""
     skip: str = ""
     said: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    fault: bool = False
 
 
 def unasked(claim: Claim, setting: Setting) -> Answer | None:
@@ -204,7 +206,7 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
         said, observed = subject.asked(request(claim, asks(claim), setting))
         return Answer(observed, said=said)
     except observe.SubjectError as error:
-        return Answer(error=str(error))
+        return Answer(error=str(error), fault=not isinstance(error, observe.Raised))
 
 
 def ask_and_judge(claim: Claim, subject: observe.Subject, **setting: Any) -> list[Verdict]:

@@ -13,6 +13,7 @@ of it, so that a record is either whole or refused.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -30,7 +31,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rnn_check import judge, observe
+from rnn_check import judge, observe, subject
 from rnn_check.claim import Claim
 from rnn_check.judge import Answer, Setting
 from rnn_check.written import Array, ClaimError
@@ -98,6 +99,85 @@ class Observations:
         if digests.file != _file_digest(claim.file) and digests.question != _question(claim):
             return Answer(skip=CHANGED)
         return self.answers[claim.name]
+
+
+# --- what is asked twice --------------------------------------------------------------------------
+
+
+@dataclass
+class Recalled:
+    """What an environment that does not change said, and what exactly it was asked.
+
+    asked: claim by claim, SHA-256 of the question as it was sent.
+    """
+
+    setting: Setting
+    identity: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)
+
+    def answer(self, claim: Claim) -> Answer | None:
+        """What was answered to this very question; None if that is not known."""
+        if (answer := judge.unasked(claim, self.setting)) is not None:
+            return answer
+        if self.asked.get(claim.name) != self._question(claim):
+            return None
+        return self.answers.get(claim.name)
+
+    def keep(self, claim: Claim, answer: Answer) -> None:
+        self.answers[claim.name] = answer
+        self.asked[claim.name] = self._question(claim)
+
+    def _question(self, claim: Claim) -> str:
+        asked = judge.request(claim, judge.asks(claim), self.setting)
+        text = json.dumps(asked, default=observe.encode, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A folder of what environments said: a record for each, on this machine, asked in one way.
+
+    forget: whether everything is to be asked anew.
+    """
+
+    folder: Path
+    forget: bool = False
+
+    def recall(self, environment: str, backend: str, setting: Setting) -> Recalled:
+        path = self._path(environment, backend, setting)
+        if self.forget or not path.is_file():
+            return Recalled(setting)
+        try:
+            (said,) = read(path).subjects
+        except (RecordError, ValueError):  # of another version, or damaged: ask again
+            return Recalled(setting)
+        asked = {name: digests.question for name, digests in said.claims.items()}
+        return Recalled(setting, said.identity, said.answers, asked)
+
+    def keep(self, environment: str, backend: str, said: Recalled) -> None:
+        """Not what failed with the process. That nothing can be kept is no failure: it is asked."""
+        path = self._path(environment, backend, said.setting)
+        answers = {
+            name: answer
+            for name, answer in said.answers.items()
+            if name in said.asked and not answer.fault
+        }
+        digests = {name: Digests("", said.asked[name]) for name in answers}
+        with contextlib.suppress(OSError, RecordError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path, [Observations(said.setting, said.identity, answers, digests)])
+
+    def _path(self, environment: str, backend: str, setting: Setting) -> Path:
+        """What may change an answer besides the question is in the name."""
+        settings = {k: v for k, v in os.environ.items() if subject.SETTINGS.match(k)}
+        parts = [
+            *(environment, backend, dataclasses.asdict(setting), settings),
+            *(subject.cpu_model(), subject.available_cores()),
+            hashlib.sha256(Path(subject.__file__).read_bytes()).hexdigest(),
+        ]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{digest[:20]}.npz"
 
 
 # --- digests --------------------------------------------------------------------------------------

@@ -4,23 +4,29 @@ A process is one backend, which serves every setting that is asked of it: its im
 Processes run side by side, each in the hands of one thread; what comes of asking is handed on as it
 comes. Whatever a process does is an error of the claim that it was asked, and the next claim is
 asked of a fresh one. A process that cannot be started is not tried again.
+
+A process may run in an environment of its own, which its thread makes first. Such an environment
+does not change any more, so what it said can be remembered: a claim that it was asked before, in
+the very same words, is not asked again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from queue import SimpleQueue
 from types import TracebackType
+from typing import Any
 
 from rnn_check import judge, observe
 from rnn_check.claim import Claim
+from rnn_check.environment import Environment
 from rnn_check.judge import Answer, Setting
-from rnn_check.record import Observations
+from rnn_check.record import Memory, Observations, Recalled
 from rnn_check.subject import BACKENDS
 
 SIDE_BY_SIDE = 2
@@ -28,11 +34,15 @@ SIDE_BY_SIDE = 2
 
 @dataclass(frozen=True)
 class Target:
-    """One process: a backend, in some environment, and how it is asked: one subject a setting."""
+    """One process: a backend, and how it is asked: one subject a setting.
+
+    python: the interpreter; environment: what has to be made first and has its own.
+    """
 
     backend: str
     settings: tuple[Setting, ...] = (Setting(),)
     python: str = sys.executable
+    environment: Environment | None = None
 
 
 def installed(backend: str) -> bool:
@@ -64,6 +74,8 @@ class Run:
             for asked in run.ask(claims):
                 ...
         run.subjects  # what each said; claims that were not reached are missing
+
+    tell: is told what a target is doing ("installing", "importing", "asking"), by its thread.
     """
 
     def __init__(
@@ -72,6 +84,8 @@ class Run:
         *,
         timeout: float = observe.TIMEOUT,
         side_by_side: int = SIDE_BY_SIDE,
+        memory: Memory | None = None,
+        tell: Callable[[int, str], None] = lambda target, stage: None,
     ) -> None:
         self.subjects = [Observations(setting) for t in targets for setting in t.settings]
         self.missing: dict[int, str] = {}  # targets that are not installed after all, and why
@@ -80,12 +94,16 @@ class Run:
         self.targets = list(targets)
         self._timeout = timeout
         self._side_by_side = side_by_side
+        self._memory = memory
+        self._tell = tell
         self._stopped = False
         self._pool: ThreadPoolExecutor | None = None
         self._processes: dict[int, observe.Subject] = {}
         for number, target in enumerate(self.targets[:side_by_side]):
+            if target.environment is not None:
+                continue  # it may have to be made, and may not have to be asked
             with contextlib.suppress(observe.SubjectError):  # said when it is asked
-                self._processes[number] = self._open(target)
+                self._processes[number] = self._open(target, number)
 
     def __enter__(self) -> Run:
         return self
@@ -122,8 +140,12 @@ class Run:
             self.subjects[answer.subject].answers[answer.claim.name] = answer.answer
             yield answer
 
-    def _open(self, target: Target) -> observe.Subject:
-        return observe.Subject(target.backend, python=target.python, timeout=self._timeout)
+    def _open(self, target: Target, number: int) -> observe.Subject:
+        python = target.python
+        if target.environment is not None:
+            python = target.environment.make(lambda stage: self._tell(number, stage))
+        self._tell(number, "importing")
+        return observe.Subject(target.backend, python=python, timeout=self._timeout)
 
     def _serve(
         self,
@@ -145,24 +167,58 @@ class Run:
         target = self.targets[number]
         first = sum(len(each.settings) for each in self.targets[:number])
         try:
-            self._started(number)
-            for index, setting in enumerate(target.settings, first):
+            known = [self._recalled(target, setting) for setting in target.settings]
+            if any(self._unknown(each, claims) for each in known):
+                self._started(number)
+            else:
+                self._as_remembered(first, known)
+            for index, each in enumerate(known, first):
                 for claim in claims:
-                    yield Asked(index, claim, self._answer(number, claim, setting), setting)
+                    answer = each.answer(claim)
+                    if answer is None:
+                        answer = self._answer(number, claim, each.setting)
+                        if self._memory is not None:
+                            each.keep(claim, answer)
+                    yield Asked(index, claim, answer, each.setting)
+                self._remember(number, each, self.subjects[index].identity)
         finally:
             if number in self._processes:
                 self._processes[number].close()
 
+    # what was said before
+
+    def _recalled(self, target: Target, setting: Setting) -> Recalled:
+        if self._memory is None or target.environment is None:
+            return Recalled(setting)
+        return self._memory.recall(target.environment.key, target.backend, setting)
+
+    def _unknown(self, known: Recalled, claims: Sequence[Claim]) -> bool:
+        return not known.identity or any(known.answer(claim) is None for claim in claims)
+
+    def _as_remembered(self, first: int, known: Sequence[Recalled]) -> None:
+        for subject, each in zip(self.subjects[first:], known, strict=False):
+            subject.identity = each.identity
+
+    def _remember(self, number: int, said: Recalled, identity: dict[str, Any]) -> None:
+        target = self.targets[number]
+        if self._memory is None or target.environment is None or number in self.failures:
+            return
+        said.identity = identity
+        self._memory.keep(target.environment.key, target.backend, said)
+
+    # the process
+
     def _started(self, number: int) -> None:
         """Wait for the process to say who it is, or why it cannot be started."""
         target = self.targets[number]
-        identity = {"backend": target.backend}
+        identity: dict[str, Any] = {"backend": target.backend}
         try:
-            process = self._processes.get(number) or self._open(target)
+            process = self._processes.get(number) or self._open(target, number)
             self._processes[number] = process
             if self._stopped:  # after the processes to end were counted
                 process.kill()
             identity = process.identity
+            self._tell(number, "asking")
         except observe.NotInstalled as error:
             self.missing[number] = self.failures[number] = str(error)
         except observe.SubjectError as error:
@@ -180,5 +236,5 @@ class Run:
             except observe.SubjectError as error:
                 self.failures[number] = str(error)
         if number in self.failures:
-            return Answer(error=self.failures[number])
+            return Answer(error=self.failures[number], fault=True)
         return judge.ask(claim, self._processes[number], setting)
