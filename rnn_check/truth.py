@@ -143,6 +143,26 @@ class Truth:
         return of_layer | of_dense
 
 
+def reach(claim: Claim, what: str, arithmetic: str) -> Array | None:
+    """How far from the truth what a comparison calls `what` may be at the end of all its steps.
+
+    Of the states and outputs that are certified step by step, of each layer of a stack, and of
+    gradients; None of anything else.
+    """
+    if claim.x is None or claim.weights is None:
+        return None
+    if claim.is_stack:
+        for layer, signal in zip(claim.layers, stack.run(claim, arithmetic), strict=True):
+            if what in (f"states of {layer.name}", f"output of {layer.name}"):
+                return signal.error
+        return None
+    name = what.removeprefix("gradient of ")
+    has_loss = claim.loss is not None
+    if name in ("states", "output", "last_state") or (has_loss and name in GRADIENTS):
+        return Truth(claim, arithmetic)[name][1]
+    return None
+
+
 def cotangent_of(
     claim: Claim, states: Array, output: Array, arithmetic: str
 ) -> tuple[Array, Array | None]:

@@ -1,0 +1,446 @@
+"""What changed: in a verdict, in what is said, in the last bits?
+
+Subjects that were asked the same claims, held against the first of them, the baseline. Numbers are
+compared where a verdict rests on them: bit for bit, then in units of the last place, then as a
+share of the distance that rounding may put between two subjects that are both right (the sum of
+their bounds). Words (counts, shapes, defaults, exceptions) are compared as they stand.
+
+Numbers that are drawn at random are not compared: between two runs of one subject they differ.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rnn_check import rounding, truth
+from rnn_check.claim import Claim
+from rnn_check.comparison import Comparison, bits
+from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
+from rnn_check.report import Judged
+from rnn_check.written import Array
+
+SCHEMA = 1
+# kinds of changes, the gravest first
+WORSE, BETTER, OTHER, SAID, DRIFT = "worse", "better", "other", "said", "drift"
+_RANK = {AGREE: 0, NOT_RUN: 0, DIFFER: 1, ERROR: 2}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One subject of a comparison.
+
+    word: as it was typed. failure: why it could not be asked, if it could not.
+    """
+
+    word: str
+    judged: Judged
+    failure: str = ""
+
+    @property
+    def subject(self) -> Mapping[str, Any]:
+        return self.judged.subject
+
+    @property
+    def name(self) -> str:
+        """TensorFlow 2.13.1; Keras 3.12.0 on jax 0.7.2."""
+        s = self.subject
+        if "keras" not in s:
+            return self.word
+        keras, backend = f"Keras {s['keras']}", s["backend"]
+        version = re.split(r"[-+]", str(s["backend_version"]))[0]
+        if backend == "tensorflow":
+            return f"TensorFlow {version} with {keras}"
+        return f"{keras} on {backend}" + ("" if backend == "numpy" else f" {version}")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same numbers of the baseline and of another subject.
+
+    allowed: how far apart rounding may put them, or None where that is not known.
+    """
+
+    before: Comparison
+    after: Comparison
+    arithmetic: str
+    reach: Callable[[], Array | None] = field(repr=False)
+
+    @property
+    def what(self) -> str:
+        return self.after.what
+
+    @cached_property
+    def ulps(self) -> Array:
+        """Signed distances, after − before, in units of the last place; inf at a NaN of one."""
+        arithmetic = rounding.arithmetic(self.arithmetic)
+        found = rounding.ulps(self.after.got, self.before.got, arithmetic)
+        return np.asarray(np.where(np.isnan(found), np.inf, found))
+
+    @cached_property
+    def differ(self) -> Array:
+        wide = (np.asarray(each.got, np.float64) for each in (self.before, self.after))
+        before, after = map(bits, wide)
+        return np.asarray(before != after)
+
+    @cached_property
+    def allowed(self) -> Array | None:
+        if self.after.who == "subject":
+            return self.before.bound + self.after.bound
+        reach = self.reach()
+        return None if reach is None or reach.shape != self.ulps.shape else 2 * reach
+
+    @cached_property
+    def share(self) -> float | None:
+        """The largest |after − before| / allowed, where anything is allowed."""
+        if self.allowed is None:
+            return None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares = np.abs(self.after.got - self.before.got) / self.allowed
+        known = shares[(self.allowed > 0) & np.isfinite(shares)]
+        return float(known.max()) if known.size else None
+
+    @property
+    def place(self) -> str:
+        """Where the largest distance is: "states at sample 0, timestep 2, unit 1"."""
+        at = np.unravel_index(int(np.argmax(np.abs(self.ulps))), self.ulps.shape)
+        named = zip(self.after.axes, self.after.coordinates, strict=True)
+        where = ", ".join(f"{axis} {index[at]}" for axis, index in named)
+        return f"{self.what} at {where}" if where else self.what
+
+    @property
+    def timestep(self) -> int | None:
+        """The first at which they part."""
+        if "timestep" not in self.after.axes or not self.differ.any():
+            return None
+        return int(self.after.coordinates[self.after.axes.index("timestep")][self.differ].min())
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one subject's answer to one expectation differs from the baseline's.
+
+    said: what it says otherwise, "tanh → linear". pairs: the numbers that can be compared.
+    """
+
+    before: Verdict
+    after: Verdict
+    said: str
+    pairs: tuple[Pair, ...]
+
+    @cached_property
+    def drifted(self) -> list[Pair]:
+        """The numbers of which a bit differs, the largest distance first."""
+        pairs = [pair for pair in self.pairs if pair.differ.any()]
+        return sorted(pairs, key=lambda pair: -float(np.abs(pair.ulps).max()))
+
+    @property
+    def kind(self) -> str:
+        """Of the change; "" if there is none."""
+        before, after = _RANK[self.before.verdict], _RANK[self.after.verdict]
+        if before != after:
+            return WORSE if after > before else BETTER
+        if self.before.verdict != self.after.verdict:
+            return OTHER
+        if self.said:
+            return SAID
+        return DRIFT if self.drifted else ""
+
+    @property
+    def ulp(self) -> float | None:
+        """The largest distance in units of the last place; None if no numbers can be compared."""
+        if not self.pairs:
+            return None
+        return max(float(np.abs(pair.ulps).max(initial=0)) for pair in self.pairs)
+
+    @cached_property
+    def share(self) -> float | None:
+        """The largest distance as a share of what rounding may explain."""
+        return max((pair.share for pair in self.drifted if pair.share is not None), default=None)
+
+    @property
+    def where(self) -> str:
+        return self.drifted[0].place if self.drifted else ""
+
+    @property
+    def timestep(self) -> int | None:
+        steps = [pair.timestep for pair in self.drifted if pair.timestep is not None]
+        return min(steps, default=None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One expectation: a verdict and a change for each subject; None where it was not judged.
+
+    The baseline has no change.
+    """
+
+    claim: Claim
+    what: str
+    verdicts: tuple[Verdict | None, ...]
+    changes: tuple[Change | None, ...]
+
+    @property
+    def kinds(self) -> list[str]:
+        return ["" if change is None else change.kind for change in self.changes]
+
+    @property
+    def gravest(self) -> str:
+        """The gravest kind of change in it; "" if there is none."""
+        kinds = self.kinds
+        return next((kind for kind in (WORSE, BETTER, OTHER, SAID, DRIFT) if kind in kinds), "")
+
+    @property
+    def ulp(self) -> float | None:
+        found = [c.ulp for c in self.changes if c is not None and c.ulp is not None]
+        return max(found, default=None)
+
+    @property
+    def where(self) -> str:
+        """The place of the largest distance, or what is said otherwise."""
+        changes = [change for change in self.changes if change is not None]
+        drifted = [change for change in changes if change.drifted]
+        if drifted:
+            return max(drifted, key=lambda change: change.ulp or 0).where
+        return next((change.said for change in changes if change.said), "")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Subjects side by side, the baseline first."""
+
+    sides: Sequence[Side]
+    rows: Sequence[Row]
+
+    @property
+    def changed(self) -> list[Row]:
+        return [row for row in self.rows if row.gravest]
+
+    def of_kind(self, *kinds: str) -> list[Row]:
+        return [row for row in self.rows if set(kinds) & set(row.kinds)]
+
+    @cached_property
+    def claims(self) -> int:
+        """How many claims were judged on any subject."""
+        judged = (r for r in self.rows if any(v and v.verdict != NOT_RUN for v in r.verdicts))
+        return len({row.claim.name for row in judged})
+
+    def first(self, rows: Iterable[Row], kinds: Sequence[str]) -> Side | None:
+        """The first subject at which one of the rows shows such a change."""
+        at = [i for row in rows for i, kind in enumerate(row.kinds) if kind in kinds]
+        return self.sides[min(at)] if at else None
+
+    def names(self) -> list[str]:
+        """What each subject is called; as it was typed where two would be called alike."""
+        names = [side.name for side in self.sides]
+        return [
+            side.word if names.count(name) > 1 else name
+            for side, name in zip(self.sides, names, strict=True)
+        ]
+
+    @property
+    def sentence(self) -> str:
+        """What changed, in plain words."""
+        return " ".join(_sentences(self))
+
+    def exit_code(self, fail_on: str = DIFFER) -> int:
+        """1 if a verdict is worse than the baseline's (or, fail_on "drift", anything changed).
+
+        3 if a subject could not be asked, or nothing was compared; fail_on "never" leaves that.
+        """
+        kinds = {DIFFER: (WORSE,), DRIFT: (WORSE, OTHER, SAID, DRIFT)}.get(fail_on, ())
+        if self.of_kind(*kinds):
+            return 1
+        return 3 if any(side.failure for side in self.sides) or not self.claims else 0
+
+
+def compare(claims: Sequence[Claim], sides: Sequence[Side]) -> Compared:
+    """Every expectation of the claims, on every subject against the first."""
+    found = [{(v.claim, v.what): v for v in side.judged.verdicts} for side in sides]
+    rows = []
+    for claim in claims:
+        for e in claim.expectations:
+            verdicts = tuple(of.get((claim.name, e.name)) for of in found)
+            changes = tuple(
+                None
+                if not i or verdicts[0] is None or v is None or sides[i].failure or sides[0].failure
+                else _change(claim, verdicts[0], v, str(sides[i].subject.get("dtype", "float32")))
+                for i, v in enumerate(verdicts)
+            )
+            rows.append(Row(claim, e.name, verdicts, changes))
+    return Compared(sides, rows)
+
+
+def _change(claim: Claim, before: Verdict, after: Verdict, policy: str) -> Change:
+    if ERROR in (before.verdict, after.verdict):
+        exceptions = [_exception(v) for v in (before, after)]
+        both = before.verdict == after.verdict
+        return Change(before, after, _otherwise(*exceptions) if both else "", ())
+    arithmetic = policy.removeprefix("mixed_")
+    words, pairs = [], []
+    for b, a in _alike(before.comparisons, after.comparisons):
+        if a.got.dtype.kind not in "fc":
+            if b.got.tolist() != a.got.tolist():
+                words.append(f"{a.what}: {_otherwise(str(b.got), str(a.got))}")
+        elif b.got.shape != a.got.shape:
+            words.append(f"shape of {a.what}: {_otherwise(str(b.got.shape), str(a.got.shape))}")
+        elif a.got.size and not _drawn(claim, after.what):
+            reach = _Reach(claim, a.what, arithmetic)
+            pairs.append(Pair(b, a, arithmetic, reach))
+    return Change(before, after, "; ".join(dict.fromkeys(words)), tuple(pairs))
+
+
+def _alike(
+    before: Sequence[Comparison], after: Sequence[Comparison]
+) -> Iterator[tuple[Comparison, Comparison]]:
+    """The comparisons of the same thing; not those of the author's number against the truth."""
+    seen: dict[tuple[str, str], list[Comparison]] = {}
+    for b in before:
+        seen.setdefault((b.who, b.what), []).append(b)
+    for a in after:
+        same = seen.get((a.who, a.what))
+        if a.who != "claim" and same:
+            yield same.pop(0), a
+
+
+def _otherwise(before: str, after: str) -> str:
+    return "" if before == after else f"{before} → {after}"
+
+
+def _exception(v: Verdict) -> str:
+    """The name of the exception that a verdict of error quotes."""
+    named = re.search(r"\b(\w*(?:Error|Exception|Interrupt|Exit))\b", v.detail)
+    return named[1] if named else v.detail.partition("\n")[0]
+
+
+def _drawn(claim: Claim, what: str) -> bool:
+    """Whether the numbers are random: of dropout, or of weights that the framework draws."""
+    return what.startswith("dropout") or (claim.weights is None and what in _OF_DRAWN)
+
+
+_OF_DRAWN = {
+    f"{what} of {name}"
+    for what in ("orthogonal", "within_glorot_uniform")
+    for name in ("kernel", "recurrent_kernel", "bias")
+}
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """How far from the truth a right subject may be, of what is certified step by step."""
+
+    claim: Claim
+    what: str
+    arithmetic: str
+
+    def __call__(self) -> Array | None:
+        return truth.reach(self.claim, self.what, self.arithmetic)
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+def _sentences(compared: Compared) -> Iterator[str]:
+    baseline, *others = compared.sides
+    for side in compared.sides:
+        if side.failure:
+            yield f"{side.word} could not be asked."
+    if baseline.failure or all(side.failure for side in others):
+        return
+    if not compared.claims:
+        yield "Nothing was compared."
+        return
+    worse, better = compared.of_kind(WORSE), compared.of_kind(BETTER)
+    other = compared.of_kind(OTHER, SAID)
+    drifted = {row.claim.name for row in compared.of_kind(DRIFT)}
+    if not (worse or better or other or drifted):
+        yield f"Nothing differs, not a bit, in {compared.claims:,} claims."
+        return
+    told = []
+    for rows, kinds, word, verb in (
+        (worse, (WORSE,), "verdict", "got worse"),
+        (better, (BETTER,), "verdict", "got better"),
+        (other, (OTHER, SAID), "answer", "changed otherwise"),
+    ):
+        if rows:
+            many = f"{len(rows):,} {word}{'s' * (len(rows) != 1)}"
+            told.append(f"{many} {verb}{_first(compared, rows, kinds)}")
+    if not told:
+        told.append("Nothing differs")
+    if drifted:
+        rows = compared.of_kind(DRIFT)
+        most = max(c.ulp or 0 for row in rows for c in row.changes if c and c.kind == DRIFT)
+        told.append(
+            f"{len(drifted):,} of {compared.claims:,} claims changed in the last bits, "
+            f"at most {ulps(most)}{_first(compared, rows, (DRIFT,))}"
+        )
+    else:
+        told.append(f"no other bit changed in {compared.claims:,} claims")
+    yield "; ".join(told) + "."
+
+
+def _first(compared: Compared, rows: Sequence[Row], kinds: Sequence[str]) -> str:
+    """ ", first in TensorFlow 2.20", if there are several subjects to be the first of."""
+    side = compared.first(rows, kinds)
+    if side is None or len(compared.sides) < 3:
+        return ""
+    return f", first in {compared.names()[compared.sides.index(side)]}"
+
+
+def ulps(number: float) -> str:
+    """ "3 ulps"; "1 ulp"; "1.2e+05 ulps"; without an end where one of two numbers is none."""
+    if math.isinf(number):
+        return "∞ ulps"
+    shown = f"{number:,.0f}" if number < 1e5 else f"{number:.1e}"
+    return f"{shown} ulp" + "s" * (number != 1)
+
+
+# --- as JSON --------------------------------------------------------------------------------------
+
+
+def document(compared: Compared) -> dict[str, Any]:
+    """The JSON document; no NaN or infinity stands in it."""
+    return {
+        "schema": SCHEMA,
+        "subjects": [
+            {"word": side.word, "name": name, **side.subject, "failure": side.failure or None}
+            for side, name in zip(compared.sides, compared.names(), strict=True)
+        ],
+        "rows": [_row(row) for row in compared.rows],
+        "summary": {
+            "sentence": compared.sentence,
+            "claims": compared.claims,
+            **{kind: len(compared.of_kind(kind)) for kind in (WORSE, BETTER, OTHER, SAID, DRIFT)},
+        },
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    changes = [change for change in row.changes if change is not None]
+    return {
+        "claim": row.claim.name,
+        "what": row.what,
+        "verdicts": [None if v is None else v.verdict for v in row.verdicts],
+        "ratios": [None if v is None else v.ratio for v in row.verdicts],
+        "drift_ulp": _finite(row.ulp),
+        "where": row.where or None,
+        "changes": row.kinds,
+        "drifts_ulp": [None if c is None else _finite(c.ulp) for c in row.changes],
+        "shares": [None if c is None else _finite(c.share) for c in row.changes],
+        "first_timestep": min(
+            (c.timestep for c in changes if c.timestep is not None), default=None
+        ),
+        "bits": [None if v is None else v.bits for v in row.verdicts],
+        "said": [None if c is None else c.said or None for c in row.changes],
+        "known": [None if v is None else v.known or v.deviation or None for v in row.verdicts],
+    }
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
