@@ -1,5 +1,5 @@
 """The command line: `rnn-check` (the same as `rnn-check verify`), `observe`, `judge`, `coverage`,
-`schema`.
+`schema`; and what stands in `upgrade`.
 
 Everything heavy is imported inside the commands, so that `--help` costs nothing.
 Reports go to stdout, progress and warnings to stderr.  Exit codes: 0 all agree, 1 something
@@ -62,7 +62,7 @@ def main() -> None:
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
-def _options(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+def options_of(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
     """Options that several commands share, in this order."""
 
     def add(command: _Command) -> _Command:
@@ -73,10 +73,10 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
     return add
 
 
-_PATTERN = click.option(
+PATTERN = click.option(
     "-k", "pattern", metavar="PATTERN", help="Only what contains PATTERN (or is so named)."
 )
-_ASKED = _options(
+_ASKED = options_of(
     click.option(
         "--backend",
         "backends",
@@ -108,7 +108,7 @@ _ASKED = _options(
         metavar="FILE.py:CLASS",
         help="Judge this class in place of keras.layers.SimpleRNN.",
     ),
-    _PATTERN,
+    PATTERN,
     click.option("--slow", is_flag=True, help="Judge the slow claims as well (minutes)."),
     click.option(
         "--options",
@@ -125,7 +125,7 @@ _ASKED = _options(
         help="How long one claim may take.",
     ),
 )
-_KNOWN = click.option(
+KNOWN = click.option(
     "--known",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -133,7 +133,7 @@ _KNOWN = click.option(
     "to speak of a claim, which is checked when the bundled claims are judged whole (with their "
     "options, no PATHS, no -k).",
 )
-_JSON = click.option(
+JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
 
@@ -141,8 +141,8 @@ _JSON = click.option(
 @main.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @_ASKED
-@_KNOWN
-@_JSON
+@KNOWN
+@JSON
 @click.option("--list", "only_list", is_flag=True, help="Show the claims and ask nobody.")
 def verify(
     paths: tuple[Path, ...],
@@ -167,19 +167,19 @@ def verify(
     """
     if only_list:
         if as_json:
-            raise _BadInput("--list and --json do not go together")
+            raise BadInput("--list and --json do not go together")
         _check_backends(backends)
         from rnn_check import report
 
-        report.listing(_claims(paths, pattern, options), _console())
+        report.listing(chosen_claims(paths, pattern, options), console())
         return
     targets = _targets(backends, modes, dtypes, layer, slow)
     options = options or len(targets) > 1
     # the frameworks are imported in their own processes while the claims are read in this one
     with _asking(targets, timeout) as run:
-        claims = _claims(paths, pattern, options)
-        entries = _deviations(known, claims if options and not (paths or pattern) else None)
-        verdicts = _Verdicts(claims, entries)
+        claims = chosen_claims(paths, pattern, options)
+        entries = known_deviations(known, claims if options and not (paths or pattern) else None)
+        verdicts = Verdicts(claims, entries)
         for asked in _asked(run, claims, is_all="all" in backends):
             verdicts.add(asked)
         subjects = _reached(run)
@@ -224,19 +224,19 @@ def observe(
     Exit codes: 0 everything was asked, 2 bad input or usage, 3 something could not be asked.
     """
     if output.exists() and not force:
-        raise _BadInput(f"-o: {output} is there already; --force overwrites it")
+        raise BadInput(f"-o: {output} is there already; --force overwrites it")
     if output.is_dir() or not output.absolute().parent.is_dir():
-        raise _BadInput(f"-o: {output} cannot be a file: name one in a folder that is there")
+        raise BadInput(f"-o: {output} cannot be a file: name one in a folder that is there")
     targets = _targets(backends, modes, dtypes, layer, slow)
     from rnn_check import record, report
     from rnn_check.written import ClaimError
 
     with _asking(targets, timeout) as run:
-        claims = _claims(paths, pattern, options or len(targets) > 1)
+        claims = chosen_claims(paths, pattern, options or len(targets) > 1)
         try:
             digests = record.digests(claims)
         except ClaimError as error:
-            raise _BadInput(str(error)) from None
+            raise BadInput(str(error)) from None
         for each in run.subjects:
             each.claims = digests
         interrupted = False
@@ -249,7 +249,7 @@ def observe(
         try:
             record.write(output, subjects, complete=not interrupted)
         except record.RecordError as error:
-            raise _BadInput(str(error)) from None
+            raise BadInput(str(error)) from None
     for number, each in enumerate(subjects, 1):
         answers = each.answers.values()
         errors, skipped = (sum(bool(getattr(a, k)) for a in answers) for k in ("error", "skip"))
@@ -265,9 +265,9 @@ def observe(
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_PATTERN
-@_KNOWN
-@_JSON
+@PATTERN
+@KNOWN
+@JSON
 def judge(files: tuple[Path, ...], pattern: str | None, known: Path | None, as_json: bool) -> None:
     """Judge records, without any framework.
 
@@ -282,7 +282,7 @@ def judge(files: tuple[Path, ...], pattern: str | None, known: Path | None, as_j
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_KNOWN
+@KNOWN
 @click.option(
     "-o",
     "--output",
@@ -305,7 +305,7 @@ def coverage(files: tuple[Path, ...], known: Path | None, output: Path | None) -
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise _BadInput(f"-o: {output} cannot be written: {error.strerror}") from None
+        raise BadInput(f"-o: {output} cannot be written: {error.strerror}") from None
 
 
 @main.command()
@@ -324,7 +324,7 @@ def schema() -> None:
 def _check_backends(backends: Sequence[str]) -> None:
     for backend in backends:
         if backend not in (*BACKENDS, "all"):
-            raise _BadInput(f"--backend: unknown backend {backend!r}{_nearest(backend, BACKENDS)}")
+            raise BadInput(f"--backend: unknown backend {backend!r}{nearest(backend, BACKENDS)}")
 
 
 def _targets(
@@ -347,11 +347,11 @@ def _targets(
         if absent := [backend for backend in BACKENDS if backend not in chosen]:
             click.echo(f"rnn-check: not installed: {', '.join(absent)}", err=True)
         if not chosen:
-            raise _BadInput("--backend all: no backend is installed")
+            raise BadInput("--backend all: no backend is installed")
     targets = []
     for backend in chosen:
         if backend not in BACKENDS:  # Keras's default, from the environment or its configuration
-            raise _BadInput(f"unknown backend {backend!r}{_nearest(backend, BACKENDS)}")
+            raise BadInput(f"unknown backend {backend!r}{nearest(backend, BACKENDS)}")
         if modes:
             asked = [mode for mode in dict.fromkeys(modes) if mode in run.modes(backend)]
         else:
@@ -364,7 +364,7 @@ def _targets(
     for mode in modes:
         if not any(mode in run.modes(backend) for backend in chosen):
             having = [backend for backend in BACKENDS if mode in run.modes(backend)]
-            raise _BadInput(
+            raise BadInput(
                 f"--mode: {', '.join(chosen)} {'has' if len(chosen) == 1 else 'have'} no mode "
                 f"{mode!r}, only {', '.join(having)}"
             )
@@ -396,7 +396,7 @@ def _asked(run: Run, claims: Sequence[Claim], *, is_all: bool) -> Iterator[Asked
     """
     for asked in _shown(run, claims) if sys.stderr.isatty() else run.ask(claims):
         if run.missing and not is_all:
-            raise _BadInput("\n".join(run.missing.values()))
+            raise BadInput("\n".join(run.missing.values()))
         yield asked
 
 
@@ -432,7 +432,7 @@ def _reached(run: Run) -> list[int]:
 # --- what is judged -------------------------------------------------------------------------------
 
 
-class _Verdicts:
+class Verdicts:
     """Verdicts as the answers come: one claim is judged while the next is asked."""
 
     def __init__(self, claims: Sequence[Claim], entries: Sequence[Deviation]) -> None:
@@ -463,19 +463,19 @@ def _judged_records(
     paths = tuple(f for f in files if f.is_dir() or f.suffix == ".toml")
     records = [f for f in files if f not in paths]
     if not records:
-        raise _BadInput("no record among them; `rnn-check observe -o FILE` writes one")
+        raise BadInput("no record among them; `rnn-check observe -o FILE` writes one")
     from rnn_check import record
     from rnn_check.run import Asked
 
     try:
         read = [(file, record.read(file)) for file in records]
     except record.RecordError as error:
-        raise _BadInput(str(error)) from None
+        raise BadInput(str(error)) from None
     held = {name for _, each in read for subject in each.subjects for name in subject.answers}
     options = any(name.startswith("options/") for name in held)
-    claims = _claims(paths, pattern, options)
+    claims = chosen_claims(paths, pattern, options)
     whole = options and not (paths or pattern)
-    verdicts = _Verdicts(claims, _deviations(known, claims if whole else None))
+    verdicts = Verdicts(claims, known_deviations(known, claims if whole else None))
     judged: list[Judged] = []
     names = {claim.name for claim in claims}
     for file, each in read:
@@ -508,18 +508,18 @@ def _report(judged: Sequence[Judged], claims: Sequence[Claim], as_json: bool) ->
             click.echo(report.as_json(only.subject, only.verdicts))
         else:
             titles = {claim.name: claim.title for claim in claims}
-            report.terminal(only.subject, only.verdicts, titles, _console(), only.rerun)
+            report.terminal(only.subject, only.verdicts, titles, console(), only.rerun)
     elif as_json:
         click.echo(report.as_json_of_several(judged))
     else:
-        report.terminal_of_several(judged, _console())
+        report.terminal_of_several(judged, console())
     code = report.exit_code(everything)
     if code == 3 and not report.summary(everything)["error"]:
         click.echo("rnn-check: nothing was compared", err=True)
     return code
 
 
-def _claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -> list[Claim]:
+def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -> list[Claim]:
     """Those in the paths, or those that are bundled; of these, what options do only if asked."""
     import dataclasses
 
@@ -531,7 +531,7 @@ def _claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -> list
     try:
         claims = list(load_all(paths))
     except ClaimError as error:
-        raise _BadInput(str(error)) from None
+        raise BadInput(str(error)) from None
     if pattern is None:
         return claims
     chosen = [c for c in claims if c.name == pattern]
@@ -543,11 +543,11 @@ def _claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -> list
             if matching:
                 chosen.append(dataclasses.replace(c, expectations=matching))
     if not chosen:
-        raise _BadInput(f"-k: no claim matches {pattern!r}; `rnn-check --list` shows them")
+        raise BadInput(f"-k: no claim matches {pattern!r}; `rnn-check --list` shows them")
     return chosen
 
 
-def _deviations(known: Path | None, claims: Sequence[Claim] | None) -> list[Deviation]:
+def known_deviations(known: Path | None, claims: Sequence[Claim] | None) -> list[Deviation]:
     """The known deviations; each has to speak of one of the claims, if claims are given."""
     from rnn_check import deviations
     from rnn_check.written import ClaimError
@@ -558,32 +558,35 @@ def _deviations(known: Path | None, claims: Sequence[Claim] | None) -> list[Devi
         if claims is not None:
             deviations.check(entries, claims, file)
     except ClaimError as error:
-        raise _BadInput(str(error)) from None
+        raise BadInput(str(error)) from None
     return entries
 
 
 def _layer(spec: str) -> str:
     file, colon, name = spec.rpartition(":")
     if not colon or not name.isidentifier():
-        raise _BadInput(f"--layer: expected FILE.py:CLASS, got {spec!r}")
+        raise BadInput(f"--layer: expected FILE.py:CLASS, got {spec!r}")
     if not Path(file).is_file():
-        raise _BadInput(f"--layer: no such file: {file}")
+        raise BadInput(f"--layer: no such file: {file}")
     return f"{Path(file).resolve()}:{name}"
 
 
-def _nearest(word: str, known: tuple[str, ...]) -> str:
+def nearest(word: str, known: tuple[str, ...]) -> str:
     import difflib
 
     close = difflib.get_close_matches(word, known, 1)
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
 
-class _BadInput(click.ClickException):
+class BadInput(click.ClickException):
     exit_code = 2
 
 
-def _console() -> Any:
+def console() -> Any:
     from rich.console import Console
 
     # a pipe has no width; 80 columns would fold every line of the table
     return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+from rnn_check import upgrade  # noqa: E402, F401  whose commands belong to `main`

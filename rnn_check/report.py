@@ -88,7 +88,7 @@ def machine(subject: Mapping[str, Any]) -> list[str]:
 
 def as_json(subject: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
     """The JSON document of one subject; no NaN or Infinity ever stands in it."""
-    return _json(
+    return as_document(
         {
             "schema": SCHEMA,
             "subject": subject,
@@ -100,7 +100,7 @@ def as_json(subject: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
 
 def as_json_of_several(judged: Sequence[Judged]) -> str:
     """The JSON document of several: each row says of which subject it is, by its place."""
-    return _json(
+    return as_document(
         {
             "schema": SCHEMA,
             "subjects": [j.subject for j in judged],
@@ -126,7 +126,8 @@ def _row(v: Verdict) -> dict[str, Any]:
     }
 
 
-def _json(document: dict[str, Any]) -> str:
+def as_document(document: dict[str, Any]) -> str:
+    """One JSON document, to be read by people too."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
