@@ -33,7 +33,6 @@ from typing import Any
 import platformdirs
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from rnn_check.observe import BACKENDS, LAST_LINES, SubjectError
 from rnn_check.written import nearest
@@ -275,20 +274,18 @@ def _remembered(file: Path, wanted: Wanted, python: Python, most: timedelta) -> 
     return None
 
 
-def older(package: str, below: str, from_: str, python: Python) -> str | None:
-    """The newest version of a package below one version and not below another, or None.
+def newest(requirement: str, python: Python) -> str | None:
+    """The newest version of a package that a requirement allows; None if there is none.
 
     Raises Unmade if the installer fails for another reason.
     """
-    if Version(below) <= Version(from_):
-        return None
     try:
-        (found,) = installer().lock((f"{package}<{below},>={from_}",), python, None, alone=True)
+        (found,) = installer().lock((requirement,), python, None, alone=True)
     except _Failed as failure:
         said = str(failure).lower()
-        if "no version of" in said or "no matching distribution" in said:
+        if any(words in said for words in ("no version", "no matching", "incompatible")):
             return None
-        raise Unmade(f"{package}: its versions cannot be listed", str(failure)) from None
+        raise Unmade(f"{requirement}: versions cannot be listed", str(failure)) from None
     return found.version
 
 
