@@ -360,7 +360,7 @@ def _sentences(compared: Compared) -> Iterator[str]:
     other = compared.of_kind(OTHER, SAID)
     drifted = {row.claim.name for row in compared.of_kind(DRIFT)}
     if not (worse or better or other or drifted):
-        yield f"Nothing differs, not a bit, in {compared.claims:,} claims."
+        yield f"Nothing differs, not a bit, in {_many(compared.claims, 'claim')}."
         return
     told = []
     for rows, kinds, word, verb in (
@@ -369,8 +369,7 @@ def _sentences(compared: Compared) -> Iterator[str]:
         (other, (OTHER, SAID), "answer", "changed otherwise"),
     ):
         if rows:
-            many = f"{len(rows):,} {word}{'s' * (len(rows) != 1)}"
-            told.append(f"{many} {verb}{_first(compared, rows, kinds)}")
+            told.append(f"{_many(len(rows), word)} {verb}{_first(compared, rows, kinds)}")
     if not told:
         told.append("Nothing differs")
     if drifted:
@@ -381,7 +380,7 @@ def _sentences(compared: Compared) -> Iterator[str]:
             f"at most {ulps(most)}{_first(compared, rows, (DRIFT,))}"
         )
     else:
-        told.append(f"no other bit changed in {compared.claims:,} claims")
+        told.append(f"no other bit changed in {_many(compared.claims, 'claim')}")
     yield "; ".join(told) + "."
 
 
@@ -391,6 +390,10 @@ def _first(compared: Compared, rows: Sequence[Row], kinds: Sequence[str]) -> str
     if side is None or len(compared.sides) < 3:
         return ""
     return f", first in {compared.names()[compared.sides.index(side)]}"
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number:,} {word}" + "s" * (number != 1)
 
 
 def ulps(number: float) -> str:

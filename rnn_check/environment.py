@@ -99,7 +99,10 @@ def parse(text: str) -> Wanted:
                 f"{text!r}: {part.strip()!r} is no requirement; expected one such as "
                 f"tensorflow==2.13.1{hint}"
             ) from None
-        named[canonicalize_name(requirement.name)] = str(requirement)
+        name = canonicalize_name(requirement.name)
+        if name in named:
+            raise WordError(f"{text!r}: names {name} twice; write {name}>=3,<3.2 as one")
+        named[name] = str(requirement)
     backends = list(dict.fromkeys(PROVIDES[name] for name in named if name in PROVIDES))
     if at and backend not in BACKENDS:
         raise WordError(f"{text!r}: unknown backend {backend!r}{nearest(backend, BACKENDS)}")
@@ -198,9 +201,9 @@ class Environment:
             with contextlib.suppress(OSError):  # somebody else was faster
                 partial.rename(self.folder)
         except OSError as error:
-            raise Unmade(f"{self.wanted.text}: cannot be installed: {_words(error)}") from None
+            raise Unmade(f"its environment cannot be made: {_words(error)}") from None
         except _Failed as failure:
-            raise Unmade(f"{self.wanted.text}: cannot be installed", str(failure)) from None
+            raise Unmade("its environment cannot be made", str(failure)) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -225,7 +228,7 @@ def resolve(
     except _Failed as failure:
         if known := _remembered(file, wanted, python, timedelta.max):
             return known
-        raise Unmade(f"{wanted.text}: cannot be resolved", str(failure)) from None
+        raise Unmade("its requirements cannot be resolved", str(failure)) from None
     environment = Environment(wanted, python, *found)
     document = {
         "made": datetime.now(UTC).isoformat(),
@@ -436,7 +439,7 @@ def find_python(wanted: str | None = None) -> Python:
         path = installer().python(wanted)
         return Python(path, _asked_for_version(path) or wanted)
     except _Failed as failure:
-        reason = (str(failure).splitlines() or [""])[0]
+        reason = (str(failure).splitlines() or [""])[0].removeprefix("error: ")
         raise WordError(f"Python {wanted} is not available here: {reason}") from None
 
 

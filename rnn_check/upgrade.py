@@ -419,8 +419,7 @@ def bisect(
     except environment.WordError as error:
         raise BadInput(str(error)) from None
     except environment.Unmade as error:
-        click.echo(f"rnn-check: {error}", err=True)
-        sys.exit(3)
+        raise _NotAsked(str(error)) from None
 
     def asked(before: str, after: str) -> Compared:
         click.echo(f"rnn-check: asking {before} and {after}", err=True)
@@ -435,6 +434,10 @@ def bisect(
     else:
         bisection.terminal(found, console())
     sys.exit(found.exit_code)
+
+
+class _NotAsked(click.ClickException):
+    exit_code = 3
 
 
 # --- the cache ------------------------------------------------------------------------------------
