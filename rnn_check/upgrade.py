@@ -69,12 +69,7 @@ _ENVIRONMENTS = options_of(
     ),
 )
 
-
-@main.command()
-@click.argument("subjects", nargs=-1, required=True, metavar="BASELINE SUBJECT...")
-@_ENVIRONMENTS
-@PATTERN
-@click.option(
+_CLAIMS = click.option(
     "--claims",
     "paths",
     multiple=True,
@@ -82,6 +77,13 @@ _ENVIRONMENTS = options_of(
     metavar="PATH",
     help="Judge the claims in this file or folder, in place of the bundled ones; may be repeated.",
 )
+
+
+@main.command()
+@click.argument("subjects", nargs=-1, required=True, metavar="BASELINE SUBJECT...")
+@_ENVIRONMENTS
+@PATTERN
+@_CLAIMS
 @click.option(
     "--options/--no-options",
     default=True,
@@ -268,7 +270,7 @@ def _parsed(word: str, how: _How) -> Callable[[], list[_Prepared]]:
             made = environment.resolve(wanted, how.python, how.as_of, refresh=how.refresh)
         except environment.Unmade as error:
             return [_Prepared(word, failure=str(error))]
-        return [_Prepared(word, run.Target(wanted.backend, (how.setting,), environment=made))]
+        return [_Prepared(word, run.Target(made.wanted.backend, (how.setting,), environment=made))]
 
     return resolve
 
@@ -378,6 +380,7 @@ def _progress(words: Sequence[str], claims: int) -> Iterator[Any]:
     "--to", "last", required=True, metavar="VERSION|SUBJECT", help="Where it has changed."
 )
 @_ENVIRONMENTS
+@_CLAIMS
 @click.option(
     "--on",
     type=click.Choice(("verdict", "bits")),
@@ -396,6 +399,7 @@ def bisect(
     slow: bool,
     timeout: float,
     refresh: bool,
+    paths: tuple[Path, ...],
     on: str | None,
     as_json: bool,
 ) -> None:
@@ -412,7 +416,7 @@ def bisect(
     from rnn_check.judge import Setting
 
     how = _How(python, as_of, Setting(mode, dtype, None, slow), timeout, refresh)
-    claims = chosen_claims((), claim, True)
+    claims = chosen_claims(paths, claim, True)
     try:
         versions = bisection.Versions.between(first, last)
         words = versions.words(how.python)

@@ -94,6 +94,8 @@ def _answer(request: dict[str, Any], fate: str) -> dict[str, Any]:
     states = reference.forward(x, **weights, activation="tanh")[0]
     if fate == "wrong":
         states[0, 1, 0] += np.float32(1e-3)
+    if fate == "drift":
+        states[0, 1, 0] = np.nextafter(states[0, 1, 0], np.float32(1))
     encoded = observe.encode(states)
     if fate == "unsupported":
         encoded = {"unsupported": "no such mode"}
