@@ -236,6 +236,13 @@ class Compared:
         at = [i for row in rows for i, kind in enumerate(row.kinds) if kind in kinds]
         return self.sides[min(at)] if at else None
 
+    @cached_property
+    def steps(self) -> list[Compared]:
+        """Each subject against the one before it."""
+        claims = list({row.claim.name: row.claim for row in self.rows}.values())
+        pairs = zip(self.sides, self.sides[1:], strict=False)
+        return [compare(claims, pair) for pair in pairs]
+
     def names(self) -> list[str]:
         """What each subject is called; as it was typed where two would be called alike."""
         names = [side.name for side in self.sides]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
@@ -105,6 +106,9 @@ def terminal(compared: Compared, console: Console, everything: bool = False) -> 
         console.print(Text(f"   {packages(side)}", style="dim"), soft_wrap=True)
         if number > 1 and not side.failure and not compared.sides[0].failure:
             console.print(Text(f"   {effects(compared, number - 1)}"), soft_wrap=True)
+            if number > 2 and not compared.sides[number - 2].failure:
+                step = effects(compared.steps[number - 2], 1)
+                console.print(Text(f"   since {number - 1}: {step}"), soft_wrap=True)
     console.print()
     console.print(Text(compared.sentence, style="bold"), soft_wrap=True)
     for side in compared.sides:
@@ -186,6 +190,8 @@ def markdown(compared: Compared) -> str:
         against = "baseline" if number == 1 else effects(compared, number - 1)
         against = "could not be asked" if side.failure else against
         lines.append(f"| {number} | {_escaped(packages(side))} | {_escaped(against)} |")
+    if len(compared.sides) > 2:
+        lines += ["", *_history(compared)]
     for heading, rows in groups(compared.changed):
         numbers = [str(i + 1) for i in range(len(compared.sides))]
         lines += ["", f"<details{' open' * (rows[0].gravest == WORSE)}>"]
@@ -199,6 +205,28 @@ def markdown(compared: Compared) -> str:
         lines += ["", "</details>"]
     lines += ["", _escaped(LEGEND)] if compared.changed else []
     return "\n".join(lines) + "\n"
+
+
+def _history(compared: Compared) -> Iterator[str]:
+    """A table of what each subject changed since the one before it, by the files of claims."""
+    yield "| from | to | verdicts and answers that changed | last bits |"
+    yield "|---|---|---|---|"
+    names = compared.names()
+    for i, step in enumerate(compared.steps):
+        if any(side.failure for side in step.sides):
+            yield f"| {_escaped(names[i])} | {_escaped(names[i + 1])} | could not be asked | |"
+            continue
+        told = []
+        for kind, word in ((WORSE, "worse"), (BETTER, "better"), (OTHER, "else"), (SAID, "says")):
+            files = Counter(row.claim.name.partition("[")[0] for row in step.of_kind(kind))
+            told += [
+                f"{word}: {_escaped(name)}" + f" ×{count}" * (count > 1)
+                for name, count in files.items()
+            ]
+        drifted = step.of_kind(DRIFT)
+        most = max((row.ulp or 0.0 for row in drifted), default=0.0)
+        bits = f"{len(drifted)}, at most {ulps(most)}" if drifted else "the same"
+        yield f"| {_escaped(names[i])} | {_escaped(names[i + 1])} | {'; '.join(told)} | {bits} |"
 
 
 def _escaped(text: str) -> str:

@@ -218,10 +218,13 @@ def _prepared(words: Sequence[str], how: _How) -> list[_Prepared]:
     """Every word resolved, before anything is installed or asked."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from rnn_check import environment
+
     for i, word in enumerate(words):
         if word in words[:i]:
             raise BadInput(f"{word}: named twice; a subject does not differ from itself")
     parsed = [_parsed(word, how) for word in words]
+    environment.installer()  # found once, before threads look for it
     with ThreadPoolExecutor(8) as pool:
         prepared = [each for many in pool.map(lambda make: make(), parsed) for each in many]
     seen: dict[tuple[str, str], str] = {}

@@ -282,3 +282,18 @@ def test_markdown_cannot_be_broken_by_a_claims_name(claims: list[claim.Claim]) -
         if "output" in line
     ]
     assert line == "| a \\| &lt;b> \\`c\\` \\# d · output | ✓ | ✗ = |"
+
+
+def test_markdown_of_several_says_what_each_changed_since_the_one_before(
+    claims: list[claim.Claim],
+) -> None:
+    good, bad = verdict(AGREE, numbers(STATES)), verdict(DIFFER, numbers(nudged(1)))
+    lines = compare_report.markdown(compared(claims, good, bad, bad)).splitlines()
+    names = [f"TensorFlow {version} with Keras 3.15.1" for version in VERSIONS]
+    assert f"| {names[0]} | {names[1]} | worse: a | the same |" in lines
+    assert f"| {names[1]} | {names[2]} |  | the same |" in lines
+    lines = compare_report.markdown(
+        compared(claims, good, good, verdict(AGREE, numbers(nudged(2))))
+    )
+    assert f"| {names[0]} | {names[1]} |  | the same |" in lines
+    assert f"| {names[1]} | {names[2]} |  | 1, at most 2 ulps |" in lines
