@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rnn_check import claim
+from rnn_check import claim, environment, upgrade
 from rnn_check.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -58,3 +58,15 @@ def test_the_set_up_is_two_commands() -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_workflow_asks_what_the_command_understands() -> None:
+    text = (ROOT / "docs" / "upgrade-check.yml").read_text(encoding="utf-8")
+    (run,) = re.findall(r"rnn-check (compare (?:.|\n)*?)\n\s+>>", text)
+    words = run.split()
+    with upgrade.compare.make_context("compare", words[1:]) as context:
+        given = context.params
+    assert given["subjects"][0] == "tensorflow==2.20.0"
+    for word in given["subjects"]:
+        environment.parse(word)
+    assert given["html"].name in text[text.index("upload-artifact") :]
