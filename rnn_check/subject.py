@@ -46,6 +46,7 @@ A request holds
 Questions about layers that are called one after the other:
     summary          names, output shapes and parameter counts, of a real keras.Sequential
     initial_weights  the weights as the framework made them
+    initialized      the same of the layers made twice: {"first", "second"}
     weights          the weights read back after they were set
     output           of the whole model (B,T,H), (B,H), (B,T,O) or (B,O)
     states           the recurrent layer's own sequence (B,T,H), as return_sequences=True gives it
@@ -87,7 +88,8 @@ Questions to a keras.Model of the functional API, whose inputs are x and what is
                      .weights.h5, loaded into a model made anew), "keras" (saved to a .keras and
                      loaded) or "clone" (clone_model): {"before", "after": outputs, "same_config":
                      names count, but not those inside wrappers for "weights"; "same_weights"}
-    losses           model.losses after a call: {"losses": their sum, "each": [...]}
+    losses           model.losses after a call: {"losses": their sum, "each": [...], "activities":
+                     {layer: its output in that call} of those with an activity_regularizer}
     evaluate         compile(loss), predict and evaluate: {"loss": float64, "output"}
     fit_once         compile(SGD(training's learning_rate), "mse") and one step of fit: weights
                      {"before", "after"} by layer and path, {"trainable": {layer: [paths]}}
@@ -123,8 +125,12 @@ Layers = list[Any]
 Compute = Callable[[Tensors], Any]  # the model as a function of its inputs
 Gradients = tuple[Tensors, list[Tensor], list[Tensor]]  # results, of weights, of inputs
 
-SHOWS_INITIALIZERS = {"initial_weights", "round_trip"}
-MAKES_ITS_OWN = {"raises", "dropout"}  # questions that need no layers as they are described
+SHOWS_INITIALIZERS = {"initial_weights", "initialized", "round_trip"}
+MAKES_ITS_OWN = {
+    "raises",
+    "dropout",
+    "initialized",
+}  # questions that need no layers as they are described
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 ENVIRONMENT = dict(os.environ)  # before a framework adds to it
 DTYPES = (
@@ -678,6 +684,10 @@ class Experiment:
     def ask_initial_weights(self) -> dict[str, Any]:
         return self.initial_weights
 
+    def ask_initialized(self) -> dict[str, Any]:
+        models = {n: self.build([self.make(s) for s in self.specs]) for n in ("first", "second")}
+        return {n: {r.name: read_weights(r) for r in layers} for n, layers in models.items()}
+
     def ask_weights(self) -> dict[str, Any]:
         return {layer.name: read_weights(layer) for layer in self.layers}
 
@@ -1078,16 +1088,26 @@ class Experiment:
         return {**run(training=True), "again": again, "inference": run(training=False)}
 
     def ask_losses(self) -> dict[str, Any]:
-        model = self.model(self.layers)
+        inputs, outputs, _ = self.symbolic(self.layers)
+        shown = [
+            (spec["name"], first(output))
+            for spec, output in zip(self.specs, outputs)
+            if "activity_regularizer" in spec
+        ]
+        model = self.backend.keras.Model(inputs, [*(out for _, out in shown), first(outputs[-1])])
         reset(self.layers)
 
-        def losses(tensors: Tensors) -> list[Tensor]:
-            model(self.arguments(tensors))
-            return list(model.losses)
+        def call(tensors: Tensors) -> tuple[list[Tensor], list[Tensor]]:
+            found = model(self.arguments(tensors))
+            return list(model.losses), flat(found)
 
-        each = self.backend.run(losses, [model], self.tensors(), self.mode)
+        each, found = self.backend.run(call, [model], self.tensors(), self.mode)
         arrays = [self.backend.array(loss) for loss in each]
-        return {"losses": encode(np.sum(arrays, axis=0)), "each": [encode(a) for a in arrays]}
+        return {
+            "losses": encode(np.sum(arrays, axis=0)),
+            "each": [encode(a) for a in arrays],
+            "activities": {name: self.encode(out) for (name, _), out in zip(shown, found)},
+        }
 
     def ask_evaluate(self) -> dict[str, Any]:
         kind = self.request["loss"]["kind"]
@@ -1170,7 +1190,7 @@ class Experiment:
 
     def answer(self, question: str) -> Any:
         ask = getattr(self, f"ask_{question}")
-        computes = question not in ("summary", "initial_weights", "weights")
+        computes = question not in ("summary", "initial_weights", "initialized", "weights")
         if computes and self.mode not in self.backend.modes:
             return {"unsupported": f"the {self.backend.name} backend has no mode {self.mode!r}"}
         if question in ("gradients", "probe") and not self.backend.differentiates:
