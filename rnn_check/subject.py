@@ -11,8 +11,9 @@ its backend when it is imported.
 The pipe: one JSON document a line, both ways. The first line out is {"hello": IDENTITY}; after it
 every line in is a request and every line out its reply, {"id", "observed": {question: answer}}. A
 question at which the framework raised is answered {"error", "traceback"}, one that this backend or
-mode cannot answer {"unsupported": reason}. What breaks before any question (layers that cannot be
-made or built, weights that do not fit them) makes the whole reply {"id", "error", "traceback"}.
+mode cannot answer {"unsupported": reason}; so is every question about layers that need what this
+Keras does not have yet. What breaks before any question (layers that cannot be made or built,
+weights that do not fit them) makes the whole reply {"id", "error", "traceback"}.
 Whatever a framework prints goes to stderr, because file descriptor 1 points there.
 
 Sizes: B samples, T timesteps, F features, H units, O units of the output layer.
@@ -113,6 +114,7 @@ import re
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
 from typing import Any, Callable
 
 import numpy as np
@@ -494,6 +496,19 @@ class Experiment:
         if key == "activation" and isinstance(value, str) and value.startswith("callable "):
             return custom_activation(keras, value.split()[1])
         return value
+
+    def lacks(self) -> str:
+        """What the layers need that this Keras does not have; empty if it has it all."""
+        keras = self.backend.keras
+        for spec in within(self.specs):
+            name = str(spec.get("activation") or "linear").split()[-1]  # also of "callable NAME"
+            try:
+                keras.activations.get(name)
+            except ValueError:
+                return f"Keras {keras.__version__} has no activation {name!r}"
+            if "seed" in spec and spec["kind"] in RECURRENT and not hasattr(keras, "ops"):
+                return f"a {spec['kind']} of Keras {keras.__version__} takes no seed"
+        return ""
 
     def make_for(self, weights: dict[str, Any], spec: dict[str, Any], **changes: Any) -> Any:
         """The layer, whose weights will be these: their random first values are then not drawn.
@@ -1052,8 +1067,6 @@ class Experiment:
 
         Each probe has one of the rates, and the other is 0.
         """
-        if "seed" in self.specs[0] and not hasattr(self.backend.keras, "ops"):
-            return {"unsupported": "a SimpleRNN of Keras 2 takes no seed"}
         size, steps = 64, 4
         options = {k: v for k, v in self.specs[0].items() if k in ("seed", "unroll")}
         ones = np.ones((size, steps, size))  # (B,T,F)
@@ -1212,6 +1225,15 @@ def is_floating(name: str, array: Array) -> bool:
 def default_name(kind: str) -> str:
     """Keras's own: SimpleRNN -> simple_rnn."""
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
+
+
+def within(node: Any) -> Iterator[dict[str, Any]]:
+    """The descriptions of layers and cells, those inside others included."""
+    if isinstance(node, dict) and "kind" in node:
+        yield node
+    if isinstance(node, (dict, list)):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from within(part)
 
 
 def changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -1522,6 +1544,9 @@ def reply_to(backend: Backend, line: str) -> dict[str, Any]:
         number = request.get("id")
         backend.set_precision(request.get("dtype"))
         experiment = Experiment(backend, request)
+        if reason := experiment.lacks():
+            answers = {question: {"unsupported": reason} for question in request["ask"]}
+            return {"id": number, "observed": answers}
         if set(request["ask"]) - MAKES_ITS_OWN:
             experiment.layers  # noqa: B018  what breaks here breaks every question
         return {"id": number, "observed": {q: experiment.answer(q) for q in request["ask"]}}

@@ -759,13 +759,28 @@ def test_a_mode_that_the_backend_has_not_is_unsupported(asked: Subject) -> None:
 
 
 @pytest.mark.parametrize(
+    "layers",
+    [
+        rnn(activation="tanhh"),
+        rnn(activation="callable tanhh"),
+        [{"kind": "RNN", "cell": [{"kind": "SimpleRNNCell", "units": H, "activation": "tanhh"}]}],
+        [{"kind": "Bidirectional", "layer": rnn(activation="tanhh")[0]}],
+    ],
+    ids=["layer", "callable", "cell", "wrapped"],
+)
+def test_what_this_keras_has_not_is_unsupported(asked: Subject, layers: Any) -> None:
+    found = asked.ask(request("output", "round_trip", layers=layers, weights=None))
+    reason = f"Keras {asked.identity['keras']} has no activation 'tanhh'"
+    assert found == {"output": {"unsupported": reason}, "round_trip": {"unsupported": reason}}
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"ask": ["fortune"]}, "unknown question 'fortune'"),
         ({"layers": [{"kind": "NoSuchLayer"}]}, "NoSuchLayer"),
         ({"layers": rnn(units=0)}, "units"),
         ({"layers": rnn(colour="red")}, "colour"),
-        ({"layers": rnn(activation="tanhh")}, "tanhh"),
         ({"layers": [DENSE], "weights": None}, "none of the layers is recurrent"),
         ({"weights": {"lstm": {}}}, r"weights for \['lstm'\], but the layers are \['simple_rnn'\]"),
         ({"weights": {"simple_rnn": {"bais": BIAS}}}, "simple_rnn has no weight 'bais'"),
