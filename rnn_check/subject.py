@@ -1529,6 +1529,8 @@ def open_backend(name: str) -> Backend:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     gc.disable()  # an import allocates a great deal and frees nothing: a tenth of its time
     keras = importlib.import_module("keras")
+    if not hasattr(keras, "ops"):  # of Keras 2 the package itself shows users retired optimizers
+        keras = importlib.import_module("tensorflow").keras
     backend = BACKENDS[name](keras, name)
     gc.enable()
     gc.freeze()
