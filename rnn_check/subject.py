@@ -128,11 +128,8 @@ Compute = Callable[[Tensors], Any]  # the model as a function of its inputs
 Gradients = tuple[Tensors, list[Tensor], list[Tensor]]  # results, of weights, of inputs
 
 SHOWS_INITIALIZERS = {"initial_weights", "initialized", "round_trip"}
-MAKES_ITS_OWN = {
-    "raises",
-    "dropout",
-    "initialized",
-}  # questions that need no layers as they are described
+# questions that need no layers as they are described
+MAKES_ITS_OWN = {"raises", "dropout", "initialized"}
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 ENVIRONMENT = dict(os.environ)  # before a framework adds to it
 DTYPES = (
@@ -646,10 +643,10 @@ class Experiment:
 
     def loss(self, output: Tensor, given: Tensor) -> Tensor:
         kind = self.request["loss"]["kind"]
-        if tuple(given.shape) != tuple(output.shape):
-            raise ValueError(
-                f"the loss's array has shape {tuple(given.shape)}, the output {tuple(output.shape)}"
-            )
+        sizes = tuple(given.shape), tuple(output.shape)  # inside a tf.function some may be unknown
+        fit = all(None in pair or pair[0] == pair[1] for pair in zip(*sizes))
+        if len(sizes[0]) != len(sizes[1]) or not fit:
+            raise ValueError(f"the loss's array has shape {sizes[0]}, the output {sizes[1]}")
         if kind == "cotangent":
             return self.backend.sum(self.backend.cast(given, output.dtype) * output)
         losses = self.backend.keras.losses
