@@ -71,14 +71,13 @@ class SimpleRNNCell(_Table, frozen=True, tag_field="kind", tag="SimpleRNNCell"):
     default_activation: ClassVar[str] = "tanh"
 
 
-class SimpleRNN(_Table, frozen=True, tag_field="kind", tag="SimpleRNN"):
-    """Keras's layer of that name.  A key left out is not passed to Keras: its default holds.
+class _Recurrent(_Table, frozen=True):
+    """What SimpleRNN, LSTM and GRU take.  A key left out is not passed to Keras: its default holds.
 
     activation: Keras's name; "None" passes None, "callable NAME" a Python function that is NAME.
     """
 
     units: int
-    name: str = "simple_rnn"
     activation: str | msgspec.UnsetType = msgspec.UNSET
     use_bias: Flag = msgspec.UNSET
     return_sequences: Flag = msgspec.UNSET
@@ -103,6 +102,33 @@ class SimpleRNN(_Table, frozen=True, tag_field="kind", tag="SimpleRNN"):
     bias_constraint: Constant = msgspec.UNSET
 
     default_activation: ClassVar[str] = "tanh"
+    gates: ClassVar[int] = 1
+
+
+class SimpleRNN(_Recurrent, frozen=True, tag_field="kind", tag="SimpleRNN"):
+    """Keras's layer of that name."""
+
+    name: str = "simple_rnn"
+
+
+class LSTM(_Recurrent, frozen=True, tag_field="kind", tag="LSTM"):
+    """Keras's layer of that name; its recurrence is not derived here."""
+
+    name: str = "lstm"
+    recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
+    unit_forget_bias: Flag = msgspec.UNSET
+
+    gates: ClassVar[int] = 4
+
+
+class GRU(_Recurrent, frozen=True, tag_field="kind", tag="GRU"):
+    """Keras's layer of that name; its recurrence is not derived here."""
+
+    name: str = "gru"
+    recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
+    reset_after: Flag = msgspec.UNSET
+
+    gates: ClassVar[int] = 3
 
 
 class Dense(_Table, frozen=True, tag_field="kind", tag="Dense"):
@@ -179,8 +205,8 @@ class Embedding(_Table, frozen=True, tag_field="kind", tag="Embedding"):
         return self.output_dim
 
 
-Layer = SimpleRNN | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
-RECURRENT = (SimpleRNN, RNN, Bidirectional)
+Layer = SimpleRNN | LSTM | GRU | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
+RECURRENT = (SimpleRNN, LSTM, GRU, RNN, Bidirectional)
 
 
 class ReadingTable(_Table, frozen=True):
@@ -266,6 +292,7 @@ What = Literal[
     "orthogonal",
     "within_glorot_uniform",
     "zero",
+    "reproducible",
     "initial_weights",
     "loss_of_predictions",
     "predictions_reachable",
@@ -277,6 +304,7 @@ What = Literal[
     "round_trip",
     "dropout",
     "regularization",
+    "activity_loss",
     "loss_of_evaluate",
     "frozen",
     "constrained",
@@ -301,11 +329,15 @@ BEHAVIOURS: dict[str, tuple[str, ...]] = {
 HOLDS = (
     PROPERTIES
     | {"certified", "weights_read_back", "predictions_reachable", "updates"}
+    | {"reproducible", "activity_loss"}
     | BEHAVIOURS.keys()
 )
 # what can be said of layers that are not SimpleRNN alone, or SimpleRNN and Dense
 OF_STACKS = COUNTS | BEHAVIOURS.keys() | {"output", "certified", "mask", "weights_read_back"}
-OF_STACKS |= {"regularization", "raises", "output_shape"}
+OF_STACKS |= {"regularization", "activity_loss", "raises", "output_shape", "reproducible"}
+# of these, what can be said without the recurrence
+OF_LSTM_AND_GRU = COUNTS | {"output_shape", "weights_read_back", "reproducible", "activity_loss"}
+OF_LSTM_AND_GRU |= {"round_trip", "frozen", "raises"}
 TRAINED = frozenset({"updates", "ordinary_outcome"})
 ONLY_STATED = frozenset({"initial_weights", "trained_weights"})
 REGULARIZERS = ("L1", "L2", "L1L2")  # as {kind = "L2", l2 = 0.5}
@@ -470,7 +502,7 @@ class Claim:
         }
 
 
-_DEFAULTS = {"use_bias": True, "trainable": True}
+_DEFAULTS = {"use_bias": True, "trainable": True, "reset_after": True}
 
 
 def _is_plain(layers: Sequence[Layer]) -> bool:
@@ -503,17 +535,21 @@ def weight_shapes(layer: Layer | SimpleRNNCell, features: int) -> dict[str, tupl
         return weight_shapes(layer.layer, features)
     shapes: dict[str, tuple[int, ...]] = {}
     for prefix, part, fan_in in parts(layer, features):
-        shapes[prefix + "kernel"] = (fan_in, part.units)
+        width = part.units * getattr(part, "gates", 1)
+        shapes[prefix + "kernel"] = (fan_in, width)
         if not isinstance(part, Dense):
-            shapes[prefix + "recurrent_kernel"] = (part.units, part.units)
+            shapes[prefix + "recurrent_kernel"] = (part.units, width)
         if option(part, "use_bias"):
-            shapes[prefix + "bias"] = (part.units,)
+            of_both = isinstance(part, GRU) and option(
+                part, "reset_after"
+            )  # kernels, one bias each
+            shapes[prefix + "bias"] = (2, width) if of_both else (width,)
     return shapes
 
 
 def parts(
     layer: Layer | SimpleRNNCell, features: int
-) -> list[tuple[str, SimpleRNN | SimpleRNNCell | Dense, int]]:
+) -> list[tuple[str, _Recurrent | SimpleRNNCell | Dense, int]]:
     """The layers or cells that hold its weights: (prefix of their paths, part, its features)."""
     if isinstance(layer, Bidirectional):
         return [(f"{side}.", layer.layer, features) for side in ("forward", "backward")]
@@ -521,17 +557,17 @@ def parts(
         sizes = [features, *(cell.units for cell in layer.cells)]
         names = [f"cell_{i}." for i in range(len(sizes))] if isinstance(layer.cell, list) else [""]
         return list(zip(names, layer.cells, sizes, strict=False))
-    assert isinstance(layer, SimpleRNN | SimpleRNNCell | Dense)
+    assert isinstance(layer, _Recurrent | SimpleRNNCell | Dense)
     return [("", layer, features)]
 
 
-def option(layer: Layer | SimpleRNNCell, name: str) -> bool:
+def option(layer: Layer | _Recurrent | SimpleRNNCell, name: str) -> bool:
     """The value of a boolean option, Keras's default if the claim leaves it out."""
     value = getattr(layer, name, msgspec.UNSET)
     return _DEFAULTS.get(name, False) if value is msgspec.UNSET else bool(value)
 
 
-def activation_of(layer: SimpleRNN | SimpleRNNCell | Dense) -> str:
+def activation_of(layer: _Recurrent | SimpleRNNCell | Dense) -> str:
     if layer.activation is msgspec.UNSET:
         return layer.default_activation
     name = layer.activation.removeprefix("callable ")
@@ -827,7 +863,7 @@ class _Builder:
             self._layer(layer, at)
             if isinstance(layer, Embedding) and i:
                 raise self.fail(f"{at}.kind", "an Embedding comes first: it takes indices")
-            if isinstance(layer, SimpleRNN | RNN | Bidirectional | TimeDistributed) and any(
+            if isinstance(layer, (*RECURRENT, TimeDistributed)) and any(
                 not returns_sequences(before) for before in layers[:i]
             ):
                 raise self.fail(f"{at}.kind", f"{layer.name} needs a sequence before it")
@@ -858,11 +894,16 @@ class _Builder:
         for _, part, _ in parts(layer, 1):
             if part.units < 1:
                 raise self.fail(f"{at}.units", f"expected a positive integer, got {part.units}")
-            try:
-                reference.activation(activation_of(part))
-            except ValueError as error:
-                raise self.fail(f"{at}.activation", str(error)) from None
-        if isinstance(layer, SimpleRNN):
+            functions = {"activation": activation_of(part)}
+            gate = getattr(part, "recurrent_activation", msgspec.UNSET)
+            if gate is not msgspec.UNSET:
+                functions["recurrent_activation"] = gate
+            for key, name in functions.items():
+                try:
+                    reference.activation(name)
+                except ValueError as error:
+                    raise self.fail(f"{at}.{key}", str(error)) from None
+        if isinstance(layer, _Recurrent):
             for kind, known in (("regularizer", REGULARIZERS), ("constraint", CONSTRAINTS)):
                 for name in ("kernel", "recurrent", "bias", "activity"):
                     given = getattr(layer, f"{name}_{kind}", msgspec.UNSET)
@@ -1052,6 +1093,10 @@ class _Builder:
         key = f"expect[{i}]"
         if claim.is_stack and e.what not in OF_STACKS:
             raise self.fail(f"{key}.what", f"{e.what} is of a SimpleRNN, or of SimpleRNN and Dense")
+        gated = next((layer for layer in claim.layers if isinstance(layer, LSTM | GRU)), None)
+        if gated is not None and e.what not in OF_LSTM_AND_GRU:
+            kind = type(gated).__name__
+            raise self.fail(f"{key}.what", f"the recurrence of {kind} is not derived here")
         self._of(e, claim, key)
         self._needs(e, claim, key)
         if e.known_to_differ and e.not_run:
@@ -1094,6 +1139,8 @@ class _Builder:
             allowed = list(BEHAVIOURS[e.what])
         elif e.what == "mask":
             allowed = names
+        elif e.what == "reproducible":
+            allowed = list(weight_shapes(claim.layers[0], 1))
         elif e.what == "raises":
             allowed = ["", "construct", "build", "call", "smaller batch"]
         elif e.what in COUNTS:
@@ -1117,11 +1164,19 @@ class _Builder:
         if e.not_run:
             return
         needs: dict[str, bool] = {}
-        if e.what in BEHAVIOURS.keys() - {"dropout"} | {"mask", "regularization"}:
+        if e.what in BEHAVIOURS.keys() - {"dropout"} | {"mask", "regularization", "activity_loss"}:
             needs["input.x"] = claim.x is not None
             needs["weights"] = claim.weights is not None
         if e.what in {"frozen", "constrained", "loss_of_evaluate"}:
             needs['loss.kind = "mse"'] = claim.loss is not None and claim.loss.kind == "mse"
+        if e.what == "activity_loss":
+            given = (getattr(r, "activity_regularizer", None) for r in claim.layers)
+            needs["an activity_regularizer"] = any(isinstance(each, dict) for each in given)
+        if e.what == "reproducible":
+            needs["input"] = claim.input_shape is not None
+            name = e.of.removesuffix("_kernel") + "_initializer"
+            drawn = getattr(claim.layers[0], name, None)
+            needs[f"{name} with a seed"] = isinstance(drawn, dict) and "seed" in drawn
         if e.what == "raises" and e.of == "smaller batch":
             needs["input.x of two samples or more"] = claim.x is not None and claim.x.shape[0] > 1
         elif e.what == "raises":

@@ -117,6 +117,7 @@ _ASKS: dict[str, set[str]] = {
     "orthogonal": {"initial_weights"},
     "within_glorot_uniform": {"initial_weights"},
     "zero": {"initial_weights"},
+    "reproducible": {"initialized"},
     "predictions_reachable": {"output"},
     "updates": {"training"},
     "mask": {"outputs"},
@@ -124,6 +125,7 @@ _ASKS: dict[str, set[str]] = {
     "round_trip": {"round_trip"},
     "dropout": {"dropout"},
     "regularization": {"losses"},
+    "activity_loss": {"losses"},
     "loss_of_evaluate": {"evaluate"},
     "frozen": {"fit_once"},
     "constrained": {"fit_once"},
@@ -473,6 +475,13 @@ class _Case:
     def _regularization(self, e: Expectation) -> Iterator[Comparison]:
         yield from self._array(e, "regularization", self.observed["losses"]["losses"])
 
+    def _activity_loss(self, e: Expectation) -> Iterator[Comparison]:
+        """From the outputs that the subject itself returned, so that no recurrence is needed."""
+        told = self.observed["losses"]
+        outputs = stack.exactly(told["activities"])
+        loss = truth.regularization(self.claim, outputs, self.dtype)
+        yield stack.bounded("loss of the regularizers", told["losses"], loss)
+
     def _mask(self, e: Expectation) -> Iterator[Comparison]:
         at = next(i for i, layer in enumerate(self.claim.layers) if layer.name == e.of)
         found = stack.run(self.claim, "exact")[at].mask
@@ -615,6 +624,21 @@ class _Case:
                 error = np.where(bits(got) == bits(sent), 0.0, np.inf)
                 nothing = np.zeros_like(error)
                 yield Comparison("subject", f"{layer}.{name}", got, sent, error, nothing)
+
+    def _reproducible(self, e: Expectation) -> Iterator[Comparison]:
+        """Two layers made of one description that holds a seed, and are drawn, have the same."""
+        name = self.claim.layers[0].name
+        told = self.observed["initialized"]
+        first, second = (told[which][name][e.of] for which in ("first", "second"))
+        drawn = "yes" if len(np.unique(first)) == first.size else "no"
+        yield equal("subject", f"{e.of} is drawn at random", drawn, "yes")
+        error = np.where(bits(first) == bits(second), 0.0, np.inf)
+        places: tuple[Array, ...] = tuple(np.indices(first.shape))
+        names = ("row", "column") if first.ndim == 2 else ("unit",)
+        yield Comparison(
+            "subject", f"{e.of} of a second layer", second, first, error, 0 * bits(first), names,
+            places,
+        )  # fmt: skip
 
     def _property(self, e: Expectation) -> Iterator[Comparison]:
         if e.on == "printed":

@@ -82,6 +82,7 @@ def through(
         return Signal(value, error, given.mask)
     if isinstance(layer, Bidirectional):
         return _both_ways(layer, weights, given, arithmetic)
+    assert isinstance(layer, SimpleRNN | RNN)  # claims say nothing else of other recurrences
     states = carried_states(layer, weights, given, arithmetic, initial_state)
     mask = None if given.mask is None else _in_order(layer, given.mask)
     return _returned(layer, states, mask)

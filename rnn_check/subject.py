@@ -11,8 +11,9 @@ its backend when it is imported.
 The pipe: one JSON document a line, both ways. The first line out is {"hello": IDENTITY}; after it
 every line in is a request and every line out its reply, {"id", "observed": {question: answer}}. A
 question at which the framework raised is answered {"error", "traceback"}, one that this backend or
-mode cannot answer {"unsupported": reason}. What breaks before any question (layers that cannot be
-made or built, weights that do not fit them) makes the whole reply {"id", "error", "traceback"}.
+mode cannot answer {"unsupported": reason}; so is every question about layers that need what this
+Keras does not have yet. What breaks before any question (layers that cannot be made or built,
+weights that do not fit them) makes the whole reply {"id", "error", "traceback"}.
 Whatever a framework prints goes to stderr, because file descriptor 1 points there.
 
 Sizes: B samples, T timesteps, F features, H units, O units of the output layer.
@@ -46,6 +47,7 @@ A request holds
 Questions about layers that are called one after the other:
     summary          names, output shapes and parameter counts, of a real keras.Sequential
     initial_weights  the weights as the framework made them
+    initialized      the same of the layers made twice: {"first", "second"}
     weights          the weights read back after they were set
     output           of the whole model (B,T,H), (B,H), (B,T,O) or (B,O)
     states           the recurrent layer's own sequence (B,T,H), as return_sequences=True gives it
@@ -87,7 +89,8 @@ Questions to a keras.Model of the functional API, whose inputs are x and what is
                      .weights.h5, loaded into a model made anew), "keras" (saved to a .keras and
                      loaded) or "clone" (clone_model): {"before", "after": outputs, "same_config":
                      names count, but not those inside wrappers for "weights"; "same_weights"}
-    losses           model.losses after a call: {"losses": their sum, "each": [...]}
+    losses           model.losses after a call: {"losses": their sum, "each": [...], "activities":
+                     {layer: its output in that call} of those with an activity_regularizer}
     evaluate         compile(loss), predict and evaluate: {"loss": float64, "output"}
     fit_once         compile(SGD(training's learning_rate), "mse") and one step of fit: weights
                      {"before", "after"} by layer and path, {"trainable": {layer: [paths]}}
@@ -112,6 +115,7 @@ import re
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
 from typing import Any, Callable
 
 import numpy as np
@@ -124,8 +128,9 @@ Layers = list[Any]
 Compute = Callable[[Tensors], Any]  # the model as a function of its inputs
 Gradients = tuple[Tensors, list[Tensor], list[Tensor]]  # results, of weights, of inputs
 
-SHOWS_INITIALIZERS = {"initial_weights", "round_trip"}
-MAKES_ITS_OWN = {"raises", "dropout"}  # questions that need no layers as they are described
+SHOWS_INITIALIZERS = {"initial_weights", "initialized", "round_trip"}
+# questions that need no layers as they are described
+MAKES_ITS_OWN = {"raises", "dropout", "initialized"}
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 ENVIRONMENT = dict(os.environ)  # before a framework adds to it
 DTYPES = (
@@ -490,6 +495,19 @@ class Experiment:
             return custom_activation(keras, value.split()[1])
         return value
 
+    def lacks(self) -> str:
+        """What the layers need that this Keras does not have; empty if it has it all."""
+        keras = self.backend.keras
+        for spec in within(self.specs):
+            name = str(spec.get("activation") or "linear").split()[-1]  # also of "callable NAME"
+            try:
+                keras.activations.get(name)
+            except ValueError:
+                return f"Keras {keras.__version__} has no activation {name!r}"
+            if "seed" in spec and spec["kind"] in RECURRENT and not hasattr(keras, "ops"):
+                return f"a {spec['kind']} of Keras {keras.__version__} takes no seed"
+        return ""
+
     def make_for(self, weights: dict[str, Any], spec: dict[str, Any], **changes: Any) -> Any:
         """The layer, whose weights will be these: their random first values are then not drawn.
 
@@ -626,10 +644,10 @@ class Experiment:
 
     def loss(self, output: Tensor, given: Tensor) -> Tensor:
         kind = self.request["loss"]["kind"]
-        if tuple(given.shape) != tuple(output.shape):
-            raise ValueError(
-                f"the loss's array has shape {tuple(given.shape)}, the output {tuple(output.shape)}"
-            )
+        sizes = tuple(given.shape), tuple(output.shape)  # inside a tf.function some may be unknown
+        fit = all(None in pair or pair[0] == pair[1] for pair in zip(*sizes))
+        if len(sizes[0]) != len(sizes[1]) or not fit:
+            raise ValueError(f"the loss's array has shape {sizes[0]}, the output {sizes[1]}")
         if kind == "cotangent":
             return self.backend.sum(self.backend.cast(given, output.dtype) * output)
         losses = self.backend.keras.losses
@@ -678,6 +696,10 @@ class Experiment:
 
     def ask_initial_weights(self) -> dict[str, Any]:
         return self.initial_weights
+
+    def ask_initialized(self) -> dict[str, Any]:
+        models = {n: self.build([self.make(s) for s in self.specs]) for n in ("first", "second")}
+        return {n: {r.name: read_weights(r) for r in layers} for n, layers in models.items()}
 
     def ask_weights(self) -> dict[str, Any]:
         return {layer.name: read_weights(layer) for layer in self.layers}
@@ -1043,8 +1065,6 @@ class Experiment:
 
         Each probe has one of the rates, and the other is 0.
         """
-        if "seed" in self.specs[0] and not hasattr(self.backend.keras, "ops"):
-            return {"unsupported": "a SimpleRNN of Keras 2 takes no seed"}
         size, steps = 64, 4
         options = {k: v for k, v in self.specs[0].items() if k in ("seed", "unroll")}
         ones = np.ones((size, steps, size))  # (B,T,F)
@@ -1079,16 +1099,26 @@ class Experiment:
         return {**run(training=True), "again": again, "inference": run(training=False)}
 
     def ask_losses(self) -> dict[str, Any]:
-        model = self.model(self.layers)
+        inputs, outputs, _ = self.symbolic(self.layers)
+        shown = [
+            (spec["name"], first(output))
+            for spec, output in zip(self.specs, outputs)
+            if "activity_regularizer" in spec
+        ]
+        model = self.backend.keras.Model(inputs, [*(out for _, out in shown), first(outputs[-1])])
         reset(self.layers)
 
-        def losses(tensors: Tensors) -> list[Tensor]:
-            model(self.arguments(tensors))
-            return list(model.losses)
+        def call(tensors: Tensors) -> tuple[list[Tensor], list[Tensor]]:
+            found = model(self.arguments(tensors))
+            return list(model.losses), flat(found)
 
-        each = self.backend.run(losses, [model], self.tensors(), self.mode)
+        each, found = self.backend.run(call, [model], self.tensors(), self.mode)
         arrays = [self.backend.array(loss) for loss in each]
-        return {"losses": encode(np.sum(arrays, axis=0)), "each": [encode(a) for a in arrays]}
+        return {
+            "losses": encode(np.sum(arrays, axis=0)),
+            "each": [encode(a) for a in arrays],
+            "activities": {name: self.encode(out) for (name, _), out in zip(shown, found)},
+        }
 
     def ask_evaluate(self) -> dict[str, Any]:
         kind = self.request["loss"]["kind"]
@@ -1171,7 +1201,7 @@ class Experiment:
 
     def answer(self, question: str) -> Any:
         ask = getattr(self, f"ask_{question}")
-        computes = question not in ("summary", "initial_weights", "weights")
+        computes = question not in ("summary", "initial_weights", "initialized", "weights")
         if computes and self.mode not in self.backend.modes:
             return {"unsupported": f"the {self.backend.name} backend has no mode {self.mode!r}"}
         if question in ("gradients", "probe") and not self.backend.differentiates:
@@ -1193,6 +1223,15 @@ def is_floating(name: str, array: Array) -> bool:
 def default_name(kind: str) -> str:
     """Keras's own: SimpleRNN -> simple_rnn."""
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
+
+
+def within(node: Any) -> Iterator[dict[str, Any]]:
+    """The descriptions of layers and cells, those inside others included."""
+    if isinstance(node, dict) and "kind" in node:
+        yield node
+    if isinstance(node, (dict, list)):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from within(part)
 
 
 def changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -1495,6 +1534,8 @@ def open_backend(name: str) -> Backend:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     gc.disable()  # an import allocates a great deal and frees nothing: a tenth of its time
     keras = importlib.import_module("keras")
+    if not hasattr(keras, "ops"):  # of Keras 2 the package itself shows users retired optimizers
+        keras = importlib.import_module("tensorflow").keras
     backend = BACKENDS[name](keras, name)
     gc.enable()
     gc.freeze()
@@ -1510,6 +1551,9 @@ def reply_to(backend: Backend, line: str) -> dict[str, Any]:
         number = request.get("id")
         backend.set_precision(request.get("dtype"))
         experiment = Experiment(backend, request)
+        if reason := experiment.lacks():
+            answers = {question: {"unsupported": reason} for question in request["ask"]}
+            return {"id": number, "observed": answers}
         if set(request["ask"]) - MAKES_ITS_OWN:
             experiment.layers  # noqa: B018  what breaks here breaks every question
         return {"id": number, "observed": {q: experiment.answer(q) for q in request["ask"]}}

@@ -8,6 +8,7 @@ Sizes: B batch, T timesteps, F features, H units, O units of the Dense layer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -95,28 +96,19 @@ class Truth:
             return self._hidden
         return rounding.running_dense(*self._hidden, **dense_layer(self.claim, self.arithmetic))
 
+    @property
+    def _outputs(self) -> dict[str, Bounded]:
+        """Each layer's own."""
+        claim = self.claim
+        if claim.is_stack:
+            each = [(s.value, s.error) for s in stack.run(claim, self.arithmetic)]
+        else:
+            each = [self._hidden, self.output]
+        return {layer.name: out for layer, out in zip(claim.layers, each, strict=False)}
+
     @cached_property
     def regularization(self) -> Bounded:  # ()
-        """Σ over the layers of l1·Σ|w| + l2·Σw², of outputs divided by the batch."""
-        terms, off = [np.zeros(0)], [np.zeros(0)]
-        for layer in self.claim.layers:
-            weights = (self.claim.weights or {}).get(layer.name, {})
-            for name in ("kernel", "recurrent_kernel", "bias", "activity"):
-                given = getattr(layer, f"{name.removesuffix('_kernel')}_regularizer", None)
-                if not isinstance(given, dict):
-                    continue
-                value, error = self.output
-                share = 1 / len(value)
-                if name != "activity":
-                    value, error, share = weights[name].value, weights[name].error, 1.0
-                l1, l2 = (float(given.get(key, 0)) * share for key in ("l1", "l2"))
-                terms.append((l1 * np.abs(value) + l2 * value**2).ravel())
-                off.append((l1 * error + l2 * error * (2 * np.abs(value) + error)).ravel())
-        each, error = np.concatenate(terms), np.concatenate(off)
-        a, n = rounding.arithmetic(self.arithmetic), each.size + 6
-        rounded = (rounding.gamma(n, a.u_stored) + rounding.gamma(n, 2.0**-53)) * (each + error)
-        bound = (rounded + error).sum() * (1 + 2.0**-40) + n * a.min_normal
-        return np.asarray(each.sum()), np.asarray(bound)
+        return regularization(self.claim, self._outputs, self.arithmetic)
 
     @cached_property
     def loss(self) -> Bounded:  # ()
@@ -256,6 +248,30 @@ def _at_the_end(last: Array, timesteps: int) -> Array:
     whole = np.zeros((len(last), timesteps, last.shape[-1]))
     whole[:, -1] = last
     return whole
+
+
+def regularization(claim: Claim, outputs: Mapping[str, Bounded], arithmetic: str) -> Bounded:  # ()
+    """Σ over the layers of l1·Σ|w| + l2·Σw², and of outputs the same divided by the batch."""
+    terms, off = [np.zeros(0)], [np.zeros(0)]
+    for layer in claim.layers:
+        weights = (claim.weights or {}).get(layer.name, {})
+        for name in ("kernel", "recurrent_kernel", "bias", "activity"):
+            given = getattr(layer, f"{name.removesuffix('_kernel')}_regularizer", None)
+            if not isinstance(given, dict):
+                continue
+            if name == "activity":
+                value, error = outputs[layer.name]
+                share = 1 / len(value)
+            else:
+                value, error, share = weights[name].value, weights[name].error, 1.0
+            l1, l2 = (float(given.get(key, 0)) * share for key in ("l1", "l2"))
+            terms.append((l1 * np.abs(value) + l2 * value**2).ravel())
+            off.append((l1 * error + l2 * error * (2 * np.abs(value) + error)).ravel())
+    each, error = np.concatenate(terms), np.concatenate(off)
+    a, n = rounding.arithmetic(arithmetic), each.size + 6
+    rounded = (rounding.gamma(n, a.u_stored) + rounding.gamma(n, 2.0**-53)) * (each + error)
+    bound = (rounded + error).sum() * (1 + 2.0**-40) + n * a.min_normal
+    return np.asarray(each.sum()), np.asarray(bound)
 
 
 def _weighted_sum(cotangent: Array, output: Array, error: Array, arithmetic: str) -> Bounded:

@@ -155,6 +155,56 @@ def test_each_mistake_is_named(old: str, new: str, key: str, message: str) -> No
     assert "\n" not in caught.value.problem.strip() or key == ""
 
 
+GATED = """\
+schema = 1
+title  = "An LSTM"
+source = { document = "a document" }
+layer  = { kind = "LSTM", units = 1, activity_regularizer = { kind = "L2", l2 = 1 } }
+input  = { x = [[[1], [2]]] }
+
+[weights]
+kernel           = [[1, 2, 3, 4]]
+recurrent_kernel = [[5, 6, 7, 8]]
+bias             = [1, 0, 1, 0]
+
+[[expect]]
+what  = "activity_loss"
+value = true
+from  = "documented"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "message"),
+    [
+        ("[5, 6, 7, 8]", "[5, 6, 7]", "weights.recurrent_kernel", "shape (1, 4), got (1, 3)"),
+        ('"LSTM"', '"GRU"', "weights.kernel", "expected shape (1, 3), got (1, 4)"),
+        ("units = 1", "units = 0", "layer.units", "expected a positive integer"),
+        ("units = 1", "unts = 1", "layer.unts", "did you mean `units`"),
+        ("units = 1", 'units = 1, reset_after = true', "layer.reset_after", "unknown key"),
+        ("units = 1", 'units = 1, recurrent_activation = "sigmiod"', "layer.recurrent_activation",
+         "sigmoid"),
+        ('"activity_loss"', '"certified"', "expect[0].what", "LSTM is not derived here"),
+        (', activity_regularizer = { kind = "L2", l2 = 1 }', "", "expect[0].what",
+         "needs an activity_regularizer"),
+        ("input  = { x = [[[1], [2]]] }", "input  = { shape = [2, 1] }", "expect[0].what",
+         "activity_loss needs input.x"),
+        ("value = true", "value = 0.5", "expect[0].value", "expected true"),
+        ('"activity_loss"', '"reproducible"', "expect[0].of", "required: one of kernel"),
+        ('"activity_loss"', '"reproducible"\nof = "kernle"', "expect[0].of", "mean `kernel`"),
+        ('"activity_loss"', '"reproducible"\nof = "kernel"', "expect[0].what",
+         "needs kernel_initializer with a seed"),
+    ],
+)  # fmt: skip
+def test_each_mistake_about_an_lstm_is_named(old: str, new: str, key: str, message: str) -> None:
+    claim.loads(GATED, "good.toml")
+    assert old in GATED
+    with pytest.raises(ClaimError) as caught:
+        claim.loads(GATED.replace(old, new, 1), "bad.toml")
+    assert (caught.value.file, caught.value.key) == ("bad.toml", key)
+    assert message in caught.value.problem
+
+
 def test_the_largest_number_is_one() -> None:
     text = GOOD.replace("[2, 1, 3]]\nrec", "[2, 1, 1.7976931348623157e308]]\nrec")
     assert claim.loads(text).weights is not None

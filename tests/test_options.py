@@ -82,3 +82,23 @@ def test_an_exception_that_is_not_raised_is_seen(name: str) -> None:
         verdicts = [v.verdict for v in judge.judge(c, judge.Answer(observed))]
         wanted = c.expectations[0].value == "Exception" and "raised" in told
         assert verdicts == [AGREE if wanted and c.expectations[0].of == "call" else DIFFER]
+
+
+def test_a_loss_that_counts_the_batch_is_seen(subject: Subject) -> None:
+    """As Keras 3.0.0 to 3.13.2 did."""
+    c = CLAIMS["lstm"]
+    answer = judge.ask(c, subject, judge.Setting())
+    assert c.x is not None
+    losses = answer.observed["losses"] if answer.observed else {}
+    told = {**losses, "losses": len(c.x.value) * losses["losses"]}
+    verdicts = judge.judge(c, judge.Answer({**(answer.observed or {}), "losses": told}))
+    assert {v.what for v in verdicts if v.verdict == DIFFER} == {"activity_loss"}
+
+
+def test_weights_that_are_not_drawn_are_not_reproduced() -> None:
+    c = CLAIMS["seeded_initializers"]
+    ones = {"kernel": np.ones((3, 4)), "recurrent_kernel": np.eye(4), "bias": np.zeros(4)}
+    observed = {"initialized": {"first": {"simple_rnn": ones}, "second": {"simple_rnn": ones}}}
+    for verdict in judge.judge(c, judge.Answer(observed)):
+        assert verdict.verdict == DIFFER
+        assert "drawn at random" in verdict.detail

@@ -17,6 +17,7 @@ STACKS = [
     for file in sorted(OPTIONS.glob("*.toml"))
     for each in claim.load_each(file)
     if each.is_stack and each.x is not None and each.weights is not None
+    if not isinstance(each.layers[0], claim.LSTM | claim.GRU)  # whose recurrence is not derived
 ]
 ACTIVATIONS = {
     "tanh": np.tanh,

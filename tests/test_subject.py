@@ -610,6 +610,15 @@ def test_dropout_without_a_seed(asked: Subject) -> None:
     assert found["recurrent"] is found["again"] is found["inference"]["recurrent"] is None
 
 
+def test_weights_are_made_twice(asked: Subject) -> None:
+    seeded = {"kind": "RandomUniform", "seed": 0}
+    found = ask(asked, "initialized", layers=rnn(kernel_initializer=seeded), weights=None)
+    first, second = (found[which]["simple_rnn"] for which in ("first", "second"))
+    assert first["kernel"].shape == (F, H)
+    assert np.array_equal(first["kernel"], second["kernel"])
+    assert not np.array_equal(first["recurrent_kernel"], second["recurrent_kernel"])
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_losses(asked: Subject, mode: str) -> None:
     l1, l2 = {"kind": "L1", "l1": 2.0}, {"kind": "L2", "l2": 0.5}
@@ -618,10 +627,26 @@ def test_losses(asked: Subject, mode: str) -> None:
     wanted = [np.sum(KERNEL**2) / 2, 2 * np.sum(abs(RECURRENT))]
     assert sorted(map(float, found["each"])) == sorted(wanted)
     assert found["losses"] == sum(wanted)
+    assert found["activities"] == {}
 
 
 def test_no_losses(asked: Subject) -> None:
-    assert ask(asked, "losses") == {"losses": 0.0, "each": []}
+    assert ask(asked, "losses") == {"losses": 0.0, "each": [], "activities": {}}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_losses_come_with_the_outputs_that_they_are_of(
+    asked: Subject, kind: str, mode: str
+) -> None:
+    gated = {"kind": kind, "units": H, "activity_regularizer": {"kind": "L2", "l2": 0.5}}
+    found = ask(asked, "losses", layers=[gated, DENSE], weights=None, mode=mode)
+    output = found["activities"][kind.lower()].astype(np.float64)
+    assert output.shape == (B, H)
+    assert found["activities"].keys() == {kind.lower()}
+    # squares and their sum, the share, and the division by the batch
+    truth = np.sum(output**2) / 2 / B
+    assert abs(found["losses"] - truth) <= (B * H + 4) * 2.0**-24 * truth
 
 
 def test_a_mask_reaches_the_loss(asked: Subject) -> None:
@@ -734,13 +759,28 @@ def test_a_mode_that_the_backend_has_not_is_unsupported(asked: Subject) -> None:
 
 
 @pytest.mark.parametrize(
+    "layers",
+    [
+        rnn(activation="tanhh"),
+        rnn(activation="callable tanhh"),
+        [{"kind": "RNN", "cell": [{"kind": "SimpleRNNCell", "units": H, "activation": "tanhh"}]}],
+        [{"kind": "Bidirectional", "layer": rnn(activation="tanhh")[0]}],
+    ],
+    ids=["layer", "callable", "cell", "wrapped"],
+)
+def test_what_this_keras_has_not_is_unsupported(asked: Subject, layers: Any) -> None:
+    found = asked.ask(request("output", "round_trip", layers=layers, weights=None))
+    reason = f"Keras {asked.identity['keras']} has no activation 'tanhh'"
+    assert found == {"output": {"unsupported": reason}, "round_trip": {"unsupported": reason}}
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"ask": ["fortune"]}, "unknown question 'fortune'"),
         ({"layers": [{"kind": "NoSuchLayer"}]}, "NoSuchLayer"),
         ({"layers": rnn(units=0)}, "units"),
         ({"layers": rnn(colour="red")}, "colour"),
-        ({"layers": rnn(activation="tanhh")}, "tanhh"),
         ({"layers": [DENSE], "weights": None}, "none of the layers is recurrent"),
         ({"weights": {"lstm": {}}}, r"weights for \['lstm'\], but the layers are \['simple_rnn'\]"),
         ({"weights": {"simple_rnn": {"bais": BIAS}}}, "simple_rnn has no weight 'bais'"),
