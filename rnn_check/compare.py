@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -272,19 +272,20 @@ def compare(claims: Sequence[Claim], sides: Sequence[Side]) -> Compared:
     found = [{(v.claim, v.what): v for v in side.judged.verdicts} for side in sides]
     rows = []
     for claim in claims:
+        reach = _Reach(claim)
         for e in claim.expectations:
             verdicts = tuple(of.get((claim.name, e.name)) for of in found)
             changes = tuple(
                 None
                 if not i or verdicts[0] is None or v is None or sides[i].failure or sides[0].failure
-                else _change(claim, verdicts[0], v, str(sides[i].subject.get("dtype", "float32")))
+                else _change(reach, verdicts[0], v, str(sides[i].subject.get("dtype", "float32")))
                 for i, v in enumerate(verdicts)
             )
             rows.append(Row(claim, e.name, verdicts, changes))
     return Compared(sides, rows)
 
 
-def _change(claim: Claim, before: Verdict, after: Verdict, policy: str) -> Change:
+def _change(reach: _Reach, before: Verdict, after: Verdict, policy: str) -> Change:
     if ERROR in (before.verdict, after.verdict):
         exceptions = [_exception(v) for v in (before, after)]
         both = before.verdict == after.verdict
@@ -297,9 +298,8 @@ def _change(claim: Claim, before: Verdict, after: Verdict, policy: str) -> Chang
                 words.append(f"{a.what}: {_otherwise(str(b.got), str(a.got))}")
         elif b.got.shape != a.got.shape:
             words.append(f"shape of {a.what}: {_otherwise(str(b.got.shape), str(a.got.shape))}")
-        elif a.got.size and not _drawn(claim, after.what):
-            reach = _Reach(claim, a.what, arithmetic)
-            pairs.append(Pair(b, a, arithmetic, reach))
+        elif a.got.size and not _drawn(reach.claim, after.what):
+            pairs.append(Pair(b, a, arithmetic, partial(reach, a.what, arithmetic)))
     return Change(before, after, "; ".join(dict.fromkeys(words)), tuple(pairs))
 
 
@@ -338,16 +338,19 @@ _OF_DRAWN = {
 }
 
 
-@dataclass(frozen=True)
 class _Reach:
-    """How far from the truth a right subject may be, of what is certified step by step."""
+    """How far from the truth a right subject may be, of what is certified step by step.
 
-    claim: Claim
-    what: str
-    arithmetic: str
+    Derived when it is first asked for, and once for all subjects.
+    """
 
-    def __call__(self) -> Array | None:
-        return truth.reach(self.claim, self.what, self.arithmetic)
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.of: dict[str, truth.Truth] = {}
+
+    def __call__(self, what: str, arithmetic: str) -> Array | None:
+        found = self.of.setdefault(arithmetic, truth.Truth(self.claim, arithmetic))
+        return found.reach(what)
 
 
 # --- in words -------------------------------------------------------------------------------------

@@ -88,10 +88,13 @@ class Truth:
         return self.states[0][:, -1], self.states[1][:, -1]
 
     @cached_property
+    def _signals(self) -> list[stack.Signal]:  # what comes out of each layer of a stack
+        return stack.run(self.claim, self.arithmetic)
+
+    @cached_property
     def output(self) -> Bounded:
         if self.claim.is_stack:
-            last = stack.run(self.claim, self.arithmetic)[-1]
-            return last.value, last.error
+            return self._signals[-1].value, self._signals[-1].error
         if self.claim.dense is None:
             return self._hidden
         return rounding.running_dense(*self._hidden, **dense_layer(self.claim, self.arithmetic))
@@ -134,25 +137,25 @@ class Truth:
         of_layer = {name: (getattr(found[0], name), getattr(found[1], name)) for name in GRADIENTS}
         return of_layer | of_dense
 
+    def reach(self, what: str) -> Array | None:
+        """How far from the truth what a comparison calls `what` may be at the end of all its steps.
 
-def reach(claim: Claim, what: str, arithmetic: str) -> Array | None:
-    """How far from the truth what a comparison calls `what` may be at the end of all its steps.
-
-    Of the states and outputs that are certified step by step, of each layer of a stack, and of
-    gradients; None of anything else.
-    """
-    if claim.x is None or claim.weights is None:
+        Of the states and outputs that are certified step by step, of each layer of a stack, and of
+        gradients; None of anything else.
+        """
+        claim = self.claim
+        if claim.x is None or claim.weights is None:
+            return None
+        if claim.is_stack:
+            for layer, signal in zip(claim.layers, self._signals, strict=True):
+                if what in (f"states of {layer.name}", f"output of {layer.name}"):
+                    return signal.error
+            return None
+        name = what.removeprefix("gradient of ")
+        has_loss = claim.loss is not None
+        if name in ("states", "output", "last_state") or (has_loss and name in GRADIENTS):
+            return self[name][1]
         return None
-    if claim.is_stack:
-        for layer, signal in zip(claim.layers, stack.run(claim, arithmetic), strict=True):
-            if what in (f"states of {layer.name}", f"output of {layer.name}"):
-                return signal.error
-        return None
-    name = what.removeprefix("gradient of ")
-    has_loss = claim.loss is not None
-    if name in ("states", "output", "last_state") or (has_loss and name in GRADIENTS):
-        return Truth(claim, arithmetic)[name][1]
-    return None
 
 
 def cotangent_of(
