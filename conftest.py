@@ -17,6 +17,19 @@ _observed: list[str] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", choices=BACKENDS, help="the Keras backend that the tests ask")
+    parser.addoption(
+        "--upgrades",
+        action="store_true",
+        help="also make environments of old releases, and ask them",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--upgrades"):
+        skip = pytest.mark.skip(reason="makes environments of old releases; --upgrades does it")
+        for item in items:
+            if item.get_closest_marker("upgrades"):
+                item.add_marker(skip)
 
 
 def pytest_configure(config: pytest.Config) -> None:

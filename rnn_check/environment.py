@@ -48,13 +48,14 @@ PROVIDES = {
     "torch": "torch",
     "openvino": "openvino",
 }
-# what Keras imports on a backend; on numpy it needs jax, too
+# what Keras imports on a backend, whether it says so or not: on numpy it needs jax, too, and Keras
+# 3.2 and 3.3 need packaging, which TensorFlow brings
 NEEDS = {
     "tensorflow": ("tensorflow",),
-    "jax": ("jax",),
-    "torch": ("torch",),
-    "openvino": ("openvino", "scipy"),
-    "numpy": ("jax", "scipy"),
+    "jax": ("jax[cpu]", "packaging"),
+    "torch": ("torch", "packaging"),
+    "openvino": ("openvino", "scipy", "packaging"),
+    "numpy": ("jax[cpu]", "scipy", "packaging"),
 }
 RELEASE, NOW = "release", "now"
 RESOLVED_FOR = timedelta(days=1)  # how long "the newest" is taken for the newest
@@ -102,6 +103,8 @@ def parse(text: str) -> Wanted:
         name = canonicalize_name(requirement.name)
         if name in named:
             raise WordError(f"{text!r}: names {name} twice; write {name}>=3,<3.2 as one")
+        if name == "jax" and not requirement.extras:  # before 0.4.36 it brought nothing to run on
+            requirement.extras = {"cpu"}
         named[name] = str(requirement)
     backends = list(dict.fromkeys(PROVIDES[name] for name in named if name in PROVIDES))
     if at and backend not in BACKENDS:
@@ -115,7 +118,7 @@ def parse(text: str) -> Wanted:
         (*_, first) = (nearest(name, known) for name in named)
         raise WordError(f"{text!r}: brings no Keras{first}")
     backend = backend or (backends[0] if backends else "tensorflow")
-    added = [name for name in NEEDS[backend] if name not in named]
+    added = [need for need in NEEDS[backend] if need.partition("[")[0] not in named]
     if "tensorflow" in backends:  # whichever of its packages
         added = [name for name in added if name != "tensorflow"]
     if not set(KERAS) & named.keys() and backends != ["tensorflow"]:

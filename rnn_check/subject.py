@@ -1588,7 +1588,8 @@ def main() -> None:
         backend = open_backend(name)
         say({"hello": identity(backend)})
     except ModuleNotFoundError as error:
-        say({**description(error), "missing": error.name})
+        missing = {} if error.name is None else {"missing": error.name}
+        say({**description(error), **missing})
         return
     except Exception as error:
         say(description(error))

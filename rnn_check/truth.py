@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rnn_check import reference, rounding, stack
-from rnn_check.claim import GRADIENTS, Claim, activation_of, option
+from rnn_check.claim import GRADIENTS, GRU, LSTM, Claim, activation_of, option
 from rnn_check.written import Array
 
 Bounded = tuple[Array, Array]  # a value and its bound, of one shape
@@ -146,6 +146,8 @@ class Truth:
         claim = self.claim
         if claim.x is None or claim.weights is None:
             return None
+        if any(isinstance(layer, LSTM | GRU) for layer in claim.layers):
+            return None  # their recurrence is not derived here
         if claim.is_stack:
             for layer, signal in zip(claim.layers, self._signals, strict=True):
                 if what in (f"states of {layer.name}", f"output of {layer.name}"):

@@ -460,6 +460,7 @@ def list_() -> None:
     """The environments in the cache, the latest first."""
     from rich.filesize import decimal
     from rich.table import Table
+    from rich.text import Text
 
     from rnn_check import environment
 
@@ -470,10 +471,8 @@ def list_() -> None:
         table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
     for each in found:
         about = each.about
-        table.add_row(
-            each.key[:8], str(about["made"])[:16], decimal(each.size), about["python"],
-            ", ".join(about["requirements"]),
-        )  # fmt: skip
+        cells = (each.key[:8], str(about["made"])[:16], decimal(each.size), about["python"])
+        table.add_row(*cells, Text(", ".join(about["requirements"])))  # jax[cpu] is no markup
     if found:
         console().print(table)
     total = decimal(sum(each.size for each in found))

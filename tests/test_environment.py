@@ -68,6 +68,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         wheel(folder, "keras", version, "numpy<3")
     wheel(folder, "jax", "0.4.0", "keras>=3.1")
     wheel(folder, "numpy", "2.0.0")
+    wheel(folder, "packaging", "24.0")
     wheel(folder, "keras-nightly", "3.9.0.dev1")
     wheel(folder, "tf-nightly", "2.9.0.dev1", "keras", "keras-nightly")
     (tmp_path / "uv.toml").write_text(f"no-index = true\nfind-links = [{str(folder)!r}]\n")
@@ -79,17 +80,19 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 # -- words -----------------------------------------------------------------------------------------
 
+P = "packaging"
 WORDS = {
     "tensorflow==2.13.1": (["tensorflow==2.13.1"], "tensorflow"),
     "tensorflow-cpu==2.13.1": (["tensorflow-cpu==2.13.1"], "tensorflow"),
     "tf-nightly": (["tf-nightly"], "tensorflow"),
     "keras==3.0.0": (["keras==3.0.0", "tensorflow"], "tensorflow"),
-    "keras==3.0.0@numpy": (["keras==3.0.0", "jax", "scipy"], "numpy"),
-    "Keras==3.12.0,jax==0.7.2@jax": (["Keras==3.12.0", "jax==0.7.2"], "jax"),
-    "jax==0.7.2": (["jax==0.7.2", "keras"], "jax"),
-    "keras>=3,<3.2,openvino": (["keras<3.2,>=3", "openvino", "scipy"], "openvino"),
-    "keras-nightly@torch": (["keras-nightly", "torch"], "torch"),
-    "tensorflow==2.18.0,jax==0.7.2@jax": (["tensorflow==2.18.0", "jax==0.7.2", "keras"], "jax"),
+    "keras==3.0.0@numpy": (["keras==3.0.0", "jax[cpu]", "scipy", P], "numpy"),
+    "Keras==3.12.0,jax==0.7.2@jax": (["Keras==3.12.0", "jax[cpu]==0.7.2", P], "jax"),
+    "jax==0.7.2": (["jax[cpu]==0.7.2", P, "keras"], "jax"),
+    "jax[cuda12]==0.7.2": (["jax[cuda12]==0.7.2", P, "keras"], "jax"),
+    "keras>=3,<3.2,openvino": (["keras<3.2,>=3", "openvino", "scipy", P], "openvino"),
+    "keras-nightly@torch": (["keras-nightly", "torch", P], "torch"),
+    "tensorflow==2.18.0,jax@jax": (["tensorflow==2.18.0", "jax[cpu]", P, "keras"], "jax"),
 }
 
 
@@ -130,8 +133,12 @@ def pins(word: str, as_of: str = NOW) -> list[str]:
 
 @pytest.mark.usefixtures("either")
 def test_what_is_open_is_the_newest_that_is_no_candidate(index: Path) -> None:
-    assert pins("keras,jax@jax") == ["jax==0.4.0", "keras==3.1.1", "numpy==2.0.0"]
-    assert pins("keras==3.1.0,jax") == ["jax==0.4.0", "keras==3.1.0", "numpy==2.0.0"]
+    assert pins("keras,jax@jax") == [
+        *("jax==0.4.0", "keras==3.1.1", "numpy==2.0.0", "packaging==24.0"),
+    ]
+    assert pins("keras==3.1.0,jax") == [
+        *("jax==0.4.0", "keras==3.1.0", "numpy==2.0.0", "packaging==24.0"),
+    ]
 
 
 def test_a_candidate_that_is_named_is_taken(index: Path) -> None:
@@ -323,7 +330,7 @@ def test_the_cache_is_listed_and_cleared(index: Path, cache: Path) -> None:
     (cache / "jax").mkdir()  # what is not ours to clear
     listed = CliRunner().invoke(main, ["cache", "list"])
     assert listed.exit_code == 0
-    assert "keras==3.1.0, jax" in listed.stdout
+    assert "keras==3.1.0, jax[cpu], packaging" in listed.stdout
     assert "1 environment," in listed.stdout
     cleared = CliRunner().invoke(main, ["cache", "clear"])
     assert cleared.exit_code == 0

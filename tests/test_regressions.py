@@ -1,0 +1,61 @@
+"""Does `compare` show the regressions that Keras and TensorFlow really had?
+
+Each is asked of the two releases between which it came or went, in environments that are made for
+it. That needs a package index and a minute or two, so it is done with `pytest --upgrades` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from rnn_check.cli import main
+
+pytestmark = pytest.mark.upgrades
+
+# claim, where it is wrong, where it is right
+REGRESSIONS = {
+    "seeds ignored": ("options/seeded_initializers", "keras==3.1.1@numpy", "keras==3.2.0@numpy"),
+    "recurrent dropout ignored": (
+        *("options/recurrent_dropout", "keras==3.1.1@numpy", "keras==3.2.0@numpy"),
+    ),
+    "activity loss of LSTM": ("options/lstm", "keras==3.13.2@numpy", "keras==3.14.0@numpy"),
+    "smaller batch taken": ("options/smaller_batch", "keras==3.11.3@numpy", "keras==3.12.0@numpy"),
+    "Bidirectional not loaded": (
+        *("options/round_trip_bidirectional", "keras==3.2.1@numpy", "keras==3.3.3@numpy"),
+    ),
+    "mask of stacked cells": ("options/stacked_cells", "keras==3.9.2@numpy", "keras==3.10.0@numpy"),
+}
+
+
+def compare(claim: str, *subjects: str) -> dict[str, Any]:
+    result = CliRunner().invoke(main, ["compare", *subjects, "-k", claim, "--json"])
+    assert result.exit_code in (0, 1), result.output
+    document: dict[str, Any] = json.loads(result.stdout)
+    return {**document, "exit_code": result.exit_code}
+
+
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_a_regression_is_shown_where_it_came_and_went(name: str) -> None:
+    claim, wrong, right = REGRESSIONS[name]
+    mended = compare(claim, wrong, right)
+    assert mended["exit_code"] == 0
+    assert mended["summary"]["better"] > 0
+    assert mended["summary"]["worse"] == 0
+    broken = compare(claim, right, wrong)
+    assert broken["exit_code"] == 1
+    assert broken["summary"]["worse"] == mended["summary"]["better"]
+    assert broken["summary"]["better"] == 0
+
+
+def test_the_last_bits_of_tanh_changed_in_tensorflow_2_20() -> None:
+    found = compare("derived/tanh_layer", "tensorflow==2.19.1", "tensorflow==2.20.0")
+    assert found["exit_code"] == 0
+    assert {tuple(row["verdicts"]) for row in found["rows"]} == {("agree", "agree")}
+    (output,) = (row for row in found["rows"] if row["what"] == "output")
+    assert output["changes"] == ["", "drift"]
+    assert output["drift_ulp"] >= 1
+    assert 0 < output["shares"][1] < 1
