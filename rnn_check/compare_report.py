@@ -188,7 +188,8 @@ def markdown(compared: Compared) -> str:
     lines += ["| | asked | against the first |", "|---|---|---|"]
     for number, side in enumerate(compared.sides, 1):
         against = "baseline" if number == 1 else effects(compared, number - 1)
-        against = "could not be asked" if side.failure else against
+        if side.failure or compared.sides[0].failure:
+            against = "could not be asked" if side.failure else "the baseline could not be asked"
         lines.append(f"| {number} | {_escaped(packages(side))} | {_escaped(against)} |")
     if len(compared.sides) > 2:
         lines += ["", *_history(compared)]

@@ -284,6 +284,15 @@ def test_markdown_cannot_be_broken_by_a_claims_name(claims: list[claim.Claim]) -
     assert line == "| a \\| &lt;b> \\`c\\` \\# d · output | ✓ | ✗ = |"
 
 
+def test_markdown_without_a_baseline_says_so(claims: list[claim.Claim]) -> None:
+    sides = [side(0, failure="no such version"), side(1, verdict(AGREE)), side(2, verdict(DIFFER))]
+    text = compare_report.markdown(compare.compare(claims, sides))
+    assert "| 1 | no such version | could not be asked |" in text
+    assert text.count("| the baseline could not be asked |") == 2
+    assert "| tensorflow==2.18.0 | TensorFlow 2.19.0 with Keras 3.15.1 | could not be ask" in text
+    assert "2.20.0 with Keras 3.15.1 | worse: a |" in text
+
+
 def test_markdown_of_several_says_what_each_changed_since_the_one_before(
     claims: list[claim.Claim],
 ) -> None:
