@@ -229,7 +229,7 @@ class _Line:
         farthest = max(changes, key=lambda change: change.ulp or 0.0, default=None)
         self.ulps = distance(farthest) if farthest and farthest.drifted else ""
         share = _share(row)
-        self.share = "" if share is None else f"{share:.2g}"
+        self.share = "" if share is None else re.sub(r"e\+0?", "e", f"{share:.2g}")
         self.bits = _effective(row)
         self.where = row.where
 
@@ -424,7 +424,7 @@ class _Matrix:
     """A part of an array, in rows: heads of columns and rows, and where the part was taken."""
 
     title: str
-    corner: str
+    names: str
     columns: list[str]
     rows: list[tuple[str, list[_Entry]]]
     part: str
@@ -501,8 +501,9 @@ def _matrix(
         (head, [_Entry(*(part[i, j].item() for part in parts)) for j in range(*spans[1])])
         for head, i in zip(heads[0], range(*spans[0]), strict=True)
     ]
-    corner = " × ".join(axis.name for axis in axes if axis.name)
-    return _Matrix(title, corner, heads[1], rows, ", ".join(told))
+    down, across = (axis.name for axis in axes)
+    names = f"{down} down, {across} across" if down else across
+    return _Matrix(title, names, heads[1], rows, ", ".join(told))
 
 
 def _span(near: int, size: int) -> tuple[int, int]:

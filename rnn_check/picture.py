@@ -139,6 +139,7 @@ ENDS = (0.0, 0.01, 0.1, 1.0, 10.0, 1000.0, math.inf)
 LEVEL_NAMES = ("0", "up to 0.01", "up to 0.1", "up to 1", "up to 10", "up to 1000", "more")
 DIFFERS, BREAKS, SILENT = "×", "!", "–"
 _CELL = 16  # pixels
+_CHARACTER = 6.8  # pixels, of a wide font
 
 
 def level(ratio: float) -> int:
@@ -159,7 +160,7 @@ def heat_map(
     name: str, rows: Mapping[str, Sequence[Cell | None]], columns: Sequence[str], widest: int
 ) -> str:
     """Claims down, subjects across; `widest` is the longest label of all maps that stand by it."""
-    label, head = 6.0 * widest + 8, 18
+    label, head = _CHARACTER * widest + 8, 18
     width, height = _CELL * len(columns), _CELL * len(rows)
     figure = _figure(label + width + 2, head + height + 2)
     axes = _axes(figure, label, head, width, height)
@@ -221,17 +222,26 @@ class Series:
 
 @rc_context(_STYLE)
 def against_time(name: str, series: Sequence[Series], axis: str, describes: str) -> str:
-    """The largest error at each time, one line an answer, and the band that the bounds span."""
-    positive = np.concatenate([each[each > 0] for s in series for each in (s.error, s.bound)])
-    positive = positive[np.isfinite(positive)]
-    smallest, largest = (float(positive.min()), float(positive.max())) if positive.size else (1, 1)
-    least, most = (10.0 ** math.floor(math.log10(smallest)), 10.0 * largest)
+    """The largest error at each time, a line for each answer, over what the widest bound allows."""
+    time, bound = (np.concatenate([getattr(s, part) for s in series]) for part in ("time", "bound"))
+    known = np.isfinite(bound)
+    allowed = _largest(time[known], bound[known])
+    ends = np.concatenate([allowed[1], *(_largest(s.time, s.error)[1] for s in series)])
+    drawn = ends[np.isfinite(ends) & (ends > 0)]
+    low, high = (math.log10(end(drawn)) if drawn.size else 0.0 for end in (np.min, np.max))
+    low, high = math.floor(low), math.floor(high) + 1
+    top = 10.0**high  # an error without end is drawn there
     figure = _figure(WIDTH, 240)
-    axes = _axes(figure, 70, 12, WIDTH - 86, 240 - 64)
-    axes.set_yscale("symlog", linthresh=least, linscale=0.5)  # of which 0 has a place
-    _band(axes, series)
+    axes = _axes(figure, 64, 12, WIDTH - 72, 240 - 60)
+    if (ends == 0).any():  # which has its place below the smallest number
+        axes.set_yscale("symlog", linthresh=10.0**low, linscale=max(0.5, (high - low) / 8))
+    else:
+        axes.set_yscale("log")
+    if known.any():
+        _allowed(axes, *allowed)
     for number, s in enumerate(series):
-        times, errors = _largest(s.time, np.where(np.isfinite(s.error), s.error, most))
+        error = np.minimum(s.error, top)
+        times, errors = _largest(s.time, error)
         axes.plot(
             times,
             errors,
@@ -240,17 +250,20 @@ def against_time(name: str, series: Sequence[Series], axis: str, describes: str)
             linewidth=1.6,
             marker=_MARKERS[number % len(_MARKERS)] if times.size <= LEGIBLE else "",
             markersize=5,
+            clip_on=False,
         )
         if s.beyond.any():
-            error = np.where(np.isfinite(s.error), s.error, most)[s.beyond]
-            times, errors = _largest(s.time[s.beyond], error)
-            axes.plot(times, errors, "x", color=_DRAWN_AS[INK], markersize=7)
-    axes.set_ylim(0, most)
+            times, errors = _largest(s.time[s.beyond], error[s.beyond])
+            axes.plot(times, errors, "x", color=_DRAWN_AS[INK], markersize=8, clip_on=False)
+    zero = [0.0] if (ends == 0).any() else []
+    decades = range(low, high + 1, max(1, math.ceil((high - low + 1) / 6)))
+    axes.set_yticks(
+        [*zero, *(10.0**e for e in decades)], ["0" for _ in zero] + [f"1e{e}" for e in decades]
+    )
+    axes.set_ylim(0.0 if zero else 10.0**low, top)
     axes.set_xlabel(axis)
     axes.set_ylabel("|error|")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
-    ticks = _decades(least, most)
-    axes.set_yticks([0.0, *ticks], ["0", *(f"1e{round(math.log10(t))}" for t in ticks)])
     axes.minorticks_off()
     return _svg(figure, name, describes)
 
@@ -262,24 +275,13 @@ def _line(dash: str) -> str | tuple[float, list[float]]:
     return "solid" if dash == "none" else (0, [float(part) / 1.6 for part in dash.split()])
 
 
-def _band(axes: Axes, series: Sequence[Series]) -> None:
-    """From the tightest to the widest bound at each time."""
-    time = np.concatenate([s.time for s in series])
-    bound = np.concatenate([s.bound for s in series])
-    known = np.isfinite(bound)
-    if not known.any():
-        return
-    times, widest = _largest(time[known], bound[known])
-    tightest = -_largest(time[known], -bound[known])[1]
-    if times.size == 1:  # a band of one time has no width
-        times, tightest, widest = times + np.array([-0.5, 0.5]), *map(_twice, (tightest, widest))
-    axes.fill_between(
-        times, tightest, widest, facecolor=_DRAWN_AS[BAND], edgecolor=_DRAWN_AS[QUIET], linewidth=1
-    )
-
-
-def _twice(one: Array) -> Array:
-    return np.repeat(one, 2)
+def _allowed(axes: Axes, times: Array, bound: Array) -> None:
+    """Shaded up to the bound."""
+    if times.size == 1:  # what is at one time only has no width
+        times, bound = times + np.array([-0.5, 0.5]), np.repeat(bound, 2)
+    shade, edge = _DRAWN_AS[BAND], _DRAWN_AS[QUIET]
+    axes.fill_between(times, bound, 0.0, facecolor=shade, edgecolor="none")
+    axes.plot(times, bound, color=edge, linewidth=1)
 
 
 def _largest(time: Array, value: Array) -> tuple[Array, Array]:
@@ -288,12 +290,6 @@ def _largest(time: Array, value: Array) -> tuple[Array, Array]:
     found = np.full(times.shape, -np.inf)
     np.maximum.at(found, at.ravel(), value)
     return times, found
-
-
-def _decades(least: float, most: float) -> list[float]:
-    """Powers of ten from least to most, at most six."""
-    low, high = math.ceil(math.log10(least) - 1e-9), math.floor(math.log10(most))
-    return [10.0**e for e in range(low, high + 1, max(1, math.ceil((high - low + 1) / 6)))]
 
 
 # --- signed distances -----------------------------------------------------------------------------
