@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from packaging.utils import canonicalize_name
 
 from rnn_check import picture, report
@@ -41,6 +42,7 @@ from rnn_check.written import Array
 DRIFTS_SHOWN = 5  # of the changes within what is allowed, the largest are looked at closely
 DETAILS = 100  # of each other kind of change
 PICTURES = 30
+LINES = 25  # of a table, before the rest is folded
 ANSWERS = 4  # different answers that stand beside each other
 WINDOW = 12  # rows and columns of a matrix
 LABEL = 26  # characters of a claim's name in the heat map
@@ -52,6 +54,7 @@ def html(compared: Compared) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["breakable"] = _breakable
     template = environment.from_string(
         files("rnn_check").joinpath("page.html.j2").read_text(encoding="utf-8")
     )
@@ -66,9 +69,15 @@ def html(compared: Compared) -> str:
         answers=[_Answer(row) for row in compared.rows],
         json=report.as_document(document(compared)),
         number=_number,
+        shown=LINES,
         dashes=picture.DASHES,
     )
     return picture.printable(text)
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may go on in the next line where one of its parts ends."""
+    return Markup("<wbr>").join(re.findall(r"[^/\[=_]*[/\[=_]?", name))
 
 
 def _tone(compared: Compared) -> str:
@@ -227,10 +236,12 @@ class _Line:
         ]
         changes = [change for change in row.changes if change is not None]
         farthest = max(changes, key=lambda change: change.ulp or 0.0, default=None)
-        self.ulps = distance(farthest) if farthest and farthest.drifted else ""
         share = _share(row)
-        self.share = "" if share is None else re.sub(r"e\+0?", "e", f"{share:.2g}")
-        self.bits = _effective(row)
+        self.figures = {
+            "ulps": distance(farthest) if farthest and farthest.drifted else "",
+            "share": "" if share is None else re.sub(r"e\+0?", "e", f"{share:.2g}"),
+            "bits": _effective(row),
+        }
         self.where = row.where
 
 
@@ -242,6 +253,12 @@ class _Group:
     kind: str
     lines: Sequence[_Line]
     details: Sequence[_Detail]
+
+    @property
+    def figures(self) -> list[str]:
+        """Those that any of the rows has."""
+        names = self.lines[0].figures
+        return [name for name in names if any(line.figures[name] for line in self.lines)]
 
 
 def _groups(compared: Compared) -> Iterator[_Group]:
@@ -317,6 +334,8 @@ class _Detail:
         axis = next(axis for axis in TIMES if axis in answers[0].comparison.axes)
         self.axis = axis
         series = [_series(each.comparison, axis) for each in answers]
+        if not any(s.error.any() or s.bound.any() for s in series):
+            return  # exactly what is expected, at every time
         self.series = [_list(each.subjects, names) for each in answers]
         self.times = _described(answers[0].comparison)
         ends = [int(s.time[s.beyond].min()) for s in series if s.beyond.any()]
@@ -502,7 +521,7 @@ def _matrix(
         for head, i in zip(heads[0], range(*spans[0]), strict=True)
     ]
     down, across = (axis.name for axis in axes)
-    names = f"{down} down, {across} across" if down else across
+    names = ", ".join(f"{axis} {way}" for axis, way in ((down, "down"), (across, "across")) if axis)
     return _Matrix(title, names, heads[1], rows, ", ".join(told))
 
 

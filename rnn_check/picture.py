@@ -263,7 +263,7 @@ def against_time(name: str, series: Sequence[Series], axis: str, describes: str)
     axes.set_ylim(0.0 if zero else 10.0**low, top)
     axes.set_xlabel(axis)
     axes.set_ylabel("|error|")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     axes.minorticks_off()
     return _svg(figure, name, describes)
 
@@ -311,8 +311,9 @@ def histogram(name: str, distances: Mapping[str, Array], describes: str) -> str:
     counted = {label: bins(ulps) for label, ulps in distances.items()}
     reach = int(max(np.abs(found).max() for found, _ in counted.values()))
     most = max(many.max() for _, many in counted.values())
-    panel, head = 92, 22
-    figure = _figure(WIDTH, (panel + head) * len(counted) + 40)
+    every = max(1, math.ceil(reach / 5))
+    panel, head = 80, 30
+    figure = _figure(WIDTH, (panel + head) * len(counted) + 44)
     for i, (label, (found, many)) in enumerate(counted.items()):
         axes = _axes(figure, 56, head + (panel + head) * i, WIDTH - 72, panel)
         # next to each other: there is no bin of 0
@@ -323,19 +324,18 @@ def histogram(name: str, distances: Mapping[str, Array], describes: str) -> str:
             color=_DRAWN_AS[SERIES[1]],
         )
         axes.axvline(0, color=_DRAWN_AS[QUIET], linewidth=0.8)
-        axes.set_title(shortened(label, 80), loc="left", size=12, pad=6)
+        axes.set_title(shortened(label, 80), loc="left", size=12, pad=5)
         axes.set(xlim=(-reach - 0.5, reach + 0.5), yscale="log", ylim=(0.5, 2 * float(most)))
         axes.yaxis.set_major_locator(LogLocator(numticks=4))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}" if n >= 1 else ""))
         axes.minorticks_off()
-        every = max(1, math.ceil(reach / 5))
-        ends = range(1, reach + 1, every)
-        axes.set_xticks(
-            [sign * (k - 0.5) for sign in (-1, 1) for k in ends],
-            [f"{sign}{_power(k - 1)}" for sign in ("−", "+") for k in ends],
-        )
+        ends = range(every, reach + 1, every)
+        axes.set_xticks([0.0, *(sign * (k - 0.5) for sign in (-1, 1) for k in ends)])
+        axes.set_xticklabels([])
         if i + 1 == len(counted):
-            axes.set_xlabel("ulps, after − before (each bar: up to that many)")
+            labels = [f"{sign}{_power(k - 1)}" for sign in ("−", "+") for k in ends]
+            axes.set_xticklabels(["0", *labels])
+            axes.set_xlabel("ulps, after − before; each bar goes up to twice the one before it")
     return _svg(figure, name, describes)
 
 
