@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 import numpy as np
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from packaging.utils import canonicalize_name
 
 from rnn_check import picture, report
@@ -45,6 +46,7 @@ PICTURES = 30
 LINES = 25  # of a table, before the rest is folded
 ANSWERS = 4  # different answers that stand beside each other
 WINDOW = 12  # rows and columns of a matrix
+MAP = 48  # lines of a heat map, before it is continued in another
 LABEL = 26  # characters of a claim's name in the heat map
 TIMES = ("timestep", "update")
 
@@ -66,8 +68,8 @@ def html(compared: Compared) -> str:
         level_names=picture.LEVEL_NAMES,
         changed=list(_groups(compared)),
         drawn=_histogram(compared),
-        answers=[_Answer(row) for row in compared.rows],
-        json=report.as_document(document(compared)),
+        answers=[_Answer(row) for row in compared.rows if any(row.verdicts)],
+        json=_by_line(document(compared)),
         number=_number,
         shown=LINES,
         dashes=picture.DASHES,
@@ -77,7 +79,22 @@ def html(compared: Compared) -> str:
 
 def _breakable(name: str) -> Markup:
     """A name that may go on in the next line where one of its parts ends."""
-    return Markup("<wbr>").join(re.findall(r"[^/\[=_]*[/\[=_]?", name))
+    return Markup("<wbr>").join(re.findall(r"[^/\[=_]+[/\[=_]*|[/\[=_]+", name))
+
+
+def _by_line(whole: Mapping[str, Any]) -> Markup:
+    """A JSON document, each subject and each row on a line of its own.
+
+    It stands between tags, where a quotation mark is none: escaped, it would be half of the page.
+    """
+
+    def text(value: Any) -> str:
+        if isinstance(value, list):
+            return "[\n" + ",\n".join(map(text, value)) + "\n]"
+        return msgspec.json.encode(value).decode()
+
+    lines = ",\n".join(f'"{key}": {text(value)}' for key, value in whole.items())
+    return Markup(str(escape(f"{{\n{lines}\n}}")).replace("&#34;", '"'))
 
 
 def _tone(compared: Compared) -> str:
@@ -177,18 +194,14 @@ def _heat_maps(compared: Compared) -> list[tuple[str, str]]:
             folders.setdefault(folder, {}).setdefault(name, []).append(row)
     widest = max((len(name) for claims in folders.values() for name in claims), default=0)
     numbers = [str(i + 1) for i in range(len(compared.sides))]
-    return [
-        (
-            folder,
-            picture.heat_map(
-                f"map-{i}",
-                {name: _cells(rows, len(numbers)) for name, rows in claims.items()},
-                numbers,
-                min(widest, LABEL),
-            ),
-        )
-        for i, (folder, claims) in enumerate(folders.items())
-    ]
+    maps: list[tuple[str, str]] = []
+    for folder, claims in folders.items():
+        cells = {name: _cells(rows, len(numbers)) for name, rows in claims.items()}
+        for start in range(0, len(cells), MAP):
+            part = dict(itertools.islice(cells.items(), start, start + MAP))
+            svg = picture.heat_map(f"map-{len(maps)}", part, numbers, min(widest, LABEL))
+            maps.append((folder if not start else f"{folder} (continued)", svg))
+    return maps
 
 
 def _cells(rows: Sequence[Row], subjects: int) -> list[Cell | None]:
@@ -314,7 +327,7 @@ class _Detail:
         url = row.claim.source.url or ""
         self.url = url if re.match(r"https?://", url) else ""
         self.text = "\n".join(line.removeprefix("  ") for line in explained(compared, row)[1:])
-        self.matrices: list[_Matrix] = []
+        self.matrices: list[list[_Matrix]] = []
         self.compares = ""
         self.left_out = 0
         answers = _answers(row, _focus(row))
@@ -449,21 +462,23 @@ class _Matrix:
     part: str
 
 
-def _matrices(answers: Sequence[_Said], names: Sequence[str]) -> list[_Matrix]:
-    """What each subject got, the baseline first, and what was expected of it."""
+def _matrices(answers: Sequence[_Said], names: Sequence[str]) -> list[list[_Matrix]]:
+    """What each subject got and what was expected of it, in groups that belong together.
+
+    They are one group if the same is expected of all; else each subject has its own.
+    """
     baseline = answers[0].comparison
     at = _telling_place([a.comparison for a in answers])
-    common = all(_equal(a.comparison.expected, baseline.expected) for a in answers)
-    shown = []
+    got, expected = [], []
     for said in answers:
         c, who = said.comparison, _list(said.subjects, names)
         where = at if c.got.shape == baseline.got.shape else c.first
         nothing = np.zeros(c.got.shape, bool)
-        shown.append(_matrix(f"got · {who}", c, c.got, where, _other(c, baseline), c.ratios > 1))
-        if not common or said is answers[-1]:
-            title = "expected" if common else f"expected · {who}"
-            shown.append(_matrix(title, c, c.expected, where, nothing, nothing))
-    return shown
+        got.append(_matrix(f"got · {who}", c, c.got, where, _other(c, baseline), c.ratios > 1))
+        expected.append(_matrix("expected", c, c.expected, where, nothing, nothing))
+    if all(_equal(a.comparison.expected, baseline.expected) for a in answers):
+        return [[*got, expected[0]]]
+    return [list(pair) for pair in zip(got, expected, strict=True)]
 
 
 def _telling_place(answers: Sequence[Comparison]) -> tuple[int, ...]:

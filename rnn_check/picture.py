@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -84,7 +85,9 @@ def _svg(figure: Figure, name: str, describes: str) -> str:
     """The figure as an SVG element; `name` is the picture's own in its page."""
     written = StringIO()
     none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+    with rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        # the page's font draws the text; matplotlib's own only measures it
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(written, format="svg", metadata=none)
     root = ElementTree.fromstring(printable(written.getvalue()))
     text = ElementTree.tostring(root, encoding="unicode")
@@ -200,7 +203,8 @@ def _squares(axes: Axes, rows: Sequence[Sequence[Cell | None]]) -> None:
 
 
 def shortened(text: str, most: int) -> str:
-    """At most so many characters: the middle is left out."""
+    """One line of at most so many characters: the middle is left out."""
+    text = " ".join(printable(text).split())
     if len(text) <= most:
         return text
     end = (most - 1) // 2
