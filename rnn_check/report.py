@@ -402,11 +402,11 @@ def _cell(v: Verdict | None) -> Text:
     elif v.verdict == AGREE and v.is_red:
         text = "✓ gone"
     else:
-        text = f"{'✓' if v.verdict == AGREE else '✗'} {_short_ratio(v)}".rstrip()
+        text = f"{'✓' if v.verdict == AGREE else '✗'} {short_ratio(v)}".rstrip()
     return Text(f"({text})" if v.is_known else text, _style(v))
 
 
-def _short_ratio(v: Verdict) -> str:
+def short_ratio(v: Verdict) -> str:
     """In few characters: 0, 0.20, <.01, 12, 1e38, ∞."""
     if v.ratio is None or v.ratio == 0:
         return _ratio(v)
