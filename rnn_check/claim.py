@@ -281,6 +281,8 @@ What = Literal[
     "loss",
     "gradient",
     "certified",
+    "config",
+    "default",
     "parameters",
     "trainable",
     "non_trainable",
@@ -313,6 +315,7 @@ What = Literal[
 ]
 ARRAYS = frozenset({"input", "preactivation", "output", "states", "last_state", "gradient"})
 SCALARS = frozenset({"loss", "loss_of_predictions", "regularization"})
+CONFIGURED = frozenset({"config", "default"})  # an option that the claim gives, or leaves out
 COUNTS = frozenset({"parameters", "trainable", "non_trainable"})
 SHAPES = frozenset({"output_shape", "input_shape", "weight_shape"})
 PROPERTIES = frozenset({"orthogonal", "within_glorot_uniform", "zero"})
@@ -335,9 +338,16 @@ HOLDS = (
 # what can be said of layers that are not SimpleRNN alone, or SimpleRNN and Dense
 OF_STACKS = COUNTS | BEHAVIOURS.keys() | {"output", "certified", "mask", "weights_read_back"}
 OF_STACKS |= {"regularization", "activity_loss", "raises", "output_shape", "reproducible"}
+OF_STACKS |= {"config", "default"}
 # of these, what can be said without the recurrence
 OF_LSTM_AND_GRU = COUNTS | {"output_shape", "weights_read_back", "reproducible", "activity_loss"}
-OF_LSTM_AND_GRU |= {"round_trip", "frozen", "raises"}
+OF_LSTM_AND_GRU |= {"round_trip", "frozen", "raises", "config", "default"}
+OPTIMIZERS: dict[str, tuple[str, ...]] = {  # and their options, whose defaults can be claimed
+    "Adam": ("learning_rate", "beta_1", "beta_2", "epsilon", "amsgrad", "weight_decay", "clipnorm",
+             "global_clipnorm", "clipvalue", "use_ema", "ema_momentum"),
+    "SGD": ("learning_rate", "momentum", "nesterov", "weight_decay", "clipnorm", "global_clipnorm",
+            "clipvalue", "use_ema", "ema_momentum"),
+}  # fmt: skip
 TRAINED = frozenset({"updates", "ordinary_outcome"})
 ONLY_STATED = frozenset({"initial_weights", "trained_weights"})
 REGULARIZERS = ("L1", "L2", "L1L2")  # as {kind = "L2", l2 = 0.5}
@@ -559,6 +569,11 @@ def parts(
         return list(zip(names, layer.cells, sizes, strict=False))
     assert isinstance(layer, _Recurrent | SimpleRNNCell | Dense)
     return [("", layer, features)]
+
+
+def options_of(layer: Layer) -> tuple[str, ...]:
+    """The keys of its description that Keras takes."""
+    return tuple(name for name in layer.__struct_fields__ if name not in ("units", "name"))
 
 
 def option(layer: Layer | _Recurrent | SimpleRNNCell, name: str) -> bool:
@@ -1143,6 +1158,16 @@ class _Builder:
             allowed = list(weight_shapes(claim.layers[0], 1))
         elif e.what == "raises":
             allowed = ["", "construct", "build", "call", "smaller batch"]
+        elif e.what in CONFIGURED:
+            allowed = []
+            for layer in claim.layers:
+                where = f"{layer.name}." if len(names) > 1 else ""
+                for name in options_of(layer):
+                    is_given = getattr(layer, name) is not msgspec.UNSET
+                    if is_given == (e.what == "config"):
+                        allowed.append(where + name)
+            if e.what == "default":
+                allowed += [f"{name}.{o}" for name, options in OPTIMIZERS.items() for o in options]
         elif e.what in COUNTS:
             allowed = ["", *names]
         elif e.what == "output_shape":
@@ -1237,6 +1262,8 @@ class _Builder:
             if e.value is not True:
                 raise self.fail(key, f"expected true, got {e.value!r}")
             return True
+        if e.what in CONFIGURED:
+            return self._configured(e.value, key)
         if e.what in COUNTS:
             if not isinstance(e.value, int) or isinstance(e.value, bool) or e.value < 0:
                 raise self.fail(key, f"expected a number of parameters, got {e.value!r}")
@@ -1261,6 +1288,20 @@ class _Builder:
         value = self.read.given(e.value, key)
         self._check_value_shape(e, claim, value, key)
         return value
+
+    def _configured(self, value: Any, key: str) -> Any:
+        """True, a number, a word ("None" is None), or a table: {kind = "Orthogonal", gain = 1}."""
+        if isinstance(value, dict) and isinstance(value.get("kind"), str):
+            return {name: self._configured(part, f"{key}.{name}") for name, part in value.items()}
+        if isinstance(value, bool) or value in ("None", None):
+            return value if isinstance(value, bool) else None
+        if isinstance(value, str) and value.strip():
+            return value
+        if isinstance(value, int | Decimal):
+            return float(self.read.given(value, key).value)
+        raise self.fail(
+            key, f'expected true, a number, "None", a name, or {{ kind = ... }}, got {value!r}'
+        )
 
     def _mask(self, e: ExpectTable, claim: Claim, key: str) -> Array | None:
         """(B,T), or None (written "none") where no mask is handed on."""

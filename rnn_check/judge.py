@@ -27,6 +27,7 @@ from rnn_check.claim import (
     BEHAVIOURS,
     COUNTS,
     GRADIENTS,
+    OPTIMIZERS,
     PROPERTIES,
     Claim,
     Expectation,
@@ -120,6 +121,8 @@ _ASKS: dict[str, set[str]] = {
     "reproducible": {"initialized"},
     "predictions_reachable": {"output"},
     "updates": {"training"},
+    "config": {"config"},
+    "default": {"config"},
     "mask": {"outputs"},
     "stateful": {"stateful", "weights"},
     "round_trip": {"round_trip"},
@@ -337,6 +340,8 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
         return verdict(NOT_RUN, f"not observed: {', '.join(missing)}")
     try:
         comparisons = tuple(case.compare(e))
+    except _Unsupported as reason:
+        return dataclasses.replace(verdict(NOT_RUN, str(reason)), unsupported=True)
     except Exception as problem:  # whatever a subject says, the other claims are judged
         return verdict(ERROR, f"what was observed cannot be compared: {problem!r}")
     of_subject = [m for m in comparisons if m.who != "claim"]
@@ -363,6 +368,10 @@ def _praise(comparisons: tuple[Comparison, ...]) -> str:
 
 
 # --- one claim's comparisons ----------------------------------------------------------------------
+
+
+class _Unsupported(Exception):
+    """What was answered says that the subject has no such thing."""
 
 
 class _Case:
@@ -561,7 +570,26 @@ class _Case:
             **claim.recurrence,
         }
 
-    # -- counts, shapes, dtypes
+    # -- defaults, counts, shapes, dtypes
+
+    def _default(self, e: Expectation) -> Iterator[Comparison]:
+        """What was made without that option says that it is.  Of a table: what the claim names."""
+        told = self.observed["config"]
+        where, _, name = e.of.rpartition(".")
+        if where in OPTIMIZERS:
+            config = told["optimizers"][where]
+        else:
+            config = told["layers"][where or self.claim.layers[0].name]
+        if name not in config and e.what == "default":
+            raise _Unsupported(f"its configuration has no {name}")
+        got, wanted = config.get(name, "nothing"), e.value
+        if isinstance(wanted, dict) and isinstance(got, dict):
+            got = {part: got.get(part) for part in wanted}
+        if isinstance(wanted, float) and got == float(np.float32(wanted)):
+            got = wanted  # a learning rate is kept in a float32
+        yield equal("subject", e.name, _as_written(got), _as_written(wanted))
+
+    _config = _default  # of what was made with it
 
     def _count(self, e: Expectation) -> Iterator[Comparison]:
         claim = self.claim
@@ -824,6 +852,15 @@ def _places(e: Expectation, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tu
 def _shape(sizes: Iterable[int | None]) -> str:
     """As Keras's summaries print it: "(None, 3)"."""
     return str(tuple(None if n is None else int(n) for n in sizes))
+
+
+def _as_written(value: Any) -> str:
+    """True, 1e-07, None, tanh, or {kind: GlorotUniform, seed: None}."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_as_written(part)}' for name, part in value.items())}}}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(float(value))
+    return str(value)
 
 
 def _alike(one: Array, other: Array) -> bool:

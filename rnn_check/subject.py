@@ -75,6 +75,10 @@ Questions about layers that are called one after the other:
                      ones. {"raised": [class, its bases ...], "message": 300 characters of it, "at":
                      "construct" | "build" | "call"} or {"returned": the output's shape}
 
+    config           what get_config() says: {"layers": {name: {...}}, "optimizers": {"Adam": {...},
+                     "SGD": {...}}}. What Keras serializes (an initializer, a dtype policy) is
+                     {"kind": its class, its own arguments}
+
 Questions to a keras.Model of the functional API, whose inputs are x and what is given with it:
     outputs          every layer's own output (without the states beside it, two for a Bidirectional
                      layer that does not merge) and the mask that it carries, or null, as Keras has
@@ -130,7 +134,8 @@ Gradients = tuple[Tensors, list[Tensor], list[Tensor]]  # results, of weights, o
 
 SHOWS_INITIALIZERS = {"initial_weights", "initialized", "round_trip"}
 # questions that need no layers as they are described
-MAKES_ITS_OWN = {"raises", "dropout", "initialized"}
+MAKES_ITS_OWN = {"raises", "dropout", "initialized", "config"}
+COMPUTES_NOTHING = {"summary", "initial_weights", "initialized", "weights", "config"}
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 ENVIRONMENT = dict(os.environ)  # before a framework adds to it
 DTYPES = (
@@ -187,6 +192,7 @@ class Backend:
     def __init__(self, keras: Any, name: str) -> None:
         self.keras = keras
         self.name = name
+        self.keras_version = str(importlib.import_module("keras").__version__)
         self.package = importlib.import_module(name)
         self.version = str(self.package.__version__)
         self.floatx = keras.backend.floatx()
@@ -497,15 +503,15 @@ class Experiment:
 
     def lacks(self) -> str:
         """What the layers need that this Keras does not have; empty if it has it all."""
-        keras = self.backend.keras
+        keras, version = self.backend.keras, self.backend.keras_version
         for spec in within(self.specs):
             name = str(spec.get("activation") or "linear").split()[-1]  # also of "callable NAME"
             try:
                 keras.activations.get(name)
             except ValueError:
-                return f"Keras {keras.__version__} has no activation {name!r}"
+                return f"Keras {version} has no activation {name!r}"
             if "seed" in spec and spec["kind"] in RECURRENT and not hasattr(keras, "ops"):
-                return f"a {spec['kind']} of Keras {keras.__version__} takes no seed"
+                return f"{spec['kind']} of Keras {version} takes no seed"
         return ""
 
     def make_for(self, weights: dict[str, Any], spec: dict[str, Any], **changes: Any) -> Any:
@@ -818,6 +824,14 @@ class Experiment:
             "loss": encode(np.asarray(history.history["loss"])),
             "optimizer": constants,
             "jit_compile": bool(getattr(model, "jit_compile", False)),
+        }
+
+    def ask_config(self) -> dict[str, Any]:
+        layers = [self.make(spec) for spec in self.specs]
+        optimizers = {n: getattr(self.backend.keras.optimizers, n)() for n in ("Adam", "SGD")}
+        return {
+            "layers": {layer.name: as_described(layer.get_config()) for layer in layers},
+            "optimizers": {name: as_described(o.get_config()) for name, o in optimizers.items()},
         }
 
     # the questions to a real keras.Model
@@ -1201,7 +1215,7 @@ class Experiment:
 
     def answer(self, question: str) -> Any:
         ask = getattr(self, f"ask_{question}")
-        computes = question not in ("summary", "initial_weights", "initialized", "weights")
+        computes = question not in COMPUTES_NOTHING
         if computes and self.mode not in self.backend.modes:
             return {"unsupported": f"the {self.backend.name} backend has no mode {self.mode!r}"}
         if question in ("gradients", "probe") and not self.backend.differentiates:
@@ -1444,6 +1458,21 @@ def configuration(config: Any, named: bool) -> str:
     return json.dumps(without_names(config), sort_keys=True, default=str)
 
 
+def as_described(config: Any) -> Any:
+    """A configuration as a request would describe it, whichever Keras wrote it down.
+
+    Orthogonal and OrthogonalInitializer are two names of one class.
+    """
+    if isinstance(config, (list, tuple)):
+        return [as_described(part) for part in config]
+    if not isinstance(config, dict):
+        return config.item() if isinstance(config, np.generic) else config
+    if "class_name" not in config:
+        return {key: as_described(part) for key, part in config.items()}
+    kind = config["class_name"].removesuffix("Initializer")
+    return {"kind": kind, **as_described(config["config"])}
+
+
 def counts(layer: Any) -> dict[str, int]:
     def size(weights: Any) -> int:
         return sum(int(np.prod(weight.shape)) for weight in weights)
@@ -1494,7 +1523,7 @@ def identity(backend: Backend) -> dict[str, Any]:
         settings["floatx"] = backend.floatx
     return {
         "framework": "keras",
-        "keras": keras.__version__,
+        "keras": backend.keras_version,
         "backend": backend.name,
         "backend_version": backend.version,
         "python": platform.python_version(),
@@ -1540,7 +1569,7 @@ def open_backend(name: str) -> Backend:
     gc.enable()
     gc.freeze()
     if keras.backend.backend() != name:
-        raise RuntimeError(f"Keras {keras.__version__} runs on {keras.backend.backend()} only")
+        raise RuntimeError(f"Keras {backend.keras_version} runs on {keras.backend.backend()} only")
     return backend
 
 

@@ -194,6 +194,21 @@ from  = "documented"
         ('"activity_loss"', '"reproducible"\nof = "kernle"', "expect[0].of", "mean `kernel`"),
         ('"activity_loss"', '"reproducible"\nof = "kernel"', "expect[0].what",
          "needs kernel_initializer with a seed"),
+        ('"activity_loss"', '"default"', "expect[0].of", "required: one of activation"),
+        ('"activity_loss"', '"default"\nof = "actvation"', "expect[0].of", "mean `activation`"),
+        ('"activity_loss"', '"default"\nof = "Adam.epsilom"', "expect[0].of",
+         "mean `Adam.epsilon`"),
+        ('"activity_loss"', '"default"\nof = "activity_regularizer"', "expect[0].of", "unknown"),
+        ('"activity_loss"', '"config"\nof = "activation"', "expect[0].of", "unknown"),
+        ('"activity_loss"\nvalue = true', '"default"\nof = "dropout"\nvalue = [0]',
+         "expect[0].value", "expected true, a number"),
+        ('"activity_loss"\nvalue = true', '"default"\nof = "dropout"\nvalue = nan',
+         "expect[0].value", "not finite"),
+        ('"activity_loss"\nvalue = true', '"default"\nof = "dropout"\nvalue = { gain = 1 }',
+         "expect[0].value", "expected true, a number"),
+        ('"activity_loss"\nvalue = true', '"default"\nof = "bias_initializer"\n'
+         'value = { kind = "Zeros", seed = [] }', "expect[0].value.seed",
+         "expected true, a number"),
     ],
 )  # fmt: skip
 def test_each_mistake_about_an_lstm_is_named(old: str, new: str, key: str, message: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rnn_check import claim, judge
-from rnn_check.judge import AGREE, DIFFER
+from rnn_check.judge import AGREE, DIFFER, NOT_RUN
 from rnn_check.observe import Subject
 
 OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
@@ -68,7 +68,60 @@ def test_a_claim_about_an_option_can_fail(name: str, subject: Subject) -> None:
         verdicts = [v.verdict for v in judge.judge(c, other)]
         assert DIFFER in verdicts, f"{name}: {path} was changed and nobody saw it"
         seen += 1
-    assert seen or name.startswith("wrong_") or name == "smaller_batch"
+    assert seen or name.startswith(("wrong_", "configured", "defaults_")) or name == "smaller_batch"
+
+
+def settings(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where in configurations there is something."""
+    if not isinstance(node, dict):
+        yield path
+        return
+    for name, part in node.items():
+        yield from settings(part, (*path, name))
+
+
+@pytest.mark.parametrize("name", [n for n in CLAIMS if n.startswith(("configured", "defaults_"))])
+def test_a_configuration_that_is_changed_is_seen(name: str, subject: Subject) -> None:
+    c = CLAIMS[name]
+    answer = judge.ask(c, subject, judge.Setting())
+    assert answer.observed is not None
+    told = answer.observed["config"]
+    assert {v.verdict for v in judge.judge(c, answer)} == {AGREE}
+    red: set[str] = set()
+    for path in settings(told):
+        config = copy.deepcopy(told)
+        node = config
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = ["changed"]
+        verdicts = judge.judge(c, judge.Answer({"config": config}))
+        red |= {v.what for v in verdicts if v.verdict == DIFFER}
+    assert red == {e.name for e in c.expectations}
+
+
+def test_a_default_that_there_is_not_is_not_supported(subject: Subject) -> None:
+    c = CLAIMS["defaults_lstm"]
+    answer = judge.ask(c, subject, judge.Setting())
+    assert answer.observed is not None
+    told = copy.deepcopy(answer.observed["config"])
+    del told["layers"]["lstm"]["seed"]
+    verdicts = judge.judge(c, judge.Answer({"config": told}))
+    (missing,) = [v for v in verdicts if v.verdict != AGREE]
+    assert (missing.what, missing.verdict, missing.unsupported) == (
+        "default of seed",
+        NOT_RUN,
+        True,
+    )
+    assert missing.detail == "its configuration has no seed"
+
+
+def test_an_option_that_a_configuration_forgets_differs() -> None:
+    c = CLAIMS["configured_seed"]
+    (verdict,) = judge.judge(
+        c, judge.Answer({"config": {"layers": {"lstm": {}}, "optimizers": {}}})
+    )
+    assert verdict.verdict == DIFFER
+    assert "got nothing, expected 7" in verdict.detail
 
 
 NOT_A_VALUE_ERROR = {"raised": ["KeyError", "Exception"], "message": "", "at": "call"}

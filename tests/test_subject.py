@@ -610,6 +610,36 @@ def test_dropout_without_a_seed(asked: Subject) -> None:
     assert found["recurrent"] is found["again"] is found["inference"]["recurrent"] is None
 
 
+def test_config(asked: Subject) -> None:
+    l2 = {"kind": "L2", "l2": 0.5}
+    orthogonal = {"kind": "Orthogonal", "gain": 0.5, "seed": 7}
+    layers = [
+        {**RNN, "kernel_regularizer": l2, "recurrent_initializer": orthogonal},
+        {"kind": "Bidirectional", "layer": RNN},
+    ]
+    found = ask(asked, "config", layers=layers, weights=None)
+    rnn, both = (found["layers"][name] for name in ("simple_rnn", "bidirectional"))
+    assert rnn["activation"] == "relu"
+    assert rnn["kernel_regularizer"] == l2
+    assert rnn["recurrent_initializer"] == orthogonal
+    assert (rnn["dtype"]["name"], rnn["bias_initializer"]) == ("float32", {"kind": "Zeros"})
+    assert (both["layer"]["kind"], both["layer"]["activation"]) == ("SimpleRNN", "relu")
+    assert found["optimizers"]["Adam"]["learning_rate"] == float(np.float32(0.001))
+    assert found["optimizers"]["SGD"]["momentum"] == 0.0
+
+
+def test_every_keras_s_configuration_is_described_alike() -> None:
+    own = {"gain": 1.0, "seed": None}
+    described = {"kind": "Orthogonal", "gain": 1.0, "seed": None}
+    for written in (
+        {"class_name": "Orthogonal", "config": own},
+        {"class_name": "OrthogonalInitializer", "config": own, "module": "keras.initializers"},
+    ):
+        assert script.as_described({"of": [written]}) == {"of": [described]}
+    (rate,) = script.as_described((np.float32(0.5),))
+    assert type(rate) is float
+
+
 def test_weights_are_made_twice(asked: Subject) -> None:
     seeded = {"kind": "RandomUniform", "seed": 0}
     found = ask(asked, "initialized", layers=rnn(kernel_initializer=seeded), weights=None)
