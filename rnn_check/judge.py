@@ -87,8 +87,9 @@ class Verdict:
     @property
     def is_known(self) -> bool:
         """Whether what is wrong was to be expected, and excused for that."""
-        if self.verdict == DIFFER and self.known:
-            return all(c.ok or c.who == "claim" for c in self.comparisons)
+        only_the_claim = all(c.ok or c.who == "claim" for c in self.comparisons)
+        if self.verdict == DIFFER and self.known and only_the_claim:
+            return True
         return self.verdict in (DIFFER, ERROR) and bool(self.deviation)
 
     @property
@@ -216,8 +217,10 @@ def ask_and_judge(claim: Claim, subject: observe.Subject, **setting: Any) -> lis
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
     """The question to `subject.py`; arrays are float64 and are rounded by the framework's dtype."""
     layers = [_config(part) for part in claim.layers]
-    if setting.dtype == "bfloat16" and "initial_weights" not in wanted and not claim.is_stack:
-        # TensorFlow has no QR in bfloat16, so the default cannot even be initialized
+    half = setting.dtype in ("float16", "bfloat16")
+    if half and "initial_weights" not in wanted and not claim.is_stack:
+        # no framework has a QR in half precision (TensorFlow: in float16 alone), so the default
+        # cannot even be initialized
         layers[0].setdefault("recurrent_initializer", "zeros")
     weights = None
     if claim.weights is not None:
