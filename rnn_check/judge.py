@@ -129,6 +129,8 @@ _ASKS: dict[str, set[str]] = {
     "frozen": {"fit_once"},
     "constrained": {"fit_once"},
     "any_shape": {"dynamic", "weights"},
+    "cell": {"cell", "weights"},
+    "one_update": {"one_update"},
     "raises": {"raises"},
 }
 _ASKS_OF_STACKS: dict[str, set[str]] = {
@@ -136,7 +138,6 @@ _ASKS_OF_STACKS: dict[str, set[str]] = {
     "certified": {"outputs", "weights"},
     "output_shape": {"summary"},
 }
-LEARNING_RATE = 0.125  # of the one step of fit that `frozen` and `constrained` ask for
 
 
 def _needed(claim: Claim, e: Expectation) -> set[str]:
@@ -253,8 +254,8 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
             "learning_rate": float(trained.learning_rate),
             "epochs": trained.epochs,
         }
-    if "fit_once" in wanted:
-        question["training"] = {"learning_rate": LEARNING_RATE}
+    if {"fit_once", "one_update"} & set(wanted):
+        question["training"] = {"learning_rate": behaviour.LEARNING_RATE}
     if claim.input_dtype is not None:
         question["x_dtype"] = claim.input_dtype
     if claim.wrong is not None:
@@ -496,7 +497,8 @@ class _Case:
     def _layer_steps(self) -> Iterator[Comparison]:
         """Each layer of a stack against what was observed of the one before it."""
         outputs = self.observed["outputs"]["layers"]
-        return stack.steps(self.claim, self.observed["weights"], outputs, self.policy)
+        states = self.observed["outputs"]["states"]
+        return stack.steps(self.claim, self.observed["weights"], outputs, states, self.policy)
 
     def _steps(self, name: str = "states") -> Comparison:
         """Each state against the state before it."""
