@@ -8,19 +8,22 @@ Sizes: B samples, T timesteps, F features, H units.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from msgspec import UnsetType, structs
 
-from rnn_check import certificate, rounding, stack
-from rnn_check.claim import Claim, option
+from rnn_check import certificate, rounding, stack, truth
+from rnn_check.claim import DERIVED, RNN, Bidirectional, Claim, SimpleRNN, activation_of, option
 from rnn_check.comparison import Comparison, bits, equal, step
 from rnn_check.written import Array
 
 Observed = Mapping[str, Any]
 
+LEARNING_RATE = 0.125  # of the one step of fit that is asked for; a power of two rounds nothing
 # that an honest generator falls outside the bound on its rate has at most this probability
 CHANCE = 2.0**-40
 
@@ -32,6 +35,9 @@ def stateful(claim: Claim, observed: Observed, dtype: str) -> Iterator[Compariso
     the running bound of the whole run.
     """
     told = observed["stateful"]
+    if claim.is_stack:
+        yield from _stateful_parts(claim, observed, dtype)
+        return
     first, second, third, reset = told["states"]  # (B,H) each
     weights = observed["weights"][claim.rnn.name]
     zeros = np.zeros_like(first)
@@ -48,11 +54,50 @@ def stateful(claim: Claim, observed: Observed, dtype: str) -> Iterator[Compariso
         assert claim.x is not None
         exact = stack.Signal.exactly(claim.x.value, claim.mask)
         started = (start.astype(np.float64), np.zeros(start.shape))
-        ran = stack.carried_states(claim.rnn, given, exact, dtype.removeprefix("mixed_"), started)
-        last = ran[0][:, -1], ran[1][:, -1]
+        arithmetic = dtype.removeprefix("mixed_")
+        (last,) = stack.ends(claim.rnn, given, exact, arithmetic, [started]).values()
         yield stack.bounded(f"the state after the {name} run", end, last, "subject")
     if told["runs"][0] is not None:
         yield _same("the run after a reset", told["runs"][2], told["runs"][0])
+
+
+def _stateful_parts(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    """The same of a layer with several states, each against the running bound of the whole run."""
+    told = observed["stateful"]
+    *ends, reset = [s if isinstance(s, list) else [s] for s in told["states"]]  # (B,H) each
+    arithmetic = dtype.removeprefix("mixed_")
+    assert claim.x is not None
+    signal = stack.Signal.exactly(claim.x.value, claim.mask)
+    at = next(i for i, layer in enumerate(claim.layers) if isinstance(layer, DERIVED))
+    for before in claim.layers[:at]:
+        own = stack.exactly(observed["weights"].get(before.name, {}))
+        signal = stack.through(before, own, signal, arithmetic)
+    layer = claim.layers[at]
+    assert isinstance(layer, DERIVED)
+    weights = stack.exactly(observed["weights"][layer.name])
+    for state in reset:
+        yield _same("the state after a reset", state, np.zeros_like(state))
+    starts = ([np.zeros_like(s) for s in reset], ends[0], [np.zeros_like(s) for s in reset])
+    for name, start, shown, left in zip(
+        ("first", "second", "third"), starts, told["runs"], ends, strict=True
+    ):
+        given = [(s.astype(np.float64), np.zeros(s.shape)) for s in start]
+        wanted = stack.ends(layer, weights, signal, arithmetic, given)
+        for (part, state), got in zip(wanted.items(), left, strict=True):
+            yield stack.bounded(f"the {part} after the {name} run", got, state, "subject")
+        if shown is not None:
+            ran = stack.through(sequential(layer), weights, signal, arithmetic, given)
+            what = f"output of the {name} run"
+            yield stack.bounded(what, shown, (ran.value, ran.error), "subject")
+    if told["runs"][0] is not None:
+        yield _same("the run after a reset", told["runs"][2], told["runs"][0])
+
+
+def sequential(layer: SimpleRNN | RNN | Bidirectional) -> SimpleRNN | RNN | Bidirectional:
+    """The layer, returning sequences."""
+    if isinstance(layer, Bidirectional):
+        return structs.replace(layer, layer=structs.replace(layer.layer, return_sequences=True))
+    return structs.replace(layer, return_sequences=True)
 
 
 def _sequence(
@@ -214,6 +259,102 @@ def any_shape(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparis
             own = stack.exactly(observed["weights"].get(layer.name, {}))
             signal = stack.through(layer, own, signal, arithmetic)
         yield stack.bounded(f"output of {what}", got, (signal.value, signal.error), "subject")
+
+
+def cell(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    """A cell called by itself, step by step, each from the state that it returned before.
+
+    Its output is its state, bit for bit, and each follows from the one before.
+    """
+    told = observed["cell"]
+    layer = claim.layers[0]
+    assert isinstance(layer, RNN) and claim.x is not None and claim.initial_state is not None
+    weights: dict[str, Any] = {"bias": None, **observed["weights"][layer.name]}
+    found = certificate.certify(
+        told["outputs"], x=claim.x.value, **weights, activation=activation_of(layer.cells[0]),
+        initial_state=claim.initial_state.value, dtype=dtype.removeprefix("mixed_"),
+    )  # fmt: skip
+    yield step("outputs of the cell", found, ("sample", "timestep", "unit"))
+    yield _same("the state beside the output", told["states"], told["outputs"])
+
+
+def one_update(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+    """One step of SGD in fit: its loss and its gradients belong to one and the same dropout mask.
+
+    What mask was drawn cannot be seen from outside, but for one sample there are few: all of them
+    are tried, and the one that explains the numbers best is held against them. A mask (H,) on the
+    state scales the rows of the recurrent kernel, one (F,) on the input its features, the same at
+    all timesteps. Afterwards, in inference, nothing is dropped.
+    """
+    told, layer = observed["one_update"], claim.rnn
+    before, after = (told[when][layer.name] for when in ("before", "after"))
+    arithmetic = dtype.removeprefix("mixed_")
+    tried: list[tuple[float, int, list[Comparison]]] = []
+    for mask in _masks(layer, claim.x.shape[-1] if claim.x else 0):
+        explained = list(_explained(claim, told["loss"], before, after, mask, arithmetic))
+        tried.append((max(c.ratio for c in explained), len(tried), explained))
+    yield from min(tried)[2]
+    moved = any((bits(before[name]) != bits(after[name])).any() for name in before)
+    yield equal("subject", "something was trained", _yes(moved), "yes")
+    assert claim.x is not None
+    signal = stack.Signal.exactly(claim.x.value, claim.mask)
+    shown = stack.through(layer, stack.exactly(after), signal, arithmetic)
+    bounds = (shown.value, shown.error)
+    yield stack.bounded("output in inference afterwards", told["output"], bounds, "subject")
+
+
+def _masks(layer: SimpleRNN, features: int) -> Iterator[tuple[Array, Array]]:
+    """Every pair of masks, (F,) and (H,), that dropout can draw for one sample, scaled."""
+    choices = []
+    for rate, size in ((layer.dropout, features), (layer.recurrent_dropout, layer.units)):
+        p = 0.0 if isinstance(rate, UnsetType) else float(rate)
+        values = (0.0, 1 / (1 - p)) if p else (1.0,)
+        choices.append([np.array(drawn) for drawn in itertools.product(values, repeat=size)])
+    yield from itertools.product(*choices)
+
+
+def _explained(
+    claim: Claim,
+    loss: Array,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    masks: tuple[Array, Array],
+    arithmetic: str,
+) -> Iterator[Comparison]:
+    """Loss and weights after the step, if these masks (F,) and (H,) were drawn.
+
+    Their scales are powers of two, so that applying them rounds nothing.
+    """
+    assert claim.x is not None and claim.loss is not None
+    on_input, on_state = masks
+    wide: dict[str, Any] = {name: weight.astype(np.float64) for name, weight in before.items()}
+    run: dict[str, Any] = {
+        **wide, **claim.recurrence, "arithmetic": arithmetic, "x": claim.x.value * on_input,
+        "recurrent_kernel": on_state[:, None] * wide["recurrent_kernel"],
+    }  # fmt: skip
+    ran = rounding.running_bound(**run)
+    target, sequence = claim.loss.value.value, option(claim.rnn, "return_sequences")
+    shown = (ran.states, ran.bound) if sequence else (ran.states[:, -1], ran.bound[:, -1])
+    told = "mse", target, *shown
+    value, bound = rounding.running_loss(*told, arithmetic=arithmetic)
+    wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32
+    yield stack.bounded("loss of the step", np.asarray(loss), wanted)
+    cotangent, error = (
+        part if sequence else truth.at_the_end(part, ran.states.shape[1])
+        for part in rounding.running_loss_gradient(*told, arithmetic=arithmetic)
+    )
+    gradients, errors = rounding.running_gradients(
+        **run, cotangent=cotangent, cotangent_error=error
+    )
+    u = rounding.arithmetic(arithmetic).u_stored
+    for name, weight in wide.items():
+        scale = on_state[:, None] if name == "recurrent_kernel" else 1.0
+        moved, off = (
+            LEARNING_RATE * scale * getattr(each, name) for each in (gradients, errors)
+        )  # fmt: skip
+        new = weight - moved
+        allowed = off + (rounding.gamma(2, u) + 2.0**-52) * (np.abs(weight) + np.abs(moved) + off)
+        yield stack.bounded(f"{name} after the step", after[name], (new, allowed))
 
 
 def raises(wanted: str, at: str, told: Observed) -> Iterator[Comparison]:

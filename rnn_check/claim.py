@@ -71,6 +71,19 @@ class SimpleRNNCell(_Table, frozen=True, tag_field="kind", tag="SimpleRNNCell"):
     default_activation: ClassVar[str] = "tanh"
 
 
+class CustomCell(_Table, frozen=True, tag_field="kind", tag="CustomCell"):
+    """A cell that a user wrote: the recurrence of SimpleRNNCell, with none of Keras's code."""
+
+    units: int
+    activation: str | msgspec.UnsetType = msgspec.UNSET
+    use_bias: Flag = msgspec.UNSET
+
+    default_activation: ClassVar[str] = "tanh"
+
+
+Cell = SimpleRNNCell | CustomCell
+
+
 class _Recurrent(_Table, frozen=True):
     """What SimpleRNN, LSTM and GRU take.  A key left out is not passed to Keras: its default holds.
 
@@ -146,15 +159,16 @@ class Dense(_Table, frozen=True, tag_field="kind", tag="Dense"):
 class RNN(_Table, frozen=True, tag_field="kind", tag="RNN"):
     """Keras's RNN over one cell, or over several stacked ones (StackedRNNCells)."""
 
-    cell: SimpleRNNCell | list[SimpleRNNCell]
+    cell: Cell | list[Cell]
     name: str = "rnn"
     return_sequences: Flag = msgspec.UNSET
+    return_state: Flag = msgspec.UNSET
     go_backwards: Flag = msgspec.UNSET
     unroll: Flag = msgspec.UNSET
     zero_output_for_mask: Flag = msgspec.UNSET
 
     @property
-    def cells(self) -> list[SimpleRNNCell]:
+    def cells(self) -> list[Cell]:
         return self.cell if isinstance(self.cell, list) else [self.cell]
 
     @property
@@ -207,6 +221,7 @@ class Embedding(_Table, frozen=True, tag_field="kind", tag="Embedding"):
 
 Layer = SimpleRNN | LSTM | GRU | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
 RECURRENT = (SimpleRNN, LSTM, GRU, RNN, Bidirectional)
+DERIVED = (SimpleRNN, RNN, Bidirectional)  # whose recurrence is derived here
 
 
 class ReadingTable(_Table, frozen=True):
@@ -220,7 +235,7 @@ class ReadingTable(_Table, frozen=True):
 
 class InputTable(_Table, frozen=True):
     x: Numbers = None
-    initial_state: Numbers = None
+    initial_state: Numbers = None  # of a Bidirectional layer [the forward, the backward one]
     mask: Numbers = None
     shape: list[int] | None = None  # (timesteps, features), when no numbers are run
     dtype: Literal["int32", "int64", "float16", "float64"] | None = None  # what x is passed as
@@ -311,6 +326,8 @@ What = Literal[
     "frozen",
     "constrained",
     "any_shape",
+    "cell",
+    "one_update",
     "raises",
 ]
 ARRAYS = frozenset({"input", "preactivation", "output", "states", "last_state", "gradient"})
@@ -328,6 +345,8 @@ BEHAVIOURS: dict[str, tuple[str, ...]] = {
     "frozen": ("",),
     "constrained": ("",),
     "any_shape": ("",),
+    "cell": ("",),
+    "one_update": ("",),
 }
 HOLDS = (
     PROPERTIES
@@ -348,6 +367,7 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {  # and their options, whose defaults 
     "SGD": ("learning_rate", "momentum", "nesterov", "weight_decay", "clipnorm", "global_clipnorm",
             "clipvalue", "use_ema", "ema_momentum"),
 }  # fmt: skip
+OF_STACKS -= {"one_update"}
 TRAINED = frozenset({"updates", "ordinary_outcome"})
 ONLY_STATED = frozenset({"initial_weights", "trained_weights"})
 REGULARIZERS = ("L1", "L2", "L1L2")  # as {kind = "L2", l2 = 0.5}
@@ -526,6 +546,10 @@ def returns_sequences(layer: Layer) -> bool:
     return not isinstance(layer, RECURRENT) or option(layer, "return_sequences")
 
 
+def returns_state(layer: Layer) -> bool:
+    return option(layer.layer if isinstance(layer, Bidirectional) else layer, "return_state")
+
+
 def shape_after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of its output, without the batch."""
     if isinstance(layer, Masking):
@@ -535,7 +559,7 @@ def shape_after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(shape[:-1] if returns_sequences(layer) else ()), layer.units)
 
 
-def weight_shapes(layer: Layer | SimpleRNNCell, features: int) -> dict[str, tuple[int, ...]]:
+def weight_shapes(layer: Layer | Cell, features: int) -> dict[str, tuple[int, ...]]:
     """The shapes of its weights by path: "kernel", "forward.bias", "cell_0.kernel"."""
     if isinstance(layer, Masking):
         return {}
@@ -557,9 +581,7 @@ def weight_shapes(layer: Layer | SimpleRNNCell, features: int) -> dict[str, tupl
     return shapes
 
 
-def parts(
-    layer: Layer | SimpleRNNCell, features: int
-) -> list[tuple[str, _Recurrent | SimpleRNNCell | Dense, int]]:
+def parts(layer: Layer | Cell, features: int) -> list[tuple[str, _Recurrent | Cell | Dense, int]]:
     """The layers or cells that hold its weights: (prefix of their paths, part, its features)."""
     if isinstance(layer, Bidirectional):
         return [(f"{side}.", layer.layer, features) for side in ("forward", "backward")]
@@ -567,7 +589,7 @@ def parts(
         sizes = [features, *(cell.units for cell in layer.cells)]
         names = [f"cell_{i}." for i in range(len(sizes))] if isinstance(layer.cell, list) else [""]
         return list(zip(names, layer.cells, sizes, strict=False))
-    assert isinstance(layer, _Recurrent | SimpleRNNCell | Dense)
+    assert isinstance(layer, _Recurrent | SimpleRNNCell | CustomCell | Dense)
     return [("", layer, features)]
 
 
@@ -576,13 +598,13 @@ def options_of(layer: Layer) -> tuple[str, ...]:
     return tuple(name for name in layer.__struct_fields__ if name not in ("units", "name"))
 
 
-def option(layer: Layer | _Recurrent | SimpleRNNCell, name: str) -> bool:
+def option(layer: Layer | _Recurrent | Cell, name: str) -> bool:
     """The value of a boolean option, Keras's default if the claim leaves it out."""
     value = getattr(layer, name, msgspec.UNSET)
     return _DEFAULTS.get(name, False) if value is msgspec.UNSET else bool(value)
 
 
-def activation_of(layer: _Recurrent | SimpleRNNCell | Dense) -> str:
+def activation_of(layer: _Recurrent | Cell | Dense) -> str:
     if layer.activation is msgspec.UNSET:
         return layer.default_activation
     name = layer.activation.removeprefix("callable ")
@@ -736,12 +758,13 @@ _STRUCTS: dict[str, type[msgspec.Struct]] = {
     "expect.at": At,
 }
 _KINDS: dict[Any, type[msgspec.Struct]] = {
-    kind.__name__: kind for kind in (*typing.get_args(Layer), SimpleRNNCell)
+    kind.__name__: kind for kind in (*typing.get_args(Layer), *typing.get_args(Cell))
 }
+_LAYERS = tuple(kind.__name__ for kind in typing.get_args(Layer))
 _CHOICES: dict[str, tuple[str, ...]] = {
     "expect.what": typing.get_args(What),
-    "layer.kind": tuple(k for k in _KINDS if k != "SimpleRNNCell"),
-    "layers.kind": tuple(k for k in _KINDS if k != "SimpleRNNCell"),
+    "layer.kind": _LAYERS,
+    "layers.kind": _LAYERS,
 }
 
 
@@ -882,10 +905,8 @@ class _Builder:
                 not returns_sequences(before) for before in layers[:i]
             ):
                 raise self.fail(f"{at}.kind", f"{layer.name} needs a sequence before it")
-        if len(layers) > 1 and any(option(layer, "return_state") for layer in layers):
-            raise self.fail(
-                f"{key}.return_state", "only of a layer that stands alone; leave it out"
-            )
+        if any(returns_state(layer) for layer in layers[:-1]):
+            raise self.fail(f"{key}.return_state", "only of the last layer; leave it out")
         return layers
 
     def _layer(self, layer: Layer, at: str) -> None:
@@ -903,9 +924,8 @@ class _Builder:
             raise self.fail(f"{at}.cell", "expected at least one cell")
         if isinstance(layer, Bidirectional):
             at = f"{at}.layer"
-            for name in ("return_state", "go_backwards", "stateful"):
-                if option(layer.layer, name):
-                    raise self.fail(f"{at}.{name}", "not inside Bidirectional; leave it out")
+            if option(layer.layer, "go_backwards"):
+                raise self.fail(f"{at}.go_backwards", "not inside Bidirectional; leave it out")
         for _, part, _ in parts(layer, 1):
             if part.units < 1:
                 raise self.fail(f"{at}.units", f"expected a positive integer, got {part.units}")
@@ -978,9 +998,17 @@ class _Builder:
         state = mask = None
         if table.initial_state is not None:
             state = self.read.given(table.initial_state, "input.initial_state", reading)
-            if not isinstance(layers[0], SimpleRNN):
-                raise self.fail("input.initial_state", "only of a SimpleRNN that comes first")
-            self._shaped(state.shape, (batch, layers[0].units), "input.initial_state")
+            first = next(layer for layer in layers if not isinstance(layer, Masking))
+            shape: tuple[int, ...] = (batch, getattr(first, "units", 0))
+            if isinstance(first, Bidirectional):
+                shape = (2, batch, first.layer.units)
+            elif not isinstance(first, SimpleRNN | RNN) or len(parts(first, 1)) > 1:
+                raise self.fail(
+                    "input.initial_state",
+                    "only of a SimpleRNN, a Bidirectional layer, or an RNN over one cell that is "
+                    "the first layer, or comes after Masking",
+                )
+            self._shaped(state.shape, shape, "input.initial_state")
         if table.mask is not None:
             if isinstance(layers[0], Masking | Embedding):
                 raise self.fail("input.mask", f"{layers[0].name} makes the mask; leave it out")
@@ -1202,6 +1230,19 @@ class _Builder:
             name = e.of.removesuffix("_kernel") + "_initializer"
             drawn = getattr(claim.layers[0], name, None)
             needs[f"{name} with a seed"] = isinstance(drawn, dict) and "seed" in drawn
+        if e.what == "cell":
+            layer = claim.layers[0]
+            cells = layer.cells if isinstance(layer, RNN) else []
+            needs["an RNN over one cell"] = len(cells) == len(claim.layers) == 1
+            needs["input.initial_state"] = claim.initial_state is not None
+        if e.what == "one_update":
+            needs['loss.kind = "mse"'] = claim.loss is not None and claim.loss.kind == "mse"
+            needs["a SimpleRNN that stands alone"] = claim.dense is None
+            needs["one sample"] = claim.x is not None and claim.x.shape[0] == 1
+            rates = (claim.rnn.dropout, claim.rnn.recurrent_dropout)
+            needs["dropout rates of 0.5, 0.75 or 0.875, whose scale 1/(1 - p) is exact"] = all(
+                rate is msgspec.UNSET or float(rate) in (0, 0.5, 0.75, 0.875) for rate in rates
+            )
         if e.what == "raises" and e.of == "smaller batch":
             needs["input.x of two samples or more"] = claim.x is not None and claim.x.shape[0] > 1
         elif e.what == "raises":

@@ -18,9 +18,12 @@ import numpy as np
 
 from rnn_check import certificate, rounding
 from rnn_check.claim import (
+    DERIVED,
     RNN,
     Bidirectional,
+    Cell,
     Claim,
+    CustomCell,
     Dense,
     Embedding,
     Layer,
@@ -32,6 +35,7 @@ from rnn_check.claim import (
     option,
     parts,
     returns_sequences,
+    returns_state,
 )
 from rnn_check.comparison import Comparison, step
 from rnn_check.written import Array
@@ -59,9 +63,12 @@ def through(
     weights: Weights,
     given: Signal,
     arithmetic: str,
-    initial_state: Bounded | None = None,
+    starts: Sequence[Bounded] = (),
 ) -> Signal:
-    """What the layer makes of it, in float64, and how far the arithmetic may be from that."""
+    """What the layer makes of it, in float64, and how far the arithmetic may be from that.
+
+    starts: the initial state of each of its parts (see `claim.parts`); zeros if there is none.
+    """
     if isinstance(layer, Masking):
         mask = (given.value != float(layer.mask_value)).any(axis=-1)
         shown = mask[..., None]
@@ -80,36 +87,55 @@ def through(
             activation=activation_of(dense), arithmetic=arithmetic,
         )  # fmt: skip
         return Signal(value, error, given.mask)
+    assert isinstance(layer, DERIVED)  # claims say nothing of the numbers of other recurrences
+    states = carried_states(layer, weights, given, arithmetic, starts)
     if isinstance(layer, Bidirectional):
-        return _both_ways(layer, weights, given, arithmetic)
-    assert isinstance(layer, SimpleRNN | RNN)  # claims say nothing else of other recurrences
-    states = carried_states(layer, weights, given, arithmetic, initial_state)
+        return _both_ways(layer, states, given.mask, arithmetic)
     mask = None if given.mask is None else _in_order(layer, given.mask)
-    return _returned(layer, states, mask)
+    return _returned(layer, states[-1], mask)
 
 
 def carried_states(
-    layer: SimpleRNN | RNN,
+    layer: SimpleRNN | RNN | Bidirectional,
     weights: Weights,
     given: Signal,
     arithmetic: str,
-    initial_state: Bounded | None = None,
-) -> Bounded:
-    """The states of its last cell as they are carried, in processing order: (B,T,H)."""
+    starts: Sequence[Bounded] = (),
+) -> list[Bounded]:
+    """The states of each of its parts as they are carried, in processing order: (B,T,H) each."""
     value, error, mask = given.value, given.error, given.mask
     backwards = option(layer, "go_backwards")
-    for prefix, part, _ in parts(layer, given.value.shape[-1]):
-        assert isinstance(part, SimpleRNN | SimpleRNNCell)
-        ran = _run(part, prefix, weights, value, error, mask, backwards, arithmetic, initial_state)
-        value, error = ran.states, ran.bound
+    carried = []
+    for index, (prefix, part, _) in enumerate(parts(layer, given.value.shape[-1])):
+        assert isinstance(part, SimpleRNN | SimpleRNNCell | CustomCell)
+        start = starts[index] if starts else None
+        ran = _run(part, prefix, weights, value, error, mask, backwards, arithmetic, start)
+        carried.append((ran.states, ran.bound))
+        if isinstance(layer, Bidirectional):  # the second part is the mirror image of the first
+            backwards = True
+            continue
+        value, error = carried[-1]
         if backwards and mask is not None:  # the next cell runs on in the order of this one
             mask = mask[:, ::-1]
         backwards = False
-    return value, error
+    return carried
+
+
+def ends(
+    layer: SimpleRNN | RNN | Bidirectional,
+    weights: Weights,
+    given: Signal,
+    arithmetic: str,
+    starts: Sequence[Bounded] = (),
+) -> dict[str, Bounded]:
+    """The state that each of its parts ends with, (B,H), by what to call it: "forward state"."""
+    carried = carried_states(layer, weights, given, arithmetic, starts)
+    names = [prefix.replace(".", " ") + "state" for prefix, _, _ in parts(layer, 1)]
+    return {n: (v[:, -1], e[:, -1]) for n, (v, e) in zip(names, carried, strict=True)}
 
 
 def _run(
-    part: SimpleRNN | SimpleRNNCell,
+    part: SimpleRNN | Cell,
     prefix: str,
     weights: Weights,
     value: Array,
@@ -167,23 +193,18 @@ def shown_as_zero(mask: Array, zero_output_for_mask: bool) -> Array:
     return shown
 
 
-def _both_ways(layer: Bidirectional, weights: Weights, given: Signal, arithmetic: str) -> Signal:
+def _both_ways(
+    layer: Bidirectional, states: Sequence[Bounded], mask: Array | None, arithmetic: str
+) -> Signal:
     """The merged outputs: one more rounding of a sum or a product, none of a concatenation.
 
     A sequence has zeros at the steps that are skipped, whatever zero_output_for_mask is: so Keras
     says of Bidirectional.
     """
     sides = []
-    for side, backwards in (("forward.", False), ("backward.", True)):
-        ran = _run(
-            layer.layer, side, weights, given.value, given.error, given.mask, backwards,
-            arithmetic, None,
-        )  # fmt: skip
-        mask = given.mask
-        if mask is not None and backwards:
-            mask = mask[:, ::-1]
-        zeros = returns_sequences(layer)
-        shown = _returned(layer.layer, (ran.states, ran.bound), mask, zeros)
+    for carried, backwards in zip(states, (False, True), strict=True):
+        own_mask = mask[:, ::-1] if mask is not None and backwards else mask
+        shown = _returned(layer.layer, carried, own_mask, zeros=returns_sequences(layer))
         value, error = shown.value, shown.error
         if backwards and returns_sequences(layer):
             value, error = value[:, ::-1], error[:, ::-1]
@@ -199,7 +220,7 @@ def _both_ways(layer: Bidirectional, weights: Weights, given: Signal, arithmetic
         error = error + _rounded(value, arithmetic, error)
         if layer.merge_mode == "ave":  # halving is exact
             value, error = value / 2, error / 2
-    return Signal(value, error, given.mask if returns_sequences(layer) else None)
+    return Signal(value, error, mask if returns_sequences(layer) else None)
 
 
 def _rounded(value: Array, arithmetic: str, error: Array | float = 0.0) -> Array:
@@ -226,22 +247,37 @@ def run(claim: Claim, arithmetic: str) -> list[Signal]:
     assert claim.x is not None
     weights = claim.weights or {}
     signal = Signal(claim.x.value, claim.x.error, claim.mask)
-    state = claim.initial_state
-    start = None if state is None else (state.value, state.error)
+    start = starts(claim)
     handed = []
     for layer in claim.layers:
         given = {name: (g.value, g.error) for name, g in weights.get(layer.name, {}).items()}
         signal = through(layer, given, signal, arithmetic, start)
-        start = None
+        if isinstance(layer, DERIVED):
+            start = []
         handed.append(signal)
     return handed
 
 
-def steps(
-    claim: Claim, weights: Mapping[str, Mapping[str, Array]], outputs: Sequence[Array], dtype: str
-) -> Iterator[Comparison]:
-    """Each layer against what was observed of the one before; outputs: each layer's, as observed.
+def starts(claim: Claim) -> list[Bounded]:
+    """The initial state of each part of the first recurrent layer, if the claim gives any."""
+    given = claim.initial_state
+    if given is None:
+        return []
+    if given.value.ndim == 2:
+        return [(given.value, given.error)]
+    return list(zip(given.value, given.error, strict=True))
 
+
+def steps(
+    claim: Claim,
+    weights: Mapping[str, Mapping[str, Array]],
+    outputs: Sequence[Array],
+    states: Sequence[Array],
+    dtype: str,
+) -> Iterator[Comparison]:
+    """Each layer against what was observed of the one before.
+
+    outputs: each layer's, as observed; states: what the last layer returned beside its output.
     A SimpleRNN that shows its states is certified step by step; of other layers the whole output is
     bounded, from the observed input.
     """
@@ -249,25 +285,31 @@ def steps(
     arithmetic = dtype.removeprefix("mixed_")
     before: Array = claim.x.value
     masks = [claim.mask, *(signal.mask for signal in run(claim, arithmetic))]
-    state = claim.initial_state
-    start = None if state is None else (state.value, state.error)
+    start = starts(claim)
     for layer, output, mask in zip(claim.layers, outputs, masks, strict=False):
         own = weights.get(layer.name, {})
         if isinstance(layer, SimpleRNN) and returns_sequences(layer):
-            states = output
+            shown = output
             if mask is not None and option(layer, "zero_output_for_mask"):
                 yield zeros(output, _in_order(layer, mask))
-                states = carried(states, _in_order(layer, mask))
+                shown = carried(output, _in_order(layer, mask))
             found = certificate.certify(
-                states, x=before, **_by_argument(own), activation=activation_of(layer), mask=mask,
-                initial_state=None if start is None else start[0],
+                shown, x=before, **_by_argument(own), activation=activation_of(layer), mask=mask,
+                initial_state=start[0][0] if start else None,
                 go_backwards=option(layer, "go_backwards"), dtype=dtype,
             )  # fmt: skip
             yield step(f"states of {layer.name}", found, _axes(output))
         else:
             told = through(layer, exactly(own), Signal.exactly(before, mask), arithmetic, start)
             yield bounded(f"output of {layer.name}", output, (told.value, told.error))
-        before, start = output, None
+        if returns_state(layer):
+            assert isinstance(layer, DERIVED)
+            left = ends(layer, exactly(own), Signal.exactly(before, mask), arithmetic, start)
+            for (name, state), got in zip(left.items(), states, strict=True):
+                yield bounded(f"{name} of {layer.name}", got, state)
+        if isinstance(layer, DERIVED):
+            start = []
+        before = output
 
 
 def exactly(weights: Mapping[str, Array]) -> dict[str, Bounded]:

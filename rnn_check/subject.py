@@ -24,12 +24,13 @@ A request holds
                    names they are called as Keras calls them: simple_rnn, simple_rnn_1, dense.
                    "layer" (of Bidirectional, TimeDistributed) and "cell" (of RNN) are such
                    descriptions too, "cell" also a list of them; an initializer, a regularizer or a
-                   constraint may be {"kind": its class, its arguments}; the activation
+                   constraint may be {"kind": its class, its arguments}; the cell "CustomCell" is
+                   one that a user wrote, which computes what SimpleRNNCell does; the activation
                    "callable NAME" is a Python function that calls Keras's activation of that name
     ask            which of the questions below
     x, initial_state, mask, input_shape [T, F]
                    x of an integer dtype stays so; of (B,T) it is for an Embedding. initial_state
-                   and mask go to the first recurrent layer
+                   (B,H), of Bidirectional (2,B,H), and mask go to the first recurrent layer
     x_dtype        what x is cast to first
     weights        {layer name: {path: array}}. Paths: "kernel", of a wrapped or cell's weight as
                    well; "forward.kernel" and "backward.kernel" of a Bidirectional layer;
@@ -68,6 +69,9 @@ Questions about layers that are called one after the other:
                      mask·scale at each step; "recurrent" (B,T,H) is (mask·scale)^t at step t = 0 ..
                      3. Each null if its rate is not given. "again": both from fresh layers with the
                      same seed, null without one; "inference": both with training=False
+    cell             the cell of an RNN over one, called by itself at every step with the states
+                     that it returned at the one before, from initial_state: {"outputs", "states"}
+                     (B,T,H) each
     shrunk           a stateful layer built for B samples is called with B-1: as "raises" says
     raises           wrong = {"layer": {Keras's keys}, "x_shape", "initial_state_shape",
                      "mask_shape"}, each optional: the first recurrent layer (or the first) is made
@@ -82,7 +86,8 @@ Questions about layers that are called one after the other:
 Questions to a keras.Model of the functional API, whose inputs are x and what is given with it:
     outputs          every layer's own output (without the states beside it, two for a Bidirectional
                      layer that does not merge) and the mask that it carries, or null, as Keras has
-                     attached it: {"layers": [...], "masks": [...]}
+                     attached it: {"layers": [...], "masks": [...], "states": [what the last layer
+                     returns beside its output, if that is its state]}
     stateful         of the layers up to the first recurrent one, that made stateful and to return
                      sequences, for B samples. It is run on x three times, its state reset before
                      the third, through = "call", "predict", "fit" (SGD with a learning rate of 0)
@@ -98,6 +103,8 @@ Questions to a keras.Model of the functional API, whose inputs are x and what is
     evaluate         compile(loss), predict and evaluate: {"loss": float64, "output"}
     fit_once         compile(SGD(training's learning_rate), "mse") and one step of fit: weights
                      {"before", "after"} by layer and path, {"trainable": {layer: [paths]}}
+    one_update       the same step; beside before and after {"loss": as fit reports it, "output": in
+                     inference after it}
     dynamic          of a model that knows neither B nor T, in mode "function" compiled once so: the
                      outputs on x, x[:1], x[:, :1] and x[:, :T//2+1]: {"outputs": [...]}
 """
@@ -136,6 +143,7 @@ SHOWS_INITIALIZERS = {"initial_weights", "initialized", "round_trip"}
 # questions that need no layers as they are described
 MAKES_ITS_OWN = {"raises", "dropout", "initialized", "config"}
 COMPUTES_NOTHING = {"summary", "initial_weights", "initialized", "weights", "config"}
+STATES = ("initial_state", "backward_state")  # as they are called among the inputs
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 ENVIRONMENT = dict(os.environ)  # before a framework adds to it
 DTYPES = (
@@ -463,6 +471,9 @@ class Experiment:
             for name in ("x", "initial_state", "mask")
             if request.get(name) is not None
         }
+        start = self.inputs.get("initial_state")
+        if start is not None and start.ndim == 3:
+            self.inputs["initial_state"], self.inputs["backward_state"] = start
         if request.get("x_dtype"):
             self.inputs["x"] = self.inputs["x"].astype(request["x_dtype"])
         loss = request.get("loss")
@@ -483,6 +494,8 @@ class Experiment:
         replacement = (self.request.get("replace") or {}).get(kind)
         if replacement is not None:
             return load_class(replacement)
+        if kind == "CustomCell":
+            return custom_cell(self.backend.keras)
         return getattr(self.backend.keras.layers, kind)
 
     def argument(self, key: str, value: Any) -> Any:
@@ -632,8 +645,7 @@ class Experiment:
                 if index != self.recurrent:
                     value = own_output(layer, layer(value))
                     continue
-                given = {k: tensors[k] for k in ("initial_state", "mask") if k in tensors}
-                value = layer(value, **given)
+                value = layer(value, **state_and_mask(tensors))
                 if layer.return_state:
                     results["last_state"] = value[1] if len(value) == 2 else list(value[1:])
                     value = own_output(layer, value)
@@ -844,10 +856,13 @@ class Experiment:
     @property
     def given(self) -> list[str]:
         """The inputs of a model, in order."""
-        return [name for name in ("x", "initial_state", "mask") if name in self.inputs]
+        return [name for name in ("x", *STATES, "mask") if name in self.inputs]
 
-    def symbolic(self, layers: Layers, dynamic: bool = False) -> tuple[Layers, Layers, Layers]:
-        """The layers called as the functional API has it: inputs, each layer's output and mask.
+    def symbolic(
+        self, layers: Layers, dynamic: bool = False
+    ) -> tuple[Layers, Layers, Layers, Layers]:
+        """The layers called as the functional API has it: inputs, each layer's output and mask, and
+        the states beside the last output.
 
         `dynamic`: not knowing how many samples and timesteps there will be.
         """
@@ -855,7 +870,7 @@ class Experiment:
         inputs = {}
         for name in self.given:
             shape: list[int | None] = list(self.inputs[name].shape)
-            if dynamic and name != "initial_state":
+            if dynamic and name not in STATES:
                 shape[1] = None
             inputs[name] = self.backend.keras.Input(
                 shape=tuple(shape[1:]),
@@ -863,25 +878,24 @@ class Experiment:
                 dtype=self.input_dtype(name),
             )
         value = inputs["x"]
-        more = {name: given for name, given in inputs.items() if name != "x"}
-        outputs, masks = [], []
+        outputs, masks, states = [], [], []
         for index, layer in enumerate(layers):
-            value = own_output(
-                layer, layer(value, **(more if index == self.first_recurrent else {}))
-            )
+            more = state_and_mask(inputs) if index == self.first_recurrent else {}
+            returned = layer(value, **more)
+            value, states = own_output(layer, returned), states_beside(layer, returned)
             outputs.append(value)
             masks.append(getattr(first(value), "_keras_mask", None))
-        return list(inputs.values()), outputs, masks
+        return list(inputs.values()), outputs, masks, states
 
     def model(self, layers: Layers, dynamic: bool = False) -> Any:
-        inputs, outputs, _ = self.symbolic(layers, dynamic)
+        inputs, outputs, _, _ = self.symbolic(layers, dynamic)
         return self.backend.keras.Model(inputs, outputs[-1])
 
     def input_dtype(self, name: str) -> str | None:
         array = self.inputs[name]
         if array.dtype.kind != "f":
             return str(array.dtype.name)
-        return self.compute_dtype if name == "initial_state" else None  # None: floatx
+        return self.compute_dtype if name in STATES else None  # None: floatx
 
     def arguments(self, inputs: dict[str, Any]) -> Any:
         """As a model takes them."""
@@ -910,9 +924,10 @@ class Experiment:
     def predict(self, model: Any) -> Any:
         return model.predict(self.arrays, batch_size=self.batch, verbose=0)
 
-    def fit(self, model: Any, target: Array) -> None:
+    def fit(self, model: Any, target: Array) -> float:
+        """The loss that it reports."""
         once = {"batch_size": self.batch, "epochs": 1, "shuffle": False, "verbose": 0}
-        model.fit(self.arrays, target, **once)
+        return float(model.fit(self.arrays, target, **once).history["loss"][0])
 
     def evaluate(self, model: Any, target: Array) -> float:
         return float(model.evaluate(self.arrays, target, batch_size=self.batch, verbose=0))
@@ -928,17 +943,18 @@ class Experiment:
 
     def ask_outputs(self) -> dict[str, Any]:
         keras = self.backend.keras
-        inputs, outputs, masks = self.symbolic(self.layers)
+        inputs, outputs, masks, states = self.symbolic(self.layers)
         carried = [mask for mask in masks if mask is not None]
+        shown = flat(outputs) + states
         if hasattr(keras, "ops"):
-            model = keras.Model(inputs, flat(outputs) + carried)
+            model = keras.Model(inputs, shown + carried)
         else:  # Keras 2 has a mask for no output of a model, but attaches it to what has one
-            model = keras.Model(inputs, flat(outputs))
+            model = keras.Model(inputs, shown)
         first_of = [len(flat(outputs[:index])) for index in range(len(outputs))]
 
         def call(tensors: Tensors) -> list[Tensor]:
             found = flat(model(self.arguments(tensors)))
-            if len(found) == len(flat(outputs)):
+            if len(found) == len(shown):
                 found += [
                     found[i]._keras_mask for i, mask in zip(first_of, masks) if mask is not None
                 ]
@@ -952,7 +968,8 @@ class Experiment:
                 return [next_like(each) for each in symbol]
             return None if symbol is None else self.encode(next(found))
 
-        return {"layers": next_like(outputs), "masks": next_like(masks)}
+        said = {"layers": outputs, "states": states, "masks": masks}
+        return {name: next_like(symbols) for name, symbols in said.items()}
 
     def ask_stateful(self) -> dict[str, Any]:
         through = self.request.get("through", "call")
@@ -968,7 +985,8 @@ class Experiment:
         def run() -> Any:
             if through in ("call", "predict"):
                 return self.encode(getattr(self, through)(model))
-            return getattr(self, through)(model, target) and None
+            getattr(self, through)(model, target)
+            return None
 
         def states() -> Any:
             found = [self.encode(variable) for variable in states_of(layers[-1])]
@@ -982,6 +1000,24 @@ class Experiment:
             runs.append(run())
             seen.append(states())
         return {"runs": runs, "states": [*seen, after_reset]}
+
+    def ask_cell(self) -> dict[str, Any]:
+        recurrent = self.layers[self.recurrent]
+
+        def call(tensors: Tensors) -> list[list[Tensor]]:
+            outputs, kept = [], [tensors["initial_state"]]
+            for step in range(self.inputs["x"].shape[1]):
+                output, states = recurrent.cell(tensors["x"][:, step], kept[-1:])
+                outputs.append(output)
+                kept.append(first(states))
+            return [outputs, kept[1:]]
+
+        found = self.backend.run(call, [recurrent], self.tensors(), self.mode)
+        outputs, states = (
+            encode(np.stack([self.backend.array(each) for each in steps], axis=1))
+            for steps in found
+        )
+        return {"outputs": outputs, "states": states}
 
     def ask_shrunk(self) -> dict[str, Any]:
         layers = self.again(stateful=True)[: self.recurrent + 1]
@@ -1020,7 +1056,7 @@ class Experiment:
         def call(tensors: Tensors) -> Any:
             value = tensors["x"]
             for layer in layers:
-                more = {k: v for k, v in tensors.items() if k != "x"} if layer is layers[-1] else {}
+                more = state_and_mask(tensors) if layer is layers[-1] else {}
                 value = first(own_output(layer, layer(value, **more)))
             return value
 
@@ -1113,7 +1149,7 @@ class Experiment:
         return {**run(training=True), "again": again, "inference": run(training=False)}
 
     def ask_losses(self) -> dict[str, Any]:
-        inputs, outputs, _ = self.symbolic(self.layers)
+        inputs, outputs, _, _ = self.symbolic(self.layers)
         shown = [
             (spec["name"], first(output))
             for spec, output in zip(self.specs, outputs)
@@ -1144,18 +1180,30 @@ class Experiment:
         return {"loss": encode(np.asarray(loss)), "output": output}
 
     def ask_fit_once(self) -> dict[str, Any]:
+        layers, _, before, _ = self.fitted_once()
+        return {
+            "before": before,
+            "after": {layer.name: read_weights(layer) for layer in layers},
+            "trainable": {r.name: [path for path, _ in trainable_weights(r)] for r in layers},
+        }
+
+    def ask_one_update(self) -> dict[str, Any]:
+        if self.dtype == "mixed_float16":
+            return {"unsupported": "training in mixed_float16 scales its loss"}
+        layers, model, before, loss = self.fitted_once()
+        after = {layer.name: read_weights(layer) for layer in layers}
+        output, told = self.encode(self.call(model)), encode(np.asarray(loss))
+        return {"before": before, "after": after, "loss": told, "output": output}
+
+    def fitted_once(self) -> tuple[Layers, Any, dict[str, Any], float]:
+        """Layers and their model after one step of fit, their weights before it, and its loss."""
         rate = self.request["training"]["learning_rate"]
         layers = self.again()
         optimizer = self.backend.keras.optimizers.SGD(learning_rate=rate)
         model = self.compiled_model(layers, loss="mse", optimizer=optimizer)
         reset(layers)
         before = {layer.name: read_weights(layer) for layer in layers}
-        self.fit(model, self.target())
-        return {
-            "before": before,
-            "after": {layer.name: read_weights(layer) for layer in layers},
-            "trainable": {r.name: [path for path, _ in trainable_weights(r)] for r in layers},
-        }
+        return layers, model, before, self.fit(model, self.target())
 
     def ask_dynamic(self) -> dict[str, Any]:
         model = self.model(self.layers, dynamic=True)
@@ -1163,7 +1211,7 @@ class Experiment:
         each = []
         for samples, timesteps in ((None, None), (1, None), (None, 1), (None, steps // 2 + 1)):
             cut = {
-                name: array[:samples] if name == "initial_state" else array[:samples, :timesteps]
+                name: array[:samples] if name in STATES else array[:samples, :timesteps]
                 for name, array in self.inputs.items()
                 if name != "loss"
             }
@@ -1231,7 +1279,15 @@ class Experiment:
 
 def is_floating(name: str, array: Array) -> bool:
     """Whether it is an input of the layer's that has a gradient."""
-    return name in ("x", "initial_state") and array.dtype.kind == "f"
+    return name in ("x", *STATES) and array.dtype.kind == "f"
+
+
+def state_and_mask(inputs: Tensors) -> Tensors:
+    """What a recurrent layer is called with beside x."""
+    given: Tensors = {n: inputs[n] for n in ("initial_state", "mask") if n in inputs}
+    if "backward_state" in inputs:
+        given["initial_state"] = [inputs[name] for name in STATES]
+    return given
 
 
 def default_name(kind: str) -> str:
@@ -1281,6 +1337,44 @@ def custom_activation(keras: Any, name: str) -> Any:
 
     custom.__name__ = custom.__qualname__ = f"custom_{name}"
     return keras.utils.register_keras_serializable("rnn_check")(custom)
+
+
+@functools.cache
+def custom_cell(keras: Any) -> Any:
+    """A user's own cell, which computes SimpleRNNCell's recurrence; saving and loading know it."""
+    ops = keras.ops if hasattr(keras, "ops") else importlib.import_module("tensorflow")
+
+    class CustomCell(keras.layers.Layer):  # type: ignore[misc]
+        def __init__(
+            self, units: int, activation: Any = "tanh", use_bias: bool = True, **options: Any
+        ) -> None:
+            super().__init__(**options)
+            self.units = self.state_size = self.output_size = units
+            self.activation, self.use_bias = keras.activations.get(activation), use_bias
+
+        def build(self, input_shape: Any) -> None:
+            sizes = {"kernel": input_shape[-1:], "recurrent_kernel": (self.units,), "bias": ()}
+            self.parts = {
+                name: self.add_weight(name=name, shape=(*size, self.units))
+                for name, size in sizes.items()
+                if self.use_bias or name != "bias"
+            }
+            self.built = True
+
+        def call(self, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+            z = ops.matmul(inputs, self.parts["kernel"])
+            z = z + ops.matmul(states[0], self.parts["recurrent_kernel"])
+            if self.use_bias:
+                z = z + self.parts["bias"]
+            state = self.activation(z)
+            return state, [state]
+
+        def get_config(self) -> dict[str, Any]:
+            activation = keras.activations.serialize(self.activation)
+            own = {"units": self.units, "activation": activation, "use_bias": self.use_bias}
+            return {**super().get_config(), **own}
+
+    return keras.utils.register_keras_serializable("rnn_check")(CustomCell)
 
 
 @functools.cache
@@ -1429,6 +1523,13 @@ def own_output(layer: Any, outputs: Any) -> Any:
     if not has_more_outputs(layer):
         return outputs
     return list(outputs[:2]) if getattr(layer, "merge_mode", "concat") is None else outputs[0]
+
+
+def states_beside(layer: Any, outputs: Any) -> list[Tensor]:
+    """What a layer with return_state returns beside its output, in a flat list."""
+    if not getattr(layer, "return_state", False):
+        return []
+    return flat(list(outputs[len(flat(own_output(layer, outputs))) :]))
 
 
 def has_more_outputs(layer: Any) -> bool:

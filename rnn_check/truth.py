@@ -207,8 +207,8 @@ def _backward_to_states(
         cotangent, error = found[0].h, found[1].h
     if not option(claim.rnn, "return_sequences"):
         timesteps = claim.x.shape[1]
-        cotangent = _at_the_end(cotangent, timesteps)
-        error = None if error is None else _at_the_end(error, timesteps)
+        cotangent = at_the_end(cotangent, timesteps)
+        error = None if error is None else at_the_end(error, timesteps)
     return cotangent, error, of_dense
 
 
@@ -248,7 +248,7 @@ def _shown_as_zero(claim: Claim) -> Array | None:
     return stack.shown_as_zero(mask, option(claim.rnn, "zero_output_for_mask"))
 
 
-def _at_the_end(last: Array, timesteps: int) -> Array:
+def at_the_end(last: Array, timesteps: int) -> Array:
     """(B,T,H), zero but for the last step."""
     whole = np.zeros((len(last), timesteps, last.shape[-1]))
     whole[:, -1] = last

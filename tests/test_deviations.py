@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from rnn_check import claim, deviations, report
 from rnn_check.cli import main
+from rnn_check.comparison import equal
 from rnn_check.deviations import Deviation
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Setting, Verdict
 from rnn_check.written import ClaimError
@@ -56,6 +58,17 @@ def test_what_is_seen_is_excused_and_nothing_else() -> None:
     assert [v.is_known for v in found] == [True, False, False]
     assert found[0].deviation == "it is known"
     assert report.exit_code(found[:1]) == 0
+
+
+def test_where_both_the_claim_and_the_subject_are_wrong_both_have_to_be_known() -> None:
+    comparisons = tuple(equal(who, "output", 1, 2) for who in ("claim", "subject"))
+    wrong = dataclasses.replace(
+        verdict("a", "output", DIFFER), known="misprinted", comparisons=comparisons
+    )
+    assert wrong.is_red
+    (found,) = marked([wrong], entry())
+    assert found.is_known
+    assert not found.is_red
 
 
 def test_an_error_is_excused_by_an_entry_that_says_error() -> None:

@@ -23,6 +23,7 @@ ACTIVATIONS = {
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
     "linear": lambda z: z,
+    "softsign": lambda z: z / (1 + abs(z)),
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
 }
 
@@ -30,6 +31,10 @@ ACTIVATIONS = {
 def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Array, Array | None]:
     """Layer `index` of a claim, sample by sample and step by step: its output, and its mask."""
     layer = c.layers[index]
+    given = c.initial_state.value if c.initial_state is not None else None
+    if any(isinstance(before, claim.RECURRENT) for before in c.layers[:index]):
+        given = None
+    starts = [given] if given is None or given.ndim == 2 else list(given)
     w = {n: g.value for n, g in (c.weights or {}).get(layer.name, {}).items()}
     if isinstance(layer, claim.Masking):
         made = (x != float(layer.mask_value)).any(axis=-1)
@@ -42,11 +47,14 @@ def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Arra
         return ACTIVATIONS[claim.activation_of(inner)](x @ w["kernel"] + w["bias"]), mask
     if isinstance(layer, claim.Bidirectional):
         sides = []
-        for side, reverse in (("forward.", False), ("backward.", True)):
+        for side, reverse, start in zip(
+            ("forward.", "backward."), (False, True), 2 * starts if given is None else starts,
+            strict=True,
+        ):  # fmt: skip
             own = {n.removeprefix(side): v for n, v in w.items() if n.startswith(side)}
-            shown = cells([layer.layer], [own], x, mask, reverse, zeros=True)
+            shown = cells([layer.layer], [own], x, mask, reverse, True, start)
             if not claim.returns_sequences(layer):
-                shown = cells([layer.layer], [own], x, mask, reverse, zeros=False)[:, -1]
+                shown = cells([layer.layer], [own], x, mask, reverse, False, start)[:, -1]
             elif reverse:
                 shown = shown[:, ::-1]
             sides.append(shown)
@@ -59,7 +67,7 @@ def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Arra
     own = [{n.removeprefix(p): v for n, v in w.items() if n.startswith(p)} for p, _, _ in parts]
     backwards = claim.option(layer, "go_backwards")
     zeros = claim.option(layer, "zero_output_for_mask")
-    shown = cells([part for _, part, _ in parts], own, x, mask, backwards, zeros)
+    shown = cells([part for _, part, _ in parts], own, x, mask, backwards, zeros, starts[0])
     if not claim.returns_sequences(layer):
         return shown[:, -1], None
     return shown, mask[:, ::-1] if mask is not None and backwards else mask
@@ -67,13 +75,18 @@ def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Arra
 
 def cells(
     layers: list[Any], weights: list[dict[str, Array]], x: Array, mask: Array | None,
-    backwards: bool, zeros: bool,
+    backwards: bool, zeros: bool, start: Array | None = None,
 ) -> Array:  # fmt: skip
-    """All cells take a step before any takes the next, as StackedRNNCells does it."""
+    """All cells take a step before any takes the next, as StackedRNNCells does it.
+
+    start: the initial state of the first.
+    """
     B, T = x.shape[:2]
     shown = np.zeros((B, T, layers[-1].units))
     for b in range(B):
         states = [np.zeros(cell.units) for cell in layers]
+        if start is not None:
+            states[0] = start[b]
         last = np.zeros(layers[-1].units)
         for t in range(T):
             at = T - 1 - t if backwards else t
@@ -82,7 +95,7 @@ def cells(
                 continue
             value = x[b, at]
             for i, (cell, w) in enumerate(zip(layers, weights, strict=True)):
-                z = value @ w["kernel"] + states[i] @ w["recurrent_kernel"] + w["bias"]
+                z = value @ w["kernel"] + states[i] @ w["recurrent_kernel"] + w.get("bias", 0)
                 value = states[i] = ACTIVATIONS[claim.activation_of(cell)](z)
             shown[b, t] = last = value
     return shown

@@ -481,6 +481,36 @@ def test_cells(asked: Subject) -> None:
     assert np.array_equal(found["layers"][0], states_of(states_of(X), SECOND))
 
 
+def test_both_directions_from_given_states_and_the_states_they_end_in(asked: Subject) -> None:
+    layer = {"kind": "Bidirectional", "layer": {**RNN, "return_state": True}, "merge_mode": "sum"}
+    weights = {**under("forward", FIRST), **under("backward", SECOND)}
+    starts = np.stack([STATE, -STATE])
+    found = ask(
+        asked, "outputs", layers=[layer], weights={"bidirectional": weights}, initial_state=starts
+    )
+    forward = states_of(X, initial_state=STATE)
+    backward = states_of(X, SECOND, go_backwards=True, initial_state=-STATE)
+    assert np.array_equal(found["layers"][0], forward + backward[:, ::-1])
+    assert len(found["states"]) == 2
+    assert np.array_equal(found["states"][0], forward[:, -1])
+    assert np.array_equal(found["states"][1], backward[:, -1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["SimpleRNNCell", "CustomCell"])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_a_cell_by_itself(asked: Subject, kind: str, use_bias: bool, mode: str) -> None:
+    weights = {name: array for name, array in FIRST.items() if use_bias or name != "bias"}
+    cell = {"kind": kind, "units": H, "activation": "relu", "use_bias": use_bias}
+    layers = [{"kind": "RNN", "cell": cell, "return_sequences": True}]
+    given = {"layers": layers, "weights": {"rnn": weights}, "initial_state": STATE, "mode": mode}
+    found = ask(asked, "cell", **given)
+    wanted = states_of(X, weights, initial_state=STATE)
+    assert np.array_equal(found["outputs"], wanted)
+    assert np.array_equal(found["states"], wanted)
+    assert np.array_equal(ask(asked, "outputs", **given)["layers"][0], wanted)
+
+
 def test_embedding_and_time_distributed(asked: Subject) -> None:
     words = np.array([[1, 2, 3, 0], [4, 0, 1, 0]])
     vectors = integers(5, F)
@@ -510,6 +540,15 @@ def test_a_stack_s_weights_are_checked_by_path(asked: Subject) -> None:
     layer = {"kind": "Bidirectional", "layer": RNN}
     wrong = request("output", layers=[layer], weights={"bidirectional": FIRST})
     assert "bidirectional has no weight 'kernel'" in complaint(asked, wrong)["error"]
+
+
+@pytest.mark.parametrize("how", ["config", "weights", "keras", "clone"])
+def test_a_cell_of_the_user_s_is_saved_and_loaded(asked: Subject, how: str) -> None:
+    layers = [{"kind": "RNN", "cell": {**CELL, "kind": "CustomCell"}, "return_sequences": True}]
+    found = ask(asked, "round_trip", layers=layers, weights={"rnn": FIRST}, how=how)
+    assert np.array_equal(found["before"], states_of(X))
+    assert np.array_equal(found["after"], states_of(X))
+    assert found["same_config"] is found["same_weights"] is True
 
 
 def test_a_question_that_fails_leaves_the_others_answered(asked: Subject) -> None:
@@ -719,6 +758,26 @@ def test_one_step_of_fit(with_gradients: Subject) -> None:
         assert np.array_equal(found["after"]["simple_rnn"][name], after[name]), name
     assert np.array_equal(found["after"]["dense"]["kernel"], np.eye(4))
     assert found["trainable"] == {"simple_rnn": list(small), "dense": []}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_update_of_a_layer_without_dropout(with_gradients: Subject, mode: str) -> None:
+    x, target = X[:, :2], integers(B, 2, 4)
+    small = {"kernel": np.eye(F, 4), "recurrent_kernel": np.eye(4)[::-1], "bias": np.ones(4)}
+    found = ask(
+        with_gradients, "one_update", layers=rnn(units=4), weights={"simple_rnn": small}, x=x,
+        loss={"kind": "mse", "target": target}, training={"learning_rate": 0.5}, mode=mode,
+    )  # fmt: skip
+    states, cache = reference.forward(x, *small.values(), activation="relu")
+    gradients = reference.backward(2 * (states - target) / states.size, cache)._asdict()
+    after = {name: array - gradients[name] / 2 for name, array in small.items()}
+    assert found["loss"] == np.mean((states - target) ** 2)
+    for name in small:
+        assert np.array_equal(found["before"]["simple_rnn"][name], small[name])
+        assert np.array_equal(found["after"]["simple_rnn"][name], after[name]), name
+    # not exact any more: the weights are fractions by now
+    now = states_of(x, after)
+    assert (np.abs(found["output"] - now) <= 2.0**-20 * (1 + np.abs(now))).all()
 
 
 @pytest.mark.parametrize("mode", MODES)
