@@ -133,22 +133,25 @@ class _Subjects:
     def __init__(self, compared: Compared) -> None:
         self.names = compared.names()
         self.sides = compared.sides
-        self.effects = [
-            "could not be asked"
-            if side.failure
-            else "baseline"
-            if not i
-            else ""
-            if compared.sides[0].failure
-            else effects(compared, i)
-            for i, side in enumerate(compared.sides)
-        ]
+        self.effects = [self._effects(compared, i) for i in range(len(self.sides))]
         said = {title: [_aspect(s, key) for s in self.sides] for title, key in _ASPECTS.items()}
         asked = [i for i, side in enumerate(self.sides) if "keras" in side.subject]
         known = {title: {values[i] for i in asked} - {""} for title, values in said.items()}
         self.differing = {t: said[t] for t, values in known.items() if len(values) > 1}
         self.common = {t: values.pop() for t, values in known.items() if len(values) == 1}
         self.packages = self._packages()
+
+    def _effects(self, compared: Compared, i: int) -> list[str]:
+        """How the subject differs from the baseline, and from the one before it."""
+        failed = [side.failure for side in self.sides]
+        if failed[i]:
+            return ["could not be asked"]
+        if not i:
+            return ["baseline"]
+        found = [] if failed[0] else [effects(compared, i)]
+        if i > 1 and not failed[i - 1]:
+            found.append(f"since {i}: {effects(compared.steps[i - 1], 1)}")
+        return found
 
     def _packages(self) -> dict[str, list[str]]:
         """The version of each package at each subject, where there are several."""

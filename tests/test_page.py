@@ -314,6 +314,12 @@ def test_a_subject_that_failed_says_why(one: Claim) -> None:
     assert root.all("svg")
 
 
+def test_each_subject_is_held_against_the_one_before_it_too(one: Claim) -> None:
+    _, text = shown(one, *(verdict(AGREE, numbers(moved(by))) for by in (0.0, 1e-7, 1e-7)))
+    assert "since 2: the same, bit for bit" in text
+    assert "since 1" not in text
+
+
 def test_nobody_could_be_asked(one: Claim) -> None:
     root, text = shown(one, None, None)
     assert text.count("it did not start but why") >= 2
