@@ -258,7 +258,8 @@ def against_time(name: str, series: Sequence[Series], axis: str, describes: str)
         )
         if s.beyond.any():
             times, errors = _largest(s.time[s.beyond], error[s.beyond])
-            axes.plot(times, errors, "x", color=_DRAWN_AS[INK], markersize=8, clip_on=False)
+            size = 8 if times.size <= LEGIBLE else 4
+            axes.plot(times, errors, "x", color=_DRAWN_AS[INK], markersize=size, clip_on=False)
     zero = [0.0] if (ends == 0).any() else []
     decades = range(low, high + 1, max(1, math.ceil((high - low + 1) / 6)))
     axes.set_yticks(
