@@ -81,8 +81,11 @@ def distance(change: Change) -> str:
 def effects(compared: Compared, index: int) -> str:
     """How one subject differs from the baseline: "2 worse · 14 changed in the last bits, ..."."""
     counts = [row.kinds[index] for row in compared.rows]
-    words = {WORSE: "worse", BETTER: "better", OTHER: "other verdicts", SAID: "other answers"}
-    parts = [f"{counts.count(kind)} {word}" for kind, word in words.items() if kind in counts]
+    words = {WORSE: "worse", BETTER: "better", OTHER: "other verdict", SAID: "other answer"}
+    parts = []
+    for kind, word in words.items():
+        if many := counts.count(kind):
+            parts.append(f"{many} {word}" + "s" * (many > 1 and " " in word))
     drifts = [c for row in compared.rows if (c := row.changes[index]) and c.kind == DRIFT]
     if drifts:
         most = max(change.ulp or 0.0 for change in drifts)
