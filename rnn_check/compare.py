@@ -298,7 +298,7 @@ def _change(reach: _Reach, before: Verdict, after: Verdict, policy: str) -> Chan
                 words.append(f"{a.what}: {_otherwise(str(b.got), str(a.got))}")
         elif b.got.shape != a.got.shape:
             words.append(f"shape of {a.what}: {_otherwise(str(b.got.shape), str(a.got.shape))}")
-        elif a.got.size and not _drawn(reach.claim, after.what):
+        elif a.got.size and not _drawn(reach.claim, before, after):
             pairs.append(Pair(b, a, arithmetic, partial(reach, a.what, arithmetic)))
     return Change(before, after, "; ".join(dict.fromkeys(words)), tuple(pairs))
 
@@ -326,8 +326,14 @@ def _exception(v: Verdict) -> str:
     return named[1] if named else v.detail.partition("\n")[0]
 
 
-def _drawn(claim: Claim, what: str) -> bool:
-    """Whether the numbers are random: of dropout, or of weights that the framework draws."""
+def _drawn(claim: Claim, before: Verdict, after: Verdict) -> bool:
+    """Whether the numbers are random: of dropout, or of weights that the framework draws.
+
+    Those of a seed are not, unless the seed is ignored.
+    """
+    what = after.what
+    if what.startswith("reproducible"):
+        return DIFFER in (before.verdict, after.verdict)
     return what.startswith("dropout") or (claim.weights is None and what in _OF_DRAWN)
 
 

@@ -158,6 +158,15 @@ def test_what_is_drawn_at_random_is_not_compared(tmp_path: Path, what: str) -> N
     assert len(compared([weighted], *both).changed) == (0 if "dropout" in what else 1)
 
 
+def test_what_a_seed_gives_is_compared_unless_the_seed_is_ignored(tmp_path: Path) -> None:
+    c = claims_of(tmp_path)[0]
+    e = dataclasses.replace(c.expectations[0], what="reproducible", of="kernel")
+    c = dataclasses.replace(c, expectations=(e,))
+    for kind, changes in ((AGREE, [DRIFT]), (DIFFER, [])):
+        both = [verdict(kind, numbers(s), what=e.name) for s in (STATES, nudged(2))]
+        assert [row.gravest for row in compared([c], *both).changed] == changes
+
+
 def claims_of(folder: Path) -> list[claim.Claim]:
     return list(claim.load_all([puppet.claims(folder / "claims", "a")]))
 
