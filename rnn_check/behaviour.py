@@ -17,7 +17,16 @@ import numpy as np
 from msgspec import UnsetType, structs
 
 from rnn_check import certificate, rounding, stack, truth
-from rnn_check.claim import DERIVED, RNN, Bidirectional, Claim, SimpleRNN, activation_of, option
+from rnn_check.claim import (
+    DERIVED,
+    RNN,
+    Bidirectional,
+    Claim,
+    SimpleRNN,
+    activation_of,
+    is_trainable,
+    option,
+)
 from rnn_check.comparison import Comparison, bits, equal, step
 from rnn_check.written import Array
 
@@ -163,6 +172,11 @@ def dropout(claim: Claim, of: str, observed: Observed, dtype: str) -> Iterator[C
     )
     alike = bool((kept == kept[:1]).all())
     yield equal("subject", "a mask of its own for every sample", _yes(not alike), "yes")
+    # that as many draws are the same by chance is less likely than CHANCE
+    later = told["next"][of].astype(np.float64)
+    yield equal(
+        "subject", "another mask at the next call", _yes(bool((later != shown).any())), "yes"
+    )
     if told["again"] is not None:
         yield _same("output with the same seed", told["again"][of], told[of])
 
@@ -197,7 +211,7 @@ def frozen(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]
         trainable = told["trainable"].get(layer.name, [])
         for name, before in told["before"].get(layer.name, {}).items():
             after = told["after"][layer.name][name]
-            if option(layer, "trainable"):
+            if is_trainable(layer):
                 yield equal("subject", f"{layer.name}.{name} is trainable", name in trainable, True)
                 changed += int((bits(before) != bits(after)).any())
             else:
@@ -214,7 +228,9 @@ def constrained(claim: Claim, observed: Observed, dtype: str) -> Iterator[Compar
     u = rounding.arithmetic(dtype.removeprefix("mixed_")).u_stored
     for layer in claim.layers:
         for name, after in told["after"].get(layer.name, {}).items():
-            given = getattr(layer, f"{name.removesuffix('_kernel')}_constraint", None)
+            weight = name.rpartition(".")[2].removesuffix("_kernel")
+            inner = layer.layer if isinstance(layer, Bidirectional) else layer
+            given = getattr(inner, f"{weight}_constraint", None)
             if not isinstance(given, dict | str):
                 continue
             before = told["before"][layer.name][name]

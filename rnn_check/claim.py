@@ -546,6 +546,10 @@ def returns_sequences(layer: Layer) -> bool:
     return not isinstance(layer, RECURRENT) or option(layer, "return_sequences")
 
 
+def is_trainable(layer: Layer) -> bool:
+    return option(layer.layer if isinstance(layer, Bidirectional) else layer, "trainable")
+
+
 def returns_state(layer: Layer) -> bool:
     return option(layer.layer if isinstance(layer, Bidirectional) else layer, "return_state")
 
@@ -938,6 +942,7 @@ class _Builder:
                     reference.activation(name)
                 except ValueError as error:
                     raise self.fail(f"{at}.{key}", str(error)) from None
+        layer = layer.layer if isinstance(layer, Bidirectional) else layer
         if isinstance(layer, _Recurrent):
             for kind, known in (("regularizer", REGULARIZERS), ("constraint", CONSTRAINTS)):
                 for name in ("kernel", "recurrent", "bias", "activity"):

@@ -35,6 +35,7 @@ from rnn_check.claim import (
     Masking,
     activation_of,
     axes,
+    is_trainable,
     option,
     shape_after,
     weight_shapes,
@@ -601,8 +602,8 @@ class _Case:
         sizes = {layer.name: self._parameters(layer) for layer in claim.layers}
         wanted = {
             "parameters": list(claim.layers),
-            "trainable": [layer for layer in claim.layers if option(layer, "trainable")],
-            "non_trainable": [layer for layer in claim.layers if not option(layer, "trainable")],
+            "trainable": [layer for layer in claim.layers if is_trainable(layer)],
+            "non_trainable": [layer for layer in claim.layers if not is_trainable(layer)],
         }[e.what]
         counted = sum(sizes[layer.name] for layer in wanted if e.of in ("", layer.name))
         yield equal("claim", e.what, e.value, counted)

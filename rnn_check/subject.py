@@ -67,8 +67,9 @@ Questions about layers that are called one after the other:
                      by layers of 64 units and features made for it (linear, no bias, kernel the
                      identity, 64 samples, 4 steps), one for each rate: "input" (B,T,H) is
                      mask·scale at each step; "recurrent" (B,T,H) is (mask·scale)^t at step t = 0 ..
-                     3. Each null if its rate is not given. "again": both from fresh layers with the
-                     same seed, null without one; "inference": both with training=False
+                     3. Each null if its rate is not given. "next": both from the same layers,
+                     called once more; "again": both from fresh layers with the same seed, null
+                     without one; "inference": both with training=False
     cell             the cell of an RNN over one, called by itself at every step with the states
                      that it returned at the one before, from initial_state: {"outputs", "states"}
                      (B,T,H) each
@@ -1127,10 +1128,11 @@ class Experiment:
             ),
         }
 
-        def run(training: bool) -> dict[str, Any]:
-            answer: dict[str, Any] = {}
+        def run(training: bool, calls: int = 1) -> list[dict[str, Any]]:
+            answers: list[dict[str, Any]] = [{} for _ in range(calls)]
             for rate, (name, recurrent_kernel, x) in probes.items():
-                answer[name] = None
+                for answer in answers:
+                    answer[name] = None
                 if not self.specs[0].get(rate):
                     continue
                 weights = {"kernel": np.eye(size), "recurrent_kernel": recurrent_kernel}
@@ -1142,11 +1144,14 @@ class Experiment:
                 set_weights(layer, weights)
                 call = functools.partial(layer, training=training)
                 given = self.backend.cast(self.backend.tensor(x), layer.compute_dtype)
-                answer[name] = self.encode(self.backend.run(call, [layer], given, self.mode))
-            return answer
+                for answer in answers:
+                    answer[name] = self.encode(self.backend.run(call, [layer], given, self.mode))
+            return answers
 
-        again = run(training=True) if options.get("seed") is not None else None
-        return {**run(training=True), "again": again, "inference": run(training=False)}
+        again = run(training=True)[0] if options.get("seed") is not None else None
+        shown, later = run(training=True, calls=2)
+        (inference,) = run(training=False)
+        return {**shown, "next": later, "again": again, "inference": inference}
 
     def ask_losses(self) -> dict[str, Any]:
         inputs, outputs, _, _ = self.symbolic(self.layers)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rnn_check import reference, rounding, stack
-from rnn_check.claim import GRADIENTS, GRU, LSTM, Claim, activation_of, option
+from rnn_check.claim import GRADIENTS, GRU, LSTM, Bidirectional, Claim, activation_of, option
 from rnn_check.written import Array
 
 Bounded = tuple[Array, Array]  # a value and its bound, of one shape
@@ -260,8 +260,10 @@ def regularization(claim: Claim, outputs: Mapping[str, Bounded], arithmetic: str
     terms, off = [np.zeros(0)], [np.zeros(0)]
     for layer in claim.layers:
         weights = (claim.weights or {}).get(layer.name, {})
-        for name in ("kernel", "recurrent_kernel", "bias", "activity"):
-            given = getattr(layer, f"{name.removesuffix('_kernel')}_regularizer", None)
+        inner = layer.layer if isinstance(layer, Bidirectional) else layer
+        for name in (*weights, "activity"):
+            part = name.rpartition(".")[2].removesuffix("_kernel")
+            given = getattr(inner, f"{part}_regularizer", None)
             if not isinstance(given, dict):
                 continue
             if name == "activity":

@@ -28,6 +28,11 @@ ALSO_ASIDE = {
     ("fit_once", "after", "dense", "kernel"),  # it may be trained, and is not constrained
     ("fit_once", "after", "dense", "bias"),
     ("fit_once", "after", "simple_rnn", "bias"),
+    ("fit_once", "after", "bidirectional", "forward.bias"),
+    ("fit_once", "after", "bidirectional", "backward.bias"),
+    # only that it is another one is claimed: see test_dropout_that_repeats_itself_is_seen
+    ("dropout", "next", "input"),
+    ("dropout", "next", "recurrent"),
 }
 
 
@@ -122,6 +127,15 @@ def test_an_option_that_a_configuration_forgets_differs() -> None:
     )
     assert verdict.verdict == DIFFER
     assert "got nothing, expected 7" in verdict.detail
+
+
+def test_dropout_that_repeats_itself_is_seen(subject: Subject) -> None:
+    c = CLAIMS["dropout"]
+    answer = judge.ask(c, subject, judge.Setting())
+    assert answer.observed is not None
+    told = answer.observed["dropout"]
+    repeated = judge.Answer({"dropout": {**told, "next": {n: told[n] for n in told["next"]}}})
+    assert [v.verdict for v in judge.judge(c, repeated)] == [DIFFER, DIFFER]
 
 
 NOT_A_VALUE_ERROR = {"raised": ["KeyError", "Exception"], "message": "", "at": "call"}

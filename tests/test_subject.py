@@ -641,6 +641,8 @@ def test_dropout(asked: Subject, mode: str) -> None:
     assert np.array_equal(found["recurrent"], powers)
     for name in ("input", "recurrent"):
         assert np.array_equal(found["again"][name], found[name])
+        repeats = np.array_equal(found["next"][name], found[name])
+        assert repeats is (asked.backend == "openvino")  # in Keras 3.15
         assert np.array_equal(found["inference"][name], np.ones((64, 4, 64)))
 
 
