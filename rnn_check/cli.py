@@ -76,6 +76,15 @@ def options_of(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]
 PATTERN = click.option(
     "-k", "pattern", metavar="PATTERN", help="Only what contains PATTERN (or is so named)."
 )
+SLOW = click.option("--slow", is_flag=True, help="Judge the slow claims as well (minutes).")
+TIMEOUT = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long one claim may take.",
+)
 _ASKED = options_of(
     click.option(
         "--backend",
@@ -109,21 +118,14 @@ _ASKED = options_of(
         help="Judge this class in place of keras.layers.SimpleRNN.",
     ),
     PATTERN,
-    click.option("--slow", is_flag=True, help="Judge the slow claims as well (minutes)."),
+    SLOW,
     click.option(
         "--options",
         is_flag=True,
         help="Judge also what the options of Keras's layers do (a minute or more).  "
         "[default: if several backends are asked]",
     ),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        default=300.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="How long one claim may take.",
-    ),
+    TIMEOUT,
 )
 KNOWN = click.option(
     "--known",
