@@ -317,3 +317,49 @@ def test_mutated_values(data: st.DataObject) -> None:
     except (TypeError, ValueError):
         return  # not writable as TOML: nothing to load
     _loads_or_refuses(text)
+
+
+OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "key", "message"),
+    [
+        (
+            "bidirectional_states",
+            "[[[0.25, -0.5, 0.75], [-0.125, 0.375, -0.625], [0.5, 0.875, -0.25]],", "[",
+            "input.initial_state", "expected shape (2, 3, 3), got (1, 3, 3)",
+        ),
+        (
+            "bidirectional_states", "return_state = true", "go_backwards = true",
+            "layer.layer.go_backwards", "not inside Bidirectional",
+        ),
+        (
+            "stacked_states", "[input]\n", "[input]\ninitial_state = [[1, 2]]\n",
+            "input.initial_state", "an RNN over one cell that is the first layer",
+        ),
+        (
+            "bidirectional_stack", "return_sequences = true }",
+            "return_sequences = true, return_state = true }", "layers.return_state",
+            "only of the last layer",
+        ),
+        ("cell_without_bias", "initial_state", "#", "expect[0].what", "needs input.initial_state"),
+        ("one_update", "= 0.5\nrec", "= 0.3\nrec", "expect[0].what", "0.5, 0.75 or 0.875"),
+        ("one_update", '"mse"', '"cotangent"', "loss", ""),
+        (
+            "bidirectional_constraints", '"NonNeg"', '"NoNeg"',
+            "layers[0].layer.kernel_constraint", "did you mean `NonNeg`",
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_wrong_with_a_claim_of_an_option_is_named(
+    name: str, old: str, new: str, key: str, message: str
+) -> None:
+    text = (OPTIONS / f"{name}.toml").read_text(encoding="utf-8")
+    assert old in text
+    with pytest.raises(claim.ClaimError) as raised:
+        claim.loads_each(text.replace(old, new), f"{name}.toml")
+    assert f"{name}.toml" in str(raised.value)
+    assert key in str(raised.value)
+    assert message in str(raised.value)
