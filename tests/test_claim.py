@@ -184,7 +184,6 @@ from  = "documented"
         ("units = 1", 'units = 1, reset_after = true', "layer.reset_after", "unknown key"),
         ("units = 1", 'units = 1, recurrent_activation = "sigmiod"', "layer.recurrent_activation",
          "sigmoid"),
-        ('"activity_loss"', '"certified"', "expect[0].what", "LSTM is not derived here"),
         (', activity_regularizer = { kind = "L2", l2 = 1 }', "", "expect[0].what",
          "needs an activity_regularizer"),
         ("input  = { x = [[[1], [2]]] }", "input  = { shape = [2, 1] }", "expect[0].what",
@@ -348,7 +347,7 @@ OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
         ("one_update", '"mse"', '"cotangent"', "loss", ""),
         (
             "bidirectional_constraints", '"NonNeg"', '"NoNeg"',
-            "layers[0].layer.kernel_constraint", "did you mean `NonNeg`",
+            "layers[0].layer.kernel_constraint", "known: NonNeg, MaxNorm",
         ),
     ],
     ids=str,

@@ -67,7 +67,7 @@ def test_arrays_from_an_npz_beside_the_claim(tmp_path: Path) -> None:
     for recipe, problem in [
         ('{npz = "big.npz", key = "y"}', "holds no 'y'"),
         ('{npz = "big.npz", key = "words"}', "not numbers"),
-        ('{npz = "pickled.npz", key = "x"}', "cannot be read"),
+        ('{npz = "pickled.npz", key = "x"}', "Python objects, which are never read"),
         ('{npz = "broken.npz", key = "x"}', "cannot be read"),
     ]:
         with pytest.raises(ClaimError, match=problem):
