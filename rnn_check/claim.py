@@ -868,9 +868,20 @@ def _path(way: Any) -> str:
 def _written(document: dict[str, Any], file: Path) -> ClaimFile:
     """The document as the schema has it."""
     try:
-        return msgspec.convert(document, ClaimFile, builtin_types=(Decimal,))
+        written = msgspec.convert(document, ClaimFile, builtin_types=(Decimal,))
     except (msgspec.ValidationError, OverflowError) as error:
         raise _explain(str(error), document, file) from None
+    several = written.layers is not None
+    for i, layer in enumerate(written.layers or [written.layer]):
+        described = msgspec.to_builtins(layer, builtin_types=(Decimal,))
+        for where, problem in refusals(described) if layer is not None else ():
+            raise ClaimError(file, (f"layers[{i}]" if several else "layer") + where, problem)
+    if written.layer is not None and several:
+        raise ClaimError(file, "layer", "give either one [layer] or several [[layers]]")
+    wrong = msgspec.structs.asdict(written.wrong) if written.wrong is not None else {}
+    for where, problem in refusals_of_wrong(wrong):
+        raise ClaimError(file, f"wrong{where}", problem)
+    return written
 
 
 def _variants(
@@ -1129,8 +1140,6 @@ class _Builder:
             raise self.fail(key, f"two layers are called {twice!r}")
         for i, layer in enumerate(layers):
             at = f"layers[{i}]" if doc.layers is not None else "layer"
-            for where, problem in refusals(msgspec.to_builtins(layer, builtin_types=(Decimal,))):
-                raise self.fail(at + where, problem)
             self._layer(layer, at)
             if isinstance(layer, Embedding) and i:
                 raise self.fail(f"{at}.kind", "an Embedding comes first: it takes indices")
@@ -1183,8 +1192,6 @@ class _Builder:
             )
         if self.doc.input is None:
             raise self.fail("input", "required: what the layer is built for before it is misused")
-        for where, problem in refusals_of_wrong(msgspec.structs.asdict(wrong)):
-            raise self.fail(f"wrong{where}", problem)
 
     def _sizes(
         self, layers: tuple[Layer, ...], x: Given | None, input_shape: tuple[int, ...] | None
@@ -1561,6 +1568,14 @@ class _Builder:
                 raise self.fail(
                     f"{key}.what", f"{e.what} needs {what}, which the claim does not give"
                 )
+        if e.what in ("predictions_reachable", "loss_of_predictions"):
+            got = claim.printed["predictions"].value.size
+            wanted = math.prod(self._output_shape(claim.layers, claim.x)) if claim.x else got
+            if claim.loss is not None and e.what == "loss_of_predictions":
+                wanted = claim.loss.value.value.size
+            if got != wanted:
+                of = "the model puts out" if e.what == "predictions_reachable" else "has the target"
+                raise self.fail("printed.predictions", f"{got} numbers, where {of} {wanted}")
         if e.what == "last_state" and not option(claim.rnn, "return_state"):
             raise self.fail(f"{key}.what", "last_state needs return_state = true in the layer")
         if e.what in TRAINED and (
