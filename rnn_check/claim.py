@@ -999,7 +999,9 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
         return ClaimError(
             file, path, f"expected a letter, then letters, digits and _, got {node!r}"
         )
-    problem = problem[:1].lower() + problem[1:].replace("`", "").replace("decimal", "number")
+    problem = problem[:1].lower() + problem[1:].replace("`", "").replace(
+        "int | decimal", "a number"
+    )
     return ClaimError(file, path, problem)
 
 

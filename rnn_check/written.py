@@ -59,10 +59,11 @@ def _quoted(text: str, most: int) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a complaint about an unknown word: the nearest known one, or all of them."""
+    """The end of a complaint about an unknown word: the nearest known one, and all if few are."""
     known = sorted(known)
     close = difflib.get_close_matches(word[:100], known, 1, 0.5)
-    return f"; did you mean `{close[0]}`?" if close else f"; known: {', '.join(known)}"
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    return hint if close and len(known) > 8 else f"{hint}; known: {', '.join(known) or 'none'}"
 
 
 def regular_bytes(file: Path, most: int) -> bytes:
