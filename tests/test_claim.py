@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import tomllib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from hypothesis import strategies as st
 
 from rnn_check import claim, judge
 from rnn_check.claim import Claim, ClaimError
+from tools import fuzz_claims
 
 GOOD = """\
 schema = 1
@@ -248,9 +253,60 @@ def test_paths(tmp_path: Path) -> None:
         claim.load(tmp_path / "bytes.toml")
 
 
+SCHEMA = json.loads(
+    (Path(__file__).parents[1] / "docs" / "claim.schema.json").read_text(encoding="utf-8")
+)
+
+
 def test_the_published_schema_is_the_loaders() -> None:
-    published = Path(__file__).parents[1] / "docs" / "claim.schema.json"
-    assert json.loads(published.read_text()) == claim.json_schema()
+    assert claim.json_schema() == SCHEMA
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_bundled_claim_satisfies_the_published_schema() -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    files = sorted(claim.bundled().rglob("*.toml"))
+    assert len(files) > 100
+    for file in files:
+        document = tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
+        problems = [error.message for error in validator.iter_errors(fuzz_claims.as_json(document))]
+        assert not problems, file
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("units = 3", "units = 5000"),
+        ("units = 3", 'units = 3\ndropout = "0.5"'),
+        ("units = 3", 'units = 3\nkernel_initializer = { kind = "Lambda" }'),
+        ("units = 3", 'units = 3\nkernel_initializer = { kind = "Zeros", seed = 1 }'),
+        ("units = 3", 'units = 3\nkernel_regularizer = { kind = "L2", l2 = [1] }'),
+        ("units = 3", "units = 3\nkernel_regularizer = 0.5"),
+        ("units = 3", 'units = 3\nname = "../a"'),
+        ('kind = "SimpleRNN"', 'kind = "TFSMLayer"'),
+        ("[input]", '[vary]\n"source.url" = ["a"]\n[input]\ndtype = "int8"'),
+        ("[input]", "[wrong]\nx_shape = [-1]\n[input]"),
+        ("[input]", "[wrong]\nlayer = { a = [1] }\n[input]"),
+        ('document = "a document"', 'document = "a"\nurl = 1\n[vary]\n"source.url" = ["a"]'),
+    ],
+)
+def test_what_the_published_schema_refuses_is_refused(old: str, new: str) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for text, is_right in ((GOOD, True), (GOOD.replace(old, new, 1), False)):
+        document = fuzz_claims.as_json(tomllib.loads(text, parse_float=Decimal))
+        assert validator.is_valid(document) is is_right
+    with pytest.raises(ClaimError):
+        claim.loads(text)
+
+
+def test_nothing_but_one_short_complaint_comes_of_mutated_files(tmp_path: Path) -> None:
+    """A few of the cases of `python -m tools.fuzz_claims`, which measures time and memory too."""
+    maker = fuzz_claims.Maker(fuzz_claims.archives(tmp_path))
+    checker = fuzz_claims.Checker(tmp_path, seconds=math.inf, megabytes=math.inf)
+    for number in range(600):
+        assert not list(checker.check(maker.case(2, number))), f"--seed 2 --only {number}"
+    assert checker.loaded > 30
+    assert checker.refused > 300
 
 
 # --- whatever is fed to the loader: a valid claim or that one error -------------------------------
@@ -291,8 +347,6 @@ def test_mutated_text(data: st.DataObject) -> None:
 @given(st.data())
 def test_mutated_values(data: st.DataObject) -> None:
     """One value of the document, wherever it stands, becomes something else."""
-    import tomllib
-
     document = tomllib.loads(GOOD)
     places: list[tuple[dict[str, object] | list[object], str | int]] = []
 
