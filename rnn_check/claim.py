@@ -11,6 +11,7 @@ Sizes: B batch, T timesteps, F features, H units of the recurrent layer, O units
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import itertools
@@ -42,8 +43,13 @@ MOST_VARIANTS = 512
 MOST_KEY, MOST_DIGITS = 100, 1000  # characters of a key or of the label of a variant; of a number
 MOST_STEPS, MOST_UNROLLED = 10_000, 1_000  # timesteps
 MOST_WEIGHTS = 2_000_000  # of all layers together
-MOST_STATES = 4_000_000  # numbers that all layers together put out: B·T·units, of each gate
-MOST_EPOCHS, MOST_UPDATED = 10_000, 5_000_000  # epochs; epochs times weights
+MOST_LAYERS = 64  # cells included
+MOST_STATES = (
+    4_000_000  # B·T·units (of each gate) of all layers, anew for each [[expect]] and claim
+)
+MOST_EPOCHS = 10_000
+MOST_UPDATED = 5_000_000  # weights times epochs
+MOST_TRAINED = 50_000_000  # B·T·units times epochs
 
 
 # --- the schema -----------------------------------------------------------------------------------
@@ -774,7 +780,7 @@ def loads_each(text: str, file: Path | str = "claim.toml", name: str | None = No
     file = Path(file)
     _scan(text, file)
     try:
-        document = tomllib.loads(text, parse_float=Decimal)
+        document = tomllib.loads(text, parse_float=_decimal)
     except tomllib.TOMLDecodeError as error:
         raise ClaimError(file, "", f"not TOML: {error}") from None
     except (RecursionError, ValueError) as error:
@@ -782,9 +788,9 @@ def loads_each(text: str, file: Path | str = "claim.toml", name: str | None = No
     size = _size(document, file)
     _written(document, file)  # what the schema refuses is refused, though [vary] might mend it
     name = name if name is not None else file.stem
-    read = Reader(file)
+    read, states = Reader(file), [0]
     return [
-        _Builder(read, _written(varied, file), name + suffix).claim()
+        _Builder(read, _written(varied, file), name + suffix, states).claim()
         for suffix, varied in _variants(document, file, size)
     ]
 
@@ -816,6 +822,13 @@ def _scan(text: str, file: Path) -> None:
             line = text.count("\n", 0, found.start()) + 1
             problem = f"line {line}: lists and tables stand in each other at most {MOST_DEPTH} deep"
             raise ClaimError(file, "", problem)
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except ArithmeticError:  # 1e9999999999999999999
+        raise ValueError(f"{text[:20]}... is out of any float's range") from None
 
 
 def _size(document: dict[str, Any], file: Path) -> int:
@@ -906,8 +919,8 @@ def _variants(
             raise ClaimError(file, key, f"at most {MOST_DEPTH} parts")
         if isinstance(values, list):
             labels = [v if isinstance(v, str) else json.dumps(v, default=str) for v in values]
-            if twice := next((one for i, one in enumerate(labels) if one in labels[:i]), None):
-                problem = f"two of the values are called {twice!r}; a table gives each its name"
+            if twice := [label for label, n in collections.Counter(labels).items() if n > 1]:
+                problem = f"two of the values are called {twice[0]!r}; a table gives each its name"
                 raise ClaimError(file, key, problem)
             values = dict(zip(labels, values, strict=True))
         if not values:
@@ -999,9 +1012,9 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
         return ClaimError(
             file, path, f"expected a letter, then letters, digits and _, got {node!r}"
         )
-    problem = problem[:1].lower() + problem[1:].replace("`", "").replace(
-        "int | decimal", "a number"
-    )
+    problem = problem[:1].lower() + problem[1:].replace("`", "")
+    for theirs, ours in (("int | decimal", "a number"), ("object", "table"), ("array", "list")):
+        problem = problem.replace(theirs, ours)
     return ClaimError(file, path, problem)
 
 
@@ -1058,6 +1071,7 @@ class _Builder:
     read: Reader
     doc: ClaimFile
     name: str
+    states: list[int]  # how many numbers the layers of the file's claims put out so far
 
     def claim(self) -> Claim:
         doc = self.doc
@@ -1136,6 +1150,9 @@ class _Builder:
         key = "layers" if doc.layers is not None else "layer"
         if not any(isinstance(layer, RECURRENT) for layer in layers):
             raise self.fail(key, "none of the layers is recurrent")
+        count = sum(len(layer.cells) if isinstance(layer, RNN) else 1 for layer in layers)
+        if count > MOST_LAYERS:
+            raise self.fail(key, f"{count:,} layers and cells are too many; at most {MOST_LAYERS}")
         names = [layer.name for layer in layers]
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -1201,31 +1218,34 @@ class _Builder:
         """Refuse what would take a subject, or the judge, gigabytes or hours."""
         batch = x.shape[0] if x is not None else 1
         steps, features = (input_shape[0], input_shape[-1]) if input_shape else (1, 1)
-        weights = states = 0
+        weights = width = 0
         for layer in layers:
             weights += sum(math.prod(shape) for shape in weight_shapes(layer, features).values())
             if isinstance(layer, Embedding):
-                states += batch * steps * layer.units
+                width += layer.units
             elif not isinstance(layer, Masking):
-                inner = layer.layer if isinstance(layer, TimeDistributed) else layer
-                widths = (p.units * getattr(p, "gates", 1) for _, p, _ in parts(inner, features))
-                states += batch * steps * sum(widths)
+                inside = layer.layer if isinstance(layer, TimeDistributed) else layer
+                width += sum(p.units * getattr(p, "gates", 1) for _, p, _ in parts(inside, 1))
             features = features if isinstance(layer, Masking) else layer.units
         unrolled = any(
             option(layer.layer if isinstance(layer, Bidirectional) else layer, "unroll")
             for layer in layers
         )
+        states = batch * steps * width
+        self.states[0] += states * len(self.doc.expect)
         epochs = self.doc.training.epochs if self.doc.training else 0
-        for key, got, most, what in (
+        key = "layer" if self.doc.layer is not None else "layers"
+        for where, got, most, what in (
             ("input", steps, MOST_UNROLLED if unrolled else MOST_STEPS,
              "unrolled timesteps" if unrolled else "timesteps"),
-            ("layers", weights, MOST_WEIGHTS, "weights in all layers together"),
-            ("layers", states, MOST_STATES, "numbers that come out of all layers together"),
+            (key, weights, MOST_WEIGHTS, "weights in all layers together"),
+            (key, self.states[0], MOST_STATES,
+             "numbers that come out of the layers, for all [[expect]] and [vary] together,"),
             ("training.epochs", epochs * weights, MOST_UPDATED, "weights times epochs"),
+            ("training.epochs", epochs * states, MOST_TRAINED, "numbers in all epochs together"),
         ):  # fmt: skip
             if got > most:
-                key = "layer" if key == "layers" and self.doc.layer is not None else key
-                raise self.fail(key, f"{got:,} {what} are too many; at most {most:,}")
+                raise self.fail(where, f"{got:,} {what} are too many; at most {most:,}")
 
     def _input(
         self, layers: tuple[Layer, ...]
@@ -1634,6 +1654,9 @@ class _Builder:
     def _configured(self, value: Any, key: str) -> Any:
         """True, a number, a word ("None" is None), or a table: {kind = "Orthogonal", gain = 1}."""
         if isinstance(value, dict) and isinstance(value.get("kind"), str):
+            for name in value:
+                if not NAME.fullmatch(name) or name == "npz":
+                    raise self.fail(f"{key}.{name}", "no argument of a class is so called")
             return {name: self._configured(part, f"{key}.{name}") for name, part in value.items()}
         if isinstance(value, bool) or value in ("None", None):
             return value if isinstance(value, bool) else None

@@ -449,6 +449,8 @@ VALUE = "value = [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]"
         ("schema = 1", f"schema = {LONG_HEX}", "schema", "less than 1,000 digits"),
         (X, f"x = [[[{LONG_HEX}, 3]]]", "input.x[0][0][0]", "less than 1,000 digits"),
         (X, f"x = [[[0.{'1' * 1001}, 3]]]", "input.x[0][0][0]", "at most 1,000 digits"),
+        (X, f"x = [[[1e{'9' * 30}, 3]]]", "", "out of any float's range"),
+        (X, f"x = [[[1e{'3' * 9_000}, 3]]]", "", "out of any float's range"),
         (X, f"mask = [[{LONG_HEX}]]\n{X}", "input.mask[0][0]", "less than 1,000 digits"),
         ("units = 3", "units = 3\ndropout = nan", "layer.dropout", "expected a finite number"),
         ("units = 3", "units = 3\ndropout = 1e400", "layer.dropout", "expected a finite number"),
@@ -483,13 +485,17 @@ VALUE = "value = [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]"
          "recurrent_kernel = {identity = 30000, times = 1}", "weights.recurrent_kernel.identity",
          "900,000,000 numbers"),
         ("units = 3", "units = 1000000000", "layer.units", "expected an integer <= 4,096"),
-        ("units = 3", "units = 3\nunroll = true\n[notused]", "notused", "unknown key"),
         (VALUE, f"{VALUE}\nat = {{timestep = {10**20}}}", "expect[0].at.timestep", "<= 10,000,000"),
         (VALUE, f"{VALUE}\nat = {{timestep = []}}", "expect[0].at.timestep", "empty list"),
         ('what  = "output"\n' + VALUE, 'what = "output_dtype"\nvalue = true',
          "expect[0].computed_in", "no number that somebody computed"),
         ('kind = "SimpleRNN"', "kind = {}", "layer.kind", "expected str, got dict"),
         ("schema = 1", "schema = 1\nkind = {}", "kind", "unknown key"),
+        ("schema = 1", "schema = 1\nvary = 1", "vary", "expected table"),
+        ("[input]", "[vary]\ntitle = ['a', 'b', 'a']\n[input]", 'vary."title"', "called 'a'"),
+        ("units = 3", "units = 2000", "weights.kernel", "expected shape (2, 2000)"),
+        (X, "x = {full = 1, shape = [1000, 9999, 1]}", "input.x.shape", "9,999,000 numbers"),
+        (X, "x = {full = 1, shape = [150, 9000, 1]}", "weights.kernel", "expected shape (1, 3)"),
         ("[input]", '[reading]\ninput = "float32"\n[input]', "", ""),
         ("title  =", f'"{"k" * 3000}" = 1\ntitle  =', "", "at most 100 characters"),
         ("title  =", f'"{"k" * 100}" = 1\ntitle  =', "k" * 100, "unknown key"),
@@ -794,3 +800,60 @@ from  = "10·4 + 3·(4 + 3 + 1)"
         claim.loads(text.replace("[7]", "[7, 1]"))
     with pytest.raises(ClaimError, match=r"expected \[timesteps, features\], got \[3\]"):
         claim.loads(GOOD.replace(X, "shape = [3]").replace('"output"', '"parameters"'))
+
+
+def test_layers_are_counted_with_their_cells() -> None:
+    cells = ", ".join(['{kind = "SimpleRNNCell", units = 1}'] * 65)
+    text = TWO.replace('kind = "SimpleRNN"\nunits = 3', f'kind = "RNN"\ncell = [{cells}]')
+    with pytest.raises(ClaimError, match="66 layers and cells are too many; at most 64"):
+        claim.loads(text)
+
+
+COUNTED = (
+    GOOD[: GOOD.index("[weights]")]
+    + """\
+[input]
+shape = [2, 2]
+
+[[expect]]
+what  = "parameters"
+value = 18
+from  = "counted"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"units = 3": "units = 2000"}, "4,006,000 weights in all layers together are too many"),
+        ({"[2, 2]": "[10001, 2]"}, "10,001 timesteps are too many; at most 10,000"),
+        ({"[2, 2]": "[1001, 2]", "units = 3": "units = 3\nunroll = true"},
+         "1,001 unrolled timesteps are too many; at most 1,000"),
+        ({"[2, 2]": "[10000, 2]", "units = 3": "units = 401"},
+         "4,010,000 numbers that come out of the layers"),
+        ({"[2, 2]": "[10000, 2]", "units = 3": "units = 100",
+          '"counted"\n': '"counted"\n[vary]\n"layer.unroll" = [false, false]\n'}, "called 'false'"),
+        ({"[2, 2]": "[10000, 2]", "units = 3": "units = 101",
+          '"counted"\n': '"counted"\n[vary]\ntitle = ["a", "b", "c", "d"]\n'},
+         "4,040,000 numbers that come out of the layers"),
+    ],
+)  # fmt: skip
+def test_what_layers_would_take_is_counted(changes: dict[str, str], message: str) -> None:
+    text = COUNTED
+    assert claim.loads(text)
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    with pytest.raises(ClaimError, match=message):
+        claim.loads_each(text)
+
+
+def test_no_configuration_names_a_file() -> None:
+    """What is digested for a record are the files that a claim's arrays stand in."""
+    text = GATED.replace(
+        '"activity_loss"\nvalue = true',
+        '"default"\nof = "bias_initializer"\nvalue = {kind = "A", npz = "../b"}',
+    )
+    with pytest.raises(ClaimError, match=r"expect.0..value.npz: no argument"):
+        claim.loads(text)
