@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rnn_check import claim, judge
+from rnn_check import claim, judge, subject, written
 from rnn_check.claim import Claim, ClaimError
 from tools import fuzz_claims
 
@@ -857,3 +858,16 @@ def test_no_configuration_names_a_file() -> None:
     )
     with pytest.raises(ClaimError, match=r"expect.0..value.npz: no argument"):
         claim.loads(text)
+
+
+def test_the_limits_are_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "claims.md").read_text(encoding="utf-8")
+    stated = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", text)}
+    limits = {
+        name: value
+        for module in (claim, written, subject)
+        for name, value in vars(module).items()
+        if name.startswith("MOST_") and name != "MOST_DIRECTORY"
+    }
+    assert len(limits) > 15
+    assert {name for name, value in limits.items() if value not in stated} == set()
