@@ -1139,8 +1139,9 @@ class _Builder:
         training = self.doc.training
         if training is None:
             return
-        if not self.read.number(training.learning_rate, "training.learning_rate") > 0:
-            raise self.fail("training.learning_rate", "expected a positive number")
+        rate, key = training.learning_rate, "training.learning_rate"
+        if not (math.isfinite(rate) and self.read.number(rate, key) > 0):
+            raise self.fail(key, f"expected a positive number, got {rate}")
 
     def _layers(self) -> tuple[Layer, ...]:
         doc = self.doc

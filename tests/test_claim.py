@@ -606,7 +606,8 @@ computed_in = "real"
          "expected a letter, then letters, digits and _"),
         ("units = 1", "unit = 1", "layers[1].unit", "did you mean `units`"),
         ("epochs        = 2", "epochs = 20000", "training.epochs", "<= 10,000, got 20000"),
-        ("learning_rate = 0.1", "learning_rate = nan", "training.learning_rate", "not finite"),
+        ("learning_rate = 0.1", "learning_rate = nan", "training.learning_rate", "positive number"),
+        ("learning_rate = 0.1", "learning_rate = 1e400", "training.learning_rate", "a float64"),
         ("learning_rate = 0.1", "learning_rate = 0.0", "training.learning_rate", "positive number"),
     ],
 )  # fmt: skip
