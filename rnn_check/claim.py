@@ -1140,7 +1140,7 @@ class _Builder:
         if training is None:
             return
         rate, key = training.learning_rate, "training.learning_rate"
-        if not (math.isfinite(rate) and self.read.number(rate, key) > 0):
+        if not (Decimal(rate).is_finite() and self.read.number(rate, key) > 0):
             raise self.fail(key, f"expected a positive number, got {rate}")
 
     def _layers(self) -> tuple[Layer, ...]:
