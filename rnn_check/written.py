@@ -48,7 +48,7 @@ class ClaimError(Exception):
 
     def __init__(self, file: Path | str, key: str, problem: str) -> None:
         self.file, self.key, self.problem = str(file), _quoted(key, 60), _quoted(problem, _SHOWN)
-        where = f"{_quoted(self.file, _SHOWN)}: {self.key}" if self.key else self.file
+        where = ": ".join(filter(None, (_quoted(self.file, _SHOWN), self.key)))
         super().__init__(f"{where}: {self.problem}")
 
 

@@ -872,3 +872,20 @@ def test_the_limits_are_documented() -> None:
     }
     assert len(limits) > 15
     assert {name for name, value in limits.items() if value not in stated} == set()
+
+
+def test_only_the_weights_that_are_asked_for_may_be_left_out() -> None:
+    reachable = '[[expect]]\nwhat = "predictions_reachable"\nvalue = true\nfrom = "a"\n'
+    text = TWO + "[printed]\npredictions = [1]\n" + reachable
+    dense = text[text.index("[weights.dense]") : text.index("[input]")]
+    recurrent = text[text.index("[weights.simple_rnn]") : text.index("[weights.dense]")]
+    assert claim.loads(text.replace(dense, ""))
+    for wrong in (
+        text.replace(recurrent, ""),
+        TWO.replace(dense, ""),
+        text.replace(dense, "") + 'not_run = "later"\n',
+    ):
+        with pytest.raises(ClaimError, match="expected a table of that layer's weights"):
+            claim.loads(wrong)
+    with pytest.raises(ClaimError, match="2 numbers, where the model puts out 1"):
+        claim.loads(text.replace("predictions = [1]", "predictions = [1, 2]"))
