@@ -41,21 +41,17 @@ class _DefaultToVerify(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        refused = ctx.ensure_object(
-            list
-        )  # what was wrong with claim files, while others are judged
+        refused = ctx.ensure_object(list)  # claim files that are, while the others are judged
         try:
             result = super().invoke(ctx)
-            if refused:
-                sys.exit(2)
-            return result
-        except SystemExit as end:
-            if refused and end.code != 130:
-                sys.exit(2)
-            raise
         except KeyboardInterrupt:
             click.echo("rnn-check: interrupted", err=True)
             sys.exit(130)
+        except SystemExit as end:
+            sys.exit(2 if refused and end.code in (None, 0, 1, 3) else end.code)
+        if refused:
+            sys.exit(2)
+        return result
 
 
 @click.group(
