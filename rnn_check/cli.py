@@ -3,7 +3,8 @@
 
 Everything heavy is imported inside the commands, so that `--help` costs nothing.
 Reports go to stdout, progress and warnings to stderr.  Exit codes: 0 all agree, 1 something
-differs, 2 bad input or usage (nothing was run), 3 a subject could not be asked, 130 interrupted.
+differs, 2 bad input or usage (nothing was run, but of claim files those that can be read), 3 a
+subject could not be asked, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -40,11 +41,17 @@ class _DefaultToVerify(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        refused = ctx.ensure_object(list)  # claim files that are, while the others are judged
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("rnn-check: interrupted", err=True)
             sys.exit(130)
+        except SystemExit as end:
+            sys.exit(2 if refused and end.code in (None, 0, 1, 3) else end.code)
+        if refused:
+            sys.exit(2)
+        return result
 
 
 @click.group(
@@ -522,18 +529,26 @@ def _report(judged: Sequence[Judged], claims: Sequence[Claim], as_json: bool) ->
 
 
 def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -> list[Claim]:
-    """Those in the paths, or those that are bundled; of these, what options do only if asked."""
+    """Those in the paths, or those that are bundled; of these, what options do only if asked.
+
+    A file that is refused is shown at once and stops no other; the exit code is 2 in the end.
+    """
     import dataclasses
 
-    from rnn_check.claim import bundled, load_all
+    from rnn_check.claim import bundled, load_what_loads
     from rnn_check.written import ClaimError
 
     if not paths and not options and pattern is None:
         paths = tuple(f for f in sorted(bundled().iterdir()) if f.is_dir() and f.name != "options")
     try:
-        claims = list(load_all(paths))
+        claims, refused = load_what_loads(paths)
     except ClaimError as error:
         raise BadInput(str(error)) from None
+    if refused and not claims:
+        raise BadInput("\n".join(map(str, refused)))
+    for refusal in refused:
+        click.echo(f"Error: {refusal}", err=True)
+        click.get_current_context().ensure_object(list).append(refusal)
     if pattern is None:
         return claims
     chosen = [c for c in claims if c.name == pattern]

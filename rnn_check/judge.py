@@ -852,7 +852,7 @@ def _updated(q: training.Quantity) -> Comparison:
 
 def _places(e: Expectation, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Array, ...]]:
     """The names of the whole array's axes, and where on them each selected entry stands."""
-    return axes(e.what, e.of, len(shape)), tuple(e.select(index) for index in np.indices(shape))
+    return e.axes(len(shape)), tuple(e.select(index) for index in np.indices(shape))
 
 
 def _shape(sizes: Iterable[int | None]) -> str:

@@ -157,6 +157,175 @@ SETTINGS = re.compile(  # environment variables of what computes the numbers
 )
 
 
+# -- what may be named -----------------------------------------------------------------------------
+# A claim is data, whoever wrote it. These tables are all that a request may name: no class that
+# loads a program or a vocabulary or opens a file is among them, and every argument is a scalar.
+# Whoever reads claims checks them by `refusals` as well, and says what it says.
+
+_CELL = ("units", "activation", "use_bias")
+_RECURRENT = (
+    *_CELL,
+    *("return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
+    *("zero_output_for_mask", "trainable", "dropout", "recurrent_dropout", "seed"),
+    *(f"{part}_initializer" for part in ("kernel", "recurrent", "bias")),
+    *(f"{part}_regularizer" for part in ("kernel", "recurrent", "bias", "activity")),
+    *(f"{part}_constraint" for part in ("kernel", "recurrent", "bias")),
+)
+CELLS: dict[str, tuple[str, ...]] = {"SimpleRNNCell": _CELL, "CustomCell": _CELL}
+LAYERS: dict[str, tuple[str, ...]] = {
+    "SimpleRNN": _RECURRENT,
+    "LSTM": (*_RECURRENT, "recurrent_activation", "unit_forget_bias"),
+    "GRU": (*_RECURRENT, "recurrent_activation", "reset_after"),
+    "RNN": (
+        *("cell", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
+        "zero_output_for_mask",
+    ),
+    "Bidirectional": ("layer", "merge_mode"),
+    "TimeDistributed": ("layer",),
+    "Dense": (*_CELL, "trainable"),
+    "Masking": ("mask_value",),
+    "Embedding": ("input_dim", "output_dim", "mask_zero"),
+}
+WRAPPED = {"Bidirectional": ("SimpleRNN",), "TimeDistributed": ("Dense",)}
+# by the ends of the keys that take them: classes and what each takes
+KINDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "initializer": {
+        "Zeros": (),
+        "Ones": (),
+        "Constant": ("value",),
+        "Identity": ("gain",),
+        "Orthogonal": ("gain", "seed"),
+        "RandomNormal": ("mean", "stddev", "seed"),
+        "RandomUniform": ("minval", "maxval", "seed"),
+        "TruncatedNormal": ("mean", "stddev", "seed"),
+        "VarianceScaling": ("scale", "mode", "distribution", "seed"),
+        "GlorotNormal": ("seed",),
+        "GlorotUniform": ("seed",),
+        "HeNormal": ("seed",),
+        "HeUniform": ("seed",),
+        "LecunNormal": ("seed",),
+        "LecunUniform": ("seed",),
+    },
+    "regularizer": {"L1": ("l1",), "L2": ("l2",), "L1L2": ("l1", "l2")},
+    "constraint": {"NonNeg": (), "MaxNorm": ("max_value", "axis")},
+}
+ACTIVATIONS = (
+    *("linear", "tanh", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu"),
+    *("softplus", "softsign", "sigmoid", "log_sigmoid", "exponential", "hard_sigmoid"),
+    *(
+        "swish",
+        "hard_silu",
+        "hard_swish",
+        "hard_tanh",
+        "hard_shrink",
+        "soft_shrink",
+        "tanh_shrink",
+        "squareplus",
+    ),
+    *("sparse_plus", "sparse_sigmoid", "mish", "softmax", "log_softmax", "sparsemax"),
+)
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # of layers; what Keras is told in words
+MOST_SIZE = 4096  # units, features, indices; and what `wrong` may ask for
+MOST_ZEROS = 10**6  # in an array of the wrong shape
+
+
+def refusals(spec: Any, kinds: Any = tuple(LAYERS)) -> Iterator[tuple[str, str]]:
+    """(where, what is wrong and what would be right) of all that a description may not say."""
+    if not isinstance(spec, dict) or "kind" not in spec:
+        yield "", "expected a table {kind = ...}"
+        return
+    kind = spec["kind"]
+    if not isinstance(kind, str) or kind not in kinds:
+        yield ".kind", f"unknown kind {kind!r}; known: {', '.join(kinds)}"
+        return
+    known = {**LAYERS, **CELLS}[kind]
+    for key, value in spec.items():
+        if key == "name":
+            if not isinstance(value, str) or not NAME.fullmatch(value):
+                yield ".name", f"expected a letter, then letters, digits and _, got {value!r}"
+        elif key == "cell" and key in known:
+            several = isinstance(value, list)
+            for index, part in enumerate(value if several else [value]):
+                at = f".cell[{index}]" if several else ".cell"
+                yield from ((at + where, problem) for where, problem in refusals(part, CELLS))
+        elif key == "layer" and key in known:
+            found = refusals(value, WRAPPED[kind])
+            yield from ((f".layer{where}", problem) for where, problem in found)
+        elif key not in ("kind", *known):
+            yield f".{key}", f"unknown key; known: {', '.join(known)}"
+        else:
+            yield from ((f".{key}{where}", problem) for where, problem in _of_option(key, value))
+
+
+def _of_option(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    kinds = KINDS.get(key.rsplit("_", 1)[-1])
+    if kinds is not None:
+        kind = value.get("kind") if isinstance(value, dict) else value
+        words = {kind: kind for kind in kinds}
+        words.update({default_name(kind): kind for kind in kinds} if "Zeros" in kinds else {})
+        if value is None:
+            return
+        if not isinstance(kind, str) or kind not in (kinds if isinstance(value, dict) else words):
+            yield "", f"unknown {kind!r}; known: {', '.join(kinds)}"
+            return
+        for name, argument in value.items() if isinstance(value, dict) else ():
+            if name not in ("kind", *kinds[kind]):
+                yield f".{name}", f"unknown key; {kind} takes {', '.join(kinds[kind]) or 'none'}"
+            elif why := not_scalar(argument):
+                yield f".{name}", why
+    elif key.endswith("activation"):
+        custom = isinstance(value, str) and value.startswith("callable ")
+        if custom and value.split(" ", 1)[1] not in ACTIVATIONS:
+            yield "", f"unknown {value!r}; known: {', '.join(ACTIVATIONS)}"
+        elif not custom and value is not None and not _is_word(value):
+            yield "", f"expected the name of an activation, got {value!r}"
+    elif why := not_scalar(value):
+        yield "", why
+
+
+def not_scalar(value: Any) -> str:
+    """Why a value is none that Keras may be handed: a number, true or false, a word; else ""."""
+    if value is None or isinstance(value, bool) or _is_word(value):
+        return ""
+    if isinstance(value, str):
+        return f"expected a word of letters, digits and _, got {value!r}"
+    if isinstance(value, (dict, list, tuple)):
+        return "expected a number, true, false or a word"
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return "expected a number that fits a float64, true, false or a word"
+    if not -1.7976931348623157e308 <= number <= 1.7976931348623157e308:
+        return f"expected a finite number, got {value}"
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        return f"expected an integer of 32 bits, got {value}"
+    return ""
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def refusals_of_wrong(wrong: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The same of what a layer is misused with: any scalar of any name, but no other class."""
+    for key, value in (wrong.get("layer") or {}).items():
+        if key in ("kind", "name", "cell", "layer", "backward_layer") or not _is_word(key):
+            yield f".layer.{key}", "not what a layer can be misused with; name an option of it"
+        elif why := not_scalar(value):
+            yield f".layer.{key}", why
+        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > MOST_SIZE:
+            yield f".layer.{key}", f"expected at most {MOST_SIZE:,}, got {value}"
+    for name in ("x_shape", "initial_state_shape", "mask_shape"):
+        sizes, zeros = wrong.get(name) or [], 1
+        for size in sizes:
+            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+                yield f".{name}", f"expected sizes, 0 or more, got {size!r}"
+                return
+            zeros *= max(size, 1)
+        if len(sizes) > 8 or zeros > MOST_ZEROS:
+            yield f".{name}", f"expected at most 8 sizes whose product is at most {MOST_ZEROS:,}"
+
+
 # -- arrays on the pipe ----------------------------------------------------------------------------
 
 
@@ -463,6 +632,11 @@ class Experiment:
         self.request = request
         self.mode = request.get("mode", "eager")
         self.dtype = request.get("dtype")
+        wrong = request.get("wrong") or {}
+        refused = [*(r for spec in request["layers"] for r in refusals(spec)),
+                   *refusals_of_wrong(wrong)]  # fmt: skip
+        if refused:
+            raise ValueError("{}: {}".format(*refused[0]).lstrip(".: "))
         self.specs = named(request["layers"])
         unknown = [q for q in request["ask"] if not hasattr(self, f"ask_{q}")]
         if unknown:
@@ -497,6 +671,8 @@ class Experiment:
             return load_class(replacement)
         if kind == "CustomCell":
             return custom_cell(self.backend.keras)
+        if kind not in {**LAYERS, **CELLS}:
+            raise ValueError(f"unknown kind {kind!r}")
         return getattr(self.backend.keras.layers, kind)
 
     def argument(self, key: str, value: Any) -> Any:
@@ -504,13 +680,15 @@ class Experiment:
         keras = self.backend.keras
         if key == "cell" and isinstance(value, list):
             return [self.argument(key, each) for each in value]
-        if isinstance(value, dict) and key in ("cell", "layer", "backward_layer"):
+        if isinstance(value, dict) and key in ("cell", "layer"):
             name = {} if key == "cell" else {"name": default_name(value["kind"])}
             return self.make({**name, **value})
-        module = key.rsplit("_", 1)[-1] + "s"
-        if isinstance(value, dict) and module in ("initializers", "regularizers", "constraints"):
+        family = key.rsplit("_", 1)[-1]
+        if isinstance(value, dict) and family in KINDS:
+            if value["kind"] not in KINDS[family]:
+                raise ValueError(f"unknown {family} {value['kind']!r}")
             options = {name: given for name, given in value.items() if name != "kind"}
-            return getattr(getattr(keras, module), value["kind"])(**options)
+            return getattr(getattr(keras, family + "s"), value["kind"])(**options)
         if key == "activation" and isinstance(value, str) and value.startswith("callable "):
             return custom_activation(keras, value.split()[1])
         return value

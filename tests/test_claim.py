@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import tomllib
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rnn_check import claim
+from rnn_check import claim, judge, subject, written
 from rnn_check.claim import Claim, ClaimError
+from tools import fuzz_claims
 
 GOOD = """\
 schema = 1
@@ -184,7 +192,6 @@ from  = "documented"
         ("units = 1", 'units = 1, reset_after = true', "layer.reset_after", "unknown key"),
         ("units = 1", 'units = 1, recurrent_activation = "sigmiod"', "layer.recurrent_activation",
          "sigmoid"),
-        ('"activity_loss"', '"certified"', "expect[0].what", "LSTM is not derived here"),
         (', activity_regularizer = { kind = "L2", l2 = 1 }', "", "expect[0].what",
          "needs an activity_regularizer"),
         ("input  = { x = [[[1], [2]]] }", "input  = { shape = [2, 1] }", "expect[0].what",
@@ -247,9 +254,60 @@ def test_paths(tmp_path: Path) -> None:
         claim.load(tmp_path / "bytes.toml")
 
 
+SCHEMA = json.loads(
+    (Path(__file__).parents[1] / "docs" / "claim.schema.json").read_text(encoding="utf-8")
+)
+
+
 def test_the_published_schema_is_the_loaders() -> None:
-    published = Path(__file__).parents[1] / "docs" / "claim.schema.json"
-    assert json.loads(published.read_text()) == claim.json_schema()
+    assert claim.json_schema() == SCHEMA
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_bundled_claim_satisfies_the_published_schema() -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    files = sorted(claim.bundled().rglob("*.toml"))
+    assert len(files) > 100
+    for file in files:
+        document = tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
+        problems = [error.message for error in validator.iter_errors(fuzz_claims.as_json(document))]
+        assert not problems, file
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("units = 3", "units = 5000"),
+        ("units = 3", 'units = 3\ndropout = "0.5"'),
+        ("units = 3", 'units = 3\nkernel_initializer = { kind = "Lambda" }'),
+        ("units = 3", 'units = 3\nkernel_initializer = { kind = "Zeros", seed = 1 }'),
+        ("units = 3", 'units = 3\nkernel_regularizer = { kind = "L2", l2 = [1] }'),
+        ("units = 3", "units = 3\nkernel_regularizer = 0.5"),
+        ("units = 3", 'units = 3\nname = "../a"'),
+        ('kind = "SimpleRNN"', 'kind = "TFSMLayer"'),
+        ("[input]", '[vary]\n"source.url" = ["a"]\n[input]\ndtype = "int8"'),
+        ("[input]", "[wrong]\nx_shape = [-1]\n[input]"),
+        ("[input]", "[wrong]\nlayer = { a = [1] }\n[input]"),
+        ('document = "a document"', 'document = "a"\nurl = 1\n[vary]\n"source.url" = ["a"]'),
+    ],
+)
+def test_what_the_published_schema_refuses_is_refused(old: str, new: str) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for text, is_right in ((GOOD, True), (GOOD.replace(old, new, 1), False)):
+        document = fuzz_claims.as_json(tomllib.loads(text, parse_float=Decimal))
+        assert validator.is_valid(document) is is_right
+    with pytest.raises(ClaimError):
+        claim.loads(text)
+
+
+def test_nothing_but_one_short_complaint_comes_of_mutated_files(tmp_path: Path) -> None:
+    """A few of the cases of `python -m tools.fuzz_claims`, which measures time and memory too."""
+    maker = fuzz_claims.Maker(fuzz_claims.archives(tmp_path))
+    checker = fuzz_claims.Checker(tmp_path, seconds=math.inf, megabytes=math.inf)
+    for number in range(600):
+        assert not list(checker.check(maker.case(2, number))), f"--seed 2 --only {number}"
+    assert checker.loaded > 30
+    assert checker.refused > 300
 
 
 # --- whatever is fed to the loader: a valid claim or that one error -------------------------------
@@ -290,8 +348,6 @@ def test_mutated_text(data: st.DataObject) -> None:
 @given(st.data())
 def test_mutated_values(data: st.DataObject) -> None:
     """One value of the document, wherever it stands, becomes something else."""
-    import tomllib
-
     document = tomllib.loads(GOOD)
     places: list[tuple[dict[str, object] | list[object], str | int]] = []
 
@@ -348,7 +404,7 @@ OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
         ("one_update", '"mse"', '"cotangent"', "loss", ""),
         (
             "bidirectional_constraints", '"NonNeg"', '"NoNeg"',
-            "layers[0].layer.kernel_constraint", "did you mean `NonNeg`",
+            "layers[0].layer.kernel_constraint", "known: NonNeg, MaxNorm",
         ),
     ],
     ids=str,
@@ -363,3 +419,473 @@ def test_what_is_wrong_with_a_claim_of_an_option_is_named(
     assert f"{name}.toml" in str(raised.value)
     assert key in str(raised.value)
     assert message in str(raised.value)
+
+
+# --- claims that are too much, or are meant to be -------------------------------------------------
+
+
+def nested(depth: int, inside: str = "1") -> str:
+    return "[" * depth + inside + "]" * depth
+
+
+LONG_HEX = "0x" + "f" * 5000
+X = "x = [[[1, 3], [1, 1], [2, 3]]]"
+VALUE = "value = [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "message"),
+    [
+        (X, f"x = {nested(15)}", "input.x", "(batch, timesteps, features)"),
+        (X, f"x = {nested(17)}", "input.x" + 15 * "[0]", "at most 16 deep"),
+        (X, f"x = {nested(65)}", "", "at most 16 deep"),
+        (X, f"x = {nested(20_000)}", "", "at most 16 deep"),
+        (X, "x = " + "{a = " * 500 + "1" + "}" * 500, "", "at most 16 deep"),
+        ("[input]", "a." * 20_000 + "a = 1\n[input]", "", "at most 16 deep"),
+        ("[input]", "[" + "a." * 20_000 + "a]\n[input]", "", "at most 16 deep"),
+        ("[input]", '"a" . ' * 40 + "'a' = 1\n[input]", "", "at most 16 deep"),
+        ("units = 3", f"units = {LONG_HEX}", "layer.units", "less than 1,000 digits"),
+        ("units = 3", f"units = 3\nseed = {LONG_HEX}", "layer.seed", "less than 1,000 digits"),
+        ("units = 3", "units = 3\nseed = 0x80000000", "layer.seed", "<= 2,147,483,647"),
+        ("schema = 1", f"schema = {LONG_HEX}", "schema", "less than 1,000 digits"),
+        (X, f"x = [[[{LONG_HEX}, 3]]]", "input.x[0][0][0]", "less than 1,000 digits"),
+        (X, f"x = [[[0.{'1' * 1001}, 3]]]", "input.x[0][0][0]", "at most 1,000 digits"),
+        (X, f"x = [[[1e{'9' * 30}, 3]]]", "", "out of any float's range"),
+        (X, f"x = [[[1e{'3' * 9_000}, 3]]]", "", "out of any float's range"),
+        (X, f"mask = [[{LONG_HEX}]]\n{X}", "input.mask[0][0]", "less than 1,000 digits"),
+        ("units = 3", "units = 3\ndropout = nan", "layer.dropout", "expected a finite number"),
+        ("units = 3", "units = 3\ndropout = 1e400", "layer.dropout", "expected a finite number"),
+        ("units = 3", 'units = 3\ndropout = "0.5"', "layer.dropout", "expected a number"),
+        ("[input]", '[vary]\n"0.1" = [1]\n[input]', 'vary."0.1"', "no such place"),
+        ("[input]", '[vary]\n"expect.-1.from" = ["a"]\n[input]', 'vary."expect.-1.from"',
+         "no such place"),
+        ("[input]", '[vary]\n"expect.0_0.from" = ["a"]\n[input]', 'vary."expect.0_0.from"',
+         "no such place"),
+        ("[input]", '[vary]\n"expect.٠.from" = ["a"]\n[input]', 'vary."expect.٠.from"',
+         "no such place"),
+        ("[input]", '[vary]\n"expect.99999999999999999999.from" = ["a"]\n[input]',
+         'vary."expect.99999999999999999999.from"', "no such place"),
+        ("[input]", '[vary]\n"layer.units" = [3, 3]\n[input]', 'vary."layer.units"', "called '3'"),
+        ("[input]", '[vary]\n"layer.units" = []\n[input]', 'vary."layer.units"', "a list of"),
+        ("[input]", '[vary]\n"vary.x" = [1]\n[input]', 'vary."vary.x"', "no such place"),
+        ("[input]", f'[vary]\n"title" = {list("ab")}\n"notes" = {[str(i) for i in range(257)]}\n'
+         "[input]", "vary", "expected 1 to 512 combinations, got 514"),
+        ("[input]", f'[vary]\n"title" = {[str(i) for i in range(300)]}\n[input]', "vary",
+         "a file holds at most 50,000"),
+        ("[input]", '[vary."title"]\n"a\\nb" = "c"\n[input]', "vary.title",
+         "characters that can be printed"),
+        (X, "x = {linspace = [[0], 1], shape = [1, 2, 2]}", "input.x.linspace", "a number"),
+        (X, "x = {linspace = [-1e308, 1e308], shape = [1, 2, 2]}", "input.x.linspace",
+         "fits no float64"),
+        (X, "x = {full = true, shape = [1, 2, 2]}", "input.x.full", "expected a number"),
+        (X, "x = {full = 1, shape = [1, 1, 1, 1, 1, 1, 1, 1, 1]}", "input.x.shape", "1 to 8 sizes"),
+        (X, "x = {full = 1, shape = [1, 1500000, 2]}", "input.x.shape", "3,000,000 numbers"),
+        (X, "x = {identity = 1000000000, times = 1}", "input.x.identity", "far more numbers"),
+        (X, "x = {full = 1, shape = [1, 20000, 2]}", "input", "20,000 timesteps are too many"),
+        ("recurrent_kernel = [[1, 2, 1], [1, 0, 1], [0, 1, 0]]",
+         "recurrent_kernel = {identity = 30000, times = 1}", "weights.recurrent_kernel.identity",
+         "900,000,000 numbers"),
+        ("units = 3", "units = 1000000000", "layer.units", "expected an integer <= 4,096"),
+        (VALUE, f"{VALUE}\nat = {{timestep = {10**20}}}", "expect[0].at.timestep", "<= 10,000,000"),
+        (VALUE, f"{VALUE}\nat = {{timestep = []}}", "expect[0].at.timestep", "empty list"),
+        ('what  = "output"\n' + VALUE, 'what = "output_dtype"\nvalue = true',
+         "expect[0].computed_in", "no number that somebody computed"),
+        ('kind = "SimpleRNN"', "kind = {}", "layer.kind", "expected str, got dict"),
+        ("schema = 1", "schema = 1\nkind = {}", "kind", "unknown key"),
+        ("schema = 1", "schema = 1\nvary = 1", "vary", "expected table"),
+        ("[input]", "[vary]\ntitle = ['a', 'b', 'a']\n[input]", 'vary."title"', "called 'a'"),
+        ("units = 3", "units = 2000", "weights.kernel", "expected shape (2, 2000)"),
+        (X, "x = {full = 1, shape = [1000, 9999, 1]}", "input.x.shape", "9,999,000 numbers"),
+        (X, "x = {full = 1, shape = [150, 9000, 1]}", "weights.kernel", "expected shape (1, 3)"),
+        ("[input]", '[reading]\ninput = "float32"\n[input]', "", ""),
+        ("title  =", f'"{"k" * 3000}" = 1\ntitle  =', "", "at most 100 characters"),
+        ("title  =", f'"{"k" * 100}" = 1\ntitle  =', "k" * 100, "unknown key"),
+        ('"printed"', '"\\u001b[2J"', "expect[0].from", "cannot be shown"),
+        ('"printed"', '"\\r\\r~~~"', "expect[0].from", "cannot be shown"),
+        ('"printed"', '"\\u202e"', "expect[0].from", "cannot be shown"),
+        ("[input]", '[wrong]\nlayer = {a = {b = 1}}\n[input]', "wrong.layer.a", "a number"),
+        ("[input]", '[wrong]\nlayer = {kind = "Dense"}\n[input]', "wrong.layer.kind", "an option"),
+        ("[input]", "[wrong]\nlayer = {units = 1000000000}\n[input]", "wrong.layer.units",
+         "at most 4,096"),
+        ("[input]", "[wrong]\nx_shape = [400, 1000, 1000]\n[input]", "wrong.x_shape", "1,000,000"),
+        ("[input]", "[wrong]\nmask_shape = [1, -1]\n[input]", "wrong.mask_shape[1]", "0 or a pos"),
+        ("weights]\nkernel", "weights.simple_rnn]\nkernel", "weights.simple_rnn", "unknown key"),
+        ('computed_in = "exact"', "", "expect[0].computed_in", "required"),
+    ],
+)  # fmt: skip
+def test_what_is_too_much_is_one_short_complaint(
+    old: str, new: str, key: str, message: str
+) -> None:
+    assert old in GOOD
+    text = GOOD.replace(old, new, 1)
+    if not message:
+        assert claim.loads(text)
+        return
+    with pytest.raises(ClaimError) as caught:
+        claim.loads(text, "bad.toml")
+    assert caught.value.key == key
+    assert message in caught.value.problem
+    assert len(str(caught.value)) < 1_000
+    assert str(caught.value).isprintable()
+
+
+# --- what is allowed is said ----------------------------------------------------------------------
+
+TWO = """\
+schema = 1
+title  = "SimpleRNN and Dense"
+source = { document = "a document" }
+
+[[layers]]
+kind = "SimpleRNN"
+units = 3
+
+[[layers]]
+kind = "Dense"
+units = 1
+
+[weights.simple_rnn]
+kernel           = [[1, 0, 2], [2, 1, 3]]
+recurrent_kernel = [[1, 2, 1], [1, 0, 1], [0, 1, 0]]
+bias             = [0, 0, 1]
+
+[weights.dense]
+kernel = [[1], [2], [3]]
+bias   = [0]
+
+[input]
+x = [[[1, 3], [1, 1], [2, 3]]]
+
+[loss]
+kind   = "mse"
+target = [[1]]
+
+[training]
+optimizer     = "Adam"
+learning_rate = 0.1
+epochs        = 2
+
+[[expect]]
+what  = "gradient"
+of    = "kernel"
+value = [[1, 2, 3], [4, 5, 6]]
+from  = "somebody"
+computed_in = "real"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "message"),
+    [
+        ('"Adam"', '"SGD"', "training.optimizer", "unknown optimizer 'SGD'; known: Adam"),
+        ('"mse"', '"sum_of_squares"', "loss.kind",
+         "known: categorical_crossentropy, cotangent, mse"),
+        ('kind = "Dense"', 'kind = "Desne"', "layers[1].kind", "did you mean `Dense`"),
+        ('kind = "SimpleRNN"\nunits = 3',
+         'kind = "Bidirectional"\nlayer = {kind = "GRU", units = 3}', "layers[0].layer.kind",
+         "unknown kind 'GRU'; known: SimpleRNN"),
+        ('kind = "SimpleRNN"\nunits = 3', 'kind = "RNN"\ncell = {kind = "GRU", units = 3}',
+         "layers[0].cell.kind", "known: CustomCell, SimpleRNNCell"),
+        ('kind = "SimpleRNN"\nunits = 3', 'kind = "RNN"\ncell = [{units = 3}]',
+         "layers[0].cell[0].kind", "one of SimpleRNNCell, CustomCell"),
+        ('kind = "SimpleRNN"\nunits = 3', "units = 3", "layers[0].kind", "one of "),
+        ("[training]", '[reading]\nlayout = "Wx"\n[training]', "reading.layout", "mean `W·x`"),
+        ("[training]", '[reading]\nweights = "round"\n[training]', "reading.weights",
+         "did you mean `rounded`"),
+        ('"real"', '"float"', "expect[0].computed_in", "known: exact, float32, float64, hand"),
+        ('"real"', '"None"', "expect[0].computed_in", "known: exact, float32, float64, hand"),
+        ('of    = "kernel"', 'of = "simple_rnn.kernel"', "expect[0].of", "did you mean `kernel`?"),
+        ("[weights.simple_rnn]\n", "[weights]\n", "weights.kernel",
+         "Give [weights.simple_rnn], [weights.dense]"),
+        ("[[1, 0, 2], [2, 1, 3]]", "[[1, 0, 2], [2, 1, 3,5]]", "weights.simple_rnn.kernel[1]",
+         "a decimal comma?"),
+        ("[[1, 0, 2], [2, 1, 3]]", "[[1, 0, 2], [2, 1]]", "weights.simple_rnn.kernel[1]",
+         "2 entries where its neighbours have 3"),
+        ("units = 1", "units = 0", "layers[1].units", "expected a positive integer, got 0"),
+        ("kind = \"Dense\"", "kind = \"Dense\"\nname = \"a/b\"", "layers[1].name",
+         "expected a letter, then letters, digits and _"),
+        ("units = 1", "unit = 1", "layers[1].unit", "did you mean `units`"),
+        ("epochs        = 2", "epochs = 20000", "training.epochs", "<= 10,000, got 20000"),
+        ("learning_rate = 0.1", "learning_rate = nan", "training.learning_rate", "positive number"),
+        ("learning_rate = 0.1", "learning_rate = 1e400", "training.learning_rate", "a float64"),
+        ("learning_rate = 0.1", "learning_rate = 0.0", "training.learning_rate", "positive number"),
+    ],
+)  # fmt: skip
+def test_what_is_allowed_is_said(old: str, new: str, key: str, message: str) -> None:
+    assert claim.loads(TWO)
+    assert old in TWO
+    with pytest.raises(ClaimError) as caught:
+        claim.loads(TWO.replace(old, new, 1), "bad.toml")
+    assert caught.value.key == key
+    assert message in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("what", "option", "message"),
+    [
+        ('what = "parameters"\nvalue = 18', 'computed_in = "float32"', ": parameters is"),
+        ('what = "parameters"\nvalue = 18', "at = {unit = 1}", "at: parameters has no axes"),
+        ('what = "certified"\nvalue = true', 'computed_in = "hand"', "computed_in: certified is"),
+        ('what = "certified"\nvalue = true', "at = {timestep = 1}", "at: certified has no"),
+        ('what = "output_shape"\nvalue = "(1, 3, 3)"', "at = {unit = 1}", "has no axes"),
+        ('what = "weights_read_back"\nvalue = true', "at = {row = 1}", "at: weights_read"),
+        ('what = "output"\nvalue = 1\ncomputed_in = "exact"', "at = {epoch = 1}", "no such axis"),
+        ('what = "output"\nvalue = 1\ncomputed_in = "exact"', "at = {row = 1}", "no such axis"),
+    ],
+)  # fmt: skip
+def test_nothing_is_accepted_and_ignored(what: str, option: str, message: str) -> None:
+    text = GOOD[: GOOD.index("[[expect]]")] + f'[[expect]]\n{what}\nfrom = "a"\n'
+    with pytest.raises(ClaimError, match=message):
+        claim.loads(text + option)
+
+
+def test_the_dropout_that_a_layer_has_not_cannot_be_claimed() -> None:
+    text = GOOD[: GOOD.index("[[expect]]")] + '[[expect]]\nwhat = "dropout"\nof = "input"\n'
+    text += 'value = true\nfrom = "a"\n'
+    assert claim.loads(text.replace("units = 3", "units = 3\ndropout = 0.5"))
+    with pytest.raises(ClaimError, match="needs a dropout rate"):
+        claim.loads(text)
+    with pytest.raises(ClaimError, match="needs a recurrent_dropout rate"):
+        claim.loads(text.replace('"input"', '"recurrent"'))
+
+
+def test_the_biases_of_other_frameworks_are_added_wherever_there_are_two() -> None:
+    text = (OPTIONS / "bidirectional_states.toml").read_text(encoding="utf-8")
+    start = text.index("[weights.forward]")
+    more = text[:start] + "[weights.forward]\nrecurrent_bias = [1, 2, 4]\n"
+    more += text[start + len("[weights.forward]\n") :]
+    before, after = (claim.loads_each(each)[0].weights for each in (text, more))
+    assert before is not None and after is not None
+    (one,), (two,) = before.values(), after.values()
+    assert (two["forward.bias"].value - one["forward.bias"].value).tolist() == [1, 2, 4]
+    assert (two["backward.bias"].value == one["backward.bias"].value).all()
+
+
+# --- what the author's layout turns ---------------------------------------------------------------
+
+LEFT = TWO.replace("[training]", '[reading]\nlayout = "W·x"\n[training]').replace(
+    "[[1, 0, 2], [2, 1, 3]]", "[[1, 2], [0, 1], [2, 3]]"
+)
+LEFT = LEFT.replace("kernel = [[1], [2], [3]]", "kernel = [[1, 2, 3]]")
+LEFT = LEFT.replace("[[1, 2, 3], [4, 5, 6]]", "[[1, 4], [2, 5], [3, 6]]")
+
+
+def test_gradients_are_read_in_the_layout_of_the_weights() -> None:
+    (right,), (left,) = (claim.loads(text).expectations for text in (TWO, LEFT))
+    assert left.value.value.tolist() == right.value.value.tolist() == [[1, 2, 3], [4, 5, 6]]
+    kernels = [
+        {name: array.value.tolist() for name, array in c.weights["simple_rnn"].items()}
+        for c in (claim.loads(TWO), claim.loads(LEFT))
+        if c.weights is not None
+    ]
+    assert kernels[0]["kernel"] == kernels[1]["kernel"]
+    assert kernels[1]["recurrent_kernel"] == np.transpose(kernels[0]["recurrent_kernel"]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "chosen"),
+    [
+        ("{ row = 1, column = 0 }", "2", 2),
+        ("{ row = 2 }", "[3, 6]", [3, 6]),
+        ("{ column = 1 }", "[4, 5, 6]", [4, 5, 6]),
+        ("{ row = [0, 2], column = 1 }", "[4, 6]", [4, 6]),
+        ("{ row = [0, 2], column = [1] }", "[[4], [6]]", [[4, 6]]),
+    ],
+)
+def test_rows_and_columns_are_those_of_the_author(at: str, value: str, chosen: Any) -> None:
+    text = LEFT.replace("value = [[1, 4], [2, 5], [3, 6]]", f"value = {value}\nat = {at}")
+    (e,) = claim.loads(text).expectations
+    keras = np.array([[1, 2, 3], [4, 5, 6]])  # (F,H)
+    assert e.select(keras).tolist() == e.value.value.tolist() == chosen
+    names, places = judge._places(e, keras.shape)
+    authors = dict(zip(names, places, strict=True))
+    found = keras.T[authors["row"], authors["column"]]
+    assert found.tolist() == chosen
+    with pytest.raises(ClaimError, match="row 3 is out of bounds"):
+        claim.loads(text.replace(at, "{ row = 3 }"))
+
+
+def test_shapes_of_weights_are_those_of_the_author() -> None:
+    start = LEFT.index("[[expect]]")
+    text = (
+        LEFT[:start] + '[[expect]]\nwhat = "weight_shape"\nof = "OF"\nvalue = "VALUE"\nfrom = "a"'
+    )
+    for of, value, keras in (("kernel", "(3, 2)", "(2, 3)"), ("bias", "(3,)", "(3,)")):
+        (e,) = claim.loads(text.replace("OF", of).replace("VALUE", value)).expectations
+        assert e.value == keras
+
+
+def test_printed_kernels_are_turned_and_a_bias_of_two_rows_is_not() -> None:
+    printed = "[printed]\nkernel = [[1, 2], [3, 4], [5, 6]]\nbias = [1, 2, 3]\n[training]"
+    found = claim.loads(LEFT.replace("[training]", printed)).printed
+    assert found["kernel"].value.tolist() == [[1, 3, 5], [2, 4, 6]]
+    gru = GATED.replace('"LSTM"', '"GRU"').replace("[weights]", """
+reading = { layout = "W·x" }
+[weights]""")  # fmt: skip
+    gru = gru.replace("[[1, 2, 3, 4]]", "[[1], [2], [3]]").replace(
+        "[[5, 6, 7, 8]]", "[[5], [6], [7]]"
+    )
+    gru = gru.replace("[1, 0, 1, 0]", "[[1, 0, 1], [2, 0, 2]]")
+    weights = claim.loads(gru).weights
+    assert weights is not None
+    assert weights["gru"]["kernel"].value.tolist() == [[1, 2, 3]]
+    assert weights["gru"]["bias"].value.tolist() == [[1, 0, 1], [2, 0, 2]]
+
+
+# --- what cannot be judged yet is not wrong -------------------------------------------------------
+
+
+def test_what_nobody_can_derive_is_not_run_and_the_rest_is_judged() -> None:
+    text = """\
+schema = 1
+title  = "handover"
+source = { document = "handover" }
+layer  = { kind = "LSTM", units = 3 }
+input  = { shape = [7, 2] }
+
+[[expect]]
+what  = "parameters"
+value = 72
+from  = "4·3·(2 + 3 + 1)"
+
+[[expect]]
+what  = "output"
+value = [[0.9919, 0.1738, -0.1451]]
+from  = "stated"
+"""
+    count, output = claim.loads(text).expectations
+    assert (count.value, count.not_run) == (72, "")
+    assert output.not_run == "the recurrence of LSTM is not derived here"
+    marked = claim.loads(text + 'not_run = "later"\ncomputed_in = "float32"\n').expectations[1]
+    assert marked.not_run == "later"
+    for what in ("states", "certified", "loss", "gradient", "last_state", "preactivation"):
+        value = {"certified": "true", "loss": "1"}.get(what, "[1]")
+        other = text.replace('"output"', f'"{what}"')
+        other = other.replace("[[0.9919, 0.1738, -0.1451]]", value)
+        assert claim.loads(other).expectations[1].not_run.startswith("the recurrence of LSTM")
+    assert judge.asks(claim.loads(text)) == ["summary"]
+
+
+def test_the_states_of_a_stack_are_not_run() -> None:
+    text = (OPTIONS / "bidirectional_states.toml").read_text(encoding="utf-8")
+    text += '\n[[expect]]\nwhat = "states"\nvalue = [[1]]\ncomputed_in = "real"\nfrom = "a"\n'
+    for each in claim.loads_each(text):
+        assert "SimpleRNN and Dense, only" in each.expectations[-1].not_run
+        assert not each.expectations[0].not_run
+
+
+def test_an_embedding_takes_indices() -> None:
+    text = """\
+schema = 1
+title  = "words"
+source = { document = "d" }
+input  = { shape = [7] }
+
+[[layers]]
+kind       = "Embedding"
+input_dim  = 10
+output_dim = 4
+
+[[layers]]
+kind  = "SimpleRNN"
+units = 3
+
+[[expect]]
+what  = "parameters"
+value = 64
+from  = "10·4 + 3·(4 + 3 + 1)"
+"""
+    c = claim.loads(text)
+    assert c.input_shape == (7,)
+    assert claim.shape_after(c.layers[0], c.input_shape) == (7, 4)
+    with pytest.raises(ClaimError, match=r"expected \[timesteps\], got \[7, 1\]"):
+        claim.loads(text.replace("[7]", "[7, 1]"))
+    with pytest.raises(ClaimError, match=r"expected \[timesteps, features\], got \[3\]"):
+        claim.loads(GOOD.replace(X, "shape = [3]").replace('"output"', '"parameters"'))
+
+
+def test_layers_are_counted_with_their_cells() -> None:
+    cells = ", ".join(['{kind = "SimpleRNNCell", units = 1}'] * 65)
+    text = TWO.replace('kind = "SimpleRNN"\nunits = 3', f'kind = "RNN"\ncell = [{cells}]')
+    with pytest.raises(ClaimError, match="66 layers and cells are too many; at most 64"):
+        claim.loads(text)
+
+
+COUNTED = (
+    GOOD[: GOOD.index("[weights]")]
+    + """\
+[input]
+shape = [2, 2]
+
+[[expect]]
+what  = "parameters"
+value = 18
+from  = "counted"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"units = 3": "units = 2000"}, "4,006,000 weights in all layers together are too many"),
+        ({"[2, 2]": "[10001, 2]"}, "10,001 timesteps are too many; at most 10,000"),
+        ({"[2, 2]": "[1001, 2]", "units = 3": "units = 3\nunroll = true"},
+         "1,001 unrolled timesteps are too many; at most 1,000"),
+        ({"[2, 2]": "[10000, 2]", "units = 3": "units = 401"},
+         "4,010,000 numbers that come out of the layers"),
+        ({"[2, 2]": "[10000, 2]", "units = 3": "units = 100",
+          '"counted"\n': '"counted"\n[vary]\n"layer.unroll" = [false, false]\n'}, "called 'false'"),
+        ({"[2, 2]": "[10000, 2]", "units = 3": "units = 101",
+          '"counted"\n': '"counted"\n[vary]\ntitle = ["a", "b", "c", "d"]\n'},
+         "4,040,000 numbers that come out of the layers"),
+    ],
+)  # fmt: skip
+def test_what_layers_would_take_is_counted(changes: dict[str, str], message: str) -> None:
+    text = COUNTED
+    assert claim.loads(text)
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    with pytest.raises(ClaimError, match=message):
+        claim.loads_each(text)
+
+
+def test_no_configuration_names_a_file() -> None:
+    """What is digested for a record are the files that a claim's arrays stand in."""
+    text = GATED.replace(
+        '"activity_loss"\nvalue = true',
+        '"default"\nof = "bias_initializer"\nvalue = {kind = "A", npz = "../b"}',
+    )
+    with pytest.raises(ClaimError, match=r"expect.0..value.npz: no argument"):
+        claim.loads(text)
+
+
+def test_the_limits_are_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "claims.md").read_text(encoding="utf-8")
+    stated = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", text)}
+    limits = {
+        name: value
+        for module in (claim, written, subject)
+        for name, value in vars(module).items()
+        if name.startswith("MOST_") and name != "MOST_DIRECTORY"
+    }
+    assert len(limits) > 15
+    assert {name for name, value in limits.items() if value not in stated} == set()
+
+
+def test_only_the_weights_that_are_asked_for_may_be_left_out() -> None:
+    reachable = '[[expect]]\nwhat = "predictions_reachable"\nvalue = true\nfrom = "a"\n'
+    text = TWO + "[printed]\npredictions = [1]\n" + reachable
+    dense = text[text.index("[weights.dense]") : text.index("[input]")]
+    recurrent = text[text.index("[weights.simple_rnn]") : text.index("[weights.dense]")]
+    assert claim.loads(text.replace(dense, ""))
+    for wrong in (
+        text.replace(recurrent, ""),
+        TWO.replace(dense, ""),
+        text.replace(dense, "") + 'not_run = "later"\n',
+    ):
+        with pytest.raises(ClaimError, match="expected a table of that layer's weights"):
+            claim.loads(wrong)
+    with pytest.raises(ClaimError, match="2 numbers, where the model puts out 1"):
+        claim.loads(text.replace("predictions = [1]", "predictions = [1, 2]"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from rnn_check import claim
 from rnn_check.claim import bundled
 from rnn_check.cli import main
 
@@ -57,16 +59,65 @@ def test_wrong_usage_is_one_message_and_exit_2(arguments: list[str], message: st
     assert "Traceback" not in result.output
 
 
-def test_a_bad_claim_is_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_one_bad_file_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:
+    text = HAND_SET.read_text(encoding="utf-8")
+    (tmp_path / "good.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "bad.toml").write_text(text.replace("units", "unitz"), encoding="utf-8")
+    (tmp_path / "empty.toml").mkdir()
+    result = run("--list", tmp_path)
+    assert result.exit_code == 2
+    assert "hand-set" in result.stdout.lower()
+    one, other = result.stderr.splitlines()
+    assert one.startswith("Error: ") and "bad.toml: layer.unitz: unknown key" in one
+    assert "empty.toml: " in other
+    (tmp_path / "good.toml").unlink()
+    result = run("--list", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
+def test_a_pipe_or_a_device_among_the_claims_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "good.toml").write_bytes(HAND_SET.read_bytes())
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    (tmp_path / "large.toml").write_bytes(b"#" * (2**18 + 1))
+    result = run("--list", tmp_path)
+    assert result.exit_code == 2
+    assert "hand-set" in result.stdout.lower()
+    assert result.stderr.count("is not a regular file") == 2
+    assert "large.toml: is larger than 262,144 bytes" in result.stderr
+
+
+def test_a_fault_of_ours_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_bytes(HAND_SET.read_bytes())
+    whole = claim._Builder.claim
+
+    def faulty(self: claim._Builder) -> claim.Claim:
+        return whole(self) if self.name == "two" else 1 / 0  # type: ignore[return-value]
+
+    monkeypatch.setattr(claim._Builder, "claim", faulty)
+    claims, refused = claim.load_what_loads([tmp_path])
+    assert [each.name for each in claims] == ["two"]
+    assert "a fault of rnn_check's own: ZeroDivisionError" in str(refused[0])
+    with pytest.raises(ZeroDivisionError):
+        claim.read_each(tmp_path / "one.toml")
+
+
+def test_a_bad_claim_is_refused_and_the_others_are_judged(tmp_path: Path) -> None:
     good, bad = tmp_path / "a_good.toml", tmp_path / "b_bad.toml"
-    good.write_text(HAND_SET.read_text())
     bad.write_text(HAND_SET.read_text().replace("units", "unist"))
     result = run(tmp_path)
-    assert result.exit_code == 2
+    assert (result.exit_code, result.stdout) == (2, "")  # nothing was left to run
     assert str(bad) in result.stderr
     assert "layer.unist" in result.stderr
     assert "did you mean `units`" in result.stderr
-    assert result.stdout == ""
+    good.write_text(HAND_SET.read_text())
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert "layer.unist" in result.stderr
+    assert "a_good" in result.stdout
+    assert "agree" in result.stdout
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

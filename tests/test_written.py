@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -67,7 +71,7 @@ def test_arrays_from_an_npz_beside_the_claim(tmp_path: Path) -> None:
     for recipe, problem in [
         ('{npz = "big.npz", key = "y"}', "holds no 'y'"),
         ('{npz = "big.npz", key = "words"}', "not numbers"),
-        ('{npz = "pickled.npz", key = "x"}', "cannot be read"),
+        ('{npz = "pickled.npz", key = "x"}', "Python objects, which are never read"),
         ('{npz = "broken.npz", key = "x"}', "cannot be read"),
     ]:
         with pytest.raises(ClaimError, match=problem):
@@ -108,3 +112,152 @@ def test_recipes_are_numpys(recipe: dict[str, object], values: np.ndarray) -> No
     given = READER.given(recipe, "w", "rounded")
     assert given.value.tolist() == values.tolist()
     assert not given.error.any()  # nobody rounded them to their printed digits
+
+
+# --- files that are not what they say -------------------------------------------------------------
+
+
+def member(header: bytes, data: bytes = b"") -> bytes:
+    """An array as numpy.save writes it, but for its header."""
+    header += b"\n"
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + data
+
+
+def described(descr: str = "'<f8'", order: str = "False", shape: str = "(1, 2, 1)") -> bytes:
+    return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}".encode()
+
+
+TWO = np.array([1.0, 2.0]).tobytes()
+
+
+def refusal(folder: Path, write: Callable[[Path], object]) -> str:
+    """What is said of a claim whose input is `x` of the file that is written."""
+    write(folder / "a.npz")
+    with pytest.raises(ClaimError) as caught:
+        Reader(folder / "claim.toml").given({"npz": "a.npz", "key": "x"}, "input.x")
+    assert len(str(caught.value)) < 1_000 + len(str(folder))
+    return caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (member(b"nothing"), "holds no array of numbers"),
+        (member(described("[('a', '<f8')]")), "holds no array of numbers"),
+        (member(described("('<f8', (9,))")), "holds no array of numbers"),
+        (member(b"(" * 9_000), "holds no array of numbers"),
+        (member(b"-" * 9_000 + b"1"), "holds no array of numbers"),
+        (member(described() + b" " * 20_000, TWO), "it is no array"),
+        (member(described("'|O'")), "Python objects, which are never read"),
+        (member(described("'<f16'")), "holds <f16"),
+        (member(described("'<c16'")), "holds <c16"),
+        (member(described("'|V99999999999'")), "holds |V99999999999"),
+        (member(described(shape="(-1, 2)"), TWO), "holds no array of numbers"),
+        (member(described(shape="()")), "its data do not fill the shape ()"),
+        (member(described(shape="(0, 2)")), "at least one number"),
+        (member(described(shape="(1, 1, 1, 1, 1, 1, 1, 1, 2)"), TWO), "at most 8 axes"),
+        (member(described(shape="(1000000000000,)")), "1,000,000,000,000 numbers are too many"),
+        (member(described(shape=f"({'9' * 18}, {'9' * 18})")), "far more numbers are too many"),
+        (member(described(shape="(1, 3)"), TWO), "its data do not fill the shape (1, 3)"),
+        (member(described(shape="(1,)"), TWO), "its data do not fill the shape (1,)"),
+        (b"\x93NUMPX" + bytes(100), "it is no array"),
+        (b"", "it is no array"),
+    ],
+)  # fmt: skip
+def test_a_header_is_read_before_its_data(tmp_path: Path, content: bytes, problem: str) -> None:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy", content)
+
+    assert problem in refusal(tmp_path, write)
+
+
+@pytest.mark.parametrize(
+    ("array", "problem"),
+    [
+        (np.array([np.nan]), "not finite"),
+        (np.array([np.inf]), "not finite"),
+        (np.array([2**53 + 1]), "beyond 2^53"),
+        (np.array([2**64 - 1], np.uint64), "beyond 2^53"),
+        (np.array([True]), "holds |b1"),
+        (np.array(["a"]), "holds <U1"),
+        (np.array([1j]), "holds <c16"),
+        (np.zeros(30_000_000), "30,000,000 numbers are too many"),
+    ],
+    ids=str,
+)
+def test_what_float64_does_not_hold_is_refused(
+    tmp_path: Path, array: np.ndarray, problem: str
+) -> None:
+    assert problem in refusal(tmp_path, lambda path: np.savez_compressed(path, x=array))
+
+
+def test_no_bit_of_an_archive_can_be_flipped_unseen(tmp_path: Path) -> None:
+    right = np.arange(6.0).reshape(1, 3, 2) / 7
+    np.savez_compressed(tmp_path / "a.npz", x=right)
+    whole = (tmp_path / "a.npz").read_bytes()
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        (tmp_path / "a.npz").write_bytes(flipped)
+        try:
+            got = Reader(tmp_path / "c.toml").given({"npz": "a.npz", "key": "x"}, "x").value
+        except ClaimError:
+            continue  # refused, by nothing but that
+        assert got.tolist() == right.tolist(), place
+    for length in range(len(whole)):
+        assert refusal(tmp_path, lambda path, n=length: path.write_bytes(whole[:n]))
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", "|i1", ">i2", "<u4", "<i8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_kind_of_number_is_read_as_numpy_reads_it(
+    tmp_path: Path, dtype: str, order: Literal["C", "F"]
+) -> None:
+    array = np.asarray(np.arange(6).reshape(1, 3, 2), dtype, order=order)
+    np.savez(tmp_path / "a.npz", x=array)
+    read = Reader(tmp_path / "c.toml").given({"npz": "a.npz", "key": "x"}, "x")
+    with np.load(tmp_path / "a.npz") as archive:
+        assert read.value.tolist() == archive["x"].astype(float).tolist()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
+def test_only_regular_files_in_the_same_folder_are_opened(tmp_path: Path) -> None:
+    def link(to: Path | str) -> Callable[[Path], object]:
+        return lambda path: (path.unlink(missing_ok=True), path.symlink_to(to))
+
+    np.savez(tmp_path / "good.npz", x=np.ones(2))
+    assert "is a link" in refusal(tmp_path, link("/dev/zero"))
+    assert "is a link" in refusal(tmp_path, link(tmp_path / "good.npz"))
+    (tmp_path / "a.npz").unlink()
+    assert "is not a regular file" in refusal(tmp_path, os.mkfifo)
+    (tmp_path / "a.npz").unlink()
+    assert "directory" in refusal(tmp_path, Path.mkdir)
+    for name in ("../good.npz", "/etc/passwd", "..", ".", "", "a\x00b", "x" * 300, 1, []):
+        with pytest.raises(ClaimError, match="a file beside this one"):
+            Reader(tmp_path / "c.toml").given({"npz": name, "key": "x"}, "x")
+
+
+def test_numbers_are_counted_over_the_whole_file_before_they_are_made(tmp_path: Path) -> None:
+    reader = Reader(tmp_path / "claim.toml")
+    np.savez(tmp_path / "a.npz", x=np.zeros(900_000))
+    recipe = {"full": 1, "shape": [1_000_000]}
+    reader.given(recipe, "w")
+    reader.given({"npz": "a.npz", "key": "x"}, "w")
+    for more in (recipe, {"npz": "a.npz", "key": "x"}, {"identity": 400, "times": 1},
+                 {"arange": 200_000, "shape": [200_000]},
+                 {"linspace": [0, 1], "shape": [200_000]}):  # fmt: skip
+        before = list(reader.made)
+        with pytest.raises(ClaimError, match=r"beside 1,900,000 others are too many"):
+            reader.given(more, "w")
+        reader.made[:] = before
+    (tmp_path / "big.npz").write_bytes(bytes(20_000_001))
+    with pytest.raises(ClaimError, match=r"larger than"):
+        reader.given({"npz": "big.npz", "key": "x"}, "w")
+
+
+def test_a_complaint_is_short_and_cannot_command_a_terminal() -> None:
+    error = ClaimError("f.toml", "k" * 10**6, "\x1b[2J\n\u202e" + "x" * 10**6)
+    assert len(str(error)) < 1_000
+    assert str(error).isprintable()
+    assert error.problem.startswith(r"\x1b[2J\n\u202e")
