@@ -27,7 +27,7 @@ import msgspec
 import numpy as np
 
 from rnn_check import reference, rounding
-from rnn_check.written import Array, ClaimError, Given, Reader, Reading, nearest
+from rnn_check.written import Array, ClaimError, Given, Integers, Reader, Reading, nearest
 
 ComputedIn = Literal["exact", "real", "float32", "float64", "hand"]
 
@@ -229,6 +229,7 @@ class ReadingTable(_Table, frozen=True):
 
     weights: Reading = "exact"
     input: Reading = "exact"
+    integers: Integers = "exact"  # whether 3 is 3, or any number from 2.5 to 3.5
     layout: Literal["x·W", "W·x"] = "x·W"
     computed_in: ComputedIn | None = None
 
@@ -697,7 +698,8 @@ def loads_each(text: str, file: Path | str = "claim.toml", name: str | None = No
             written = msgspec.convert(varied, ClaimFile)
         except (msgspec.ValidationError, RecursionError, OverflowError) as error:
             raise _explain(str(error), varied, file) from None
-        claims.append(_Builder(Reader(file), written, name + suffix).claim())
+        reader = Reader(file, written.reading.integers)
+        claims.append(_Builder(reader, written, name + suffix).claim())
     return claims
 
 
@@ -1331,7 +1333,7 @@ class _Builder:
             if e.value not in rounding.ARITHMETICS:
                 raise self.fail(key, f'unknown dtype {e.value!r}; e.g. "float32"')
             return e.value
-        value = self.read.given(e.value, key)
+        value = self.read.given(e.value, key, finite=False)  # inf and nan are claimed, and differ
         self._check_value_shape(e, claim, value, key)
         return value
 

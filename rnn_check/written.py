@@ -24,6 +24,7 @@ from rnn_check import rounding
 
 Array = npt.NDArray[Any]
 Reading = Literal["exact", "float32", "rounded"]
+Integers = Literal["exact", "rounded"]
 
 
 class ClaimError(Exception):
@@ -59,6 +60,13 @@ class Given:
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
 
+    @property
+    def half_unit(self) -> Array:
+        """Half a unit of the last printed digit; 0 where the number is exact as it stands."""
+        with np.errstate(invalid="ignore"):  # inf - inf
+            half = np.maximum(self.value - self.lo, self.hi - self.value)
+        return np.where(self.lo < self.hi, half, 0.0)
+
     def transposed(self) -> Given:
         return Given(self.value.T, self.error.T, self.lo.T, self.hi.T)
 
@@ -82,9 +90,13 @@ _RECIPES: dict[str, set[str]] = {
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads arrays of one file; every complaint names the file and the key."""
+    """Reads arrays of one file; every complaint names the file and the key.
+
+    integers: whether a number without a point stands for itself, or for all that round to it.
+    """
 
     file: Path
+    integers: Integers = "exact"
 
     def fail(self, key: str, problem: str) -> ClaimError:
         return ClaimError(self.file, key, problem)
@@ -99,13 +111,17 @@ class Reader:
         written = self._written(node, key, finite)
         value = written.astype(np.float64)
         lo, hi = value.copy(), value.copy()
+        intervals: dict[str, tuple[float, float]] = {}  # of each number as it is written
         for at, v in np.ndenumerate(written):
             # a float is a hex float, a recipe's, or not finite: exact as it stands
-            if not isinstance(v, float):
+            digits = isinstance(v, Decimal) or (self.integers == "rounded" and isinstance(v, int))
+            if digits and (text := str(v)) not in intervals:
                 try:
-                    lo[at], hi[at], _ = rounding.printed_interval(Decimal(v))
+                    intervals[text] = _interval(Decimal(v))
                 except ValueError as problem:
                     raise self.fail(key, str(problem)) from None
+            if digits:
+                lo[at], hi[at] = intervals[text]
         if reading == "float32":
             # the shortest digits that name a float32 stand for that float32, exactly
             value = value.astype(np.float32).astype(np.float64)
@@ -223,8 +239,8 @@ class Reader:
             if n != count:
                 raise self.fail(f"{key}.arange", f"{n} numbers do not fill the shape {list(sizes)}")
             values = map(float, range(n))
-        else:
-            values = [float(self._number(node["full"], f"{key}.full"))] * count
+        else:  # one number, written once
+            values = [self._number(node["full"], f"{key}.full")] * count
         flat = np.empty(count, object)
         flat[:] = list(values)
         return flat.reshape(sizes)
@@ -257,6 +273,11 @@ class Reader:
             raise self.fail(f"{key}.key", f"{entry} in {name} holds numbers that are not finite")
         floats: npt.NDArray[np.object_] = array.astype(np.float64).astype(object)
         return floats
+
+
+def _interval(number: Decimal) -> tuple[float, float]:
+    low, high, _ = rounding.printed_interval(number)
+    return low.item(), high.item()
 
 
 def _is_float64(v: Any) -> bool:
