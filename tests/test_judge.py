@@ -143,7 +143,7 @@ def test_a_difference_is_placed_at_the_first_step_in_time() -> None:
     observed = observe(HAND_SET)
     observed["output"][0, 1:, 2] += np.float32(1)
     assert (
-        "timestep 1, unit 2: got 17, expected 16"
+        "timestep 1, unit 2: the framework's 17, claimed 16"
         in only(judge.judge(HAND_SET, Answer(observed))).detail
     )
 
