@@ -190,23 +190,17 @@ def dropout(claim: Claim, of: str, observed: Observed, dtype: str) -> Iterator[C
 def loss_of_evaluate(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
     """mse over the steps that the mask keeps, from the output that the subject itself predicted.
 
-    Keras multiplies each step's loss by mask·T/V (V of T kept), and divides the sum by T, then
-    averages it over batches: six roundings more than the mean of the steps that are kept. Where
-    none is kept there is nothing to average, and the loss is 0.
+    See `truth.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
     """
     told = observed["evaluate"]
     assert claim.loss is not None
     mask = stack.run(claim, "float32")[-1].mask
     target, output = claim.loss.value.value, told["output"].astype(np.float64)
-    loss, bound = 0.0, 0.0
-    if mask is not None:
-        target, output = target[mask], output[mask]
-    if target.size:
-        arithmetic = dtype.removeprefix("mixed_")
-        loss, bound = rounding.running_loss("mse", target, output, arithmetic=arithmetic)
-        more = rounding.gamma(6, max(rounding.arithmetic(arithmetic).u_stored, 2.0**-24))
-        bound += more * (loss + bound)
-    wanted = np.asarray(loss), np.asarray(bound)
+    exactly, arithmetic = np.zeros_like(output), dtype.removeprefix("mixed_")
+    loss, bound = truth.loss_of_kept("mse", target, output, exactly, mask, arithmetic)
+    u = max(rounding.arithmetic(arithmetic).u_stored, 2.0**-24)  # reported in float32
+    reported = rounding.gamma(6, u) * (loss + bound)
+    wanted = np.asarray(loss), np.asarray(bound + reported)
     yield stack.bounded("loss of evaluate", np.asarray(told["loss"]), wanted)
 
 

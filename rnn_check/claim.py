@@ -358,7 +358,7 @@ HOLDS = (
 # what can be said of layers that are not SimpleRNN alone, or SimpleRNN and Dense
 OF_STACKS = COUNTS | BEHAVIOURS.keys() | {"output", "certified", "mask", "weights_read_back"}
 OF_STACKS |= {"regularization", "activity_loss", "raises", "output_shape", "reproducible"}
-OF_STACKS |= {"config", "default"}
+OF_STACKS |= {"config", "default", "loss"}
 # of these, what can be said without the recurrence
 OF_LSTM_AND_GRU = COUNTS | {"output_shape", "weights_read_back", "reproducible", "activity_loss"}
 OF_LSTM_AND_GRU |= {"round_trip", "frozen", "raises", "config", "default"}

@@ -181,10 +181,9 @@ class Truth:
         if loss.kind == "cotangent":
             return [_weighted_sum(given, *self._handed_on, self.arithmetic)]
         forms = [True, False] if _from_logits(self.claim) else [True]
+        mask = self._signals[-1].mask if self.claim.is_stack else _mask_of_output(self.claim)
         found = [
-            rounding.running_loss(
-                loss.kind, given, *self._handed_on, arithmetic=self.arithmetic, clipped=clipped
-            )
+            loss_of_kept(loss.kind, given, *self._handed_on, mask, self.arithmetic, clipped)
             for clipped in forms
         ]
         return [(np.asarray(value), np.asarray(bound)) for value, bound in dict.fromkeys(found)]
@@ -267,6 +266,59 @@ def _from_logits(claim: Claim) -> bool:
     return getattr(last, "activation", None) in ("softmax", "callable softmax")
 
 
+def _mask_of_output(claim: Claim) -> Array | None:
+    """(B,T) in processing order: what travels with the output of a SimpleRNN, and of its Dense."""
+    return claim.processed_mask if option(claim.rnn, "return_sequences") else None
+
+
+_MASKING = 6  # roundings: Keras multiplies by mask·T/V (V of T steps kept) and divides by T
+
+
+def loss_of_kept(
+    kind: str,
+    target: Array,
+    prediction: Array,
+    error: Array,
+    mask: Array | None,
+    arithmetic: str,
+    clipped: bool | None = None,
+) -> tuple[float, float]:
+    """A loss over the steps that a mask (B,T) keeps, and how far another's may be off.
+
+    Where none is kept there is nothing to average, and it is 0.
+    """
+    how: dict[str, Any] = {"arithmetic": arithmetic, "clipped": clipped}
+    if mask is None:
+        return rounding.running_loss(kind, target, prediction, error, **how)
+    if not mask.any():
+        return 0.0, 0.0
+    loss, bound = rounding.running_loss(kind, target[mask], prediction[mask], error[mask], **how)
+    more = rounding.gamma(_MASKING, rounding.arithmetic(arithmetic).u_stored)
+    return loss, bound + more * (abs(loss) + bound)
+
+
+def _loss_gradient_of_kept(
+    kind: str,
+    target: Array,
+    prediction: Array,
+    error: Array,
+    mask: Array | None,
+    arithmetic: str,
+    clipped: bool | None,
+) -> Bounded:
+    """The same of its gradient, which is 0 at the steps that are not kept."""
+    how: dict[str, Any] = {"arithmetic": arithmetic, "clipped": clipped}
+    if mask is None:
+        return rounding.running_loss_gradient(kind, target, prediction, error, **how)
+    gradient, bound = np.zeros_like(prediction), np.zeros_like(prediction)
+    if mask.any():
+        kept = (target[mask], prediction[mask], error[mask])
+        found, off = rounding.running_loss_gradient(kind, *kept, **how)
+        more = rounding.gamma(_MASKING, rounding.arithmetic(arithmetic).u_stored)
+        gradient[mask], bound[mask] = found, off + more * (np.abs(found) + off)
+    return gradient, bound
+
+
 def _backward_to_states(
     claim: Claim,
     hidden: Bounded,
@@ -281,10 +333,11 @@ def _backward_to_states(
     cotangent: Array = loss.value.value
     error: Array | None = None
     if loss.kind != "cotangent":
-        cotangent, error = rounding.running_loss_gradient(
-            loss.kind, cotangent, *output, arithmetic=arithmetic,
-            clipped=None if _from_logits(claim) else True,
-        )  # fmt: skip
+        clipped = None if _from_logits(claim) else True
+        mask = _mask_of_output(claim)
+        cotangent, error = _loss_gradient_of_kept(
+            loss.kind, cotangent, *output, mask, arithmetic, clipped
+        )
     of_dense: dict[str, Bounded] = {}
     if claim.dense is not None:
         given = np.zeros_like(cotangent) if error is None else error
