@@ -40,8 +40,9 @@ CHANCE = 2.0**-40
 def stateful(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
     """The second run starts where the first ended; after a reset everything is as at first.
 
-    Ways that return no sequence (fit, evaluate) show the layer's state alone: it is held against
-    the running bound of the whole run.
+    Where the claim gives an initial state, every run is given it, and starts there. Ways that
+    return no sequence (fit, evaluate) show the layer's state alone: it is held against the running
+    bound of the whole run.
     """
     told = observed["stateful"]
     if claim.is_stack:
@@ -52,6 +53,8 @@ def stateful(claim: Claim, observed: Observed, dtype: str) -> Iterator[Compariso
     zeros = np.zeros_like(first)
     yield _same("the state after a reset", reset, zeros)
     starts = (zeros, first, zeros)
+    if claim.initial_state is not None:
+        starts = (claim.initial_state.value,) * 3
     for name, start, runs, end in zip(
         ("first", "second", "third"), starts, told["runs"], (first, second, third), strict=True
     ):
@@ -86,7 +89,10 @@ def _stateful_parts(claim: Claim, observed: Observed, dtype: str) -> Iterator[Co
     weights = stack.exactly(observed["weights"][layer.name])
     for state in reset:
         yield _same("the state after a reset", state, np.zeros_like(state))
-    starts = ([np.zeros_like(s) for s in reset], ends[0], [np.zeros_like(s) for s in reset])
+    zeros = [np.zeros_like(s) for s in reset]
+    starts = (zeros, ends[0], zeros)
+    if claim.initial_state is not None:
+        starts = ([value for value, _ in stack.starts(claim)],) * 3
     for name, start, shown, left in zip(
         ("first", "second", "third"), starts, told["runs"], ends, strict=True
     ):
@@ -184,23 +190,18 @@ def dropout(claim: Claim, of: str, observed: Observed, dtype: str) -> Iterator[C
 def loss_of_evaluate(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
     """mse over the steps that the mask keeps, from the output that the subject itself predicted.
 
-    Keras multiplies each step's loss by mask·T/V (V of T kept), and divides the sum by T, then
-    averages it over batches: six roundings more than the mean of the steps that are kept.
+    See `truth.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
     """
     told = observed["evaluate"]
     assert claim.loss is not None
     mask = stack.run(claim, "float32")[-1].mask
     target, output = claim.loss.value.value, told["output"].astype(np.float64)
-    if mask is not None:
-        target, output = target[mask], output[mask]
-    arithmetic = dtype.removeprefix("mixed_")
-    loss, bound = rounding.running_loss("mse", target, output, arithmetic=arithmetic)
-    more = rounding.gamma(6, max(rounding.arithmetic(arithmetic).u_stored, 2.0**-24))
-    got = np.asarray(told["loss"], np.float64)
-    yield Comparison(
-        "step", "loss of evaluate", got, np.asarray(loss), np.abs(got - loss),
-        np.asarray(bound + more * (loss + bound)),
-    )  # fmt: skip
+    exactly, arithmetic = np.zeros_like(output), dtype.removeprefix("mixed_")
+    loss, bound = truth.loss_of_kept("mse", target, output, exactly, mask, arithmetic)
+    u = max(rounding.arithmetic(arithmetic).u_stored, 2.0**-24)  # reported in float32
+    reported = rounding.gamma(6, u) * (loss + bound)
+    wanted = np.asarray(loss), np.asarray(bound + reported)
+    yield stack.bounded("loss of evaluate", np.asarray(told["loss"]), wanted)
 
 
 def frozen(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
@@ -377,12 +378,12 @@ def raises(wanted: str, at: str, told: Observed) -> Iterator[Comparison]:
     """The exception, by its own name or one that it inherits from; at: where it was raised."""
     if "raised" not in told:
         shape = tuple(told["returned"])
-        yield equal("subject", "raises", f"nothing; it returned {shape}", wanted)
+        yield equal("subject", "raises", f"nothing (it returned {shape})", wanted, "claimed")
         return
     names = told["raised"]
-    yield equal("subject", "raises", wanted if wanted in names else names[0], wanted)
+    yield equal("subject", "raises", wanted if wanted in names else names[0], wanted, "claimed")
     if at and at != "smaller batch":
-        yield equal("subject", "raised at", told["at"], at)
+        yield equal("subject", "raised at", told["at"], at, "claimed")
 
 
 def _yes(holds: bool) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import dataclasses
 import functools
 import itertools
 import json
@@ -31,7 +32,16 @@ import numpy as np
 
 from rnn_check import reference, rounding
 from rnn_check.subject import KINDS, MOST_SIZE, NAME, refusals, refusals_of_wrong
-from rnn_check.written import Array, ClaimError, Given, Reader, Reading, nearest, regular_bytes
+from rnn_check.written import (
+    Array,
+    ClaimError,
+    Given,
+    Integers,
+    Reader,
+    Reading,
+    nearest,
+    regular_bytes,
+)
 
 ComputedIn = Literal["exact", "real", "float32", "float64", "hand"]
 
@@ -263,6 +273,7 @@ class ReadingTable(_Table, frozen=True):
 
     weights: Reading = "exact"
     input: Reading = "exact"
+    integers: Integers = "exact"  # whether 3 is 3, or any number from 2.5 to 3.5
     layout: Literal["x·W", "W·x"] = "x·W"
     computed_in: ComputedIn | None = None
 
@@ -394,7 +405,7 @@ HOLDS = (
 # what can be said of layers that are not SimpleRNN alone, or SimpleRNN and Dense
 OF_STACKS = COUNTS | BEHAVIOURS.keys() | {"output", "certified", "mask", "weights_read_back"}
 OF_STACKS |= {"regularization", "activity_loss", "raises", "output_shape", "reproducible"}
-OF_STACKS |= {"config", "default"}
+OF_STACKS |= {"config", "default", "loss"}
 # of these, what can be said without the recurrence
 OF_LSTM_AND_GRU = COUNTS | {"output_shape", "weights_read_back", "reproducible", "activity_loss"}
 OF_LSTM_AND_GRU |= {"round_trip", "frozen", "raises", "config", "default"}
@@ -789,10 +800,12 @@ def loads_each(text: str, file: Path | str = "claim.toml", name: str | None = No
     _written(document, file)  # what the schema refuses is refused, though [vary] might mend it
     name = name if name is not None else file.stem
     read, states = Reader(file), [0]
-    return [
-        _Builder(read, _written(varied, file), name + suffix, states).claim()
-        for suffix, varied in _variants(document, file, size)
-    ]
+    claims = []
+    for suffix, varied in _variants(document, file, size):
+        written = _written(varied, file)
+        own = dataclasses.replace(read, integers=written.reading.integers)
+        claims.append(_Builder(own, written, name + suffix, states).claim())
+    return claims
 
 
 # TOML's strings and comments whole, then what a key is made of; each matches in linear time
@@ -1649,7 +1662,8 @@ class _Builder:
                 known = ", ".join(rounding.ARITHMETICS)
                 raise self.fail(key, f"unknown dtype {e.value!r}; known: {known}")
             return e.value
-        value = self.read.given(e.value, key)
+        # inf and nan are claimed, and differ
+        value = self.read.given(e.value, key, finite=False)
         if e.what in WITH_AXES:
             value = self._turned(value, e.of)
         self._check_value_shape(e, claim, value, key)

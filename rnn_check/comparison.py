@@ -22,6 +22,9 @@ class Comparison:
 
     who: "claim" (the author's number against the truth), "subject" (what the framework returned
     against the truth) or "step" (each step against the one before it: the certificate).
+
+    Raises ValueError if it could not fail: for shapes that differ, a bound that is negative or NaN,
+    or infinite without a word of why (`unbounded`), and for a negative error.
     """
 
     who: str
@@ -35,10 +38,28 @@ class Comparison:
     bits: float | None = None
     reason: str = ""  # why it fails although every error is within its bound
     praise: str = ""  # what to say when it holds, if not the usual
+    against: str = "true"  # what `expected` is
+    interval: tuple[Array, Array] | None = None  # (lo, hi) that printed digits claim
+    unbounded: str = ""  # why some bounds are infinite, and say nothing
+
+    def __post_init__(self) -> None:
+        parts = {name: getattr(self, name) for name in ("got", "expected", "error", "bound")}
+        if self.interval is not None:
+            parts["lo"], parts["hi"] = self.interval
+        shapes = {name: np.shape(part) for name, part in parts.items()}
+        if len(set(shapes.values())) > 1:
+            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"{self.what}: the shapes differ: {told}")
+        if not (self.bound >= 0).all():
+            raise ValueError(f"{self.what}: a bound is negative or NaN")
+        if (self.error < 0).any():
+            raise ValueError(f"{self.what}: an error is negative")
+        if not self.unbounded and np.isinf(self.bound).any():
+            raise ValueError(f"{self.what}: a bound is infinite, and nothing says why")
 
     @cached_property
     def ratios(self) -> Array:
-        """error/bound; 0 where either says nothing, infinite where nothing is allowed."""
+        """error/bound; 0 where the bound is infinite, infinite where nothing is allowed."""
         error = np.where(np.isnan(self.error), np.inf, self.error)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = error / self.bound
@@ -53,9 +74,14 @@ class Comparison:
         return self.ratio <= 1 and not self.reason
 
     @property
+    def unjudged(self) -> int:
+        """How many elements have an infinite bound, so that no error would be seen."""
+        return int((self.bound == np.inf).sum())
+
+    @property
     def says_nothing(self) -> bool:
-        """Whether every bound is infinite, so that no error would be seen."""
-        return self.bound.size > 0 and bool((self.bound == np.inf).all())
+        """Whether all of them have."""
+        return self.bound.size > 0 and self.unjudged == self.bound.size
 
     @cached_property
     def first(self) -> tuple[int, ...]:
@@ -74,17 +100,35 @@ class Comparison:
         named = zip(self.axes, self.coordinates, strict=True)
         return ", ".join(f"{axis} {index[self.first]}" for axis, index in named)
 
+    @property
+    def whose(self) -> str:
+        """What `got` is: what the author claimed, or what the framework returned."""
+        return "claimed" if self.who == "claim" else "the framework's"
+
     def blame(self) -> str:
-        """What is wrong, in one sentence: who, where, got, expected, how far, how far allowed."""
-        got, expected = (_show(a[self.first]) for a in (self.got, self.expected))
-        where = f" at {self.place}" if self.place else ""
+        """What is wrong, in one sentence: whose number, where, against what, how far, how far
+        allowed."""
         if self.reason:
             return f"{_WHO[self.who]}: {self.what}: {self.reason}"
-        text = f"{_WHO[self.who]}: {self.what}{where}: got {got}, expected {expected}"
-        if self.error.dtype.kind == "f":
-            off, allowed = self.error[self.first], self.bound[self.first]
-            text += f"; off by {off:.3g} where {allowed:.3g} is allowed"
-        return text
+        where = f" at {self.place}" if self.place else ""
+        got, expected = apart(self.got[self.first], self.expected[self.first])
+        text = f"{_WHO[self.who]}: {self.what}{where}: {self.whose} {got}"
+        means = False
+        if self.interval is not None:
+            lo, hi = (part[self.first] for part in self.interval)
+            means = bool(lo < hi)
+            if means:
+                text += ", that is {} to {}".format(*apart(lo, hi))
+        text += f", {self.against} {expected}"
+        return text + self._distance(means) if self.error.dtype.kind == "f" else text
+
+    def _distance(self, from_interval: bool) -> str:
+        off, allowed = self.error[self.first], self.bound[self.first]
+        if not np.isfinite(off):
+            finite = np.isfinite(self.got[self.first])
+            return "; not the same bits" if finite else "; not a finite number"
+        text = f"; {off:.3g} beyond" if from_interval else f"; off by {off:.3g}"
+        return f"{text} where {f'{allowed:.3g}' if allowed else 'nothing'} is allowed"
 
 
 _WHO = {
@@ -99,11 +143,27 @@ HELD = {
 }
 
 
-def _show(value: Any) -> str:
-    return f"{value:.9g}" if isinstance(value, float | np.floating) else str(value)
+def apart(*values: Any) -> list[str]:
+    """Numbers with nine digits, or as many more as tell those that differ from each other."""
+    if not all(isinstance(v, float | np.floating) for v in values):
+        return [str(v) for v in values]
+    numbers = [float(v) for v in values]
+    wanted = len(set(map(repr, numbers)))
+    texts = [f"{n:.9g}" for n in numbers]
+    for digits in range(10, 18):
+        if len(set(texts)) == wanted:
+            break
+        texts = [f"{n:.{digits}g}" for n in numbers]
+    return texts
+
+
+def no_bound(arithmetic: str) -> str:
+    """Why a bound may be infinite."""
+    return f"no bound can be given in {arithmetic}: errors may grow too large"
 
 
 def step(what: str, found: certificate.Certificate, names: tuple[str, ...]) -> Comparison:
+    """A certificate as a comparison."""
     return Comparison(
         who="step",
         what=what,
@@ -115,13 +175,18 @@ def step(what: str, found: certificate.Certificate, names: tuple[str, ...]) -> C
         coordinates=tuple(np.indices(found.residual.shape)),
         bits=found.bits,
         reason="" if found.ok or found.ratio > 1 else found.reason,
+        against="what follows",
+        unbounded=no_bound(found.claimed),
     )
 
 
-def equal(who: str, what: str, got: int | str, expected: int | str) -> Comparison:
+def equal(
+    who: str, what: str, got: int | str, expected: int | str, against: str = "true"
+) -> Comparison:
     """A comparison of two counts or two words: equal or not."""
     error = np.asarray(0 if got == expected else 1)
-    return Comparison(who, what, np.asarray(got), np.asarray(expected), error, 0 * error)
+    parts = (np.asarray(got), np.asarray(expected), error, 0 * error)
+    return Comparison(who, what, *parts, against=against)
 
 
 def bits(array: Array) -> Array:

@@ -40,8 +40,8 @@ from rnn_check.claim import (
     shape_after,
     weight_shapes,
 )
-from rnn_check.comparison import HELD, Comparison, bits, equal, step
-from rnn_check.truth import Truth
+from rnn_check.comparison import HELD, Comparison, bits, equal, no_bound, step
+from rnn_check.truth import Bounded, Truth
 from rnn_check.written import Array, Given
 
 AGREE, DIFFER, ERROR, NOT_RUN = "agree", "differ", "error", "not_run"
@@ -349,15 +349,24 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
         return dataclasses.replace(verdict(NOT_RUN, str(reason)), unsupported=True)
     except Exception as problem:  # whatever a subject says, the other claims are judged
         return verdict(ERROR, f"what was observed cannot be compared: {problem!r}")
-    of_subject = [m for m in comparisons if m.who != "claim"]
-    if of_subject and all(m.says_nothing for m in of_subject):
-        return verdict(
-            NOT_RUN, f"no bound can be given in {case.policy}: errors may grow too large"
-        )
     failing = [m for m in comparisons if not m.ok]
     if failing:
         return verdict(DIFFER, failing[0].blame(), comparisons)
+    of_claim = [m for m in comparisons if m.who == "claim"]
+    of_subject = [m for m in comparisons if m.who != "claim"]
+    for deciding in (of_claim, of_subject):
+        if deciding and all(m.says_nothing for m in deciding):
+            return verdict(NOT_RUN, deciding[0].unbounded)
+    if not comparisons:
+        return verdict(ERROR, "nothing was compared")
     return verdict(AGREE, _praise(comparisons), comparisons)
+
+
+def _that_fits(forms: list[Comparison]) -> Comparison:
+    """The first that holds; else the first that says nothing; else the first, which differs."""
+    held = [form for form in forms if form.ok and not form.says_nothing]
+    silent = [form for form in forms if form.says_nothing]
+    return (held or silent or forms)[0]
 
 
 def _praise(comparisons: tuple[Comparison, ...]) -> str:
@@ -368,7 +377,10 @@ def _praise(comparisons: tuple[Comparison, ...]) -> str:
             parts.append(m.praise)
             continue
         exact = not m.bound.any() if m.got.dtype.kind == "f" else True
-        parts.append(f"{HELD[m.who]} ({'exactly' if exact else f'{m.ratio:.2g} of the bound'})")
+        how = "exactly" if exact else f"{m.ratio:.2g} of the bound"
+        if m.unjudged:
+            how += f"; {m.unjudged:,} of {m.bound.size:,} have no bound and are not judged"
+        parts.append(f"{HELD[m.who]} ({how})")
     return "; ".join(dict.fromkeys(parts))
 
 
@@ -387,11 +399,10 @@ class _Case:
         self.observed = observed
         self.policy = dtype
         self.dtype = dtype.removeprefix("mixed_")  # what is computed in
-        self._truths: dict[tuple[str, float], Truth] = {}
+        self._truths: dict[str, Truth] = {}
 
-    def truth(self, computed_in: str, per_step: float = 0.0) -> Truth:
-        key = (computed_in, per_step)
-        return self._truths.setdefault(key, Truth(self.claim, *key))
+    def truth(self, computed_in: str) -> Truth:
+        return self._truths.setdefault(computed_in, Truth(self.claim, computed_in))
 
     def compare(self, e: Expectation) -> Iterator[Comparison]:
         """Every comparison on which the expectation's verdict rests."""
@@ -411,35 +422,48 @@ class _Case:
 
     def _array(self, e: Expectation, name: str, observed: Array | None) -> Iterator[Comparison]:
         """The author's number against the truth, then the subject's."""
-        per_step = float((e.value.hi - e.value.lo).max() / 2) if e.computed_in == "hand" else 0.0
-        value, bound = self.truth(e.computed_in, per_step)[name]
-        # this number's own rounding is what its digits say; only the roundings before it count
-        yield self._word(e, value, bound - per_step)
+        yield self._word(e, *self.truth(e.computed_in)[name])
         if observed is not None:
             yield self._subject(e, name, observed)
 
     def _word(self, e: Expectation, value_of: Array, bound: Array) -> Comparison:
+        """The number that is printed: its digits claim an interval, which must meet the truth's."""
         value: Given = e.value
         expected, allowed = e.select(value_of), e.select(bound)
         places = _places(e, value_of.shape)
-        if e.computed_in == "exact":
-            error = np.abs(value.value - expected)
-        else:
-            zero = value.value == 0  # a printed 0 of a relu is exactly zero, not anything up to 0.5
-            lo, hi = np.where(zero, 0.0, value.lo), np.where(zero, 0.0, value.hi)
+        interval = None if e.computed_in == "exact" else (value.lo, value.hi)
+        lo, hi = (value.value, value.value) if interval is None else interval
+        with np.errstate(invalid="ignore"):
             error = np.maximum(np.maximum(expected - hi, lo - expected), 0.0)
-        return Comparison("claim", e.what, value.value, expected, error, allowed, *places)
+        # where no bound can be given, what is no number differs all the same
+        allowed = np.where(np.isfinite(value.value), allowed, 0.0)
+        return Comparison(
+            "claim", e.what, value.value, expected, error, allowed, *places, interval=interval,
+            unbounded=no_bound(e.computed_in),
+        )  # fmt: skip
 
     def _subject(self, e: Expectation, name: str, observed: Array) -> Comparison:
+        whole = self.truth(self.dtype)[name]
+        if observed.shape != whole[0].shape:
+            shapes = (str(part.shape) for part in (observed, whole[0]))
+            return equal("subject", f"shape of {e.name}", *shapes)
+        return self._returned(e, observed, whole)
+
+    def _returned(self, e: Expectation, observed: Array, whole: Bounded) -> Comparison:
+        """What the framework returned against the truth of the whole array, and its bound."""
         places = _places(e, observed.shape)
         got = e.select(observed.astype(np.float64))
+        expected, bound = (e.select(part) for part in whole)
+        against = "true"
         if e.computed_in == "exact" and self.dtype in ("float32", "float64"):
-            expected, bound = e.value.value, np.zeros_like(got)
-        else:  # the integers of an exact claim may be too long for a narrow arithmetic
-            expected, bound = (e.select(part) for part in self.truth(self.dtype)[name])
+            # the integers of an exact claim may be too long for a narrow arithmetic
+            expected, bound, against = e.value.value, np.zeros_like(got), "claimed"
         with np.errstate(invalid="ignore"):  # a NaN or an infinity is an infinite error
             error = np.abs(got - expected)
-        return Comparison("subject", e.what, got, expected, error, bound, *places)
+        return Comparison(
+            "subject", e.what, got, expected, error, bound, *places, against=against,
+            unbounded=no_bound(self.policy),
+        )  # fmt: skip
 
     def _input(self, e: Expectation) -> Iterator[Comparison]:
         assert self.claim.x is not None
@@ -466,7 +490,11 @@ class _Case:
         yield self._steps()
 
     def _loss(self, e: Expectation) -> Iterator[Comparison]:
-        yield from self._array(e, "loss", self.observed["gradients"]["loss"])
+        """In the form that fits: a framework, and an author who prints its loss, take either."""
+        observed = self.observed["gradients"]["loss"]
+        yield _that_fits([self._word(e, *form) for form in self.truth(e.computed_in).losses])
+        forms = self.truth(self.dtype).losses
+        yield _that_fits([self._returned(e, observed, form) for form in forms])
 
     def _gradient(self, e: Expectation) -> Iterator[Comparison]:
         yield from self._array(e, e.of, self.observed["gradients"][e.of])
@@ -502,12 +530,23 @@ class _Case:
         for who, mask in (("claim", found), ("subject", self.observed["outputs"]["masks"][at])):
             if mask is None or e.value is None:
                 got, wanted = ("no mask" if each is None else "a mask" for each in (mask, e.value))
-                yield equal(who, e.name, got, wanted)
+            elif mask.shape != e.value.shape:
+                got, wanted = (f"a mask of shape {each.shape}" for each in (mask, e.value))
+            else:
+                error = (mask != e.value).astype(np.float64)
+                names, places = ("sample", "timestep"), tuple(np.indices(mask.shape))
+                shown, given = mask.astype(np.float64), e.value.astype(np.float64)
+                if who == "claim":
+                    shown, given = given, shown
+                yield Comparison(
+                    who, e.name, shown, given, error, 0 * error, names, places,
+                    against="true" if who == "claim" else "claimed",
+                )  # fmt: skip
                 continue
-            error = (mask != e.value).astype(np.float64)
-            names, places = ("sample", "timestep"), tuple(np.indices(mask.shape))
-            shown, given = mask.astype(np.float64), e.value.astype(np.float64)
-            yield Comparison(who, e.name, shown, given, error, 0 * error, names, places)
+            if who == "claim":
+                yield equal(who, e.name, wanted, got)
+            else:
+                yield equal(who, e.name, got, wanted, "claimed")
 
     def _raises(self, e: Expectation) -> Iterator[Comparison]:
         told = self.observed["shrunk" if e.of == "smaller batch" else "raises"]
@@ -593,7 +632,7 @@ class _Case:
             got = {part: got.get(part) for part in wanted}
         if isinstance(wanted, float) and got == float(np.float32(wanted)):
             got = wanted  # a learning rate is kept in a float32
-        yield equal("subject", e.name, _as_written(got), _as_written(wanted))
+        yield equal("subject", e.name, _as_written(got), _as_written(wanted), "claimed")
 
     _config = _default  # of what was made with it
 
@@ -609,7 +648,7 @@ class _Case:
         yield equal("claim", e.what, e.value, counted)
         summary = self.observed["summary"]
         part = next(p for p in summary["layers"] if p["name"] == e.of) if e.of else summary
-        yield equal("subject", e.what, part[e.what], e.value)
+        yield equal("subject", e.what, part[e.what], e.value, "claimed")
 
     def _parameters(self, layer: Layer) -> int:
         """SimpleRNN: F·H + H·H + H.  Dense: H·O + O.  Without bias the last term is missing."""
@@ -634,10 +673,10 @@ class _Case:
             got = next(p["output_shape"] for p in parts if p["name"] == layer.name)
         else:
             got = self.observed["output"].shape
-        yield equal("subject", e.what, _shape(got), e.value)
+        yield equal("subject", e.what, _shape(got), e.value, "claimed")
 
     def _output_dtype(self, e: Expectation) -> Iterator[Comparison]:
-        yield equal("subject", e.what, str(self.observed["output"].dtype), e.value)
+        yield equal("subject", e.what, str(self.observed["output"].dtype), e.value, "claimed")
 
     def _input_shape(self, e: Expectation) -> Iterator[Comparison]:
         assert self.claim.x is not None
@@ -645,7 +684,7 @@ class _Case:
 
     def _weight_shape(self, e: Expectation) -> Iterator[Comparison]:
         weights = self.observed["initial_weights"][self.claim.rnn.name]
-        yield equal("subject", e.what, _shape(weights[e.of].shape), e.value)
+        yield equal("subject", e.what, _shape(weights[e.of].shape), e.value, "claimed")
 
     # -- weights
 
@@ -795,7 +834,7 @@ class _Case:
         held = f"an ordinary outcome: percentile {percentiles} of {len(drawn):,} draws"
         yield Comparison(
             "claim", f"{e.of} among random draws", value.value, median, error, bound, *places,
-            praise=held,
+            praise=held, against="their median",
         )  # fmt: skip
 
     @cached_property

@@ -553,18 +553,27 @@ def mean_squared_error(target: Array, prediction: Array) -> tuple[float, Array]:
     return (error * error).mean().item(), error * (2 / error.size)
 
 
-def categorical_cross_entropy(target: Array, probabilities: Array) -> tuple[float, Array]:
-    """-Σ target·log(probabilities) over the last axis, its mean over the others, and its gradient.
+def categorical_cross_entropy(
+    target: Array, output: Array, *, epsilon: float = 1e-7
+) -> tuple[float, Array]:
+    """-Σ target·log(p) over the last axis, its mean over the others, and its gradient: Keras's.
 
-    The mathematics alone: Keras also divides the probabilities by their sum and keeps them 1e-7
-    away from 0 and 1. The first changes nothing under a softmax. A probability of 0 where the
-    target is not 0 costs infinity.
+    p is the output divided by its sum, and kept epsilon away from 0 and 1, beyond which its
+    gradient is 0. With epsilon = 0 it is taken as it is: a p of 0 where the target is not 0 costs
+    infinity, and has no gradient (nan). Of outputs that sum to 0 there is neither.
     Raises ValueError when the shapes differ: nothing is broadcast.
     """
-    target, probabilities = _arrays(target, probabilities)
-    _check("target", target, probabilities.shape, ": the probabilities'")
+    target, output = _arrays(target, output)
+    _check("target", target, output.shape, ": the output's")
     rows = math.prod(target.shape[:-1])
-    counted = np.where(target != 0, probabilities, 1)  # 0·log(0) is 0
-    with np.errstate(divide="ignore"):
-        loss = -(target * np.log(counted)).sum() / rows
-        return loss.item(), -target / counted / rows
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = output.sum(axis=-1, keepdims=True)
+        share = output / total
+        below = (share.real < epsilon) & (epsilon > 0)
+        above = (share.real > 1 - epsilon) & (epsilon > 0)
+        kept = np.where(below, epsilon, np.where(above, 1 - epsilon, share))
+        kept = np.where(target != 0, kept, 1)  # 0·log(0) is 0
+        loss = -(target * np.log(kept)).sum() / rows
+        of_share = np.where(below | above, 0, -target / kept / rows)
+        passed = np.where(of_share != 0, of_share * share, 0).sum(axis=-1, keepdims=True)
+        return loss.item(), (of_share - passed) / total

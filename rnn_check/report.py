@@ -245,7 +245,7 @@ def counts(verdicts: Iterable[Verdict]) -> str:
 
 
 def explanation(v: Verdict, rerun: Sequence[str] = ()) -> str:
-    """A difference so that it stands alone: got, expected, where, how far, allowed, the command."""
+    """A difference so that it stands alone: whose number, where, how far, allowed, the command."""
     return "\n".join(_explained(v, rerun))
 
 
@@ -340,13 +340,21 @@ def _near(file: str) -> str:
 
 
 def _arrays(c: Comparison) -> list[str]:
+    """Both whole, with nine digits, or as many more as show a difference."""
     if c.got.size > 400:
         return []
-    with np.printoptions(precision=9, suppress=False, linewidth=100):
-        return [
-            f"  {name:9} " + str(array).replace("\n", "\n" + " " * 12)
-            for name, array in (("got", c.got), ("expected", c.expected))
-        ]
+    texts = ["", ""]
+    for digits in range(9, 18):
+        with np.printoptions(precision=digits, suppress=False, linewidth=100):
+            texts = [str(array) for array in (c.got, c.expected)]
+        if texts[0] != texts[1]:
+            break
+    names = (c.whose.removeprefix("the "), c.against)
+    width = max(9, *map(len, names))
+    return [
+        f"  {name:{width}} " + text.replace("\n", "\n" + " " * (width + 3))
+        for name, text in zip(names, texts, strict=True)
+    ]
 
 
 def _table(verdicts: Iterable[Verdict]) -> Table:

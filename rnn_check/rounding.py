@@ -129,7 +129,7 @@ _UP = 1 + 2.0**-40  # covers the rounding of up to 2^12 operations in the evalua
 def arithmetic(dtype_or_name: Any) -> Arithmetic:
     """The arithmetic of a dtype, or of its name; "exact" and "hand" round nothing.
 
-    ("hand": the author's own rounding, to the digits shown, is `per_step` of running_bound.)
+    ("hand": the author's own rounding, to the digits shown, is `by_hand` of running_bound.)
     Raises ValueError for any other.
     """
     if isinstance(dtype_or_name, Arithmetic):
@@ -685,12 +685,14 @@ def vjp_bound(
     h: Array,
     d: Array | float,
     a: Arithmetic,
+    h_rounded: Array | float = 0.0,
 ) -> tuple[Array, Bound]:
     """dz from g = dL/dh as reference computes it, and how far the subject's may be: both (...,H).
 
-    g_error bounds the error of g, d that of z. Elementwise, dz = g·act'(z): one product, with the
-    error of act' from z (derivative_spread) and its evaluation (derivative_error); inf where it, or
-    g·z on the way to it, may overflow: gelu's g·z·exp(-z²/2) is then inf·0.
+    g_error bounds the error of g, d that of z, and h_rounded by how much h was rounded by hand
+    before act' was made of it (1 - h² and the like). Elementwise, dz = g·act'(z): one product, with
+    the error of act' from z (derivative_spread) and its evaluation (derivative_error); inf where
+    it, or g·z on the way to it, may overflow: gelu's g·z·exp(-z²/2) is then inf·0.
     softmax: dz = h(g - Σ g·h), and log_softmax: dz = g - exp(h)·Σ g, with h off by its own spread
     and activation_error. sparsemax: on its support dz = g minus the mean of g there; where that
     support is in doubt, no component exceeds 2 max|g|.
@@ -703,6 +705,8 @@ def vjp_bound(
         if act.derivative is not None:
             slope = act.derivative(z, h)
             e = derivative_spread(act.name, z, d)
+            if np.any(h_rounded):
+                e = e + _by_rounded_state(act.name, z, h, d, np.asarray(h_rounded))
             if act.name not in _EXACT_DERIVATIVES:
                 e = (
                     e
@@ -720,7 +724,7 @@ def vjp_bound(
         n = z.shape[-1]
         u = a.u_stored + _FLOAT64.u
         e = spread(act.name, z, d) + activation_error(act.name, z, h, a, d)
-        e = e + activation_error(act.name, z, h, _FLOAT64)
+        e = e + activation_error(act.name, z, h, _FLOAT64) + h_rounded
         p, e = (h, e) if act.name == "softmax" else (np.exp(h), np.exp(h) * np.expm1(e))
         if act.name == "log_softmax":
             e = e + C_ACT["exponential"] * u * (p + e) * (1 + abs(h))
@@ -749,6 +753,19 @@ def vjp_bound(
         return dz, _upper(np.where(most_g.sum(-1, keepdims=True) > a.max, np.inf, error))
 
 
+def _by_rounded_state(name: str, z: Array, h: Array, d: Array, r: Array) -> Array:
+    """How far act' may move if it is made of an h that was rounded by r, for any z within d."""
+    most: Array = abs(h) + spread(name, z, d)
+    if name == "tanh":  # 1 - h²
+        return np.asarray(r * (2 * most + r))
+    if name == "sigmoid":  # h(1 - h)
+        return np.asarray(r * (1 + r))
+    if name in ("exponential", "elu", "celu", "selu"):  # h, or h and a constant
+        return np.asarray(r + 0 * most)
+    # what is made of pieces of slope 1 moves as if z were rounded
+    return np.asarray(derivative_spread(name, z, d + r))
+
+
 def _threshold(z: Array, h: Array) -> Array:
     """sparsemax's τ, from its definition Σ max(z - τ, 0) = 1 on the support that h shows."""
     inside = h > 0
@@ -765,6 +782,7 @@ class Running(NamedTuple):
 
     states: Array  # (B,T,H) in processing order
     bound: Bound  # (B,T,H)
+    carried: Bound  # (B,T,H) of the states as the next step takes them: rounded by hand, if at all
     z: Array  # (B,T,H)
     z_bound: Bound  # (B,T,H)
 
@@ -786,7 +804,7 @@ class _Run:
         a: Arithmetic,
         errors: Mapping[str, Array] | None,
         round_inputs: bool,
-        per_step: float,
+        by_hand: "ByHand",
         **options: Any,
     ) -> None:
         errors = {} if errors is None else errors
@@ -807,18 +825,43 @@ class _Run:
         self.z = np.tensordot(cache.x, cache.kernel, 1)  # (T,B,H)
         self.z += np.tensordot(cache.h[:-1], cache.recurrent_kernel, 1) + given["bias"].value
         self.act = cache.activation.function(self.z)  # (T,B,H) is h, but where a masked step copies
-        self.E = np.empty_like(cache.h)  # (T+1,B,H) the initial state first
+        self.rounded, self.z_rounded = (_steps_first(part, self.z.shape) for part in by_hand)
+        self.E = np.empty_like(cache.h)  # (T+1,B,H) the initial state first, each as it is carried
         self.D = np.empty_like(self.z)  # (T,B,H)
+        self.computed = np.empty_like(self.z)  # (T,B,H) E before the state is rounded by hand
         self.E[0] = given["initial_state"].error
         for t in range(T):
             products = ((self.x.at(t), self.kernel), (self.h(t), self.recurrent_kernel))
             self.D[t] = _sum_error(a, products, (given["bias"],), k=F + H + 2, stored=3)
-            E = _evaluated(self.name, self.z[t], self.act[t], self.D[t], a) + per_step
-            self.E[t + 1] = E if cache.skip is None else np.where(cache.skip[t], self.E[t], E)
+            E = _evaluated(self.name, self.z[t], self.act[t], self.argument(t), a)
+            self.computed[t] = E if cache.skip is None else np.where(cache.skip[t], self.E[t], E)
+            self.E[t + 1] = self.computed[t] + self.rounded[t]
+
+    def argument(self, t: int) -> Array:
+        """How far z_t may be off when act is taken of it: (B,H)."""
+        return np.asarray(self.D[t] + self.z_rounded[t])
 
     def h(self, t: int) -> _Known:
         """The state before step t, as the operand it is there: (B,H)."""
         return _known(self.cache.h[t], self.E[t], self.a)
+
+
+class ByHand(NamedTuple):
+    """Half units of the last digit to which somebody who computes by hand rounds what is carried.
+
+    Both (B,T,H), in processing order, or 0 where nothing is rounded.
+    """
+
+    states: Array | float = 0.0  # before the next step, or whatever else is made of them
+    z: Array | float = 0.0  # before act is taken
+
+
+_NOT_BY_HAND = ByHand()
+
+
+def _steps_first(part: Array | float, shape: tuple[int, ...]) -> Array:
+    part = np.asarray(part, np.float64)
+    return np.broadcast_to(part.swapaxes(0, 1) if part.ndim else part, shape)
 
 
 def _evaluated(name: str, z: Array, h: Array, d: Array, a: Arithmetic) -> Bound:
@@ -840,23 +883,23 @@ def running_bound(
     arithmetic: Any = "float32",
     errors: Mapping[str, Array] | None = None,
     round_inputs: bool = True,
-    per_step: float = 0.0,
+    by_hand: ByHand = _NOT_BY_HAND,
 ) -> Running:
     """The states of reference.forward in float64, and how far another's computation may be off.
 
     Arguments as reference.forward; and arithmetic, what the other computes in (see `arithmetic`);
     errors, how far the true inputs may be from those given (half units of what was printed; keys
     x, kernel, recurrent_kernel, bias, initial_state); round_inputs, whether inputs that the
-    arithmetic cannot represent are rounded to it first; per_step, by how much each state is rounded
-    by hand. Linear in T·H²: no certificate, but all there is for those who see the last state only.
+    arithmetic cannot represent are rounded to it first; by_hand, to what is rounded by hand.
+    Linear in T·H²: no certificate, but all there is for those who see the last state only.
 
     Raises ValueError as reference.forward and `arithmetic`, and for unknown keys of errors.
     """
     arrays = dict(zip(_INPUTS, (x, kernel, recurrent_kernel, bias, initial_state), strict=True))
     options = {"activation": activation, "mask": mask, "go_backwards": go_backwards}
     with np.errstate(all="ignore"):
-        run = _Run(arrays, _named(arithmetic), errors, round_inputs, per_step, **options)
-    parts = (run.cache.h[1:], run.E[1:], run.z, run.D)
+        run = _Run(arrays, _named(arithmetic), errors, round_inputs, by_hand, **options)
+    parts = (run.cache.h[1:], run.computed, run.E[1:], run.z, run.D)
     return Running(*(part.swapaxes(0, 1) for part in parts))
 
 
@@ -875,6 +918,7 @@ def running_gradients(
     arithmetic: Any = "float32",
     errors: Mapping[str, Array] | None = None,
     round_inputs: bool = True,
+    by_hand: ByHand = _NOT_BY_HAND,
 ) -> tuple[Gradients, Gradients]:
     """The gradients of reference.backward in float64, and how far another's may be off.
 
@@ -890,7 +934,7 @@ def running_gradients(
     options = {"activation": activation, "mask": mask, "go_backwards": go_backwards}
     a = _named(arithmetic)
     with np.errstate(all="ignore"):
-        run = _Run(arrays, a, errors, round_inputs, 0.0, **options)
+        run = _Run(arrays, a, errors, round_inputs, by_hand, **options)
         cache, U = run.cache, run.recurrent_kernel
         (T, B, H), F = run.z.shape, cache.x.shape[-1]
         wanted = _given(
@@ -908,7 +952,10 @@ def running_gradients(
             now = c.at(t)
             passed = _sum_error(a, (), (now, later), k=2, stored=2)
             g = _known(now.value + later.value, passed, a, now.size + later.size)
-            _, error[t] = vjp_bound(run.name, g.value, g.error, run.z[t], run.act[t], run.D[t], a)
+            _, error[t] = vjp_bound(
+                run.name, g.value, g.error, run.z[t], run.act[t], run.argument(t), a,
+                run.rounded[t],
+            )  # fmt: skip
             if cache.skip is not None:
                 error[t] = np.where(cache.skip[t], 0.0, error[t])
             d = _known(delta[t], error[t], a)
@@ -973,10 +1020,12 @@ def running_dense_gradients(
     arithmetic: Any = "float32",
     errors: Mapping[str, Array] | None = None,
     round_inputs: bool = True,
+    output_rounded: Array | float = 0.0,
 ) -> tuple[DenseGradients, DenseGradients]:
     """The gradients of reference.dense_backward in float64, and how far another's may be off.
 
-    doutput (...,O) is dL/d(output), off by doutput_error; the rest as running_dense.
+    doutput (...,O) is dL/d(output), off by doutput_error; output_rounded, by how much the output is
+    rounded by hand before act' is made of it; the rest as running_dense.
     """
     a = _named(arithmetic)
     with np.errstate(all="ignore"):
@@ -985,7 +1034,9 @@ def running_dense_gradients(
         doutput = np.asarray(doutput, np.float64)
         gradients = reference.dense_backward(doutput, cache)
         name = cache.activation.name
-        dz, error = vjp_bound(name, doutput, doutput_error, cache.z, cache.output, dense.D, a)
+        dz, error = vjp_bound(
+            name, doutput, doutput_error, cache.z, cache.output, dense.D, a, output_rounded
+        )
         d = _known(dz, error, a)
         rows = math.prod(dz.shape[:-1])
         ones = _known(np.ones((1, rows)), 0.0, a)
@@ -1030,34 +1081,74 @@ def running_loss(
     *,
     arithmetic: Any = "float32",
     target_error: Array | float = 0.0,
+    clipped: bool | None = None,
 ) -> tuple[float, float]:
     """The loss of the reference in float64, and how far another's may be off.
 
     kind "mse" or "categorical_crossentropy" (ValueError for another); target and prediction of one
-    shape, off by their errors.
+    shape, off by their errors. clipped: whether a cross-entropy keeps its shares 1e-7 away from 0
+    and 1, as Keras does; TensorFlow does not where it knows the logits of a softmax. None: either.
 
     mse: r = p - t is off by the errors and one rounding; r² by dr(2|r| + dr); N squares are summed.
-    Cross-entropy: log p̂ - log p is at most -log1p(-dp/p), and inf where dp reaches p. dp includes
-    what Keras does first: dividing by the sum of p, and keeping p 1e-7 away from 0 and 1.
+    Cross-entropy: log q̂ - log q is at most -log1p(-dq/q), and inf where dq reaches q, the share of
+    a prediction in their sum (see _shares).
     """
     a = _named(arithmetic)
     with np.errstate(all="ignore"):
-        loss, _, p, t, r = _loss(kind, target, prediction, prediction_error, target_error, a)
+        p, t = _known(prediction, prediction_error, a), _given(target, target_error, a, True)
         if kind == "mse":
-            n, terms = r.value.size, (r.size + r.error) ** 2
+            loss = reference.mean_squared_error(t.value, p.value)[0]
+            r = _residual(p, t, a)
+            n = r.value.size
+            terms = (r.size + r.error) ** 2
             error = (r.error * (2 * r.size + r.error)).sum() / n
-        else:
-            n = math.prod(r.value.shape[:-1])
-            logs = np.where(t.size + t.error > 0, abs(np.log(p.value)), 0)
-            off = np.where(t.size + t.error > 0, -np.log1p(-np.minimum(p.error / p.value, 1)), 0)
+        elif kind == "categorical_crossentropy":
+            if clipped is None:
+                return _either_loss(target, prediction, prediction_error, a, target_error)
+            epsilon = _EPSILON if clipped else 0.0
+            loss = reference.categorical_cross_entropy(t.value, p.value, epsilon=epsilon)[0]
+            q = _shares(p, a, epsilon)
+            n = math.prod(p.value.shape[:-1])
+            counts = t.size + t.error > 0
+            logs = np.where(counts, abs(np.log(q.value)), 0)
+            off = -np.log1p(-np.minimum(q.error / q.value, 1))
+            # of what counts; but 0·log(0) is NaN, unless it comes from logits
+            off = np.where(counts | (clipped & ~(q.error < q.value)), off, 0)
             off = off + C_ACT["log_softmax"] * (a.u_stored + _FLOAT64.u) * (logs + off)
             error = (t.error * (logs + off) + t.size * off).sum() / n
             terms = (t.size + t.error) * (logs + off)
-        count = r.value.size + 4
+        else:
+            raise ValueError(f"unknown loss {kind!r}: known are {', '.join(_LOSSES)}")
+        count = p.value.size + 4
         total = terms.sum() / n
         error = error + (gamma(count, a.u_stored) + gamma(count, _FLOAT64.u)) * total
         error = error + 2 * count * a.min_normal
-        return loss, float(_upper(np.asarray(np.inf if terms.sum() > a.max else error)))
+        known = np.isfinite(loss) and terms.sum() <= a.max
+        return loss, float(_upper(np.asarray(error if known else np.inf)))
+
+
+_LOSSES = ("mse", "categorical_crossentropy")
+_EPSILON = 1e-7  # keras.config.epsilon()
+
+
+def _either_loss(
+    target: Array,
+    prediction: Array,
+    prediction_error: Array | float,
+    a: Arithmetic,
+    target_error: Array | float,
+) -> tuple[float, float]:
+    """The clipped cross-entropy, and a bound for the one that is not clipped as well."""
+    both = [
+        running_loss(
+            "categorical_crossentropy", target, prediction, prediction_error, arithmetic=a,
+            target_error=target_error, clipped=clipped,
+        )
+        for clipped in (True, False)
+    ]  # fmt: skip
+    (loss, bound), (other, its) = both
+    apart = abs(other - loss) + its
+    return loss, float(np.nan_to_num(max(bound, apart), nan=np.inf, posinf=np.inf))
 
 
 def running_loss_gradient(
@@ -1068,59 +1159,100 @@ def running_loss_gradient(
     *,
     arithmetic: Any = "float32",
     target_error: Array | float = 0.0,
+    clipped: bool | None = None,
 ) -> tuple[Array, Bound]:
     """dL/dprediction of the reference in float64, and how far another's may be off.
 
-    mse: 2r/N. Cross-entropy: -t/p over the number of rows, where 1/p̂ - 1/p <= dp/(p(p - dp)).
+    mse: 2r/N. Cross-entropy of N rows: g = -t/q/N, 0 where q is clipped, and through the division
+    by the sum S of the predictions (g - Σ g·p)/S, where 1/q̂ - 1/q <= dq/(q(q - dq)). Where clipping
+    is in doubt, g may be 0; and if `clipped` is None, nothing is said of a row where it is active.
     Arguments as running_loss.
     """
     a = _named(arithmetic)
     with np.errstate(all="ignore"):
-        _, gradient, p, t, r = _loss(kind, target, prediction, prediction_error, target_error, a)
+        o, t = _known(prediction, prediction_error, a), _given(target, target_error, a, True)
         if kind == "mse":
+            gradient = reference.mean_squared_error(t.value, o.value)[1]
+            r = _residual(o, t, a)
             n = r.value.size
             error, most = 2 * r.error / n, 2 * (r.size + r.error) / n
+        elif kind == "categorical_crossentropy":
+            epsilon = 0.0 if clipped is False else _EPSILON
+            gradient = reference.categorical_cross_entropy(t.value, o.value, epsilon=epsilon)[1]
+            n = math.prod(o.value.shape[:-1])
+            p, q = _shares(o, a, 0.0), _shares(o, a, epsilon)
+            counts = t.size + t.error > 0
+            least = np.maximum(q.value - q.error, 0)
+            largest = np.where(counts, (t.size + t.error) / least / n, 0)
+            off = (t.error / least + t.size * q.error / (q.value * least)) / n
+            low, high = p.value - p.error, p.value + p.error
+            edge = 2 * a.u_stored
+            certain = (low > epsilon * (1 + edge)) & (high < 1 - epsilon - edge)
+            cut = (high < epsilon * (1 - edge)) | (low > 1 - epsilon + edge)
+            if clipped is False:
+                certain = np.ones_like(cut)
+            off = np.where(counts, np.where(certain, off, largest), 0)
+            if clipped is None:
+                off = np.where(counts & ~certain, np.inf, off)
+            else:
+                off = np.where(cut & ~certain, 0, off)
+                largest = np.where(cut & ~certain, 0, largest)
+            of_shares = abs(p.value) + p.error
+            brought = np.where(largest > 0, off * of_shares + largest * p.error, 0)
+            passed = (largest * of_shares).sum(-1, keepdims=True)
+            total, total_error = _total(o, a)
+            smallest = abs(total) - total_error
+            most = (largest + passed) / smallest
+            error = (off + brought.sum(-1, keepdims=True)) / smallest
+            error = error + most * total_error / abs(total)
+            sums = o.value.shape[-1] + 4
+            error = error + (gamma(sums, a.u_stored) + gamma(sums, _FLOAT64.u)) * most
+            error = np.where(smallest > 0, error + 2 * sums * a.min_normal, np.inf)
         else:
-            n = math.prod(r.value.shape[:-1])
-            least = np.maximum(p.value - p.error, 0)
-            counted = t.size + t.error > 0
-            most = np.where(counted, (t.size + t.error) / least / n, 0)
-            error = np.where(
-                counted, (t.error / least + t.size * p.error / (p.value * least)) / n, 0
-            )
+            raise ValueError(f"unknown loss {kind!r}: known are {', '.join(_LOSSES)}")
         error = error + (gamma(5, a.u_stored) + gamma(5, _FLOAT64.u)) * most + 2 * a.min_normal
-        return gradient, _upper(np.where(most > a.max, np.inf, error))
+        known = (most <= a.max) & np.isfinite(gradient)
+        return np.nan_to_num(gradient), _upper(np.where(known, error, np.inf))
 
 
-def _loss(
-    kind: str,
-    target: Array,
-    prediction: Array,
-    prediction_error: Array | float,
-    target_error: Array | float,
-    a: Arithmetic,
-) -> tuple[float, Array, _Known, _Known, _Known]:
-    """Loss, gradient, prediction, target, and their difference as the subject computes it."""
-    losses = {
-        "mse": reference.mean_squared_error,
-        "categorical_crossentropy": reference.categorical_cross_entropy,
-    }
-    if kind not in losses:
-        raise ValueError(f"unknown loss {kind!r}: known are {', '.join(losses)}")
-    p = _known(prediction, prediction_error, a)
-    t = _given(target, target_error, a, rounded=True)
-    loss, gradient = losses[kind](t.value, p.value)
-    if kind != "mse":
-        total = abs(p.value.sum(-1, keepdims=True) - 1) + p.error.sum(-1, keepdims=True)
-        total = total + gamma(p.value.shape[-1] + 1, a.u_stored) * (1 + total)
-        margin = 1e-7 + a.u_stored
-        clipped = np.maximum(margin - (p.value - p.error), p.value + p.error - (1 - margin))
-        error = p.error + np.maximum(clipped, 0) + (p.value + p.error) * total / (1 - total)
-        p = _Known(p.value, np.where(total < 1, error, np.inf), p.size)
+def _residual(p: _Known, t: _Known, a: Arithmetic) -> _Known:
+    """Their difference as the subject computes it."""
     r = p.value - t.value
     brought = p.error + t.error
     rounding = (a.u_stored + _FLOAT64.u) * (abs(r) + brought) * (brought + abs(r) > 0)
-    return loss, gradient, p, t, _Known(r, brought + rounding, abs(r))
+    return _Known(r, brought + rounding, abs(r))
+
+
+def _total(o: _Known, a: Arithmetic) -> tuple[Array, Array]:
+    """Σ o over the last axis, which stays, and how far the subject's may be off."""
+    n = o.value.shape[-1]
+    size = (o.size + o.error).sum(-1, keepdims=True)
+    error = o.error.sum(-1, keepdims=True) + (gamma(n, a.u_stored) + gamma(n, _FLOAT64.u)) * size
+    error = error * _UP + n * a.min_normal
+    return o.value.sum(-1, keepdims=True), np.where(size > a.max, np.inf, error)
+
+
+def _shares(o: _Known, a: Arithmetic, epsilon: float) -> _Known:
+    """o/Σo, kept epsilon away from 0 and 1 if that is not 0, and how far the subject's may be off.
+
+    |ô/Ŝ - o/S| <= (do + |o/S| dS)/(|S| - dS), and one rounding. Clipping brings numbers no further
+    apart, but its limits are rounded too; where an epsilon is subnormal it may count as 0.
+    """
+    total, total_error = _total(o, a)
+    share = o.value / total
+    least = abs(total) - total_error
+    error = (o.error + abs(share) * total_error) / least
+    error = error + (a.u_stored + _FLOAT64.u) * (abs(share) + error) + a.min_normal
+    error = np.where(least > 0, error * _UP, np.inf)
+    if not epsilon:
+        return _Known(share, error, abs(share))
+    ends = (share - error, share, share + error)
+    low, kept, high = (np.clip(end, epsilon, 1 - epsilon) for end in ends)
+    limit = epsilon if epsilon < a.min_normal else a.u_stored * epsilon
+    off = np.maximum(high - kept, kept - low)
+    off = off + np.where(share - error < epsilon + limit, limit, 0)
+    off = off + np.where(share + error > 1 - epsilon - a.u_stored, a.u_stored, 0)
+    return _Known(kept, np.where(np.isfinite(error), off, np.inf), kept)
 
 
 def orthogonality_bound(weight: Array, error: Array | float, a: Arithmetic) -> Bound:

@@ -37,7 +37,7 @@ from rnn_check.claim import (
     returns_sequences,
     returns_state,
 )
-from rnn_check.comparison import Comparison, step
+from rnn_check.comparison import Comparison, equal, no_bound, step
 from rnn_check.written import Array
 
 Bounded = tuple[Array, Array]  # a value and its bound, of one shape
@@ -64,10 +64,12 @@ def through(
     given: Signal,
     arithmetic: str,
     starts: Sequence[Bounded] = (),
+    by_hand: Array | None = None,
 ) -> Signal:
     """What the layer makes of it, in float64, and how far the arithmetic may be from that.
 
     starts: the initial state of each of its parts (see `claim.parts`); zeros if there is none.
+    by_hand: to what its output is rounded by hand, half units in the output's shape.
     """
     if isinstance(layer, Masking):
         mask = (given.value != float(layer.mask_value)).any(axis=-1)
@@ -88,7 +90,7 @@ def through(
         )  # fmt: skip
         return Signal(value, error, given.mask)
     assert isinstance(layer, DERIVED)  # claims say nothing of the numbers of other recurrences
-    states = carried_states(layer, weights, given, arithmetic, starts)
+    states = carried_states(layer, weights, given, arithmetic, starts, by_hand)
     if isinstance(layer, Bidirectional):
         return _both_ways(layer, states, given.mask, arithmetic)
     mask = None if given.mask is None else _in_order(layer, given.mask)
@@ -101,6 +103,7 @@ def carried_states(
     given: Signal,
     arithmetic: str,
     starts: Sequence[Bounded] = (),
+    by_hand: Array | None = None,
 ) -> list[Bounded]:
     """The states of each of its parts as they are carried, in processing order: (B,T,H) each."""
     value, error, mask = given.value, given.error, given.mask
@@ -109,7 +112,8 @@ def carried_states(
     for index, (prefix, part, _) in enumerate(parts(layer, given.value.shape[-1])):
         assert isinstance(part, SimpleRNN | SimpleRNNCell | CustomCell)
         start = starts[index] if starts else None
-        ran = _run(part, prefix, weights, value, error, mask, backwards, arithmetic, start)
+        hand = rounding.ByHand(_states_by_hand(layer, index, by_hand))
+        ran = _run(part, prefix, weights, value, error, mask, backwards, arithmetic, start, hand)
         carried.append((ran.states, ran.bound))
         if isinstance(layer, Bidirectional):  # the second part is the mirror image of the first
             backwards = True
@@ -119,6 +123,23 @@ def carried_states(
             mask = mask[:, ::-1]
         backwards = False
     return carried
+
+
+def _states_by_hand(
+    layer: SimpleRNN | RNN | Bidirectional, index: int, output: Array | None
+) -> Array | float:
+    """What of the output's half units belongs to the states of its part: (B,T,H), or nothing.
+
+    The last state is carried no further, and of merged ones neither is printed.
+    """
+    if output is None or not returns_sequences(layer):
+        return 0.0
+    if isinstance(layer, Bidirectional):
+        units = layer.layer.units
+        if layer.merge_mode != "concat":
+            return 0.0
+        return output[:, ::-1, units:] if index else output[..., :units]
+    return output if isinstance(layer, SimpleRNN) or index == len(layer.cells) - 1 else 0.0
 
 
 def ends(
@@ -144,6 +165,7 @@ def _run(
     backwards: bool,
     arithmetic: str,
     initial_state: Bounded | None,
+    by_hand: rounding.ByHand,
 ) -> rounding.Running:
     own: dict[str, Any] = {
         n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)
@@ -159,6 +181,7 @@ def _run(
         go_backwards=backwards,
         arithmetic=arithmetic,
         errors={"x": error, **{name: e for name, (_, e) in own.items()}},
+        by_hand=by_hand,
     )
 
 
@@ -242,8 +265,8 @@ def _rounded(value: Array, arithmetic: str, error: Array | float = 0.0) -> Array
 # -- a claim's stack -------------------------------------------------------------------------------
 
 
-def run(claim: Claim, arithmetic: str) -> list[Signal]:
-    """What each layer of the claim's stack hands on."""
+def run(claim: Claim, arithmetic: str, by_hand: Array | None = None) -> list[Signal]:
+    """What each layer of the claim's stack hands on; by_hand: see `through`, of the last layer."""
     assert claim.x is not None
     weights = claim.weights or {}
     signal = Signal(claim.x.value, claim.x.error, claim.mask)
@@ -251,7 +274,8 @@ def run(claim: Claim, arithmetic: str) -> list[Signal]:
     handed = []
     for layer in claim.layers:
         given = {name: (g.value, g.error) for name, g in weights.get(layer.name, {}).items()}
-        signal = through(layer, given, signal, arithmetic, start)
+        last = layer is claim.layers[-1]
+        signal = through(layer, given, signal, arithmetic, start, by_hand if last else None)
         if isinstance(layer, DERIVED):
             start = []
         handed.append(signal)
@@ -320,11 +344,14 @@ def exactly(weights: Mapping[str, Array]) -> dict[str, Bounded]:
 def bounded(what: str, got: Array, expected: Bounded, who: str = "step") -> Comparison:
     """An observed array against a value and its bound."""
     wide, (value, bound) = got.astype(np.float64), expected
+    if wide.shape != value.shape:
+        return equal("subject", f"shape of {what}", str(wide.shape), str(value.shape))
     with np.errstate(invalid="ignore"):
         error = np.abs(wide - value)
     return Comparison(
-        who, what, wide, value, error, bound, _axes(got), tuple(np.indices(got.shape))
-    )
+        who, what, wide, value, error, bound, _axes(got), tuple(np.indices(got.shape)),
+        unbounded=no_bound("this arithmetic"),
+    )  # fmt: skip
 
 
 def zeros(states: Array, mask: Array) -> Comparison:

@@ -16,8 +16,18 @@ from typing import Any
 import numpy as np
 
 from rnn_check import reference, rounding, stack
-from rnn_check.claim import GRADIENTS, GRU, LSTM, Bidirectional, Claim, activation_of, option
-from rnn_check.written import Array
+from rnn_check.claim import (
+    GRADIENTS,
+    GRU,
+    LSTM,
+    Bidirectional,
+    Claim,
+    TimeDistributed,
+    activation_of,
+    option,
+    shape_after,
+)
+from rnn_check.written import Array, Given
 
 Bounded = tuple[Array, Array]  # a value and its bound, of one shape
 
@@ -27,13 +37,11 @@ class Truth:
     """`truth["output"]` is (value, bound); derived when it is first asked for.
 
     computed_in: the arithmetic for which the bounds are asked ("real": none but the reference's
-    own float64).  per_step: half a unit of the last digit that somebody who computes by hand
-    carries from step to step.
+    own float64; "hand": none either, but what is carried on is rounded first, see `_rounded`).
     """
 
     claim: Claim
     computed_in: str
-    per_step: float = 0.0
 
     def __getitem__(self, name: str) -> Bounded:
         if name in GRADIENTS or name.startswith("dense."):
@@ -60,8 +68,45 @@ class Truth:
         }
 
     @cached_property
+    def _rounded(self) -> dict[str, Array]:
+        """By hand: half a unit of the last digit that the claim prints of what is carried on.
+
+        Of states, pre-activations and outputs, 0 where none is printed; the finest, where several
+        are. Somebody who computes by hand goes on with the number on the paper.
+        """
+        claim = self.claim
+        if self.computed_in != "hand" or claim.x is None:
+            return {}
+        steps = (*claim.x.shape[:2], claim.rnn.units) if not claim.is_stack else ()
+        shapes = {name: steps for name in ("preactivation", "states") if steps}
+        shapes["output"] = output_shape(claim)
+        finest = {name: np.full(shape, np.inf) for name, shape in shapes.items()}
+        for e in claim.expectations:
+            if e.what not in ("preactivation", "output", "states", "last_state") or (
+                e.computed_in != "hand" or not isinstance(e.value, Given)
+            ):
+                continue
+            name, last = e.what, e.what == "last_state"
+            if e.what == "output" and not claim.is_stack and claim.dense is None:
+                name, last = "states", not option(claim.rnn, "return_sequences")
+            whole = finest["states" if last else name]
+            part = whole[:, -1] if last else whole  # a view
+            at = e.select(np.arange(part.size).reshape(part.shape))
+            part[np.unravel_index(at, part.shape)] = np.minimum(e.select(part), e.value.half_unit)
+        rounded = {n: np.where(np.isfinite(part), part, 0.0) for n, part in finest.items()}
+        zero = None if claim.is_stack else _shown_as_zero(claim)
+        if zero is not None:  # what is shown there is no state
+            rounded["states"] = np.where(zero, 0.0, rounded["states"])
+        return rounded
+
+    @property
+    def _by_hand(self) -> rounding.ByHand:
+        rounded = self._rounded
+        return rounding.ByHand(rounded.get("states", 0.0), rounded.get("preactivation", 0.0))
+
+    @cached_property
     def _running(self) -> rounding.Running:
-        return rounding.running_bound(**self._layer, per_step=self.per_step)
+        return rounding.running_bound(**self._layer, by_hand=self._by_hand)
 
     @property
     def preactivation(self) -> Bounded:  # (B,T,H)
@@ -69,42 +114,52 @@ class Truth:
 
     @cached_property
     def states(self) -> Bounded:  # (B,T,H) as Keras returns the sequence
-        zero = _shown_as_zero(self.claim)
-        carried = self._running.states, self._running.bound
-        if zero is None:
-            return carried
-        return np.where(zero, 0.0, carried[0]), np.where(zero, 0.0, carried[1])
+        return self._as_shown(self._running.bound)
 
     @property
     def last_state(self) -> Bounded:  # (B,H)
         return self._running.states[:, -1], self._running.bound[:, -1]
 
-    @property
-    def _hidden(self) -> Bounded:  # (B,T,H) or (B,H): what the recurrent layer outputs
-        return self.states if option(self.claim.rnn, "return_sequences") else self._last_output
+    def _as_shown(self, bound: Array) -> Bounded:
+        zero, states = _shown_as_zero(self.claim), self._running.states
+        if zero is None:
+            return states, bound
+        return np.where(zero, 0.0, states), np.where(zero, 0.0, bound)
+
+    def _returned(self, states: Bounded) -> Bounded:
+        """(B,T,H) or (B,H): what the recurrent layer outputs."""
+        if option(self.claim.rnn, "return_sequences"):
+            return states
+        return states[0][:, -1], states[1][:, -1]
 
     @property
-    def _last_output(self) -> Bounded:
-        return self.states[0][:, -1], self.states[1][:, -1]
+    def _hidden(self) -> Bounded:  # what the recurrent layer hands on
+        return self._returned(self._as_shown(self._running.carried))
 
     @cached_property
     def _signals(self) -> list[stack.Signal]:  # what comes out of each layer of a stack
-        return stack.run(self.claim, self.arithmetic)
+        return stack.run(self.claim, self.arithmetic, self._rounded.get("output"))
 
     @cached_property
     def output(self) -> Bounded:
         if self.claim.is_stack:
             return self._signals[-1].value, self._signals[-1].error
         if self.claim.dense is None:
-            return self._hidden
+            return self._returned(self.states)
         return rounding.running_dense(*self._hidden, **dense_layer(self.claim, self.arithmetic))
+
+    @property
+    def _handed_on(self) -> Bounded:  # the output as a loss takes it
+        if not self.claim.is_stack and self.claim.dense is None:
+            return self._hidden
+        return self.output[0], self.output[1] + self._rounded.get("output", 0.0)
 
     @property
     def _outputs(self) -> dict[str, Bounded]:
         """Each layer's own."""
         claim = self.claim
         if claim.is_stack:
-            each = [(s.value, s.error) for s in stack.run(claim, self.arithmetic)]
+            each = [(s.value, s.error) for s in self._signals]
         else:
             each = [self._hidden, self.output]
         return {layer.name: out for layer, out in zip(claim.layers, each, strict=False)}
@@ -114,25 +169,39 @@ class Truth:
         return regularization(self.claim, self._outputs, self.arithmetic)
 
     @cached_property
-    def loss(self) -> Bounded:  # ()
+    def losses(self) -> list[Bounded]:  # () each
+        """The loss in each of the forms that frameworks give it.
+
+        They are two where a cross-entropy follows a softmax and is clipped: from its logits
+        TensorFlow computes one that is not.
+        """
         loss = self.claim.loss
         assert loss is not None
         given = loss.value.value
         if loss.kind == "cotangent":
-            return _weighted_sum(given, *self.output, self.arithmetic)
-        found = rounding.running_loss(loss.kind, given, *self.output, arithmetic=self.arithmetic)
-        return np.asarray(found[0]), np.asarray(found[1])
+            return [_weighted_sum(given, *self._handed_on, self.arithmetic)]
+        forms = [True, False] if _from_logits(self.claim) else [True]
+        mask = self._signals[-1].mask if self.claim.is_stack else _mask_of_output(self.claim)
+        found = [
+            loss_of_kept(loss.kind, given, *self._handed_on, mask, self.arithmetic, clipped)
+            for clipped in forms
+        ]
+        return [(np.asarray(value), np.asarray(bound)) for value, bound in dict.fromkeys(found)]
+
+    @property
+    def loss(self) -> Bounded:  # () in its usual form
+        return self.losses[0]
 
     @cached_property
     def gradients(self) -> dict[str, Bounded]:
         cotangent, error, of_dense = _backward_to_states(
-            self.claim, self._hidden, self.output, self.arithmetic
+            self.claim, self._hidden, self._handed_on, self.arithmetic, self._rounded.get("output")
         )
         zero = _shown_as_zero(self.claim)
         if zero is not None:  # a zero that is shown instead of a state does not depend on it
             cotangent, error = _zeroed(zero, cotangent, error)
         found = rounding.running_gradients(
-            **self._layer, cotangent=cotangent, cotangent_error=error
+            **self._layer, cotangent=cotangent, cotangent_error=error, by_hand=self._by_hand
         )
         of_layer = {name: (getattr(found[0], name), getattr(found[1], name)) for name in GRADIENTS}
         return of_layer | of_dense
@@ -181,8 +250,81 @@ def cotangent_of(
     return cotangent, error
 
 
+def output_shape(claim: Claim) -> tuple[int, ...]:
+    """With the batch."""
+    assert claim.x is not None
+    shape = claim.x.shape[1:]
+    for layer in claim.layers:
+        shape = shape_after(layer, shape)
+    return (claim.x.shape[0], *shape)
+
+
+def _from_logits(claim: Claim) -> bool:
+    """Whether a framework may know the logits behind the output: those of a softmax."""
+    last = claim.layers[-1]
+    last = last.layer if isinstance(last, TimeDistributed) else last
+    return getattr(last, "activation", None) in ("softmax", "callable softmax")
+
+
+def _mask_of_output(claim: Claim) -> Array | None:
+    """(B,T) in processing order: what travels with the output of a SimpleRNN, and of its Dense."""
+    return claim.processed_mask if option(claim.rnn, "return_sequences") else None
+
+
+_MASKING = 6  # roundings: Keras multiplies by mask·T/V (V of T steps kept) and divides by T
+
+
+def loss_of_kept(
+    kind: str,
+    target: Array,
+    prediction: Array,
+    error: Array,
+    mask: Array | None,
+    arithmetic: str,
+    clipped: bool | None = None,
+) -> tuple[float, float]:
+    """A loss over the steps that a mask (B,T) keeps, and how far another's may be off.
+
+    Where none is kept there is nothing to average, and it is 0.
+    """
+    how: dict[str, Any] = {"arithmetic": arithmetic, "clipped": clipped}
+    if mask is None:
+        return rounding.running_loss(kind, target, prediction, error, **how)
+    if not mask.any():
+        return 0.0, 0.0
+    loss, bound = rounding.running_loss(kind, target[mask], prediction[mask], error[mask], **how)
+    more = rounding.gamma(_MASKING, rounding.arithmetic(arithmetic).u_stored)
+    return loss, bound + more * (abs(loss) + bound)
+
+
+def _loss_gradient_of_kept(
+    kind: str,
+    target: Array,
+    prediction: Array,
+    error: Array,
+    mask: Array | None,
+    arithmetic: str,
+    clipped: bool | None,
+) -> Bounded:
+    """The same of its gradient, which is 0 at the steps that are not kept."""
+    how: dict[str, Any] = {"arithmetic": arithmetic, "clipped": clipped}
+    if mask is None:
+        return rounding.running_loss_gradient(kind, target, prediction, error, **how)
+    gradient, bound = np.zeros_like(prediction), np.zeros_like(prediction)
+    if mask.any():
+        kept = (target[mask], prediction[mask], error[mask])
+        found, off = rounding.running_loss_gradient(kind, *kept, **how)
+        more = rounding.gamma(_MASKING, rounding.arithmetic(arithmetic).u_stored)
+        gradient[mask], bound[mask] = found, off + more * (np.abs(found) + off)
+    return gradient, bound
+
+
 def _backward_to_states(
-    claim: Claim, hidden: Bounded, output: Bounded, arithmetic: str
+    claim: Claim,
+    hidden: Bounded,
+    output: Bounded,
+    arithmetic: str,
+    output_rounded: Array | None = None,
 ) -> tuple[Array, Array | None, dict[str, Bounded]]:
     """(dL/dh, its error or None if it is given, the Dense layer's gradients)."""
     loss = claim.loss
@@ -191,15 +333,18 @@ def _backward_to_states(
     cotangent: Array = loss.value.value
     error: Array | None = None
     if loss.kind != "cotangent":
-        cotangent, error = rounding.running_loss_gradient(
-            loss.kind, cotangent, *output, arithmetic=arithmetic
+        clipped = None if _from_logits(claim) else True
+        mask = _mask_of_output(claim)
+        cotangent, error = _loss_gradient_of_kept(
+            loss.kind, cotangent, *output, mask, arithmetic, clipped
         )
     of_dense: dict[str, Bounded] = {}
     if claim.dense is not None:
         given = np.zeros_like(cotangent) if error is None else error
         found = rounding.running_dense_gradients(
-            cotangent, given, *hidden, **dense_layer(claim, arithmetic)
-        )
+            cotangent, given, *hidden, **dense_layer(claim, arithmetic),
+            output_rounded=0.0 if output_rounded is None else output_rounded,
+        )  # fmt: skip
         of_dense = {
             f"dense.{name}": (getattr(found[0], name), getattr(found[1], name))
             for name in ("kernel", "bias")

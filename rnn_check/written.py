@@ -30,6 +30,7 @@ from rnn_check import rounding
 
 Array = npt.NDArray[Any]
 Reading = Literal["exact", "float32", "rounded"]
+Integers = Literal["exact", "rounded"]
 
 # what a file may hold (docs/claims.md)
 MOST_NUMBERS = 2_000_000  # that recipes and .npz files make, in all the claims of a file together
@@ -103,6 +104,13 @@ class Given:
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
 
+    @property
+    def half_unit(self) -> Array:
+        """Half a unit of the last printed digit; 0 where the number is exact as it stands."""
+        with np.errstate(invalid="ignore"):  # inf - inf
+            half = np.maximum(self.value - self.lo, self.hi - self.value)
+        return np.where(self.lo < self.hi, half, 0.0)
+
     def transposed(self) -> Given:
         return Given(self.value.T, self.error.T, self.lo.T, self.hi.T)
 
@@ -128,10 +136,12 @@ _RECIPES: dict[str, set[str]] = {
 class Reader:
     """Reads arrays of one file; every complaint names the file and the key.
 
+    integers: whether a number without a point stands for itself, or for all that round to it.
     made: how many numbers recipes and .npz files have made so far.  archives: those files.
     """
 
     file: Path
+    integers: Integers = "exact"
     made: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
     archives: dict[str, _Archive] = field(default_factory=dict, repr=False, compare=False)
 
@@ -146,6 +156,10 @@ class Reader:
         finite: whether nan and inf are refused.
         """
         written = self._written(node, key, finite)
+        if isinstance(node, dict) and "full" in node:  # one number, written once
+            one = self.given(node["full"], f"{key}.full", reading, finite=finite)
+            parts = (one.value, one.error, one.lo, one.hi)
+            return Given(*(np.full(written.shape, part) for part in parts))
         value = written.astype(np.float64)
         if reading == "float32" and (np.abs(value[np.isfinite(value)]) > FLOAT32_MAX).any():
             raise self.fail(key, "a number does not fit a float32, as which it is to be read")
@@ -154,13 +168,17 @@ class Reader:
             value = value.astype(np.float64)
             return Given(value, np.zeros_like(value), value, value)
         lo, hi = value.copy(), value.copy()
+        intervals: dict[str, tuple[float, float]] = {}  # of each number as it is written
         for at, v in np.ndenumerate(written):
             # a float is a hex float, a recipe's, or not finite: exact as it stands
-            if not isinstance(v, float):
+            digits = isinstance(v, Decimal) or (self.integers == "rounded" and isinstance(v, int))
+            if digits and (text := str(v)) not in intervals:
                 try:
-                    lo[at], hi[at], _ = rounding.printed_interval(Decimal(v))
+                    intervals[text] = _interval(Decimal(v))
                 except ValueError as problem:
                     raise self.fail(key, str(problem)) from None
+            if digits:
+                lo[at], hi[at] = intervals[text]
         if reading == "float32":
             # the shortest digits that name a float32 stand for that float32, exactly
             value = value.astype(np.float32).astype(np.float64)
@@ -436,6 +454,11 @@ def _decimal_comma(shorter: list[Any], longer: list[Any]) -> str:
     if len(longer) == len(shorter) + 1 and whole:
         return "; a decimal comma? 0,5 is two numbers, 0.5 is one"
     return ""
+
+
+def _interval(number: Decimal) -> tuple[float, float]:
+    low, high, _ = rounding.printed_interval(number)
+    return low.item(), high.item()
 
 
 def _is_float64(v: Any) -> bool:

@@ -147,3 +147,125 @@ def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: claim.C
     assert found() == DIFFER
     states[1], states[3] = right[1], states[2]  # not reset
     assert found() == DIFFER
+
+
+GIVEN = """
+schema = 1
+title = "stateful, and given a state"
+source = {document = "a test"}
+layer = {kind = "KIND", LAYER}
+[weights]
+WEIGHTS
+[input]
+x = [[[1], [2], [0.5]]]
+initial_state = STATE
+[[expect]]
+what = "stateful"
+of = "call"
+value = true
+from = "a test"
+"""
+SIMPLE = {
+    "KIND": "SimpleRNN",
+    "LAYER": "units = 1",
+    "WEIGHTS": "kernel = [[0.5]]\nrecurrent_kernel = [[0.25]]\nbias = [0.125]",
+    "STATE": "[[0.75]]",
+}
+BOTH = {
+    "KIND": "Bidirectional",
+    "LAYER": 'layer = {kind = "SimpleRNN", units = 1, return_sequences = true}',
+    "WEIGHTS": "\n".join(
+        f"{side} = {{kernel = [[{w}]], recurrent_kernel = [[0.25]], bias = [0.125]}}"
+        for side, w in (("forward", 0.5), ("backward", -0.5))
+    ),
+    "STATE": "[[[0.75]], [[-0.5]]]",
+}
+
+
+@pytest.mark.parametrize("parts", [SIMPLE, BOTH], ids=["SimpleRNN", "Bidirectional"])
+def test_stateful_starts_from_the_state_that_is_given(parts: dict[str, str]) -> None:
+    """Every run is given it; zeros, or the end of the run before, are not where it starts."""
+    text = GIVEN
+    for name, part in parts.items():
+        text = text.replace(name, part)
+    c = claim.loads(text)
+    assert c.x is not None and c.weights is not None and c.initial_state is not None
+    (table,) = c.weights.values()
+    x = c.x.value.astype(np.float32)
+
+    def run(starts: list[float]) -> tuple[Array, Any]:
+        sides, ends = [], []
+        for index, start in enumerate(starts):
+            prefix = ("forward.", "backward.")[index] if len(starts) == 2 else ""
+            own: dict[str, Any] = {
+                n: table[prefix + n].value.astype(np.float32)
+                for n in ("kernel", "recurrent_kernel", "bias")
+            }
+            states, _ = reference.forward(
+                x, **own, initial_state=np.array([[start]], np.float32), go_backwards=index == 1
+            )
+            sides.append(states[:, ::-1] if index else states)
+            ends.append(states[:, -1])
+        return np.concatenate(sides, -1), ends if len(ends) == 2 else ends[0]
+
+    def verdict_on(*starts: list[float]) -> str:
+        ran = [run(start) for start in starts]
+        reset = [np.zeros((1, 1), np.float32)] * len(starts[0])
+        told = {
+            "runs": [output for output, _ in ran],
+            "states": [*(end for _, end in ran), reset if len(reset) == 2 else reset[0]],
+        }
+        (layer,) = c.weights or {}
+        weights = {n: g.value.astype(np.float32) for n, g in table.items()}
+        observed = {"stateful": told, "weights": {layer: weights}}
+        (verdict,) = judge.judge(c, judge.Answer(observed))
+        return verdict.verdict
+
+    given = c.initial_state.value.ravel().tolist()
+    zeros = [0.0] * len(given)
+    ends = np.ravel(run(given)[1]).tolist()
+    assert verdict_on(given, given, given) == AGREE
+    assert verdict_on(zeros, given, given) == DIFFER
+    assert verdict_on(given, ends, given) == DIFFER
+    assert verdict_on(given, given, zeros) == DIFFER
+
+
+ALL_MASKED = """
+schema = 1
+title = "no step counts"
+source = {document = "a test"}
+[[layers]]
+kind = "Masking"
+mask_value = 1e30
+[[layers]]
+kind = "SimpleRNN"
+units = 1
+activation = "relu"
+return_sequences = true
+use_bias = false
+[weights.simple_rnn]
+kernel = [[1]]
+recurrent_kernel = [[1]]
+[input]
+x = [[[1e30]]]
+[loss]
+kind = "mse"
+target = [[[1]]]
+[[expect]]
+what = "loss_of_evaluate"
+value = true
+from = "a test"
+"""
+
+
+@pytest.mark.parametrize(
+    ("loss", "wanted"), [(0.0, AGREE), (1.0, DIFFER), (np.inf, DIFFER), (np.nan, DIFFER)]
+)
+def test_a_loss_of_no_steps_is_zero(loss: float, wanted: str) -> None:
+    told = {"loss": np.asarray(loss), "output": np.zeros((1, 1, 1), np.float32)}
+    (verdict,) = judge.judge(claim.loads(ALL_MASKED), judge.Answer({"evaluate": told}))
+    assert verdict.verdict == wanted, verdict.detail
+    claimed = ALL_MASKED.replace("loss_of_evaluate", "loss").replace("value = true", "value = 0")
+    c = claim.loads(claimed.replace("from =", 'computed_in = "float32"\nfrom ='))
+    (verdict,) = judge.judge(c, judge.Answer({"gradients": {"loss": np.asarray(loss)}}))
+    assert verdict.verdict == wanted, verdict.detail

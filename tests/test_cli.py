@@ -187,7 +187,7 @@ def test_a_wrong_number_is_explained_and_exits_1(tmp_path: Path) -> None:
     done = command(wrong, "-k", "output")
     assert done.returncode == 1, done.stderr
     assert "the claim's own number does not hold" in done.stdout
-    assert "sample 0, timestep 1, unit 1: got 28, expected 27; off by 1" in done.stdout
+    assert "sample 0, timestep 1, unit 1: claimed 28, true 27; off by 1" in done.stdout
     assert f"rnn-check {wrong} -k wrong" in done.stdout
     assert "1 differ" in done.stdout.splitlines()[-1]
 

@@ -12,6 +12,7 @@ import pytest
 
 from rnn_check import claim, judge, reference
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Answer, Verdict
+from rnn_check.truth import Truth
 
 HAND_SET = claim.load(claim.bundled() / "article" / "hand_set_weights.toml")
 TANH = """
@@ -143,7 +144,7 @@ def test_a_difference_is_placed_at_the_first_step_in_time() -> None:
     observed = observe(HAND_SET)
     observed["output"][0, 1:, 2] += np.float32(1)
     assert (
-        "timestep 1, unit 2: got 17, expected 16"
+        "timestep 1, unit 2: the framework's 17, claimed 16"
         in only(judge.judge(HAND_SET, Answer(observed))).detail
     )
 
@@ -156,6 +157,281 @@ def test_a_printed_zero_of_a_relu_is_exactly_zero() -> None:
     assert verdict.verdict == AGREE, verdict.detail
     wrong = claim.loads(text[:start] + "value = [[[0.6, 0], [0, 0], [0.198, 0.379]]]")
     assert only(judge.judge(wrong, Answer(observe(wrong)))).verdict == DIFFER
+
+
+# -- by hand ---------------------------------------------------------------------------------------
+
+ONE_STEP = """
+schema = 1
+title = "one step, one unit, by hand"
+source = {document = "a test"}
+reading = {computed_in = "hand"}
+layer = {kind = "SimpleRNN", units = 1, return_sequences = true}
+weights = {kernel = [[0.5]], recurrent_kernel = [[1]], bias = [0]}
+input = {x = [[[1]]]}
+loss = {cotangent = [[[1]]]}
+[[expect]]
+what = "WHAT"
+OF
+value = VALUE
+from = "a test"
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "of", "right", "wrong"),
+    [
+        ("preactivation", "", "[[[0.50]]]", ["[[[99.95]]]", "[[[0.51]]]", "[[[-0.5]]]"]),
+        ("states", "", "[[[0.46]]]", ["[[[0.47]]]", "[[[0]]]"]),
+        ("output", "", "[[[0.462]]]", ["[[[0.461]]]", "[[[1000.0]]]"]),
+        ("loss", "", "0.46", ["987.6", "0.47", "inf", "-inf", "nan"]),
+        # 1 - h² = 0.786, of 0.5 times 1
+        ("gradient", "kernel", "[[0.786]]", ["[[123456]]", "[[0.788]]", "[[nan]]"]),
+    ],
+)
+def test_by_hand_only_what_rounds_to_the_digits_agrees(
+    what: str, of: str, right: str, wrong: list[str]
+) -> None:
+    text = ONE_STEP.replace("WHAT", what).replace("OF", f'of = "{of}"' * bool(of))
+    for value, holds in ((right, True), *((each, False) for each in wrong)):
+        c = claim.loads(text.replace("VALUE", value))
+        word = next(judge._Case(c, observed_gradients(c), "float32").compare(c.expectations[0]))
+        assert word.who == "claim"
+        assert word.ok == holds, (value, word.blame())
+
+
+def observed_gradients(c: claim.Claim) -> dict[str, Any]:
+    """The float64 truth as float32, where a framework would be asked."""
+    truth = Truth(c, "real")
+    found = {name: np.float32(truth[name][0]) for name in ("loss", "kernel")}
+    return observe(c) | {"gradients": found}
+
+
+def test_few_digits_of_a_result_do_not_loosen_the_states_before_it() -> None:
+    """[-0.442, 0] is claimed; the truth is [-0.4393, 0]: a bare 0 has no digits to carry."""
+    text = TANH.replace("units = 2", 'units = 1, activation = "linear"').replace(
+        'computed_in = "float32"', 'computed_in = "hand"'
+    )
+    start, end = text.index("weights = {kernel"), text.index("[[expect]]")
+    text = (
+        text[:start]
+        + """weights = {kernel = [[1]], recurrent_kernel = [[0.5]], bias = [0]}
+input = {x = [[[-0.4393], [0.21965]]]}
+"""
+        + text[end : text.index("value = ")]
+    )
+    for value, holds in (
+        ("[[[-0.442], [0]]]", False),
+        ("[[[-0.439], [0]]]", True),
+        ("[[[-0.439], [0.0004]]]", False),  # half of 0.0005 is what the digits of -0.439 bring
+        ("[[[-0.4], [0.0197]]]", True),  # as -0.4 was carried on: -0.2 + 0.21965
+        ("[[[-0.439], [0.0197]]]", False),
+    ):
+        c = claim.loads(text + f"value = {value}\n")
+        word = next(judge._Case(c, observe(c), "float32").compare(c.expectations[0]))
+        assert word.ok == holds, (value, word.blame())
+
+
+def test_a_rounded_zero_agrees_and_a_bare_one_is_exact() -> None:
+    """tanh(3e-5) is 0.0000 to four digits, and not 0."""
+    text = TANH[: TANH.index("value = ")].replace("[[1], [-2], [0.5]]", "[[0.00003]]")
+    text = text.replace("bias = [0.1, 0.2]", "bias = [0, 0]").replace("[[0.5, -0.25]]", "[[1, 1]]")
+    for value, wanted in (("0.0000", AGREE), ("0", DIFFER), ("0.00000", DIFFER), ("0.0", AGREE)):
+        c = claim.loads(text + f"value = [[[{value}, 0.00003]]]")
+        assert only(judge.judge(c, Answer(observe(c)))).verdict == wanted, value
+
+
+def test_integers_among_rounded_weights_are_exact() -> None:
+    """Σ of 16 ones is 16, and neither 25 nor 2.5."""
+    text = TANH[: TANH.index("[[expect]]")].replace('weights = "float32"', 'weights = "rounded"')
+    text = text.replace("units = 2", 'units = 2, activation = "linear"')
+    start = text.index("weights = {kernel")
+    text = (
+        text[:start]
+        + f"""
+[weights]
+kernel = {[[1, 1]] * 16}
+recurrent_kernel = [[1, 0], [0, 1]]
+bias = [0, 0]
+[input]
+x = [[{[1] * 16}]]
+[[expect]]
+what = "output"
+from = "a test"
+"""
+    )
+    for value, wanted in (("16, 16", AGREE), ("25, 2.5", DIFFER), ("16, 17", DIFFER)):
+        c = claim.loads(text + f"value = [[[{value}]]]")
+        assert only(judge.judge(c, Answer(observe(c)))).verdict == wanted, value
+
+
+# -- losses ----------------------------------------------------------------------------------------
+
+SHARES = """
+schema = 1
+title = "outputs that do not sum to one"
+source = {document = "a test"}
+reading = {computed_in = "float32"}
+layers = [
+  {kind = "SimpleRNN", units = 2, activation = "linear", use_bias = false},
+  {kind = "Dense", units = 2, use_bias = false, activation = "HEAD"},
+]
+weights = {simple_rnn = {kernel = [[1, 0], [0, 1]], recurrent_kernel = [[0, 0], [0, 0]]}, dense = {kernel = [[1, 0], [0, 1]]}}
+input = {x = [[INPUT]]}
+loss = {kind = "categorical_crossentropy", target = [TARGET]}
+[[expect]]
+what = "loss"
+value = VALUE
+from = "a test"
+"""  # noqa: E501
+
+
+def loss_verdict(
+    value: str,
+    returned: float,
+    given: str = "[0.5, 0.75]",
+    head: str = "linear",
+    target: str = "[1, 0]",
+    dtype: str = "float32",
+) -> Verdict:
+    text = SHARES.replace("VALUE", value).replace("INPUT", given).replace("HEAD", head)
+    c = claim.loads(text.replace("TARGET", target))
+    answer = Answer({"gradients": {"loss": np.asarray(returned, dtype)}})
+    (verdict,) = judge.judge(c, answer, dtype=dtype)
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("0.9162907", AGREE),
+        ("0.6931472", DIFFER),
+        ("0.4", DIFFER),
+        ("1.5", DIFFER),
+        ("1.0", DIFFER),
+    ],
+)
+def test_a_cross_entropy_is_of_shares_in_the_sum(value: str, wanted: str) -> None:
+    """-log(0.5/1.25), as Keras computes it; -log 0.5 is of what need not sum to one."""
+    assert loss_verdict(value, -np.log(0.4)).verdict == wanted
+    if wanted == AGREE:  # and the framework is held to it as well
+        assert loss_verdict(value, -np.log(0.5)).verdict == DIFFER
+
+
+def test_a_cross_entropy_of_outputs_whose_sum_is_large() -> None:
+    """2 ln 2, printed with all digits of a float32: h3 of the handed-over cases."""
+    found = loss_verdict("1.3862943649291992", 1.3862943649291992, "[1.9, 1.9]", target="[1, 1]")
+    assert found.verdict == AGREE, found.detail
+    assert loss_verdict("1.386299", 1.3862943649291992, "[1.9, 1.9]", target="[1, 1]").is_red
+
+
+def test_a_softmax_is_clipped_or_computed_from_its_logits() -> None:
+    """Either form is right of a share of 4e-18: nothing between them is."""
+    for value, returned, wanted in (
+        ("16.118095", -np.log(1e-7), AGREE),  # as most backends give it
+        ("40", 40.0, AGREE),  # as TensorFlow does from the logits
+        ("16.118095", 40.0, AGREE),  # printed with one, run on another
+        ("20", 40.0, DIFFER),
+        ("40", 20.0, DIFFER),
+    ):
+        found = loss_verdict(value, returned, "[-20, 20]", "softmax")
+        assert found.verdict == wanted, found.detail
+    # no softmax, no logits
+    assert loss_verdict("16.118095", -np.log(1e-7), "[0.0, 1.0]").verdict == AGREE
+    assert loss_verdict("16.118095", 40.0, "[0.0, 1.0]").verdict == DIFFER
+
+
+def test_a_loss_counts_what_the_mask_keeps() -> None:
+    """Keras's losses leave masked steps out: (3 - 1)² alone, and not its mean with another."""
+    text = TANH[: TANH.index("[[expect]]")].replace("units = 2", 'units = 1, activation = "linear"')
+    start = text.index("weights = {kernel")
+    text = (
+        text[:start]
+        + """weights = {kernel = [[1]], recurrent_kernel = [[0]], bias = [0]}
+input = {x = [[[7], [3]]], mask = [[false, MASK]]}
+loss = {kind = "mse", target = [[[1], [1]]]}
+[[expect]]
+what = "loss"
+from = "a test"
+value = """
+    )
+    for mask, value, returned, wanted in (
+        ("true", "4", 4.0, AGREE),
+        ("true", "2.5", 4.0, DIFFER),
+        ("true", "4", 2.5, DIFFER),
+        ("false", "0", 0.0, AGREE),
+        ("false", "1", 0.0, DIFFER),
+        ("false", "nan", 0.0, DIFFER),
+        ("false", "0", np.nan, DIFFER),
+    ):
+        c = claim.loads(text.replace("MASK", mask) + value)
+        answer = Answer({"gradients": {"loss": np.asarray(returned, np.float32)}})
+        (verdict,) = judge.judge(c, answer)
+        assert verdict.verdict == wanted, (mask, value, returned, verdict.detail)
+    c = claim.loads(text.replace("MASK", "true") + "4")
+    assert Truth(c, "real")["kernel"][0].tolist() == [[2 * 2 * 3]]
+
+
+# -- what is not known -----------------------------------------------------------------------------
+
+OVERFLOW = """
+schema = 1
+title = "1e60 is no float32"
+source = {document = "a test"}
+reading = {computed_in = "COMPUTED"}
+layer = {kind = "SimpleRNN", units = 1, activation = "linear", return_sequences = true}
+weights = {kernel = [[0.5]], recurrent_kernel = [[1e30]], bias = [0]}
+input = {x = [[[2], [2], [2]]]}
+[[expect]]
+what = "output"
+at = { timestep = 2 }
+value = [[VALUE]]
+from = "a test"
+"""
+
+
+@pytest.mark.parametrize(
+    ("computed_in", "value", "wanted"),
+    [
+        ("float32", "5.0", NOT_RUN),  # nothing is known of it, so nothing agrees
+        ("float32", "inf", DIFFER),
+        ("float64", "5.0", DIFFER),  # whatever the subject's arithmetic allows
+    ],
+)
+def test_where_no_bound_can_be_given_nothing_agrees(
+    computed_in: str, value: str, wanted: str
+) -> None:
+    c = claim.loads(OVERFLOW.replace("COMPUTED", computed_in).replace("VALUE", value))
+    with np.errstate(over="ignore"):
+        observed = observe(c)
+    assert np.isinf(observed["output"][0, 2, 0])
+    (verdict,) = judge.judge(c, Answer({**observed, "states": observed["states"][:, :2]}))
+    assert verdict.verdict == ERROR  # states of another length
+    (verdict,) = judge.judge(c, Answer(observed))
+    assert verdict.verdict == wanted, verdict.detail
+    if wanted == NOT_RUN:
+        assert "no bound can be given in float32" in verdict.detail
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def test_a_sentence_says_what_is_claimed_and_what_that_means() -> None:
+    wrong = claim.loads(TANH.replace("0.62533695", "0.70"))
+    detail = only(judge.judge(wrong, Answer(observe(wrong)))).detail
+    assert "unit 1: claimed 0.7, that is 0.695 to 0.705, true 0.62533" in detail
+    observed = observe(claim.loads(TANH))
+    observed["output"][0, 0, 0] = np.inf
+    detail = only(judge.judge(claim.loads(TANH), Answer(observed))).detail
+    assert "the framework's inf, true 0.5370495" in detail and "not a finite number" in detail
+
+
+def test_what_has_another_shape_is_told_and_no_error() -> None:
+    observed = observe(claim.loads(TANH))
+    observed["output"] = observed["output"][:, :1]  # which would broadcast
+    verdict = only(judge.judge(claim.loads(TANH), Answer(observed)))
+    assert verdict.verdict == DIFFER
+    assert "shape of output: the framework's (1, 1, 2), true (1, 3, 2)" in verdict.detail
 
 
 def test_asks_only_what_is_needed() -> None:

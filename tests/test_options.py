@@ -126,7 +126,7 @@ def test_an_option_that_a_configuration_forgets_differs() -> None:
         c, judge.Answer({"config": {"layers": {"lstm": {}}, "optimizers": {}}})
     )
     assert verdict.verdict == DIFFER
-    assert "got nothing, expected 7" in verdict.detail
+    assert "the framework's nothing, claimed 7" in verdict.detail
 
 
 def test_dropout_that_repeats_itself_is_seen(subject: Subject) -> None:

@@ -113,7 +113,8 @@ def numbers(got: Any, bound: float = 2.0**-20, who: str = "subject") -> Comparis
     names, places = ("sample", "timestep", "unit"), tuple(np.indices(got.shape))
     expected = STATES[tuple(slice(n) for n in got.shape)]
     bounds = np.full(got.shape, bound)
-    return Comparison(who, "output", got, expected, error, bounds, names, places)
+    why = "errors may grow too large"
+    return Comparison(who, "output", got, expected, error, bounds, names, places, unbounded=why)
 
 
 def moved(by: float = 1e-7, at: tuple[int, ...] = (1, 5, 2)) -> Any:

@@ -714,22 +714,58 @@ def test_mean_squared_error_is_exact_on_dyadics() -> None:
     assert dprediction.tolist() == [[0.25, -1.0], [0.0, 2.0]]
 
 
-def test_cross_entropy_of_dyadic_probabilities() -> None:
-    """The loss sums three logarithms, each right within a unit in the last place: 8 roundings."""
-    target = np.array([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
-    probabilities = np.array([[0.5, 0.5, 0.0], [0.0, 0.25, 0.125]])
-    loss, gradient = reference.categorical_cross_entropy(target, probabilities)
-    with mpmath.workdps(50):
-        expected = mpmath.log(2) * (1 + mpmath.mpf("2.5")) / 2
-        assert abs(loss - expected) <= 8 * 2.0**-53 * expected
+OUTPUTS = [[0.5, 0.75, 0.25], [3.0, 0.0, 1.0], [1.0, 2.0**-30, 0.5], [-0.5, 2.0, 1.0]]
+TARGETS = [[1.0, 0.5, 0.0], [0.0, 0.25, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
+
+
+@pytest.mark.parametrize("epsilon", [1e-7, 0.0])
+def test_cross_entropy_is_of_shares_in_the_sum(epsilon: float) -> None:
+    """By mpmath, from Keras's definition; the gradient by central differences of that.
+
+    The loss sums a dozen products of logarithms, each off by a few units in the last place, and
+    each of at most 21; half of 1e-20, on which the differences are taken, is their own error.
+    """
+    target, output = np.array(TARGETS), np.array(OUTPUTS)
+    if not epsilon:
+        output = output[[0, 2]]
+        target = target[[0, 2]]
+
+    def loss_of(o: list[list[Any]]) -> Any:
+        least = mpmath.mpf(epsilon)
+        total = mpmath.mpf(0)
+        for row, wanted in zip(o, target.tolist(), strict=True):
+            for each, t in zip(row, wanted, strict=True):
+                share = each / mpmath.fsum(row)
+                kept = min(max(share, least), 1 - least)
+                total -= t * mpmath.log(kept) if t else 0
+        return total / len(o)
+
+    loss, gradient = reference.categorical_cross_entropy(target, output, epsilon=epsilon)
     assert type(loss) is float
-    assert gradient.tolist() == [[-1.0, 0.0, 0.0], [0.0, -1.0, -2.0]]
+    with mpmath.workdps(60):
+        exact = [[mpmath.mpf(v) for v in row] for row in output.tolist()]
+        assert abs(loss - loss_of(exact)) <= 64 * 2.0**-53 * 21
+        for i, j in np.ndindex(output.shape):
+            step = mpmath.mpf(10) ** -20
+            if epsilon and output[i, j] in (0, -0.5):  # clipped, on its side of the limit
+                assert exact[i][j] / mpmath.fsum(exact[i]) < epsilon
+            ends = []
+            for sign in (1, -1):
+                moved = [list(row) for row in exact]
+                moved[i][j] += sign * step
+                ends.append(loss_of(moved))
+            slope = (ends[0] - ends[1]) / (2 * step)
+            assert abs(gradient[i, j] - slope) <= 1e-13 * (1 + abs(slope)), (i, j)
 
 
-def test_cross_entropy_of_an_impossible_event_is_infinite() -> None:
-    loss, gradient = reference.categorical_cross_entropy(np.eye(2), np.array([[0, 1.0], [0, 1]]))
+def test_cross_entropy_of_an_impossible_event_is_infinite_unless_it_is_clipped() -> None:
+    target, output = np.eye(2), np.array([[0, 1.0], [0, 1]])
+    loss, gradient = reference.categorical_cross_entropy(target, output, epsilon=0.0)
     assert loss == np.inf
-    assert gradient.tolist() == [[-np.inf, 0], [0, -0.5]]
+    assert not np.isfinite(gradient[0, 0])
+    loss, gradient = reference.categorical_cross_entropy(target, output)
+    assert loss == pytest.approx(-(np.log(1e-7) + np.log1p(-1e-7)) / 2, rel=1e-15)
+    assert not gradient.any()
 
 
 @pytest.mark.parametrize("head", ["mse", "softmax and cross-entropy", "one state"])

@@ -86,7 +86,7 @@ def test_an_explanation_stands_alone() -> None:
     for part in (
         "folder/claim.toml",
         "printed (a document, 2.2)",
-        "sample 0, unit 1: got 3.5, expected 3; off by 0.5 where 0.25 is allowed",
+        "sample 0, unit 1: claimed 3.5, true 3; off by 0.5 where 0.25 is allowed",
         "[[7.  3.5]]",
         "[[7. 3.]]",
         "rnn-check 'my claims/' --backend jax -k folder/claim",
@@ -154,7 +154,7 @@ def test_what_several_show_alike_is_explained_once() -> None:
         report.Judged(subject("torch"), [verdict(DIFFER, detail=other)]),
         report.Judged(subject("numpy"), [verdict(DIFFER)]),
     )
-    assert text.count("expected  [[7. 3.]]") == 1
+    assert text.count("true      [[7. 3.]]") == 1
     assert "differ  folder/claim · output  [1, 2, 3]" in text
     assert f"  in 2      {other}" in text
     assert "in 3" not in text

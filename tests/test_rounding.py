@@ -883,12 +883,17 @@ def test_an_author_who_rounds_every_state_by_hand() -> None:
         h = np.array([[float(Decimal(v).quantize(Decimal("0.01"))) for v in exactly[0]]])
         states.append(h)
     running = rounding.running_bound(
-        *layer.inputs[:4], initial_state=h0, arithmetic="hand", per_step=0.005
+        *layer.inputs[:4],
+        initial_state=h0,
+        arithmetic="hand",
+        by_hand=rounding.ByHand(0.005),
     )
     error = abs(np.stack(states, 1) - running.states)
-    assert (error <= running.bound).all()
+    assert (error <= running.carried).all()
     assert (error > 0.1 * 0.005).any()  # it does round
-    assert (running.bound[:, 0] <= 0.005 * (1 + 2**-30)).all()  # the first step has only its own
+    assert (running.carried[:, 0] <= 0.005 * (1 + 2**-30)).all()  # the first has only its own
+    assert (running.bound[:, 0] <= 2**-40).all()  # which is not there before it is rounded
+    assert (abs(running.carried - running.bound - 0.005) <= 2**-40).all()
 
 
 def test_overflow_has_no_bound() -> None:
@@ -958,17 +963,65 @@ def test_the_losses(kind: str) -> None:
             loss, gradient = float(to(total / p.size)), to(to(p_ - t) * to(2 / p.size))
         else:
             p_ = to(p_ / to(p_.sum(-1, keepdims=True)))  # as Keras does
-            loss, gradient = float(to(-(t * to(np.log(p_))).sum() / 6)), to(-t / p_ / 6)
+            loss, gradient = float(to(-(t * to(np.log(p_))).sum() / 6)), to(to(1 - t / p_) / 6)
         assert abs(loss - value) <= bound
         assert (abs(gradient - slope) <= slopes).all()
         reached = max(reached, abs(loss - value) / bound)
     assert reached > 0.05  # random signs partly cancel
 
 
+@pytest.mark.parametrize("flush", [0.0, 2.0**-126])
+@pytest.mark.parametrize("activation", ["linear", "tiny", "ordinary"])
+def test_a_cross_entropy_of_outputs_that_do_not_sum_to_one(activation: str, flush: float) -> None:
+    """Keras's lines in simulated float32: divided by the sum, clipped, both or not."""
+    rng, to = np.random.default_rng(41), rounded(24, flush=flush)
+    epsilon, one = float(np.float32(1e-7)), float(np.float32(1 - 1e-7))
+    reached = dict.fromkeys(("loss", "gradient"), 0.0)
+    for _ in range(40):
+        o = to(rng.normal(size=(4, 3)) if activation == "linear" else rng.random((4, 3)) * 3)
+        if activation == "tiny":  # shares of 1e-9, of 1e-7 and of 1 - 1e-8
+            o = to(o * 10.0 ** -rng.integers(0, 10, o.shape))
+        t = to(rng.random((4, 3)) * (rng.random((4, 3)) < 0.7))
+        for clipped in (True, False):
+            value, bound = rounding.running_loss("categorical_crossentropy", t, o, clipped=clipped)
+            slope, slopes = rounding.running_loss_gradient(
+                "categorical_crossentropy", t, o, clipped=clipped
+            )
+            total = np.zeros((4, 1))
+            for column in o.T:
+                total[:, 0] = to(total[:, 0] + column)
+            share = to(o / total)
+            kept = np.clip(share, epsilon, one) if clipped else share
+            with np.errstate(all="ignore"):
+                logs = to(np.log(kept))
+                terms = np.where(t == 0, 0, to(t * logs))
+            loss = 0.0
+            for term in terms.sum(-1):
+                loss = float(to(loss - term))
+            loss = float(to(loss / 4))
+            g = np.where((kept != share) | (t == 0), 0.0, to(-to(t / kept) / 4))
+            through = to(to(g * share).sum(-1, keepdims=True))
+            gradient = to(to(g - through) / total)
+            if not np.isfinite(bound):
+                assert not clipped and activation == "linear"
+            else:
+                assert abs(loss - value) <= bound
+                reached["loss"] = max(reached["loss"], abs(loss - value) / bound)
+            assert (np.abs(gradient - slope) <= slopes).all()
+            share_of = np.abs(gradient - slope) / slopes
+            reached["gradient"] = max(reached["gradient"], float(share_of.max()))
+    assert min(reached.values()) > 0.01
+
+
 def test_a_probability_that_may_be_zero_has_no_finite_loss() -> None:
     p, t = np.array([[0.5, 0.5 - 1e-9, 1e-9]]), np.array([[0.0, 0.0, 1.0]])
-    assert np.isinf(rounding.running_loss("categorical_crossentropy", t, p)[1])
-    assert np.isinf(rounding.running_loss_gradient("categorical_crossentropy", t, p)[1][0, 2])
+    may_be = {"prediction_error": 2e-9, "clipped": False}
+    assert np.isinf(rounding.running_loss("categorical_crossentropy", t, p, **may_be)[1])
+    assert np.isinf(rounding.running_loss_gradient("categorical_crossentropy", t, p)[1]).all()
+    # float16 has no 1e-7 to keep it from 0
+    assert np.isinf(
+        rounding.running_loss("categorical_crossentropy", t, p, arithmetic="float16")[1]
+    )
 
 
 @pytest.mark.parametrize("n", [2, 4, 64])

@@ -674,7 +674,7 @@ def test_an_extraordinary_outcome_differs(
     assert text.count(old) == 1
     verdicts = outcome_verdicts(text.replace(old, new), drawn, monkeypatch)
     assert verdicts[which].verdict == DIFFER
-    assert f"got {float(new):.9g}" in verdicts[which].detail
+    assert f"claimed {float(new):.9g}" in verdicts[which].detail
     assert verdicts[1 - which].verdict == AGREE
 
 

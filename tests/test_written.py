@@ -84,10 +84,39 @@ def test_each_reading_says_how_far_the_number_may_be_off() -> None:
     assert exact.error.tolist() == [0.1 * 2.0**-53, 0, 0]  # 0.1 is no float64
     rounded = READER.given(written, "w", "rounded")
     # half a unit of the last digit, to within the rounding of the interval's ends outward
-    assert np.all(np.abs(rounded.error - [0.005, 0.05, 0.5]) <= np.spacing([0.1, 0.5, 3.0]) * 2)
+    assert np.all(np.abs(rounded.error - [0.005, 0.05, 0]) <= np.spacing([0.1, 0.5, 3.0]) * 2)
     single = READER.given(written, "w", "float32")
     assert single.value.tolist() == [float(np.float32(0.1)), 0.5, 3]
     assert not single.error.any()
+
+
+def test_digits_after_the_point_claim_and_bare_integers_are_exact() -> None:
+    """By one rule, zero or not: 0.00 is anything that rounds to it, 0 is 0."""
+    written = [Decimal("0.00"), Decimal("0.0000"), Decimal("-0.0"), 0, 25, -1, Decimal("1e-3")]
+    given = READER.given(written, "w")
+    half = [0.005, 0.00005, 0.05, 0, 0, 0, 0.0005]
+    assert given.half_unit.tolist() == pytest.approx(half)
+    assert (given.half_unit[3:6] == 0).all()
+    assert READER.given(written, "w", "rounded").error.tolist() == pytest.approx(half)
+
+
+def test_integers_are_rounded_if_the_reading_says_so() -> None:
+    """`integers = "rounded"`: 25 is anything from 24.5 to 25.5, in values and rounded weights."""
+    text = GOOD.replace('computed_in = "exact"', 'computed_in = "float32"')
+    assert not claim.loads(text).expectations[0].value.half_unit.any()
+    read = '[reading]\nintegers = "rounded"\nweights = "rounded"\n[weights]'
+    rounded = claim.loads(text.replace("[weights]", read))
+    assert (rounded.expectations[0].value.half_unit == 0.5).all()
+    assert rounded.weights is not None
+    assert (rounded.weights["simple_rnn"]["kernel"].error == 0.5).all()
+    assert rounded.x is not None and not rounded.x.error.any()  # of which nothing was said
+    with pytest.raises(ClaimError, match=r"reading\.integers"):
+        claim.loads(text.replace("[weights]", '[reading]\nintegers = "half"\n[weights]'))
+
+
+def test_one_number_written_once_for_all_has_its_digits() -> None:
+    given = READER.given({"full": Decimal("0.50"), "shape": [2, 2]}, "w", "rounded")
+    assert given.error.tolist() == [[pytest.approx(0.005)] * 2] * 2
 
 
 def test_hex_floats_are_exact() -> None:
@@ -104,7 +133,7 @@ def test_hex_floats_are_exact() -> None:
     [
         ({"linspace": [Decimal("-0.1"), Decimal("0.3")], "shape": [3]}, np.linspace(-0.1, 0.3, 3)),
         ({"arange": 4, "shape": [2, 2]}, np.arange(4.0).reshape(2, 2)),
-        ({"full": Decimal("0.01"), "shape": [1, 2]}, np.full((1, 2), 0.01)),
+        ({"full": 3, "shape": [1, 2]}, np.full((1, 2), 3.0)),
         ({"identity": 2, "times": Decimal("0.1")}, 0.1 * np.eye(2)),
     ],
 )
