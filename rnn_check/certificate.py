@@ -198,8 +198,11 @@ class Reach(NamedTuple):
 
     def blind(self, piece: Piece) -> int:
         """How many bounds are over a hundredth of what there is to be known."""
-        known = self.high - self.low if self.is_limited else np.abs(piece.expected)
-        return piece.blind + int(np.count_nonzero(piece.bound > known / 100))
+        if self.is_limited:
+            vague = piece.bound > (self.high - self.low) / 100
+        else:
+            vague = piece.bound > np.abs(piece.expected) / 100
+        return piece.blind + int(np.count_nonzero(vague))
 
 
 class _Judged:
@@ -220,6 +223,9 @@ class _Judged:
             self.count += others + int(np.count_nonzero(bound < np.inf))
             return
         if self.reach.is_limited:
+            if bound.size and bound.max() <= (self.reach.high - self.reach.low) / 100:
+                self.count += settled
+                return
             farthest = np.maximum(self.reach.high - expected, expected - self.reach.low)
             self.count += others + int(np.count_nonzero((bound < farthest) | (bound == 0)))
             return
@@ -592,17 +598,15 @@ def certify(
             at = layer.sampled(samples, steps)
             sampled = False
             if narrow is not None and worst.ratio * narrow.gamma > 1.5 * narrow.own:
-                rows = layer.operands(samples, steps, room, np.float32)
-                yield from _sampled(layer, (samples, steps), rows, at, given)
+                rows, place = layer.operands(samples, steps, room, np.float32), (samples, steps)
+                yield from _sampled(layer, place, _full(layer, rows, at), at, given)
                 sampled = True
-                if (
-                    yield from _narrowly(layer, narrow, (samples, steps), rows, given, worst, room)
-                ):
+                if (yield from _narrowly(layer, narrow, place, rows, given, worst, room)):
                     continue
             z = layer.preactivation(samples, steps, room)
             if quick and _can_be_quick(layer.name, z):
                 if not sampled:
-                    yield from _sampled(layer, (samples, steps), z.rows, at, given)
+                    yield from _sampled(layer, (samples, steps), z.at(*at), at, given)
                 yield from _quickly(layer, (samples, steps), z, given, worst, room)
                 continue
             observed = given.astype(np.float64)
@@ -679,25 +683,26 @@ def _can_be_narrow(layer: Layer) -> bool:
 _LONG = 512
 
 
+def _full(layer: Layer, rows: Array, at: tuple[Array | slice, Array | slice]) -> Sum:
+    """The sums at these rows and columns, of rows [x, h] (R,F+H) that float32 holds."""
+    factor = layer.forward if isinstance(at[1], slice) else layer.sampled_columns
+    return Sum(rows[at[0]].astype(np.float64), factor).bounded(stored=3)
+
+
 def _sampled(
     layer: Layer,
     place: tuple[slice, ...],
-    operands_of: Array,
+    z: Sum,
     at: tuple[Array | slice, Array | slice],
     given: Array,
 ) -> Iterator[Piece]:
-    """Some sums of this block, from its [x, h] (R,F+H): to see how they were made, and a ratio."""
+    """The sums z of a block, at these rows and columns: to see how they were made, and a ratio."""
     (R, H), (rows, columns) = given.shape, at
-    these = np.arange(R)[rows]
-    if not len(these):
+    if not z.value.size:
         return
-    factor = layer.forward
-    if not isinstance(columns, slice):
-        factor = layer.sampled_columns
-    z = Sum(operands_of[these].astype(np.float64), factor).bounded(stored=3)
-    observed = given[these][:, columns].astype(np.float64)
+    observed = given[rows][:, columns].astype(np.float64)
     expected, bound, sample = _activated(layer.name, z, observed, (slice(None),) * 2, True)
-    only = (these[:, None] * H + np.arange(H)[columns]).reshape(-1)
+    only = (np.arange(R)[rows][:, None] * H + np.arange(H)[columns]).reshape(-1)
     yield Piece(place, expected.reshape(-1), bound.reshape(-1), sample, only, 0)
 
 
@@ -795,7 +800,8 @@ def _vague(
     for copies that may be flushed.
     """
     gamma, own, vague = off
-    top = gamma * z.top * (1 + vague)
+    least = float(z.lost) + z.a.min_normal  # what underflow adds
+    top = gamma * z.top * (1 + vague) + least
     if name != "linear":
         return _NOT_VAGUE if top + 2.0**-10 < 0.02 and z.a.u_stored < 2.0**-16 else None
     fuzz = 2**5 * float(np.finfo(value.dtype).eps)
@@ -806,12 +812,13 @@ def _vague(
         size, value.dtype.type(gamma), out=room("* float32", *size.shape, dtype=size.dtype)
     ).reshape(-1)
     doubt = fuzz + vague + 0.01 * own / gamma  # of Δ
+    allowed += value.dtype.type(z.lost)
     allowed -= known
     known *= value.dtype.type(fuzz)
     known += size.reshape(-1) * value.dtype.type(gamma * doubt)
-    known += value.dtype.type(z.a.min_normal)
+    known += value.dtype.type(z.a.min_normal + 2.0**-20 * float(z.lost))
     maybe = np.flatnonzero(np.abs(allowed) <= known)
-    return _Vague(allowed > known, maybe, (max(largest, 0.0), top + z.a.min_normal))
+    return _Vague(allowed > known, maybe, (max(largest, 0.0), top))
 
 
 def _suspects(

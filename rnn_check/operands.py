@@ -9,10 +9,10 @@ whether they are the very errors that cut operands make, which can be computed:
 For each part of the sums, each operand, format and way there is one such D. If e = D + rounding, the
 regression of e on D has coefficient 1 and explains almost all of e.
 
-What the sums have in common tells nothing: means over rows, means over columns, and multiples of the
-parts' values and sizes, as one-sided rounding makes them, are taken out of e and of every D first. A
-D of which nothing is left, or of which few numbers are independent, is collinear: of that operand
-nothing can be said.
+What the sums have in common tells nothing: means over rows, means over columns, and multiples of
+the parts' values and sizes, as one-sided rounding makes them, are taken out of e and of every D
+first. A D of which nothing is left, or of which few numbers are independent, is collinear: of that
+operand nothing can be said.
 
 Honest rounding knows nothing of the digits that a format drops: e then points anywhere in the space
 of ν dimensions that is left. That p directions chosen from M sets explain all but a share ε of its
@@ -20,11 +20,11 @@ square has probability
 
     M · P(Beta((ν-p)/2, p/2) < ε)  <=  M ε^((ν-p)/2) Γ(ν/2) / (Γ((ν-p)/2 + 1) Γ(p/2))    (p >= 2)
 
-An operand is called cut if that is below 2^-40 and its coefficient is nearer to 1 than to the 1/4 that
-rounding with one bit more would have (the variances of both are 1 : 4^-1). Where the other operand of
-the product has so few digits that the format holds it, products are rounded where their operands
-would be: large partial sums do that in honest sums. There D has to be more than K roundings of sums
-as large as Σ|terms| can be, in the root mean square.
+An operand is called cut if that is below 2^-40 and its coefficient is nearer to 1 than to the 1/4
+that rounding with one bit more would have: its errors are half as large, and are a part of these.
+Where the format holds the other operand of the product exactly, products are rounded where their
+operands would be, as large partial sums do it in honest sums. There the sum of squares of D has to
+be more than K roundings of sums as large as Σ|terms| make.
 
     R rows, C columns of a sample of sums       K terms
 """

@@ -97,15 +97,18 @@ class Factor:
 
         A look that overlooks zeros costs sharpness alone.
         """
-        few = rows[:: max(1, len(rows) // 8)] != 0
-        if len(self.matrix) <= _TIGHT or few.any(axis=0).all() or not np.isfinite(self.most):
+        if len(self.matrix) <= _TIGHT or not np.isfinite(self.most):
+            return None
+        # spread by the golden ratio: a stride may hit first steps alone, whose states are 0
+        few = rows[(np.arange(8) * (0.618 * len(rows))).astype(np.intp) % max(len(rows), 1)]
+        if len(rows) and (few != 0).any(axis=0).all():
             return None
         held = rows != 0
         often = np.count_nonzero(held, axis=0)
         terms = int(np.count_nonzero(held, axis=1).max(initial=0))
         rare = (often > 0) & (often < len(rows) / 4)
-        if self.tight or (often > 0).all() and not rare.any():
-            return Used(terms, None, None, [])
+        if self.tight or ((often > 0).all() and not rare.any()):
+            return Used(terms, None, np.zeros(0, np.intp), [])
         common = (often > 0) & ~rare
         parts = [
             i + np.flatnonzero(common[i:j]) for i, j in zip(self.starts, self.ends, strict=True)
@@ -143,7 +146,7 @@ class Factor:
         """(R,parts) the rows' norms, and 1 for the bias's."""
         for p, (i, j) in enumerate(zip(self.starts, self.ends, strict=True)):
             part = rows[:, i:j]
-            if used is not None and used.rare is not None and len(used.rare):
+            if used is not None and len(used.rare):
                 part = rows[:, used.parts[p]]
             np.einsum("rk,rk->r", part, part, out=out[:, p])
         out[:, len(self.starts) :] = 1.0
@@ -185,7 +188,7 @@ class Used(NamedTuple):
 
     terms: int  # how many operands of a row are not 0, at most
     norms: Array | None  # as Factor.norms, over the columns that many rows use; None: over all
-    rare: Array | None  # the columns that few rows use
+    rare: Array  # the columns that few rows use
     parts: list[Array]  # the others of each part
 
 
@@ -255,9 +258,13 @@ class Sum:
                 self.lost = self.lost + small
         self.unit = factor.units(rows, least, used)
         if self.unit is not None:  # what is read as 0 makes a sum another, exact or not
-            small = np.abs(rows)
-            small = ((small > 0) & (small < a.min_normal)).any(axis=1)
-            self.unit = np.where(small | (factor.small is not None), 0.0, self.unit)
+            exact = self.unit * 2.0**a.bits > least
+            if exact.any():
+                small = _subnormal(np.abs(rows[exact]), a)
+                if factor.small is not None:
+                    self.unit = None
+                elif small is not None:
+                    self.unit[exact] = np.where(small.any(axis=1), 0.0, self.unit[exact])
         self.special = None
         if not np.isfinite(self.top):
             self.special = ~np.isfinite(rows).all(axis=1, keepdims=True)
@@ -354,7 +361,7 @@ class Sum:
         few.value, few.size = self.value[rows][:, columns], self.size[rows][:, columns]
         for name in ("lost", "special", "given", "addend_size", "error"):
             part = few.__dict__.get(name)
-            if np.ndim(part) == 2:
+            if isinstance(part, np.ndarray) and part.ndim == 2:
                 few.__dict__[name] = np.broadcast_to(part, self.value.shape)[rows][:, columns]
         few.unit = None if self.unit is None else self.unit[rows]
         return few
@@ -522,17 +529,17 @@ def sample_of(
     m = np.sqrt(s.squares if squares is None else squares)
     counts = (noise <= 2**5 * a.u * m) & (s.lost <= a.u * m) & clear
     counts = counts & np.isfinite(e) & np.isfinite(m) & (s.error > 0)
-    relative = np.square(e / m)
+    e = e / m
     variance = s.terms / 3 * a.u_sum**2
     if a.u_sum != a.u_product:
         variance += s.stored / 3 * a.u_product**2
     possible = variance * np.square(np.abs(s.value) / m + 3) + 2 * a.u_operand**2
-    seen = Sample(
-        int(np.count_nonzero(counts)),
-        float(relative.sum(where=counts)),
-        float(possible.sum(where=counts)),
-    )
+    sums, squares = int(np.count_nonzero(counts)), np.square(e)
+    if sums < counts.size:
+        e = np.where(counts, e, np.nan)
+        squares, possible = squares[counts], possible[counts]
+    seen = Sample(sums, float(squares.sum()), float(possible.sum()))
     if not seen.seen > seen.possible / 2**6:
         return seen  # these sums will not be looked at more closely
-    errors = Errors(np.where(counts, e / m, np.nan), m, operands or s.parts())
+    errors = Errors(e, m, operands or s.parts())
     return seen._replace(errors=(errors,))
