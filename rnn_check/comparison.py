@@ -40,6 +40,7 @@ class Comparison:
     praise: str = ""  # what to say when it holds, if not the usual
     against: str = "true"  # what `expected` is
     interval: tuple[Array, Array] | None = None  # (lo, hi) that printed digits claim
+    unproved: str = ""  # why nothing is proved although nothing fails
     unbounded: str = ""  # why some bounds are infinite, and say nothing
 
     def __post_init__(self) -> None:
@@ -174,7 +175,8 @@ def step(what: str, found: certificate.Certificate, names: tuple[str, ...]) -> C
         axes=names,
         coordinates=tuple(np.indices(found.residual.shape)),
         bits=found.bits,
-        reason="" if found.ok or found.ratio > 1 else found.reason,
+        reason=found.reason if found.ok is False and found.ratio <= 1 else "",
+        unproved=f"{what}: {found.reason}" if found.ok is None else "",
         against="what follows",
         unbounded=no_bound(found.claimed),
     )

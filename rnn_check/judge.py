@@ -352,6 +352,8 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
     failing = [m for m in comparisons if not m.ok]
     if failing:
         return verdict(DIFFER, failing[0].blame(), comparisons)
+    if unproved := [m.unproved for m in comparisons if m.unproved]:
+        return verdict(NOT_RUN, unproved[0])
     of_claim = [m for m in comparisons if m.who == "claim"]
     of_subject = [m for m in comparisons if m.who != "claim"]
     for deciding in (of_claim, of_subject):

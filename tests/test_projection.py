@@ -69,7 +69,7 @@ def test_random_layers_are_certified(activation: str, dtype: Any) -> None:
         options: dict[str, Any] = {"groups": (1, 3, 16)[seed % 3], "seed": seed}
         found = certify_projected(states, **layer.arguments, **options)
         assert found.ratio <= 1, f"random_layer({seed}): {found.reason}"
-        assert found.ok or found.judged == 0, f"random_layer({seed}): {found.reason}"
+        assert found.ok is not False, f"random_layer({seed}): {found.reason}"
 
 
 @pytest.mark.parametrize("dot", [blas, one_by_one])
