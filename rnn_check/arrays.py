@@ -84,7 +84,9 @@ def claimed(dtype: Any, array: Array) -> Arithmetic:
         try:
             return arithmetic(array.dtype)
         except ValueError as error:
-            raise ValueError(f"no dtype is given, and the array's own says nothing: {error}") from error
+            raise ValueError(
+                f"no dtype is given, and the array's own says nothing: {error}"
+            ) from error
     return arithmetic(_name(dtype).removeprefix("mixed_"))
 
 
@@ -95,7 +97,7 @@ def _name(dtype: Any) -> str:
     if str(dtype).startswith("torch."):
         return str(dtype).removeprefix("torch.")
     try:
-        return np.dtype(dtype).name
+        return str(np.dtype(dtype).name)
     except (TypeError, ValueError) as error:
         raise ValueError(f"dtype is {dtype!r}, but should be a dtype or its name") from error
 
@@ -115,7 +117,7 @@ def narrower(array: Array) -> str | None:
 
     None, too, where half of those digits would do: small integers tell nothing.
     """
-    own = float(ml_dtypes.finfo(array.dtype).eps) / 2
+    own = ARITHMETICS[array.dtype.name].u_stored
     for some in (array.reshape(-1)[: 2**12], array.reshape(-1)):  # most arrays show it soon
         value = some.astype(np.float64)
         value = value[np.isfinite(value)]

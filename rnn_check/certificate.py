@@ -27,6 +27,7 @@ All arrays are judged in blocks, so that memory does not grow with the sequence.
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -44,7 +45,6 @@ from rnn_check.rounding import (
     C_ACT,
     Arithmetic,
     activation_error,
-    arithmetic,
     derivative_error,
     derivative_spread,
     running_dense_gradients,
@@ -310,6 +310,14 @@ class Layer:
     def forward(self) -> Factor:
         return Factor(np.concatenate([self.W, self.U]), self.a, len(self.W), bias=self.bias)
 
+    def alone(self, x: Array, before: Array, h: Array) -> "Layer":
+        """A layer of these operands and one step: x (R,F), and states (R,H) before and after."""
+        layer = copy(self)
+        layer.x, layer.h0, layer.h = x[:, None], before.astype(np.float64), h[:, None]
+        layer.mask = layer.last = layer.next = None
+        layer.most, layer.every = 1, max(1, h.size // SAMPLED)
+        return layer
+
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """(samples, steps), of which the rows of a block's products fill about _BLOCK numbers."""
         B, T, H = self.h.shape
@@ -389,6 +397,11 @@ def certify(
         states, x, kernel, recurrent_kernel, bias, activation, initial_state, mask,
         go_backwards, zero_output_for_mask, dtype,
     )  # fmt: skip
+    return advised(certified(layer), dtype, layer.h)
+
+
+def certified(layer: Layer) -> Certificate:
+    """The states of this layer, as `certify` judges them."""
 
     def pieces(worst: _Worst) -> Iterator[Piece]:
         room, quick = Room(), layer.mask is None and worst.ratio > -math.inf
@@ -418,7 +431,7 @@ def certify(
                 expected[skipped], bound[skipped] = copies[skipped], 0.0
             yield Piece((samples, steps), expected, bound, sample)
 
-    return advised(judge(layer.a, layer.h, pieces), dtype, layer.h)
+    return judge(layer.a, layer.h, pieces)
 
 
 def copies_of(layer: Layer, samples: slice, steps: slice, observed: Array) -> Array:

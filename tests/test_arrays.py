@@ -198,7 +198,8 @@ def test_nothing_is_neither_right_nor_wrong(size: Any, with_mask: bool) -> None:
     f = np.float32
     operands: dict[str, Any] = {
         "x": np.ones((B, T, F), f), "kernel": np.ones((F, H), f), "bias": np.ones(H, f),
-        "recurrent_kernel": np.ones((H, H), f), "mask": np.ones((B, T), bool) if with_mask else None,
+        "recurrent_kernel": np.ones((H, H), f),
+        "mask": np.ones((B, T), bool) if with_mask else None,
     }  # fmt: skip
     states = np.ones((B, T, H), f)
     shapes = {"delta": (B, T, H), "x": (B, T, F), "kernel": (F, H), "recurrent_kernel": (H, H),
