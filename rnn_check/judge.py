@@ -768,6 +768,8 @@ class _Case:
         done, asked = np.asarray(found.updates), np.asarray(claim.training.epochs)
         missing = np.abs(done - asked)
         follow = f"each of {done:,} updates follows"
+        if found.judged < 1:
+            follow = f"{found.certified:,} of {done:,} updates follow; rounding hides the others"
         if found.ok is None and not missing:
             raise _Unproved(found.reason)
         yield Comparison("step", "updates", done, asked, missing, 0 * missing, praise=follow)
