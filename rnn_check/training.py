@@ -14,9 +14,10 @@ from the float64 reference with a running error bound, since no states are recor
 the recorded m', v'. Nothing propagates from update to update.
 
 Within an update rounding does propagate, from step to step. Where the weights amplify it so far
-that the bound of a gradient is larger than the gradient, the update is not judged, and that is
-said. To run the model again for its states would not help: that is another execution, whose
-roundings the same weights amplify as far.
+that the bound of a gradient is larger than the gradient, and could move a weight by more than a
+hundredth of the learning rate, the update is not judged, and that is said. To run the model again
+for its states would not help: that is another execution, whose roundings the same weights amplify
+as far.
 
 Where no seed was published, only the distribution of outcomes can be asked: `outcomes` trains many
 random output layers, and `place` says where a printed number stands among them.
@@ -122,7 +123,8 @@ class Certificate:
     ratio        the largest residual/bound
     where        (update, quantity, element) of the first that does not follow; else of the worst
     updates      N
-    judged       the share of updates whose gradients and loss are larger than rounding could be
+    judged       the share of updates of which rounding hides no gradient that may move a weight by
+                 more than a hundredth of the learning rate, nor the loss
     certified    how many of these follow in every number
     quantities   m, v, weights, loss, iterations
     reason       one sentence
@@ -191,9 +193,12 @@ def certify_training(
     with np.errstate(all="ignore"):
         before = {name: np.asarray(weights[name], np.float64)[:-1] for name in names}
         of_weights, of_loss = _gradients(network, before, a)
-        told = {f"the gradient of {name}": of_weights[name] for name in names}
-        told["the loss"] = of_loss
-        blind = {name: _is_blind(number, a.u * adam.epsilon) for name, number in told.items()}
+        blind = {
+            f"the gradient of {name}": _is_blind(number, _moves(number, v[name], adam) > _FELT)
+            for name, number in ((name, of_weights[name]) for name in names)
+        }
+        near = of_loss.error[:, 0] <= a.u * np.mean(np.square(network.target, dtype=np.float64))
+        blind["the loss"] = _is_blind(of_loss, ~near)
         g = _joined([of_weights[name].each(_flat) for name in names])  # (N,P)
         begin = w[:1]
         if start is not None:
@@ -220,14 +225,23 @@ def _nothing(network: Network, shapes: Mapping[str, tuple[int, ...]], N: int) ->
     return next((f"there is no {what}" for what, size in sizes.items() if not size), "")
 
 
-def _is_blind(number: "_Number", least: float) -> Array:
-    """(N,) whether a gradient of 0 could pass for this one: then so could one of the other sign.
+_FELT = 0.01  # of the learning rate, which is about the largest step that Adam takes
 
-    Where its bound is below u·ε, whatever it hides moves no weight by more than u·lr.
-    """
-    flat = number.each(lambda part: part.reshape(len(part), -1))
-    size, error = (np.linalg.norm(part, axis=1) for part in (flat.value, flat.error))
-    return np.asarray(~((error < size) | (flat.error.max(axis=1) <= least)))
+
+def _moves(g: "_Number", v: Array, adam: Adam) -> Array:
+    """(N,) how far the error of g may move a weight, in units of the learning rate."""
+    t = np.arange(1.0, len(v))
+    rate = np.sqrt(1 - adam.beta_2**t) / (1 - adam.beta_1**t)
+    step = _flat(g.error / (np.sqrt(v[1:].astype(np.float64)) + adam.epsilon))
+    step[_flat(g.error) == 0] = 0.0
+    step[np.isnan(step)] = np.inf
+    return np.asarray(rate * (1 - adam.beta_1) * step.max(axis=1))
+
+
+def _is_blind(number: "_Number", matters: Array) -> Array:
+    """(N,) whether 0 could pass for it: then so could its opposite, where that matters (N,)."""
+    size, error = (np.linalg.norm(_flat(part), axis=1) for part in (number.value, number.error))
+    return np.asarray(~(error < size) & matters)
 
 
 _PROVED = 0.9  # the share of updates that is to be judged

@@ -382,6 +382,18 @@ def test_a_gradient_of_zero_is_judged() -> None:
     assert certified(wrong, net).where == (2, "m", "kernel[0, 0]")
 
 
+def test_a_gradient_that_moves_nothing_may_be_below_its_rounding() -> None:
+    """Of saturated units: lost in 1 - h², but beside an old v no weight feels it."""
+    net = network(x=np.full((3, 4, 2), 2.5))
+    w = initial(net, True) | {"kernel": np.full((2, 3), 2.0)}
+    ran = Execution(net, to_float32, "keras").run(w, 3)
+    found = certified(ran, net)
+    assert found.ok is None and "the gradient of kernel" in found.reason
+    # as after a large gradient long ago: it is not what follows, but it is what is judged
+    ran["v"] = {name: np.ones_like(array) for name, array in ran["v"].items()}
+    assert certified(ran, net).judged == 1
+
+
 def test_honest_trainings_of_extreme_scales_are_no_alarm() -> None:
     """37 of the 2,592 of tools/extreme_trainings.py."""
     tally = extreme_trainings.run(every=71)
