@@ -15,8 +15,9 @@ adjoints:
     g_t = c_t + δ_{t+1}·Uᵀ            δ_t = g_t ∘ act'(z_t)
     dW = Σ x_tᵀδ_t    dU = Σ h_{t-1}ᵀδ_t    db = Σ δ_t    dx_t = δ_t·Wᵀ    dh_0 = δ_1·Uᵀ
 
-The second figure of a certificate is the effective precision of its sums, which finds what hides
-under γ_k in a wide layer: see sums.
+The second question of a certificate is how the sums were made, which finds what hides under γ_k in a
+wide layer: a sample of them shows an effective precision (see sums), and whether their errors are
+those that operands cut to a narrower format make (see operands).
 
     B batch, T timesteps, F features, H units, O outputs       R rows: samples × steps
     x (B,T,F)   W = kernel (F,H)   U = recurrent_kernel (H,H)   b = bias (H,)   h, z, δ (B,T,H)
@@ -34,7 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check import reference
+from rnn_check import operands, reference
 from rnn_check.arrays import check as _check
 from rnn_check.arrays import claimed as _claimed
 from rnn_check.arrays import narrower, numbers
@@ -83,6 +84,9 @@ class Piece(NamedTuple):
     sample: Sample = NOTHING
     only: Array | None = None  # the elements meant, of that part laid flat; None: all
     settles: int | None = None  # how many elements need no further piece; None: those meant
+    blind: int = 0  # how many of those that are settled, but not meant, are blind
+    rest: tuple[float, float] = (0.0, 0.0)  # the largest number expected there, the largest bound
+    scale: Array | None = None  # how large the elements could be; None: as those expected are
 
 
 # pieces(worst): what is proved to have no larger ratio than worst.ratio may be left out
@@ -111,13 +115,19 @@ class _Worst:
 class Certificate:
     """The answer for one array of a subject.
 
-    ok               every element is within its bound, and the bits are those of the arithmetic;
-                     None where there is nothing to judge
+    ok               True: every element is within its bound, and no operand was seen to be cut.
+                     False: one of that is not so. None: not proved, too little is judged
     ratio            the largest residual/bound: 0 where both are 0, inf where the bound alone is
     where            the index of that element
-    judged           how many elements have a bound: sums that may overflow have none
+    judged           the share of elements, 0 to 1, whose bound can be exceeded: none has one where
+                     a sum may overflow, or where the bound spans all that the activation may give
+                     (of one without limits, the largest number expected beside it)
+    blind            the share of elements whose bound is over a hundredth of the activation's
+                     range, or of the number expected where that has no limits: what stands there
+                     is proved in its first digits at most
     bits             the effective precision; None where too few sums were rounded to tell
-    consistent_with  the arithmetic that these bits speak for; None without bits
+    consistent_with  the arithmetic of which the errors are; None without bits, or where they are as
+                     large as a narrower one's and not those of operands cut to it
     claimed          the arithmetic that was to be proved
     reason           one sentence
 
@@ -128,7 +138,8 @@ class Certificate:
     ok: bool | None
     ratio: float
     where: tuple[int, ...]
-    judged: int
+    judged: float
+    blind: float
     bits: float | None
     consistent_with: str | None
     claimed: str
@@ -179,10 +190,70 @@ def _ratios(residual: Array, bound: Array) -> Array:
     return ratios
 
 
+class Reach(NamedTuple):
+    """Between which numbers an activation's values lie."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def is_limited(self) -> bool:
+        return self.high - self.low < math.inf
+
+    def blind(self, piece: Piece) -> int:
+        """How many bounds are over a hundredth of what there is to be known."""
+        if self.is_limited:
+            vague = piece.bound > (self.high - self.low) / 100
+        else:
+            vague = piece.bound > np.abs(piece.expected) / 100
+        return piece.blind + int(np.count_nonzero(vague))
+
+
+class _Judged:
+    """How many bounds can be exceeded.
+
+    Those of an activation with limits can if they do not span all that it may give. Others can if
+    finite; but that says nothing of an array of which none exceeds them. So they are counted by
+    their exponents, and those that are no larger than the largest number expected count.
+    """
+
+    def __init__(self, reach: Reach | None) -> None:
+        self.reach, self.count, self.largest = reach, 0, 0.0
+        self.exponents = np.zeros(2**12, np.intp)
+
+    def add(self, piece: Piece, settled: int) -> None:
+        bound, expected, others = piece.bound, piece.expected, settled - piece.bound.size
+        if self.reach is None:
+            self.count += others + int(np.count_nonzero(bound < np.inf))
+            return
+        if self.reach.is_limited:
+            if bound.size and bound.max() <= (self.reach.high - self.reach.low) / 100:
+                self.count += settled
+                return
+            farthest = np.maximum(self.reach.high - expected, expected - self.reach.low)
+            self.count += others + int(np.count_nonzero((bound < farthest) | (bound == 0)))
+            return
+        sizes = np.abs(expected if piece.scale is None else piece.scale)
+        self.largest = max(self.largest, piece.rest[0])
+        self.largest = float(sizes.max(initial=self.largest, where=np.isfinite(sizes)))
+        self.count += int(np.count_nonzero(bound == 0))
+        found = np.frexp(bound[(bound > 0) & (bound < np.inf)])[1]
+        self.exponents += np.bincount(found + 2**11, minlength=2**12)
+        self.exponents[math.frexp(piece.rest[1])[1] + 2**11] += others
+
+    @property
+    def total(self) -> int:
+        most = math.frexp(self.largest)[1] - 1  # 2^most <= largest
+        return self.count + int(self.exponents[: most + 2**11 + 1].sum())
+
+
+_ENOUGH_JUDGED = 0.9  # of all elements
+
+
 @np.errstate(all="ignore")
-def judge(a: Arithmetic, given: Array, pieces: Pieces) -> Certificate:
-    """Compare piece by piece, and put into words."""
-    worst, size, judged, sample = _Worst(), 0, 0, NOTHING
+def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = None) -> Certificate:
+    """Compare piece by piece, and put into words. reach None: every finite bound can be exceeded."""
+    worst, size, can, blind, sample = _Worst(), 0, _Judged(reach), 0, NOTHING
     for piece in pieces(worst):
         observed = given[piece.place]
         if piece.only is not None:
@@ -192,7 +263,9 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces) -> Certificate:
         sample += piece.sample
         settled = residual.size if piece.settles is None else piece.settles
         size += settled
-        judged += settled - int(np.count_nonzero(bound == np.inf))
+        if settled:
+            can.add(piece, settled)
+            blind += (reach or Reach()).blind(piece)
         if not residual.size:
             continue
         ratios = _ratios(residual, bound)
@@ -201,29 +274,65 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces) -> Certificate:
             worst.ratio, worst.where = float(ratios[at]), _place(at, piece, given.shape)
             worst.got, worst.expected = float(observed[at]), float(piece.expected[at])
             worst.off, worst.allowed = float(residual[at]), float(bound[at])
-    bits, consistent, too_few = effective_precision(a, sample)
-    ok: bool | None = 0 <= worst.ratio <= 1 and not too_few and judged > 0
+    judged = can.total
+    bits, consistent, cut, aside = _precision(a, sample)
+    ok: bool | None = 0 <= worst.ratio <= 1 and not cut
     if not size:
         ok, reason = None, "there is nothing to judge"
         if not given.size:
             reason = f"there is nothing to judge in an array of shape {given.shape}"
     elif worst.ratio > 1:
         reason = str(worst)
-    elif too_few:
+    elif cut:
+        reason = f"every element is within its bound, but {cut}"
+    elif judged < _ENOUGH_JUDGED * size:
+        ok = None
         reason = (
-            f"every element is within its bound, but the sums show {bits:.1f} bits of precision: "
-            f"consistent with {consistent}, not with {called(a)}"
+            f"not proved: {size - judged} of {size} elements have no bound that could be exceeded, "
+            "because their sums may overflow, cancel, or meet a saturated activation"
         )
-    elif not judged:
-        reason = "nothing can be said: every sum may overflow, or its activation is saturated"
     else:
         reason = "every element follows, up to the rounding of its own step"
         if judged < size:
             reason += f", but for {size - judged} of {size} that have no bound"
+        if blind > (1 - _ENOUGH_JUDGED) * size:
+            reason += f"; the bound of {blind} of {size} is over a hundredth of what they can be"
+        reason += aside
+    size = max(size, 1)
     return Certificate(
-        ok, max(worst.ratio, 0.0), worst.where, judged, bits, consistent, called(a), reason,
-        given, pieces,
+        ok, max(worst.ratio, 0.0), worst.where, judged / size, blind / size, bits, consistent,
+        called(a), reason, given, pieces,
     )  # fmt: skip
+
+
+def _precision(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None, str, str]:
+    """The bits; the arithmetic of which the errors are; what was cut; what could not be told."""
+    bits, consistent, too_few = effective_precision(a, sample)
+    if bits is None:
+        return None, None, "", ""
+    if not sample.errors:
+        sentence = (
+            f"the sums show {bits:.1f} bits of precision: consistent with {consistent}, not with "
+            f"{called(a)}"
+        )
+        return bits, consistent, sentence if too_few else "", ""
+    if sample.seen <= sample.possible:
+        return bits, called(a), "", ""
+    found = operands.examine(a, sample.errors)
+    if found.cuts:
+        consistent = found.cuts[0].format
+        return bits, consistent, (
+            f"{operands.describe(found.cuts)}: {found.explained:.2%} of the squares of the sums' "
+            f"errors are what that makes ({bits:.1f} bits of precision, consistent with "
+            f"{consistent}, not with {called(a)})"
+        ), ""  # fmt: skip
+    aside = f"; the sums show {bits:.1f} bits of precision, fewer than {called(a)} mostly does, "
+    if found.unclear:
+        return bits, None, "", (
+            f"{aside}and of {', '.join(found.unclear)} it cannot be told whether they were cut: "
+            "these data are too much alike"
+        )  # fmt: skip
+    return bits, None, "", f"{aside}but not as cut operands would make it"
 
 
 def _place(at: Any, piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -244,6 +353,60 @@ def advised(found: "Certificate", dtype: Any, given: Array) -> "Certificate":
         return found
     advice = f'; every number here is a {name}: if it was computed so, pass dtype="{name}"'
     return replace(found, reason=found.reason + advice)
+
+
+class _Grid(NamedTuple):
+    """Some sums of all: at these rows, samples and steps counted through, and these columns."""
+
+    rows: Array | None  # (n,) in order; None: all
+    columns: Array | slice
+
+    def within(self, first: int, stop: int) -> Array | slice:
+        """The rows of a block, of which these are the first and the one after the last."""
+        if self.rows is None:
+            return slice(None)
+        i, j = np.searchsorted(self.rows, (first, stop))
+        return self.rows[i:j] - first
+
+
+_COLUMNS = 2**6  # of a sample: the more rows, the more steps and samples it holds
+_NOT_ELEMENTWISE = frozenset(("softmax", "log_softmax", "sparsemax"))
+
+
+def _grid(
+    B: int, T: int, H: int, wide: int, skip_first: bool = False, mask: Array | None = None
+) -> _Grid:
+    """Some SAMPLED of B·T·H sums, at random, but always the same; all if there are no more.
+
+    Both samples and steps are drawn one from each of n equal parts. Where nothing precedes a first
+    step, h·U says nothing there: one in 16 rows is such a step; the others are none.
+    """
+    if B * T * H <= SAMPLED:
+        return _Grid(None, slice(None))
+    rng = np.random.default_rng(0)
+    columns: Array | slice = slice(None)
+    if wide < H:
+        columns = np.sort(rng.choice(H, wide, replace=False))
+    n = max(1, SAMPLED // wide)
+    if mask is not None:
+        found = np.flatnonzero(mask)
+        before = np.maximum.accumulate(mask, axis=1)[:, :-1]
+        later = np.flatnonzero(mask & np.pad(before, ((0, 0), (1, 0))))
+        found = later if 2 * len(later) > len(found) else found
+        return _Grid(found[_one_of_each(rng, len(found), n)], columns)
+    if n >= B * T:
+        return _Grid(None, columns)
+    steps = _one_of_each(rng, T, n)
+    if skip_first:
+        steps = 1 + _one_of_each(rng, T - 1, n)
+        steps[:: 2**4] = 0
+    samples = _one_of_each(rng, B, n)
+    return _Grid(np.unique(rng.permutation(samples) * T + steps), columns)
+
+
+def _one_of_each(rng: np.random.Generator, size: int, n: int) -> Array:
+    """n of the numbers below size, one from each of n equal parts; all, and again, if n > size."""
+    return np.asarray((np.arange(n) + rng.uniform(size=n)) * (size / n)).astype(np.intp)
 
 
 class Layer:
@@ -304,18 +467,34 @@ class Layer:
             self.next = np.minimum.accumulate(step[:, ::-1], axis=1)[:, ::-1]
             if not zero_output_for_mask:
                 self.most = int((self.next - np.arange(T + 1)).max(initial=0)) + 1
-        self.every = max(1, B * T * H // SAMPLED)
 
     @cached_property
     def forward(self) -> Factor:
-        return Factor(np.concatenate([self.W, self.U]), self.a, len(self.W), bias=self.bias)
+        return Factor(
+            np.concatenate([self.W, self.U]), self.a, len(self.W), bias=self.bias,
+            names=(("x", "kernel"), ("states", "recurrent_kernel")),
+        )  # fmt: skip
+
+    @cached_property
+    def sampled_columns(self) -> Factor:
+        return self.forward.columns(np.arange(len(self.U))[self.sample.columns])
+
+    @cached_property
+    def sample(self) -> "_Grid":
+        B, T, H = self.h.shape
+        first = self.mask is None and not self.h0.any()
+        wide = H if self.name in _NOT_ELEMENTWISE else min(H, _COLUMNS)
+        return _grid(B, T, H, wide, T > 1 and first, self.mask)
 
     def alone(self, x: Array, before: Array, h: Array) -> "Layer":
         """A layer of these operands and one step: x (R,F), and states (R,H) before and after."""
         layer = copy(self)
+        layer.forward = self.forward  # what is known of the weights serves both
+        for name in ("sample", "sampled_columns"):
+            layer.__dict__.pop(name, None)
         layer.x, layer.h0, layer.h = x[:, None], before.astype(np.float64), h[:, None]
         layer.mask = layer.last = layer.next = None
-        layer.most, layer.every = 1, max(1, h.size // SAMPLED)
+        layer.most = 1
         return layer
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
@@ -328,6 +507,13 @@ class Layer:
         for i in range(0, B, samples):
             for t in range(0, T, steps):
                 yield slice(i, min(i + samples, B)), slice(t, min(t + steps, T))
+
+    def sampled(self, samples: slice, steps: slice) -> tuple[Array | slice, Array | slice]:
+        """Which of this block's rows, and which columns, are in the sample."""
+        T = self.h.shape[1]
+        first = samples.start * T + steps.start
+        rows = (samples.stop - samples.start) * (steps.stop - steps.start)
+        return self.sample.within(first, first + rows), self.sample.columns
 
     def after(self, samples: slice, steps: Array) -> Array:
         """The states after these steps (n,m); after -1, the initial ones. (n,m,H)"""
@@ -350,8 +536,7 @@ class Layer:
         return rows.reshape(-1, F + H)
 
     def preactivation(self, samples: slice, steps: slice, room: Room) -> Sum:
-        z = Sum(self.operands(samples, steps, room), self.forward, room)
-        return z.bounded(self.forward.terms, stored=3)
+        return Sum(self.operands(samples, steps, room), self.forward, room).bounded(stored=3)
 
     def counted(self, samples: slice, steps: slice) -> Any:
         """(R,1) True where a step counts."""
@@ -408,20 +593,24 @@ def certified(layer: Layer) -> Certificate:
         narrow = Narrow(layer.forward, 3) if quick and _can_be_narrow(layer) else None
         for samples, steps in layer.blocks():
             given = layer.h[samples, steps].reshape(-1, layer.h.shape[2])
+            at = layer.sampled(samples, steps)
             sampled = False
-            if narrow is not None:
-                sampled = worst.ratio * narrow.gamma > 1.5 * narrow.own
-                if sampled and (
-                    yield from _narrowly(layer, narrow, (samples, steps), given, worst, room)
-                ):
+            if narrow is not None and worst.ratio * narrow.gamma > 1.5 * narrow.own:
+                rows, place = layer.operands(samples, steps, room, np.float32), (samples, steps)
+                yield from _sampled(layer, place, _full(layer, rows, at), at, given)
+                sampled = True
+                if (yield from _narrowly(layer, narrow, place, rows, given, worst, room)):
                     continue
             z = layer.preactivation(samples, steps, room)
             if quick and _can_be_quick(layer.name, z):
-                yield from _quickly(layer, (samples, steps), z, given, worst, room, sampled)
+                if not sampled:
+                    yield from _sampled(layer, (samples, steps), z.at(*at), at, given)
+                yield from _quickly(layer, (samples, steps), z, given, worst, room)
                 continue
             observed = given.astype(np.float64)
+            counted = layer.counted(samples, steps)
             expected, bound, sample = _activated(
-                layer.name, z, observed, layer.every, layer.counted(samples, steps)
+                layer.name, z, observed, None if sampled else at, counted
             )
             shape = layer.h[samples, steps].shape
             expected, bound = expected.reshape(shape), bound.reshape(shape)
@@ -431,7 +620,19 @@ def certified(layer: Layer) -> Certificate:
                 expected[skipped], bound[skipped] = copies[skipped], 0.0
             yield Piece((samples, steps), expected, bound, sample)
 
-    return judge(layer.a, layer.h, pieces)
+    return judge(layer.a, layer.h, pieces, _reach(layer.name))
+
+
+# The values of all others go on for ever, at one end at least
+_RANGES = {
+    "tanh": Reach(-1, 1), "hard_tanh": Reach(-1, 1), "softsign": Reach(-1, 1),
+    "sigmoid": Reach(0, 1), "hard_sigmoid": Reach(0, 1), "sparse_sigmoid": Reach(0, 1),
+    "softmax": Reach(0, 1), "sparsemax": Reach(0, 1), "relu6": Reach(0, 6),
+}  # fmt: skip
+
+
+def _reach(name: str) -> Reach:
+    return _RANGES.get(name, Reach())
 
 
 def copies_of(layer: Layer, samples: slice, steps: slice, observed: Array) -> Array:
@@ -480,66 +681,74 @@ def _can_be_narrow(layer: Layer) -> bool:
 _LONG = 512
 
 
+def _full(layer: Layer, rows: Array, at: tuple[Array | slice, Array | slice]) -> Sum:
+    """The sums at these rows and columns, of rows [x, h] (R,F+H) that float32 holds."""
+    factor = layer.forward if isinstance(at[1], slice) else layer.sampled_columns
+    return Sum(rows[at[0]].astype(np.float64), factor).bounded(stored=3)
+
+
 def _sampled(
-    layer: Layer, place: tuple[slice, ...], given: Array, z_of: Callable[[Array], Sum]
-) -> Iterator[Piece]:
-    """Every so many rows of all, those in this block: for their bits, and to have some ratio."""
-    R, H = given.shape
-    before = place[0].start * layer.h.shape[1] + place[1].start  # the rows of other blocks
-    rows = np.arange(-before % layer.every, R, layer.every)
-    if len(rows):
-        observed = given[rows].astype(np.float64)
-        expected, bound, sample = _activated(layer.name, z_of(rows), observed, 1, True)
-        at = (rows[:, None] * H + np.arange(H)).reshape(-1)
-        yield Piece(place, expected.reshape(-1), bound.reshape(-1), sample, at, 0)
-
-
-def _quickly(
     layer: Layer,
     place: tuple[slice, ...],
     z: Sum,
+    at: tuple[Array | slice, Array | slice],
     given: Array,
-    worst: _Worst,
-    room: Room,
-    sampled: bool,
+) -> Iterator[Piece]:
+    """The sums z of a block, at these rows and columns: to see how they were made, and a ratio."""
+    (R, H), (rows, columns) = given.shape, at
+    if not z.value.size:
+        return
+    observed = given[rows][:, columns].astype(np.float64)
+    expected, bound, sample = _activated(layer.name, z, observed, (slice(None),) * 2, True)
+    only = (np.arange(R)[rows][:, None] * H + np.arange(H)[columns]).reshape(-1)
+    yield Piece(place, expected.reshape(-1), bound.reshape(-1), sample, only, 0)
+
+
+def _quickly(
+    layer: Layer, place: tuple[slice, ...], z: Sum, given: Array, worst: _Worst, room: Room
 ) -> Iterator[Piece]:
     """The same as _activated, for those elements alone whose ratio may be the largest.
 
-    First a sample; then the elements for which less than the bound, in float32, times the largest
-    ratio so far is exceeded by more than the residual.
+    They are the ones for which less than the bound, in float32, times the largest ratio so far is
+    exceeded by more than the residual.
     """
-    if not sampled:
-        yield from _sampled(layer, place, given, z.some)
     value, size = (room(which, *given.shape, dtype=np.float32) for which in ("h", "+"))
     np.copyto(value, z.value, casting="same_kind")
     np.copyto(size, z.size, casting="same_kind")
     u = ARITHMETICS["float32"].u
-    at = _suspects(layer.name, z.a, value, size, (z.gamma, u, 2 * u), z.top, given, worst, room)
+    off = z.gamma, u, 2 * u
+    vague = _vague(layer.name, z, value, size, off, room)
+    if vague is None:
+        at, blind = np.arange(given.size), 0
+    else:
+        at = _suspects(layer.name, z.a, value, size, off, z.top, given, worst, room)
+        at, blind = _both(at, vague)
     observed = given.reshape(-1)[at].astype(np.float64)
-    expected, bound, _ = _activated(layer.name, z.elements(at), observed, 0, True)
-    yield Piece(place, expected, bound, NOTHING, at, given.size)
+    expected, bound, _ = _activated(layer.name, z.elements(at), observed, None, True)
+    yield Piece(place, expected, bound, NOTHING, at, given.size, blind, (vague or _NOT_VAGUE).rest)
 
 
 def _narrowly(
-    layer: Layer, narrow: Narrow, place: tuple[slice, ...], given: Array, worst: _Worst, room: Room
+    layer: Layer,
+    narrow: Narrow,
+    place: tuple[slice, ...],
+    rows: Array,
+    given: Array,
+    worst: _Worst,
+    room: Room,
 ) -> Generator[Piece, None, bool]:
     """As _quickly, but no product is made in float64 of elements that are no suspects.
 
-    Returns whether that went well; if not, nothing but the sample is settled.
+    Returns whether that went well; if not, nothing is settled.
     """
-    samples, steps = place
-    rows = layer.operands(samples, steps, room, np.float32)
-
-    def in_full(some: Array) -> Sum:
-        z = Sum(rows[some].astype(np.float64), layer.forward)
-        return z.bounded(layer.forward.terms, stored=3)
-
-    yield from _sampled(layer, place, given, in_full)
     found = narrow.sums(rows, room)
     if found is None:
         return False
     value, size, z = found
     off = z.gamma, narrow.own, narrow.vague
+    vague = _vague(layer.name, z, value, size, off, room)
+    if vague is None:
+        return False
     h, allowed = (room(which, *given.shape, dtype=np.float32) for which in ("h", "+"))
     np.copyto(h, value)
     np.copyto(allowed, size)
@@ -549,13 +758,65 @@ def _narrowly(
     # once more, with act in float64
     h, allowed, seen = (part.reshape(-1)[at].astype(np.float64) for part in (value, size, given))
     at = at[_suspects(layer.name, z.a, h, allowed, off, z.top, seen, worst, room)]
+    at, blind = _both(at, vague)
     if len(at) * 2**8 > given.size:
         return False
     few = narrow.elements(rows, at, z)
     observed = given.reshape(-1)[at].astype(np.float64)
-    expected, bound, _ = _activated(layer.name, few, observed, 0, True)
-    yield Piece(place, expected, bound, NOTHING, at, given.size)
+    expected, bound, _ = _activated(layer.name, few, observed, None, True)
+    yield Piece(place, expected, bound, NOTHING, at, given.size, blind, vague.rest)
     return True
+
+
+class _Vague(NamedTuple):
+    """Which elements of a block laid flat are blind for sure, and which may be."""
+
+    sure: Array | None  # (R·H,) bool; None: none is
+    maybe: Array  # indices
+    rest: tuple[float, float] = (0.0, 0.0)  # see Piece
+
+
+_NOT_VAGUE = _Vague(None, np.zeros(0, np.intp))
+
+
+def _both(at: Array, vague: _Vague) -> tuple[Array, int]:
+    """All elements to be computed, and how many of the others are blind."""
+    if len(vague.maybe):
+        at = np.union1d(at, vague.maybe)
+    if vague.sure is None:
+        return at, 0
+    return at, int(np.count_nonzero(vague.sure)) - int(np.count_nonzero(vague.sure[at]))
+
+
+def _vague(
+    name: str, z: Sum, value: Array, size: Array, off: tuple[float, float, float], room: Room
+) -> _Vague | None:
+    """Of z and its sizes as seen in float32; None where too many may be blind, or not judged.
+
+    As in _suspects, z is off by own·size and sizes by their vague-th part. The bound is at most
+    Δ = γ·size and act's own error, which with |h| <= 1 is 2^-10 at most; of linear it is Δ, but
+    for copies that may be flushed.
+    """
+    gamma, own, vague = off
+    least = float(z.lost) + z.a.min_normal  # what underflow adds
+    top = gamma * z.top * (1 + vague) + least
+    if name != "linear":
+        return _NOT_VAGUE if top + 2.0**-10 < 0.02 and z.a.u_stored < 2.0**-16 else None
+    fuzz = 2**5 * float(np.finfo(value.dtype).eps)
+    known = np.abs(value, out=room("|h|", *value.shape, dtype=value.dtype)).reshape(-1)
+    largest = float(known.max(initial=0)) * (1 - 2.0**-20) - own * z.top
+    known *= value.dtype.type(0.01)
+    allowed = np.multiply(
+        size, value.dtype.type(gamma), out=room("* float32", *size.shape, dtype=size.dtype)
+    ).reshape(-1)
+    doubt = fuzz + vague + 0.01 * own / gamma  # of Δ
+    allowed += value.dtype.type(z.lost)
+    allowed -= known
+    known *= value.dtype.type(fuzz)
+    known += size.reshape(-1) * value.dtype.type(gamma * doubt)
+    known += value.dtype.type(z.a.min_normal + 2.0**-20 * float(z.lost))
+    maybe = np.flatnonzero(np.abs(allowed) <= known)
+    return _Vague(allowed > known, maybe, (max(largest, 0.0), top))
 
 
 def _suspects(
@@ -580,7 +841,10 @@ def _suspects(
     closed, (gamma, own, vague), ratio = _CLOSED[name], off, worst.ratio
     u, other = float(np.finfo(h.dtype).eps) / 2, room(f"* {h.dtype}", *h.shape, dtype=h.dtype)
     closed.act(h, out=h)
-    steepest = math.exp(closed.rate * (gamma + 2 * own) * top * (1 + vague))
+    far_off = closed.rate * (gamma + 2 * own) * top * (1 + vague)
+    if not far_off < 1:
+        return np.arange(h.size)
+    steepest = math.exp(far_off)
     fuzz = 2**5 * u
     less, more = 1 - fuzz - vague, 1 + fuzz + vague
     act_error = ratio * C_ACT[name] * a.u_stored
@@ -624,11 +888,15 @@ def _spread_and_noise(name: str, z: Sum, h: Array) -> tuple[Array, Array]:
 
 
 def _activated(
-    name: str, z: Sum, observed: Array, every: int, counted: Any
+    name: str,
+    z: Sum,
+    observed: Array,
+    at: tuple[Array | slice, Array | slice] | None,
+    counted: Any,
 ) -> tuple[Array, Array, Sample]:
     """act(z), how far the subject's may be from it, and the errors as seen from z. (R,H)
 
-    The errors of every so many rows; of none if that is 0.
+    The errors at these rows and columns; None: nowhere.
     """
     act = reference.activation(name)
     h = act.function(z.value)
@@ -638,19 +906,21 @@ def _activated(
         bound[z.error == np.inf] = np.inf
         if z.special is not None:
             bound = _unbounded(name, z, h, bound, observed)
-    if not every or name == "sparsemax":
+    if at is None or name == "sparsemax":
         return h, bound, NOTHING
+    rows, columns = at
     if counted is not True:
-        counted = counted[::every]
-    seen, noise = h[::every], noise[::every]
+        counted = counted[rows]
+    z, seen, noise, got = (
+        z.at(rows, columns), *(part[rows][:, columns] for part in (h, noise, observed))
+    )  # fmt: skip
     if act.derivative is None:
         slope = seen if name == "softmax" else np.ones_like(seen)
         clear = (slope > 0) & counted
     else:
-        slope = act.derivative(z.value[::every], seen)
+        slope = act.derivative(z.value, seen)
         clear = (np.abs(slope) > 0.01) & counted
-    e = (observed[::every] - seen) / slope
-    return h, bound, sample_of(z, z.squares(every), every, e, np.abs(noise / slope), clear)
+    return h, bound, sample_of(z, (got - seen) / slope, np.abs(noise / slope), clear)
 
 
 # These choose by comparison, so that a NaN may come out as any of the choices.
@@ -701,15 +971,17 @@ def certify_dense(
         _check("bias", c, (O,), "the outputs of kernel")
 
     def pieces(worst: _Worst) -> Iterator[Piece]:
-        factor = Factor(V, a, bias=c)
+        factor = Factor(V, a, bias=c, names=(("h", "kernel"),))
         rows = math.prod(hidden.shape[:-1])
-        z = Sum(hidden.reshape(rows, H), factor).bounded(factor.terms, stored=2)
+        z = Sum(hidden.reshape(rows, H), factor).bounded(stored=2)
         observed = given.astype(np.float64).reshape(rows, O)
-        every = max(1, observed.size // SAMPLED)
-        expected, bound, sample = _activated(name, z, observed, every, True)
+        wide = O if name in _NOT_ELEMENTWISE else min(O, _COLUMNS)
+        grid = _grid(len(observed), 1, O, wide)
+        at = grid.within(0, len(observed)), grid.columns
+        expected, bound, sample = _activated(name, z, observed, at, True)
         yield Piece((), expected.reshape(given.shape), bound.reshape(given.shape), sample)
 
-    return advised(judge(a, given, pieces), dtype, given)
+    return advised(judge(a, given, pieces, _reach(name)), dtype, given)
 
 
 def certify_dense_gradients(
@@ -830,13 +1102,15 @@ def certify_gradients(
     makers: dict[str, Pieces] = {
         "delta": lambda worst: adjoint.deltas(),
         "x": lambda worst: adjoint.inputs(got["x"]),
-        "kernel": lambda worst: adjoint.sums(slice(0, F), got["kernel"]),
-        "recurrent_kernel": lambda worst: adjoint.sums(slice(F, F + H), got["recurrent_kernel"]),
-        "bias": lambda worst: adjoint.sums(None, got["bias"]),
+        "kernel": lambda worst: adjoint.sums(slice(0, F), "x", got["kernel"]),
+        "recurrent_kernel": lambda worst: adjoint.sums(
+            slice(F, F + H), "states", got["recurrent_kernel"]
+        ),
+        "bias": lambda worst: adjoint.sums(None, "", got["bias"]),
         "initial_state": lambda worst: adjoint.initial(got["initial_state"]),
     }
     return {
-        name: advised(judge(layer.a, array, makers[name]), dtype, array)
+        name: advised(judge(layer.a, array, makers[name], Reach()), dtype, array)
         for name, array in got.items()
     }
 
@@ -846,7 +1120,7 @@ class _Adjoint:
 
     def __init__(self, layer: Layer, delta: Array, c: Array, c_error: Array | None) -> None:
         self.layer, self.delta, self.c, self.c_error = layer, delta, c, c_error
-        self.back = Factor(layer.U.T, layer.a)
+        self.back = Factor(layer.U.T, layer.a, names=(("delta", "recurrent_kernel"),))
 
     def through_time(self, samples: slice, start: int, stop: int, copies: bool = True) -> Sum:
         """g of the states start to stop - 1; state 0 is the initial one, and step t makes t + 1.
@@ -882,7 +1156,7 @@ class _Adjoint:
             own, size, error = (_runs(np.add, part, begins) for part in (own, size, error))
         own, size, error = (part[:, : stop - start].reshape(-1, H) for part in (own, size, error))
         given = None if self.c_error is None else error
-        return g.plus(own, size, unit).bounded(H + layer.most, stored=2 + layer.most, given=given)
+        return g.plus(own, size, unit).bounded(layer.most, stored=2 + layer.most, given=given)
 
     def deltas(self) -> Iterator[Piece]:
         """δ_t = g_t ∘ act'(z_t), or the adjoint of softmax and its like; 0 where skipped."""
@@ -904,7 +1178,8 @@ class _Adjoint:
             sample = NOTHING
             if act.derivative is not None:
                 e = observed.reshape(expected.shape) - expected
-                sample = self.sample(e, g, z, h, layer.counted(samples, steps))
+                at = layer.sampled(samples, steps)
+                sample = self.sample(e, g, z, h, layer.counted(samples, steps), *at)
             expected, bound = expected.reshape(shape), bound.reshape(shape)
             if layer.mask is not None:
                 skipped = ~layer.mask[samples, steps]
@@ -912,61 +1187,84 @@ class _Adjoint:
                 # a framework takes the step all the same, and throws away what it makes: 0·NaN
                 lost = ~np.isfinite(z.value + z.error).reshape(shape) & skipped[:, :, None]
                 bound[lost & np.isnan(observed)] = np.inf
-            yield Piece((samples, steps), expected, bound, sample)
+            scale = np.abs(g.value).reshape(shape)  # act' is 1 at most, or not much more
+            yield Piece((samples, steps), expected, bound, sample, scale=scale)
 
-    def sample(self, e: Array, g: Sum, z: Sum, h: Array, counted: Any) -> Sample:
+    def sample(
+        self,
+        e: Array,
+        g: Sum,
+        z: Sum,
+        h: Array,
+        counted: Any,
+        rows: Array | slice,
+        columns: Array | slice,
+    ) -> Sample:
         """The errors of δ as seen from g; of those that z may have, typical ones are counted."""
-        name, a, every = self.layer.name, self.layer.a, self.layer.every
+        name, a = self.layer.name, self.layer.a
         derivative = reference.activation(name).derivative
         assert derivative is not None
         if counted is not True:
-            counted = counted[::every]
-        value, h, most = z.value[::every], h[::every], z.error[::every]
+            counted = counted[rows]
+        g, z = g.at(rows, columns), z.at(rows, columns)
+        e, h = e[rows][:, columns], h[rows][:, columns]
+        value, most = z.value, z.error
         slope = derivative(value, h)
-        walk = np.abs(value) + 3 * np.sqrt(z.squares(every))  # as in sample_of
-        typical = a.u_product * math.sqrt(z.terms / 3) * walk
-        typical += np.broadcast_to(z.lost, z.value.shape)[::every]
+        walk = np.abs(value) + 3 * np.sqrt(z.squares)  # as in sample_of
+        typical = a.u_product * math.sqrt(z.terms / 3) * walk + z.lost
         off = derivative_spread(name, value, most)
         off *= np.where(typical < most, typical / most, 1)
         off += derivative_error(name, value, h, a, most)
         off += derivative_error(name, value, h, FLOAT64)
-        noise = np.abs(g.value[::every] / slope) * off
+        noise = np.abs(g.value / slope) * off
         clear = (np.abs(slope) > 0.01) & np.isfinite(value + most) & counted
-        return sample_of(g, g.squares(every), every, e[::every] / slope, noise, clear)
+        return sample_of(g, e / slope, noise, clear)
 
     def inputs(self, observed: Array) -> Iterator[Piece]:
         """dx_t = δ_t·Wᵀ, in input order."""
         layer, T = self.layer, self.delta.shape[1]
-        factor = Factor(layer.W.T, layer.a)
+        factor = Factor(layer.W.T, layer.a, names=(("delta", "kernel"),))
+        (B, _, H), F = self.delta.shape, len(layer.W)
+        grid = _grid(B, T, F, min(F, _COLUMNS))
         for samples, steps in layer.blocks():
             delta = self.delta[samples, steps].astype(np.float64)
-            dx = Sum(delta.reshape(-1, delta.shape[2]), factor).bounded(delta.shape[2], stored=1)
+            dx = Sum(delta.reshape(-1, H), factor).bounded(stored=1)
+            first = samples.start * T + steps.start
+            at = grid.within(first, first + len(dx.value)), grid.columns
             index = samples, steps
             if layer.go_backwards:
                 before = T - 1 - steps.stop
                 index = samples, slice(T - 1 - steps.start, before if before >= 0 else None, -1)
-            yield _linear(index, dx, observed, layer.every)
+            yield _linear(index, dx, observed, at)
 
-    def sums(self, part: slice | None, observed: Array) -> Iterator[Piece]:
-        """dW and dU, those parts of Σ [x_t, h_{t-1}]ᵀδ_t, and db = Σ δ_t."""
-        layer = self.layer
-        B, T, H = self.delta.shape
-        every = max(1, observed.size // SAMPLED)
+    def factors(self, part: slice | None, room: Room) -> Iterator[tuple[Array, Array]]:
+        """[x_t, h_{t-1}]ᵀ of each block, that part of it, or ones; and δ_t."""
+        for samples, steps in self.layer.blocks():
+            delta = self.delta[samples, steps].astype(np.float64)
+            delta = delta.reshape(-1, self.delta.shape[2])
+            rows = np.ones((len(delta), 1))
+            if part is not None:
+                rows = self.layer.operands(samples, steps, room)[:, part]
+            yield np.ascontiguousarray(rows.T), delta
+
+    def sums(self, part: slice | None, name: str, observed: Array) -> Iterator[Piece]:
+        """dW and dU, those parts of Σ [x_t, h_{t-1}]ᵀδ_t, and db = Σ δ_t; `name` of the former."""
+        layer, H = self.layer, self.delta.shape[2]
+        T, R = self.delta.shape[1], observed.size // max(H, 1)
+        grid = _grid(R, 1, H, min(H, _COLUMNS))
+        at = grid.within(0, R), grid.columns
         total: Sum | None = None
         squares: Any = 0.0
         room = Room()
-        for samples, steps in layer.blocks():
-            delta = self.delta[samples, steps].astype(np.float64).reshape(-1, H)
-            rows = np.ones((len(delta), 1))
-            if part is not None:
-                rows = layer.operands(samples, steps, room)[:, part]
-            block = Sum(np.ascontiguousarray(rows.T), Factor(delta, layer.a, tight=True))
-            squares = squares + block.squares(every)
+        for rows, delta in self.factors(part, room):
+            block = Sum(rows, Factor(delta, layer.a, tight=True))
+            squares = squares + block.at(*at).squares
             if total is None:
                 total = block
             else:
                 total.value += block.value
                 total.size += block.size
+                total.terms += block.terms
                 total.lost = total.lost + block.lost
                 if total.unit is not None:
                     total.unit = None if block.unit is None else np.minimum(total.unit, block.unit)
@@ -974,9 +1272,13 @@ class _Adjoint:
                     total.special = block.special | (
                         False if total.special is None else total.special
                     )
+
+        def operands() -> Iterator[tuple[str, str, Array, Array]]:
+            for rows, delta in self.factors(part, room):
+                yield name, "delta", rows[at[0]], delta[:, at[1]]
+
         if total is not None:
-            total.bounded(B * T, stored=T + 2)
-            yield _linear((), total, observed, every, squares)
+            yield _linear((), total.bounded(stored=T + 2), observed, at, squares, operands)
 
     def initial(self, observed: Array) -> Iterator[Piece]:
         """dh_0 = δ_1·Uᵀ, and the cotangents of its copies where the states show it and not zeros.
@@ -1003,7 +1305,9 @@ class _Adjoint:
                 s.value = np.where(keep, copied.value, alone.value)
                 s.error = np.where(keep, copied.error, alone.error)
                 s.addend_size = np.where(keep, copied.addend_size, 0.0)
-            yield _linear((samples,), s, observed, layer.every)
+            grid = _grid(len(s.value), 1, s.value.shape[1], min(s.value.shape[1], _COLUMNS))
+            at = grid.within(0, len(s.value)), grid.columns
+            yield _linear((samples,), s, observed, at)
 
 
 def _per_state(c: Array, samples: slice, start: int, end: int) -> Array:
@@ -1024,13 +1328,18 @@ def _runs(combine: np.ufunc, array: Array, begins: Array) -> Array:
 
 
 def _linear(
-    index: tuple[slice, ...], s: Sum, observed: Array, every: int, squares: Array | None = None
+    index: tuple[slice, ...],
+    s: Sum,
+    observed: Array,
+    at: tuple[Array | slice, Array | slice],
+    squares: Array | None = None,
+    operands: Any = None,
 ) -> Piece:
-    """A piece that is a sum of products and nothing else."""
+    """A piece that is a sum of products and nothing else; at: the rows and columns of a sample."""
     got = observed[index].astype(np.float64)
-    e = got.reshape(s.value.shape)[::every] - s.value[::every]
-    squares = s.squares(every) if squares is None else squares
-    sample = sample_of(s, squares, every, e)
+    rows, columns = at
+    e = (got.reshape(s.value.shape) - s.value)[rows][:, columns]
+    sample = sample_of(s.at(rows, columns), e, squares=squares, operands=operands)
     nan = np.isnan(got.reshape(s.value.shape))
     s.error[np.isinf(s.value) & nan] = np.inf  # inf - inf
     s.error[np.isnan(s.value) & ~nan] = np.inf  # δ is read by a product: inf·0 hides its neighbours

@@ -35,6 +35,7 @@ class Comparison:
     bits: float | None = None
     reason: str = ""  # why it fails although every error is within its bound
     praise: str = ""  # what to say when it holds, if not the usual
+    unproved: str = ""  # why nothing is proved although nothing fails
 
     @cached_property
     def ratios(self) -> Array:
@@ -114,7 +115,8 @@ def step(what: str, found: certificate.Certificate, names: tuple[str, ...]) -> C
         axes=names,
         coordinates=tuple(np.indices(found.residual.shape)),
         bits=found.bits,
-        reason="" if found.ok or found.ratio > 1 else found.reason,
+        reason=found.reason if found.ok is False and found.ratio <= 1 else "",
+        unproved=f"{what}: {found.reason}" if found.ok is None else "",
     )
 
 

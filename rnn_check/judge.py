@@ -359,6 +359,8 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
     failing = [m for m in comparisons if not m.ok]
     if failing:
         return verdict(DIFFER, failing[0].blame(), comparisons)
+    if unproved := [m.unproved for m in comparisons if m.unproved]:
+        return verdict(NOT_RUN, unproved[0])
     return verdict(AGREE, _praise(comparisons), comparisons)
 
 

@@ -234,30 +234,31 @@ class _Projection:
                 closer = self.in_full(asked[these])
                 if closer.ok is False:
                     return closer
-                unjudged += len(these) * (1 - closer.judged / closer.observed.size)
+                unjudged += len(these) * (1 - closer.judged)
         cleared = ~(ratios <= 1)
         bound[cleared] = np.where(np.isfinite(off), self.worst_case(sums), np.inf)[cleared]
-        return self.concluded(found, sums, bound, unjudged)
+        return self.concluded(found, sums, bound, unjudged / len(asked))
 
     def concluded(
         self, found: Certificate, sums: _Sums, bound: Array, unjudged: float
     ) -> Certificate:
-        """found is certify's answer at some of the steps."""
-        observed, expected, S = sums.observed, sums.expected, len(self.asked)
+        """found is certify's answer at some of the steps; unjudged, a share of all of them."""
+        observed, expected = sums.observed, sums.expected
         whole = judge(self.a, observed, lambda worst: iter([Piece((), expected, bound)]))
         where = self.place(whole.where)
         ok, reason = found.ok, found.reason
-        if ok and unjudged > _UNJUDGED * S:
-            ok, reason = None, f"not proved: {unjudged / S:.0%} of the steps have no bound"
+        if ok and unjudged > _UNJUDGED:
+            ok, reason = None, f"not proved: {unjudged:.0%} of the states asked have no bound"
         elif ok:
             reason = (
-                f"every sum of units at {S:,} steps, and every unit at {_IN_FULL} of them, follows "
+                f"every sum of units at {len(observed):,} steps, and every unit at {_IN_FULL} of them, follows "
                 "up to the rounding of its own step"
             )
             if unjudged:
-                reason += f", but for {unjudged / S:.1%} of the steps, which have no bound"
+                reason += f", but for {unjudged:.1%} of the states, which have no bound"
+        blind = np.count_nonzero(bound > _BLIND * sums.reach) / bound.size
         return replace(
-            whole, ok=ok, where=where, bits=found.bits,
+            whole, ok=ok, where=where, judged=1 - unjudged, blind=blind, bits=found.bits,
             consistent_with=found.consistent_with, reason=reason,
         )  # fmt: skip
 

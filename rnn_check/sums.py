@@ -4,16 +4,20 @@ A sum of K terms, in whatever order and with or without fused multiply-add, is o
 at most (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section
 3.1), and by nothing where no partial sum needs rounding. γ_k grows with k while rounding grows with
 √k (Higham & Mary, SIAM J. Sci. Comput. 41, 2019), so the products of a wide layer may be made of
-TF32 factors and stay within. Their effective precision gives them away:
+TF32 factors and stay within. Their effective precision hints at it:
 
     bits = -log2 rms(e/m)       e the error of a sum, m the 2-norm of its terms
 
-TF32 shows 11.7 bits in sums of any length, float32 more than 20.
+TF32 shows 11.7 bits in sums of any length, float32 mostly more than 20; but sums of equal terms, or
+in an unlucky order, are as bad as that in float32. Which it was, see operands.
+
+A product with an exact zero is zero, and to add it rounds nothing: k counts the other terms.
 
     R rows, each with K numbers       H columns       one sum for each row and column
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -45,6 +49,9 @@ class Room:
         return self.flat[name][:size].reshape(shape)
 
 
+Names = tuple[tuple[str, str], ...]
+
+
 class Factor:
     """The right factor of products with many rows, and what their bounds need to know of it."""
 
@@ -55,13 +62,17 @@ class Factor:
         *parts: int,
         bias: Array | None = None,
         tight: bool = False,
+        names: Names = (("", ""),),
     ) -> None:
-        """parts: at which of the K terms others begin, of another kind and perhaps size."""
+        """parts: at which of the K terms others begin, of another kind and perhaps size.
+
+        names: what the operands of each part are called, rows and matrix; "" if there are none.
+        """
         self.matrix, self.a, self.bias = matrix, a, bias  # (K,H), (H,)
+        self.names = names
         self.size = np.abs(matrix)
         self.most = float(self.size.max(initial=0))
         self.starts, self.ends = [0, *parts], [*parts, len(matrix)]
-        self.terms = len(matrix) + (bias is not None)
         # squares need the room that float64 has beside all narrower arithmetics
         self.tight = tight or len(matrix) <= _TIGHT or a.min_normal <= FLOAT64.min_normal
         if not self.tight:  # (parts,H)
@@ -69,8 +80,50 @@ class Factor:
             if bias is not None:
                 self.norms = np.vstack([self.norms, np.abs(bias)])
 
-    def sizes(self, rows: Array, room: Room) -> tuple[Array, float]:
-        """(R,H) Σ|terms|, or by Cauchy and Schwarz ‖row‖‖column‖, which is no less; a max |row|."""
+    def columns(self, which: Array) -> "Factor":
+        """The same with these columns of the matrix alone."""
+        few = copy(self)
+        for name in ("small", "squares"):
+            few.__dict__.pop(name, None)
+        few.matrix, few.size = self.matrix[:, which], self.size[:, which]
+        if self.bias is not None:
+            few.bias = self.bias[which]
+        if not self.tight:
+            few.norms = self.norms[:, which]
+        return few
+
+    def used(self, rows: Array) -> "Used | None":
+        """Which operands of these rows hold something; None if a look at a few finds all to do so.
+
+        A look that overlooks zeros costs sharpness alone.
+        """
+        if len(self.matrix) <= _TIGHT or not np.isfinite(self.most):
+            return None
+        # spread by the golden ratio: a stride may hit first steps alone, whose states are 0
+        few = rows[(np.arange(8) * (0.618 * len(rows))).astype(np.intp) % max(len(rows), 1)]
+        if len(rows) and (few != 0).any(axis=0).all():
+            return None
+        held = rows != 0
+        often = np.count_nonzero(held, axis=0)
+        terms = int(np.count_nonzero(held, axis=1).max(initial=0))
+        rare = (often > 0) & (often < len(rows) / 4)
+        if self.tight or ((often > 0).all() and not rare.any()):
+            return Used(terms, None, np.zeros(0, np.intp), [])
+        common = (often > 0) & ~rare
+        parts = [
+            i + np.flatnonzero(common[i:j]) for i, j in zip(self.starts, self.ends, strict=True)
+        ]
+        norms = np.stack([np.sqrt(np.square(self.matrix[part]).sum(axis=0)) for part in parts])
+        if self.bias is not None:
+            norms = np.vstack([norms, np.abs(self.bias)])
+        return Used(terms, norms, np.flatnonzero(rare), parts)
+
+    def sizes(self, rows: Array, room: Room, used: "Used | None") -> tuple[Array, float]:
+        """(R,H) Σ|terms|, or by Cauchy and Schwarz ‖row‖‖column‖, which is no less; a max |row|.
+
+        Norms run over the operands that the block of rows uses; terms that few of its rows have are
+        added up as they are.
+        """
         out = room("size", len(rows), self.matrix.shape[1])
         if self.tight:
             size = np.abs(rows, out=room("|rows|", *rows.shape))
@@ -78,12 +131,26 @@ class Factor:
             if self.bias is not None:
                 out += np.abs(self.bias)
             return out, float(size.max(initial=0))
-        norms = room("norms", len(rows), len(self.norms))
+        of_rows = self.norms_of(rows, room("norms", len(rows), len(self.norms)), used)
+        most = float(of_rows.max(initial=0))
+        if used is None or used.norms is None:
+            return np.matmul(of_rows, self.norms, out=out), most
+        np.matmul(of_rows, used.norms, out=out)
+        if len(used.rare):
+            few = np.abs(rows[:, used.rare])
+            out += few @ self.size[used.rare]
+            most = max(most, float(few.max(initial=0)))
+        return out, most
+
+    def norms_of(self, rows: Array, out: Array, used: "Used | None") -> Array:
+        """(R,parts) the rows' norms, and 1 for the bias's."""
         for p, (i, j) in enumerate(zip(self.starts, self.ends, strict=True)):
-            np.einsum("rk,rk->r", rows[:, i:j], rows[:, i:j], out=norms[:, p])
-        norms[:, len(self.starts) :] = 1.0  # the bias's
-        np.sqrt(norms, out=norms)
-        return np.matmul(norms, self.norms, out=out), float(norms.max(initial=0))
+            part = rows[:, i:j]
+            if used is not None and len(used.rare):
+                part = rows[:, used.parts[p]]
+            np.einsum("rk,rk->r", part, part, out=out[:, p])
+        out[:, len(self.starts) :] = 1.0
+        return np.asarray(np.sqrt(out, out=out))
 
     @cached_property
     def small(self) -> Array | None:
@@ -93,7 +160,7 @@ class Factor:
     def squares(self) -> Array:
         return np.square(self.matrix)
 
-    def units(self, rows: Array, least: float) -> Array | None:
+    def units(self, rows: Array, least: float, used: "Used | None") -> Array | None:
         """(R,) a power of two of which all terms of a row's sums are multiples.
 
         None if no sum, of which `least` is the least size, holds fewer than 2^bits of its units:
@@ -103,7 +170,7 @@ class Factor:
         sums have a size of q times the least norm of any part of a column, and the unit q·quantum.
         """
         digits = 2.0**self.a.bits
-        if not self.tight:
+        if not self.tight and (used is None or used.norms is None):
             least_norm = float(self.norms[: len(self.starts)].min(initial=np.inf))
             for some in (self.matrix[:1], self.matrix):
                 if quanta(some.reshape(1, -1))[0] * digits <= least_norm:
@@ -114,6 +181,15 @@ class Factor:
             if not (units * digits > least).any():
                 return None
         return units if self.bias is None else np.minimum(units, quanta(self.bias[None]))
+
+
+class Used(NamedTuple):
+    """What a block of rows uses of a factor: all of its columns, or some of them that are named."""
+
+    terms: int  # how many operands of a row are not 0, at most
+    norms: Array | None  # as Factor.norms, over the columns that many rows use; None: over all
+    rare: Array  # the columns that few rows use
+    parts: list[Array]  # the others of each part
 
 
 def _subnormal(size: Array, a: Arithmetic) -> Array | None:
@@ -147,7 +223,7 @@ class Sum:
     lost: Any  # to underflow: Σ|terms with a subnormal operand|, which may be read as 0, and so on
     unit: Array | None  # (R,) a power of two of which all terms are multiples; None: of no use
     special: Any  # (R,H) whether some operand is NaN or infinite; None: none is
-    terms: int  # how many are added
+    terms: int  # how many are added that are not 0, at most
     stored: int  # how many results are stored, partial sums included
     gamma: float  # their roundings, and the reference's
     given: Any  # how far the addend is off
@@ -161,10 +237,14 @@ class Sum:
         self.value = np.matmul(rows, factor.matrix, out=room("value", *shape))
         if factor.bias is not None:
             self.value += factor.bias
-        self.size, most = factor.sizes(rows, room)
+        used = factor.used(rows)
+        self.terms = (factor.matrix.shape[0] if used is None else used.terms) + (
+            factor.bias is not None
+        )
+        self.size, most = factor.sizes(rows, room, used)
         self.top, least = float(self.size.max(initial=0)), float(self.size.min(initial=np.inf))
         # operands that are read as 0 take η(Σ|row| + Σ|column|) at most, which mostly is nothing
-        self.lost = a.min_normal * (factor.terms * (factor.most + most) + 1)
+        self.lost = a.min_normal * (self.terms * (factor.most + most) + 1)
         if not self.lost <= 2.0**-24 * a.u * least:
             self.lost = 0.0
             if (small := _subnormal(np.abs(rows), a)) is not None:
@@ -176,7 +256,15 @@ class Sum:
                 and (small := _subnormal(np.abs(factor.bias), a)) is not None
             ):
                 self.lost = self.lost + small
-        self.unit = factor.units(rows, least)
+        self.unit = factor.units(rows, least, used)
+        if self.unit is not None:  # what is read as 0 makes a sum another, exact or not
+            exact = self.unit * 2.0**a.bits > least
+            if exact.any():
+                small = _subnormal(np.abs(rows[exact]), a)
+                if factor.small is not None:
+                    self.unit = None
+                elif small is not None:
+                    self.unit[exact] = np.where(small.any(axis=1), 0.0, self.unit[exact])
         self.special = None
         if not np.isfinite(self.top):
             self.special = ~np.isfinite(rows).all(axis=1, keepdims=True)
@@ -199,8 +287,8 @@ class Sum:
             self.special = special if self.special is None else self.special | special
         return self
 
-    def bounded(self, terms: int, *, stored: int, given: Array | None = None) -> "Sum":
-        """`terms` are added, `stored` sums are stored, the addend is off by `given`.
+    def bounded(self, addends: int = 0, *, stored: int, given: Array | None = None) -> "Sum":
+        """So many more are added, `stored` sums are stored, the addend is off by `given`.
 
         The bound of the error is then
 
@@ -210,8 +298,9 @@ class Sum:
         Nothing of this where no partial sum needs rounding (see quantum); inf where a sum may
         overflow. Operands that are NaN or infinite make a sum exactly NaN or infinite.
         """
-        k = terms + 1
-        self.terms, self.stored, self.given = terms, stored, given
+        self.terms += addends
+        k = self.terms + 1
+        self.stored, self.given = stored, given
         own = FLOAT64.gamma(k)
         self.gamma = (self.a.gamma(k, stored) + own) * (UP + 2 * own)
         self.lost = self.lost + self.a.underflow(k, stored)
@@ -261,14 +350,41 @@ class Sum:
         few.value, few.size = self.value.reshape(-1)[flat], self.size.reshape(-1)[flat]
         return few
 
-    def squares(self, every: int) -> Array:
-        """Σ terms² of every so many rows, the addend's as if its own were of one sign."""
-        squares = np.square(self.rows[::every]) @ self.factor.squares
+    def at(self, rows: Array | slice, columns: Array | slice) -> "Sum":
+        """The sums at these rows and columns alone: a sample of all."""
+        if isinstance(rows, slice) and isinstance(columns, slice):
+            return self
+        few = copy(self)
+        few.rows = self.rows[rows]
+        if not isinstance(columns, slice):
+            few.factor = self.factor.columns(columns)
+        few.value, few.size = self.value[rows][:, columns], self.size[rows][:, columns]
+        for name in ("lost", "special", "given", "addend_size", "error"):
+            part = few.__dict__.get(name)
+            if isinstance(part, np.ndarray) and part.ndim == 2:
+                few.__dict__[name] = np.broadcast_to(part, self.value.shape)[rows][:, columns]
+        few.unit = None if self.unit is None else self.unit[rows]
+        return few
+
+    @property
+    def squares(self) -> Array:
+        """Σ terms² (R,H), the addend's as if its own were of one sign."""
+        squares = np.square(self.rows) @ self.factor.squares
         if self.factor.bias is not None:
             squares += np.square(self.factor.bias)
         if self.addend_size is not None:
-            squares += np.square(self.addend_size[::every])
+            squares += np.square(self.addend_size)
         return np.asarray(squares)
+
+    def parts(self) -> Callable[[], Iterator[tuple[str, str, Array, Array]]]:
+        """The operands once more, even when the rows' place in memory will hold others."""
+        factor, rows = self.factor, self.rows.copy()
+
+        def each() -> Iterator[tuple[str, str, Array, Array]]:
+            for (left, right), i, j in zip(factor.names, factor.starts, factor.ends, strict=True):
+                yield left, right, rows[:, i:j], factor.matrix[i:j]
+
+        return each
 
 
 class Narrow:
@@ -286,20 +402,18 @@ class Narrow:
         u = ARITHMETICS["float32"].u
         self.own = gamma(self.short + -(-K // self.short) + 2, u)  # of Σ|terms|
         # any, of which others are copies
-        self.first = Sum(np.ones((1, K)), factor).bounded(factor.terms, stored=stored)
+        self.first = Sum(np.ones((1, K)), factor).bounded(stored=stored)
         self.gamma = self.first.gamma
         self.vague = gamma(K + 2**5, u)  # how far a size may be from Factor.sizes', relative to it
 
     def sums(self, rows: Array, room: Room) -> tuple[Array, Array, Sum] | None:
         """Value and size (R,H), and what all these sums have in common; None: perhaps not plain."""
         factor, a = self.factor, self.factor.a
-        (R, K), H, terms = rows.shape, self.matrix.shape[1], self.factor.terms
+        (R, K), H, terms = rows.shape, self.matrix.shape[1], self.first.terms
+        if factor.used(rows) is not None:  # few terms that are not 0 round less than K/64
+            return None
         value, size, some = (room(n, R, H, dtype=np.float32) for n in ("value4", "size4", "some4"))
-        norms = room("norms4", R, len(self.norms), dtype=np.float32)
-        for p, (i, j) in enumerate(zip(factor.starts, factor.ends, strict=True)):
-            np.einsum("rk,rk->r", rows[:, i:j], rows[:, i:j], out=norms[:, p])
-        norms[:, len(factor.starts) :] = 1.0
-        np.sqrt(norms, out=norms)
+        norms = factor.norms_of(rows, room("norms4", R, len(self.norms), dtype=np.float32), None)
         np.matmul(norms, self.norms, out=size)
         top, least = float(size.max(initial=0)), float(size.min(initial=np.inf))
         most = float(norms.max(initial=0))
@@ -314,7 +428,7 @@ class Narrow:
             z.lost <= 2.0**-25 * a.u * least
             and dropped <= 2.0**-24 * least
             and top < 2.0**120
-            and factor.units(rows[:, :1].astype(np.float64), least / 2) is None
+            and factor.units(rows[:, :1].astype(np.float64), least / 2, None) is None
         )
         if not plain or not z.is_plain:
             return None
@@ -345,12 +459,25 @@ class Narrow:
 # Effective precision --------------------------------------------------------------------------
 
 
+class Errors(NamedTuple):
+    """The errors of a grid of sums, in units of the 2-norm of their terms; NaN where none counts.
+
+    operands() gives the parts of these sums once more: what rows and matrix are called, the rows
+    (R,k) and the matrix (k,C), of which one sum after the other may be a part.
+    """
+
+    e: Array  # (R,C)
+    m: Array
+    operands: Callable[[], Iterable[tuple[str, str, Array, Array]]]
+
+
 class Sample(NamedTuple):
     """Errors e of sums, in units of the 2-norm m of their terms: how many, and sums of squares."""
 
     sums: int
     seen: float  # Σ (e/m)²
-    possible: float  # Σ of what rounding may have made of them, see sample_of
+    possible: float  # Σ of what rounding mostly makes of them, see sample_of
+    errors: tuple[Errors, ...] = ()
 
     def __add__(self, other: Any) -> "Sample":
         return Sample(*(one + another for one, another in zip(self, other, strict=True)))
@@ -383,28 +510,36 @@ def effective_precision(a: Arithmetic, sample: Sample) -> tuple[float | None, st
 
 
 def sample_of(
-    s: Sum, squares: Array, every: int, e: Array, noise: Array | float = 0.0, clear: Any = True
-) -> Sample:
-    """What the errors e (R',H) of every so many rows' sums say about how the sums were made.
+    s: Sum, e: Array, noise: Array | float = 0.0, clear: Any = True, squares: Array | None = None,
+    operands: Callable[[], Iterable[tuple[str, str, Array, Array]]] | None = None,
+) -> Sample:  # fmt: skip
+    """What the errors e (R,C) of these sums say about how the sums were made.
 
     noise bounds what else may be in e, such as the rounding of the activation. A sum counts if
     that is at most 2^5 u·m (5 bits, fewer than lie between two classes), and underflow is at most
     u·m, and something was rounded at all.
 
-    What rounding may do is more than u·m in long sums: each partial sum s is off by at most u|s|,
-    with a random sign and uniformly (Higham & Mary's model), and partial sums are as large as the
-    sum itself, or wander off like a random walk of the terms, to about 3m. So the mean square of e
-    is at most (u(|sum| + 3m))² K/3, the same for each result that is stored, and 2(u·m)² for
-    operands that are cut.
+    What rounding mostly does is more than u·m in long sums: each partial sum s is off by at most
+    u|s|, with a random sign and uniformly (Higham & Mary's model), and partial sums are as large as
+    the sum itself, or wander off like a random walk of the terms, to about 3m. So the mean square
+    of e is about (u(|sum| + 3m))² K/3, the same for each result that is stored, and 2(u·m)² for
+    operands that are cut. Where it is more, one has to look closer.
     """
     a = s.a
-    m, value = np.sqrt(squares), s.value[::every]
-    lost = np.broadcast_to(s.lost, s.value.shape)[::every]
-    counts = (noise <= 2**5 * a.u * m) & (lost <= a.u * m) & clear
-    counts = counts & np.isfinite(e) & np.isfinite(m) & (s.error[::every] > 0)
-    m, value, e = m[counts], value[counts], e[counts]
+    m = np.sqrt(s.squares if squares is None else squares)
+    counts = (noise <= 2**5 * a.u * m) & (s.lost <= a.u * m) & clear
+    counts = counts & np.isfinite(e) & np.isfinite(m) & (s.error > 0)
+    e = e / m
     variance = s.terms / 3 * a.u_sum**2
     if a.u_sum != a.u_product:
         variance += s.stored / 3 * a.u_product**2
-    possible = variance * np.square(np.abs(value) / m + 3) + 2 * a.u_operand**2
-    return Sample(int(e.size), float(np.square(e / m).sum()), float(possible.sum()))
+    possible = variance * np.square(np.abs(s.value) / m + 3) + 2 * a.u_operand**2
+    sums, squares = int(np.count_nonzero(counts)), np.square(e)
+    if sums < counts.size:
+        e = np.where(counts, e, np.nan)
+        squares, possible = squares[counts], possible[counts]
+    seen = Sample(sums, float(squares.sum()), float(possible.sum()))
+    if not seen.seen > seen.possible / 2**6:
+        return seen  # these sums will not be looked at more closely
+    errors = Errors(e, m, operands or s.parts())
+    return seen._replace(errors=(errors,))

