@@ -15,8 +15,8 @@ adjoints:
     g_t = c_t + δ_{t+1}·Uᵀ            δ_t = g_t ∘ act'(z_t)
     dW = Σ x_tᵀδ_t    dU = Σ h_{t-1}ᵀδ_t    db = Σ δ_t    dx_t = δ_t·Wᵀ    dh_0 = δ_1·Uᵀ
 
-The second question of a certificate is how the sums were made, which finds what hides under γ_k in a
-wide layer: a sample of them shows an effective precision (see sums), and whether their errors are
+The second question of a certificate is how the sums were made, which finds what hides under γ_k in
+a wide layer: a sample of them shows an effective precision (see sums), and whether their errors are
 those that operands cut to a narrower format make (see operands).
 
     B batch, T timesteps, F features, H units, O outputs       R rows: samples × steps
@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check import operands, reference
+from rnn_check import operands, reference, sums
 from rnn_check.arrays import check as _check
 from rnn_check.arrays import claimed as _claimed
 from rnn_check.arrays import narrower, numbers
@@ -252,7 +252,7 @@ _ENOUGH_JUDGED = 0.9  # of all elements
 
 @np.errstate(all="ignore")
 def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = None) -> Certificate:
-    """Compare piece by piece, and put into words. reach None: every finite bound can be exceeded."""
+    """Compare piece by piece, and put into words. reach None: any finite bound can be exceeded."""
     worst, size, can, blind, sample = _Worst(), 0, _Judged(reach), 0, NOTHING
     for piece in pieces(worst):
         observed = given[piece.place]
@@ -316,7 +316,7 @@ def _precision(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None,
             f"{called(a)}"
         )
         return bits, consistent, sentence if too_few else "", ""
-    if sample.seen <= sample.possible:
+    if sample.seen <= sums.CLOSER * sample.possible:
         return bits, called(a), "", ""
     found = operands.examine(a, sample.errors)
     if found.cuts:
@@ -326,6 +326,8 @@ def _precision(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None,
             f"errors are what that makes ({bits:.1f} bits of precision, consistent with "
             f"{consistent}, not with {called(a)})"
         ), ""  # fmt: skip
+    if sample.seen <= sample.possible:
+        return bits, called(a), "", ""
     aside = f"; the sums show {bits:.1f} bits of precision, fewer than {called(a)} mostly does, "
     if found.unclear:
         return bits, None, "", (

@@ -6,8 +6,8 @@ whether they are the very errors that cut operands make, which can be computed:
 
     D = (x̃ - x)·W   or   x·(W̃ - W)        x̃, W̃ rounded or truncated to a narrower format
 
-For each part of the sums, each operand, format and way there is one such D. If e = D + rounding, the
-regression of e on D has coefficient 1 and explains almost all of e.
+For each part of the sums, each operand, format and way there is one such D. If e = D + rounding,
+the regression of e on D has coefficient 1 and explains almost all of e.
 
 What the sums have in common tells nothing: means over rows, means over columns, and multiples of
 the parts' values and sizes, as one-sided rounding makes them, are taken out of e and of every D
@@ -101,10 +101,11 @@ class Finding:
     unclear: tuple[str, ...]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Candidate:
     operand: Operand
     format: str
+    digits: int
     way: str
     D: Array  # (N,) what is left of it
     full: Array  # (N,) all of it
@@ -126,7 +127,7 @@ def examine(a: Arithmetic, errors: Sequence[Errors]) -> Finding:
     )
     known = [np.concatenate(part) / m for part in zip(*(p.values for p in made), strict=True)]
     grid.take_out([*known, value / m, size / m])
-    candidates, unclear = [], set()
+    candidates, unclear, digits_of = [], set(), {f.name: f.digits for f in formats}
     keys = [key for key in made[0].cut if all(key in p.cut for p in made)]
     for operand, form, way in keys:
         full = np.concatenate([p.cut[operand, form, way] for p in made]) / m
@@ -137,20 +138,35 @@ def examine(a: Arithmetic, errors: Sequence[Errors]) -> Finding:
             unclear.add(operand.name)
             continue
         candidates.append(
-            _Candidate(operand, form, way, D, full[grid.counted], _held(made, operand, form))
+            _Candidate(
+                operand,
+                form,
+                digits_of[form],
+                way,
+                D,
+                full[grid.counted],
+                _held(made, operand, form),
+            )
         )
     unclear -= {c.operand.name for c in candidates}
-    cuts, explained = _chosen(a, grid, candidates, (size / m)[grid.counted], terms[grid.counted])
-    return Finding(tuple(cuts), explained, tuple(sorted(unclear)))
+    most = a.u_sum * np.sqrt(terms + 1) * size / m  # what K roundings of Σ|terms| make
+    cuts, explained, doubtful = _chosen(
+        grid, candidates, float(np.square(most[grid.counted]).sum())
+    )
+    return Finding(tuple(cuts), explained, () if cuts else tuple(sorted(unclear | doubtful)))
 
 
 def _chosen(
-    a: Arithmetic, grid: "_Grid", candidates: list[_Candidate], size: Array, terms: Array
-) -> tuple[list[Cut], float]:
-    """One way for each operand, the best first, as long as more is explained; and how much is."""
+    grid: "_Grid", candidates: list[_Candidate], most: float
+) -> tuple[list[Cut], float, set[str]]:
+    """One way for each operand, the best first, as long as more is explained.
+
+    Also how much is, and of which operands this may be chance. most: Σ of the squares of what large
+    partial sums make.
+    """
     e = grid.e
     chosen: list[_Candidate] = []
-    best: tuple[list[Cut], float] = [], 0.0
+    best, explained, doubtful = list[Cut](), 0.0, set[str]()
     rest, whole, sets = e, float(e @ e), 1.0
     while whole > 0:
         taken = {c.operand for c in chosen}
@@ -165,33 +181,52 @@ def _chosen(
                 D = D - A @ np.linalg.lstsq(A, D, rcond=None)[0]
             own = float(D @ D)
             gains.append(float(D @ rest) ** 2 / own if own > 2.0**-20 * float(c.D @ c.D) else 0.0)
-        # rounded alike by two formats: the first that is named
-        at = next(i for i, gain in enumerate(gains) if gain >= max(gains) * (1 - 2.0**-30))
+        at = int(np.argmax(gains))
         if gains[at] <= 0:
             break
         sets *= len(left)
         chosen.append(left[at])
-        A = np.stack([c.D for c in chosen], axis=1)
-        coefficients = np.linalg.lstsq(A, e, rcond=None)[0]
-        rest = e - A @ coefficients
-        unexplained = float(rest @ rest) / whole
-        free = min(grid.free, *(grid.independent(c.D) for c in chosen))
+        rest = e - np.stack([c.D for c in chosen], axis=1) @ _fit(e, chosen)[0]
+        named = _first_named(e, chosen, candidates)
+        coefficients, squares = _fit(e, named)
+        unexplained = squares / whole
+        free = min(grid.free, *(grid.independent(c.D) for c in named))
+        near, sure = set[str](), list[Cut]()
+        for c, coefficient in zip(named, coefficients, strict=True):
+            if abs(coefficient - 1) < 3 / 8:
+                near.add(c.operand.name)
+                if not (c.few_digits and float(np.square(c.full).sum()) <= most):
+                    sure.append(Cut(c.operand.name, c.way, c.format, float(coefficient)))
         if not _chance(sets, unexplained, free, len(chosen)) < FALSE_ALARM:
-            continue
-        near = [
-            Cut(c.operand.name, c.way, c.format, float(b))
-            for c, b in zip(chosen, coefficients, strict=True)
-            if abs(b - 1) < 3 / 8
-            and not (
-                c.few_digits
-                and float(np.square(c.full).sum())
-                <= float(((terms + 1) * np.square(a.u_sum * size)).sum())
-            )
-        ]
+            sure = []
+        if unexplained < 1 / 2:
+            doubtful |= near - {cut.name for cut in sure}
         # one more has to explain half of what was left, or it is a guess
-        if near and unexplained < (1 - best[1]) / 2:
-            best = near, 1 - unexplained
-    return best
+        if sure and unexplained < (1 - explained) / 2:
+            best, explained = sure, 1 - unexplained
+    return best, explained, doubtful
+
+
+def _first_named(
+    e: Array, chosen: Sequence[_Candidate], candidates: Sequence[_Candidate]
+) -> list[_Candidate]:
+    """These, but of two formats of as many digits, if they do nearly alike, the first."""
+    named = list(chosen)
+    for i, c in enumerate(chosen):
+        for other in candidates[: candidates.index(c)]:
+            alike = (other.operand, other.way, other.digits) == (c.operand, c.way, c.digits)
+            instead = [*named[:i], other, *named[i + 1 :]]
+            if alike and _fit(e, instead)[1] <= 2 * _fit(e, named)[1]:
+                named = instead
+    return named
+
+
+def _fit(e: Array, chosen: Sequence[_Candidate]) -> tuple[Array, float]:
+    """The coefficients of these in e, and the sum of squares that they leave."""
+    A = np.stack([c.D for c in chosen], axis=1)
+    coefficients = np.linalg.lstsq(A, e, rcond=None)[0]
+    rest = e - A @ coefficients
+    return coefficients, float(rest @ rest)
 
 
 def _chance(sets: float, unexplained: float, free: float, p: int) -> float:
@@ -291,6 +326,8 @@ class _Grid:
         Of rows (columns) that are multiples of one another, to less than 45 degrees, one counts;
         the rank is (tr DDᵀ)²/‖DDᵀ‖², no more than the number of different singular values.
         """
+        if not self.means:  # one row or one column
+            return float(len(np.unique(flat)))
         D = np.zeros(self.shape)
         D[self.counted] = flat
         of_rows, of_columns = D @ D.T, D.T @ D

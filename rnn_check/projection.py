@@ -74,7 +74,7 @@ def certify_projected(
     What it sees. What `certify` sees, in 32 steps. In others, an error of one unit is in p in full,
     whatever the signs, so that no draw misses it where it exceeds twice the bound, which is about
 
-        λ u √(n(F + H)) (‖x_t‖‖W_j‖ + ‖ĥ_{t-1}‖‖U_j‖ + |b_j|)        λ about 7
+        λ u √(n(F + H)) (‖x_t‖‖W_j‖ + ‖ĥ_{t-1}‖‖U_j‖ + |b_j|)        λ about 6
 
     with the norms of a typical column; if it then exceeds `certify`'s bound, too, it is found.
 
@@ -251,8 +251,8 @@ class _Projection:
             ok, reason = None, f"not proved: {unjudged:.0%} of the states asked have no bound"
         elif ok:
             reason = (
-                f"every sum of units at {len(observed):,} steps, and every unit at {_IN_FULL} of them, follows "
-                "up to the rounding of its own step"
+                f"every sum of units at {len(observed):,} steps, and every unit at {_IN_FULL} of "
+                "them, follows up to the rounding of its own step"
             )
             if unjudged:
                 reason += f", but for {unjudged:.1%} of the states, which have no bound"

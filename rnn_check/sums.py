@@ -97,11 +97,11 @@ class Factor:
 
         A look that overlooks zeros costs sharpness alone.
         """
-        if len(self.matrix) <= _TIGHT or not np.isfinite(self.most):
+        if not len(rows) or len(self.matrix) <= _TIGHT or not np.isfinite(self.most):
             return None
         # spread by the golden ratio: a stride may hit first steps alone, whose states are 0
-        few = rows[(np.arange(8) * (0.618 * len(rows))).astype(np.intp) % max(len(rows), 1)]
-        if len(rows) and (few != 0).any(axis=0).all():
+        few = rows[(np.arange(8) * (0.618 * len(rows))).astype(np.intp) % len(rows)]
+        if (few != 0).any(axis=0).all():
             return None
         held = rows != 0
         often = np.count_nonzero(held, axis=0)
@@ -459,6 +459,11 @@ class Narrow:
 # Effective precision --------------------------------------------------------------------------
 
 
+# The squares of errors above which sums are looked at more closely, in units of what rounding
+# mostly makes of them, which is several times what it makes of sums in a good order
+CLOSER = 2.0**-4
+
+
 class Errors(NamedTuple):
     """The errors of a grid of sums, in units of the 2-norm of their terms; NaN where none counts.
 
@@ -539,7 +544,7 @@ def sample_of(
         e = np.where(counts, e, np.nan)
         squares, possible = squares[counts], possible[counts]
     seen = Sample(sums, float(squares.sum()), float(possible.sum()))
-    if not seen.seen > seen.possible / 2**6:
+    if not seen.seen > CLOSER * seen.possible / 2**6:
         return seen  # these sums will not be looked at more closely
     errors = Errors(e, m, operands or s.parts())
     return seen._replace(errors=(errors,))
