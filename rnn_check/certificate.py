@@ -28,20 +28,24 @@ All arrays are judged in blocks, so that memory does not grow with the sequence.
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_check import operands, reference, sums
+from rnn_check.arrays import check as _check
+from rnn_check.arrays import claimed as _claimed
+from rnn_check.arrays import narrower, numbers
+from rnn_check.arrays import read as _read
 from rnn_check.reference import Array
 from rnn_check.rounding import (
     ARITHMETICS,
     C_ACT,
     Arithmetic,
     activation_error,
-    arithmetic,
     derivative_error,
     derivative_spread,
     running_dense_gradients,
@@ -275,6 +279,8 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = Non
     ok: bool | None = 0 <= worst.ratio <= 1 and not cut
     if not size:
         ok, reason = None, "there is nothing to judge"
+        if not given.size:
+            reason = f"there is nothing to judge in an array of shape {given.shape}"
     elif worst.ratio > 1:
         reason = str(worst)
     elif cut:
@@ -343,38 +349,12 @@ def _place(at: Any, piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
 # What is judged -------------------------------------------------------------------------------
 
 
-def _claimed(dtype: Any, array: Array) -> Arithmetic:
-    """Keras's mixed policies store weights in float32, and round them on the way in."""
-    dtype = array.dtype if dtype is None else dtype
-    return arithmetic(dtype.removeprefix("mixed_") if isinstance(dtype, str) else dtype)
-
-
-@np.errstate(all="ignore")
-def _read(name: str, array: Any, a: Arithmetic | None = None) -> Array:
-    """Real numbers; those that the arithmetic cannot hold are rounded to it, as frameworks do."""
-    given = np.asarray(array)
-    if given.dtype.kind not in "fiub" and given.dtype.name != "bfloat16":
-        raise ValueError(f"{name} has dtype {given.dtype}, but should hold real numbers")
-    if a is None or given.dtype.name == a.name or a.u_stored == FLOAT64.u:
-        return given
-    if a.u_stored == ARITHMETICS["float32"].u:
-        return given.astype(np.float32)
-    value = given.astype(np.float64)
-    digits = round(-math.log2(a.u_stored))
-    exponent = np.frexp(value)[1] - digits
-    exponent = np.maximum(exponent, round(math.log2(a.min_subnormal)))
-    rounded = np.ldexp(np.rint(np.ldexp(value, -exponent)), exponent)
-    rounded = np.where(np.abs(rounded) > a.max, np.copysign(np.inf, value), rounded)
-    return np.where(np.isfinite(value), rounded, value)
-
-
-def _check(name: str, array: Array, shape: tuple[int | str, ...], because: str) -> None:
-    fits = array.ndim == len(shape) and all(
-        isinstance(want, str) or size == want for size, want in zip(array.shape, shape, strict=True)
-    )
-    if not fits:
-        wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-        raise ValueError(f"{name} has shape {array.shape}, but should have {wanted}: {because}")
+def advised(found: "Certificate", dtype: Any, given: Array) -> "Certificate":
+    """A refusal of what may have been computed in less than its array shows says so."""
+    if dtype is not None or found.ok is not False or not (name := narrower(given)):
+        return found
+    advice = f'; every number here is a {name}: if it was computed so, pass dtype="{name}"'
+    return replace(found, reason=found.reason + advice)
 
 
 class _Grid(NamedTuple):
@@ -449,8 +429,8 @@ class Layer:
         dtype: Any,
     ) -> None:
         self.name = reference.activation(activation).name
-        self.a = a = _claimed(dtype, np.asarray(states))
-        self.h = _read("states", states)
+        self.h = numbers("states", states)
+        self.a = a = _claimed(dtype, self.h)
         _check("states", self.h, ("batch", "timesteps", "units"), "one state for every step")
         B, T, H = self.h.shape
         self.x = _read("x", x, a)
@@ -471,7 +451,7 @@ class Layer:
         self.mask = self.last = self.next = None
         self.most = 1  # a state and its copies by masked steps
         if mask is not None:
-            self.mask = np.asarray(mask)
+            self.mask = numbers("mask", mask)
             _check("mask", self.mask, (B, T), "batch and timesteps of the states")
             if self.mask.dtype.kind not in "biu":
                 raise ValueError(f"mask has dtype {self.mask.dtype}, but should be bool")
@@ -508,9 +488,22 @@ class Layer:
         wide = H if self.name in _NOT_ELEMENTWISE else min(H, _COLUMNS)
         return _grid(B, T, H, wide, T > 1 and first, self.mask)
 
+    def alone(self, x: Array, before: Array, h: Array) -> "Layer":
+        """A layer of these operands and one step: x (R,F), and states (R,H) before and after."""
+        layer = copy(self)
+        layer.forward = self.forward  # what is known of the weights serves both
+        for name in ("sample", "sampled_columns"):
+            layer.__dict__.pop(name, None)
+        layer.x, layer.h0, layer.h = x[:, None], before.astype(np.float64), h[:, None]
+        layer.mask = layer.last = layer.next = None
+        layer.most = 1
+        return layer
+
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """(samples, steps), of which the rows of a block's products fill about _BLOCK numbers."""
         B, T, H = self.h.shape
+        if not self.h.size:
+            return
         rows = max(1, _BLOCK // (len(self.W) + 3 * H))
         steps, samples = min(T, rows), max(1, rows // max(T, 1))
         for i in range(0, B, samples):
@@ -591,6 +584,11 @@ def certify(
         states, x, kernel, recurrent_kernel, bias, activation, initial_state, mask,
         go_backwards, zero_output_for_mask, dtype,
     )  # fmt: skip
+    return advised(certified(layer), dtype, layer.h)
+
+
+def certified(layer: Layer) -> Certificate:
+    """The states of this layer, as `certify` judges them."""
 
     def pieces(worst: _Worst) -> Iterator[Piece]:
         room, quick = Room(), layer.mask is None and worst.ratio > -math.inf
@@ -976,15 +974,16 @@ def certify_dense(
 
     def pieces(worst: _Worst) -> Iterator[Piece]:
         factor = Factor(V, a, bias=c, names=(("h", "kernel"),))
-        z = Sum(hidden.reshape(-1, H), factor).bounded(stored=2)
-        observed = given.astype(np.float64).reshape(-1, O)
+        rows = math.prod(hidden.shape[:-1])
+        z = Sum(hidden.reshape(rows, H), factor).bounded(stored=2)
+        observed = given.astype(np.float64).reshape(rows, O)
         wide = O if name in _NOT_ELEMENTWISE else min(O, _COLUMNS)
         grid = _grid(len(observed), 1, O, wide)
         at = grid.within(0, len(observed)), grid.columns
         expected, bound, sample = _activated(name, z, observed, at, True)
         yield Piece((), expected.reshape(given.shape), bound.reshape(given.shape), sample)
 
-    return judge(a, given, pieces, _reach(name))
+    return advised(judge(a, given, pieces, _reach(name)), dtype, given)
 
 
 def certify_dense_gradients(
@@ -1016,7 +1015,8 @@ def certify_dense_gradients(
             raise ValueError(f"observed has {name!r}, but should have some of h, kernel, bias")
         expected, bound = getattr(truth, name), getattr(bounds, name)
         _check(f"observed {name}", array, expected.shape, "as the other arguments have it")
-        result[name] = judge(a, array, _whole(expected, bound))
+        found = judge(a, array, _whole(expected, bound))
+        result[name] = advised(found, dtype, array)
     return result
 
 
@@ -1031,10 +1031,12 @@ def certify_loss(
     given = _read("loss", loss)
     _check("loss", given, (), "one number")
     a = _claimed(dtype, given)
-    truth, bound = running_loss(
-        kind, _read("target", target, a), _read("prediction", prediction, a), arithmetic=a
-    )
-    return judge(a, given, _whole(np.asarray(truth), np.asarray(bound)))
+    target, prediction = _read("target", target, a), _read("prediction", prediction, a)
+    if not target.size:
+        return judge(a, given, lambda worst: iter(()))
+    truth, bound = running_loss(kind, target, prediction, arithmetic=a)
+    found = judge(a, given, _whole(np.asarray(truth), np.asarray(bound)))
+    return advised(found, dtype, given)
 
 
 def _whole(expected: Array, bound: Array) -> Pieces:
@@ -1109,7 +1111,10 @@ def certify_gradients(
         "bias": lambda worst: adjoint.sums(None, "", got["bias"]),
         "initial_state": lambda worst: adjoint.initial(got["initial_state"]),
     }
-    return {name: judge(layer.a, array, makers[name], Reach()) for name, array in got.items()}
+    return {
+        name: advised(judge(layer.a, array, makers[name], Reach()), dtype, array)
+        for name, array in got.items()
+    }
 
 
 class _Adjoint:

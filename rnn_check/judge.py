@@ -345,6 +345,8 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
         return verdict(NOT_RUN, f"not observed: {', '.join(missing)}")
     try:
         comparisons = tuple(case.compare(e))
+    except _Unproved as reason:
+        return verdict(NOT_RUN, str(reason))
     except _Unsupported as reason:
         return dataclasses.replace(verdict(NOT_RUN, str(reason)), unsupported=True)
     except Exception as problem:  # whatever a subject says, the other claims are judged
@@ -387,6 +389,10 @@ def _praise(comparisons: tuple[Comparison, ...]) -> str:
 
 
 # --- one claim's comparisons ----------------------------------------------------------------------
+
+
+class _Unproved(Exception):
+    """Nothing was wrong, but too little could be judged to say that it is right."""
 
 
 class _Unsupported(Exception):
@@ -803,6 +809,10 @@ class _Case:
         done, asked = np.asarray(found.updates), np.asarray(claim.training.epochs)
         missing = np.abs(done - asked)
         follow = f"each of {done:,} updates follows"
+        if found.judged < 1:
+            follow = f"{found.certified:,} of {done:,} updates follow; rounding hides the others"
+        if found.ok is None and not missing:
+            raise _Unproved(found.reason)
         yield Comparison("step", "updates", done, asked, missing, 0 * missing, praise=follow)
         # what fails first comes first, as it is what the verdict quotes
         for q in sorted(found.quantities.values(), key=lambda q: q.name != found.where[1]):
@@ -876,17 +886,19 @@ class _Case:
 
 
 def _updated(q: training.Quantity) -> Comparison:
-    """Row t is the state after update t."""
+    """Row t is the state after update t; what has no bound is left out."""
     rows = np.indices(q.observed.shape)
+    known = np.isfinite(q.bound)
+    kept: Any = slice(None) if known.all() else known
     return Comparison(
         who="step",
         what=q.name,
-        got=q.observed,
-        expected=q.expected,
-        error=q.residual,
-        bound=q.bound,
+        got=q.observed[kept],
+        expected=q.expected[kept],
+        error=q.residual[kept],
+        bound=q.bound[kept],
         axes=("update", "of"),
-        coordinates=(rows[0], np.asarray(q.elements)[rows[1]]),
+        coordinates=(rows[0][kept], np.asarray(q.elements)[rows[1][kept]]),
         praise=f"{q.name} ({f'{q.ratio:.2g} of the bound' if q.bound.any() else 'exactly'})",
     )
 

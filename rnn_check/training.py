@@ -13,6 +13,12 @@ before their section 2.1, where ε stands outside the root and is not corrected 
 from the float64 reference with a running error bound, since no states are recorded; v' and w' from
 the recorded m', v'. Nothing propagates from update to update.
 
+Within an update rounding does propagate, from step to step. Where the weights amplify it so far
+that the bound of a gradient is larger than the gradient, and could move a weight by more than a
+hundredth of the learning rate, the update is not judged, and that is said. To run the model again
+for its states would not help: that is another execution, whose roundings the same weights amplify
+as far.
+
 Where no seed was published, only the distribution of outcomes can be asked: `outcomes` trains many
 random output layers, and `place` says where a printed number stands among them.
 
@@ -24,19 +30,19 @@ random output layers, and `place` says where a printed number stands among them.
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_check import reference
+from rnn_check.arrays import claimed, numbers
 from rnn_check.reference import Array
 from rnn_check.rounding import (
     ARITHMETICS,
     Arithmetic,
     activation_error,
-    arithmetic,
     gamma,
     spread,
     vjp_bound,
@@ -84,7 +90,7 @@ class Quantity:
 
     name: str
     elements: tuple[str, ...]  # "kernel[0, 1]", a name for each column
-    observed: Array = field(repr=False)  # (N+1,P) float64, as the three below
+    observed: Array = field(repr=False)  # (N+1,P) float64, as the three below; bounds may be inf
     expected: Array = field(repr=False)
     residual: Array = field(repr=False)
     bound: Array = field(repr=False)
@@ -112,19 +118,23 @@ class Quantity:
 class Certificate:
     """What became of the question, for a whole training.
 
-    ok           every number follows from those recorded before it
+    ok           every number follows from those recorded before it; None, "not proved", where that
+                 holds but fewer than 90 % of the updates could be judged
     ratio        the largest residual/bound
     where        (update, quantity, element) of the first that does not follow; else of the worst
     updates      N
-    certified    how many of them follow in every number
+    judged       the share of updates of which rounding hides no gradient that may move a weight by
+                 more than a hundredth of the learning rate, nor the loss
+    certified    how many of these follow in every number
     quantities   m, v, weights, loss, iterations
     reason       one sentence
     """
 
-    ok: bool
+    ok: bool | None
     ratio: float
     where: tuple[int, str, str]
     updates: int
+    judged: float
     certified: int
     quantities: Mapping[str, Quantity]
     reason: str
@@ -145,7 +155,7 @@ def certify_training(
     iterations: Array,
     loss: Array,
     start: Mapping[str, Array] | None = None,
-    dtype: str = "float32",
+    dtype: Any = "float32",
 ) -> Certificate:
     """Is every recorded update the next step of Adam, up to the rounding of that one step?
 
@@ -155,30 +165,45 @@ def certify_training(
     from which it was to start, rounded to the arithmetic as the framework does it (the recorded
     ones if not given). dtype: "float32" or "float64".
 
-    m and v start at 0. What is recorded must be finite.
+    m and v start at 0. What is recorded must be finite, unless its bound is not.
     Raises ValueError for unknown arithmetics and activations, and for shapes that do not fit.
     """
-    a = arithmetic(dtype)
+    a = claimed(dtype, np.zeros(0))
     if a.u_sum != a.u_stored or a.name not in ARITHMETICS:
         raise ValueError(f"training is certified in float32 and float64, not in {dtype}")
+    weights, m, v = (
+        {name: numbers(name, array) for name, array in part.items()} for part in (weights, m, v)
+    )
+    network = replace(network, x=numbers("x", network.x), target=numbers("target", network.target))
     names = tuple(name for name in WEIGHTS if name in weights)
     shapes = _shapes(network, names, weights)
     elements = tuple(f"{name}{list(index)}" for name in names for index in np.ndindex(shapes[name]))
     w, m_, v_ = (_rows(part, names, shapes) for part in (weights, m, v))  # (N+1,P)
     N = len(w) - 1
-    counted = np.asarray(iterations, np.float64).reshape(-1, 1)
-    losses = np.asarray(loss, np.float64).reshape(-1, 1)
+    counted = numbers("iterations", iterations).astype(np.float64).reshape(-1, 1)
+    losses = numbers("loss", loss).astype(np.float64).reshape(-1, 1)
     rows = {"m": len(m_), "v": len(v_), "iterations": len(counted), "loss": len(losses) + 1}
     for name, length in rows.items():
         if length != N + 1:
             raise ValueError(f"{name} does not speak of the {N} updates that the weights show")
+    if why := _nothing(network, shapes, N):
+        return Certificate(
+            None, 0.0, (0, "", ""), N, 0.0, 0, {}, f"there is nothing to judge: {why}"
+        )
     with np.errstate(all="ignore"):
         before = {name: np.asarray(weights[name], np.float64)[:-1] for name in names}
         of_weights, of_loss = _gradients(network, before, a)
+        blind = {
+            f"the gradient of {name}": _is_blind(number, _moves(number, v[name], adam) > _FELT)
+            for name, number in ((name, of_weights[name]) for name in names)
+        }
+        near = of_loss.error[:, 0] <= a.u * np.mean(np.square(network.target, dtype=np.float64))
+        blind["the loss"] = _is_blind(of_loss, ~near)
         g = _joined([of_weights[name].each(_flat) for name in names])  # (N,P)
         begin = w[:1]
         if start is not None:
-            begin = _rows({name: start[name][None] for name in names}, names, shapes)
+            given = {name: numbers(f"start {name}", start[name])[None] for name in names}
+            begin = _rows(given, names, shapes)
             begin = begin.astype(a.name).astype(np.float64)
         nothing, zero = np.zeros_like(begin), np.zeros((1, 1))
         counts = _Number(np.arange(1.0, N + 1)[:, None], np.zeros((N, 1)))
@@ -190,13 +215,45 @@ def certify_training(
             _quantity("loss", ("the epoch",), losses, zero, of_loss),
             _quantity("iterations", ("the optimizer",), counted, zero, counts),
         ]
-    return _conclude(found, N)
+    return _conclude(found, N, blind)
 
 
-def _conclude(found: list[Quantity], N: int) -> Certificate:
+def _nothing(network: Network, shapes: Mapping[str, tuple[int, ...]], N: int) -> str:
+    """Why there is nothing to judge; "" if there is something."""
+    (B, T, F), (H, O) = network.x.shape, shapes["dense.kernel"]  # noqa: E741
+    sizes = {"sample": B, "timestep": T, "feature": F, "unit": H, "output": O, "update": N}
+    return next((f"there is no {what}" for what, size in sizes.items() if not size), "")
+
+
+_FELT = 0.01  # of the learning rate, which is about the largest step that Adam takes
+
+
+def _moves(g: "_Number", v: Array, adam: Adam) -> Array:
+    """(N,) how far the error of g may move a weight, in units of the learning rate."""
+    t = np.arange(1.0, len(v))
+    rate = np.sqrt(1 - adam.beta_2**t) / (1 - adam.beta_1**t)
+    step = _flat(g.error / (np.sqrt(v[1:].astype(np.float64)) + adam.epsilon))
+    step[_flat(g.error) == 0] = 0.0
+    step[np.isnan(step)] = np.inf
+    return np.asarray(rate * (1 - adam.beta_1) * step.max(axis=1))
+
+
+def _is_blind(number: "_Number", matters: Array) -> Array:
+    """(N,) whether 0 could pass for it: then so could its opposite, where that matters (N,)."""
+    size, error = (np.linalg.norm(_flat(part), axis=1) for part in (number.value, number.error))
+    return np.asarray(~(error < size) & matters)
+
+
+_PROVED = 0.9  # the share of updates that is to be judged
+
+
+def _conclude(found: list[Quantity], N: int, blind: Mapping[str, Array]) -> Certificate:
     ratio = max(q.ratio for q in found)
     follows = np.all([(q.ratios <= 1).all(axis=1) for q in found], axis=0)  # (N+1,)
+    seen = ~np.any(list(blind.values()), axis=0)  # (N,)
+    judged = float(np.mean(seen))
     first = int(np.argmin(follows))
+    ok: bool | None = True if judged >= _PROVED else None
     if ratio > 1:  # causes come before effects in `found`
         update, q = first, next(q for q in found if (q.ratios[first] > 1).any())
         column = int(np.argmax(q.ratios[first] > 1))
@@ -205,14 +262,21 @@ def _conclude(found: list[Quantity], N: int) -> Certificate:
         q = max(found, key=lambda q: q.ratio)
         update, column = (int(i) for i in np.unravel_index(np.argmax(q.ratios), q.ratios.shape))
         reason = f"each of {N} updates follows within the rounding of its own step"
-    if not N:
-        reason = "there is no update to judge"
+        if not seen.all():
+            update_0 = int(np.argmin(seen))
+            what = next(name for name, where in blind.items() if where[update_0])
+            hidden = (
+                f"in {N - int(seen.sum())} of {N} updates rounding alone may be as large as what "
+                f"is judged, first in update {update_0 + 1}: {what}"
+            )
+            reason = f"not proved: {hidden}" if ok is None else f"{reason}, but {hidden}"
     return Certificate(
-        ok=ratio <= 1 and N > 0,
+        ok=ok if ratio <= 1 else False,
         ratio=ratio,
         where=(update, q.name, q.elements[column]),
         updates=N,
-        certified=int(follows[1:].sum()),
+        judged=judged,
+        certified=int((follows[1:] & seen).sum()),
         quantities={q.name: q for q in found},
         reason=reason,
     )
@@ -479,11 +543,11 @@ def _quantity(
     bound = np.concatenate([np.zeros_like(begin), follows.error])
     residual = np.where(observed == expected, 0.0, np.abs(observed - expected))
     residual = np.where(np.isfinite(observed), residual, np.inf)
-    # nothing is known where the reference itself overflows, and then nothing is certified
+    # nothing is known where the reference or its bound overflows
     unknown = ~(np.isfinite(expected) & np.isfinite(bound))
     return Quantity(
         name, elements, observed, expected,
-        np.where(unknown, np.inf, residual), np.where(unknown, 0.0, bound),
+        np.where(unknown, 0.0, residual), np.where(unknown, np.inf, bound),
     )  # fmt: skip
 
 
