@@ -6,8 +6,8 @@ cancel (openvino). log_sigmoid and mish are made of softplus. Compiled, as in pr
 import keras
 import numpy as np
 
-for name, z in (("celu", -1e-6), ("softplus", -12), ("log_sigmoid", 12), ("mish", -12)):
-    for z in (z, 7.23 * z):
+for name, first in (("celu", -1e-6), ("softplus", -12), ("log_sigmoid", 12), ("mish", -12)):
+    for z in (first, 7.23 * first):
         s = np.log1p(np.exp(-abs(z)))
         truth = {"celu": np.expm1(z), "softplus": s, "log_sigmoid": -s, "mish": z * np.tanh(s)}
         given = np.array([[z]], "float32")

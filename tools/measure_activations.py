@@ -521,9 +521,9 @@ the bounds, `C_ACT` or `C_DERIVATIVE`: twice the largest figure of an activation
 * float32: {float32} numbers of both signs, most of them between 2^-24 and 2^7, evenly among the
   bit patterns; with them all 2,049 neighbours of each of {borders} places: 0, subnormals, kinks,
   where activations turn or saturate, where z², 2z, 6z or exp(z) overflow. float64: {float64}.
-{exhaustive}* softmax and log_softmax: {rows} random rows of {width} numbers, of standard deviations from
-  1/100 to 100. Their derivatives follow from their values (`rounding.vjp_bound`). sparsemax is not
-  measured: every backend sums the wrong numbers (known/sparsemax.py).
+{exhaustive}* softmax and log_softmax: {rows} random rows of {width} numbers, of standard
+  deviations from 1/100 to 100. Their derivatives follow from their values (`rounding.vjp_bound`).
+  sparsemax is not measured: every backend sums the wrong numbers (known/sparsemax.py).
 * Not judged: NaN and infinity as arguments; results that the dtype cannot hold; squareplus where z²
   overflows. Near a kink the derivative may be either side's.
 * NumPy's and OpenVINO's backends do not differentiate. OpenVINO has two implementations: one folds
@@ -538,7 +538,7 @@ do not allow for it, and a layer that shows it is reported as different. Counts 
 that were measured, between the least and the largest magnitude; "got" is the worst of them. In
 float64 OpenVINO, and NumPy but for a few, compute in float32; one activation stands for all.
 
-| backend | activation | of | dtype | where | beyond | from | to | at | got | truth | why | shown by |
+| backend | activation | of | dtype | where | beyond | from | to | at | got | truth | why | see |
 |---|---|---|---|---|---:|---:|---:|---:|---:|---:|---|---|"""
 
 
