@@ -738,13 +738,8 @@ def vjp_bound(
         dz = np.asarray(act.vjp(G.value, z, np.asarray(h, np.float64)))
         if act.derivative is not None:
             slope = act.derivative(z, h)
-            e = derivative_spread(act.name, z, d)
-            if act.name not in _EXACT_DERIVATIVES:
-                e = (
-                    e
-                    + derivative_error(act.name, z, h, a, d)
-                    + derivative_error(act.name, z, h, _FLOAT64)
-                )
+            e = derivative_spread(act.name, z, d) + derivative_error(act.name, z, h, a, d)
+            e = e + derivative_error(act.name, z, h, _FLOAT64)
             largest = G.size + G.error
             most = largest * (abs(slope) + e)
             rounding = (gamma(3, a.u_stored) + gamma(3, _FLOAT64.u)) * most + 2 * a.min_normal

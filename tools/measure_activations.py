@@ -146,6 +146,9 @@ def _deviations() -> Iterator[Deviation]:
     yield from entry("openvino", "softplus mish", V, SINGLE, "z < 0", why, file)
     yield from entry("openvino", "log_sigmoid", V, SINGLE, "z > 0", why, file)
 
+    why = "tf.function fuses it into one that cancels, where no gradient is asked for"
+    yield from entry("tensorflow", "mish", V, SINGLE, "z < 0", why, "fused_mish.py", "function")
+
     why = "maximum and minimum both pass the gradient on: 2, not 1"
     yield from entry("tensorflow", "celu", D, ALL, "0, subnormals", why, "celu_at_zero.py")
 
@@ -270,7 +273,10 @@ def chunks(name: str, dtype: str, count: int | None) -> Iterator[Any]:
 
 
 def asker(backend: str, name: str, mode: str, dtype: str) -> Callable[[Any], tuple[Any, ...]]:
-    """A function of numbers that returns act, and act' where the backend differentiates."""
+    """A function of numbers that returns act, and act' where the backend differentiates.
+
+    act is asked without act': compilers fuse what nothing else needs (mish, in tf.function).
+    """
     import keras
 
     act = keras.activations.get(name)
@@ -283,8 +289,15 @@ def asker(backend: str, name: str, mode: str, dtype: str) -> Callable[[Any], tup
                 y = act(x)
             return y, tape.gradient(y, x)
 
-        run: Any = both if mode == "eager" else tf.function(both, jit_compile=mode == "xla")
-        return lambda z: tuple(part.numpy() for part in run(tf.constant(z)))
+        alone, run = act, both
+        if mode != "eager":
+            alone, run = (tf.function(f, jit_compile=mode == "xla") for f in (act, both))
+
+        def ask(z: Any) -> Any:
+            x = tf.constant(z)
+            return alone(x).numpy(), run(x)[1].numpy()
+
+        return ask
     if backend == "jax":
         import jax
         import jax.numpy as jnp
@@ -295,8 +308,13 @@ def asker(backend: str, name: str, mode: str, dtype: str) -> Callable[[Any], tup
             y, vjp = jax.vjp(act, x)
             return y, *vjp(jnp.ones_like(y))
 
-        run = jax.jit(both) if mode == "xla" else both
-        return lambda z: tuple(map(np.asarray, run(jnp.asarray(z))))
+        alone, run = (act, both) if mode == "eager" else (jax.jit(act), jax.jit(both))
+
+        def ask(z: Any) -> Any:
+            x = jnp.asarray(z)
+            return np.asarray(alone(x)), np.asarray(run(x)[1])
+
+        return ask
     if backend == "torch":
         import torch
 
