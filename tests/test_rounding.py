@@ -37,7 +37,8 @@ def sigmoid(z: Any) -> Any:
     return 1 / (1 + mp.exp(-z))
 
 
-SELU = mpf("1.0507009873554804934193349852946"), mpf("1.6732632423543772848170429916717")
+with mp.workdps(60):
+    SELU = mpf("1.0507009873554804934193349852946"), mpf("1.6732632423543772848170429916717")
 
 TRUTH: dict[str, Callable[[Any], Any]] = {
     "linear": lambda z: z,

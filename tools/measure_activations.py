@@ -167,9 +167,9 @@ def _normal(z: Any) -> tuple[Any, Any]:
     for n in range(1, 90):
         term = term * 2 * square / (2 * n + 1)
         series = series + term
-    fraction = x
+    far = fraction = np.maximum(x, 2)
     for n in range(120, 0, -1):
-        fraction = x + np.longdouble(n) / 2 / fraction
+        fraction = far + np.longdouble(n) / 2 / fraction
     root = np.sqrt(np.longdouble(PI))
     decay = np.exp(-square)
     tail = np.where(x < 2.5, 1 - series * decay / root, decay / root / fraction) / 2
