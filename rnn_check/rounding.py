@@ -225,7 +225,7 @@ def _one_and_z(r: _Reach) -> Array:
 
 
 def _beyond_minus_4(scale: Callable[[_Reach], Array]) -> Callable[[_Reach], Array]:
-    """Exact below, where act is 0: z/6 + 1/2, which cancels at -3, is then negative however rounded."""
+    """Exact below, where act is 0: there z/6 + 1/2, which cancels at -3, is negative anyhow."""
     return lambda r: np.where((r.h > 0) | (r.low > -4), scale(r), 0)
 
 
@@ -299,40 +299,39 @@ _SHAPES: dict[str, _Shape] = {
 _EXACT_ACTIVATIONS = ("linear", "relu", "relu6", "hard_tanh", "hard_shrink")
 _EXACT_DERIVATIVES = (*_EXACT_ACTIVATIONS, "soft_shrink", "sparse_sigmoid")
 
-# The largest errors found of act and of act', in units of u·scale: Keras 3.15.1 on TensorFlow
-# 2.21.0, on a CPU with AVX2, eager, tf.function and XLA, on every number of float16, bfloat16 and
-# float32 (docs/activations.md has each, and says what was sampled), and on 200,000 of float64; and
-# this project's reference, on 2 million of float32 and those of float64, against truth from 80-bit
-# and mpmath arithmetic.
-# Not allowed for, because it is not rounding: TensorFlow's leaky_relu and gelu have constants of
-# float32 in float64 too (off by 1e8 u); celu's gradient at 0 is 2; Keras's sparsemax sums the wrong
-# numbers on every backend, so its figure is derived: an average of n numbers, and 3 roundings more.
+# The largest errors found of act and of act', in the units of activation_unit and derivative_unit,
+# by tools/measure_activations.py: Keras 3.15.1 on TensorFlow 2.21.0, JAX 0.10.2, PyTorch 2.13.0,
+# NumPy 2.4.6 and OpenVINO 2026.4.1, eager and compiled, on every number of float16 and bfloat16,
+# and a sample of float32 (TensorFlow: every one) and of float64. docs/activations.md has each, and
+# what is not allowed for, because it is not rounding. softmax and log_softmax: the largest ever
+# found. Keras's sparsemax sums the wrong numbers on every backend, so its figure is derived: an
+# average of n numbers, and 3 roundings more.
 _MEASURED: dict[str, tuple[float, float]] = {
     "linear": (0, 0),
-    "tanh": (7.4, 14.8),
+    "tanh": (7.38, 14.8),
     "relu": (0, 0),
     "relu6": (0, 0),
-    "leaky_relu": (1.33, 0.5),
+    "leaky_relu": (2.6, 0.5),
     "elu": (1.94, 2.08),
-    "celu": (6.31, 2.07),
-    "selu": (2.41, 4.39),
-    "gelu": (2.28, 2.91),
-    "silu": (9.15, 2.76),
-    "softplus": (8.02, 8.22),
-    "softsign": (2, 3.61),
+    "celu": (6.31, 2.08),
+    "selu": (2.41, 5.02),
+    "gelu": (5.83, 4.98),
+    "silu": (9.15, 2.78),
+    "softplus": (8.27, 4.12),
+    "softsign": (2, 3.45),
     "sigmoid": (8.38, 8.67),
-    "log_sigmoid": (8.02, 8.14),
-    "exponential": (5.52, 5.52),
-    "hard_sigmoid": (2, 0.5),
-    "hard_silu": (2.99, 2.67),
+    "log_sigmoid": (8.27, 4.12),
+    "exponential": (6.5, 5.23),
+    "hard_sigmoid": (1.34, 0.501),
+    "hard_silu": (2.2, 2.67),
     "hard_tanh": (0, 0),
     "hard_shrink": (0, 0),
-    "soft_shrink": (1, 0),
+    "soft_shrink": (1.99, 0),
     "tanh_shrink": (4.85, 14.8),
-    "squareplus": (2.5, 1.94),
+    "squareplus": (3.49, 1.88),
     "sparse_plus": (3.96, 1),
-    "sparse_sigmoid": (1, 0),
-    "mish": (8.6, 13.7),
+    "sparse_sigmoid": (1.98, 0),
+    "mish": (8.6, 13.6),
     "softmax": (1.24, 0),  # their act' follows from act: see vjp_bound
     "log_softmax": (0.96, 0),
     "sparsemax": (1.5, 0),

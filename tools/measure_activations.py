@@ -19,6 +19,7 @@ import platform
 import re
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -554,10 +555,11 @@ HEAD_KNOWN = """\
 Not rounding, but an implementation that is worse than its format or its documentation: the bounds
 do not allow for it, and a layer that shows it is reported as different. Counts are of the numbers
 that were measured, between the least and the largest magnitude; "got" is the worst of them. In
-float64 OpenVINO, and NumPy but for a few, compute in float32; one activation stands for all.
+float64 OpenVINO, and NumPy but for a few, compute in float32; one activation stands for all. The
+unit is that of the tables above.
 
-| backend | activation | of | dtype | where | beyond | from | to | at | got | truth | why | see |
-|---|---|---|---|---|---:|---:|---:|---:|---:|---:|---|---|"""
+| backend | activation | of | dtype | where | beyond | from | to | at | got | truth | units | why | see |
+|---|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|---|"""  # noqa: E501
 
 
 def upward(v: float) -> float:
@@ -588,15 +590,19 @@ def introduction(lines: list[dict[str, Any]]) -> str:
     named = (f"* {TITLES[b]['eager']} {v}, Keras {k}, {c}" for b, v, k, c in order)
     full: dict[tuple[str, str, str], list[str]] = {}
     for x in lines:
-        if x["dtype"] == "float32" and x["count"] is None and x["activation"] not in ROWS:
+        full_values = x["count"] is None and any(one["what"] == "value" for one in x["found"])
+        if x["dtype"] == "float32" and full_values and x["activation"] not in ROWS:
             full.setdefault((x["backend"], x["version"], x["cpu"]), []).append(x["activation"])
     said = ""
     for (backend, v, cpu), names in full.items():
         title = TITLES[backend]["eager"]
-        said += (
-            f"* Every float32 besides, on {title} {v}, {cpu}: the values of {', '.join(names)}\n"
-            "  (eager and compiled by XLA; by tf.function every 4,099th, derivatives every 17th).\n"
+        said += textwrap.fill(
+            f"* Every float32 besides, on {title} {v}, {cpu}, eager and by XLA: the values of "
+            f"{', '.join(names)}. (By tf.function every 4,099th, and derivatives every 17th.)",
+            width=100,
+            subsequent_indent="  ",
         )
+        said += "\n"
     sizes = {d: f"{numbers(d, COUNTS[d]).size:,}" for d in COUNTS}
     return INTRODUCTION.format(
         who="\n".join(named), exhaustive=said, borders=1 + len(set(borders("float32"))),
@@ -638,9 +644,11 @@ def table(lines: list[dict[str, Any]]) -> str:
             ones = [known.get((name, dtype, d.what, d.backend, mode)) for mode in modes]
             if seen := [one for one in ones if one and "beyond" in one]:
                 one = max(seen, key=lambda one: float(one["worst"]))
-                numbers_of = (one.get(k, 0.0) for k in ("least", "most", "at", "got", "true"))
+                ends = [f"{one.get(k, 0.0):.6g}" for k in ("least", "most", "at")]
+                digits = 17 if dtype == "float64" else 9
+                pair = [f"{one.get(k, 0.0):.{digits}g}" for k in ("got", "true")]
                 cells = [TITLES[d.backend]["eager"], name, d.what, dtype, d.place]
-                cells += [f"{one['beyond']:,}", *(f"{v:.6g}" for v in numbers_of)]
+                cells += [f"{one['beyond']:,}", *ends, *pair, f"{float(one['worst']):.2g}"]
                 cells += [d.why, f"known/{d.reproducer}"]
                 out.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
     return "\n".join(out) + "\n"
