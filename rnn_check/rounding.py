@@ -194,7 +194,8 @@ class _Shape:
     Between neighbours in turns (slopes) act (act') is monotone, so that its extremes over an
     interval are at the ends or in the list.
     blur    how far from a kink, in u, frameworks may already be on its other side: hard_sigmoid
-            rounds z + 3; TensorFlow decides selu's side by an h that cancels to 0
+            rounds z + 3, sparse_sigmoid z + 1; TensorFlow decides selu's side by an h that
+            cancels to 0
     scale, slope_scale   the size in units of which the errors of a framework's act, act' are given
     """
 
@@ -223,6 +224,11 @@ def _one_and_z(r: _Reach) -> Array:
     return 1 + np.minimum(r.z, 40)  # beyond 40 the factor whose error z multiplies is 0 or 1
 
 
+def _beyond_minus_4(scale: Callable[[_Reach], Array]) -> Callable[[_Reach], Array]:
+    """Exact below, where act is 0: there z/6 + 1/2, which cancels at -3, is negative anyhow."""
+    return lambda r: np.where((r.h > 0) | (r.low > -4), scale(r), 0)
+
+
 _SHAPES: dict[str, _Shape] = {
     "linear": _Shape(),
     "tanh": _Shape(slopes=((0, 1),), slope_scale=_one),  # 1 - h·h cancels
@@ -231,7 +237,7 @@ _SHAPES: dict[str, _Shape] = {
     "leaky_relu": _Shape(slopes=((0, 0.2), (0, 1)), scale=_if_negative(lambda r: r.h)),
     # TensorFlow computes elu and selu of a negative number as exp(z) - 1, and act' as h + 1
     "elu": _Shape(scale=_if_negative(_one), slope_scale=_one),
-    "celu": _Shape(scale=_if_negative(lambda r: r.h)),
+    "celu": _Shape(scale=_if_negative(lambda r: r.h), slope_scale=_one),  # act' is h + 1 in JAX
     "selu": _Shape(
         slopes=((0, _SELU * _SELU_ALPHA), (0, _SELU)),
         blur=1,
@@ -252,16 +258,21 @@ _SHAPES: dict[str, _Shape] = {
         ),
         slope_scale=_one_and_z,
     ),
-    "softplus": _Shape(),
-    "softsign": _Shape(slopes=((0, 1),)),
+    # act' is exp(z - h) in JAX, whose argument is rounded
+    "softplus": _Shape(slope_scale=lambda r: r.slope * _one_and_z(r)),
+    # act' is r(1 - |z|r) in JAX and PyTorch, r = 1/(1 + |z|), which cancels to r²
+    "softsign": _Shape(slopes=((0, 1),), slope_scale=lambda r: np.sqrt(r.slope)),
     "sigmoid": _Shape(slopes=((0, 0.25),), slope_scale=lambda r: r.h),  # 1 - h cancels
-    "log_sigmoid": _Shape(),
+    "log_sigmoid": _Shape(slope_scale=lambda r: r.slope * _one_and_z(r)),
     "exponential": _Shape(),
-    "hard_sigmoid": _Shape(slopes=((-3, 0), (-3, 1 / 6), (3, 1 / 6), (3, 0)), blur=8),
+    "hard_sigmoid": _Shape(
+        slopes=((-3, 0), (-3, 1 / 6), (3, 1 / 6), (3, 0)), blur=8, scale=_beyond_minus_4(_one)
+    ),
     "hard_silu": _Shape(
         turns=((-1.5, -0.375),),
         slopes=((-3, 0), (-3, -0.5), (3, 1.5), (3, 1)),
         blur=8,
+        scale=_beyond_minus_4(lambda r: r.z),
         slope_scale=_one,
     ),
     "hard_tanh": _Shape(slopes=((-1, 0), (-1, 1), (1, 1), (1, 0))),
@@ -274,7 +285,7 @@ _SHAPES: dict[str, _Shape] = {
     "tanh_shrink": _Shape(slopes=((0, 0),), scale=lambda r: r.z, slope_scale=_one),
     "squareplus": _Shape(scale=lambda r: 1 + r.z, slope_scale=_one),  # z + sqrt(z² + 4) cancels
     "sparse_plus": _Shape(),
-    "sparse_sigmoid": _Shape(slopes=((-1, 0), (-1, 0.5), (1, 0.5), (1, 0))),
+    "sparse_sigmoid": _Shape(slopes=((-1, 0), (-1, 0.5), (1, 0.5), (1, 0)), blur=4),
     "mish": _Shape(
         turns=((-1.1924312145154952, -0.30884341301725043),),
         slopes=(
@@ -288,40 +299,39 @@ _SHAPES: dict[str, _Shape] = {
 _EXACT_ACTIVATIONS = ("linear", "relu", "relu6", "hard_tanh", "hard_shrink")
 _EXACT_DERIVATIVES = (*_EXACT_ACTIVATIONS, "soft_shrink", "sparse_sigmoid")
 
-# The largest errors found of act and of act', in units of u·scale: Keras 3.15.1 on TensorFlow
-# 2.21.0, on a CPU with AVX2, eager, tf.function and XLA, on every number of float16, bfloat16 and
-# float32 (docs/activations.md has each, and says what was sampled), and on 200,000 of float64; and
-# this project's reference, on 2 million of float32 and those of float64, against truth from 80-bit
-# and mpmath arithmetic.
-# Not allowed for, because it is not rounding: TensorFlow's leaky_relu and gelu have constants of
-# float32 in float64 too (off by 1e8 u); celu's gradient at 0 is 2; Keras's sparsemax sums the wrong
-# numbers on every backend, so its figure is derived: an average of n numbers, and 3 roundings more.
+# The largest errors found of act and of act', in the units of activation_unit and derivative_unit,
+# by tools/measure_activations.py: Keras 3.15.1 on TensorFlow 2.21.0, JAX 0.10.2, PyTorch 2.13.0,
+# NumPy 2.4.6 and OpenVINO 2026.4.1, eager and compiled, on every number of float16 and bfloat16,
+# and a sample of float32 (TensorFlow: every one) and of float64. docs/activations.md has each, and
+# what is not allowed for, because it is not rounding. softmax and log_softmax: the largest ever
+# found. Keras's sparsemax sums the wrong numbers on every backend, so its figure is derived: an
+# average of n numbers, and 3 roundings more.
 _MEASURED: dict[str, tuple[float, float]] = {
     "linear": (0, 0),
-    "tanh": (7.4, 14.8),
+    "tanh": (7.38, 14.8),
     "relu": (0, 0),
     "relu6": (0, 0),
-    "leaky_relu": (1.33, 0.5),
+    "leaky_relu": (2.6, 0.5),
     "elu": (1.94, 2.08),
-    "celu": (6.31, 2.07),
-    "selu": (2.41, 4.39),
-    "gelu": (2.28, 2.91),
-    "silu": (9.15, 2.76),
-    "softplus": (8.02, 8.22),
-    "softsign": (2, 3.61),
+    "celu": (6.31, 2.08),
+    "selu": (2.41, 5.02),
+    "gelu": (5.83, 4.98),
+    "silu": (9.15, 2.78),
+    "softplus": (8.27, 4.12),
+    "softsign": (2, 3.45),
     "sigmoid": (8.38, 8.67),
-    "log_sigmoid": (8.02, 8.14),
-    "exponential": (5.52, 5.52),
-    "hard_sigmoid": (2, 0.5),
-    "hard_silu": (2.99, 2.67),
+    "log_sigmoid": (8.27, 4.12),
+    "exponential": (6.5, 5.23),
+    "hard_sigmoid": (1.34, 0.501),
+    "hard_silu": (2.2, 2.67),
     "hard_tanh": (0, 0),
     "hard_shrink": (0, 0),
-    "soft_shrink": (1, 0),
+    "soft_shrink": (1.99, 0),
     "tanh_shrink": (4.85, 14.8),
-    "squareplus": (2.5, 1.94),
+    "squareplus": (3.49, 1.88),
     "sparse_plus": (3.96, 1),
-    "sparse_sigmoid": (1, 0),
-    "mish": (8.6, 13.7),
+    "sparse_sigmoid": (1.98, 0),
+    "mish": (8.6, 13.6),
     "softmax": (1.24, 0),  # their act' follows from act: see vjp_bound
     "log_softmax": (0.96, 0),
     "sparsemax": (1.5, 0),
@@ -449,11 +459,23 @@ def activation_error(
 ) -> Bound:
     """How far a framework's evaluation of act may be from act, at any argument within d of z.
 
-    z, h = act(z) (...,H). The bound is C_ACT·u·scale, where the scale is |h| if frameworks are
-    relatively accurate, and |z|, 1 + |z| or 1 if their formulas cancel. Underflow adds 2η(1 + |z|),
-    as when silu multiplies z by a sigmoid that was flushed. Activations that only choose or copy
-    (linear, relu, relu6, hard_tanh, hard_shrink) are exact, but for a flushed subnormal. inf where
-    the result, or squareplus's z², may exceed the arithmetic's largest number.
+    z, h = act(z) (...,H). The bound is C_ACT units and what is allowed beside: `activation_unit`.
+    """
+    unit, beside = activation_unit(activation_name, z, h, a, d)
+    with np.errstate(all="ignore"):
+        return _upper(C_ACT[reference.activation(activation_name).name] * unit + beside)
+
+
+def activation_unit(
+    activation_name: str | None, z: Array, h: Array, a: Arithmetic, d: Array | float = 0.0
+) -> tuple[Array, Bound]:
+    """In which unit errors of act are measured, and what is allowed beside; as activation_error.
+
+    The unit is u·scale, where the scale is |h| if frameworks are relatively accurate, and |z|,
+    1 + |z| or 1 if their formulas cancel. Underflow adds 2η(1 + |z|), as when silu multiplies z by
+    a sigmoid that was flushed. Activations that only choose or copy (linear, relu, relu6,
+    hard_tanh, hard_shrink) are exact, but for a flushed subnormal. inf where the result, or
+    squareplus's z², may exceed the arithmetic's largest number.
 
     softmax: exp(z_i - m), m the maximum, of a rounded difference is off by (m - z_i)u relatively;
     the sum by the weighted average of the same and γ_n. log_softmax: the same, absolutely.
@@ -461,7 +483,7 @@ def activation_error(
     """
     act = reference.activation(activation_name)
     z, d = _same_shape(z, d)
-    h, c_u = abs(np.asarray(h, np.float64)), C_ACT[act.name] * a.u_stored
+    h = abs(np.asarray(h, np.float64))
     with np.errstate(all="ignore"):
         if act.derivative is None:
             size = h + spread(act.name, z, d) if d.any() else h
@@ -471,11 +493,11 @@ def activation_error(
             r = _Range(act, z, d).reach if d.any() else _Reach(z, abs(z), h, h)
             size, reach = r.h, r.z
             scale = _SHAPES[act.name].scale(r)
-        error = c_u * scale + 2 * a.min_normal * (1 + reach)
+        beside = 2 * a.min_normal * (1 + reach)
         if act.name in _EXACT_ACTIVATIONS:
-            error = np.where(h < a.min_normal + d, np.minimum(size, a.min_normal), 0.0)
+            beside = np.where(h < a.min_normal + d, np.minimum(size, a.min_normal), 0.0)
         largest = np.maximum(size, reach * reach) if act.name == "squareplus" else size
-        return _upper(np.where(largest > a.max, np.inf, error))
+        return a.u_stored * scale, np.where(largest > a.max, np.inf, beside)
 
 
 def _row_scale(name: str, z: Array, size: Array, d: Array) -> Array:
@@ -492,26 +514,39 @@ def _row_scale(name: str, z: Array, size: Array, d: Array) -> Array:
 def derivative_error(
     activation_name: str | None, z: Array, h: Array, a: Arithmetic, d: Array | float = 0.0
 ) -> Bound:
-    """The same for act': C_DERIVATIVE·u·scale. tanh's 1 - h·h, say, is off by a few u.
+    """The same for act': C_DERIVATIVE units and what is allowed beside: `derivative_unit`.
 
-    Where rounding can put a framework on the other side of a kink (hard_sigmoid at 3, selu at 0),
-    the jump of act' is included. inf where act', or squareplus's z², may exceed the arithmetic's
-    largest number. Elementwise activations only (ValueError).
+    Elementwise activations only (ValueError).
+    """
+    unit, beside = derivative_unit(activation_name, z, h, a, d)
+    with np.errstate(all="ignore"):
+        unknown = np.isnan(np.asarray(z, np.float64)) | np.isnan(np.asarray(d, np.float64))
+        bound = C_DERIVATIVE[reference.activation(activation_name).name] * unit + beside
+        return _upper(np.where(unknown, np.inf, bound))
+
+
+def derivative_unit(
+    activation_name: str | None, z: Array, h: Array, a: Arithmetic, d: Array | float = 0.0
+) -> tuple[Array, Bound]:
+    """In which unit errors of act' are measured, and what is allowed beside; as derivative_error.
+
+    The unit is u·scale: tanh's 1 - h·h, say, is off by a few u. Where rounding can put a framework
+    on the other side of a kink (hard_sigmoid at 3, selu at 0), the jump of act' is allowed. inf
+    where act', or squareplus's z², may exceed the arithmetic's largest number.
     """
     act = _elementwise(activation_name)
     z, d = _same_shape(z, d)
     with np.errstate(all="ignore"):
         r = _Range(act, z, d)
-        if act.name in _EXACT_DERIVATIVES:
-            return r.unknown(np.zeros(z.shape))
-        c_u = C_DERIVATIVE[act.name] * a.u_stored
-        error = c_u * r.shape.slope_scale(r.reach) + 2 * a.min_normal * (1 + r.reach.z)
+        unit = a.u_stored * r.shape.slope_scale(r.reach)
+        exact = act.name in _EXACT_DERIVATIVES
+        beside = np.zeros(z.shape) if exact else 2 * a.min_normal * (1 + r.reach.z)
         for (kink, left), (_, right) in zip(r.shape.slopes, r.shape.slopes[1:], strict=False):
             if r.shape.blur and _ == kink:
                 near = abs(z - kink) <= d + r.shape.blur * a.u_stored
-                error = error + np.where(near, abs(right - left), 0.0)
+                beside = beside + np.where(near, abs(right - left), 0.0)
         square = r.reach.z * r.reach.z if act.name == "squareplus" else 0.0
-        return r.unknown(np.where(np.maximum(r.reach.slope, square) > a.max, np.inf, error))
+        return unit, np.where(np.maximum(r.reach.slope, square) > a.max, np.inf, beside)
 
 
 # Printed numbers ------------------------------------------------------------------------------
@@ -704,15 +739,10 @@ def vjp_bound(
         dz = np.asarray(act.vjp(G.value, z, np.asarray(h, np.float64)))
         if act.derivative is not None:
             slope = act.derivative(z, h)
-            e = derivative_spread(act.name, z, d)
+            e = derivative_spread(act.name, z, d) + derivative_error(act.name, z, h, a, d)
+            e = e + derivative_error(act.name, z, h, _FLOAT64)
             if np.any(h_rounded):
                 e = e + _by_rounded_state(act.name, z, h, d, np.asarray(h_rounded))
-            if act.name not in _EXACT_DERIVATIVES:
-                e = (
-                    e
-                    + derivative_error(act.name, z, h, a, d)
-                    + derivative_error(act.name, z, h, _FLOAT64)
-                )
             largest = G.size + G.error
             most = largest * (abs(slope) + e)
             rounding = (gamma(3, a.u_stored) + gamma(3, _FLOAT64.u)) * most + 2 * a.min_normal
