@@ -124,9 +124,12 @@ import json
 import os
 import platform
 import re
+import select
+import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -147,6 +150,7 @@ COMPUTES_NOTHING = {"summary", "initial_weights", "initialized", "weights", "con
 STATES = ("initial_state", "backward_state")  # as they are called among the inputs
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 ENVIRONMENT = dict(os.environ)  # before a framework adds to it
+LONGEST = 2_000  # characters of what an exception says
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("bfloat16", "float16", "float32", "float64"),
@@ -1698,13 +1702,48 @@ def reply_to(backend: Backend, line: str) -> dict[str, Any]:
 
 def description(error: Exception) -> dict[str, str]:
     message = "".join(traceback.format_exception_only(type(error), error)).strip()
-    return {"error": message, "traceback": traceback.format_exc()}
+    if len(message) > LONGEST:  # a layer's message may hold whole arrays
+        message = f"{message[:LONGEST]} … ({len(message) - LONGEST:,} characters more)"
+    return {"error": message, "traceback": traceback.format_exc()[-10 * LONGEST :]}
+
+
+def end_with_the_host() -> None:
+    """From here on nothing of this process group outlives the host, however that ends.
+
+    A process beside this one waits until nobody holds the other end of the pipe that requests come
+    through, and then ends the group: also while this process is stopped, inside a call that never
+    returns, or gone and survived by what it forked. It is nobody's child, since a layer may wait
+    for all of its own. Where there is no fork, the end of the requests is the end.
+    """
+    if not hasattr(os, "fork") or os.getpgrp() != os.getpid():  # a shell's group is not ours to end
+        return
+    here, there = os.pipe()  # whose other end is held by this process and what it forks
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of forking beside NumPy's threads: it calls nothing of it
+        child = os.fork()
+        if child == 0:
+            guardian = os.fork()
+            if guardian:
+                os._exit(0)
+    if child:
+        os.waitpid(child, 0)
+        os.close(here)
+        return
+    os.closerange(1, here)
+    os.closerange(here + 1, max(there + 1, 256))
+    hung_up = select.poll()
+    hung_up.register(0, 0)
+    hung_up.register(here, 0)
+    if 0 in [descriptor for descriptor, _ in hung_up.poll()]:
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--backend", choices=list(BACKENDS), default=default_backend())
     name = parser.parse_args().backend
+    end_with_the_host()
     # This file's folder holds other modules, whose names are not the framework's business.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder) != here]
