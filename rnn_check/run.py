@@ -103,7 +103,7 @@ class Run:
         self._failed_starts = dict.fromkeys(range(len(self.targets)), 0)  # one after the other
         self._side_by_side = side_by_side
         self._memory = memory
-        self._tell = tell
+        self.tell = tell
         self._stopped = False
         self._pool: ThreadPoolExecutor | None = None
         self._processes: dict[int, observe.Subject] = {}
@@ -122,7 +122,10 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End whatever is still being asked, and its processes."""
+        self.stop()
+
+    def stop(self) -> None:
+        """End whatever is still being asked, and its processes. What was said stays."""
         self._stopped = True
         for process in list(self._processes.values()):
             process.kill()
@@ -151,8 +154,8 @@ class Run:
     def _open(self, target: Target, number: int) -> observe.Subject:
         python = target.python
         if target.environment is not None:
-            python = target.environment.make(lambda stage: self._tell(number, stage))
-        self._tell(number, "importing")
+            python = target.environment.make(lambda stage: self.tell(number, stage))
+        self.tell(number, "importing")
         return observe.Subject(
             target.backend, python=python, timeout=self._timeout, memory=self._most_memory
         )
@@ -229,7 +232,7 @@ class Run:
                 process.kill()
             identity = process.identity
             _check_layers(process, target)
-            self._tell(number, "asking")
+            self.tell(number, "asking")
         except observe.NotInstalled as error:
             self.missing[number] = self.failures[number] = str(error)
         except observe.SubjectError as error:

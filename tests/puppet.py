@@ -62,8 +62,8 @@ def play(monkeypatch: pytest.MonkeyPatch, **fates: dict[str, str]) -> None:
     monkeypatch.setattr(observe, "Subject", subject)
 
 
-def subject(backend: str | None = None, *, python: str = "", timeout: float = 60) -> Any:
-    return _Subject(backend, timeout=timeout, command=[sys.executable, __file__])
+def subject(backend: str | None = None, *, python: str = "", **limits: Any) -> Any:
+    return _Subject(backend, command=[sys.executable, __file__], **limits)
 
 
 _Subject = observe.Subject

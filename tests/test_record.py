@@ -24,6 +24,13 @@ from tests.test_observe import DTYPES, FRAMEWORKS, SPECIAL
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
 
 
+IDENTITY: dict[str, Any] = {
+    **{"keras": "3.15.1", "backend": "jax", "backend_version": "0.10.2", "python": "3.11.7"},
+    **{"numpy": "2.4.6", "device": "CPU", "dtype": "float32", "cpu": "A CPU", "threads": 2},
+    **{"settings": {"XLA_FLAGS": "--fast"}, "packages": {"jax": "0.10.2"}, "modes": ["eager"]},
+}
+
+
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
@@ -34,8 +41,7 @@ def answer(**said: Any) -> Answer:
 
 def write(path: Path, **answers: Answer) -> Path:
     digests = {name: record.Digests("a", "b") for name in answers}
-    identity = {"backend": "jax", "keras": "3.15.1"}
-    record.write(path, [Observations(Setting("xla", slow=True), identity, dict(answers), digests)])
+    record.write(path, [Observations(Setting("xla", slow=True), IDENTITY, dict(answers), digests)])
     return path
 
 
@@ -56,7 +62,7 @@ def test_every_reply_comes_back_as_it_was_said(tmp_path: Path) -> None:
     path = write(tmp_path / "record", **answers)
     (read,) = record.read(path).subjects
     assert read.setting == Setting("xla", slow=True)
-    assert read.identity == {"backend": "jax", "keras": "3.15.1"}
+    assert read.identity == IDENTITY
     assert repr(read.answers["a/b"].said) == repr(whole.said)
     for name in arrays:
         got, expected = (each.observed[name] for each in (read.answers["a/b"], whole))  # type: ignore[index]
@@ -190,7 +196,7 @@ def test_a_record_is_judged_as_its_subjects_were(
     documents = [json.loads(done.stdout) for done in (at_once, judged)]
     for document in documents:
         for subject in document["subjects"]:
-            del subject["pid"]
+            subject.pop("pid", None)  # which puppets say, and records do not
     assert documents[0] == documents[1]
     assert {row["verdict"] for row in documents[0]["verdicts"]} == {
         *("agree", "differ", "error", "not_run")
