@@ -480,13 +480,22 @@ class _Asking:
 
         A backend that is not installed after all is bad input, unless `all` were asked.
         """
+        from rnn_check.run import Asked
+
+        taken = set()
         try:
             for asked in self._shown(claims) if self._watched else self.run.ask(claims):
                 if self.run.missing and not is_all:
                     raise BadInput("\n".join(self.run.missing.values()))
                 take(asked)
+                taken.add((asked.subject, asked.claim.name))
         except Interrupted as interrupted:
             self.run.stop()
+            for claim in claims:
+                for number, subject in enumerate(self.run.subjects):
+                    if claim.name in subject.answers and (number, claim.name) not in taken:
+                        answer = subject.answers[claim.name]
+                        take(Asked(number, claim, answer, subject.setting))
             return interrupted
         return None
 

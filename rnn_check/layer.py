@@ -86,5 +86,7 @@ def _lacks(node: ast.ClassDef) -> Iterator[str]:
             yield f"its constructor does not take {', '.join(missing)}"
     if "__getattr__" in given:
         return
-    yield from (f"it has no method {each}()" for each in METHODS if each not in given)
-    yield from (f"it has no attribute {e}" for e in (*ATTRIBUTES, "units") if e not in given)
+    if missing := [f"{each}()" for each in METHODS if each not in given]:
+        yield f"it has no {', '.join(missing)}"
+    if missing := [each for each in (*ATTRIBUTES, "units") if each not in given]:
+        yield f"it has no attribute {', '.join(missing)}"

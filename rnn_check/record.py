@@ -42,9 +42,9 @@ from rnn_check.process import cut, size
 from rnn_check.written import Array, ClaimError
 
 SCHEMA = 1
-LARGEST = 1 << 29  # bytes of a record, unpacked; all options on seven subjects are 20 MB
+LARGEST = 1 << 28  # bytes of a record, unpacked: a hundred subjects that were asked everything
 LARGEST_DOCUMENT = 1 << 26  # bytes of its document
-MOST_ARRAYS = 200_000
+MOST_ARRAYS = 500_000
 DEEPEST = 32  # lists in lists of a reply
 NOT_RECORDED = "not in the record"
 CHANGED = "the claim asks something else now than when it was recorded"
@@ -386,7 +386,7 @@ class Writer:
         with contextlib.suppress(RecordError):
             write(self.path, self.subjects, complete=False)
         took = time.monotonic() - start
-        self._due = start + max(_EVERY, 20 * took)  # a twentieth of the time at most
+        self._due = start + max(_EVERY, _SPARE * took)
 
     def close(self, *, complete: bool) -> None:
         """Write the whole. Raises RecordError if that is not possible, and says what there is."""
@@ -401,7 +401,8 @@ class Writer:
             raise
 
 
-_EVERY = 5.0  # seconds from one writing to the next
+_EVERY = 5.0  # seconds from one writing to the next, at least
+_SPARE = 20  # times what the last one took
 
 
 def read(path: Path) -> Record:

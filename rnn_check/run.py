@@ -105,6 +105,7 @@ class Run:
         self._memory = memory
         self.tell = tell
         self._stopped = False
+        self._said: SimpleQueue[Asked | BaseException | None] = SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
         self._processes: dict[int, observe.Subject] = {}
         for number, target in enumerate(self.targets[:side_by_side]):
@@ -133,23 +134,28 @@ class Run:
             self._pool.shutdown(cancel_futures=True)
         for process in self._processes.values():
             process.close()
+        while not self._said.empty():  # what was said before that, and nobody has come to
+            if isinstance(answer := self._said.get(), Asked):
+                self._kept(answer)
 
     def ask(self, claims: Sequence[Claim]) -> Iterator[Asked]:
         """Ask every subject every claim; the answers as they come, a subject's in order."""
-        answers: SimpleQueue[Asked | BaseException | None] = SimpleQueue()
         self._pool = ThreadPoolExecutor(self._side_by_side)
         for number in range(len(self.targets)):
-            self._pool.submit(self._serve, number, claims, answers)
+            self._pool.submit(self._serve, number, claims)
         waiting = len(self.targets)
         while waiting:
-            answer = answers.get()
+            answer = self._said.get()
             if isinstance(answer, BaseException):
                 raise answer
             if answer is None:
                 waiting -= 1
                 continue
-            self.subjects[answer.subject].answers[answer.claim.name] = answer.answer
-            yield answer
+            yield self._kept(answer)
+
+    def _kept(self, asked: Asked) -> Asked:
+        self.subjects[asked.subject].answers[asked.claim.name] = asked.answer
+        return asked
 
     def _open(self, target: Target, number: int) -> observe.Subject:
         python = target.python
@@ -160,21 +166,16 @@ class Run:
             target.backend, python=python, timeout=self._timeout, memory=self._most_memory
         )
 
-    def _serve(
-        self,
-        number: int,
-        claims: Sequence[Claim],
-        answers: SimpleQueue[Asked | BaseException | None],
-    ) -> None:
+    def _serve(self, number: int, claims: Sequence[Claim]) -> None:
         """The thread of one process."""
         try:
             for answer in self._answers(number, claims):
-                if self._stopped:
+                if self._stopped and answer.answer.fault:
                     return
-                answers.put(answer)
-            answers.put(None)
+                self._said.put(answer)
+            self._said.put(None)
         except BaseException as error:  # a fault of ours, which who listens has to hear
-            answers.put(error)
+            self._said.put(error)
 
     def _answers(self, number: int, claims: Sequence[Claim]) -> Iterator[Asked]:
         target = self.targets[number]
@@ -236,7 +237,8 @@ class Run:
         except observe.NotInstalled as error:
             self.missing[number] = self.failures[number] = str(error)
         except observe.SubjectError as error:
-            self.not_started[number] = self.failures[number] = str(error)
+            if not self._stopped:  # by us
+                self.not_started[number] = self.failures[number] = str(error)
         first = sum(len(each.settings) for each in self.targets[:number])
         for subject in self.subjects[first : first + len(target.settings)]:
             subject.identity = identity
