@@ -47,7 +47,8 @@ class _DefaultToVerify(click.Group):
         if not args or args[0] not in own:
             _check_misspelt(args[:1], sorted(self.commands))
             args = ["verify", *args]
-        return super().parse_args(ctx, args)
+        with terminal.writing():  # --help
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         with terminal.writing():

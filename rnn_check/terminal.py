@@ -74,6 +74,9 @@ def console(file: TextIO | None = None, width: int | None = None) -> Console:
                 text, style, control = segment
                 yield segment if control else Segment(plain(text), style)
 
+        def on_broken_pipe(self) -> None:
+            raise
+
     # a pipe has no width; 80 columns would fold every line of the table
     if width is None and not is_watched(file or sys.stdout):
         width = 120
