@@ -379,10 +379,13 @@ def schema() -> None:
 
 def _check_free(output: Path, force: bool) -> None:
     """Whether a file may be written there, known before anything is done for it."""
-    if output.exists() and not force:
-        raise BadInput(f"-o: {output} is there already; --force overwrites it")
-    if output.is_dir() or not output.absolute().parent.is_dir():
-        raise BadInput(f"-o: {output} cannot be a file: name one in a folder that is there")
+    try:
+        if output.exists() and not force:
+            raise BadInput(f"-o: {output} is there already; --force overwrites it")
+        if output.is_dir() or not output.absolute().parent.is_dir():
+            raise BadInput(f"-o: {output} cannot be a file: name one in a folder that is there")
+    except OSError as error:
+        raise BadInput(f"-o: {output} cannot be written: {error.strerror}") from None
 
 
 # --- who is asked ---------------------------------------------------------------------------------

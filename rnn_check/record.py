@@ -395,10 +395,11 @@ class Writer:
         except RecordError as error:
             # what was asked for hours is not to be lost to a full disk
             refuge = Path(tempfile.gettempdir()) / f"rnn_check-{secrets.token_hex(4)}.npz"
-            with contextlib.suppress(RecordError, OSError):
+            try:
                 write(refuge, self.subjects, complete=complete)
-                raise RecordError(f"{error}; it stands in {refuge}") from None
-            raise
+            except RecordError:
+                raise error from None
+            raise RecordError(f"{error}; it stands in {refuge}") from None
 
 
 _EVERY = 5.0  # seconds from one writing to the next, at least

@@ -378,6 +378,7 @@ def _arrays(c: Comparison) -> list[str]:
 
 
 _WIDE = 100  # columns from which on there is room to say on whose word
+_NARROW = 60  # below which there is none for the bits
 _LEGEND = (
     "error/bound: how far it is off, as a share of what is allowed (more than 1 differs; "
     "∞: nothing is). bits: the effective precision that the error shows (float32 has 24)."
@@ -396,10 +397,12 @@ def _table(verdicts: Iterable[Verdict], width: int) -> Table:
         table.add_column(ratio=7, overflow="fold")
     table.add_column(width=14)
     table.add_column(width=11, justify="right")
-    table.add_column(width=9, justify="right")
+    if width >= _NARROW:
+        table.add_column(width=9, justify="right")
 
-    def row(what: Text, word: Text, *others: Text | str) -> None:
-        table.add_row("", what, *([word] if width >= _WIDE else []), *others)
+    def row(what: Text, word: Text, verdict: Text, ratio: Text | str, bits: Text | str) -> None:
+        words = [word] if width >= _WIDE else []
+        table.add_row("", what, *words, verdict, ratio, *([bits] if width >= _NARROW else []))
 
     verdicts = list(verdicts)
     if not verdicts:

@@ -137,6 +137,7 @@ def test_a_subject_does_not_outlive_its_host(
     """The real subject.py, whose import of Keras forks and is stuck."""
     (tmp_path / "jax.py").touch()
     forked = tmp_path / "forked"
+    (tmp_path / "temporary").mkdir()
     (tmp_path / "keras.py").write_text(
         f"import ctypes, os, signal, time\n{leaves('a fork', forked)}\n"
         f"while not (os.path.exists({str(forked)!r}) and open({str(forked)!r}).read()):\n"
@@ -147,7 +148,11 @@ def test_a_subject_does_not_outlive_its_host(
     root = str(Path(__file__).parents[1])
     host = subprocess.Popen(
         [sys.executable, "-c", HOST.format(subject=subject.__file__)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), root])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), root]),
+            "TMPDIR": str(tmp_path / "temporary"),
+        },
         stdout=subprocess.PIPE,
     )
     with host:
@@ -156,6 +161,7 @@ def test_a_subject_does_not_outlive_its_host(
         host.wait(60)
     assert host.returncode == -end
     wait_for(lambda: all(map(is_gone, pids)))
+    wait_for(lambda: not os.listdir(tmp_path / "temporary"))
 
 
 def test_no_guardian_is_left_when_a_subject_was_closed(
