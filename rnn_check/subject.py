@@ -1797,9 +1797,10 @@ def end_with_the_host() -> None:
     """From here on nothing of this process group outlives the host, however that ends.
 
     A process beside this one waits until nobody holds the other end of the pipe that requests come
-    through, and then ends the group and removes its temporary files: also while this process is stopped, inside a call that never
-    returns, or gone and survived by what it forked. It is nobody's child, since a layer may wait
-    for all of its own. Where there is no fork, the end of the requests is the end.
+    through, and then ends the group and removes its temporary files: also while this process is
+    stopped, inside a call that never returns, or gone and survived by what it forked. It is
+    nobody's child, since a layer may wait for all of its own. Where there is no fork, the end of
+    the requests is the end.
     """
     if not hasattr(os, "fork") or os.getpgrp() != os.getpid():  # a shell's group is not ours to end
         return

@@ -161,7 +161,8 @@ def test_a_subject_does_not_outlive_its_host(
         host.wait(60)
     assert host.returncode == -end
     wait_for(lambda: all(map(is_gone, pids)))
-    wait_for(lambda: not os.listdir(tmp_path / "temporary"))
+    if stuck != "gone":  # of which the host itself may have been clearing away
+        wait_for(lambda: not os.listdir(tmp_path / "temporary"))
 
 
 def test_no_guardian_is_left_when_a_subject_was_closed(
