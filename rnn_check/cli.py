@@ -4,7 +4,8 @@
 Everything heavy is imported inside the commands, so that `--help` costs nothing.
 Reports go to stdout, progress and warnings to stderr.  Exit codes: 0 all agree, 1 something
 differs, 2 bad input or usage (nothing was run, but of claim files those that can be read), 3 a
-subject could not be asked, 130 interrupted.
+subject could not be asked, 130 interrupted (129 by SIGHUP, 143 by SIGTERM), 141 who read stdout has
+gone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from rnn_check import terminal
+from rnn_check.terminal import Interrupted, console, plain, say
 
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
@@ -34,24 +38,45 @@ DTYPES = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_b
 class _DefaultToVerify(click.Group):
     """`rnn-check X` means `rnn-check verify X`, unless X is a command or --help or --version."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        terminal.any_encoding()
+        with terminal.signals():
+            return super().main(*arguments, **options)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"--help", "-h", "--version", *self.commands}
         if not args or args[0] not in own:
+            _check_misspelt(args[:1], sorted(self.commands))
             args = ["verify", *args]
-        return super().parse_args(ctx, args)
+        with terminal.writing():  # --help
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         refused = ctx.ensure_object(list)  # claim files that are, while the others are judged
-        try:
-            result = super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("rnn-check: interrupted", err=True)
-            sys.exit(130)
-        except SystemExit as end:
-            sys.exit(2 if refused and end.code in (None, 0, 1, 3) else end.code)
-        if refused:
-            sys.exit(2)
-        return result
+        with terminal.writing():
+            try:
+                result = super().invoke(ctx)
+            except KeyboardInterrupt as error:
+                say("interrupted")
+                sys.exit(getattr(error, "exit_code", 130))
+            except SystemExit as end:
+                sys.exit(2 if refused and end.code in (None, 0, 1, 3) else end.code)
+            if refused:
+                sys.exit(2)
+            return result
+
+
+def _check_misspelt(words: Sequence[str], commands: Sequence[str]) -> None:
+    """A word that is no file, and nearly a command, was meant as one."""
+    import difflib
+
+    for word in words:
+        close = difflib.get_close_matches(word, commands, 1, 0.7)
+        if close and not Path(word).exists():
+            raise BadInput(
+                f"{word}: no such file or folder, and no command; did you mean "
+                f"`rnn-check {close[0]}`?"
+            )
 
 
 @click.group(
@@ -90,7 +115,33 @@ TIMEOUT = click.option(
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long one claim may take.",
+    help="How long one claim may take. The start of a framework may take 600 seconds, or as long "
+    "as this if that is longer.",
+)
+
+
+class _Memory(click.ParamType[int]):
+    name = "amount"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        from rnn_check.process import amount
+
+        try:
+            return amount(value)
+        except ValueError as error:
+            self.fail(f"{error}, got {plain(value)!r}", param, ctx)
+
+
+MEMORY = click.option(
+    "--memory",
+    type=_Memory(),
+    default="50%",
+    show_default=True,
+    metavar="AMOUNT",
+    help="The most memory that each backend's process may take, with all that it starts: 8G, or a "
+    "share of this machine's. A claim that takes more is an error.",
 )
 _ASKED = options_of(
     click.option(
@@ -133,6 +184,7 @@ _ASKED = options_of(
         "[default: if several backends are asked]",
     ),
     TIMEOUT,
+    MEMORY,
 )
 KNOWN = click.option(
     "--known",
@@ -142,6 +194,7 @@ KNOWN = click.option(
     "to speak of a claim, which is checked when the bundled claims are judged whole (with their "
     "options, no PATHS, no -k).",
 )
+FORCE = click.option("--force", is_flag=True, help="Overwrite FILE if it is there.")
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
@@ -163,6 +216,7 @@ def verify(
     slow: bool,
     options: bool,
     timeout: float,
+    memory: int,
     known: Path | None,
     as_json: bool,
     only_list: bool,
@@ -185,19 +239,24 @@ def verify(
     targets = _targets(backends, modes, dtypes, layer, slow)
     options = options or len(targets) > 1
     # the frameworks are imported in their own processes while the claims are read in this one
-    with _asking(targets, timeout) as run:
+    with _asking(targets, timeout, memory, quiet=as_json) as run:
         claims = chosen_claims(paths, pattern, options)
         entries = known_deviations(known, claims if options and not (paths or pattern) else None)
         verdicts = Verdicts(claims, entries)
-        for asked in _asked(run, claims, is_all="all" in backends):
-            verdicts.add(asked)
-        subjects = _reached(run)
+        interrupted = run.collect(claims, verdicts.add, is_all="all" in backends)
+        if interrupted and not verdicts.of:
+            raise interrupted
+        subjects = _reached(run.run)
         words = [str(p) for p in paths] + (["--known", str(known)] if known else [])
+        asked = run.run.subjects
         judged = [
-            verdicts.judged(i, run.subjects[i], [*words, *_rerun(run.subjects[i], backends)])
-            for i in subjects
+            verdicts.judged(i, asked[i], [*words, *_rerun(asked[i], backends)]) for i in subjects
         ]
-    sys.exit(_report(judged, claims, as_json))
+    code = _report(judged, claims, as_json)
+    if interrupted:
+        say(f"interrupted; {len(verdicts.of)} of {len(claims) * len(asked)} answers were judged")
+        code = interrupted.exit_code
+    sys.exit(code)
 
 
 @main.command()
@@ -211,7 +270,7 @@ def verify(
     metavar="FILE",
     help="The record to write.",
 )
-@click.option("--force", is_flag=True, help="Overwrite FILE if it is there.")
+@FORCE
 def observe(
     paths: tuple[Path, ...],
     backends: tuple[str, ...],
@@ -222,53 +281,48 @@ def observe(
     slow: bool,
     options: bool,
     timeout: float,
+    memory: int,
     output: Path,
     force: bool,
 ) -> None:
     """Ask as `verify` does, and write down what was said.
 
-    Judges nothing: `rnn-check judge FILE` does, on any machine. What was said before Ctrl-C is
-    kept.
+    Judges nothing: `rnn-check judge FILE` does, on any machine. FILE is written as the answers
+    come, so that what was said is kept whatever ends the run.
 
     Exit codes: 0 everything was asked, 2 bad input or usage, 3 something could not be asked.
     """
-    if output.exists() and not force:
-        raise BadInput(f"-o: {output} is there already; --force overwrites it")
-    if output.is_dir() or not output.absolute().parent.is_dir():
-        raise BadInput(f"-o: {output} cannot be a file: name one in a folder that is there")
+    _check_free(output, force)
     targets = _targets(backends, modes, dtypes, layer, slow)
     from rnn_check import record, report
     from rnn_check.written import ClaimError
 
-    with _asking(targets, timeout) as run:
+    with _asking(targets, timeout, memory) as run:
+        subjects = run.run.subjects
         claims = chosen_claims(paths, pattern, options or len(targets) > 1)
         try:
             digests = record.digests(claims)
-        except ClaimError as error:
+            writer = record.Writer(output, subjects)
+        except (ClaimError, record.RecordError) as error:
             raise BadInput(str(error)) from None
-        for each in run.subjects:
+        for each in subjects:
             each.claims = digests
-        interrupted = False
+        interrupted = run.collect(claims, lambda _: writer.grown(), is_all="all" in backends)
+        subjects = writer.subjects = [subjects[i] for i in _reached(run.run)]
         try:
-            for _ in _asked(run, claims, is_all="all" in backends):
-                pass
-        except KeyboardInterrupt:
-            interrupted = True
-        subjects = [run.subjects[i] for i in _reached(run)]
-        try:
-            record.write(output, subjects, complete=not interrupted)
+            writer.close(complete=not interrupted)
         except record.RecordError as error:
             raise BadInput(str(error)) from None
     for number, each in enumerate(subjects, 1):
         answers = each.answers.values()
         errors, skipped = (sum(bool(getattr(a, k)) for a in answers) for k in ("error", "skip"))
-        click.echo(f"{number}  {report.header(each.subject)}")
+        click.echo(f"{number}  {plain(report.header(each.subject))}")
         click.echo(
             f"   {len(answers) - errors - skipped} answered · {errors} error · {skipped} not asked"
         )
     if interrupted:
-        click.echo(f"rnn-check: interrupted; {output} holds what was said until then", err=True)
-        sys.exit(130)
+        say(f"interrupted; {output} holds what was said until then")
+        sys.exit(interrupted.exit_code)
     sys.exit(3 if any(a.error for each in subjects for a in each.answers.values()) else 0)
 
 
@@ -299,7 +353,8 @@ def judge(files: tuple[Path, ...], pattern: str | None, known: Path | None, as_j
     metavar="FILE",
     help="Write the table to FILE.  [default: to stdout]",
 )
-def coverage(files: tuple[Path, ...], known: Path | None, output: Path | None) -> None:
+@FORCE
+def coverage(files: tuple[Path, ...], known: Path | None, output: Path | None, force: bool) -> None:
     """Tabulate what is covered by records.
 
     A table in Markdown: options down, the records' subjects across.
@@ -307,6 +362,8 @@ def coverage(files: tuple[Path, ...], known: Path | None, output: Path | None) -
     """
     from rnn_check.coverage import table
 
+    if output is not None:
+        _check_free(output, force)
     text = table(*_judged_records(files, None, known))
     if output is None:
         click.echo(text, nl=False)
@@ -325,6 +382,17 @@ def schema() -> None:
     from rnn_check.claim import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def _check_free(output: Path, force: bool) -> None:
+    """Whether a file may be written there, known before anything is done for it."""
+    try:
+        if output.exists() and not force:
+            raise BadInput(f"-o: {output} is there already; --force overwrites it")
+        if output.is_dir() or not output.absolute().parent.is_dir():
+            raise BadInput(f"-o: {output} cannot be a file: name one in a folder that is there")
+    except OSError as error:
+        raise BadInput(f"-o: {output} cannot be written: {error.strerror}") from None
 
 
 # --- who is asked ---------------------------------------------------------------------------------
@@ -354,7 +422,7 @@ def _targets(
     if "all" in chosen:
         chosen = [backend for backend in BACKENDS if run.installed(backend)]
         if absent := [backend for backend in BACKENDS if backend not in chosen]:
-            click.echo(f"rnn-check: not installed: {', '.join(absent)}", err=True)
+            say(f"not installed: {', '.join(absent)}")
         if not chosen:
             raise BadInput("--backend all: no backend is installed")
     targets = []
@@ -391,48 +459,98 @@ def _rerun(subject: Observations, backends: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _asking(targets: list[Target], timeout: float) -> Iterator[Run]:
+def _asking(
+    targets: list[Target], timeout: float, memory: int, *, quiet: bool = False
+) -> Iterator[_Asking]:
     from rnn_check.run import Run
 
-    with Run(targets, timeout=timeout) as run:
-        yield run
+    watched = terminal.is_watched(sys.stderr)
+    stages: dict[int, str] = {}
+
+    def tell(number: int, stage: str) -> None:
+        stages[number] = stage
+        if not (watched or quiet):  # nobody sees a bar, but somebody may wait at a log
+            say(f"{targets[number].backend}: {stage}")
+
+    with Run(targets, timeout=timeout, most_memory=memory, tell=tell) as run:
+        yield _Asking(run, stages, watched)
 
 
-def _asked(run: Run, claims: Sequence[Claim], *, is_all: bool) -> Iterator[Asked]:
-    """The answers as they come; on a terminal, how many there are.
+class _Asking:
+    """A run, and what is shown of it while it lasts."""
 
-    A backend that is not installed after all is bad input, unless `all` were asked.
-    """
-    for asked in _shown(run, claims) if sys.stderr.isatty() else run.ask(claims):
-        if run.missing and not is_all:
-            raise BadInput("\n".join(run.missing.values()))
-        yield asked
+    def __init__(self, run: Run, stages: dict[int, str], watched: bool) -> None:
+        self.run = run
+        self._stages = stages
+        self._watched = watched
 
+    def collect(
+        self, claims: Sequence[Claim], take: Callable[[Asked], None], *, is_all: bool
+    ) -> Interrupted | None:
+        """Take every answer as it comes, until all are there or somebody interrupts.
 
-def _shown(run: Run, claims: Sequence[Claim]) -> Iterator[Asked]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        A backend that is not installed after all is bad input, unless `all` were asked.
+        """
+        from rnn_check.run import Asked
 
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-    console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
-        tasks = [
-            progress.add_task(f"{target.backend} {setting.mode}", total=len(claims))
-            for target in run.targets
-            for setting in target.settings
-        ]
-        for asked in run.ask(claims):
-            progress.advance(tasks[asked.subject])
-            yield asked
+        taken = set()
+        try:
+            for asked in self._shown(claims) if self._watched else self.run.ask(claims):
+                if self.run.missing and not is_all:
+                    raise BadInput("\n".join(self.run.missing.values()))
+                take(asked)
+                taken.add((asked.subject, asked.claim.name))
+        except Interrupted as interrupted:
+            self.run.stop()
+            for claim in claims:
+                for number, subject in enumerate(self.run.subjects):
+                    if claim.name in subject.answers and (number, claim.name) not in taken:
+                        answer = subject.answers[claim.name]
+                        take(Asked(number, claim, answer, subject.setting))
+            return interrupted
+        return None
+
+    def _shown(self, claims: Sequence[Claim]) -> Iterator[Asked]:
+        """With what each target is doing, and how many answers there are."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        words = (TextColumn("{task.description}"), TextColumn("[dim]{task.fields[stage]}"))
+        columns = (*words, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        of = [(i, target, s) for i, target in enumerate(self.run.targets) for s in target.settings]
+        with Progress(*columns, console=console(sys.stderr), transient=True) as progress:
+            tasks = [
+                progress.add_task(
+                    f"{target.backend} {setting.mode}",
+                    total=len(claims),
+                    stage=self._stages.get(number, "waiting"),
+                )
+                for number, target, setting in of
+            ]
+
+            def tell(number: int, stage: str) -> None:
+                for task, (target, _, _) in zip(tasks, of, strict=True):
+                    if target == number:
+                        progress.update(task, stage=stage)
+
+            self.run.tell = tell
+            for asked in self.run.ask(claims):
+                progress.advance(tasks[asked.subject])
+                yield asked
 
 
 def _reached(run: Run) -> list[int]:
     """The subjects that there are. If none could be started, nothing was asked: exit 3."""
     for reason in run.missing.values():
-        click.echo(f"rnn-check: {reason}", err=True)
+        say(reason)
     if len(run.missing) + len(run.not_started) == len(run.targets):
         for reason in run.not_started.values():
-            click.echo(f"rnn-check: {reason}", err=True)
+            say(reason)
         sys.exit(3)
     of = [number for number, target in enumerate(run.targets) for _ in target.settings]
     return [i for i, number in enumerate(of) if number not in run.missing]
@@ -489,15 +607,13 @@ def _judged_records(
     names = {claim.name for claim in claims}
     for file, each in read:
         if not each.complete:
-            click.echo(f"rnn-check: {file} was interrupted: not all was asked", err=True)
+            say(f"{file} was interrupted: not all was asked")
         recorded = {name for subject in each.subjects for name in subject.answers}
         if pattern is None and (others := sorted(recorded - names)):
             more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-            click.echo(
-                f"rnn-check: {file} also holds {', '.join(others[:3])}{more}, which no claim "
-                "given is called",
-                err=True,
-            )
+            say(f"{file} also holds {', '.join(others[:3])}{more}, which no claim given is called")
+        if not recorded:
+            say(f"{file} holds no answers: whoever was asked had not said a word when it ended")
         for subject in each.subjects:
             for claim in claims:
                 answer = subject.answer(claim)
@@ -524,7 +640,7 @@ def _report(judged: Sequence[Judged], claims: Sequence[Claim], as_json: bool) ->
         report.terminal_of_several(judged, console())
     code = report.exit_code(everything)
     if code == 3 and not report.summary(everything)["error"]:
-        click.echo("rnn-check: nothing was compared", err=True)
+        say("nothing was compared")
     return code
 
 
@@ -580,12 +696,12 @@ def known_deviations(known: Path | None, claims: Sequence[Claim] | None) -> list
 
 
 def _layer(spec: str) -> str:
-    file, colon, name = spec.rpartition(":")
-    if not colon or not name.isidentifier():
-        raise BadInput(f"--layer: expected FILE.py:CLASS, got {spec!r}")
-    if not Path(file).is_file():
-        raise BadInput(f"--layer: no such file: {file}")
-    return f"{Path(file).resolve()}:{name}"
+    from rnn_check.layer import LayerError, checked
+
+    try:
+        return checked(spec)
+    except LayerError as error:
+        raise BadInput(f"--layer: {error}") from None
 
 
 def nearest(word: str, known: tuple[str, ...]) -> str:
@@ -598,12 +714,8 @@ def nearest(word: str, known: tuple[str, ...]) -> str:
 class BadInput(click.ClickException):
     exit_code = 2
 
-
-def console() -> Any:
-    from rich.console import Console
-
-    # a pipe has no width; 80 columns would fold every line of the table
-    return Console() if sys.stdout.isatty() else Console(width=120)
+    def format_message(self) -> str:
+        return plain(self.message)
 
 
 from rnn_check import upgrade  # noqa: E402, F401  whose commands belong to `main`

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rnn_check.claim import Claim
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.report import Judged
+from rnn_check.terminal import plain
 
 _ORDER = ("✓", "**differ**", "**error**", "differ (known)", "error (known)", "not supported")
 _OTHER = "not run"
@@ -29,7 +30,7 @@ def table(claims: Sequence[Claim], judged: Sequence[Judged]) -> str:
         "",
         "Made by `rnn-check coverage` from what these subjects said:",
         "",
-        *(f"- {_name(j)}: {_who(j.subject)}" for j in judged),
+        *(f"- {_escaped(_name(j))}: {_escaped(_who(j.subject))}" for j in judged),
         "",
         "Each cell counts verdicts: ✓ those that agree; not supported, those that the subject says "
         "it cannot answer; not run, those left out (slow, or not reproducible). An empty cell: no "
@@ -45,7 +46,9 @@ def table(claims: Sequence[Claim], judged: Sequence[Judged]) -> str:
         lines += ["", "## Known deviations", ""]
         for why, places in known.items():
             lines.append(f"- {_escaped(why)}")
-            lines += [f"    - {name}: {', '.join(where)}" for name, where in places.items()]
+            lines += [
+                f"    - {_escaped(name)}: {', '.join(where)}" for name, where in places.items()
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -87,7 +90,8 @@ def _known(judged: Sequence[Judged]) -> dict[str, dict[str, list[str]]]:
             why = v.deviation or v.known
             if why and (v.is_known or v.verdict == NOT_RUN):
                 where = found.setdefault(why, {}).setdefault(_name(j), [])
-                where.append(f"`{v.claim}` {_escaped(v.what)}")
+                name = _escaped(v.claim.replace("`", "'"))
+                where.append(f"`{name}` {_escaped(v.what)}")
     return found
 
 
@@ -96,4 +100,6 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """So that what a claim or a record says is not markup, nor the end of a cell."""
+    text = plain(text.replace("\n", " ")).replace("\t", " ")
+    return text.replace("|", "\\|").replace("<", "&lt;")

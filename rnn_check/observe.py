@@ -11,24 +11,21 @@ lines that the process wrote, and the host lives on.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rnn_check import subject as _subject
+from rnn_check.process import LAST_LINES, Ended, Process, cut, last_lines
 from rnn_check.subject import default_backend, encode
 
 __all__ = [
     "BACKENDS",
+    "LAST_LINES",
     "NotInstalled",
     "Raised",
     "Subject",
@@ -39,8 +36,9 @@ __all__ = [
 ]
 
 BACKENDS = tuple(_subject.BACKENDS)
-TIMEOUT = 300.0  # seconds for one answer, the import of the framework included
-LAST_LINES = 20
+TIMEOUT = 300.0  # seconds for one answer
+START = 600.0  # seconds for a start, which imports the framework
+LONGEST = 2_000  # characters of what an exception says
 
 
 class SubjectError(Exception):
@@ -80,6 +78,8 @@ class Subject:
     The process starts at once and is waited for only when it is asked, so that a host can read its
     claims while the framework is being imported. A process that has ended is started anew by the
     next question. `python`: another environment's interpreter. `command`: another script.
+    `timeout`: seconds for one answer; `start_timeout`: for the start, by default 600 or `timeout`,
+    whichever is longer. `memory`: bytes that the process may take with all that it starts.
     """
 
     def __init__(
@@ -88,6 +88,8 @@ class Subject:
         *,
         python: str = sys.executable,
         timeout: float = TIMEOUT,
+        start_timeout: float | None = None,
+        memory: int | None = None,
         command: Sequence[str] | None = None,
     ) -> None:
         self.backend = backend or default_backend()
@@ -100,11 +102,13 @@ class Subject:
         isolated = [] if self._is_here else ["-I"]
         script = [python, *isolated, str(Path(_subject.__file__).resolve())]
         self.timeout = timeout
+        self.start_timeout = max(START, timeout) if start_timeout is None else start_timeout
+        self.memory = memory
         self._command = [*(command or script), "--backend", self.backend]
         self._asked = 0
         self._killed = False
         self._identity: dict[str, Any] | None = None
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
         self._start()
 
     def __enter__(self) -> Subject:
@@ -142,14 +146,16 @@ class Subject:
         """
         reply = self.reply(request)
         if "error" in reply:
-            raise Raised(f"{self._name} raised {reply['error']}", str(reply.get("traceback", "")))
+            words = cut(str(reply["error"]), LONGEST)
+            raise Raised(f"{self._name} raised {words}", last_lines(str(reply.get("traceback"))))
         said = reply["observed"]
         if not isinstance(said, dict) or (unanswered := set(request.get("ask", ())) - said.keys()):
             what = ", ".join(sorted(unanswered)) if isinstance(said, dict) else "anything"
             raise self._failure(f"did not answer {what}: {json.dumps(reply)[:200]}")
+        said = {question: _with_short_words(answer) for question, answer in said.items()}
         try:
             return said, decode(said)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise self._failure(f"said what is no array: {error}") from None
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +166,8 @@ class Subject:
         self.identity  # noqa: B018  the subject speaks first
         self._asked += 1
         line = json.dumps({**request, "id": self._asked}, default=encode) + "\n"
-        reply = self._exchange(line, f"asked for {', '.join(request.get('ask', []))}")
+        doing = f"asked for {', '.join(request.get('ask', []))}"
+        reply = self._exchange(line.encode(), doing, self.timeout)
         if reply.get("id") != self._asked or not {"observed", "error"} & reply.keys():
             raise self._failure(f"said what is no reply: {json.dumps(reply)[:200]}")
         return reply
@@ -177,15 +184,8 @@ class Subject:
     def close(self) -> None:
         """End the process. Nothing of it is needed any more, so it is not asked politely."""
         process, self._process, self._identity = self._process, None, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            assert stream is not None
-            with contextlib.suppress(BrokenPipeError):  # a request that it did not live to read
-                stream.close()
-        self._stderr.close()
+        if process is not None:
+            process.close()
 
     # the process
 
@@ -194,25 +194,15 @@ class Subject:
         return f"the subject {self.backend}"
 
     def _start(self) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
         try:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                encoding="utf-8",
-                errors="replace",
-                process_group=0,  # Ctrl-C is for the host, which ends its subjects itself
-            )
+            self._process = Process(self._command, self.memory)
         except OSError as error:
-            self._stderr.close()
             raise SubjectError(f"{self._name} cannot be started: {error}") from None
         if self._killed:
             self._process.kill()
 
     def _hello(self) -> dict[str, Any]:
-        hello = self._exchange("", "starting")
+        hello = self._exchange(b"", "starting", self.start_timeout)
         if "missing" in hello:
             self.close()
             missing = f"the backend {self.backend} is not installed (no {hello['missing']})"
@@ -222,62 +212,43 @@ class Subject:
                 f'{missing}; python -m pip install "rnn_check[{self.backend}]" brings it'
             )
         if "error" in hello:
-            raise self._failure(f"did not start: {hello['error']}")
+            raise self._failure(f"did not start: {cut(str(hello['error']), LONGEST)}")
         if not isinstance(hello.get("hello"), dict):
             raise self._failure(f"said no hello: {json.dumps(hello)[:200]}")
         identity: dict[str, Any] = hello["hello"]
         return identity
 
-    def _exchange(self, line: str, doing: str) -> dict[str, Any]:
-        """Write a line, read one. A timer kills a process that lets us wait for either."""
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            process.kill()
-
-        timer = threading.Timer(self.timeout, expire)
-        timer.start()
+    def _exchange(self, line: bytes, doing: str, seconds: float) -> dict[str, Any]:
+        """Write a line, read one."""
+        assert self._process is not None
         try:
-            process.stdin.write(line)
-            process.stdin.flush()
-            answer = process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        finally:
-            timer.cancel()
-        if expired.is_set():
-            raise self._failure(f"gave no answer within {self.timeout:g} s ({doing})")
-        if not answer:
-            raise self._failure(f"{_end_of(process)} ({doing})")
+            answer = self._process.exchange(line, seconds)
+        except Ended as end:
+            raise self._failure(f"{end} ({doing})") from None
         try:
             document = json.loads(answer)
+            if rb"\ud" in answer.lower():  # half a character, which is no text anywhere else
+                text = json.dumps(document, ensure_ascii=False)
+                document = json.loads(text.encode("utf-8", "replace"))
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
-            raise self._failure(f"said what is no JSON object: {answer[:200].rstrip()!r}")
+            said = answer[:200].decode("utf-8", "replace").rstrip()
+            raise self._failure(f"said what is no JSON object: {said!r}")
         return document
 
     def _failure(self, what: str) -> SubjectError:
         """The error to raise, and the end of the process: its next words could not be trusted."""
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode("utf-8", "replace").splitlines()
+        process = self._process
         self.close()
-        return SubjectError(f"{self._name} {what}", "\n".join(lines[-LAST_LINES:]))
+        return SubjectError(f"{self._name} {what}", "" if process is None else process.last_words())
 
 
-def _end_of(process: subprocess.Popen[str]) -> str:
-    try:
-        code = process.wait(timeout=2)
-    except subprocess.TimeoutExpired:
-        return "closed its pipe"
-    if code >= 0:
-        return f"ended with exit code {code}"
-    if -code not in set(signal.Signals):
-        return f"was ended by signal {-code}"
-    name = signal.Signals(-code).name
-    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+def _with_short_words(answer: Any) -> Any:
+    """An answer that is an exception, its message and traceback cut to what can be read."""
+    if not isinstance(answer, dict) or "error" not in answer:
+        return answer
+    words = {"error": cut(str(answer["error"]), LONGEST)}
+    if "traceback" in answer:
+        words["traceback"] = last_lines(str(answer["traceback"]))
+    return {**answer, **words}

@@ -19,14 +19,18 @@ import functools
 import hashlib
 import json
 import os
+import re
+import secrets
+import stat
+import tempfile
+import time
 import tomllib
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -34,9 +38,14 @@ import numpy as np
 from rnn_check import judge, observe, subject
 from rnn_check.claim import Claim
 from rnn_check.judge import Answer, Setting
+from rnn_check.process import cut, size
 from rnn_check.written import Array, ClaimError
 
 SCHEMA = 1
+LARGEST = 1 << 28  # bytes of a record, unpacked: a hundred subjects that were asked everything
+LARGEST_DOCUMENT = 1 << 26  # bytes of its document
+MOST_ARRAYS = 500_000
+DEEPEST = 32  # lists in lists of a reply
 NOT_RECORDED = "not in the record"
 CHANGED = "the claim asks something else now than when it was recorded"
 
@@ -243,9 +252,46 @@ class _Reply(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     skip: str = ""
 
 
+_Mode = Literal["eager", "function", "xla"]
+_Dtype = Literal["float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"]
+
+
+class _Setting(msgspec.Struct, forbid_unknown_fields=True):
+    mode: _Mode
+    dtype: _Dtype
+    layer: str | None
+    slow: bool
+
+
+class _NotStarted(msgspec.Struct):
+    """Who could not be asked."""
+
+    backend: str
+
+
+class _Identity(msgspec.Struct):
+    """Who was asked, as `subject.identity` says it."""
+
+    keras: str
+    backend: str
+    backend_version: str
+    python: str
+    numpy: str
+    device: str
+    dtype: str
+    framework: str = "keras"
+    packages: dict[str, str] = {}
+    modes: list[str] = []
+    gradients: bool = False
+    cpu: str = ""
+    threads: int = 0
+    platform: str = ""
+    settings: dict[str, str] = {}
+
+
 class _Subject(msgspec.Struct, forbid_unknown_fields=True):
     identity: dict[str, Any]
-    setting: dict[str, Any]
+    setting: _Setting
     answers: dict[str, _Reply]
 
 
@@ -276,7 +322,7 @@ def write(path: Path, subjects: Sequence[Observations], *, complete: bool = True
         subjects=[
             _Subject(
                 identity=each.identity,
-                setting=dataclasses.asdict(each.setting),
+                setting=msgspec.convert(dataclasses.asdict(each.setting), _Setting),
                 answers={
                     claim: _Reply(
                         None
@@ -295,57 +341,173 @@ def write(path: Path, subjects: Sequence[Observations], *, complete: bool = True
     text = json.dumps(msgspec.to_builtins(document), ensure_ascii=False).encode()
     arrays["document"] = np.frombuffer(text, np.uint8)
     arrays["digest"] = np.frombuffer(_digest(arrays), np.uint8)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = path.resolve()  # a link stays one
+    beside = path.with_name(f".rnn_check-{secrets.token_hex(6)}.tmp")
     try:
         with beside.open("xb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         os.replace(beside, path)
     except OSError as error:
-        raise RecordError(f"{path}: cannot be written: {error.strerror}") from None
+        raise RecordError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+class Writer:
+    """Writes a record as it grows, so that little is lost whatever ends the run.
+
+    subjects: what is recorded, as far as it goes at the time.
+
+    Raises RecordError if the file could not be written: known before anybody is asked.
+    """
+
+    def __init__(self, path: Path, subjects: Sequence[Observations]) -> None:
+        self.path = path
+        self.subjects = subjects
+        if path.exists() and not path.is_file():
+            raise RecordError(f"{path}: is no regular file, and would be replaced by one")
+        beside = path.resolve().with_name(f".rnn_check-{secrets.token_hex(6)}.tmp")
+        try:
+            beside.write_bytes(b"as good as any")
+            beside.unlink()
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be written: {error.strerror or error}") from None
+        self._due = 0.0
+
+    def grown(self) -> None:
+        """To be told of every answer. Now and then the record is written, as an interrupted one.
+
+        That this fails may pass, and `close` says so if it does not.
+        """
+        start = time.monotonic()
+        if start < self._due:
+            return
+        with contextlib.suppress(RecordError):
+            write(self.path, self.subjects, complete=False)
+        took = time.monotonic() - start
+        self._due = start + max(_EVERY, _SPARE * took)
+
+    def close(self, *, complete: bool) -> None:
+        """Write the whole. Raises RecordError if that is not possible, and says what there is."""
+        try:
+            write(self.path, self.subjects, complete=complete)
+        except RecordError as error:
+            # what was asked for hours is not to be lost to a full disk
+            refuge = Path(tempfile.gettempdir()) / f"rnn_check-{secrets.token_hex(4)}.npz"
+            try:
+                write(refuge, self.subjects, complete=complete)
+            except RecordError:
+                raise error from None
+            raise RecordError(f"{error}; it stands in {refuge}") from None
+
+
+_EVERY = 5.0  # seconds from one writing to the next, at least
+_SPARE = 20  # times what the last one took
 
 
 def read(path: Path) -> Record:
-    """The record; RecordError if it is not whole, has been edited, or is none."""
+    """The record; RecordError if it is not whole, has been edited, or is none.
+
+    Whatever is wrong with the file is that one error, in bounded time and memory.
+    """
+    try:
+        return _read(path)
+    except RecordError:
+        raise
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # zipfile, zlib and json raise a dozen kinds at damaged bytes
+        words = cut(f"{type(error).__name__}: {error}", 300)
+        raise RecordError(f"{path}: cannot be read, it was cut short or edited: {words}") from None
+
+
+def _read(path: Path) -> Record:
     arrays = _read_arrays(path)
     stored = arrays.pop("digest", np.empty(0)).tobytes()
     if "document" not in arrays or not stored:
         raise RecordError(f"{path}: not a record of rnn_check")
     if stored != _digest(arrays):
         raise RecordError(f"{path}: is not as it was written (its digest differs); record it anew")
+    text = arrays.pop("document").tobytes()
+    if re.search(rb"\\u[dD][89a-fA-F]", text):  # which `write` never writes
+        raise RecordError(f"{path}: not a record of rnn_check: half a character in its text")
+    said = json.loads(text)
+    if isinstance(said, dict) and said.get("schema") != SCHEMA:
+        schema = cut(repr(said.get("schema")), 40)
+        raise RecordError(f"{path}: this version reads schema {SCHEMA}, the record says {schema}")
     try:
-        text = json.loads(arrays.pop("document").tobytes())
-        if text["schema"] != SCHEMA:
-            raise RecordError(
-                f"{path}: this version reads schema {SCHEMA}, the record says {text['schema']!r}"
-            )
-        document = msgspec.convert(text, _Document)
+        document = msgspec.convert(said, _Document)
         subjects = [
             Observations(
-                setting=Setting(**each.setting),
-                identity=each.identity,
+                setting=Setting(**msgspec.structs.asdict(each.setting)),
+                identity=_identity(each.identity),
                 answers={name: _answer(reply, arrays) for name, reply in each.answers.items()},
                 claims=document.claims,
             )
             for each in document.subjects
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: not a record of rnn_check: {error}") from None
+        words = cut(str(error), 300)
+        raise RecordError(f"{path}: not a record of rnn_check: {words}") from None
     return Record(subjects, document.complete)
 
 
+def _identity(said: dict[str, Any]) -> dict[str, Any]:
+    """What is known of it, each of its type: what else a record says is nobody's business."""
+    kind = _Identity if "keras" in said else _NotStarted
+    msgspec.convert(said, kind)
+    return {key: value for key, value in said.items() if key in kind.__struct_fields__}
+
+
 def _read_arrays(path: Path) -> dict[str, Array]:
-    try:
-        with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise RecordError(f"{path}: not a record of rnn_check, or cut short")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordError(f"{path}: cannot be read, it was cut short or edited: {error}") from None
+    # a FIFO is not waited for, and a device has no end
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise RecordError(f"{path}: is no regular file")
+        if not zipfile.is_zipfile(file):
+            raise RecordError(f"{path}: not a record of rnn_check, or cut short")
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            unpacked = sum(member.file_size for member in members)
+            if len(members) > MOST_ARRAYS or unpacked > LARGEST:
+                raise RecordError(
+                    f"{path}: holds {len(members):,} arrays, {size(unpacked)} unpacked; a record "
+                    f"has no more than {MOST_ARRAYS:,} and {size(LARGEST)}"
+                )
+            return {m.filename.removesuffix(".npy"): _array(archive, m) for m in members}
+
+
+_HEADER = re.compile(  # of what NumPy writes of numbers
+    rb"\x93NUMPY(?:\x01\x00(?P<short>..)|\x02\x00(?P<long>....))"
+    rb"\{'descr': '(?P<dtype>[<>|][biuf][1248])', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>(?:\d{1,18}(?:, ?)?)*)\), \} *\n",
+    re.DOTALL,
+)
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """A member, if it is what `np.savez` writes of an array of numbers.
+
+    Its header says how much memory it takes, so it is read here before any is; NumPy would also
+    evaluate it.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename!r} is compressed in an unknown way")
+    if member.filename == "document.npy" and member.file_size > LARGEST_DOCUMENT:
+        raise ValueError(f"its document has more than {size(LARGEST_DOCUMENT)}")
+    data = archive.read(member)
+    header = _HEADER.match(data[:1000])
+    if header is None:
+        raise ValueError(f"{member.filename!r} is no array of numbers")
+    start = header.start("short") + 2 if header["short"] else header.start("long") + 4
+    if start + int.from_bytes(header["short"] or header["long"], "little") != header.end():
+        raise ValueError(f"{member.filename!r} has a damaged header")
+    shape = tuple(int(number) for number in re.findall(rb"\d+", header["shape"]))
+    array = np.frombuffer(data, np.dtype(header["dtype"].decode()), offset=header.end())
+    order: Literal["F", "C"] = "F" if header["fortran"] == b"True" else "C"
+    return array.reshape(shape, order=order)
 
 
 def _digest(arrays: Mapping[str, Array]) -> bytes:
@@ -374,16 +536,18 @@ def _without_arrays(said: Any, name: str, arrays: dict[str, Array]) -> Any:
     return said
 
 
-def _with_arrays(said: Any, arrays: Mapping[str, Array]) -> Any:
+def _with_arrays(said: Any, arrays: Mapping[str, Array], deep: int = 0) -> Any:
     """The reply as the subject said it."""
+    if deep > DEEPEST:
+        raise ValueError(f"a reply of more than {DEEPEST} lists in lists")
     if _is_array(said):
         stored = arrays[said["data"]]
         raw = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
         return {**said, "data": base64.b64encode(raw).decode("ascii")}
     if isinstance(said, dict):
-        return {key: _with_arrays(value, arrays) for key, value in said.items()}
+        return {key: _with_arrays(value, arrays, deep + 1) for key, value in said.items()}
     if isinstance(said, list):
-        return [_with_arrays(value, arrays) for value in said]
+        return [_with_arrays(value, arrays, deep + 1) for value in said]
     return said
 
 

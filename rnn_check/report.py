@@ -22,8 +22,12 @@ from rich.text import Text
 from rnn_check.claim import Claim
 from rnn_check.comparison import Comparison
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
+from rnn_check.process import cut
+from rnn_check.terminal import as_json as quoted
+from rnn_check.terminal import line, plain
 
 SCHEMA = 1
+LONGEST = 8_000  # characters of one explanation
 _STYLE = {AGREE: "green", DIFFER: "bold red", ERROR: "bold magenta", NOT_RUN: "dim"}
 
 
@@ -127,24 +131,44 @@ def _row(v: Verdict) -> dict[str, Any]:
 
 
 def as_document(document: dict[str, Any]) -> str:
-    """One JSON document, to be read by people too."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    """One JSON document, to be read by people too.
+
+    What is no text in it is quoted, half characters of file names that are no UTF-8 too.
+    """
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_plain_throughout(msgspec.to_builtins(document)))
+    return quoted(msgspec.json.format(encoded, indent=2).decode())
+
+
+def _plain_throughout(node: Any) -> Any:
+    if isinstance(node, str):
+        return node.encode("utf-8", "backslashreplace").decode()
+    if isinstance(node, dict):
+        return {_plain_throughout(key): _plain_throughout(value) for key, value in node.items()}
+    return [_plain_throughout(each) for each in node] if isinstance(node, list) else node
+
+
+def _text(said: str, style: str = "") -> Text:
+    """Other people's words in a report: plain, so that they are laid out as they are seen."""
+    return Text(plain(said), style=style)
 
 
 def listing(claims: Iterable[Claim], console: Console) -> None:
     """The claims and what each asserts, without asking anybody."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("claim", no_wrap=True)
-    for column in ("asserts", "title", "on whose word"):
-        table.add_column(column, overflow="fold")
+    columns = ["claim", "asserts", "title", "on whose word"]
+    columns = columns if console.width >= _WIDE else columns[:-1]
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column == "claim" and len(columns) > 3)
     for name, group in groupby(claims, key=lambda c: c.name.partition("[")[0]):
         c, *others = group
         kinds = Counter(e.what for e in c.expectations)
         asserts = ", ".join(what if n == 1 else f"{what} ×{n}" for what, n in kinds.items())
         many = f" ×{len(others) + 1}" if others else ""  # of a file that varies
-        table.add_row(
-            Text(name + many), Text(asserts), Text(c.title), Text(c.source.document, style="dim")
-        )
+        cells = [name + many, asserts, c.title, c.source.document]
+        table.add_row(*(Text(line(cell)) for cell in cells[: len(columns)]))
     console.print(table)
 
 
@@ -157,29 +181,33 @@ def terminal(
 ) -> None:
     """The table, then each difference and each error explained, then the counts."""
     if subject is not None:
-        console.print(Text(header(subject), style="bold"))
+        console.print(_text(header(subject), style="bold"))
         if more := machine(subject):
-            console.print(Text(" · ".join(more), style="dim"), soft_wrap=True)
+            console.print(_text(" · ".join(more), style="dim"), soft_wrap=True)
         console.print()
+    if verdicts:
+        console.print(_text(_LEGEND, style="dim"))
+        console.print()
+        console.print(_table((), console.width))
     for name, group in groupby(verdicts, key=lambda v: v.claim):
         rows = list(group)
-        heading = Text(name, style="bold").append(f"  {titles.get(name, '')}", style="not bold")
-        console.print(
-            heading.append(f"  [{rows[0].document}]", style="not bold dim"), soft_wrap=True
-        )
-        console.print(_table(rows))
+        heading = Text(line(name), style="bold")
+        heading.append(f"  {line(titles.get(name, ''))}", style="not bold")
+        heading.append(f"  [{line(rows[0].document)}]", style="not bold dim")
+        console.print(heading, soft_wrap=True)
+        console.print(_table(rows, console.width))
     for same in _alike([Judged(subject or {}, verdicts)]):
         shown, also = same[0][1], _also(same[1:], whose=False)
         console.print()
-        console.print(Text("\n".join(_explained(shown, rerun, also=also))), soft_wrap=True)
+        console.print(_text("\n".join(_explained(shown, rerun, also=also))), soft_wrap=True)
     reasons = [v for v in verdicts if v.verdict == NOT_RUN]
     if reasons:
         console.print()
         for reason, group in groupby(sorted(reasons, key=lambda v: v.detail), lambda v: v.detail):
             what = ", ".join(f"{v.claim} {v.what}" for v in group)
-            console.print(Text(f"not_run  {what}: {reason}", style="dim"), soft_wrap=True)
+            console.print(_text(f"not_run  {what}: {_cut(reason)}", style="dim"), soft_wrap=True)
     console.print()
-    console.print(Text(counts(verdicts), style="bold"))
+    console.print(_text(counts(verdicts), style="bold"))
 
 
 def terminal_of_several(judged: Sequence[Judged], console: Console) -> None:
@@ -187,16 +215,16 @@ def terminal_of_several(judged: Sequence[Judged], console: Console) -> None:
     machines = [machine(j.subject) for j in judged if "keras" in j.subject]
     common = [part for part in (machines or [[]])[0] if all(part in other for other in machines)]
     for i, j in enumerate(judged, 1):
-        console.print(Text(f"{i}  {header(j.subject)}", style="bold"), soft_wrap=True)
+        console.print(_text(f"{i}  {header(j.subject)}", style="bold"), soft_wrap=True)
         if own := [part for part in machine(j.subject) if part not in common]:
-            console.print(Text(f"   {' · '.join(own)}", style="dim"), soft_wrap=True)
+            console.print(_text(f"   {' · '.join(own)}", style="dim"), soft_wrap=True)
     if common:
-        console.print(Text(f"   all on {' · '.join(common)}", style="dim"), soft_wrap=True)
+        console.print(_text(f"   all on {' · '.join(common)}", style="dim"), soft_wrap=True)
     console.print()
     legend = "✓ agree  ✗ differ  error  – not run  ( ) known; beside it error/bound"
     if any(v.verdict == AGREE and v.is_red for j in judged for v in j.verdicts):
         legend += "; ✓ gone: known, but agrees now"
-    console.print(Text(legend, style="dim"))
+    console.print(_text(legend, style="dim"))
     console.print()
     _print_side_by_side(judged, console)
     for same in _alike(judged):
@@ -215,7 +243,7 @@ def terminal_of_several(judged: Sequence[Judged], console: Console) -> None:
             ],
         )
         console.print()
-        console.print(Text("\n".join(lines)), soft_wrap=True)
+        console.print(_text("\n".join(lines)), soft_wrap=True)
     reasons: dict[str, list[tuple[int, Verdict]]] = {}
     for i, j in enumerate(judged):
         for v in j.verdicts:
@@ -225,12 +253,12 @@ def terminal_of_several(judged: Sequence[Judged], console: Console) -> None:
         console.print()
     for reason, members in reasons.items():
         what = _some([f"{c} {w}" for c, w in dict.fromkeys(_place(v) for _, v in members)])
-        line = f"not_run  [{_list({i for i, _ in members})}]  {reason}: {what}"
-        console.print(Text(line, style="dim"), soft_wrap=True)
+        words = f"not_run  [{_list({i for i, _ in members})}]  {_cut(reason)}: {what}"
+        console.print(_text(words, style="dim"), soft_wrap=True)
     console.print()
     for i, j in enumerate(judged, 1):
         name = f"{j.subject['backend']} {j.subject.get('mode', 'eager')}"
-        console.print(Text(f"{i}  {name:20}  {counts(j.verdicts)}", style="bold"), soft_wrap=True)
+        console.print(_text(f"{i}  {name:20}  {counts(j.verdicts)}", style="bold"), soft_wrap=True)
 
 
 def counts(verdicts: Iterable[Verdict]) -> str:
@@ -269,7 +297,7 @@ def _explained(
             f"  this was known ({v.deviation}) and agrees now; update the known deviations"
         )
     else:
-        lines.append("  " + v.detail.replace("\n", "\n    "))
+        lines.append("  " + _cut(v.detail).replace("\n", "\n    "))
     lines += elsewhere
     c = v.worst
     if v.verdict == DIFFER and c is not None:
@@ -357,20 +385,42 @@ def _arrays(c: Comparison) -> list[str]:
     ]
 
 
-def _table(verdicts: Iterable[Verdict]) -> Table:
-    """One claim's verdicts; widths are fixed so that the tables of all claims line up."""
+_WIDE = 100  # columns from which on there is room to say on whose word
+_NARROW = 60  # below which there is none for the bits
+_LEGEND = (
+    "error/bound: how far it is off, as a share of what is allowed (more than 1 differs; "
+    "∞: nothing is). bits: the effective precision that the error shows (float32 has 24)."
+)
+
+
+def _table(verdicts: Iterable[Verdict], width: int) -> Table:
+    """One claim's verdicts, or the headings over them all if there are none.
+
+    Widths are fixed so that the tables of all claims line up; names are folded, never cut.
+    """
     table = Table(box=None, pad_edge=False, show_header=False, expand=True)
     table.add_column(width=1)
-    table.add_column(ratio=5)
-    table.add_column(ratio=7)
+    table.add_column(ratio=5, overflow="fold")
+    if width >= _WIDE:
+        table.add_column(ratio=7, overflow="fold")
     table.add_column(width=14)
-    table.add_column(width=10, justify="right")
-    table.add_column(width=9, justify="right")
+    table.add_column(width=11, justify="right")
+    if width >= _NARROW:
+        table.add_column(width=9, justify="right")
+
+    def row(what: Text, word: Text, verdict: Text, ratio: Text | str, bits: Text | str) -> None:
+        words = [word] if width >= _WIDE else []
+        table.add_row("", what, *words, verdict, ratio, *([bits] if width >= _NARROW else []))
+
+    verdicts = list(verdicts)
+    if not verdicts:
+        heads = ("what", "on whose word", "verdict", "error/bound", "bits")
+        row(*(Text(head, style="bold dim") for head in heads))
     for v in verdicts:
-        table.add_row(
-            "",
-            Text(v.what),
-            Text(v.word + _remarks(v), style="dim"),
+        remarks = line(_remarks(v))
+        row(
+            Text(line(v.what) + (remarks if width < _WIDE else "")),
+            Text(line(v.word) + remarks, style="dim"),
             Text(v.verdict + " (known)" * v.is_known, _style(v)),
             _ratio(v),
             "" if v.bits is None else f"{v.bits:.1f} bits",
@@ -378,8 +428,23 @@ def _table(verdicts: Iterable[Verdict]) -> Table:
     return table
 
 
+def _cut(words: str) -> str:
+    return cut(words, LONGEST)
+
+
 def _print_side_by_side(judged: Sequence[Judged], console: Console) -> None:
-    """One table a claim: its expectations down, the subjects across."""
+    """One table a claim: its expectations down, the subjects across, as many as there is room for.
+
+    Those that there is none for stand below, under their own numbers.
+    """
+    fit = max(1, (console.width - _NAME) // (_CELL + 1))
+    for start in range(0, len(judged), fit):
+        if start:
+            console.print()
+        _print_some_side_by_side(judged[start : start + fit], start, console)
+
+
+def _print_some_side_by_side(judged: Sequence[Judged], start: int, console: Console) -> None:
     places = {_place(v): None for j in judged for v in j.verdicts}
     found = [{_place(v): v for v in j.verdicts} for j in judged]
     for claim, group in groupby(places, key=lambda place: place[0]):
@@ -389,14 +454,15 @@ def _print_side_by_side(judged: Sequence[Judged], console: Console) -> None:
         table.add_column(ratio=1, overflow="fold")
         for _ in judged:
             table.add_column(width=_CELL, no_wrap=True)
-        numbers = [Text(str(i + 1), style="dim") for i in range(len(judged))]
-        table.add_row(Text(claim, style="bold"), *numbers)
+        numbers = [Text(str(start + i + 1), style="dim") for i in range(len(judged))]
+        table.add_row(Text(line(claim), style="bold"), *numbers)
         for place in group:
             cells = (_cell(verdicts.get(place)) for verdicts in found)
-            table.add_row(Text(f"  {place[1]}"), *cells)
+            table.add_row(Text(f"  {line(place[1])}"), *cells)
         console.print(table)
 
 
+_NAME = 24  # columns that what is judged has at least
 _CELL = 8  # "(✗ 1e38)"
 
 
@@ -411,7 +477,7 @@ def _cell(v: Verdict | None) -> Text:
         text = "✓ gone"
     else:
         text = f"{'✓' if v.verdict == AGREE else '✗'} {short_ratio(v)}".rstrip()
-    return Text(f"({text})" if v.is_known else text, _style(v))
+    return _text(f"({text})" if v.is_known else text, _style(v))
 
 
 def short_ratio(v: Verdict) -> str:

@@ -3,7 +3,8 @@
 A process is one backend, which serves every setting that is asked of it: its import is paid once.
 Processes run side by side, each in the hands of one thread; what comes of asking is handed on as it
 comes. Whatever a process does is an error of the claim that it was asked, and the next claim is
-asked of a fresh one. A process that cannot be started is not tried again.
+asked of a fresh one. A process that cannot be started is not tried again; one that ended, and then
+cannot be started, is tried for the next claim, but not for ever.
 
 A process may run in an environment of its own, which its thread makes first. Such an environment
 does not change any more, so what it said can be remembered: a claim that it was asked before, in
@@ -30,6 +31,7 @@ from rnn_check.record import Memory, Observations, Recalled
 from rnn_check.subject import BACKENDS
 
 SIDE_BY_SIDE = 2
+TRIES = 3  # starts that fail one after the other before a subject is given up
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Run:
                 ...
         run.subjects  # what each said; claims that were not reached are missing
 
+    timeout: seconds for one answer; most_memory: bytes that a process may take with all it starts.
     tell: is told what a target is doing ("installing", "importing", "asking"), by its thread.
     """
 
@@ -83,20 +86,26 @@ class Run:
         targets: Sequence[Target],
         *,
         timeout: float = observe.TIMEOUT,
+        most_memory: int | None = None,
         side_by_side: int = SIDE_BY_SIDE,
         memory: Memory | None = None,
         tell: Callable[[int, str], None] = lambda target, stage: None,
     ) -> None:
-        self.subjects = [Observations(setting) for t in targets for setting in t.settings]
+        self.subjects = [
+            Observations(setting, {"backend": t.backend}) for t in targets for setting in t.settings
+        ]
         self.missing: dict[int, str] = {}  # targets that are not installed after all, and why
         self.not_started: dict[int, str] = {}  # targets that could not be started, and why
         self.failures: dict[int, str] = {}  # both, and those that could not be started again
         self.targets = list(targets)
         self._timeout = timeout
+        self._most_memory = most_memory
+        self._failed_starts = dict.fromkeys(range(len(self.targets)), 0)  # one after the other
         self._side_by_side = side_by_side
         self._memory = memory
-        self._tell = tell
+        self.tell = tell
         self._stopped = False
+        self._said: SimpleQueue[Asked | BaseException | None] = SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
         self._processes: dict[int, observe.Subject] = {}
         for number, target in enumerate(self.targets[:side_by_side]):
@@ -114,7 +123,10 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End whatever is still being asked, and its processes."""
+        self.stop()
+
+    def stop(self) -> None:
+        """End whatever is still being asked, and its processes. What was said stays."""
         self._stopped = True
         for process in list(self._processes.values()):
             process.kill()
@@ -122,46 +134,48 @@ class Run:
             self._pool.shutdown(cancel_futures=True)
         for process in self._processes.values():
             process.close()
+        while not self._said.empty():  # what was said before that, and nobody has come to
+            if isinstance(answer := self._said.get(), Asked):
+                self._kept(answer)
 
     def ask(self, claims: Sequence[Claim]) -> Iterator[Asked]:
         """Ask every subject every claim; the answers as they come, a subject's in order."""
-        answers: SimpleQueue[Asked | BaseException | None] = SimpleQueue()
         self._pool = ThreadPoolExecutor(self._side_by_side)
         for number in range(len(self.targets)):
-            self._pool.submit(self._serve, number, claims, answers)
+            self._pool.submit(self._serve, number, claims)
         waiting = len(self.targets)
         while waiting:
-            answer = answers.get()
+            answer = self._said.get()
             if isinstance(answer, BaseException):
                 raise answer
             if answer is None:
                 waiting -= 1
                 continue
-            self.subjects[answer.subject].answers[answer.claim.name] = answer.answer
-            yield answer
+            yield self._kept(answer)
+
+    def _kept(self, asked: Asked) -> Asked:
+        self.subjects[asked.subject].answers[asked.claim.name] = asked.answer
+        return asked
 
     def _open(self, target: Target, number: int) -> observe.Subject:
         python = target.python
         if target.environment is not None:
-            python = target.environment.make(lambda stage: self._tell(number, stage))
-        self._tell(number, "importing")
-        return observe.Subject(target.backend, python=python, timeout=self._timeout)
+            python = target.environment.make(lambda stage: self.tell(number, stage))
+        self.tell(number, "importing")
+        return observe.Subject(
+            target.backend, python=python, timeout=self._timeout, memory=self._most_memory
+        )
 
-    def _serve(
-        self,
-        number: int,
-        claims: Sequence[Claim],
-        answers: SimpleQueue[Asked | BaseException | None],
-    ) -> None:
+    def _serve(self, number: int, claims: Sequence[Claim]) -> None:
         """The thread of one process."""
         try:
             for answer in self._answers(number, claims):
-                if self._stopped:
+                if self._stopped and answer.answer.fault:
                     return
-                answers.put(answer)
-            answers.put(None)
+                self._said.put(answer)
+            self._said.put(None)
         except BaseException as error:  # a fault of ours, which who listens has to hear
-            answers.put(error)
+            self._said.put(error)
 
     def _answers(self, number: int, claims: Sequence[Claim]) -> Iterator[Asked]:
         target = self.targets[number]
@@ -218,11 +232,13 @@ class Run:
             if self._stopped:  # after the processes to end were counted
                 process.kill()
             identity = process.identity
-            self._tell(number, "asking")
+            _check_layers(process, target)
+            self.tell(number, "asking")
         except observe.NotInstalled as error:
             self.missing[number] = self.failures[number] = str(error)
         except observe.SubjectError as error:
-            self.not_started[number] = self.failures[number] = str(error)
+            if not self._stopped:  # by us
+                self.not_started[number] = self.failures[number] = str(error)
         first = sum(len(each.settings) for each in self.targets[:number])
         for subject in self.subjects[first : first + len(target.settings)]:
             subject.identity = identity
@@ -230,11 +246,30 @@ class Run:
     def _answer(self, number: int, claim: Claim, setting: Setting) -> Answer:
         if (answer := judge.unasked(claim, setting)) is not None:
             return answer
-        if number not in self.failures:
-            try:
-                self._processes[number].identity  # noqa: B018  of a fresh one if the last has ended
-            except observe.SubjectError as error:
-                self.failures[number] = str(error)
         if number in self.failures:
             return Answer(error=self.failures[number], fault=True)
+        try:
+            self._processes[number].identity  # noqa: B018  of a fresh one if the last has ended
+        except observe.SubjectError as error:
+            self._failed_starts[number] += 1
+            if self._failed_starts[number] >= TRIES:
+                self.failures[number] = str(error)
+            return Answer(error=str(error), fault=True)
+        self._failed_starts[number] = 0
         return judge.ask(claim, self._processes[number], setting)
+
+
+def _check_layers(process: observe.Subject, target: Target) -> None:
+    """Raises SubjectError if an own layer cannot be asked, with all that it lacks."""
+    for layer in {setting.layer for setting in target.settings if setting.layer}:
+        asked = {"layers": [], "ask": ["offers"], "replace": {"SimpleRNN": layer}}
+        offers = process.ask(asked)["offers"]
+        if "error" in offers:
+            words = f"{layer} cannot be imported: {offers['error']}"
+            raise observe.SubjectError(words, str(offers.get("traceback", "")))
+        if offers["lacks"]:
+            lacks = "".join(f"\n  - {each}" for each in offers["lacks"])
+            raise observe.SubjectError(
+                f"{layer} cannot stand in for SimpleRNN (docs/own_layer.md shows one that can):"
+                f"{lacks}"
+            )

@@ -80,6 +80,8 @@ Questions about layers that are called one after the other:
                      ones. {"raised": [class, its bases ...], "message": 300 characters of it, "at":
                      "construct" | "build" | "call"} or {"returned": the output's shape}
 
+    offers           of the class that replaces SimpleRNN, what it does not have that the questions
+                     above need: {"lacks": [sentences]}
     config           what get_config() says: {"layers": {name: {...}}, "optimizers": {"Adam": {...},
                      "SGD": {...}}}. What Keras serializes (an initializer, a dtype policy) is
                      {"kind": its class, its own arguments}
@@ -124,9 +126,13 @@ import json
 import os
 import platform
 import re
+import select
+import shutil
+import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -142,11 +148,35 @@ Gradients = tuple[Tensors, list[Tensor], list[Tensor]]  # results, of weights, o
 
 SHOWS_INITIALIZERS = {"initial_weights", "initialized", "round_trip"}
 # questions that need no layers as they are described
-MAKES_ITS_OWN = {"raises", "dropout", "initialized", "config"}
-COMPUTES_NOTHING = {"summary", "initial_weights", "initialized", "weights", "config"}
+MAKES_ITS_OWN = {"raises", "dropout", "initialized", "config", "offers"}
+COMPUTES_NOTHING = {"summary", "initial_weights", "initialized", "weights", "config", "offers"}
+# what a class that stands in for SimpleRNN is made with, and what is read from it
+ARGUMENTS: dict[str, Any] = {
+    "units": 2,
+    "activation": "tanh",
+    "use_bias": True,
+    "kernel_initializer": "zeros",
+    "recurrent_initializer": "zeros",
+    "return_sequences": True,
+    "return_state": True,
+    "go_backwards": True,
+    "stateful": False,
+    "unroll": True,
+    "name": "own",
+    "dtype": "float32",
+}
+METHODS = (
+    *("__call__", "build", "compute_output_shape", "count_params", "get_config"),
+    *("get_weights", "set_weights"),
+)
+ATTRIBUTES = (
+    *("compute_dtype", "go_backwards", "name", "return_sequences", "return_state"),
+    *("non_trainable_weights", "trainable_weights", "variables", "weights"),
+)
 STATES = ("initial_state", "backward_state")  # as they are called among the inputs
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 ENVIRONMENT = dict(os.environ)  # before a framework adds to it
+LONGEST = 2_000  # characters of what an exception says
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("bfloat16", "float16", "float32", "float64"),
@@ -1025,6 +1055,9 @@ class Experiment:
             "optimizers": {name: as_described(o.get_config()) for name, o in optimizers.items()},
         }
 
+    def ask_offers(self) -> dict[str, Any]:
+        return {"lacks": lacking(self.backend, load_class(self.request["replace"]["SimpleRNN"]))}
+
     # the questions to a real keras.Model
 
     @property
@@ -1567,6 +1600,63 @@ def load_class(where: str) -> Any:
     return getattr(load_module(os.path.abspath(path)), name)
 
 
+def lacking(backend: Backend, cls: Any) -> list[str]:
+    """What a class lacks to stand in for SimpleRNN, one sentence each."""
+    if not isinstance(cls, type):
+        return [f"it is no class but {short(repr(cls))}"]
+    name = cls.__name__
+    needed = {"units": ARGUMENTS["units"]}
+    lacks = []
+
+    def attempted(what: str, step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except Exception as error:  # whatever the user's own code raises
+            lacks.append(f"{what}: {short(f'{type(error).__name__}: {error}')}")
+            return None
+
+    layer = attempted(f"{name}(units=2) cannot be made", lambda: cls(**needed))
+    for key, value in ARGUMENTS.items():
+        if layer is not None and key not in needed:
+            what = f"its constructor does not take {key}={value!r}"
+            attempted(what, functools.partial(cls, **needed, **{key: value}))
+    for method in METHODS:
+        if not callable(getattr(cls, method, None)):
+            lacks.append(f"it has no method {method}()")
+    if layer is None:
+        return lacks
+    if hasattr(layer, "build"):
+        attempted("build((1, 2, 3)) fails", lambda: layer.build((1, 2, 3)))  # (B,T,F)
+    lacks += [f"it has no attribute {each}" for each in ATTRIBUTES if not hasattr(layer, each)]
+    if not hasattr(layer, "units") and not hasattr(getattr(layer, "cell", None), "units"):
+        lacks.append("it has no attribute units")
+    found = {}
+    if hasattr(layer, "weights"):
+        read = attempted("its weights cannot be read", lambda: dict(named_weights(layer)))
+        found = {path: tuple(weight.shape) for path, weight in (read or {}).items()}
+        for path, shape in {"kernel": (3, 2), "recurrent_kernel": (2, 2), "bias": (2,)}.items():
+            if found.get(path) != shape:
+                has = f"only {found}" if path not in found else f"but of shape {found[path]}"
+                lacks.append(f"it has no weight {path!r} of shape {shape}, {has}")
+    x = backend.tensor(np.zeros((1, 2, 3), np.float32))
+    more = {
+        "x": {},
+        "x, initial_state=h": {"initial_state": np.zeros((1, 2), np.float32)},
+        "x, mask=m": {"mask": np.ones((1, 2), bool)},
+    }
+    for how, given in more.items():
+        tensors = {key: backend.tensor(array) for key, array in given.items()}
+        output = first(attempted(f"layer({how}) fails", functools.partial(layer, x, **tensors)))
+        shape = tuple(getattr(output, "shape", ()))
+        if output is not None and shape != (1, 2):
+            lacks.append(f"layer({how}) returns shape {shape} for 2 units, not (1, 2)")
+    return lacks
+
+
+def short(text: str) -> str:
+    return text if len(text) <= 200 else text[:200] + " …"
+
+
 @functools.cache
 def load_module(path: str) -> Any:
     name = "_" + os.path.basename(path)[: -len(".py")]  # theirs may be called like a module of ours
@@ -1876,13 +1966,55 @@ def reply_to(backend: Backend, line: str) -> dict[str, Any]:
 
 def description(error: Exception) -> dict[str, str]:
     message = "".join(traceback.format_exception_only(type(error), error)).strip()
-    return {"error": message, "traceback": traceback.format_exc()}
+    if len(message) > LONGEST:  # a layer's message may hold whole arrays
+        message = f"{message[:LONGEST]} … ({len(message) - LONGEST:,} characters more)"
+    return {"error": message, "traceback": traceback.format_exc()[-10 * LONGEST :]}
+
+
+def end_with_the_host() -> None:
+    """From here on nothing of this process group outlives the host, however that ends.
+
+    A process beside this one waits until nobody holds the other end of the pipe that requests come
+    through, and then ends the group and removes its temporary files: also while this process is
+    stopped, inside a call that never returns, or gone and survived by what it forked. It is
+    nobody's child, since a layer may wait for all of its own. Where there is no fork, the end of
+    the requests is the end.
+    """
+    if not hasattr(os, "fork") or os.getpgrp() != os.getpid():  # a shell's group is not ours to end
+        return
+    here, there = os.pipe()  # whose other end is held by this process and what it forks
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of forking beside NumPy's threads: it calls nothing of it
+        child = os.fork()
+        if child == 0:
+            guardian = os.fork()
+            if guardian:
+                os._exit(0)
+    if child:
+        os.waitpid(child, 0)
+        os.close(here)
+        return
+    group = os.getpgrp()
+    os.setpgid(0, 0)  # so that it outlives what it ends
+    os.closerange(1, here)
+    os.closerange(here + 1, max(there + 1, 256))
+    hung_up = select.poll()
+    hung_up.register(0, 0)
+    hung_up.register(here, 0)
+    if 0 in [descriptor for descriptor, _ in hung_up.poll()]:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+        folder = os.environ.get("TMPDIR", "")
+        if os.path.basename(folder).startswith("rnn_check-"):  # which the host made for it
+            shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--backend", choices=list(BACKENDS), default=default_backend())
     name = parser.parse_args().backend
+    end_with_the_host()
     # This file's folder holds other modules, whose names are not the framework's business.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder) != here]

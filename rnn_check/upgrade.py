@@ -16,6 +16,7 @@ from rnn_check.cli import (
     DTYPES,
     JSON,
     KNOWN,
+    MEMORY,
     MODES,
     PATTERN,
     SLOW,
@@ -23,12 +24,12 @@ from rnn_check.cli import (
     BadInput,
     Verdicts,
     chosen_claims,
-    console,
     known_deviations,
     main,
     nearest,
     options_of,
 )
+from rnn_check.terminal import console
 
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
@@ -57,6 +58,7 @@ _ENVIRONMENTS = options_of(
     click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True),
     SLOW,
     TIMEOUT,
+    MEMORY,
     click.option(
         "--refresh",
         is_flag=True,
@@ -111,6 +113,7 @@ def compare(
     dtype: str,
     slow: bool,
     timeout: float,
+    memory: int,
     refresh: bool,
     pattern: str | None,
     paths: tuple[Path, ...],
@@ -139,7 +142,7 @@ def compare(
         raise BadInput("one subject cannot be compared; name two or more, the baseline first")
     from rnn_check.judge import Setting
 
-    how = _How(python, as_of, Setting(mode, dtype, None, slow), timeout, refresh)
+    how = _How(python, as_of, Setting(mode, dtype, None, slow), timeout, memory, refresh)
     claims = chosen_claims(paths, pattern, options)
     whole = options and not (paths or pattern)
     verdicts = Verdicts(claims, known_deviations(known, claims if whole else None))
@@ -172,7 +175,13 @@ class _How:
     """What holds for all subjects of a comparison."""
 
     def __init__(
-        self, python: str | None, as_of: str, setting: Setting, timeout: float, refresh: bool
+        self,
+        python: str | None,
+        as_of: str,
+        setting: Setting,
+        timeout: float,
+        memory: int,
+        refresh: bool,
     ) -> None:
         from rnn_check import environment
 
@@ -190,6 +199,7 @@ class _How:
                 ) from None
         self.setting = setting
         self.timeout = timeout
+        self.memory = memory
         self.refresh = refresh
 
 
@@ -299,6 +309,7 @@ def _compared(
         Run(
             targets,
             timeout=how.timeout,
+            most_memory=how.memory,
             side_by_side=max(1, available_cores()),
             memory=memory,
             tell=show.stage,
@@ -396,6 +407,7 @@ def bisect(
     dtype: str,
     slow: bool,
     timeout: float,
+    memory: int,
     refresh: bool,
     paths: tuple[Path, ...],
     on: str | None,
@@ -413,7 +425,7 @@ def bisect(
     from rnn_check import bisection, environment
     from rnn_check.judge import Setting
 
-    how = _How(python, as_of, Setting(mode, dtype, None, slow), timeout, refresh)
+    how = _How(python, as_of, Setting(mode, dtype, None, slow), timeout, memory, refresh)
     claims = chosen_claims(paths, claim, True)
     try:
         versions = bisection.Versions.between(first, last)

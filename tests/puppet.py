@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_check import observe, reference, run
+from rnn_check.subject import end_with_the_host
 
 if TYPE_CHECKING:
     import pytest
@@ -62,8 +63,8 @@ def play(monkeypatch: pytest.MonkeyPatch, **fates: dict[str, str]) -> None:
     monkeypatch.setattr(observe, "Subject", subject)
 
 
-def subject(backend: str | None = None, *, python: str = "", timeout: float = 60) -> Any:
-    return _Subject(backend, timeout=timeout, command=[sys.executable, __file__])
+def subject(backend: str | None = None, *, python: str = "", **limits: Any) -> Any:
+    return _Subject(backend, command=[sys.executable, __file__], **limits)
 
 
 _Subject = observe.Subject
@@ -81,7 +82,10 @@ def _becomes(fate: str) -> None:
     elif fate == "exit":
         print("my last words", file=sys.stderr)
         sys.exit(3)
-    elif fate == "once":  # and never starts again
+    elif fate == "greed":
+        taken = bytearray(b"y") * (600 << 20)
+        time.sleep(600 + len(taken))
+    elif fate == "once":  # and never starts again, or not PUPPET_DIED_TIMES
         Path(os.environ["PUPPET_DIED"]).touch()
         sys.exit(3)
 
@@ -113,16 +117,22 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--backend", required=True)
     backend = parser.parse_args().backend
+    end_with_the_host()
     fates = json.loads(os.environ.get("PUPPET", "{}")).get(backend, {})
 
     def say(document: dict[str, Any]) -> None:
         print(json.dumps(document), flush=True)
 
-    if (died := os.environ.get("PUPPET_DIED")) and Path(died).exists():
-        sys.exit(4)
+    died = Path(os.environ.get("PUPPET_DIED", "/no_such_file"))
+    times = int(os.environ.get("PUPPET_DIED_TIMES", "1000"))
+    dies = died.exists() and len(died.read_text()) < times
     if log := os.environ.get("PUPPET_LOG"):
         with open(log, "a") as file:
             file.write(f"{backend} {os.getpid()}\n")
+    if dies:
+        with died.open("a") as file:
+            file.write(".")
+        sys.exit(4)
     if "missing" in fates:
         say({"error": "ModuleNotFoundError", "missing": fates["missing"]})
         return

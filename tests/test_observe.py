@@ -41,8 +41,8 @@ for line in sys.stdin:
 """
 
 
-def puppet(script: str = PUPPET, timeout: float = 60) -> Subject:
-    return Subject("tensorflow", command=[sys.executable, "-c", script], timeout=timeout)
+def puppet(script: str = PUPPET, timeout: float = 60, **limits: Any) -> Subject:
+    return Subject("tensorflow", command=[sys.executable, "-c", script], timeout=timeout, **limits)
 
 
 @pytest.fixture(scope="module")
@@ -223,10 +223,40 @@ def test_a_subject_that_does_not_even_listen_is_ended_in_time() -> None:
 
 def test_a_subject_that_hangs_while_it_starts_is_ended_in_time() -> None:
     with (
-        puppet("import time; time.sleep(600)", timeout=1) as asked,
+        puppet("import time; time.sleep(600)", start_timeout=1) as asked,
         pytest.raises(SubjectError, match=r"no answer within 1 s \(starting\)"),
     ):
         asked.identity  # noqa: B018
+
+
+def test_a_start_has_its_own_time() -> None:
+    """An import takes longer than a question does, and longer at times."""
+    slow = "import time; time.sleep(2)\n" + PUPPET
+    with puppet(slow, timeout=1) as asked:
+        assert asked.start_timeout == observe.START
+        assert asked.ask({"x": 1}) == {"x": 1}
+    with puppet(timeout=2 * observe.START) as asked:
+        assert asked.start_timeout == 2 * observe.START
+
+
+def test_long_words_are_cut() -> None:
+    words = "'error': 'E' * 5_000_000, 'traceback': ('T' * 5_000_000 + chr(10)) * 3"
+    script = PUPPET.replace('"x": request.get("x")', f"'x': {{{words}}}")
+    raises = f"say({{'id': request['id'], {words}}}); continue"
+    with puppet(script) as asked:
+        answer = asked.ask({"x": 1})["x"]
+        assert answer["error"].endswith("(4,998,000 characters more)")
+        assert len(answer["error"]) + len(answer["traceback"]) < 10_000
+    with puppet(PUPPET.replace('exec(request.get("do", ""))', raises)) as asked:
+        with pytest.raises(Raised) as raised:
+            asked.ask({"do": "raise"})
+        assert len(str(raised.value)) < 10_000
+
+
+def test_half_a_character_is_no_text() -> None:
+    """A surrogate by itself can be written in JSON, and can be printed and recorded nowhere."""
+    with puppet() as asked:
+        assert asked.ask({"x": "a\ud800b é😀"}) == {"x": "a?b é😀"}
 
 
 def test_a_subject_that_hangs_up_but_lives_on_is_ended() -> None:

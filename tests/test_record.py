@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import struct
 import subprocess
 import sys
 import zipfile
@@ -20,8 +23,16 @@ from rnn_check.judge import Answer, Setting
 from rnn_check.record import Observations, RecordError
 from tests import puppet
 from tests.test_observe import DTYPES, FRAMEWORKS, SPECIAL
+from tools import fuzz_records
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
+
+
+IDENTITY: dict[str, Any] = {
+    **{"keras": "3.15.1", "backend": "jax", "backend_version": "0.10.2", "python": "3.11.7"},
+    **{"numpy": "2.4.6", "device": "CPU", "dtype": "float32", "cpu": "A CPU", "threads": 2},
+    **{"settings": {"XLA_FLAGS": "--fast"}, "packages": {"jax": "0.10.2"}, "modes": ["eager"]},
+}
 
 
 def run(*arguments: object) -> Result:
@@ -34,8 +45,7 @@ def answer(**said: Any) -> Answer:
 
 def write(path: Path, **answers: Answer) -> Path:
     digests = {name: record.Digests("a", "b") for name in answers}
-    identity = {"backend": "jax", "keras": "3.15.1"}
-    record.write(path, [Observations(Setting("xla", slow=True), identity, dict(answers), digests)])
+    record.write(path, [Observations(Setting("xla", slow=True), IDENTITY, dict(answers), digests)])
     return path
 
 
@@ -56,7 +66,7 @@ def test_every_reply_comes_back_as_it_was_said(tmp_path: Path) -> None:
     path = write(tmp_path / "record", **answers)
     (read,) = record.read(path).subjects
     assert read.setting == Setting("xla", slow=True)
-    assert read.identity == {"backend": "jax", "keras": "3.15.1"}
+    assert read.identity == IDENTITY
     assert repr(read.answers["a/b"].said) == repr(whole.said)
     for name in arrays:
         got, expected = (each.observed[name] for each in (read.answers["a/b"], whole))  # type: ignore[index]
@@ -131,6 +141,180 @@ def test_what_is_no_whole_record_is_refused(how: str, tmp_path: Path) -> None:
     assert result.stdout == ""
 
 
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A FIFO is not waited for, and a device has no end."""
+    os.mkfifo(tmp_path / "fifo.npz")
+    (tmp_path / "zero.npz").symlink_to("/dev/zero")
+    (tmp_path / "loop.npz").symlink_to("loop.npz")
+    for name, words in (
+        ("fifo", "no regular file"), ("zero", "no regular file"), ("loop", "cannot be read"),
+        ("absent", "No such file"), ("x" * 300, "File name too long"),
+    ):  # fmt: skip
+        with pytest.raises(RecordError, match=words):
+            record.read(tmp_path / f"{name}.npz")
+    with pytest.raises(RecordError, match="cannot be read: Is a directory"):
+        record.read(tmp_path)
+
+
+def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def npy(header: str, content: bytes = b"") -> bytes:
+    text = header.encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + content
+
+
+HEADER = "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }\n"
+BOMBS = {
+    "much of nothing": zipped({f"{i}.npy": bytes(1 << 24) for i in range(17)}),
+    "a shape of much": zipped({"x.npy": npy(HEADER % ("<f8", "9" * 12 + ","))}),
+    "a shape of more": zipped({"x.npy": npy(HEADER % ("<f8", "9" * 30 + ","))}),
+    "a negative shape": zipped({"x.npy": npy(HEADER % ("<f8", "-1,"))}),
+    "objects": zipped({"x.npy": npy(HEADER % ("|O", "1,"), b"x" * 8)}),
+    "deep": zipped({"x.npy": npy("(" * 9000)}),
+    "no array": zipped({"x.npy": b""}),
+    "another compression": zipped({"x.npy": npy(HEADER % ("<f8", ""), bytes(8))}, zipfile.ZIP_LZMA),
+    "a long document": zipped({"document.npy": bytes(record.LARGEST_DOCUMENT + 1)}),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_what_would_take_all_memory_is_refused_before_it_does(bomb: str, tmp_path: Path) -> None:
+    path = tmp_path / "record.npz"
+    path.write_bytes(BOMBS[bomb])
+    script = (
+        "import resource, sys; from pathlib import Path; from rnn_check import record\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: record.read(Path(sys.argv[1]))\n"
+        "except record.RecordError as error: print(error)\n"
+        "taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before\n"
+        "assert taken < 100_000, taken"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(path))
+    assert len(done.stdout) < 500
+
+
+def document_of(path: Path) -> dict[str, Any]:
+    with np.load(path) as archive:
+        found: dict[str, Any] = json.loads(archive["document"].tobytes())
+    return found
+
+
+def rewritten(path: Path, text: bytes) -> None:
+    """With another document, and the digest that belongs to it."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["document"] = np.frombuffer(text, np.uint8)
+    arrays["digest"] = np.frombuffer(record._digest(arrays), np.uint8)
+    path.write_bytes(saved(**arrays))
+
+
+IDENTITIES: dict[str, Any] = {
+    "nothing": {},
+    **{f"no {key}": {k: v for k, v in IDENTITY.items() if k != key} for key in
+       ("backend", "python", "numpy", "device", "dtype", "backend_version")},
+    "no settings": {**IDENTITY, "settings": None},
+    "packages": {**IDENTITY, "packages": "x"},
+    "a number": {**IDENTITY, "keras": 3.15},
+    "a list": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", IDENTITIES)
+def test_an_identity_that_is_none_is_refused(what: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "record.npz", a=Answer({}))
+    document = document_of(path)
+    document["subjects"][0]["identity"] = IDENTITIES[what]
+    rewritten(path, json.dumps(document).encode())
+    with pytest.raises(RecordError, match=r"not a record of .*(identity|missing|Expected)"):
+        record.read(path)
+    assert run("judge", path).exit_code == 2
+
+
+def test_what_else_an_identity_says_is_nobodys_business(tmp_path: Path) -> None:
+    path = write(tmp_path / "record.npz", a=Answer({}))
+    document = document_of(path)
+    document["subjects"][0]["identity"]["later"] = {"of": ["another", "version"]}
+    rewritten(path, json.dumps(document).encode())
+    assert record.read(path).subjects[0].identity == IDENTITY
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"schema":' + b"[" * 100_000,
+        b'{"schema": 1, "rnn_check": "\\ud800"}',
+        b'{"schema": true}',
+        b'{"schema": ' + b"9" * 5000 + b"}",
+        b"[]",
+        b"7",
+        b"\xff",
+        b"",
+    ],
+    ids=range(8),
+)
+def test_a_document_that_is_none_is_refused(text: bytes, tmp_path: Path) -> None:
+    path = write(tmp_path / "record.npz", a=Answer({}))
+    rewritten(path, text)
+    with pytest.raises(RecordError) as raised:
+        record.read(path)
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(("key", "value"), [("mode", "fast"), ("dtype", None), ("slow", 1)])
+def test_a_setting_that_there_is_not_is_refused(key: str, value: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "record.npz", a=Answer({}))
+    document = document_of(path)
+    document["subjects"][0]["setting"][key] = value
+    rewritten(path, json.dumps(document).encode())
+    with pytest.raises(RecordError, match=f"setting.{key}"):
+        record.read(path)
+
+
+def test_whatever_is_wrong_with_a_record_is_one_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command does 50,000 of them."""
+    found = fuzz_records.run(300, 0, claim.bundled() / "article")
+    assert found.keys() == {"refused", "used"}, capsys.readouterr().out
+
+
+def test_the_fuzzer_sees_another_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "RecordError", type("RecordError", (Exception,), {}))
+    found = fuzz_records.run(20, 0, claim.bundled() / "article")
+    assert found["RecordError"]
+
+
+@pytest.mark.parametrize("how", [*SPOILT, "encrypted", "a folder"])
+def test_a_remembered_answer_that_is_damaged_is_asked_again(how: str, tmp_path: Path) -> None:
+    memory = record.Memory(tmp_path)
+    (one,) = record.read(write(tmp_path / "x", a=Answer({}))).subjects
+    said = record.Recalled(Setting("xla"), IDENTITY, one.answers, {"a": "question"})
+    memory.keep("environment", "jax", said)
+    assert memory.recall("environment", "jax", Setting("xla")).asked == {"a": "question"}
+    path = memory._path("environment", "jax", Setting("xla"))
+    if how == "encrypted":
+        data = bytearray(path.read_bytes())
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(data)
+    elif how == "a folder":
+        path.unlink()
+        path.mkdir()
+    elif how not in ("one bit", "edited text", "edited number"):
+        spoil, _ = SPOILT[how]
+        path.write_bytes(spoil(path))
+    else:
+        path.write_bytes(path.read_bytes()[::-1])
+    assert memory.recall("environment", "jax", Setting("xla")).answers == {}
+
+
 def test_a_later_schema_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "SCHEMA", 2)
     path = write(tmp_path / "record.npz", a=Answer({}))
@@ -173,6 +357,78 @@ def test_nothing_is_overwritten_unless_told(
     assert result.exit_code == 2
 
 
+# -- where it cannot be written --------------------------------------------------------------------
+
+
+def test_an_output_that_cannot_be_written_is_known_before_anybody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUPPET_ASKED", str(tmp_path / "asked"))
+    puppet.play(monkeypatch)
+    folder = puppet.claims(tmp_path / "claims", "a")
+    os.mkfifo(tmp_path / "fifo.npz")
+    for output, words in (
+        (Path("/proc/record.npz"), "/proc/record.npz: cannot be written: "),
+        (tmp_path / ("x" * 300), "cannot be written: File name too long"),
+        (tmp_path / "fifo.npz", "is no regular file"),
+        (Path("/dev/null"), "is no regular file"),
+    ):
+        result = run("observe", folder, "--backend", "jax", "-o", output, "--force")
+        assert result.exit_code == 2
+        assert words in result.stderr
+        assert "Traceback" not in result.output
+    assert not (tmp_path / "asked").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["claims", "fifo.npz"]
+
+
+def test_what_was_said_is_not_lost_to_a_disk_that_is_full_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch)
+    folder, path = puppet.claims(tmp_path / "claims", "a"), tmp_path / "full" / "record.npz"
+    path.parent.mkdir()
+    save = np.savez_compressed
+
+    def full(file: Any, **arrays: Any) -> None:
+        if str(path.parent) in file.name:
+            raise OSError(28, "No space left on device")
+        save(file, **arrays)
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    result = run("observe", folder, "--backend", "jax", "-o", path)
+    assert result.exit_code == 2
+    (refuge,) = re.findall(
+        r"cannot be written: No space left on device; it stands in (\S+)", result.stderr
+    )
+    assert run("judge", refuge, folder).exit_code == 0
+    assert not list(path.parent.iterdir())
+
+
+def test_a_link_to_a_record_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    puppet.play(monkeypatch)
+    folder, link = puppet.claims(tmp_path / "claims", "a"), tmp_path / "link.npz"
+    link.symlink_to(tmp_path / "record.npz")
+    (tmp_path / "record.npz").write_text("old")
+    assert run("observe", folder, "--backend", "jax", "-o", link, "--force").exit_code == 0
+    assert link.is_symlink()
+    assert zipfile.is_zipfile(tmp_path / "record.npz")
+
+
+def test_a_table_is_not_overwritten_unless_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = recorded(tmp_path, monkeypatch)
+    table = tmp_path / "table.md"
+    table.write_text("precious")
+    result = run("coverage", path, folder, "-o", table)
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert table.read_text() == "precious"
+    assert run("coverage", path, folder, "-o", table, "--force").exit_code == 0
+    assert table.read_text().startswith("# What is covered")
+
+
 # -- judged elsewhere ------------------------------------------------------------------------------
 
 
@@ -190,7 +446,7 @@ def test_a_record_is_judged_as_its_subjects_were(
     documents = [json.loads(done.stdout) for done in (at_once, judged)]
     for document in documents:
         for subject in document["subjects"]:
-            del subject["pid"]
+            subject.pop("pid", None)  # which puppets say, and records do not
     assert documents[0] == documents[1]
     assert {row["verdict"] for row in documents[0]["verdicts"]} == {
         *("agree", "differ", "error", "not_run")

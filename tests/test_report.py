@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rnn_check import report
+from rnn_check import report, terminal
+from rnn_check.claim import load_all
 from rnn_check.comparison import Comparison
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 
@@ -243,3 +244,79 @@ def test_the_json_of_several_says_whose_each_verdict_is() -> None:
 )
 def test_exit_code_of_what_is_known(verdicts: list[Verdict], code: int) -> None:
     assert report.exit_code(verdicts) == code
+
+
+# -- narrow terminals ------------------------------------------------------------------------------
+
+NAMES = ("gradient of recurrent_kernel at row 3", "weights_read_back", "parameters of simple_rnn")
+
+
+def without_space(text: str) -> str:
+    return "".join(text.split())
+
+
+def narrow(width: int, *verdicts: Verdict) -> str:
+    out = io.StringIO()
+    report.terminal(SUBJECT, verdicts, {}, terminal.console(out, width))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_what_is_judged_is_named_whole_at_any_width(width: int) -> None:
+    rows = [verdict(AGREE, what=name, ratio=0.5, bits=23.9) for name in NAMES]
+    text = narrow(width, *rows)
+    assert "…" not in text
+    lines = text.splitlines()
+    (heads,) = [i for i, line in enumerate(lines) if "verdict" in line and "error/bound" in line]
+    end = lines[heads].index("on whose word" if width >= 100 else "verdict")
+    names = without_space("".join(line[:end] for line in lines[heads:]))
+    for name in NAMES:
+        assert without_space(name) in names
+
+
+def test_on_whose_word_is_what_a_narrow_terminal_does_without() -> None:
+    row = verdict(AGREE, ratio=0.5, word="the word of somebody")
+    assert "the word of somebody" in narrow(120, row)
+    assert "the word of somebody" not in narrow(80, row)
+    assert "[a document, 2.2]" in narrow(80, row)
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_headings_stand_over_the_columns_and_say_what_they_are(width: int) -> None:
+    text = narrow(width, verdict(AGREE, ratio=0.25, bits=23.9), verdict(DIFFER, claim="other"))
+    (heads,) = [line for line in text.splitlines() if line.rstrip().endswith(" bits")
+                and "verdict" in line]  # fmt: skip
+    (row,) = [line for line in text.splitlines() if line.rstrip().endswith("23.9 bits")]
+    assert heads.index("verdict") == row.index("agree")
+    assert heads.index("error/bound") + len("error/bound") == row.index("0.25") + len("0.25")
+    assert "a share of what is allowed" in without_newlines(text)
+
+
+def without_newlines(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("subjects", [1, 3, 7, 12])
+def test_several_subjects_are_whole_on_a_narrow_terminal(width: int, subjects: int) -> None:
+    judged = [
+        report.Judged(subject("jax"), [verdict(DIFFER, ratio=3e38, deviation="why", what=name)
+                                       for name in NAMES])
+        for _ in range(subjects)
+    ]  # fmt: skip
+    out = io.StringIO()
+    report.terminal_of_several(judged, terminal.console(out, width))
+    text = out.getvalue()
+    assert "…" not in text
+    assert text.count("(✗ 3e38)") == subjects * len(NAMES)
+    for number in range(1, subjects + 1):
+        assert any(str(number) in line.split()[1:] for line in text.splitlines()
+                   if line.startswith("folder/claim"))  # fmt: skip
+
+
+def test_the_list_of_claims_is_whole_on_a_narrow_terminal() -> None:
+    claims = list(load_all())
+    out = io.StringIO()
+    report.listing(claims, terminal.console(out, 60))
+    assert "…" not in out.getvalue()
+    assert all(len(line) <= 60 for line in out.getvalue().splitlines())

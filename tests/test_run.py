@@ -5,12 +5,14 @@ Whole runs of the command over two subjects, which are real processes that reall
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ from click.testing import CliRunner, Result
 
 from rnn_check import claim
 from rnn_check.cli import main
-from rnn_check.run import Run, Target
+from rnn_check.judge import Setting
+from rnn_check.record import Observations, read, write
+from rnn_check.run import TRIES, Run, Target
 from tests import puppet
+from tests.test_process import is_gone
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
 
@@ -103,13 +108,29 @@ def test_a_subject_that_cannot_be_started_again_is_not_tried_for_every_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUPPET_DIED", str(tmp_path / "died"))
+    monkeypatch.setenv("PUPPET_LOG", str(tmp_path / "log"))
     puppet.play(monkeypatch, jax={"b": "once"})
-    folder = puppet.claims(tmp_path / "claims", *"abcd")
+    names = "abcdefgh"
+    folder = puppet.claims(tmp_path / "claims", *names)
     result = run(folder, "--backend", "jax", "--json")
     assert result.exit_code == 3
     rows = json.loads(result.stdout)["verdicts"]
-    assert [row["verdict"] for row in rows] == ["agree"] * 2 + ["error"] * 6
-    assert len({row["detail"] for row in rows if row["claim"] in "cd"}) == 1
+    assert [row["verdict"] for row in rows] == ["agree"] * 2 + ["error"] * (2 * len(names) - 2)
+    assert len({row["detail"] for row in rows if row["claim"] > "b"}) == 1
+    started = (tmp_path / "log").read_text().splitlines()
+    assert len(started) == 1 + TRIES
+
+
+def test_a_subject_whose_start_failed_once_is_asked_the_next_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = tmp_path / "died"
+    monkeypatch.setenv("PUPPET_DIED", str(died))
+    monkeypatch.setenv("PUPPET_DIED_TIMES", "1")
+    puppet.play(monkeypatch, jax={"b": "once"})
+    result = run(puppet.claims(tmp_path / "claims", *"abcd"), "--backend", "jax", "--json")
+    rows = json.loads(result.stdout)["verdicts"]
+    assert [row["verdict"] for row in rows] == [*["agree"] * 2, *["error"] * 4, *["agree"] * 2]
 
 
 def test_nobody_that_can_be_started_is_exit_3(
@@ -216,41 +237,69 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 # -- Ctrl-C ----------------------------------------------------------------------------------------
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which `pytest &` in a script ignores
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pytest import MonkeyPatch
+from rnn_check import record
 from rnn_check.cli import main
 from tests import puppet
+record._EVERY = record._SPARE = 0
 with MonkeyPatch.context() as patch:
     puppet.play(patch, jax={"b": "hang"}, tensorflow={"c": "hang"})
     main(sys.argv[1:])
 """
+REACHED = {"jax:b", "tensorflow:c"}  # where both of them hang
 
 
-@pytest.mark.parametrize("command", ["verify", "observe"])
-def test_ctrl_c_ends_the_children_and_keeps_what_was_recorded(command: str, tmp_path: Path) -> None:
-    folder = puppet.claims(tmp_path / "claims", "a", "b", "c")
-    log, record = tmp_path / "log", tmp_path / "record.npz"
-    words = [command, str(folder), *BOTH, "--mode", "eager"]
-    words += ["-o", str(record)] if command == "observe" else []
+@contextlib.contextmanager
+def hanging(folder: Path, *words: object, script: str = INTERRUPTED) -> Iterator[Any]:
+    """The command, in a process that has said that both subjects hang, and that ends no subject."""
+    claims = puppet.claims(folder / "claims", "a", "b", "c")
+    log, asked = folder / "log", folder / "asked"
     host = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, *words],
+        [sys.executable, "-c", script, *map(str, words), str(claims), *BOTH, "--mode", "eager"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[1],
-        env={**os.environ, "PUPPET_LOG": str(log), "PUPPET_ASKED": str(tmp_path / "asked")},
+        env={**os.environ, "PUPPET_LOG": str(log), "PUPPET_ASKED": str(asked)},
     )
-    wait_for(lambda: set((tmp_path / "asked").read_text().split()) >= {"jax:b", "tensorflow:c"})
-    host.send_signal(signal.SIGINT)
-    _, err = host.communicate(timeout=60)
-    assert host.returncode == 130, err
+    with host:
+        wait_for(lambda: set(asked.read_text().split()) >= REACHED)
+        yield host
+    pids = [int(line.split()[1]) for line in log.read_text().splitlines()]
+    wait_for(lambda: all(map(is_gone, pids)))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> None:
+    number = getattr(signal, name)
+    with hanging(tmp_path, "verify") as host:
+        host.send_signal(number)
+        out, err = host.communicate(timeout=60)
+    assert host.returncode == 128 + number, err
     assert "Traceback" not in err
-    assert "interrupted" in err
-    for line in log.read_text().splitlines():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(line.split()[1]), 0)
-    if command == "verify":
-        return
+    assert "interrupted; 3 of 6 answers were judged" in err
+    assert "1  tensorflow eager      4 agree · 0 differ · 0 error · 0 not_run" in out
+    assert "2  jax eager             2 agree" in out
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_who_is_interrupted_records_what_there_is(name: str, times: int, tmp_path: Path) -> None:
+    """`timeout -s INT` sends it to the process and to its group: twice at once."""
+    record = tmp_path / "record.npz"
+    with hanging(tmp_path, "observe", "-o", record) as host:
+        for _ in range(times):
+            host.send_signal(getattr(signal, name))
+        _, err = host.communicate(timeout=60)
+    assert host.returncode == 128 + getattr(signal, name), err
+    assert "Traceback" not in err
+    check_what_was_kept(record, tmp_path / "claims")
+
+
+def check_what_was_kept(record: Path, folder: Path) -> None:
     judged = run("judge", record, folder, "--json")
     found = verdicts(json.loads(judged.stdout))
     assert found["tensorflow", "eager", "b"] == {"agree"}
@@ -258,6 +307,105 @@ def test_ctrl_c_ends_the_children_and_keeps_what_was_recorded(command: str, tmp_
     assert found["jax", "eager", "a"] == {"agree"}
     assert found["jax", "eager", "b"] == {"not_run"}
     assert "was interrupted: not all was asked" in judged.stderr
+
+
+def test_a_killed_observation_leaves_what_was_said(tmp_path: Path) -> None:
+    record = tmp_path / "record.npz"
+
+    def is_written() -> bool:
+        tensorflow, jax = read(record).subjects if record.exists() else (None, None)
+        return bool(tensorflow and jax and "b" in tensorflow.answers and "a" in jax.answers)
+
+    with hanging(tmp_path, "observe", "-o", record) as host:
+        wait_for(is_written)
+        host.kill()
+        host.communicate(timeout=60)
+    check_what_was_kept(record, tmp_path / "claims")
+
+
+def test_who_insists_is_obeyed_at_once(tmp_path: Path) -> None:
+    """Whatever the command waits for."""
+    patched = "    patch.setattr('rnn_check.run.Run.stop', lambda self: print('s', flush=True) or "
+    patched += "time.sleep(600))\n    main("
+    script = "import time\n" + INTERRUPTED.replace("    main(", patched)
+    script = script.replace("record._EVERY", "terminal._TWICE = 0; record._EVERY")
+    script = script.replace("import record", "import record, terminal")
+    with hanging(tmp_path, "verify", script=script) as host:
+        host.send_signal(signal.SIGINT)
+        assert host.stdout.readline() == "s\n"
+        host.send_signal(signal.SIGINT)
+        _, err = host.communicate(timeout=60)
+    assert host.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_what_was_ignored_stays_ignored(tmp_path: Path) -> None:
+    script = INTERRUPTED.replace("signal.SIGHUP, signal.SIG_DFL", "signal.SIGHUP, signal.SIG_IGN")
+    with hanging(tmp_path, "verify", script=script) as host:
+        host.send_signal(signal.SIGHUP)
+        host.send_signal(signal.SIGINT)
+        host.communicate(timeout=60)
+    assert host.returncode == 130
+
+
+def test_an_observation_that_was_interrupted_before_a_word_can_be_judged(tmp_path: Path) -> None:
+    path = tmp_path / "record.npz"
+    write(path, [Observations(Setting(), {"backend": "jax"})], complete=False)
+    result = run("judge", path, puppet.claims(tmp_path / "claims", "a"))
+    assert result.exit_code == 3
+    assert "holds no answers" in result.stderr
+    assert "did not start" in result.stdout
+    with Run([Target("jax")]) as running:
+        assert running.subjects[0].identity == {"backend": "jax"}
+    script = INTERRUPTED.replace('tensorflow={"c"', 'tensorflow={"start"')
+    asked = tmp_path / "asked"
+    host = subprocess.Popen(
+        [sys.executable, "-c", script, "observe", "-o", str(path), "--force", "--backend",
+         "tensorflow", str(tmp_path / "claims")],
+        stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
+        env={**os.environ, "PUPPET_LOG": str(asked)},
+    )  # fmt: skip
+    with host:
+        wait_for(lambda: asked.read_text().split())
+        host.send_signal(signal.SIGINT)
+        _, err = host.communicate(timeout=60)
+    assert host.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_while_the_command_is_being_imported_is_silent() -> None:
+    script = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Import:\n"
+        "  def find_spec(self, name, *_):\n"
+        "    if name == 'rnn_check.cli': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Import())\n"
+        "from rnn_check.__main__ import start; start()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == b""
+
+
+# -- what is seen meanwhile ------------------------------------------------------------------------
+
+
+def test_a_log_shows_what_is_going_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    puppet.play(monkeypatch)
+    folder = puppet.claims(tmp_path / "claims", "a")
+    result = run(folder, "--backend", "jax")
+    assert result.stderr == "rnn-check: jax: importing\nrnn-check: jax: asking\n"
+    assert run(folder, "--backend", "jax", "--json").stderr == ""
+
+
+def test_the_most_memory_is_the_subjects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    puppet.play(monkeypatch, jax={"b": "greed"})
+    folder = puppet.claims(tmp_path / "claims", *"abc")
+    result = run(folder, "--backend", "jax", "--memory", "300M", "--json")
+    assert result.exit_code == 3, result.output
+    rows = json.loads(result.stdout)["verdicts"]
+    assert [row["verdict"] for row in rows] == [*["agree"] * 2, *["error"] * 2, *["agree"] * 2]
+    assert "took more than the 300 MB of memory" in rows[2]["detail"]
 
 
 def wait_for(condition: Any) -> None:
