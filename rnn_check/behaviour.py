@@ -198,7 +198,7 @@ def loss_of_evaluate(claim: Claim, observed: Observed, dtype: str) -> Iterator[C
     more = rounding.gamma(6, max(rounding.arithmetic(arithmetic).u_stored, 2.0**-24))
     got = np.asarray(told["loss"], np.float64)
     yield Comparison(
-        "step", "loss of evaluate", got, np.asarray(loss), np.abs(got - loss),
+        "own", "loss of evaluate", got, np.asarray(loss), np.abs(got - loss),
         np.asarray(bound + more * (loss + bound)),
     )  # fmt: skip
 
@@ -354,7 +354,7 @@ def _explained(
     told = "mse", target, *shown
     value, bound = rounding.running_loss(*told, arithmetic=arithmetic)
     wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32
-    yield stack.bounded("loss of the step", np.asarray(loss), wanted)
+    yield stack.bounded("loss of the step", np.asarray(loss), wanted, "own")
     cotangent, error = (
         part if sequence else truth.at_the_end(part, ran.states.shape[1])
         for part in rounding.running_loss_gradient(*told, arithmetic=arithmetic)
