@@ -22,10 +22,9 @@ from packaging.utils import canonicalize_name
 
 from rnn_check import picture, report
 from rnn_check.compare import (
-    BETTER,
+    BEYOND,
     DRIFT,
-    OTHER,
-    SAID,
+    KINDS,
     WORSE,
     Change,
     Compared,
@@ -33,7 +32,7 @@ from rnn_check.compare import (
     Side,
     document,
 )
-from rnn_check.compare_report import cell, distance, effects, explained, groups
+from rnn_check.compare_report import LEGEND, cell, distance, effects, explained, groups
 from rnn_check.comparison import Comparison, bits
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.picture import Cell
@@ -66,6 +65,7 @@ def html(compared: Compared) -> str:
         subjects=_Subjects(compared),
         maps=_heat_maps(compared),
         level_names=picture.LEVEL_NAMES,
+        legend=LEGEND,
         changed=list(_groups(compared)),
         drawn=_histogram(compared),
         answers=[_Answer(row) for row in compared.rows if any(row.verdicts)],
@@ -98,9 +98,9 @@ def _by_line(whole: Mapping[str, Any]) -> Markup:
 
 
 def _tone(compared: Compared) -> str:
-    """The gravest kind of change in all."""
-    kinds = {row.gravest for row in compared.rows}
-    return next((kind for kind in (WORSE, BETTER, OTHER, SAID, DRIFT) if kind in kinds), "same")
+    """The gravest kind of change in all; what is known to be worse alarms nobody."""
+    kinds = {"known" if r.gravest == WORSE and r.is_known else r.gravest for r in compared.rows}
+    return next((kind for kind in KINDS if kind in kinds), "same")
 
 
 def _number(value: Any) -> str:
@@ -133,6 +133,9 @@ class _Subjects:
     def __init__(self, compared: Compared) -> None:
         self.names = compared.names()
         self.sides = compared.sides
+        self.notes = [
+            (n, note) for n, s in zip(self.names, self.sides, strict=True) for note in s.notes
+        ]
         self.effects = [self._effects(compared, i) for i in range(len(self.sides))]
         said = {title: [_aspect(s, key) for s in self.sides] for title, key in _ASPECTS.items()}
         asked = [i for i, side in enumerate(self.sides) if "keras" in side.subject]
@@ -255,7 +258,7 @@ class _Line:
         share = _share(row)
         self.figures = {
             "ulps": distance(farthest) if farthest and farthest.drifted else "",
-            "share": "" if share is None else re.sub(r"e\+0?", "e", f"{share:.2g}"),
+            "share": "" if share is None else _short(share),
             "bits": _effective(row),
         }
         self.where = row.where
@@ -265,10 +268,27 @@ class _Line:
 class _Group:
     """The rows of one kind of change, and those of them that are looked at closely."""
 
+    id: str
     heading: str
     kind: str
+    known: bool
     lines: Sequence[_Line]
     details: Sequence[_Detail]
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether the reader has to see it before everything else."""
+        return self.kind in (WORSE, BEYOND) and not self.known
+
+    @property
+    def says(self) -> str:
+        """What its figures mean."""
+        if "share" not in self.figures:
+            return ""
+        return (
+            "share: the largest distance as a share of what rounding may put between two subjects "
+            "that are both right; ∞ where nothing is allowed, empty where no bound is known."
+        )
 
     @property
     def figures(self) -> list[str]:
@@ -279,7 +299,7 @@ class _Group:
 
 def _groups(compared: Compared) -> Iterator[_Group]:
     names = compared.names()
-    numbers, drawn = itertools.count(1), 0
+    ids, numbers, drawn = itertools.count(1), itertools.count(1), 0
     for heading, rows in groups(compared.changed):
         kind = rows[0].gravest
         if kind == DRIFT:
@@ -293,13 +313,18 @@ def _groups(compared: Compared) -> Iterator[_Group]:
             _Line(row, detail.id if detail else "")
             for row, detail in itertools.zip_longest(rows, details)
         ]
-        yield _Group(heading, kind, lines, details)
+        known = kind == WORSE and rows[0].is_known
+        yield _Group(f"group-{next(ids)}", heading, kind, known, lines, details)
 
 
 def _size(row: Row) -> tuple[float, float]:
     """By which drifts are ordered: how much of what is allowed they take, then ulps."""
     ulp = row.ulp or 0.0
     return math.inf if math.isinf(ulp) else _share(row) or 0.0, ulp
+
+
+def _short(share: float) -> str:
+    return "∞" if math.isinf(share) else re.sub(r"e\+0?", "e", f"{share:.2g}")
 
 
 def _share(row: Row) -> float | None:
@@ -430,7 +455,11 @@ def _series(c: Comparison, axis: str) -> picture.Series:
     return picture.Series(*(np.asarray(each) for each in flat))
 
 
-_AGAINST = {"subject": "against the truth", "step": "each step against the one before it"}
+_AGAINST = {
+    "subject": "against the truth",
+    "step": "each step against the one before it",
+    "own": "against what follows from the subject's own numbers",
+}
 
 
 def _described(c: Comparison) -> str:

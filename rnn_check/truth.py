@@ -140,8 +140,8 @@ class Truth:
     def reach(self, what: str) -> Array | None:
         """How far from the truth what a comparison calls `what` may be at the end of all its steps.
 
-        Of the states and outputs that are certified step by step, of each layer of a stack, and of
-        gradients; None of anything else.
+        Of states and outputs that are certified step by step, of a stack and each of its layers,
+        and of gradients; None of anything else.
         """
         claim = self.claim
         if claim.x is None or claim.weights is None:
@@ -149,6 +149,8 @@ class Truth:
         if any(isinstance(layer, LSTM | GRU) for layer in claim.layers):
             return None  # their recurrence is not derived here
         if claim.is_stack:
+            if what == "output":
+                return self.output[1]
             for layer, signal in zip(claim.layers, self._signals, strict=True):
                 if what in (f"states of {layer.name}", f"output of {layer.name}"):
                     return signal.error
