@@ -32,7 +32,7 @@ from rnn_check.compare import (
     Side,
     document,
 )
-from rnn_check.compare_report import LEGEND, cell, distance, effects, explained, groups
+from rnn_check.compare_report import LEGEND, alike, cell, distance, effects, explained, groups
 from rnn_check.comparison import Comparison, bits
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.picture import Cell
@@ -266,7 +266,10 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Group:
-    """The rows of one kind of change, and those of them that are looked at closely."""
+    """The rows of one kind of change, and those of them that are looked at closely.
+
+    Of rows with one cause the first stands for all; left_out: causes that are not looked at.
+    """
 
     id: str
     heading: str
@@ -274,6 +277,7 @@ class _Group:
     known: bool
     lines: Sequence[_Line]
     details: Sequence[_Detail]
+    left_out: int
 
     @property
     def is_grave(self) -> bool:
@@ -304,17 +308,17 @@ def _groups(compared: Compared) -> Iterator[_Group]:
         kind = rows[0].gravest
         if kind == DRIFT:
             rows = sorted(rows, key=_size, reverse=True)
-        details = []
-        for row in rows[: DRIFTS_SHOWN if kind == DRIFT else DETAILS]:
-            detail = _Detail(f"change-{next(numbers)}", compared, names, row, drawn < PICTURES)
+        causes = [[row] for row in rows] if kind == DRIFT else alike(rows)
+        details, at = [], {}
+        for same in causes[: DRIFTS_SHOWN if kind == DRIFT else DETAILS]:
+            detail = _Detail(f"change-{next(numbers)}", compared, names, same, drawn < PICTURES)
             drawn += bool(detail.drawn)
             details.append(detail)
-        lines = [
-            _Line(row, detail.id if detail else "")
-            for row, detail in itertools.zip_longest(rows, details)
-        ]
+            at.update({id(row): detail.id for row in same})
+        lines = [_Line(row, at.get(id(row), "")) for row in rows]
+        left_out = len(causes) - len(details)
         known = kind == WORSE and rows[0].is_known
-        yield _Group(f"group-{next(ids)}", heading, kind, known, lines, details)
+        yield _Group(f"group-{next(ids)}", heading, kind, known, lines, details, left_out)
 
 
 def _size(row: Row) -> tuple[float, float]:
@@ -346,15 +350,16 @@ class _Detail:
     """One change, looked at closely: in words, as matrices, against time."""
 
     def __init__(
-        self, id_: str, compared: Compared, names: Sequence[str], row: Row, draw: bool
+        self, id_: str, compared: Compared, names: Sequence[str], same: Sequence[Row], draw: bool
     ) -> None:
+        row = same[0]
         self.id = id_
         self.claim = row.claim.name
         self.title = row.claim.title
         self.what = row.what
         url = row.claim.source.url or ""
         self.url = url if re.match(r"https?://", url) else ""
-        self.text = "\n".join(line.removeprefix("  ") for line in explained(compared, row)[1:])
+        self.text = "\n".join(line.removeprefix("  ") for line in explained(compared, *same)[1:])
         self.matrices: list[list[_Matrix]] = []
         self.compares = ""
         self.left_out = 0

@@ -532,16 +532,34 @@ def test_a_page_of_many_rows_is_small(one: Claim) -> None:
 
 
 def test_a_page_of_nothing_but_differences_is_small(one: Claim) -> None:
-    of = verdict(AGREE, SAME), verdict(DIFFER, numbers(moved(0.25)))
-    html = page.html(compared(one, *of, claims=300))
+    found = compared(one, verdict(AGREE, SAME), verdict(DIFFER, numbers(moved(0.25))), claims=300)
+    rows = [
+        dataclasses.replace(
+            row, verdicts=tuple(v and dataclasses.replace(v, detail=f"{i}") for v in row.verdicts)
+        )
+        for i, row in enumerate(found.rows)
+    ]
+    html = page.html(dataclasses.replace(found, rows=rows))
     root = read(html)
     assert len(html) < 4 * 2**20
-    assert (
-        len([n for n in root.all("details") if n.attributes.get("class") == "change"])
-        == page.DETAILS
-    )
+    assert len(changes(root)) == page.DETAILS
     drawn = [str(svg.attributes.get("aria-label")) for svg in root.all("svg")]
     assert sum(d.startswith("Error against") for d in drawn) == page.PICTURES
+
+
+def changes(root: Node) -> list[Node]:
+    return [n for n in root.all("details") if n.attributes.get("class") == "change"]
+
+
+def test_changes_of_one_cause_are_looked_at_once(one: Claim) -> None:
+    broken = verdict(ERROR, detail="output: NotImplementedError: no QR in bfloat16\nTrace")
+    root, text = shown(one, verdict(AGREE, SAME), broken, claims=200)
+    (detail,) = changes(root)
+    assert "also folder/claim_1 · output" in re.sub(r"\s+", " ", detail.whole())
+    assert "and 192 more" in detail.whole()
+    assert "Closely, the first" not in text
+    links = [a.attributes["href"] for a in root.all("a")]
+    assert links.count("#change-1") == 200
 
 
 def test_the_largest_share_comes_first(one: Claim) -> None:
