@@ -372,6 +372,8 @@ def _change(reach: _Reach, before: Verdict, after: Verdict, *policies: str) -> C
     both = [policy.removeprefix("mixed_") for policy in policies]
     words, pairs = [], []
     for b, a in _alike(before.comparisons, after.comparisons):
+        if a.what == "delta":  # how gradients come about; what is returned of them is compared
+            continue
         if a.got.dtype.kind not in "fc":
             if b.got.tolist() != a.got.tolist():
                 words.append(f"{a.what}: {_otherwise(str(b.got), str(a.got))}")

@@ -212,6 +212,36 @@ def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
     assert change.share > 0.25 / (2 * bound.max())
 
 
+def test_zeros_shown_for_masked_steps_do_not_bound_the_states_that_are_carried() -> None:
+    """The certificate sees the states as they are carried: there a last bit is a last bit."""
+    name = "published/keras_masked_sequence_zeros"
+    c = next(c for c in claim.load_all() if c.name == name)
+    carried = truth.Truth(c, "float32")._running.states.astype(np.float32)
+    places = tuple(np.indices(carried.shape))
+    both = [
+        Comparison(
+            *("step", "states", got, got + 0.0, np.zeros(got.shape), np.zeros(got.shape)),
+            *(("sample", "timestep", "unit"), places),
+        )
+        for got in (
+            carried.astype(np.float64),
+            np.nextafter(carried, np.float32(9)).astype(np.float64),
+        )
+    ]
+    e = c.expectations[0]
+    verdicts = [
+        dataclasses.replace(verdict(AGREE, each, what=e.name), claim=c.name) for each in both
+    ]
+    found = compared([c], *verdicts)
+    assert [row.gravest for row in found.changed] == [DRIFT]
+    assert "last bits" in found.sentence
+
+
+def test_how_a_gradient_comes_about_is_not_compared(claims: list[claim.Claim]) -> None:
+    both = [dataclasses.replace(numbers(s, who="step"), what="delta") for s in (STATES, nudged(3))]
+    assert compared(claims, *(verdict(AGREE, each) for each in both)).changed == []
+
+
 def test_policies_have_their_bounds_each(claims: list[claim.Claim]) -> None:
     """Certified step by step: what float16 may be off by is allowed to the one, not to both."""
     pair = [dataclasses.replace(numbers(s, who="step"), what="states") for s in (STATES, nudged(1))]
