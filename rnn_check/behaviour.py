@@ -201,7 +201,7 @@ def loss_of_evaluate(claim: Claim, observed: Observed, dtype: str) -> Iterator[C
     u = max(rounding.arithmetic(arithmetic).u_stored, 2.0**-24)  # reported in float32
     reported = rounding.gamma(6, u) * (loss + bound)
     wanted = np.asarray(loss), np.asarray(bound + reported)
-    yield stack.bounded("loss of evaluate", np.asarray(told["loss"]), wanted)
+    yield stack.bounded("loss of evaluate", np.asarray(told["loss"]), wanted, "own")
 
 
 def frozen(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
@@ -355,7 +355,7 @@ def _explained(
     told = "mse", target, *shown
     value, bound = rounding.running_loss(*told, arithmetic=arithmetic)
     wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32
-    yield stack.bounded("loss of the step", np.asarray(loss), wanted)
+    yield stack.bounded("loss of the step", np.asarray(loss), wanted, "own")
     cotangent, error = (
         part if sequence else truth.at_the_end(part, ran.states.shape[1])
         for part in rounding.running_loss_gradient(*told, arithmetic=arithmetic)

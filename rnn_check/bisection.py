@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.text import Text
 
 from rnn_check import compare_report, environment
-from rnn_check.compare import BETTER, DRIFT, OTHER, SAID, SCHEMA, WORSE, Compared
+from rnn_check.compare import BETTER, KINDS, OTHER, SCHEMA, WORSE, Compared
 from rnn_check.environment import Python, WordError
 
 VERDICT, BITS = "verdict", "bits"
-_KINDS = {VERDICT: {WORSE, BETTER, OTHER}, BITS: {WORSE, BETTER, OTHER, SAID, DRIFT}}
+_KINDS = {VERDICT: {WORSE, BETTER, OTHER}, BITS: {*KINDS}}
 SAME, NOT_ASKED = "same", "not asked"
 
 

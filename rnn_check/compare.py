@@ -5,7 +5,8 @@ compared where a verdict rests on them: bit for bit, then in units of the last p
 share of the distance that rounding may put between two subjects that are both right (the sum of
 their bounds). Words (counts, shapes, defaults, exceptions) are compared as they stand.
 
-Numbers that are drawn at random are not compared: between two runs of one subject they differ.
+Numbers that are drawn at random are not compared: between two runs of one subject they differ. Nor
+is what one of two subjects was not asked (a record may not hold it), nor the sign of a zero.
 """
 
 from __future__ import annotations
@@ -27,21 +28,26 @@ from rnn_check.report import Judged
 from rnn_check.written import Array
 
 SCHEMA = 1
-# kinds of changes, the gravest first
-WORSE, BETTER, OTHER, SAID, DRIFT = "worse", "better", "other", "said", "drift"
-_RANK = {AGREE: 0, NOT_RUN: 0, DIFFER: 1, ERROR: 2}
+# kinds of changes, the gravest first; BEYOND: a number moved further than rounding may explain
+# (whatever the verdicts), DRIFT: not so far, or nobody can say how far it might
+WORSE, BEYOND, BETTER, OTHER, SAID, DRIFT = "worse", "beyond", "better", "other", "said", "drift"
+KINDS = (WORSE, BEYOND, BETTER, OTHER, SAID, DRIFT)
+_WRONG = (DIFFER, ERROR)
 
 
 @dataclass(frozen=True)
 class Side:
     """One subject of a comparison.
 
-    word: as it was typed. failure: why it could not be asked, if it could not.
+    word: as it was typed. failure: why it could not be asked, if it could not. notes: what else
+    has to be known of it (what a record does not hold). options: with which it is asked again.
     """
 
     word: str
     judged: Judged
     failure: str = ""
+    notes: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def subject(self) -> Mapping[str, Any]:
@@ -62,10 +68,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """The same numbers of the baseline and of another subject.
-
-    allowed: how far apart rounding may put them, or None where that is not known.
-    """
+    """The same numbers of the baseline and of another subject."""
 
     before: Comparison
     after: Comparison
@@ -81,30 +84,56 @@ class Pair:
         """Signed distances, after − before, in units of the last place; inf at a NaN of one."""
         arithmetic = rounding.arithmetic(self.arithmetic)
         found = rounding.ulps(self.after.got, self.before.got, arithmetic)
-        return np.asarray(np.where(np.isnan(found), np.inf, found))
+        return np.where(self.differ, np.where(np.isnan(found), np.inf, found), 0.0)
 
     @cached_property
     def differ(self) -> Array:
-        wide = (np.asarray(each.got, np.float64) for each in (self.before, self.after))
-        before, after = map(bits, wide)
-        return np.asarray(before != after)
+        """Where another number stands; a NaN is the same as any other, and −0 as 0."""
+        before, after = self.before.got, self.after.got
+        return np.asarray((before != after) & ~(np.isnan(before) & np.isnan(after)))
+
+    @property
+    def signs(self) -> bool:
+        """Whether a zero has another sign."""
+        before, after = (np.asarray(each.got, np.float64) for each in (self.before, self.after))
+        return bool((bits(before) != bits(after))[(before == 0) & (after == 0)].any())
 
     @cached_property
     def allowed(self) -> Array | None:
-        if self.after.who == "subject":
+        """How far apart rounding may put them; None where that is not known.
+
+        Two that are both within their bounds of one truth are no further apart than the sum. What
+        is held against something that moved itself (a step against the one before it, a layer
+        against what it was before it was saved) has the reach of all steps instead.
+        """
+        one_truth = self.before.expected, self.after.expected
+        if self.after.who == "subject" and np.array_equal(*one_truth, equal_nan=True):
             return self.before.bound + self.after.bound
         reach = self.reach()
-        return None if reach is None or reach.shape != self.ulps.shape else 2 * reach
+        return None if reach is None or reach.shape != self.ulps.shape else reach
 
     @cached_property
-    def share(self) -> float | None:
-        """The largest |after − before| / allowed, where anything is allowed."""
+    def _shares(self) -> Array | None:
+        """Of each number that moved, |after − before| / allowed; NaN where that is not known."""
         if self.allowed is None:
             return None
-        with np.errstate(invalid="ignore", divide="ignore"):
-            shares = np.abs(self.after.got - self.before.got) / self.allowed
-        known = shares[(self.allowed > 0) & np.isfinite(shares)]
+        allowed = np.broadcast_to(self.allowed, self.differ.shape)[self.differ]
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            apart = np.abs(self.after.got - self.before.got)[self.differ]
+            shares = np.where(np.isnan(apart), np.inf, apart) / allowed
+        return np.where(np.isfinite(allowed), shares, np.nan)
+
+    @property
+    def share(self) -> float | None:
+        """The largest known, infinite where nothing is allowed; None if there is none."""
+        known = np.empty(0) if self._shares is None else self._shares[~np.isnan(self._shares)]
         return float(known.max()) if known.size else None
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether a number moved of which nobody knows how far rounding may go."""
+        shares = self._shares
+        return bool(self.differ.any()) and (shares is None or bool(np.isnan(shares).any()))
 
     @property
     def place(self) -> str:
@@ -141,16 +170,28 @@ class Change:
         return sorted(pairs, key=lambda pair: -float(np.abs(pair.ulps).max()))
 
     @property
+    def is_compared(self) -> bool:
+        """Whether at least one of the two said anything."""
+        return not self.before.verdict == self.after.verdict == NOT_RUN
+
+    @property
     def kind(self) -> str:
-        """Of the change; "" if there is none."""
-        before, after = _RANK[self.before.verdict], _RANK[self.after.verdict]
+        """Of the change; "" if there is none. Worse is what agreed, better what agrees now."""
+        before, after = self.before.verdict, self.after.verdict
         if before != after:
-            return WORSE if after > before else BETTER
-        if self.before.verdict != self.after.verdict:
-            return OTHER
+            if before == AGREE and after in _WRONG:
+                return WORSE
+            return BETTER if after == AGREE and before in _WRONG else OTHER
+        if self.share is not None and self.share > 1:
+            return BEYOND
         if self.said:
             return SAID
         return DRIFT if self.drifted else ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it got worse in a way that is known of the subject."""
+        return self.kind == WORSE and self.after.is_known
 
     @property
     def ulp(self) -> float | None:
@@ -163,6 +204,16 @@ class Change:
     def share(self) -> float | None:
         """The largest distance as a share of what rounding may explain."""
         return max((pair.share for pair in self.drifted if pair.share is not None), default=None)
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether it has a number of which nobody knows how far rounding may go."""
+        return any(pair.unbounded for pair in self.drifted)
+
+    @property
+    def signs(self) -> bool:
+        """Whether a zero has another sign, which is no change."""
+        return any(pair.signs for pair in self.pairs)
 
     @property
     def where(self) -> str:
@@ -194,7 +245,12 @@ class Row:
     def gravest(self) -> str:
         """The gravest kind of change in it; "" if there is none."""
         kinds = self.kinds
-        return next((kind for kind in (WORSE, BETTER, OTHER, SAID, DRIFT) if kind in kinds), "")
+        return next((kind for kind in KINDS if kind in kinds), "")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all of it that got worse is known of the subjects at which it did."""
+        return all(c.is_known for c in self.changes if c is not None and c.kind == WORSE)
 
     @property
     def ulp(self) -> float | None:
@@ -213,10 +269,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Compared:
-    """Subjects side by side, the baseline first."""
+    """Subjects side by side, the baseline first. options: with which all are judged again."""
 
     sides: Sequence[Side]
     rows: Sequence[Row]
+    options: tuple[str, ...] = ()
 
     @property
     def changed(self) -> list[Row]:
@@ -227,9 +284,26 @@ class Compared:
 
     @cached_property
     def claims(self) -> int:
-        """How many claims were judged on any subject."""
-        judged = (r for r in self.rows if any(v and v.verdict != NOT_RUN for v in r.verdicts))
-        return len({row.claim.name for row in judged})
+        """How many claims were compared: of which the baseline and another said something."""
+        return len({r.claim.name for r in self.rows for c in r.changes if c and c.is_compared})
+
+    @cached_property
+    def uncompared(self) -> list[Side]:
+        """Subjects that could be asked, and of which nothing was compared all the same."""
+        return [
+            side
+            for i, side in enumerate(self.sides)
+            if i and not side.failure and not self.sides[0].failure
+            if not any(c is not None and c.is_compared for c in (r.changes[i] for r in self.rows))
+        ]
+
+    def rerun(self, row: Row) -> list[str]:
+        """The command that asks for a row that changed again, of the subjects that matter."""
+        last = next(i for i in reversed(range(len(row.kinds))) if row.kinds[i])
+        both = self.sides[0], self.sides[last]
+        options = max((side.options for side in both), key=len)
+        words = [side.word for side in both]
+        return ["rnn-check", "compare", *words, *self.options, *options, "-k", row.claim.name]
 
     def first(self, rows: Iterable[Row], kinds: Sequence[str]) -> Side | None:
         """The first subject at which one of the rows shows such a change."""
@@ -259,16 +333,21 @@ class Compared:
     def exit_code(self, fail_on: str = DIFFER) -> int:
         """1 if a verdict is worse than the baseline's (or, fail_on "drift", anything changed).
 
-        3 if a subject could not be asked, or nothing was compared; fail_on "never" leaves that.
+        3 if a subject could not be asked, or nothing of one was compared; fail_on "never" leaves
+        that.
         """
-        kinds = {DIFFER: (WORSE,), DRIFT: (WORSE, OTHER, SAID, DRIFT)}.get(fail_on, ())
+        kinds = {DIFFER: (WORSE,), DRIFT: (*KINDS,)}.get(fail_on, ())
         if self.of_kind(*kinds):
             return 1
-        return 3 if any(side.failure for side in self.sides) or not self.claims else 0
+        failed = any(side.failure for side in self.sides)
+        return 3 if failed or self.uncompared or not self.claims else 0
 
 
-def compare(claims: Sequence[Claim], sides: Sequence[Side]) -> Compared:
+def compare(
+    claims: Sequence[Claim], sides: Sequence[Side], options: tuple[str, ...] = ()
+) -> Compared:
     """Every expectation of the claims, on every subject against the first."""
+    policies = [str(side.subject.get("dtype", "float32")) for side in sides]
     found = [{(v.claim, v.what): v for v in side.judged.verdicts} for side in sides]
     rows = []
     for claim in claims:
@@ -278,28 +357,30 @@ def compare(claims: Sequence[Claim], sides: Sequence[Side]) -> Compared:
             changes = tuple(
                 None
                 if not i or verdicts[0] is None or v is None or sides[i].failure or sides[0].failure
-                else _change(reach, verdicts[0], v, str(sides[i].subject.get("dtype", "float32")))
+                else _change(reach, verdicts[0], v, policies[0], policies[i])
                 for i, v in enumerate(verdicts)
             )
             rows.append(Row(claim, e.name, verdicts, changes))
-    return Compared(sides, rows)
+    return Compared(sides, rows, options)
 
 
-def _change(reach: _Reach, before: Verdict, after: Verdict, policy: str) -> Change:
+def _change(reach: _Reach, before: Verdict, after: Verdict, *policies: str) -> Change:
     if ERROR in (before.verdict, after.verdict):
         exceptions = [_exception(v) for v in (before, after)]
-        both = before.verdict == after.verdict
-        return Change(before, after, _otherwise(*exceptions) if both else "", ())
-    arithmetic = policy.removeprefix("mixed_")
+        said = _otherwise(*exceptions) if before.verdict == after.verdict else ""
+        return Change(before, after, said, ())
+    both = [policy.removeprefix("mixed_") for policy in policies]
     words, pairs = [], []
     for b, a in _alike(before.comparisons, after.comparisons):
+        if a.what == "delta":  # how gradients come about; what is returned of them is compared
+            continue
         if a.got.dtype.kind not in "fc":
             if b.got.tolist() != a.got.tolist():
                 words.append(f"{a.what}: {_otherwise(str(b.got), str(a.got))}")
         elif b.got.shape != a.got.shape:
             words.append(f"shape of {a.what}: {_otherwise(str(b.got.shape), str(a.got.shape))}")
         elif a.got.size and not _drawn(reach.claim, before, after):
-            pairs.append(Pair(b, a, arithmetic, partial(reach, a.what, arithmetic)))
+            pairs.append(Pair(b, a, both[0], partial(reach, a.what, *both)))
     return Change(before, after, "; ".join(dict.fromkeys(words)), tuple(pairs))
 
 
@@ -334,7 +415,9 @@ def _drawn(claim: Claim, before: Verdict, after: Verdict) -> bool:
     what = after.what
     if what.startswith("reproducible"):
         return DIFFER in (before.verdict, after.verdict)
-    return what.startswith("dropout") or (claim.weights is None and what in _OF_DRAWN)
+    return what.startswith(("dropout", "one_update")) or (
+        claim.weights is None and what in _OF_DRAWN
+    )
 
 
 _OF_DRAWN = {
@@ -354,9 +437,14 @@ class _Reach:
         self.claim = claim
         self.of: dict[str, truth.Truth] = {}
 
-    def __call__(self, what: str, arithmetic: str) -> Array | None:
-        found = self.of.setdefault(arithmetic, truth.Truth(self.claim, arithmetic))
-        return found.reach(what)
+    def __call__(self, what: str, *arithmetics: str) -> Array | None:
+        """The sum of what subjects of these arithmetics may be off by."""
+        found = [self._of(what, arithmetic) for arithmetic in arithmetics]
+        known = [each for each in found if each is not None]
+        return sum(known) if len(known) == len(found) else None  # type: ignore[return-value]
+
+    def _of(self, what: str, arithmetic: str) -> Array | None:
+        return self.of.setdefault(arithmetic, truth.Truth(self.claim, arithmetic)).reach(what)
 
 
 # --- in words -------------------------------------------------------------------------------------
@@ -372,32 +460,59 @@ def _sentences(compared: Compared) -> Iterator[str]:
     if not compared.claims:
         yield "Nothing was compared."
         return
-    worse, better = compared.of_kind(WORSE), compared.of_kind(BETTER)
-    other = compared.of_kind(OTHER, SAID)
-    drifted = {row.claim.name for row in compared.of_kind(DRIFT)}
-    if not (worse or better or other or drifted):
-        yield f"Nothing differs, not a bit, in {_many(compared.claims, 'claim')}."
-        return
+    for side in compared.uncompared:
+        yield f"Nothing of {side.word} was compared."
+    worse = compared.of_kind(WORSE)
     told = []
     for rows, kinds, word, verb in (
-        (worse, (WORSE,), "verdict", "got worse"),
-        (better, (BETTER,), "verdict", "got better"),
-        (other, (OTHER, SAID), "answer", "changed otherwise"),
+        ([row for row in worse if not row.is_known], (WORSE,), "verdict", "got worse"),
+        (compared.of_kind(BEYOND), (BEYOND,), "answer", _moved(compared)),
+        ([row for row in worse if row.is_known], (WORSE,), "verdict", "got worse as is known"),
+        (compared.of_kind(BETTER), (BETTER,), "verdict", "got better"),
+        (compared.of_kind(OTHER, SAID), (OTHER, SAID), "answer", "changed otherwise"),
     ):
         if rows:
             told.append(f"{_many(len(rows), word)} {verb}{_first(compared, rows, kinds)}")
+    differs = bool(told)
+    drifted = compared.of_kind(DRIFT)
+    unbounded = [r for r in drifted if any(c and c.unbounded for c in _of_kind(r, DRIFT))]
+    for rows, how, end in (
+        ([row for row in drifted if row not in unbounded], "changed in the last bits", ""),
+        (unbounded, "changed", ", where no bound is known"),
+    ):
+        if rows:
+            most = max(c.ulp or 0.0 for row in rows for c in _of_kind(row, DRIFT))
+            names = {row.claim.name for row in rows}
+            told.append(
+                f"{len(names):,} of {compared.claims:,} claims {how}, at most {ulps(most)}{end}"
+                f"{_first(compared, rows, (DRIFT,))}"
+            )
+    signs = any(c.signs for row in compared.rows for c in row.changes if c is not None)
+    many = _many(compared.claims, "claim")
     if not told:
-        told.append("Nothing differs")
-    if drifted:
-        rows = compared.of_kind(DRIFT)
-        most = max(c.ulp or 0 for row in rows for c in row.changes if c and c.kind == DRIFT)
-        told.append(
-            f"{len(drifted):,} of {compared.claims:,} claims changed in the last bits, "
-            f"at most {ulps(most)}{_first(compared, rows, (DRIFT,))}"
-        )
-    else:
-        told.append(f"no other bit changed in {_many(compared.claims, 'claim')}")
+        yield f"Nothing differs, {'but the signs of zeros' if signs else 'not a bit'}, in {many}."
+        return
+    if not differs:
+        told.insert(0, "Nothing differs")
+    if not drifted:
+        told.append(f"no other {'number' if signs else 'bit'} changed in {many}")
     yield "; ".join(told) + "."
+
+
+def _moved(compared: Compared) -> str:
+    shares = [c.share or 0.0 for r in compared.rows for c in _of_kind(r, BEYOND)]
+    most = max(shares, default=0.0)
+    some = "some " * math.isinf(most)
+    return f"moved further than rounding may explain ({some}{times(most)})"
+
+
+def times(share: float) -> str:
+    """How far beyond what rounding may explain, in words."""
+    return "where nothing may move" if math.isinf(share) else f"up to {share:,.2g} times as far"
+
+
+def _of_kind(row: Row, kind: str) -> list[Change]:
+    return [change for change in row.changes if change is not None and change.kind == kind]
 
 
 def _first(compared: Compared, rows: Sequence[Row], kinds: Sequence[str]) -> str:
@@ -428,14 +543,20 @@ def document(compared: Compared) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "subjects": [
-            {"word": side.word, "name": name, **side.subject, "failure": side.failure or None}
+            {
+                "word": side.word,
+                "name": name,
+                **side.subject,
+                "failure": side.failure or None,
+                "notes": side.notes,
+            }
             for side, name in zip(compared.sides, compared.names(), strict=True)
         ],
         "rows": [_row(row) for row in compared.rows],
         "summary": {
             "sentence": compared.sentence,
             "claims": compared.claims,
-            **{kind: len(compared.of_kind(kind)) for kind in (WORSE, BETTER, OTHER, SAID, DRIFT)},
+            **{kind: len(compared.of_kind(kind)) for kind in KINDS},
         },
     }
 
@@ -446,12 +567,14 @@ def _row(row: Row) -> dict[str, Any]:
         "claim": row.claim.name,
         "what": row.what,
         "verdicts": [None if v is None else v.verdict for v in row.verdicts],
+        "details": [None if v is None else v.detail for v in row.verdicts],
         "ratios": [None if v is None else v.ratio for v in row.verdicts],
         "drift_ulp": _finite(row.ulp),
         "where": row.where or None,
         "changes": row.kinds,
         "drifts_ulp": [None if c is None else _finite(c.ulp) for c in row.changes],
         "shares": [None if c is None else _finite(c.share) for c in row.changes],
+        "explained": [_explained(c) for c in row.changes],
         "first_timestep": min(
             (c.timestep for c in changes if c.timestep is not None), default=None
         ),
@@ -459,6 +582,15 @@ def _row(row: Row) -> dict[str, Any]:
         "said": [None if c is None else c.said or None for c in row.changes],
         "known": [None if v is None else v.known or v.deviation or None for v in row.verdicts],
     }
+
+
+def _explained(change: Change | None) -> bool | None:
+    """Whether rounding may explain how far its numbers moved; None if that is not known."""
+    if change is None or (change.share is None and change.unbounded):
+        return None
+    if change.share is not None and change.share > 1:
+        return False
+    return None if change.unbounded else True
 
 
 def _finite(number: float | None) -> float | None:

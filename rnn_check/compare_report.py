@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from rich.text import Text
 from rnn_check import report
 from rnn_check.compare import (
     BETTER,
+    BEYOND,
     DRIFT,
     OTHER,
     SAID,
@@ -23,31 +25,51 @@ from rnn_check.compare import (
     Compared,
     Row,
     Side,
+    times,
     ulps,
 )
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 
 _MARK = {AGREE: "✓", DIFFER: "✗", ERROR: "error", NOT_RUN: "–"}
-_STYLE = {WORSE: "bold red", BETTER: "bold green", OTHER: "magenta", SAID: "magenta", DRIFT: "cyan"}
-_HEADING = {
-    WORSE: "Verdicts that got worse",
-    BETTER: "Verdicts that got better",
-    OTHER: "Verdicts that changed otherwise",
-    SAID: "Answers that changed, their verdicts not",
-    DRIFT: "Numbers that changed within what is allowed",
+_STYLE = {
+    WORSE: "bold red",
+    BEYOND: "bold red",
+    BETTER: "bold green",
+    OTHER: "magenta",
+    SAID: "magenta",
+    DRIFT: "cyan",
+}
+_HEADING = {  # of a kind of change, and whether it is known
+    (WORSE, False): "Verdicts that got worse",
+    (BEYOND, False): "Numbers that moved further than rounding may explain",
+    (WORSE, True): "Verdicts that got worse as is known",
+    (BETTER, False): "Verdicts that got better",
+    (OTHER, False): "Verdicts that changed otherwise",
+    (SAID, False): "Answers that changed, their verdicts not",
+    (
+        DRIFT,
+        False,
+    ): "Numbers that changed within what rounding may explain, as far as that is known",
 }
 LEGEND = (
-    "✓ agree  ✗ differ  – not run; = the same bits as the baseline, else the largest distance in "
-    "ulps, ≠ another answer"
+    "✓ agree  ✗ differ  – not run, in brackets: known; = the same numbers as the baseline, else "
+    "the largest distance in ulps, ≠ another answer"
 )
 
 
 def groups(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """The rows by their gravest change, each group under its heading."""
+    """The rows by their gravest change, each group under its heading.
+
+    What is known to be worse stands below what is not.
+    """
     rows = list(rows)
-    for kind, heading in _HEADING.items():
-        if of_kind := [row for row in rows if row.gravest == kind]:
-            yield heading, of_kind
+    for (kind, known), heading in _HEADING.items():
+        if found := [r for r in rows if r.gravest == kind and _is_known(r) == known]:
+            yield heading, found
+
+
+def _is_known(row: Row) -> bool:
+    return row.gravest == WORSE and row.is_known
 
 
 def cell(verdict: Verdict | None, change: Change | None) -> str:
@@ -67,12 +89,10 @@ def cell(verdict: Verdict | None, change: Change | None) -> str:
 def distance(change: Change) -> str:
     """In few characters: "=", "3", "1e5", "∞", "±0" where the sign of a zero is all."""
     if not change.drifted:
-        return "="
+        return "±0" if change.signs else "="
     number = change.ulp or 0.0
     if math.isinf(number):
         return "∞"
-    if number == 0:
-        return "±0"
     if number < 1:
         return "<1"
     return f"{number:.0f}" if number < 9999.5 else f"{number:.0e}".replace("e+0", "e")
@@ -81,20 +101,33 @@ def distance(change: Change) -> str:
 def effects(compared: Compared, index: int) -> str:
     """How one subject differs from the baseline: "2 worse · 14 changed in the last bits, ..."."""
     counts = [row.kinds[index] for row in compared.rows]
-    words = {WORSE: "worse", BETTER: "better", OTHER: "other verdict", SAID: "other answer"}
+    known = sum(c.is_known for row in compared.rows if (c := row.changes[index]))
+    words = {
+        WORSE: "worse", BEYOND: "moved beyond rounding", BETTER: "better",
+        OTHER: "other verdict", SAID: "other answer",
+    }  # fmt: skip
     parts = []
     for kind, word in words.items():
         if many := counts.count(kind):
-            parts.append(f"{many} {word}" + "s" * (many > 1 and " " in word))
+            part = f"{many} {word}" + "s" * (many > 1 and word.startswith("other"))
+            if kind == WORSE and known:
+                part += f" ({known} known)"
+            parts.append(part)
     drifts = [c for row in compared.rows if (c := row.changes[index]) and c.kind == DRIFT]
-    if drifts:
-        most = max(change.ulp or 0.0 for change in drifts)
-        shares = [change.share for change in drifts if change.share is not None]
-        drifted = f"{len(drifts)} changed in the last bits, at most {ulps(most)}"
-        if shares:
-            drifted += f", {max(shares):.2g} of what rounding may explain"
-        parts.append(drifted)
-    return " · ".join(parts) or "the same, bit for bit"
+    within = [change for change in drifts if not change.unbounded]
+    if within:
+        most = max(change.ulp or 0.0 for change in within)
+        drifted = f"{len(within)} changed in the last bits, at most {ulps(most)}"
+        share = max(change.share or 0.0 for change in within)
+        parts.append(f"{drifted}, {share:.2g} of what rounding may explain")
+    if unbounded := [change for change in drifts if change.unbounded]:
+        most = max(change.ulp or 0.0 for change in unbounded)
+        parts.append(f"{len(unbounded)} changed, at most {ulps(most)}, where no bound is known")
+    if not parts and compared.sides[index] in compared.uncompared:
+        return "nothing was compared"
+    signs = any(c.signs for row in compared.rows if (c := row.changes[index]))
+    same = "the same but for the signs of zeros" if signs else "the same, bit for bit"
+    return " · ".join(parts) or same
 
 
 def packages(side: Side) -> str:
@@ -107,6 +140,8 @@ def terminal(compared: Compared, console: Console, everything: bool = False) -> 
     for number, side in enumerate(compared.sides, 1):
         console.print(Text(f"{number}  {side.word}", style="bold"), soft_wrap=True)
         console.print(Text(f"   {packages(side)}", style="dim"), soft_wrap=True)
+        for note in side.notes:
+            console.print(Text(f"   {note}", style="yellow"), soft_wrap=True)
         if number > 1 and not side.failure and not compared.sides[0].failure:
             console.print(Text(f"   {effects(compared, number - 1)}"), soft_wrap=True)
             if number > 2 and not compared.sides[number - 2].failure:
@@ -127,12 +162,54 @@ def terminal(compared: Compared, console: Console, everything: bool = False) -> 
     for heading, rows in titled:
         console.print()
         console.print(Text(heading, style="bold underline"))
+        left_out: list[tuple[Row, int]] = []
+        if not everything and rows[0].gravest != DRIFT:
+            rows, left_out = _shortened(rows)
         _table(rows, len(compared.sides), console)
-    for kind in (WORSE, BETTER, OTHER, SAID):
-        for row in compared.of_kind(kind):
-            if row.gravest == kind:
-                console.print()
-                console.print(Text("\n".join(explained(compared, row))), soft_wrap=True)
+        for row, more in left_out:
+            text = f"and {more:,} more like {row.claim.name} · {row.what} (--all shows them)"
+            console.print(Text(text, style="dim"), soft_wrap=True)
+    for _, rows in groups(compared.changed):
+        if rows[0].gravest == DRIFT:
+            continue
+        for same in alike(rows):
+            console.print()
+            console.print(Text("\n".join(explained(compared, *same))), soft_wrap=True)
+
+
+ALIKE = 8  # rows of one cause that are shown one by one
+
+
+def alike(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows grouped by their cause: the same answers, but for names and numbers in them."""
+    found: dict[object, list[Row]] = {}
+    for row in rows:
+        cause = tuple(None if v is None else _cause(v) for v in row.verdicts)
+        found.setdefault((row.gravest, tuple(row.kinds), cause), []).append(row)
+    return list(found.values())
+
+
+def _cause(v: Verdict) -> object:
+    if v.deviation or v.verdict == AGREE:
+        return v.verdict, v.deviation
+    if v.verdict == ERROR:
+        said = telling(v.detail)
+        asked, colon, rest = said.partition(": ")
+        said = rest if colon and asked.isidentifier() and not asked.endswith("Error") else said
+        said = re.sub(r"'[^']*'|\"[^\"]*\"|\([\d, ]*\)|\d+", "#", said)
+        return v.verdict, said
+    return v.verdict, v.detail
+
+
+def _shortened(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Row, int]]]:
+    """At most ALIKE of one cause, and how many there are more like which."""
+    kept: set[int] = set()
+    left_out = []
+    for same in alike(rows):
+        kept |= {id(row) for row in same[:ALIKE]}
+        if len(same) > ALIKE:
+            left_out.append((same[0], len(same) - ALIKE))
+    return [row for row in rows if id(row) in kept], left_out
 
 
 def _table(rows: Sequence[Row], subjects: int, console: Console) -> None:
@@ -154,40 +231,71 @@ def _table(rows: Sequence[Row], subjects: int, console: Console) -> None:
         console.print(table)
 
 
-def explained(compared: Compared, row: Row) -> list[str]:
+def explained(compared: Compared, row: Row, *others: Row) -> list[str]:
     """A change that stands alone: where it came, what was said before and after, how to ask again.
 
-    Subjects that say the same are named together.
+    Subjects that say the same are named together; others: rows of the same cause.
     """
     names = compared.names()
     lines = [f"{row.claim.name} · {row.what}"]
+    if others:
+        named = [f"{each.claim.name} · {each.what}" for each in others[: ALIKE - 1]]
+        more = len(others) - len(named)
+        lines.append(f"  also      {', '.join(named)}" + f" and {more:,} more" * bool(more))
     source = next((v.source for v in row.verdicts if v), "")
     lines.append(f"  source    {source}")
     if row.claim.source.url:
         lines.append(f"  see       {row.claim.source.url}")
     said: dict[str, list[int]] = {}
-    for i, v in enumerate(row.verdicts):
+    for i, (v, change) in enumerate(zip(row.verdicts, row.changes, strict=True)):
         if v is not None:
-            said.setdefault(_answer(v), []).append(i)
+            said.setdefault(_answer(v) + _moved(change), []).append(i)
     for answer, indices in said.items():
         who = ", ".join(names[i] for i in indices)
         lines += [f"  {who}", "    " + answer.replace("\n", "\n      ")]
-    last = next(i for i in reversed(range(len(row.kinds))) if row.kinds[i])
-    words = [compared.sides[0].word, compared.sides[last].word]
-    lines.append(
-        "  rerun     " + shlex.join(["rnn-check", "compare", *words, "-k", row.claim.name])
-    )
+    lines.append("  rerun     " + shlex.join(compared.rerun(row)))
     return lines
 
 
 def _answer(v: Verdict) -> str:
-    detail = v.detail.partition("\n")[0]
+    detail = telling(v.detail)
     return f"{v.verdict}{' (known)' * v.is_known}: {detail}" if detail else v.verdict
+
+
+def _moved(change: Change | None) -> str:
+    """Where and how far it moved, if rounding does not explain that; what is said otherwise."""
+    if change is None or change.kind not in (BEYOND, SAID):
+        return ""
+    lines = [change.said] if change.said else []
+    if change.kind == BEYOND:
+        lines.append(
+            f"{change.where} moved by {ulps(change.ulp or 0.0)}, further than rounding may explain "
+            f"({times(change.share or 0.0)})"
+        )
+    return "".join(f"\n{line}" for line in lines)
+
+
+def telling(detail: str) -> str:
+    """The line of a verdict's detail that says most.
+
+    Keras wraps what a layer raises: "Exception encountered when calling X.call()." says nothing,
+    what it wraps stands below it.
+    """
+    first, *rest = re.sub(r"\x1b\[[0-9;]*m", "", detail).splitlines() or [""]
+    if "Exception encountered when calling" in first:
+        inner = next((line.strip() for line in rest if line.strip()), "")
+        if inner and not inner.startswith(("Traceback", "Arguments received", "Call arguments")):
+            kind, colon, _ = first.partition(": Exception encountered")
+            return f"{kind}: {inner}" if colon else inner
+    return first
 
 
 def markdown(compared: Compared) -> str:
     """For a pull request, or the summary of a run in CI."""
     lines = [f"**{_escaped(compared.sentence)}**", ""]
+    for side in compared.sides:
+        lines += [f"- of {_escaped(side.word)}: {_escaped(note)}" for note in side.notes]
+    lines += [""] * any(side.notes for side in compared.sides)
     lines += ["| | asked | against the first |", "|---|---|---|"]
     for number, side in enumerate(compared.sides, 1):
         against = "baseline" if number == 1 else effects(compared, number - 1)
@@ -198,7 +306,8 @@ def markdown(compared: Compared) -> str:
         lines += ["", *_history(compared)]
     for heading, rows in groups(compared.changed):
         numbers = [str(i + 1) for i in range(len(compared.sides))]
-        lines += ["", f"<details{' open' * (rows[0].gravest == WORSE)}>"]
+        grave = rows[0].gravest in (WORSE, BEYOND) and not _is_known(rows[0])
+        lines += ["", f"<details{' open' * grave}>"]
         lines += [f"<summary>{heading} ({len(rows)})</summary>", ""]
         lines.append("| claim | " + " | ".join(numbers) + " |")
         lines.append("|---|" + "---|" * len(numbers))
@@ -221,7 +330,8 @@ def _history(compared: Compared) -> Iterator[str]:
             yield f"| {_escaped(names[i])} | {_escaped(names[i + 1])} | could not be asked | |"
             continue
         told = []
-        for kind, word in ((WORSE, "worse"), (BETTER, "better"), (OTHER, "else"), (SAID, "says")):
+        words = {WORSE: "worse", BEYOND: "moved", BETTER: "better", OTHER: "else", SAID: "says"}
+        for kind, word in words.items():
             files = Counter(row.claim.name.partition("[")[0] for row in step.of_kind(kind))
             told += [
                 f"{word}: {_escaped(name)}" + f" ×{count}" * (count > 1)
@@ -234,7 +344,15 @@ def _history(compared: Compared) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """So that what a claim is called cannot be markup, or the end of a cell."""
-    for sign in "\\`*_[]|#":
-        text = text.replace(sign, "\\" + sign)
-    return text.replace("<", "&lt;").replace("\n", " ")
+    """So that what a claim or a subject is called is text: no markup, no end of a cell or a line.
+
+    GitHub makes links of names after an @, of numbers after a # and of bare addresses, wherever
+    they stand; a comment, which it takes out, keeps them apart.
+    """
+    text = re.sub(r"[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069]+", " ", text)
+    text = re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"(@|://|www\.|\\#)", rf"\1{_APART}", text, flags=re.IGNORECASE)
+
+
+_APART = "<!-- -->"

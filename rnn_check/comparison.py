@@ -21,7 +21,8 @@ class Comparison:
     """One array held against another; got, expected, error and bound have one shape.
 
     who: "claim" (the author's number against the truth), "subject" (what the framework returned
-    against the truth) or "step" (each step against the one before it: the certificate).
+    against the truth), "step" (each step against the one before it: the certificate) or "own" (a
+    loss against what follows from the framework's own numbers).
 
     Raises ValueError if it could not fail: for shapes that differ, a bound that is negative or NaN,
     or infinite without a word of why (`unbounded`), and for a negative error.
@@ -136,11 +137,13 @@ _WHO = {
     "claim": "the claim's own number does not hold",
     "subject": "the subject computes something else",
     "step": "a step does not follow from the one before",
+    "own": "the subject's loss does not follow from its own numbers",
 }
 HELD = {
     "claim": "the number holds",
     "subject": "the subject gives it",
     "step": "every step follows",
+    "own": "the loss follows",
 }
 
 

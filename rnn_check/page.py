@@ -22,10 +22,9 @@ from packaging.utils import canonicalize_name
 
 from rnn_check import picture, report
 from rnn_check.compare import (
-    BETTER,
+    BEYOND,
     DRIFT,
-    OTHER,
-    SAID,
+    KINDS,
     WORSE,
     Change,
     Compared,
@@ -33,7 +32,7 @@ from rnn_check.compare import (
     Side,
     document,
 )
-from rnn_check.compare_report import cell, distance, effects, explained, groups
+from rnn_check.compare_report import LEGEND, alike, cell, distance, effects, explained, groups
 from rnn_check.comparison import Comparison, bits
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.picture import Cell
@@ -66,6 +65,7 @@ def html(compared: Compared) -> str:
         subjects=_Subjects(compared),
         maps=_heat_maps(compared),
         level_names=picture.LEVEL_NAMES,
+        legend=LEGEND,
         changed=list(_groups(compared)),
         drawn=_histogram(compared),
         answers=[_Answer(row) for row in compared.rows if any(row.verdicts)],
@@ -98,9 +98,9 @@ def _by_line(whole: Mapping[str, Any]) -> Markup:
 
 
 def _tone(compared: Compared) -> str:
-    """The gravest kind of change in all."""
-    kinds = {row.gravest for row in compared.rows}
-    return next((kind for kind in (WORSE, BETTER, OTHER, SAID, DRIFT) if kind in kinds), "same")
+    """The gravest kind of change in all; what is known to be worse alarms nobody."""
+    kinds = {"known" if r.gravest == WORSE and r.is_known else r.gravest for r in compared.rows}
+    return next((kind for kind in KINDS if kind in kinds), "same")
 
 
 def _number(value: Any) -> str:
@@ -133,6 +133,9 @@ class _Subjects:
     def __init__(self, compared: Compared) -> None:
         self.names = compared.names()
         self.sides = compared.sides
+        self.notes = [
+            (n, note) for n, s in zip(self.names, self.sides, strict=True) for note in s.notes
+        ]
         self.effects = [self._effects(compared, i) for i in range(len(self.sides))]
         said = {title: [_aspect(s, key) for s in self.sides] for title, key in _ASPECTS.items()}
         asked = [i for i, side in enumerate(self.sides) if "keras" in side.subject]
@@ -255,7 +258,7 @@ class _Line:
         share = _share(row)
         self.figures = {
             "ulps": distance(farthest) if farthest and farthest.drifted else "",
-            "share": "" if share is None else re.sub(r"e\+0?", "e", f"{share:.2g}"),
+            "share": "" if share is None else _short(share),
             "bits": _effective(row),
         }
         self.where = row.where
@@ -263,12 +266,33 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Group:
-    """The rows of one kind of change, and those of them that are looked at closely."""
+    """The rows of one kind of change, and those of them that are looked at closely.
 
+    Of rows with one cause the first stands for all; left_out: causes that are not looked at.
+    """
+
+    id: str
     heading: str
     kind: str
+    known: bool
     lines: Sequence[_Line]
     details: Sequence[_Detail]
+    left_out: int
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether the reader has to see it before everything else."""
+        return self.kind in (WORSE, BEYOND) and not self.known
+
+    @property
+    def says(self) -> str:
+        """What its figures mean."""
+        if "share" not in self.figures:
+            return ""
+        return (
+            "share: the largest distance as a share of what rounding may put between two subjects "
+            "that are both right; ∞ where nothing is allowed, empty where no bound is known."
+        )
 
     @property
     def figures(self) -> list[str]:
@@ -279,27 +303,32 @@ class _Group:
 
 def _groups(compared: Compared) -> Iterator[_Group]:
     names = compared.names()
-    numbers, drawn = itertools.count(1), 0
+    ids, numbers, drawn = itertools.count(1), itertools.count(1), 0
     for heading, rows in groups(compared.changed):
         kind = rows[0].gravest
         if kind == DRIFT:
             rows = sorted(rows, key=_size, reverse=True)
-        details = []
-        for row in rows[: DRIFTS_SHOWN if kind == DRIFT else DETAILS]:
-            detail = _Detail(f"change-{next(numbers)}", compared, names, row, drawn < PICTURES)
+        causes = [[row] for row in rows] if kind == DRIFT else alike(rows)
+        details, at = [], {}
+        for same in causes[: DRIFTS_SHOWN if kind == DRIFT else DETAILS]:
+            detail = _Detail(f"change-{next(numbers)}", compared, names, same, drawn < PICTURES)
             drawn += bool(detail.drawn)
             details.append(detail)
-        lines = [
-            _Line(row, detail.id if detail else "")
-            for row, detail in itertools.zip_longest(rows, details)
-        ]
-        yield _Group(heading, kind, lines, details)
+            at.update({id(row): detail.id for row in same})
+        lines = [_Line(row, at.get(id(row), "")) for row in rows]
+        left_out = len(causes) - len(details)
+        known = kind == WORSE and rows[0].is_known
+        yield _Group(f"group-{next(ids)}", heading, kind, known, lines, details, left_out)
 
 
 def _size(row: Row) -> tuple[float, float]:
     """By which drifts are ordered: how much of what is allowed they take, then ulps."""
     ulp = row.ulp or 0.0
     return math.inf if math.isinf(ulp) else _share(row) or 0.0, ulp
+
+
+def _short(share: float) -> str:
+    return "∞" if math.isinf(share) else re.sub(r"e\+0?", "e", f"{share:.2g}")
 
 
 def _share(row: Row) -> float | None:
@@ -321,15 +350,16 @@ class _Detail:
     """One change, looked at closely: in words, as matrices, against time."""
 
     def __init__(
-        self, id_: str, compared: Compared, names: Sequence[str], row: Row, draw: bool
+        self, id_: str, compared: Compared, names: Sequence[str], same: Sequence[Row], draw: bool
     ) -> None:
+        row = same[0]
         self.id = id_
         self.claim = row.claim.name
         self.title = row.claim.title
         self.what = row.what
         url = row.claim.source.url or ""
         self.url = url if re.match(r"https?://", url) else ""
-        self.text = "\n".join(line.removeprefix("  ") for line in explained(compared, row)[1:])
+        self.text = "\n".join(line.removeprefix("  ") for line in explained(compared, *same)[1:])
         self.matrices: list[list[_Matrix]] = []
         self.compares = ""
         self.left_out = 0
@@ -430,7 +460,11 @@ def _series(c: Comparison, axis: str) -> picture.Series:
     return picture.Series(*(np.asarray(each) for each in flat))
 
 
-_AGAINST = {"subject": "against the truth", "step": "each step against the one before it"}
+_AGAINST = {
+    "subject": "against the truth",
+    "step": "each step against the one before it",
+    "own": "against what follows from the subject's own numbers",
+}
 
 
 def _described(c: Comparison) -> str:

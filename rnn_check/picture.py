@@ -140,7 +140,7 @@ def _colour(drawn: str) -> str:
 # Up to which error/bound each level goes: whole decades, the bound itself among them.
 ENDS = (0.0, 0.01, 0.1, 1.0, 10.0, 1000.0, math.inf)
 LEVEL_NAMES = ("0", "up to 0.01", "up to 0.1", "up to 1", "up to 10", "up to 1000", "more")
-DIFFERS, BREAKS, SILENT = "×", "!", "–"
+DIFFERS, BREAKS, SILENT = "✗", "!", "–"
 _CELL = 16  # pixels
 _CHARACTER = 6.8  # pixels, of a wide font
 
@@ -358,7 +358,11 @@ def finite(ulps: Iterable[Array]) -> Array:
 
 
 def printable(text: str) -> str:
-    """Without what neither XML nor HTML can hold: control characters, halves of a character."""
+    """Without what neither XML nor HTML can hold: control characters, halves of a character.
+
+    Nor what turns the direction of the text around it.
+    """
+    text = re.sub("[\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
     return re.sub(
         "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text
     )

@@ -537,11 +537,15 @@ class Jax(Backend):
 
     def __init__(self, keras: Any, name: str) -> None:
         super().__init__(keras, name)
-        if self.package.config.jax_compilation_cache_dir is None:
+        if getattr(self.package.config, "jax_compilation_cache_dir", None) is None:
             # Almost all of an answer's time is XLA's compilation, eager or not; a disk remembers.
-            self.package.config.update("jax_compilation_cache_dir", cache_folder("jax"))
-            self.package.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-            self.package.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+            for option, value in (
+                ("jax_compilation_cache_dir", cache_folder("jax")),
+                ("jax_persistent_cache_min_compile_time_secs", 0),
+                ("jax_persistent_cache_min_entry_size_bytes", -1),
+            ):
+                with contextlib.suppress(AttributeError):  # jax 0.4.23 does not have them all
+                    self.package.config.update(option, value)
 
     def device(self, tensor: Tensor) -> str:
         device = next(iter(tensor.devices()))

@@ -209,8 +209,9 @@ class Truth:
     def reach(self, what: str) -> Array | None:
         """How far from the truth what a comparison calls `what` may be at the end of all its steps.
 
-        Of the states and outputs that are certified step by step, of each layer of a stack, and of
-        gradients; None of anything else.
+        Of states and outputs that are certified step by step (as they are carried, whatever is
+        shown of a step that the mask skips), of a stack and each of its layers, and of gradients;
+        None of anything else.
         """
         claim = self.claim
         if claim.x is None or claim.weights is None:
@@ -218,13 +219,23 @@ class Truth:
         if any(isinstance(layer, LSTM | GRU) for layer in claim.layers):
             return None  # their recurrence is not derived here
         if claim.is_stack:
-            for layer, signal in zip(claim.layers, self._signals, strict=True):
-                if what in (f"states of {layer.name}", f"output of {layer.name}"):
+            if what == "output":
+                return self.output[1]
+            masks = [claim.mask, *(signal.mask for signal in self._signals)]
+            for layer, signal, mask in zip(claim.layers, self._signals, masks, strict=False):
+                if what == f"output of {layer.name}":
                     return signal.error
+                if what == f"states of {layer.name}":
+                    if mask is None or not option(layer, "zero_output_for_mask"):
+                        return signal.error
+                    ordered = mask[:, ::-1] if option(layer, "go_backwards") else mask
+                    return stack.carried(signal.error, ordered)
             return None
         name = what.removeprefix("gradient of ")
-        has_loss = claim.loss is not None
-        if name in ("states", "output", "last_state") or (has_loss and name in GRADIENTS):
+        sequence = claim.dense is None and option(claim.rnn, "return_sequences")
+        if name == "states" or (name == "output" and sequence):
+            return self._running.bound
+        if name in ("output", "last_state") or (claim.loss is not None and name in GRADIENTS):
             return self[name][1]
         return None
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from rnn_check.cli import (
     BACKENDS,
@@ -34,9 +38,9 @@ from rnn_check.terminal import console
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
     from rnn_check.compare import Compared, Side
-    from rnn_check.environment import Python
+    from rnn_check.environment import Python, Wanted
     from rnn_check.judge import Setting
-    from rnn_check.record import Observations
+    from rnn_check.record import Observations, Record
     from rnn_check.run import Target
 
 _ENVIRONMENTS = options_of(
@@ -54,8 +58,18 @@ _ENVIRONMENTS = options_of(
         help="What requirements leave open is taken as it was on that day (2024-05-31); when the "
         "last of the packages named came out; or as it is now.",
     ),
-    click.option("--mode", type=click.Choice(MODES), default="eager", show_default=True),
-    click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True),
+    click.option(
+        "--mode",
+        type=click.Choice(MODES),
+        default="eager",
+        help="How the layer is run.  [default: eager, or as the records were asked]",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        default="float32",
+        help="The dtype policy of every layer.  [default: float32, or as the records were asked]",
+    ),
     SLOW,
     TIMEOUT,
     MEMORY,
@@ -83,9 +97,9 @@ _CLAIMS = click.option(
 @_CLAIMS
 @click.option(
     "--options/--no-options",
-    default=True,
-    show_default=True,
-    help="Judge also what the options of Keras's layers do.",
+    default=None,
+    help="Judge also what the options of Keras's layers do.  [default: they are, unless there are "
+    "records, of which what they hold is judged]",
 )
 @KNOWN
 @JSON
@@ -96,6 +110,7 @@ _CLAIMS = click.option(
     metavar="FILE",
     help="Write a page to FILE as well: one file, to be read without network or script.",
 )
+@click.option("--force", is_flag=True, help="Overwrite the page if it is there already.")
 @click.option("--all", "everything", is_flag=True, help="Show also what did not change.")
 @click.option(
     "--fail-on",
@@ -105,7 +120,9 @@ _CLAIMS = click.option(
     help="Exit with 1 if a verdict is worse than the baseline's; if anything changed, bits "
     "included; or never.",
 )
+@click.pass_context
 def compare(
+    context: click.Context,
     subjects: tuple[str, ...],
     python: str | None,
     as_of: str,
@@ -117,11 +134,12 @@ def compare(
     refresh: bool,
     pattern: str | None,
     paths: tuple[Path, ...],
-    options: bool,
+    options: bool | None,
     known: Path | None,
     as_json: bool,
     as_markdown: bool,
     html: Path | None,
+    force: bool,
     everything: bool,
     fail_on: str,
 ) -> None:
@@ -136,17 +154,21 @@ def compare(
     """
     if as_json and as_markdown:
         raise BadInput("--json and --markdown do not go together")
-    if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
-        raise BadInput(f"--html: {html} cannot be a file: name one in a folder that is there")
-    if len(subjects) < 2:
+    if html is not None:
+        _check_output("--html", html, force)
+    elif force:
+        raise BadInput("--force is of --html, which is not given")
+    words = _words(subjects)
+    if len(words) < 2:
         raise BadInput("one subject cannot be compared; name two or more, the baseline first")
-    from rnn_check.judge import Setting
-
-    how = _How(python, as_of, Setting(mode, dtype, None, slow), timeout, memory, refresh)
-    claims = chosen_claims(paths, pattern, options)
-    whole = options and not (paths or pattern)
+    _check_given(context, words)
+    how = _How(python, as_of, _setting(context, words, mode, dtype, slow), timeout, memory, refresh)
+    how.options_of(context, words)
+    claims = _claims(words, paths, pattern, options)
+    whole = options is not False and not (paths or pattern or any(w.observed for w in words))
     verdicts = Verdicts(claims, known_deviations(known, claims if whole else None))
-    compared = _compared(_prepared(subjects, how), claims, verdicts, how)
+    judged = [*_repeated("--claims", paths), *_repeated("--known", [known] if known else [])]
+    compared = _compared(_prepared(words, how), claims, verdicts, how, judged)
     from rnn_check import compare_report
     from rnn_check.compare import document
 
@@ -168,11 +190,163 @@ def compare(
     sys.exit(compared.exit_code(fail_on))
 
 
+def _check_output(option: str, file: Path, force: bool) -> None:
+    """Whether it can be written, before anything is asked."""
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise BadInput(f"{option}: {file} cannot be a file: name one in a folder that is there")
+    if file.exists() and not force:
+        raise BadInput(f"{option}: {file} is there already; --force overwrites it")
+    if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise BadInput(f"{option}: {file} cannot be written: no permission")
+
+
+def _repeated(option: str, values: Sequence[object]) -> list[str]:
+    return [word for value in values for word in (option, str(value))]
+
+
 # --- the subjects ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Word:
+    """A subject as it was typed: a record, packages, or this environment.
+
+    notes: what has to be known of it.
+    """
+
+    text: str
+    backend: str
+    observed: Observations | None = None
+    wanted: Wanted | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _words(texts: Sequence[str]) -> list[_Word]:
+    """What each word is; a record of several subjects is several. BadInput if one is nothing."""
+    words = [word for text in texts for word in _read(text)]
+    for i, word in enumerate(words):
+        if word.text in [each.text for each in words[:i]]:
+            raise BadInput(f"{word.text}: named twice; a subject does not differ from itself")
+    return words
+
+
+def _read(text: str) -> list[_Word]:
+    from rnn_check import environment, run
+    from rnn_check.subject import default_backend
+
+    file, number = _file(text)
+    if file is not None:
+        said = _record(file)
+        many = len(said.subjects)
+        if not 0 <= number <= many:
+            raise BadInput(f"{text}: {file} holds {many} subject" + "s" * (many != 1))
+        notes = () if said.complete else ("it was interrupted: not all was asked",)
+        return [
+            _Word(f"{file}#{n}" if many > 1 else text, str(s.identity["backend"]), s, notes=notes)
+            for n, s in enumerate(said.subjects, 1)
+            if number in (0, n)
+        ]
+    name, at, backend = text.partition("@")
+    if name == "current":
+        backend = backend if at else default_backend()
+        if backend not in BACKENDS:
+            raise BadInput(f"{text}: unknown backend {backend!r}{nearest(backend, BACKENDS)}")
+        if not run.installed(backend):
+            raise BadInput(f"{text}: the backend {backend} is not installed here")
+        return [_Word(text, backend)]
+    try:
+        wanted = environment.parse(text)
+    except environment.WordError as error:
+        more = ""
+        if "/" in text or ("." in text and "=" not in text):
+            more = f"; and there is no file {text}"
+        raise BadInput(f"{error}{more}") from None
+    return [_Word(text, wanted.backend, wanted=wanted)]
+
+
+def _file(text: str) -> tuple[Path | None, int]:
+    """The file that a word names, if it names one, and which of its subjects (0: all)."""
+    if Path(text).is_file() or text.endswith(".npz"):
+        return Path(text), 0
+    file, _, number = text.rpartition("#")
+    if re.fullmatch(r"[1-9]\d{0,5}", number) and (Path(file).is_file() or file.endswith(".npz")):
+        return Path(file), int(number)
+    return None, 0
+
+
+def _record(file: Path) -> Record:
+    from rnn_check import record
+
+    try:
+        return record.read(file)
+    except record.RecordError as error:
+        raise BadInput(str(error)) from None
+
+
+_OF_ENVIRONMENTS = ("python", "as_of", "refresh")
+_OF_ASKING = ("mode", "dtype", "slow", "timeout", "memory")
+
+
+def _given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) != ParameterSource.DEFAULT
+
+
+def _check_given(context: click.Context, words: Sequence[_Word]) -> None:
+    """An option that would change nothing is refused."""
+    for names, anybody, why in (
+        (_OF_ASKING, any(not w.observed for w in words), "records were asked already"),
+        (_OF_ENVIRONMENTS, any(w.wanted for w in words), "no environment is made for them"),
+    ):
+        for name in names:
+            if _given(context, name) and not anybody:
+                option = "--" + name.replace("_", "-")
+                raise BadInput(f"{option} changes nothing of these subjects: {why}")
+
+
+def _setting(
+    context: click.Context, words: Sequence[_Word], mode: str, dtype: str, slow: bool
+) -> Setting:
+    """How is asked: as is said, else as the records were, if they agree and all backends can."""
+    from rnn_check import run
+    from rnn_check.judge import Setting
+
+    recorded = [word.observed.setting for word in words if word.observed]
+    backends = {word.backend for word in words if not word.observed}
+    (modes, dtypes, slows) = ({getattr(s, k) for s in recorded} for k in ("mode", "dtype", "slow"))
+    if not _given(context, "mode") and len(modes) == 1:
+        (of_records,) = modes
+        mode = of_records if all(of_records in run.modes(b) for b in backends) else mode
+    if not _given(context, "dtype") and len(dtypes) == 1:
+        (dtype,) = dtypes
+    if not _given(context, "slow") and len(slows) == 1:
+        (slow,) = slows
+    return Setting(mode, dtype, None, slow)
+
+
+def _claims(
+    words: Sequence[_Word], paths: tuple[Path, ...], pattern: str | None, options: bool | None
+) -> list[Claim]:
+    """Those that are asked for; if none are, what the records hold, and without records all."""
+    records = [word for word in words if word.observed]
+    held = {name for word in records if word.observed for name in word.observed.answers}
+    if not records or paths or pattern is not None or options is not None:
+        return chosen_claims(paths, pattern, options is not False)
+    claims = chosen_claims((), None, any(name.startswith("options/") for name in held))
+    if found := [claim for claim in claims if claim.name in held]:
+        return found
+    names = ", ".join(sorted(held)[:3])
+    raise BadInput(
+        f"{records[0].text} holds none of the bundled claims ({names or 'no claim at all'}); "
+        "--claims PATH judges those that it was asked"
+    )
+
+
 class _How:
-    """What holds for all subjects of a comparison."""
+    """What holds for all subjects of a comparison.
+
+    asking, making: the options, as they were typed, with which they are asked, and environments
+    are made, again.
+    """
 
     def __init__(
         self,
@@ -201,6 +375,31 @@ class _How:
         self.timeout = timeout
         self.memory = memory
         self.refresh = refresh
+        self.asking: tuple[str, ...] = ()
+        self.making: tuple[str, ...] = ()
+
+    def options_of(self, context: click.Context, words: Sequence[_Word] = ()) -> None:
+        """Take down with which options to ask again."""
+        beside = any(word.observed for word in words)  # whose mode is not the default otherwise
+        asking = [
+            word
+            for option, value, default in (
+                ("--mode", self.setting.mode, "eager"),
+                ("--dtype", self.setting.dtype, "float32"),
+            )
+            for word in (option, value)
+            if value != default or beside
+        ]
+        asking += ["--slow"] * self.setting.slow
+        if _given(context, "timeout"):
+            asking += ["--timeout", f"{self.timeout:g}"]
+        if _given(context, "memory"):
+            asking += ["--memory", f"{self.memory / 2**30:.6g}G"]
+        making = []
+        for option, name in (("--python", "python"), ("--as-of", "as_of")):
+            if _given(context, name):
+                making += [option, str(context.params[name])]
+        self.asking, self.making = tuple(asking), tuple(making)
 
 
 class _Prepared:
@@ -208,30 +407,33 @@ class _Prepared:
 
     def __init__(
         self,
-        word: str,
+        word: _Word,
+        how: _How,
         target: Target | None = None,
-        observed: Observations | None = None,
         failure: str = "",
+        notes: tuple[str, ...] = (),
     ) -> None:
-        self.word = word
+        self.word = word.text
+        self.observed = word.observed
         self.target = target
-        self.observed = observed
         self.failure = failure
+        self.notes = (*word.notes, *notes)
+        self.options = () if word.observed else how.asking + how.making * bool(word.wanted)
 
 
-def _prepared(words: Sequence[str], how: _How) -> list[_Prepared]:
+def _prepared(words: Sequence[_Word], how: _How) -> list[_Prepared]:
     """Every word resolved, before anything is installed or asked."""
     from concurrent.futures import ThreadPoolExecutor
 
     from rnn_check import environment
 
-    for i, word in enumerate(words):
-        if word in words[:i]:
-            raise BadInput(f"{word}: named twice; a subject does not differ from itself")
-    parsed = [_parsed(word, how) for word in words]
-    environment.installer()  # found once, before threads look for it
-    with ThreadPoolExecutor(8) as pool:
-        prepared = [each for many in pool.map(lambda make: make(), parsed) for each in many]
+    if any(word.wanted for word in words):
+        try:
+            environment.installer()  # found once, before threads look for it
+        except environment.Unmade as error:
+            raise BadInput(str(error)) from None
+    with ThreadPoolExecutor(8) as pool, environment.interruptible(_stopped):
+        prepared = list(pool.map(lambda word: _resolved(word, how), words))
     seen: dict[tuple[str, str], str] = {}
     for each in prepared:
         if each.target is not None and each.target.environment is not None:
@@ -242,45 +444,26 @@ def _prepared(words: Sequence[str], how: _How) -> list[_Prepared]:
     return prepared
 
 
-def _parsed(word: str, how: _How) -> Callable[[], list[_Prepared]]:
-    """What there is to do to resolve the word. Whatever is wrong with the word itself is raised."""
-    from rnn_check import environment, record, run
-    from rnn_check.subject import default_backend
+def _resolved(word: _Word, how: _How) -> _Prepared:
+    from rnn_check import environment, run
 
-    if Path(word).is_file() or word.endswith(".npz"):
-        try:
-            said = record.read(Path(word))
-        except record.RecordError as error:
-            raise BadInput(str(error)) from None
-        if not said.complete:
-            click.echo(f"rnn-check: {word} was interrupted: not all was asked", err=True)
-        many = len(said.subjects) > 1
-        named = [(f"{word}#{n}" if many else word, s) for n, s in enumerate(said.subjects, 1)]
-        return lambda: [_Prepared(name, observed=each) for name, each in named]
-    name, at, backend = word.partition("@")
-    if name == "current":
-        backend = backend if at else default_backend()
-        if backend not in BACKENDS:
-            raise BadInput(f"{word}: unknown backend {backend!r}{nearest(backend, BACKENDS)}")
-        if not run.installed(backend):
-            raise BadInput(f"{word}: the backend {backend} is not installed here")
-        return lambda: [_Prepared(word, run.Target(backend, (how.setting,)))]
+    if word.wanted is None:
+        target = None if word.observed else run.Target(word.backend, (how.setting,))
+        return _Prepared(word, how, target)
     try:
-        wanted = environment.parse(word)
-    except environment.WordError as error:
-        more = ""
-        if "/" in word or ("." in word and "=" not in word):
-            more = f"; and there is no file {word}"
-        raise BadInput(f"{error}{more}") from None
+        made = environment.resolve(word.wanted, how.python, how.as_of, refresh=how.refresh)
+    except environment.Unmade as error:
+        return _Prepared(word, how, failure=str(error))
+    target = run.Target(made.wanted.backend, (how.setting,), environment=made)
+    notes: tuple[str, ...] = (made.stale,) if made.stale else ()
+    if told := environment.told():
+        notes += (f"its packages come from where {', '.join(told)} says",)
+    return _Prepared(word, how, target, notes=notes)
 
-    def resolve() -> list[_Prepared]:
-        try:
-            made = environment.resolve(wanted, how.python, how.as_of, refresh=how.refresh)
-        except environment.Unmade as error:
-            return [_Prepared(word, failure=str(error))]
-        return [_Prepared(word, run.Target(made.wanted.backend, (how.setting,), environment=made))]
 
-    return resolve
+def _stopped(many: int) -> None:
+    what = "1 installation was" if many == 1 else f"{many} installations were"
+    click.echo(f"rnn-check: {what} stopped; nothing half-made is left", err=True)
 
 
 def _main(target: Target) -> str:
@@ -293,7 +476,11 @@ def _main(target: Target) -> str:
 
 
 def _compared(
-    prepared: Sequence[_Prepared], claims: Sequence[Claim], verdicts: Verdicts, how: _How
+    prepared: Sequence[_Prepared],
+    claims: Sequence[Claim],
+    verdicts: Verdicts,
+    how: _How,
+    options: Sequence[str] = (),
 ) -> Compared:
     """Ask whoever is to be asked, and hold all against the first."""
     from rnn_check import compare, environment, record
@@ -314,12 +501,11 @@ def _compared(
             memory=memory,
             tell=show.stage,
         ) as run,
+        environment.interruptible(_stopped),
     ):
         for i, each in enumerate(prepared):
             if each.observed is not None:
-                for claim in claims:
-                    answer = each.observed.answer(claim)
-                    verdicts.add(Asked(i, claim, answer, each.observed.setting))
+                each.notes += _held(i, each.observed, claims, verdicts)
         for asked in run.ask(claims) if targets else ():
             show.answered(asked.subject)
             at = of_target[asked.subject]
@@ -328,7 +514,8 @@ def _compared(
     for i, each in enumerate(prepared):
         if each.target is None and each.observed is None:
             name = {"backend": "", "mode": how.setting.mode, "dtype": how.setting.dtype}
-            sides.append(compare.Side(each.word, Judged(name, []), each.failure))
+            judged = Judged(name, [])
+            sides.append(compare.Side(each.word, judged, each.failure, each.notes, each.options))
             continue
         observed = each.observed
         failure = ""
@@ -336,8 +523,41 @@ def _compared(
             number = of_target.index(i)
             observed = run.subjects[number]
             failure = {**run.missing, **run.not_started}.get(number, "")
-        sides.append(compare.Side(each.word, verdicts.judged(i, observed, ()), failure))
-    return compare.compare(claims, sides)
+        judged = verdicts.judged(i, observed, ())
+        sides.append(compare.Side(each.word, judged, failure, each.notes, each.options))
+    return compare.compare(claims, sides, tuple(options))
+
+
+def _held(
+    index: int, observed: Observations, claims: Sequence[Claim], verdicts: Verdicts
+) -> tuple[str, ...]:
+    """Judge what a record holds; what it does not is said once, and has no verdict."""
+    from rnn_check import record
+    from rnn_check.run import Asked
+
+    lacking: dict[str, list[str]] = {record.NOT_RECORDED: [], record.CHANGED: []}
+    for claim in claims:
+        answer = observed.answer(claim)
+        if answer.skip in lacking:
+            lacking[answer.skip].append(claim.name)
+        else:
+            verdicts.add(Asked(index, claim, answer, observed.setting))
+    notes = []
+    for reason, names in lacking.items():
+        if names:
+            what = f"{len(names):,} of {len(claims):,} claims are not compared, {reason}"
+            notes.append(f"{what}: {_some(names)}")
+    others = sorted(observed.answers.keys() - {claim.name for claim in claims})
+    if others and not lacking[record.NOT_RECORDED]:
+        return tuple(notes)  # a choice was made of what it holds
+    if others:
+        notes.append(f"it also holds {len(others):,} that no claim here is called: {_some(others)}")
+    return tuple(notes)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + f" and {more:,} more" * (more > 0)
 
 
 class _Silent:
@@ -397,7 +617,9 @@ def _progress(words: Sequence[str], claims: int) -> Iterator[Any]:
     "ends differ in it; else bits]",
 )
 @JSON
+@click.pass_context
 def bisect(
+    context: click.Context,
     claim: str,
     first: str,
     last: str,
@@ -426,6 +648,7 @@ def bisect(
     from rnn_check.judge import Setting
 
     how = _How(python, as_of, Setting(mode, dtype, None, slow), timeout, memory, refresh)
+    how.options_of(context)
     claims = chosen_claims(paths, claim, True)
     try:
         versions = bisection.Versions.between(first, last)
@@ -438,7 +661,8 @@ def bisect(
     def asked(before: str, after: str) -> Compared:
         click.echo(f"rnn-check: asking {before} and {after}", err=True)
         verdicts = Verdicts(claims, known_deviations(None, None))
-        return _compared(_prepared((before, after), how), claims, verdicts, how)
+        of_claims = _repeated("--claims", paths)
+        return _compared(_prepared(_words((before, after)), how), claims, verdicts, how, of_claims)
 
     found = bisection.search(words, asked, on)
     if as_json:
@@ -459,12 +683,15 @@ class _NotAsked(click.ClickException):
 
 @main.group()
 def cache() -> None:
-    """List or clear the environments that `compare` made."""
+    """List or clear what `compare` keeps: environments, and what they said."""
 
 
 @cache.command("list")
 def list_() -> None:
-    """The environments in the cache, the latest first."""
+    """The environments in the cache, the last used first.
+
+    Their keys, as they are shown, are what `cache clear` takes.
+    """
     from rich.filesize import decimal
     from rich.table import Table
     from rich.text import Text
@@ -474,28 +701,90 @@ def list_() -> None:
     found = environment.cached()
     click.echo(f"{environment.environments()}")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("key", "made", "size", "Python", "made for"):
+    for column in ("key", "used", "size", "Python", "made for"):
         table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
     for each in found:
-        about = each.about
-        cells = (each.key[:8], str(about["made"])[:16], decimal(each.size), about["python"])
-        table.add_row(*cells, Text(", ".join(about["requirements"])))  # jax[cpu] is no markup
+        python, made_for = "", "not whole"
+        if each.about is not None:
+            python, made_for = each.about.python, ", ".join(each.about.requirements)
+        shown = (_short(each.key), _ago(each.used), decimal(each.size), python, made_for)
+        table.add_row(*map(Text, shown))  # jax[cpu] is no markup
     if found:
         console().print(table)
     total = decimal(sum(each.size for each in found))
     many = f"{len(found)} environment" + "s" * (len(found) != 1)
-    click.echo(f"{many}, {total} (what the installer's cache shares counted in)")
+    click.echo(f"{many}, {total} (what uv's own cache shares counted in)")
+
+
+def _short(key: str) -> str:
+    """As much of a key as tells it from all others."""
+    return key[:8] if re.fullmatch("[0-9a-f]{20}", key) else key
+
+
+def _ago(when: datetime) -> str:
+    age = datetime.now(UTC) - when
+    if age < timedelta(hours=1):
+        return "just now"
+    return f"{age // timedelta(hours=1)} h ago" if age.days < 2 else f"{age.days} d ago"
+
+
+def _age(context: click.Context, option: click.Parameter, value: str | None) -> timedelta | None:
+    """30d, 12h, 8w."""
+    if value is None:
+        return None
+    given = re.fullmatch(r"(\d{1,5})([hdw])", value)
+    if given is None:
+        raise click.BadParameter(f"expected an age such as 30d, 12h or 8w, got {value!r}")
+    unit = {"h": "hours", "d": "days", "w": "weeks"}[given[2]]
+    return timedelta(**{unit: int(given[1])})
+
+
+def _bytes(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """20GB, 500 MB, 1GiB."""
+    if value is None:
+        return None
+    given = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?) ?(?:([kMGT])(i?))?B?", value)
+    if given is None:
+        raise click.BadParameter(f"expected a size such as 20GB or 500MB, got {value!r}")
+    base = 1024 if given[3] else 1000
+    return int(float(given[1]) * base ** " kMGT".index(given[2] or " "))
 
 
 @cache.command()
-def clear() -> None:
-    """Remove every environment and every remembered answer."""
+@click.argument("keys", nargs=-1, metavar="[KEY...]")
+@click.option(
+    "--older-than",
+    callback=_age,
+    metavar="AGE",
+    help="Remove environments that were not used for AGE (30d, 12h, 8w), and what was resolved and "
+    "answered longer ago.",
+)
+@click.option(
+    "--size",
+    callback=_bytes,
+    metavar="SIZE",
+    help="Remove environments, the longest unused first, until they take SIZE (20GB) at most.",
+)
+def clear(keys: tuple[str, ...], older_than: timedelta | None, size: int | None) -> None:
+    """Remove the environments whose KEYS `cache list` shows; without one, everything.
+
+    Everything is environments, what was resolved, what they answered, and what jax compiled.
+    """
     from rich.filesize import decimal
 
     from rnn_check import environment
 
+    if keys and (older_than is not None or size is not None):
+        raise BadInput("a KEY goes with neither --older-than nor --size")
     try:
-        freed = environment.clear()
-    except OSError as error:
-        raise BadInput(f"{error.filename} cannot be removed: {error.strerror}") from None
+        if keys:
+            freed = environment.remove(environment.keyed(environment.cached(), keys))
+        elif older_than is None and size is None:
+            freed = environment.clear()
+        else:
+            found = environment.cached()
+            freed = environment.remove(environment.unused(found, older_than, size))
+            freed += environment.forget(older_than) if older_than is not None else 0
+    except (environment.WordError, environment.Unremoved) as error:
+        raise BadInput(str(error)) from None
     click.echo(f"removed {decimal(freed)} from {environment.cache()}")

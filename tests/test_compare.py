@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from rnn_check import claim, compare, compare_report, truth
-from rnn_check.compare import BETTER, DRIFT, OTHER, SAID, WORSE, Compared, Side
+from rnn_check.compare import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
 from rnn_check.comparison import Comparison, equal
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.report import Judged
@@ -113,14 +116,142 @@ def test_what_is_certified_step_by_step_is_held_against_all_its_steps(
     assert change.share == 2.0**-23 / (2 * reach[0, 1, 1])
 
 
-def test_a_zero_that_loses_its_sign_is_a_change(claims: list[claim.Claim]) -> None:
+def test_a_zero_that_loses_its_sign_is_no_change_and_is_not_called_the_same_bits(
+    claims: list[claim.Claim],
+) -> None:
     zero, minus = STATES.copy(), STATES.copy()
     zero[0, 0, 0], minus[0, 0, 0] = 0.0, -0.0
     found = compared(claims, verdict(AGREE, numbers(zero)), verdict(AGREE, numbers(minus)))
-    (row,) = found.changed
-    assert row.gravest == DRIFT
-    assert row.ulp == 0
+    assert found.changed == []
+    assert found.sentence == "Nothing differs, but the signs of zeros, in 1 claim."
+    assert found.exit_code("drift") == 0
+    (row, *_) = found.rows
     assert compare_report.cell(row.verdicts[1], row.changes[1]) == "✓ ±0"
+    assert compare_report.effects(found, 1) == "the same but for the signs of zeros"
+
+
+def test_a_nan_is_the_same_as_another(claims: list[claim.Claim]) -> None:
+    one, other = STATES.copy(), STATES.copy()
+    one[0, 0, 0], other[0, 0, 0] = np.nan, -np.float64(np.nan)
+    found = compared(claims, *(verdict(DIFFER, numbers(each)) for each in (one, other)))
+    assert found.changed == []
+    assert found.rows[0].ulp == 0
+
+
+# the largest distance over what is allowed, and what is then said of the same verdicts
+FAR = {
+    "within both bounds": (3 * 2.0**-23, 2.0**-22, DRIFT, "1 of 1 claims changed in the last bits"),
+    "beyond both bounds": (
+        *(3 * 2.0**-23, 2.0**-26, BEYOND),
+        "1 answer moved further than rounding may explain (up to 12 times as far); no other bit",
+    ),
+    "where nothing is allowed": (
+        *(3 * 2.0**-23, 0.0, BEYOND),
+        "1 answer moved further than rounding may explain (some where nothing may move)",
+    ),
+    "where no bound is known": (
+        *(3 * 2.0**-23, np.inf, DRIFT),
+        "Nothing differs; 1 of 1 claims changed, at most 3 ulps, where no bound is known.",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [AGREE, DIFFER])
+@pytest.mark.parametrize("how", FAR)
+def test_what_rounding_may_not_explain_is_never_the_last_bits(
+    claims: list[claim.Claim], how: str, kind: str
+) -> None:
+    _, bound, change, said = FAR[how]
+    bounds = np.full(STATES.shape, bound)
+    both = [verdict(kind, numbers(s, bounds)) for s in (STATES, nudged(3))]
+    found = compared(claims, *both)
+    (row,) = found.changed
+    assert row.gravest == change
+    assert said in found.sentence
+    assert ("last bits" in found.sentence) == (how == "within both bounds")
+    assert ("last bits" in compare_report.effects(found, 1)) == (how == "within both bounds")
+    (as_json, *_) = compare.document(found)["rows"]
+    assert as_json["explained"][1] is {DRIFT: True, BEYOND: False}[change] or bound == np.inf
+    assert (found.exit_code(), found.exit_code("drift")) == (0, 1)
+
+
+def test_what_is_held_against_something_that_moved_is_not_beyond(
+    claims: list[claim.Claim],
+) -> None:
+    """A layer that was saved gives, bit for bit, what it gave before: no bound of the numbers."""
+    none = np.zeros(STATES.shape)
+    both = [
+        dataclasses.replace(numbers(s, none), what="the same", expected=s, error=none)
+        for s in (STATES, nudged(3))
+    ]
+    found = compared(claims, *(verdict(AGREE, each) for each in both))
+    assert [row.gravest for row in found.changed] == [DRIFT]
+    assert "where no bound is known" in found.sentence
+
+
+def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
+    """Two that give what they gave before may both have lost a mask."""
+    c = next(c for c in claim.load_all() if c.name == "options/round_trip_masking[of=keras]")
+    value, bound = truth.Truth(c, "float32").output
+    none = np.zeros(value.shape)
+    places = tuple(np.indices(value.shape))
+    names = ("sample", "timestep", "unit")[: value.ndim]
+    both = [
+        Comparison("subject", "output", got, got, none, none, names, places)
+        for got in (value, value + 0.25)
+    ]
+    (e,) = (e for e in c.expectations if e.what == "round_trip")
+    verdicts = [
+        dataclasses.replace(verdict(AGREE, each, what=e.name), claim=c.name) for each in both
+    ]
+    found = compared([c], *verdicts)
+    assert [row.gravest for row in found.changed] == [BEYOND]
+    change = found.changed[0].changes[1]
+    assert change is not None
+    assert change.share is not None
+    assert change.share > 0.25 / (2 * bound.max())
+
+
+def test_zeros_shown_for_masked_steps_do_not_bound_the_states_that_are_carried() -> None:
+    """The certificate sees the states as they are carried: there a last bit is a last bit."""
+    name = "published/keras_masked_sequence_zeros"
+    c = next(c for c in claim.load_all() if c.name == name)
+    carried = truth.Truth(c, "float32")._running.states.astype(np.float32)
+    places = tuple(np.indices(carried.shape))
+    both = [
+        Comparison(
+            *("step", "states", got, got + 0.0, np.zeros(got.shape), np.zeros(got.shape)),
+            *(("sample", "timestep", "unit"), places),
+        )
+        for got in (
+            carried.astype(np.float64),
+            np.nextafter(carried, np.float32(9)).astype(np.float64),
+        )
+    ]
+    e = c.expectations[0]
+    verdicts = [
+        dataclasses.replace(verdict(AGREE, each, what=e.name), claim=c.name) for each in both
+    ]
+    found = compared([c], *verdicts)
+    assert [row.gravest for row in found.changed] == [DRIFT]
+    assert "last bits" in found.sentence
+
+
+def test_how_a_gradient_comes_about_is_not_compared(claims: list[claim.Claim]) -> None:
+    both = [dataclasses.replace(numbers(s, who="step"), what="delta") for s in (STATES, nudged(3))]
+    assert compared(claims, *(verdict(AGREE, each) for each in both)).changed == []
+
+
+def test_policies_have_their_bounds_each(claims: list[claim.Claim]) -> None:
+    """Certified step by step: what float16 may be off by is allowed to the one, not to both."""
+    pair = [dataclasses.replace(numbers(s, who="step"), what="states") for s in (STATES, nudged(1))]
+    sides = [side(i, verdict(AGREE, each)) for i, each in enumerate(pair)]
+    subject = {**sides[1].subject, "dtype": "float16"}
+    sides[1] = dataclasses.replace(sides[1], judged=Judged(subject, sides[1].judged.verdicts))
+    change = compare.compare([claims[0]], sides).rows[0].changes[1]
+    assert change is not None
+    reach = sum(truth.Truth(claims[0], a)["states"][1] for a in ("float32", "float16"))
+    assert change.share == 2.0**-23 / reach[0, 1, 1]
 
 
 def test_a_number_that_is_none_any_more_is_without_end(claims: list[claim.Claim]) -> None:
@@ -176,10 +307,12 @@ def claims_of(folder: Path) -> list[claim.Claim]:
 KINDS = {
     (AGREE, DIFFER): WORSE,
     (AGREE, ERROR): WORSE,
-    (NOT_RUN, DIFFER): WORSE,
-    (DIFFER, ERROR): WORSE,
+    (NOT_RUN, DIFFER): OTHER,
+    (DIFFER, ERROR): OTHER,
+    (ERROR, DIFFER): OTHER,
     (DIFFER, AGREE): BETTER,
-    (ERROR, NOT_RUN): BETTER,
+    (ERROR, AGREE): BETTER,
+    (ERROR, NOT_RUN): OTHER,
     (AGREE, NOT_RUN): OTHER,
     (NOT_RUN, AGREE): OTHER,
     (DIFFER, DIFFER): "",
@@ -219,6 +352,75 @@ def test_another_shape_is_another_answer(claims: list[claim.Claim]) -> None:
     short = dataclasses.replace(whole, **cut)
     (row,) = compared(claims, verdict(AGREE, numbers(STATES)), verdict(AGREE, short)).changed
     assert row.where == "shape of output: (1, 3, 2) → (1, 2, 2)"
+
+
+WRAPPED = """output: ValueError: Exception encountered when calling SimpleRNN.call().
+
+\x1b[1mDimensions must be equal, but are 3 and 2.\x1b[0m
+
+Arguments received by SimpleRNN.call():
+  • sequence=tf.Tensor(shape=(1, 3, 2), dtype=float32)
+Traceback (most recent call last):
+"""
+TELLING = {
+    WRAPPED: "output: ValueError: Dimensions must be equal, but are 3 and 2.",
+    WRAPPED.replace("SimpleRNN.call()", 'layer "simple_rnn" (type SimpleRNN)', 1): (
+        "output: ValueError: Dimensions must be equal, but are 3 and 2."
+    ),
+    "output: TypeError: no\nTraceback": "output: TypeError: no",
+    "ValueError: Exception encountered when calling A.call().\nTraceback": (
+        "ValueError: Exception encountered when calling A.call()."
+    ),
+    "": "",
+}
+
+
+@pytest.mark.parametrize("detail", TELLING)
+def test_the_exception_that_keras_wraps_is_what_is_told(detail: str) -> None:
+    assert compare_report.telling(detail) == TELLING[detail]
+
+
+def test_rows_in_json_have_the_detail(claims: list[claim.Claim]) -> None:
+    raised = verdict(ERROR, detail=WRAPPED)
+    (row, *_) = compare.document(compared(claims, verdict(AGREE), raised))["rows"]
+    assert row["details"] == ["why", WRAPPED]
+
+
+def test_many_changes_of_one_cause_are_told_together(claims: list[claim.Claim]) -> None:
+    """A dtype policy that no layer can be built in breaks every claim in one way."""
+    names = [f"claim_{i}" for i in range(40)]
+    many = [dataclasses.replace(claims[0], name=name) for name in names]
+    asks = ("output", "states", "initial_weights")
+
+    def said(i: int) -> str:
+        what = "Normalization" if i == 7 else "Qr"
+        return f"{asks[i % 3]}: NotImplementedError: {what} of shape ({i}, {i}) 'layer_{i}'\nTrace"
+
+    sides = [
+        side(0, *(dataclasses.replace(verdict(AGREE), claim=name) for name in names)),
+        side(
+            1,
+            *(
+                dataclasses.replace(verdict(ERROR, detail=said(i)), claim=name)
+                for i, name in enumerate(names)
+            ),
+        ),
+    ]
+    found = compare.compare(many, sides)
+    groups = compare_report.alike(found.changed)
+    assert sorted(map(len, groups)) == [1, 39]
+    console = Console(file=StringIO(), width=100)
+    compare_report.terminal(found, console)
+    assert isinstance(console.file, StringIO)
+    shown = console.file.getvalue()
+    assert shown.count("  rerun ") == 2
+    assert "and 31 more like claim_0 · output (--all shows them)" in shown
+    assert "claim_7 · output" in shown
+    assert len(shown.splitlines()) < 60
+    console = Console(file=StringIO(), width=100)
+    compare_report.terminal(found, console, everything=True)
+    assert isinstance(console.file, StringIO)
+    assert all(name in console.file.getvalue() for name in names)
 
 
 # -- in a sentence ---------------------------------------------------------------------------------
@@ -267,6 +469,38 @@ def test_nothing_compared_is_not_green(claims: list[claim.Claim]) -> None:
     assert found.exit_code() == 3
 
 
+def test_no_claim_in_common_is_nothing_compared(claims: list[claim.Claim]) -> None:
+    """Each was asked another; "the same, bit for bit" would be said of nothing."""
+    other = dataclasses.replace(verdict(AGREE), claim="b")
+    found = compared(claims, verdict(AGREE, numbers(STATES)), other)
+    assert found.sentence == "Nothing was compared."
+    assert compare_report.effects(found, 1) == "nothing was compared"
+    assert "same" not in compare_report.markdown(found)
+    assert found.exit_code() == 3
+    found = compared(claims, verdict(AGREE), other, verdict(AGREE))
+    assert found.sentence.startswith("Nothing of tensorflow==2.19.0 was compared. Nothing differs")
+    assert found.exit_code() == 3
+
+
+def test_what_was_not_asked_is_no_change(claims: list[claim.Claim]) -> None:
+    asked = dataclasses.replace(verdict(DIFFER, numbers(nudged(3))), claim="b")
+    found = compared(claims, verdict(AGREE), [verdict(AGREE), asked])
+    assert found.changed == []
+    assert found.sentence == "Nothing differs, not a bit, in 1 claim."
+
+
+def test_what_is_known_to_be_worse_is_counted_apart(claims: list[claim.Claim]) -> None:
+    known = verdict(DIFFER, deviation="it always did")
+    found = compared(claims, verdict(AGREE), known)
+    assert found.sentence == ("1 verdict got worse as is known; no other bit changed in 1 claim.")
+    assert compare_report.effects(found, 1) == "1 worse (1 known)"
+    assert found.exit_code() == 1
+    weights = verdict(AGREE, what="weights_read_back")
+    bad = dataclasses.replace(weights, verdict=DIFFER)
+    found = compared(claims, [verdict(AGREE), weights], [known, bad])
+    assert found.sentence.startswith("1 verdict got worse; 1 verdict got worse as is known;")
+
+
 # -- for a pull request ----------------------------------------------------------------------------
 
 
@@ -278,19 +512,40 @@ def test_markdown_holds_the_counts_and_every_change(claims: list[claim.Claim]) -
     assert "<details open>" in text
 
 
-def test_markdown_cannot_be_broken_by_a_claims_name(claims: list[claim.Claim]) -> None:
-    hostile = "a | <b> `c`\n# d"
-    renamed = [dataclasses.replace(c, name=hostile) for c in claims[:1]]
+HOSTILE = {
+    "a | <b> `c`\n# d": "a \\| &lt;b&gt; \\`c\\` \\#<!-- --> d",
+    "a\r\r~~~\rb": "a \\~\\~\\~ b",
+    "@octocat": "@<!-- -->octocat",
+    "https://evil.example/": "https://<!-- -->evil.example/",
+    "WWW.evil.example": "WWW.<!-- -->evil.example",
+    "[x](javascript:y)": "\\[x\\](javascript:y)",
+    "![x](y)": "!\\[x\\](y)",
+    "a\u2028b\u202ec": "a b c",
+    "&lt;b&gt;": "&amp;lt;b&amp;gt;",
+    "</details>": "&lt;/details&gt;",
+    "see #12": "see \\#<!-- -->12",
+    "a\\| b": "a\\\\\\| b",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_markdown_cannot_be_broken_by_a_claims_name(claims: list[claim.Claim], name: str) -> None:
+    renamed = [dataclasses.replace(c, name=name) for c in claims[:1]]
     both = [
-        dataclasses.replace(verdict(kind, numbers(STATES)), claim=hostile)
-        for kind in (AGREE, DIFFER)
+        dataclasses.replace(verdict(kind, numbers(STATES)), claim=name) for kind in (AGREE, DIFFER)
     ]
-    (line,) = [
-        line
-        for line in compare_report.markdown(compared(renamed, *both)).splitlines()
-        if "output" in line
-    ]
-    assert line == "| a \\| &lt;b> \\`c\\` \\# d · output | ✓ | ✗ = |"
+    text = compare_report.markdown(compared(renamed, *both))
+    assert f"| {HOSTILE[name]} · output | ✓ | ✗ = |" in text.split("\n")
+    assert not re.search(r"[\r\x00-\x09\u2028\u202e]", text)
+
+
+def test_markdown_cannot_be_broken_by_a_subject(claims: list[claim.Claim]) -> None:
+    hostile = dataclasses.replace(
+        side(1, failure="~~~\r@octocat"), word="\r~~~", notes=("\r~~~ @octocat",)
+    )
+    text = compare_report.markdown(compare.compare(claims, [side(0, verdict(AGREE)), hostile]))
+    assert "\r" not in text
+    assert not re.search(r"(?<!\\)~|@(?!<!-- -->)", text)
 
 
 def test_markdown_without_a_baseline_says_so(claims: list[claim.Claim]) -> None:

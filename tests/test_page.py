@@ -191,7 +191,7 @@ def test_everything_that_the_reader_needs_is_there(one: Claim) -> None:
     assert all("sample 1" in caption for caption in captions)
     marked = [td.whole() for td in root.all("td") if td.attributes.get("class") == "beyond"]
     assert marked == [page._number(moved(0.25)[1, 5, 2].item()) + "✗"]
-    assert "×" in [node.whole() for node in root.all("text")]
+    assert picture.DIFFERS in [node.whole() for node in root.all("text")]
     (raw,) = (node for node in root.all("pre") if node.attributes.get("id") == "json")
     assert json.loads(raw.whole()) == json.loads(json.dumps(compare.document(found)))
 
@@ -225,12 +225,59 @@ def test_the_same_numbers_are_the_same_bytes(one: Claim) -> None:
     assert page.html(compared(one, *of)) == page.html(compared(one, *of))
 
 
+def headings(root: Node) -> list[str]:
+    return [node.whole() for node in root.all("h2")]
+
+
+def test_what_got_worse_comes_first_and_what_is_known_after_the_map(one: Claim) -> None:
+    worse = verdict(DIFFER, numbers(moved(0.25)))
+    known = dataclasses.replace(worse, deviation="it always did")
+    found = compared(one, verdict(AGREE, SAME), worse, known)
+    others = [
+        dataclasses.replace(row, claim=dataclasses.replace(one, name="b")) for row in found.rows
+    ]
+    of_known = [None, None, found.rows[0].changes[2]]
+    rows = [
+        *found.rows,
+        *(dataclasses.replace(row, changes=tuple(of_known)) for row in others),
+    ]
+    root = read(page.html(dataclasses.replace(found, rows=rows)))
+    assert [h.partition(" (")[0] for h in headings(root)] == [
+        "Verdicts that got worse",
+        "Error as a share of the bound",
+        "Verdicts that got worse as is known",
+        "What was compared",
+        "How far the numbers moved",
+        "As JSON",
+    ]
+
+
+def tone(root: Node) -> str | None:
+    (sentence,) = (p for p in root.all("p") if "verdict" in str(p.attributes.get("class")))
+    return sentence.attributes["class"]
+
+
+def test_what_is_known_is_not_red(one: Claim) -> None:
+    worse = verdict(DIFFER, numbers(moved(0.25)))
+    assert tone(shown(one, verdict(AGREE, SAME), worse)[0]) == "verdict worse"
+    known = dataclasses.replace(worse, deviation="it always did")
+    assert tone(shown(one, verdict(AGREE, SAME), known)[0]) == "verdict same"
+    beyond = verdict(AGREE, numbers(moved(0.25), 2.0**-20))
+    assert tone(shown(one, verdict(AGREE, SAME), beyond)[0]) == "verdict beyond"
+
+
+def test_one_sign_is_explained_once(one: Claim) -> None:
+    _, text = shown(one, verdict(AGREE, SAME), verdict(DIFFER, numbers(moved(0.25))))
+    assert "×" not in text
+    assert text.count("✗ differ") == 1
+
+
 def test_nothing_differs(one: Claim) -> None:
     root, text = shown(one, *[verdict(AGREE, SAME)] * 2)
     assert "Nothing differs, not a bit, in 1 claim." in text
     assert "How far the numbers moved" not in text
     assert not details(root)
-    ratios = [td.whole() for td in root.all("td")][-2:]  # the map, as a table
+    ratios = [td.whole() for td in root.all("td") if td.whole()[:1] == "✓"]  # the map, as a table
     assert ratios == [f"✓ {SAME.ratio:.2f}"] * 2
 
 
@@ -383,7 +430,7 @@ def test_an_infinite_bound_is_not_drawn(one: Claim) -> None:
     _, text = shown(
         one, verdict(AGREE, numbers(STATES, np.inf)), verdict(AGREE, numbers(moved(), np.inf))
     )
-    assert "changed in the last bits" in text
+    assert "1 of 1 claims changed, at most 3 ulps, where no bound is known." in text
 
 
 def test_a_drift_beyond_what_rounding_explains_has_its_share(one: Claim) -> None:
@@ -486,16 +533,34 @@ def test_a_page_of_many_rows_is_small(one: Claim) -> None:
 
 
 def test_a_page_of_nothing_but_differences_is_small(one: Claim) -> None:
-    of = verdict(AGREE, SAME), verdict(DIFFER, numbers(moved(0.25)))
-    html = page.html(compared(one, *of, claims=300))
+    found = compared(one, verdict(AGREE, SAME), verdict(DIFFER, numbers(moved(0.25))), claims=300)
+    rows = [
+        dataclasses.replace(
+            row, verdicts=tuple(v and dataclasses.replace(v, detail=f"{i}") for v in row.verdicts)
+        )
+        for i, row in enumerate(found.rows)
+    ]
+    html = page.html(dataclasses.replace(found, rows=rows))
     root = read(html)
     assert len(html) < 4 * 2**20
-    assert (
-        len([n for n in root.all("details") if n.attributes.get("class") == "change"])
-        == page.DETAILS
-    )
+    assert len(changes(root)) == page.DETAILS
     drawn = [str(svg.attributes.get("aria-label")) for svg in root.all("svg")]
     assert sum(d.startswith("Error against") for d in drawn) == page.PICTURES
+
+
+def changes(root: Node) -> list[Node]:
+    return [n for n in root.all("details") if n.attributes.get("class") == "change"]
+
+
+def test_changes_of_one_cause_are_looked_at_once(one: Claim) -> None:
+    broken = verdict(ERROR, detail="output: NotImplementedError: no QR in bfloat16\nTrace")
+    root, text = shown(one, verdict(AGREE, SAME), broken, claims=200)
+    (detail,) = changes(root)
+    assert "also folder/claim_1 · output" in re.sub(r"\s+", " ", detail.whole())
+    assert "and 192 more" in detail.whole()
+    assert "Closely, the first" not in text
+    links = [a.attributes["href"] for a in root.all("a")]
+    assert links.count("#change-1") == 200
 
 
 def test_the_largest_share_comes_first(one: Claim) -> None:

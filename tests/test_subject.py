@@ -1006,3 +1006,27 @@ def test_a_layer_that_ends_the_process(numpy_subject: Subject, layers_file: Path
     with pytest.raises(SubjectError, match="ended with exit code 7"):
         numpy_subject.ask(replaced(layers_file, "Leaving", "output"))
     assert np.array_equal(numpy_subject.ask(request("output"))["output"], expected()["output"])
+
+
+def test_jax_may_lack_options_of_its_compile_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 0.4.21 and 0.4.23 do, on which Keras 3.0.1 and 3.0.2 run."""
+
+    class Config:
+        def __init__(self) -> None:
+            self.jax_compilation_cache_dir = None
+            self.jax_persistent_cache_min_compile_time_secs = 1
+
+        def update(self, option: str, value: object) -> None:
+            if not hasattr(self, option):
+                raise AttributeError(f"Unrecognized config option: {option}")
+            setattr(self, option, value)
+
+    config = Config()
+
+    def opened(self: script.Backend, keras: Any, name: str) -> None:
+        self.package = type("jax", (), {"config": config})
+
+    monkeypatch.setattr(script.Backend, "__init__", opened)
+    script.Jax(None, "jax")
+    assert config.jax_compilation_cache_dir == script.cache_folder("jax")
+    assert config.jax_persistent_cache_min_compile_time_secs == 0

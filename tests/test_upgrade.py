@@ -11,9 +11,11 @@ import dataclasses
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import date
@@ -25,7 +27,7 @@ from click.testing import CliRunner, Result
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from rnn_check import bisection, environment
+from rnn_check import bisection, claim, environment
 from rnn_check.cli import main
 from rnn_check.environment import Environment, Package, Python, Unmade, Wanted
 from tests import puppet
@@ -38,8 +40,11 @@ TF, JAX, TORCH = "keras==3.1.0@tensorflow", "keras==3.2.0@jax", "keras==3.3.0@to
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own; every environment is this one, and 9.9 cannot be resolved."""
     monkeypatch.setattr(environment.platformdirs, "user_cache_path", lambda *_, **__: tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(environment, "resolve", resolve)
     monkeypatch.setattr(Environment, "make", make)
+    for name in environment.told():
+        monkeypatch.delenv(name)
     monkeypatch.setenv("PUPPET_ASKED", str(tmp_path / "asked"))
     puppet.play(monkeypatch)
     return tmp_path
@@ -114,7 +119,7 @@ def test_the_terminal_explains_what_got_worse(cache: Path, monkeypatch: pytest.M
     shown = compare(cache, TF, JAX).stdout
     assert "Verdicts that got worse" in shown
     assert "the subject computes something else: output at sample 0, timestep 1, unit 0" in shown
-    assert f"rerun     rnn-check compare {TF} {JAX} -k b" in shown
+    assert f"rerun     rnn-check compare {TF} {JAX} --claims {cache / 'claims'} -k b\n" in shown
     assert "\na  " not in shown
     assert "\na  " in compare(cache, TF, JAX, "--all").stdout
 
@@ -141,6 +146,191 @@ def test_a_record_and_this_environment_are_subjects(
     rows = {(row["claim"], row["what"]): row["changes"] for row in document["rows"]}
     assert rows["a", "output"] == ["", "", "worse", "worse"]
     assert rows["b", "output"] == ["", "", "", ""]
+
+
+def record(folder: Path, *backends: str, names: tuple[str, ...] = ("a", "b"), **how: str) -> Path:
+    """What puppets of these backends said to some of the claims."""
+    claims = puppet.claims(folder / f"of_{''.join(names)}", *names)
+    options = [word for backend in backends for word in ("--backend", backend)]
+    options += [word for name, value in how.items() for word in (f"--{name}", value)]
+    box = folder / f"{''.join(backends)}_{''.join(names)}.npz"
+    done = command("observe", claims, "-o", box, "--mode", "eager", *options)
+    assert done.exit_code == 0, done.output
+    return box
+
+
+def test_what_a_record_does_not_hold_is_said_once_and_not_compared(cache: Path) -> None:
+    box = record(cache, "jax", names=("a",))
+    result = compare(cache, box, "current@jax", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["summary"]["sentence"] == "Nothing differs, not a bit, in 1 claim."
+    (note,) = document["subjects"][0]["notes"]
+    assert note == "1 of 2 claims are not compared, not in the record: b"
+    assert {row["claim"]: row["verdicts"] for row in document["rows"]} == {
+        "a": ["agree", "agree"],
+        "b": [None, "agree"],
+    }
+    shown = compare(cache, box, "current@jax").stdout
+    assert shown.count("not in the record") == 1
+    assert note in compare(cache, box, "current@jax", "--markdown").stdout
+
+
+def test_by_default_what_the_records_hold_is_judged(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`observe` asks nothing of the options by default, so `compare` asks nothing either."""
+    for name, folder in (("a", "derived"), ("b", "options")):
+        (cache / "bundled").mkdir(exist_ok=True)
+        puppet.claims(cache / "bundled" / folder, name)
+    monkeypatch.setattr(claim, "bundled", lambda: cache / "bundled")
+    for options, held in (((), {"derived/a"}), (("--options",), {"derived/a", "options/b"})):
+        box = cache / f"{len(held)}.npz"
+        assert command("observe", "--backend", "jax", "-o", box, *options).exit_code == 0
+        result = command("compare", box, "current@jax", "--json")
+        assert result.exit_code == 0, result.output
+        document = json.loads(result.stdout)
+        assert {row["claim"] for row in document["rows"]} == held
+        assert document["subjects"][0]["notes"] == []
+
+
+def test_records_with_no_claim_in_common_are_not_compared(cache: Path) -> None:
+    one, other = record(cache, "jax", names=("a",)), record(cache, "jax", names=("b",))
+    result = compare(cache, one, other)
+    assert result.exit_code == 3
+    assert "Nothing was compared." in result.stdout
+    assert "the same" not in result.stdout
+
+
+def test_a_record_of_claims_that_are_not_bundled_says_how_to_judge_them(cache: Path) -> None:
+    result = command("compare", record(cache, "jax", names=("a",)), "current@jax")
+    assert result.exit_code == 2
+    assert "holds none of the bundled claims (a); --claims PATH judges those" in result.stderr
+
+
+def test_one_subject_of_a_record_can_be_named(cache: Path) -> None:
+    box = record(cache, "jax", "torch")
+    document = json.loads(compare(cache, f"{box}#2", f"{box}#1", "--json").stdout)
+    assert [(s["word"], s["backend"]) for s in document["subjects"]] == [
+        (f"{box}#2", "torch"),
+        (f"{box}#1", "jax"),
+    ]
+    result = compare(cache, f"{box}#3", f"{box}#1")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{box}#3: {box} holds 2 subjects" in result.stderr
+
+
+def test_what_is_asked_beside_records_is_asked_as_they_were(cache: Path) -> None:
+    box = record(cache, "jax", dtype="float64")
+    document = json.loads(compare(cache, box, "current@jax", "--json").stdout)
+    assert [s["dtype"] for s in document["subjects"]] == ["float64", "float64"]
+    given = compare(cache, box, "current@jax", "--dtype", "float16", "--json")
+    assert [s["dtype"] for s in json.loads(given.stdout)["subjects"]] == ["float64", "float16"]
+
+
+CHANGE_NOTHING = {
+    ("--mode", "xla"): "records",
+    ("--dtype", "float64"): "records",
+    ("--slow",): "records",
+    ("--timeout", "5"): "records",
+    ("--python", "3.11"): "here",
+    ("--as-of", "now"): "here",
+    ("--refresh",): "here",
+}
+
+
+@pytest.mark.parametrize("options", CHANGE_NOTHING)
+def test_an_option_that_would_change_nothing_is_refused(
+    cache: Path, options: tuple[str, ...]
+) -> None:
+    box, other = record(cache, "jax"), record(cache, "torch")
+    words = (box, other) if CHANGE_NOTHING[options] == "records" else (box, "current@jax")
+    result = compare(cache, *words, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{options[0]} changes nothing of these subjects: " in result.stderr
+
+
+def test_a_page_is_not_overwritten_unless_that_is_asked_for(cache: Path) -> None:
+    page = cache / "page.html"
+    page.write_text("mine")
+    result = compare(cache, TF, JAX, "--html", page)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"--html: {page} is there already; --force overwrites it" in result.stderr
+    assert (page.read_text(), asked(cache)) == ("mine", [])
+    assert compare(cache, TF, JAX, "--html", page, "--force").exit_code == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert compare(cache, TF, JAX, "--force").exit_code == 2
+
+
+def reruns(shown: str) -> list[list[str]]:
+    return [
+        shlex.split(line.split("rerun", 1)[1])[1:]
+        for line in shown.splitlines()
+        if line.startswith("  rerun ")
+    ]
+
+
+def test_the_line_that_reruns_does(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a name holds, and with whatever options."""
+    puppet.play(monkeypatch, jax={"it's b": "wrong"}, torch={"it's b": "wrong"})
+    claims = puppet.claims(cache / "my claims", "it's b", "a")
+    known = cache / "known.toml"
+    known.write_text("schema = 1\n")
+    options = [
+        *("--mode", "xla", "--dtype", "float64", "--slow", "--timeout", "50"),
+        *("--python", "3.11", "--as-of", "2025-01-31"),
+    ]
+    always = ["--claims", str(claims), "--known", str(known)]
+    shown = command("compare", TF, JAX, *always, *options).stdout
+    (again,) = reruns(shown)
+    assert again == ["compare", TF, JAX, *always, *options, "-k", "it's b"]
+    repeated = command(*again)
+    assert "float64" in repeated.stdout
+    assert reruns(repeated.stdout) == [again]
+    # of several records, of which one is meant
+    box = record(cache, "tensorflow", "torch", names=("it's b",))
+    shown = command("compare", box, *always)
+    assert shown.exit_code == 1, shown.output
+    (again,) = reruns(shown.stdout)
+    assert again == ["compare", f"{box}#1", f"{box}#2", *always, "-k", "it's b"]
+    assert command(*again).exit_code == 1
+
+
+def test_what_had_to_be_taken_from_an_earlier_day_is_said(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*arguments: Any, **options: Any) -> Environment:
+        why = "resolved on 2026-01-05, as it cannot be looked up again now (no network)"
+        return dataclasses.replace(resolve(*arguments, **options), stale=why)
+
+    monkeypatch.setattr(environment, "resolve", stale)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://user:secret@example.org/simple")
+    for form in ((), ("--markdown",), ("--json",)):
+        shown = compare(cache, TF, JAX, *form).stdout
+        assert "resolved on 2026-01-05" in shown
+        assert "its packages come from where UV" in shown
+        assert "secret" not in shown
+
+
+def test_ctrl_c_while_an_environment_is_made_says_what_was_stopped(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installer, which another thread waits for, does not outlive the host."""
+    main_thread = threading.get_ident()
+
+    def hangs(self: Environment, tell: Callable[[str], None] = lambda stage: None) -> str:
+        threading.Timer(0.3, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+        try:
+            environment._ran("sleep", "600")
+        except environment._Failed as failure:
+            raise Unmade("its environment cannot be made", str(failure)) from None
+        return sys.executable
+
+    monkeypatch.setattr(Environment, "make", hangs)
+    result = compare(cache, TF, "current@jax")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "1 installation was stopped; nothing half-made is left" in result.stderr
+    assert "interrupted" in result.stderr
 
 
 # -- what cannot be asked --------------------------------------------------------------------------
