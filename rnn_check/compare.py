@@ -23,6 +23,7 @@ from rnn_check import rounding, truth
 from rnn_check.claim import Claim
 from rnn_check.comparison import Comparison, bits
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
+from rnn_check.policy import Policy
 from rnn_check.report import Judged
 from rnn_check.written import Array
 
@@ -290,7 +291,7 @@ def _change(reach: _Reach, before: Verdict, after: Verdict, policy: str) -> Chan
         exceptions = [_exception(v) for v in (before, after)]
         both = before.verdict == after.verdict
         return Change(before, after, _otherwise(*exceptions) if both else "", ())
-    arithmetic = policy.removeprefix("mixed_")
+    arithmetic = Policy(policy).computed_in
     words, pairs = [], []
     for b, a in _alike(before.comparisons, after.comparisons):
         if a.got.dtype.kind not in "fc":

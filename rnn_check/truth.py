@@ -28,12 +28,13 @@ class Truth:
 
     computed_in: the arithmetic for which the bounds are asked ("real": none but the reference's
     own float64).  per_step: half a unit of the last digit that somebody who computes by hand
-    carries from step to step.
+    carries from step to step.  loss_in: what a loss of Keras's is computed in, if that is coarser.
     """
 
     claim: Claim
     computed_in: str
     per_step: float = 0.0
+    loss_in: str = ""
 
     def __getitem__(self, name: str) -> Bounded:
         if name in GRADIENTS or name.startswith("dense."):
@@ -120,13 +121,14 @@ class Truth:
         given = loss.value.value
         if loss.kind == "cotangent":
             return _weighted_sum(given, *self.output, self.arithmetic)
-        found = rounding.running_loss(loss.kind, given, *self.output, arithmetic=self.arithmetic)
+        output, arithmetic = given_to_loss(self.output, self.arithmetic, self.loss_in)
+        found = rounding.running_loss(loss.kind, given, *output, arithmetic=arithmetic)
         return np.asarray(found[0]), np.asarray(found[1])
 
     @cached_property
     def gradients(self) -> dict[str, Bounded]:
         cotangent, error, of_dense = _backward_to_states(
-            self.claim, self._hidden, self.output, self.arithmetic
+            self.claim, self._hidden, self.output, self.arithmetic, self.loss_in
         )
         zero = _shown_as_zero(self.claim)
         if zero is not None:  # a zero that is shown instead of a state does not depend on it
@@ -161,7 +163,7 @@ class Truth:
 
 
 def cotangent_of(
-    claim: Claim, states: Array, output: Array, arithmetic: str
+    claim: Claim, states: Array, output: Array, arithmetic: str, loss_in: str = ""
 ) -> tuple[Array, Array | None]:
     """dL/dh (B,T,H) and its error, from the states (B,T,H) and output that a subject computed.
 
@@ -173,7 +175,7 @@ def cotangent_of(
     exactly = np.zeros_like(hidden)
     observed = output.astype(np.float64)
     cotangent, error, _ = _backward_to_states(
-        claim, (hidden, exactly), (observed, np.zeros_like(observed)), arithmetic
+        claim, (hidden, exactly), (observed, np.zeros_like(observed)), arithmetic, loss_in
     )
     mask = claim.processed_mask
     if mask is not None and option(claim.rnn, "zero_output_for_mask"):
@@ -182,7 +184,7 @@ def cotangent_of(
 
 
 def _backward_to_states(
-    claim: Claim, hidden: Bounded, output: Bounded, arithmetic: str
+    claim: Claim, hidden: Bounded, output: Bounded, arithmetic: str, loss_in: str
 ) -> tuple[Array, Array | None, dict[str, Bounded]]:
     """(dL/dh, its error or None if it is given, the Dense layer's gradients)."""
     loss = claim.loss
@@ -191,8 +193,9 @@ def _backward_to_states(
     cotangent: Array = loss.value.value
     error: Array | None = None
     if loss.kind != "cotangent":
+        given, coarser = given_to_loss(output, arithmetic, loss_in)
         cotangent, error = rounding.running_loss_gradient(
-            loss.kind, cotangent, *output, arithmetic=arithmetic
+            loss.kind, cotangent, *given, arithmetic=coarser
         )
     of_dense: dict[str, Bounded] = {}
     if claim.dense is not None:
@@ -210,6 +213,15 @@ def _backward_to_states(
         cotangent = at_the_end(cotangent, timesteps)
         error = None if error is None else at_the_end(error, timesteps)
     return cotangent, error, of_dense
+
+
+def given_to_loss(output: Bounded, arithmetic: str, loss_in: str) -> tuple[Bounded, str]:
+    """What a loss is computed from, and in which arithmetic: Keras casts an output to it first."""
+    if not loss_in or loss_in == arithmetic:
+        return output, arithmetic
+    a = rounding.arithmetic(loss_in)
+    value, error = output
+    return (value, error + a.u_stored * (np.abs(value) + error) + a.min_normal), loss_in
 
 
 def _zeroed(zero: Array, cotangent: Array, error: Array | None) -> tuple[Array, Array | None]:

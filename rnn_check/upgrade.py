@@ -142,7 +142,7 @@ def compare(
     how = _How(python, as_of, Setting(mode, dtype, None, slow), timeout, refresh)
     claims = chosen_claims(paths, pattern, options)
     whole = options and not (paths or pattern)
-    verdicts = Verdicts(claims, known_deviations(known, claims if whole else None))
+    verdicts = Verdicts(claims, known_deviations(known, whole))
     compared = _compared(_prepared(subjects, how), claims, verdicts, how)
     from rnn_check import compare_report
     from rnn_check.compare import document
@@ -425,7 +425,7 @@ def bisect(
 
     def asked(before: str, after: str) -> Compared:
         click.echo(f"rnn-check: asking {before} and {after}", err=True)
-        verdicts = Verdicts(claims, known_deviations(None, None))
+        verdicts = Verdicts(claims, known_deviations(None, False))
         return _compared(_prepared((before, after), how), claims, verdicts, how)
 
     found = bisection.search(words, asked, on)
