@@ -451,11 +451,17 @@ class Verdicts:
         )
 
     def judged(self, index: int, subject: Observations, rerun: Sequence[str]) -> Judged:
+        from rnn_check.judge import judge
         from rnn_check.report import Judged
 
         verdicts = [(claim, self.of.get((index, id(claim)), [])) for claim in self.claims]
         given = [(claim, each) for claim, each in verdicts if each]
-        marked = self.known.mark(given, subject.identity, subject.setting)
+
+
+        def again(claim: Claim, arithmetic: str) -> list[Verdict]:
+            return judge(claim, subject.answer(claim), dtype=arithmetic)
+
+        marked = self.known.mark(given, subject.identity, subject.setting, again)
         return Judged(subject.subject, marked, rerun)
 
 

@@ -16,7 +16,7 @@ import functools
 import re
 import tomllib
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from rnn_check import claim as claims
-from rnn_check import experiment, policy, rounding
+from rnn_check import experiment, policy
 from rnn_check.claim import Claim, Expectation
 from rnn_check.experiment import KINDS, OPTIONS, MaskForm, MaskFrom, Numbers, Wrong
 from rnn_check.judge import AGREE, Setting, Verdict
@@ -51,8 +51,8 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
 
     What is seen. seen: the verdict. says: what its detail has to hold; of several, one. sometimes:
     whether it shows depends on more than is said here, so that a claim may agree.
-    rounds_like: an arithmetic coarser than the layers' own, whose
-    rounding explains how far the numbers are off. reproducer: a script beside the file.
+    rounds_like: an arithmetic coarser than the layers' own, in
+    which the same numbers agree. reproducer: a script beside the file.
     """
 
     seen: Seen
@@ -97,8 +97,11 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
             return [False] * len(claim.expectations)
         computed_in = policy.Policy(dtype).computed_in
         found = [p for p in experiment.places(claim) if self._is_done(claim, p, computed_in)]
+        if self.seen == "error":  # an exception ends whatever was asked of the same layers
+            return [self._expects(e) and bool(found) for e in claim.expectations]
         return [
-            self._expects(e) and any(place.bears_on(e, claim.layers) for place in found)
+            self._expects(e)
+            and any(place.bears_on(e, claim.layers) for place in found)
             for e in claim.expectations
         ]
 
@@ -115,20 +118,12 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     def _expects(self, e: Expectation) -> bool:
         of = e.of.rpartition(".")[2] if e.what in claims.CONFIGURED else e.of
         words = _words(self.expects)
+        if e.on == "printed":  # nobody is asked
+            return False
         return not words or e.what in words or f"{e.what} of {of}" in words
 
-    def is_shown(self, verdict: Verdict, dtype: str) -> bool:
-        """Whether the verdict, of a subject in the policy `dtype`, is what the entry says."""
-        if verdict.verdict != self.seen or not any(
-            text in verdict.detail for text in _words(self.says)
-        ):
-            return False
-        if self.rounds_like is None:
-            return True
-        own = rounding.arithmetic(policy.Policy(dtype).computed_in)
-        # bounds are proportional to the roundoff
-        most = rounding.arithmetic(self.rounds_like).u_stored / own.u_stored
-        return all(c.ratio <= most and not c.reason for c in verdict.comparisons)
+    def says_so(self, text: str) -> bool:
+        return any(words in text for words in _words(self.says))
 
 
 _VERSIONS = ("keras", "backend_version", "numpy", "python")
@@ -155,10 +150,12 @@ class Known:
         judged: Iterable[tuple[Claim, Sequence[Verdict]]],
         subject: Mapping[str, Any],
         setting: Setting,
+        again: Callable[[Claim, str], Sequence[Verdict]] = lambda claim, arithmetic: (),
     ) -> list[Verdict]:
         """The verdicts on one subject, those with a known deviation saying so.
 
-        judged: claims, each with the verdicts on its expectations, in their order. What is seen as
+        judged: claims, each with the verdicts on its expectations, in their order. again: judges a
+        claim once more, as if it had been asked in another arithmetic. What is seen as
         an entry says is excused. Where an entry's subject does not show it any more, the verdicts
         that agree instead carry it too, which makes them red.
         """
@@ -169,10 +166,18 @@ class Known:
         for claim, verdicts in judged:
             reasons = [""] * len(verdicts)
             strict = self.own or claim.file.is_relative_to(claims.bundled())
+            about_what = [entry.is_about(claim, setting.dtype) for entry in entries]
+            seen = [
+                _Seen(
+                    verdict,
+                    [e for e, is_about in zip(entries, about_what, strict=True) if is_about[i]],
+                    lambda arithmetic, i=i, claim=claim: again(claim, arithmetic)[i],
+                )
+                for i, verdict in enumerate(verdicts)
+            ]
             for number, entry in enumerate(entries):
-                about = [i for i, is_about in enumerate(entry.is_about(claim, setting.dtype))
-                         if is_about]  # fmt: skip
-                shown = [i for i in about if entry.is_shown(verdicts[i], setting.dtype)]
+                about = [i for i, is_about in enumerate(about_what[number]) if is_about]
+                shown = [i for i in about if seen[i].is_as(entry)]
                 gone = [i for i in about if verdicts[i].verdict == AGREE] if strict else []
                 if shown:
                     showing.add(number)
@@ -190,6 +195,37 @@ class Known:
                 if number not in showing:
                     marked[at] = _known(marked[at], _reason(entries[number]))
         return marked
+
+
+class _Seen:
+    """What is seen in one verdict, beside the entries that are about it.
+
+    Two deviations may meet in it: what coarser rounding explains is set aside before anything else
+    is asked to explain the rest.
+    """
+
+    def __init__(
+        self, verdict: Verdict, entries: Iterable[Deviation], again: Callable[[str], Verdict]
+    ) -> None:
+        self.verdict = verdict.verdict
+        self.rounded: set[int] = set()  # ids of the entries that explain something
+        rest = [c for c in verdict.comparisons if not c.ok]
+        self.is_all_rounded = bool(rest)
+        for entry in entries if rest else ():
+            if entry.rounds_like is not None and entry.seen == verdict.verdict:
+                held = {c.what for c in again(entry.rounds_like).comparisons if c.ok}
+                by = [c for c in rest if c.what in held and entry.says_so(c.blame())]
+                self.rounded |= {id(entry)} if by else set()
+                rest = [c for c in rest if c not in by]
+        self.is_all_rounded &= not rest
+        self.detail = rest[0].blame() if rest and self.rounded else verdict.detail
+
+    def is_as(self, entry: Deviation) -> bool:
+        if entry.seen != self.verdict:
+            return False
+        if entry.rounds_like is not None:
+            return self.is_all_rounded and id(entry) in self.rounded
+        return entry.says_so(self.detail)
 
 
 def _known(verdict: Verdict, reason: str) -> Verdict:
