@@ -297,9 +297,7 @@ def cell(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
     yield _same("the state beside the output", told["states"], told["outputs"])
 
 
-def one_update(
-    claim: Claim, observed: Observed, dtype: str, loss_in: str
-) -> Iterator[Comparison]:
+def one_update(claim: Claim, observed: Observed, dtype: str, loss_in: str) -> Iterator[Comparison]:
     """One step of SGD in fit: its loss and its gradients belong to one and the same dropout mask.
 
     What mask was drawn cannot be seen from outside, but for one sample there are few: all of them

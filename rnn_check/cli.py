@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rnn_check.policy import NAMES as DTYPES
+from rnn_check.policy import NAMES
 
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
@@ -108,11 +108,11 @@ _ASKED = options_of(
         "--dtype",
         "dtypes",
         multiple=True,
-        type=click.Choice(DTYPES),
+        type=click.Choice(NAMES),
         default=["float32"],
         show_default=True,
-        help="The dtype policy of every layer; may be repeated. float64: of the layers alone, while "
-        "keras.config.floatx() stays float32; floatx_float64: of both.",
+        help="The dtype policy of every layer; may be repeated. float64: of the layers alone, "
+        "while keras.config.floatx() stays float32; floatx_float64: of both.",
     ),
     click.option(
         "--layer",
@@ -456,7 +456,6 @@ class Verdicts:
 
         verdicts = [(claim, self.of.get((index, id(claim)), [])) for claim in self.claims]
         given = [(claim, each) for claim, each in verdicts if each]
-
 
         def again(claim: Claim, arithmetic: str) -> list[Verdict]:
             return judge(claim, subject.answer(claim), dtype=arithmetic)

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from rnn_check import claim as claims
-from rnn_check import experiment, policy
+from rnn_check import experiment, policy, rounding
 from rnn_check.claim import Claim, Expectation
+from rnn_check.comparison import Comparison
 from rnn_check.experiment import KINDS, OPTIONS, MaskForm, MaskFrom, Numbers, Wrong
 from rnn_check.judge import AGREE, Setting, Verdict
 from rnn_check.subject import BACKENDS
@@ -41,18 +43,19 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """One entry: which subjects show what where, and why.  What is left out may be anything.
 
     What was done. layer: the kind of a layer, or of what is inside one. where: its options, as
-    `experiment.OPTIONS` names them. then: the kind of a layer that comes after it. mask, mask_from, initial_state: what reaches that layer.
-    numbers: what its numbers meet. wrong: what is wrong on purpose. expects: what is expected, by
-    kind ("certified") or with its `of` ("stateful of predict"), each of which has to show it;
-    without it, at least one expectation of each claim has to.
+    `experiment.OPTIONS` names them. then: the kind of a layer that comes after it. mask, mask_from,
+    initial_state: what reaches that layer. numbers: what its numbers meet. wrong: what is wrong on
+    purpose. expects: what is expected, by kind ("certified") or with its `of` ("stateful of
+    predict"), each of which has to show it; without it, at least one expectation of each claim has
+    to.
 
     By whom. backend, mode, dtype: names. keras, backend_version, numpy, python: version specifiers
     (">=3.0,<3.16").
 
     What is seen. seen: the verdict. says: what its detail has to hold; of several, one. sometimes:
-    whether it shows depends on more than is said here, so that a claim may agree.
-    rounds_like: an arithmetic coarser than the layers' own, in
-    which the same numbers agree. reproducer: a script beside the file.
+    whether it shows depends on more than is said here, so that a claim may agree. rounds_like: an
+    arithmetic coarser than the layers' own, in which the same numbers agree, but for a last bit.
+    reproducer: a script beside the file.
     """
 
     seen: Seen
@@ -100,8 +103,7 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
         if self.seen == "error":  # an exception ends whatever was asked of the same layers
             return [self._expects(e) and bool(found) for e in claim.expectations]
         return [
-            self._expects(e)
-            and any(place.bears_on(e, claim.layers) for place in found)
+            self._expects(e) and any(place.bears_on(e, claim.layers) for place in found)
             for e in claim.expectations
         ]
 
@@ -150,14 +152,14 @@ class Known:
         judged: Iterable[tuple[Claim, Sequence[Verdict]]],
         subject: Mapping[str, Any],
         setting: Setting,
-        again: Callable[[Claim, str], Sequence[Verdict]] = lambda claim, arithmetic: (),
+        again: Callable[[Claim, str], Sequence[Verdict]],
     ) -> list[Verdict]:
         """The verdicts on one subject, those with a known deviation saying so.
 
         judged: claims, each with the verdicts on its expectations, in their order. again: judges a
-        claim once more, as if it had been asked in another arithmetic. What is seen as
-        an entry says is excused. Where an entry's subject does not show it any more, the verdicts
-        that agree instead carry it too, which makes them red.
+        claim once more, as if it had been asked in another arithmetic. What is seen as an entry
+        says is excused. Where an entry's subject does not show it any more, the verdicts that agree
+        instead carry it too, which makes them red.
         """
         entries = [entry for entry in self.entries if entry.is_of(subject, setting)]
         marked: list[Verdict] = []
@@ -165,13 +167,13 @@ class Known:
         showing: set[int] = set()
         for claim, verdicts in judged:
             reasons = [""] * len(verdicts)
-            strict = self.own or claim.file.is_relative_to(claims.bundled())
+            strict = self.own or claim.file.resolve().is_relative_to(claims.bundled())
             about_what = [entry.is_about(claim, setting.dtype) for entry in entries]
             seen = [
                 _Seen(
                     verdict,
                     [e for e, is_about in zip(entries, about_what, strict=True) if is_about[i]],
-                    lambda arithmetic, i=i, claim=claim: again(claim, arithmetic)[i],
+                    functools.partial(_once_more, again, claim, i),
                 )
                 for i, verdict in enumerate(verdicts)
             ]
@@ -197,6 +199,12 @@ class Known:
         return marked
 
 
+def _once_more(
+    again: Callable[[Claim, str], Sequence[Verdict]], claim: Claim, index: int, arithmetic: str
+) -> Verdict:
+    return again(claim, arithmetic)[index]
+
+
 class _Seen:
     """What is seen in one verdict, beside the entries that are about it.
 
@@ -214,7 +222,12 @@ class _Seen:
         for entry in entries if rest else ():
             if entry.rounds_like is not None and entry.seen == verdict.verdict:
                 held = {c.what for c in again(entry.rounds_like).comparisons if c.ok}
-                by = [c for c in rest if c.what in held and entry.says_so(c.blame())]
+                by = [
+                    c
+                    for c in rest
+                    if (c.what in held or _is_last_bit(c, entry.rounds_like))
+                    and entry.says_so(c.blame())
+                ]
                 self.rounded |= {id(entry)} if by else set()
                 rest = [c for c in rest if c not in by]
         self.is_all_rounded &= not rest
@@ -226,6 +239,15 @@ class _Seen:
         if entry.rounds_like is not None:
             return self.is_all_rounded and id(entry) in self.rounded
         return entry.says_so(self.detail)
+
+
+def _is_last_bit(comparison: Comparison, arithmetic: str) -> bool:
+    """Whether one rounding more, in that arithmetic, is as far as it is off: what is passed on
+    unchanged is rounded where it is cast."""
+    if comparison.reason or comparison.got.dtype.kind != "f":
+        return False
+    ulp = 2 * rounding.arithmetic(arithmetic).u_stored * np.abs(comparison.expected)
+    return bool((comparison.error <= ulp).all())
 
 
 def _known(verdict: Verdict, reason: str) -> Verdict:

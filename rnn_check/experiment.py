@@ -254,7 +254,7 @@ _FLAGS = {
 
 
 def _plain(word: str) -> str:
-    """"GlorotUniform" and "glorot_uniform" are one."""
+    """ "GlorotUniform" and "glorot_uniform" are one."""
     return word.replace("_", "").lower().removesuffix("initializer")
 
 

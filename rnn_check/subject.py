@@ -1083,6 +1083,7 @@ class Experiment:
             layers.append(self.make_buildable(self.specs[last], **keys))
 
         def call() -> list[int]:
+            given: dict[str, Any]
             given = {n: 0 * a if n != "mask" else a for n, a in self.inputs.items() if n != "loss"}
             if "x" not in given:
                 given["x"] = np.zeros([size or 1 for size in self.input_shape], np.float32)
@@ -1100,6 +1101,7 @@ class Experiment:
 
     def output_shape(self, layers: Layers, inputs: dict[str, Array]) -> list[int]:
         """Of layers that end with a recurrent one, when they are called with these inputs."""
+
         def tensor(name: str, array: Any) -> Any:
             if isinstance(array, list):
                 return [tensor(name, each) for each in array]

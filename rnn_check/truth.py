@@ -193,9 +193,9 @@ def _backward_to_states(
     cotangent: Array = loss.value.value
     error: Array | None = None
     if loss.kind != "cotangent":
-        given, coarser = given_to_loss(output, arithmetic, loss_in)
+        to_loss, coarser = given_to_loss(output, arithmetic, loss_in)
         cotangent, error = rounding.running_loss_gradient(
-            loss.kind, cotangent, *given, arithmetic=coarser
+            loss.kind, cotangent, *to_loss, arithmetic=coarser
         )
     of_dense: dict[str, Bounded] = {}
     if claim.dense is not None:

@@ -13,7 +13,6 @@ import click
 
 from rnn_check.cli import (
     BACKENDS,
-    DTYPES,
     JSON,
     KNOWN,
     MODES,
@@ -29,6 +28,7 @@ from rnn_check.cli import (
     nearest,
     options_of,
 )
+from rnn_check.policy import NAMES
 
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
@@ -54,7 +54,7 @@ _ENVIRONMENTS = options_of(
         "last of the packages named came out; or as it is now.",
     ),
     click.option("--mode", type=click.Choice(MODES), default="eager", show_default=True),
-    click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True),
+    click.option("--dtype", type=click.Choice(NAMES), default="float32", show_default=True),
     SLOW,
     TIMEOUT,
     click.option(
