@@ -187,7 +187,9 @@ def dropout(claim: Claim, of: str, observed: Observed, dtype: str) -> Iterator[C
         yield _same("output with the same seed", told["again"][of], told[of])
 
 
-def loss_of_evaluate(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+def loss_of_evaluate(
+    claim: Claim, observed: Observed, dtype: str, loss_in: str
+) -> Iterator[Comparison]:
     """mse over the steps that the mask keeps, from the output that the subject itself predicted.
 
     See `truth.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
@@ -196,8 +198,10 @@ def loss_of_evaluate(claim: Claim, observed: Observed, dtype: str) -> Iterator[C
     assert claim.loss is not None
     mask = stack.run(claim, "float32")[-1].mask
     target, output = claim.loss.value.value, told["output"].astype(np.float64)
-    exactly, arithmetic = np.zeros_like(output), dtype.removeprefix("mixed_")
-    loss, bound = truth.loss_of_kept("mse", target, output, exactly, mask, arithmetic)
+    given, arithmetic = truth.given_to_loss(
+        (output, np.zeros_like(output)), dtype.removeprefix("mixed_"), loss_in
+    )
+    loss, bound = truth.loss_of_kept("mse", target, *given, mask, arithmetic)
     u = max(rounding.arithmetic(arithmetic).u_stored, 2.0**-24)  # reported in float32
     reported = rounding.gamma(6, u) * (loss + bound)
     wanted = np.asarray(loss), np.asarray(bound + reported)
@@ -295,7 +299,7 @@ def cell(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
     yield _same("the state beside the output", told["states"], told["outputs"])
 
 
-def one_update(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
+def one_update(claim: Claim, observed: Observed, dtype: str, loss_in: str) -> Iterator[Comparison]:
     """One step of SGD in fit: its loss and its gradients belong to one and the same dropout mask.
 
     What mask was drawn cannot be seen from outside, but for one sample there are few: all of them
@@ -308,7 +312,7 @@ def one_update(claim: Claim, observed: Observed, dtype: str) -> Iterator[Compari
     arithmetic = dtype.removeprefix("mixed_")
     tried: list[tuple[float, int, list[Comparison]]] = []
     for mask in _masks(layer, claim.x.shape[-1] if claim.x else 0):
-        explained = list(_explained(claim, told["loss"], before, after, mask, arithmetic))
+        explained = list(_explained(claim, told["loss"], before, after, mask, arithmetic, loss_in))
         tried.append((max(c.ratio for c in explained), len(tried), explained))
     yield from min(tried)[2]
     moved = any((bits(before[name]) != bits(after[name])).any() for name in before)
@@ -337,6 +341,7 @@ def _explained(
     after: Mapping[str, Array],
     masks: tuple[Array, Array],
     arithmetic: str,
+    loss_in: str,
 ) -> Iterator[Comparison]:
     """Loss and weights after the step, if these masks (F,) and (H,) were drawn.
 
@@ -352,13 +357,14 @@ def _explained(
     ran = rounding.running_bound(**run)
     target, sequence = claim.loss.value.value, option(claim.rnn, "return_sequences")
     shown = (ran.states, ran.bound) if sequence else (ran.states[:, -1], ran.bound[:, -1])
+    shown, coarser = truth.given_to_loss(shown, arithmetic, loss_in)
     told = "mse", target, *shown
-    value, bound = rounding.running_loss(*told, arithmetic=arithmetic)
+    value, bound = rounding.running_loss(*told, arithmetic=coarser)
     wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32
     yield stack.bounded("loss of the step", np.asarray(loss), wanted, "own")
     cotangent, error = (
         part if sequence else truth.at_the_end(part, ran.states.shape[1])
-        for part in rounding.running_loss_gradient(*told, arithmetic=arithmetic)
+        for part in rounding.running_loss_gradient(*told, arithmetic=coarser)
     )
     gradients, errors = rounding.running_gradients(
         **run, cotangent=cotangent, cotangent_error=error
@@ -375,7 +381,14 @@ def _explained(
 
 
 def raises(wanted: str, at: str, told: Observed) -> Iterator[Comparison]:
-    """The exception, by its own name or one that it inherits from; at: where it was raised."""
+    """The exception, by its own name or one that it inherits from; at: where it was raised.
+
+    It says something only where the same call with right arguments (`control`) raises nothing.
+    """
+    control = told["control"]
+    if "raised" in control:
+        got = f"{control['raised'][0]} at {control['at']}: {control['message']}"
+        yield equal("subject", "the same call with right arguments", got, "no exception")
     if "raised" not in told:
         shape = tuple(told["returned"])
         yield equal("subject", "raises", f"nothing (it returned {shape})", wanted, "claimed")

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rnn_check import terminal
+from rnn_check.policy import NAMES
 from rnn_check.terminal import Interrupted, console, plain, say
 
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
-    from rnn_check.deviations import Deviation
+    from rnn_check.deviations import Known
     from rnn_check.judge import Verdict
     from rnn_check.record import Observations
     from rnn_check.report import Judged
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 MODES = ("eager", "function", "xla")
 COMPILED = {"tensorflow": "function", "jax": "xla"}  # the mode asked beside eager
-DTYPES = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
 class _DefaultToVerify(click.Group):
@@ -165,10 +165,11 @@ _ASKED = options_of(
         "--dtype",
         "dtypes",
         multiple=True,
-        type=click.Choice(DTYPES),
+        type=click.Choice(NAMES),
         default=["float32"],
         show_default=True,
-        help="The dtype policy of every layer; may be repeated.",
+        help="The dtype policy of every layer; may be repeated. float64: of the layers alone, "
+        "while keras.config.floatx() stays float32; floatx_float64: of both.",
     ),
     click.option(
         "--layer",
@@ -190,9 +191,8 @@ KNOWN = click.option(
     "--known",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Take the known deviations from FILE, not those that come with rnn_check. Every entry has "
-    "to speak of a claim, which is checked when the bundled claims are judged whole (with their "
-    "options, no PATHS, no -k).",
+    help="Take the known deviations from FILE, not those that come with rnn_check. What FILE calls "
+    "known has to show in every claim that does the same: see docs/deviations.md.",
 )
 FORCE = click.option("--force", is_flag=True, help="Overwrite FILE if it is there.")
 JSON = click.option(
@@ -241,7 +241,7 @@ def verify(
     # the frameworks are imported in their own processes while the claims are read in this one
     with _asking(targets, timeout, memory, quiet=as_json) as run:
         claims = chosen_claims(paths, pattern, options)
-        entries = known_deviations(known, claims if options and not (paths or pattern) else None)
+        entries = known_deviations(known, options and not (paths or pattern))
         verdicts = Verdicts(claims, entries)
         interrupted = run.collect(claims, verdicts.add, is_all="all" in backends)
         if interrupted and not verdicts.of:
@@ -562,9 +562,9 @@ def _reached(run: Run) -> list[int]:
 class Verdicts:
     """Verdicts as the answers come: one claim is judged while the next is asked."""
 
-    def __init__(self, claims: Sequence[Claim], entries: Sequence[Deviation]) -> None:
+    def __init__(self, claims: Sequence[Claim], known: Known) -> None:
         self.claims = claims
-        self.entries = entries
+        self.known = known
         self.of: dict[tuple[int, int], list[Verdict]] = {}
 
     def add(self, asked: Asked) -> None:
@@ -575,11 +575,16 @@ class Verdicts:
         )
 
     def judged(self, index: int, subject: Observations, rerun: Sequence[str]) -> Judged:
-        from rnn_check import deviations
+        from rnn_check.judge import judge
         from rnn_check.report import Judged
 
-        verdicts = [v for claim in self.claims for v in self.of.get((index, id(claim)), [])]
-        marked = deviations.mark(verdicts, self.entries, subject.identity, subject.setting)
+        verdicts = [(claim, self.of.get((index, id(claim)), [])) for claim in self.claims]
+        given = [(claim, each) for claim, each in verdicts if each]
+
+        def again(claim: Claim, arithmetic: str) -> list[Verdict]:
+            return judge(claim, subject.answer(claim), dtype=arithmetic)
+
+        marked = self.known.mark(given, subject.identity, subject.setting, again)
         return Judged(subject.subject, marked, rerun)
 
 
@@ -602,7 +607,7 @@ def _judged_records(
     options = any(name.startswith("options/") for name in held)
     claims = chosen_claims(paths, pattern, options)
     whole = options and not (paths or pattern)
-    verdicts = Verdicts(claims, known_deviations(known, claims if whole else None))
+    verdicts = Verdicts(claims, known_deviations(known, whole))
     judged: list[Judged] = []
     names = {claim.name for claim in claims}
     for file, each in read:
@@ -680,19 +685,16 @@ def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -
     return chosen
 
 
-def known_deviations(known: Path | None, claims: Sequence[Claim] | None) -> list[Deviation]:
-    """The known deviations; each has to speak of one of the claims, if claims are given."""
+def known_deviations(known: Path | None, whole: bool) -> Known:
+    """The known deviations; whole: whether all the bundled claims are judged."""
     from rnn_check import deviations
     from rnn_check.written import ClaimError
 
-    file = known or deviations.bundled()
     try:
-        entries = deviations.load(file)
-        if claims is not None:
-            deviations.check(entries, claims, file)
+        entries = deviations.load(known or deviations.bundled())
     except ClaimError as error:
         raise BadInput(str(error)) from None
-    return entries
+    return deviations.Known(entries, own=known is not None, whole=whole)
 
 
 def _layer(spec: str) -> str:

@@ -24,6 +24,7 @@ from rnn_check import rounding, truth
 from rnn_check.claim import Claim
 from rnn_check.comparison import Comparison, bits
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
+from rnn_check.policy import Policy
 from rnn_check.report import Judged
 from rnn_check.written import Array
 
@@ -369,7 +370,7 @@ def _change(reach: _Reach, before: Verdict, after: Verdict, *policies: str) -> C
         exceptions = [_exception(v) for v in (before, after)]
         said = _otherwise(*exceptions) if before.verdict == after.verdict else ""
         return Change(before, after, said, ())
-    both = [policy.removeprefix("mixed_") for policy in policies]
+    both = [Policy(policy).computed_in for policy in policies]
     words, pairs = [], []
     for b, a in _alike(before.comparisons, after.comparisons):
         if a.what == "delta":  # how gradients come about; what is returned of them is compared

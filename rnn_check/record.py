@@ -38,6 +38,7 @@ import numpy as np
 from rnn_check import judge, observe, subject
 from rnn_check.claim import Claim
 from rnn_check.judge import Answer, Setting
+from rnn_check.policy import Policy
 from rnn_check.process import cut, size
 from rnn_check.written import Array, ClaimError
 
@@ -93,7 +94,7 @@ class Observations:
             for answer in self.answers.values()
             if isinstance(output := answer.said.get("output"), Mapping) and "dtype" in output
         }
-        if outputs and self.setting.dtype.removeprefix("mixed_") not in outputs:
+        if outputs and Policy(self.setting.dtype).computed_in not in outputs:
             how["output_dtype"] = ", ".join(sorted(outputs))
         return {**self.identity, **how}
 

@@ -38,6 +38,7 @@ A request holds
     mode           "eager", "function" (tf.function) or "xla" (tf.function's jit_compile, jax.jit).
                    compile is told nothing in mode "eager", else what its jit_compile is to be
     dtype          a Keras dtype policy, given to every layer and cell
+    floatx         what is no layer computes in (by default float32): "float64" beside that dtype
     loss           {"kind": "cotangent", "value": array like the output}: the sum of their product,
                    or {"kind": "mse" | "categorical_crossentropy", "target": array}: Keras's own
     of             whose gradients (by default all that there are)
@@ -73,12 +74,15 @@ Questions about layers that are called one after the other:
     cell             the cell of an RNN over one, called by itself at every step with the states
                      that it returned at the one before, from initial_state: {"outputs", "states"}
                      (B,T,H) each
-    shrunk           a stateful layer built for B samples is called with B-1: as "raises" says
+    shrunk           a stateful layer built for B samples is called with B-1: as "raises" says;
+                     "control": with B
     raises           wrong = {"layer": {Keras's keys}, "x_shape", "initial_state_shape",
                      "mask_shape"}, each optional: the first recurrent layer (or the first) is made
                      with those keys, built for the right shape and called with zeros of the wrong
                      ones. {"raised": [class, its bases ...], "message": 300 characters of it, "at":
-                     "construct" | "build" | "call"} or {"returned": the output's shape}
+                     "construct" | "build" | "call"} or {"returned": the output's shape}; and
+                     "control": the same of the layer as described, given zeros of right shapes in
+                     place of the wrong ones, which should not raise
 
     offers           of the class that replaces SimpleRNN, what it does not have that the questions
                      above need: {"lacks": [sentences]}
@@ -427,10 +431,13 @@ class Backend:
         """Switches that change numbers and are no environment variables."""
         return {}
 
-    def set_precision(self, policy: str | None) -> None:
+    def set_precision(self, policy: str | None, floatx: str | None) -> None:
         """floatx, which what is no layer computes in: Keras's losses."""
-        known = {None: self.floatx, "float64": "float64"}
-        self.keras.backend.set_floatx(known.get(policy, "float32"))
+        wanted = floatx or (self.floatx if policy is None else "float32")
+        if wanted != self.keras.backend.floatx():
+            self.keras.backend.set_floatx(wanted)
+            # of what is given no policy; once it has been asked for, floatx does not change it
+            self.keras.mixed_precision.set_global_policy(wanted)
 
     def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Any:
         """compute(tensors), compiled as `mode` says."""
@@ -557,9 +564,9 @@ class Jax(Backend):
         precision = self.package.config.jax_default_matmul_precision
         return {} if precision is None else {"default_matmul_precision": str(precision)}
 
-    def set_precision(self, policy: str | None) -> None:
-        super().set_precision(policy)
-        self.package.config.update("jax_enable_x64", policy == "float64")
+    def set_precision(self, policy: str | None, floatx: str | None) -> None:
+        super().set_precision(policy, floatx)
+        self.package.config.update("jax_enable_x64", "float64" in (policy, floatx))
 
     def stateless(self, compute: Compute, variables: list[Any]) -> Callable[..., Any]:
         """compute with the variables as an argument, which is how jax differentiates and compiles.
@@ -740,6 +747,15 @@ class Experiment:
                 return f"{spec['kind']} of Keras {version} takes no seed"
         return ""
 
+    def make_buildable(self, spec: dict[str, Any], **changes: Any) -> Any:
+        """The layer for a question that is not about what initializers draw.
+
+        No framework has a QR decomposition in half precision (TensorFlow: in float16 alone), so
+        that the default recurrent_initializer cannot be drawn, and the layer not be built.
+        """
+        config = changed(spec, changes)
+        return self.make(undrawn(config) if self.dtype in ("float16", "bfloat16") else config)
+
     def make_for(self, weights: dict[str, Any], spec: dict[str, Any], **changes: Any) -> Any:
         """The layer, whose weights will be these: their random first values are then not drawn.
 
@@ -752,7 +768,9 @@ class Experiment:
         if random and not SHOWS_INITIALIZERS & set(self.request["ask"]):
             for name in {"kernel", "recurrent_kernel"} & weights.keys():
                 config.setdefault(name.replace("_kernel", "") + "_initializer", "zeros")
-        return self.make(config)
+        if SHOWS_INITIALIZERS - {"round_trip"} & set(self.request["ask"]):
+            return self.make(config)
+        return self.make_buildable(config)
 
     @functools.cached_property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -848,6 +866,12 @@ class Experiment:
             tensors[name] = self.backend.cast(tensor, dtype) if cast else tensor
         return tensors
 
+    @property
+    def passed_dtype(self) -> str:
+        """What a user passes to a model: floatx, unless the layers compute in more than that."""
+        wide = str(self.compute_dtype) == "float64"
+        return "float64" if wide else str(self.backend.keras.backend.floatx())
+
     def compute(self, layers: Layers, last_only: bool = False, loss: bool = False) -> Compute:
         """The model as a function. `last_only`: a sequence is returned where the last is wanted."""
 
@@ -902,7 +926,7 @@ class Experiment:
 
     def ask_summary(self) -> dict[str, Any]:
         keras = self.backend.keras
-        layers = [self.make(spec) for spec in self.specs]
+        layers = [self.make_buildable(spec) for spec in self.specs]
         batch = self.input_shape[0] if any(getattr(r, "stateful", False) for r in layers) else None
         given = keras.Input(shape=self.input_shape[1:], batch_size=batch)
         if any(map(has_more_outputs, layers)):
@@ -1016,10 +1040,12 @@ class Experiment:
             return {"unsupported": f"training is not recorded on the {self.backend.name} backend"}
         if self.dtype not in (None, "float32", "float64"):
             return {"unsupported": f"training in {self.dtype} scales its loss: not recorded"}
+        if self.dtype == "float64" and self.backend.keras.backend.floatx() != "float64":
+            return {"unsupported": "training whose loss is of another dtype is not recorded"}
         if {"initial_state", "mask"} & self.inputs.keys():
             raise ValueError("training is recorded without initial_state and mask")
         keras, asked = self.backend.keras, self.request["training"]
-        layers = [self.make(spec) for spec in self.specs]
+        layers = [self.make_buildable(spec) for spec in self.specs]
         model = keras.Sequential([keras.Input(shape=self.input_shape[1:]), *layers])
         for layer in layers:
             given = (self.request.get("weights") or {}).get(layer.name, {})
@@ -1111,7 +1137,7 @@ class Experiment:
         array = self.inputs[name]
         if array.dtype.kind != "f":
             return str(array.dtype.name)
-        return self.compute_dtype if name in STATES else None  # None: floatx
+        return self.compute_dtype if name in STATES else self.passed_dtype
 
     def arguments(self, inputs: dict[str, Any]) -> Any:
         """As a model takes them."""
@@ -1121,7 +1147,7 @@ class Experiment:
     @functools.cached_property
     def arrays(self) -> Any:
         """The inputs as arrays, for fit, evaluate and predict."""
-        dtype = np.dtype(self.backend.keras.backend.floatx())
+        dtype = np.dtype(self.passed_dtype)
         return self.arguments(
             {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in self.inputs.items()}
         )
@@ -1236,38 +1262,69 @@ class Experiment:
         return {"outputs": outputs, "states": states}
 
     def ask_shrunk(self) -> dict[str, Any]:
-        layers = self.again(stateful=True)[: self.recurrent + 1]
+        def called(inputs: dict[str, Array]) -> dict[str, Any]:
+            layers = self.again(stateful=True)[: self.recurrent + 1]
+            return attempt({"call": lambda: self.output_shape(layers, inputs)})
+
         fewer = {name: array[:-1] for name, array in self.inputs.items()}
-        return attempt({"call": lambda: self.output_shape(layers, fewer)})
+        return {**called(fewer), "control": called(self.inputs)}
 
     def ask_raises(self) -> dict[str, Any]:
         wrong = self.request["wrong"]
+        shapes = {name: wrong.get(f"{name}_shape") for name in ("x", "initial_state", "mask")}
+        given = {name: shape for name, shape in shapes.items() if shape is not None}
+        right = {name: shape for name, shape in self.right_shapes().items() if name in given}
+        if "initial_state" in given:  # each state is as wrong as the other
+            given["initial_state"] = [shapes["initial_state"]] * len(right["initial_state"])
+        return {**self.tried(wrong.get("layer") or {}, given), "control": self.tried({}, right)}
+
+    def right_shapes(self) -> dict[str, Any]:
+        """Of what a call may be given wrongly; of the state's parts a list."""
+        samples, *rest = self.input_shape
+        if samples is None:  # as many as there are in what is wrong, so that no more is changed
+            samples = next(iter(self.request["wrong"].get("x_shape") or []), 0) or 1
+        sizes = [samples, *rest]
+        state = [[samples, units] for units in state_sizes(self.specs[self.first_recurrent or 0])]
+        return {"x": sizes, "initial_state": state, "mask": sizes[:2]}
+
+    def tried(self, keys: dict[str, Any], shapes: dict[str, Any]) -> dict[str, Any]:
+        """What comes of making the layer with these keys, building it for the right shape and
+        calling it with zeros of these shapes."""
         last = self.first_recurrent or 0
         layers: Layers = []
 
         def construct() -> None:
-            layers.extend(self.make(spec) for spec in self.specs[:last])
-            layers.append(self.make(changed(self.specs[last], wrong.get("layer") or {})))
+            layers.extend(self.make_buildable(spec) for spec in self.specs[:last])
+            layers.append(self.make_buildable(self.specs[last], **keys))
 
         def call() -> list[int]:
-            shape = [1 if size is None else size for size in self.input_shape]
-            dtypes = {"x": "float32", "initial_state": "float32", "mask": "bool"}
-            zeros = {}
-            for name, dtype in dtypes.items():
-                right = self.inputs.get(name, np.zeros(shape, dtype) if name == "x" else None)
-                if f"{name}_shape" in wrong:
-                    right = np.zeros(
-                        wrong[f"{name}_shape"], dtype if right is None else right.dtype
-                    )
-                if right is not None:
-                    zeros[name] = 0 * right if name != "mask" else right
-            return self.output_shape(layers, zeros)
+            given: dict[str, Any]
+            given = {n: 0 * a if n != "mask" else a for n, a in self.inputs.items() if n != "loss"}
+            if "x" not in given:
+                given["x"] = np.zeros([size or 1 for size in self.input_shape], np.float32)
+            if "x" in shapes:
+                given["x"] = np.zeros(shapes["x"], given["x"].dtype)
+            if "mask" in shapes:
+                given["mask"] = np.zeros(shapes["mask"], bool)
+            if "initial_state" in shapes:
+                given.pop("backward_state", None)
+                states = [np.zeros(shape, np.float32) for shape in shapes["initial_state"]]
+                given["initial_state"] = states if len(states) > 1 else states[0]
+            return self.output_shape(layers, given)
 
         return attempt({"construct": construct, "build": lambda: self.build(layers), "call": call})
 
     def output_shape(self, layers: Layers, inputs: dict[str, Array]) -> list[int]:
         """Of layers that end with a recurrent one, when they are called with these inputs."""
-        given = {k: self.backend.tensor(array) for k, array in inputs.items() if k != "loss"}
+
+        def tensor(name: str, array: Any) -> Any:
+            if isinstance(array, list):
+                return [tensor(name, each) for each in array]
+            made = self.backend.tensor(array)
+            cast = is_floating(name, array)
+            return self.backend.cast(made, layers[-1].compute_dtype) if cast else made
+
+        given = {name: tensor(name, a) for name, a in inputs.items() if name != "loss"}
 
         def call(tensors: Tensors) -> Any:
             value = tensors["x"]
@@ -1280,9 +1337,8 @@ class Experiment:
 
     def ask_round_trip(self) -> dict[str, Any]:
         keras, how = self.backend.keras, self.request["how"]
-        layers = [
-            self.make(spec) for spec in self.specs
-        ]  # which the model builds, as a user's does
+        # which the model builds, as a user's does
+        layers = [self.make_buildable(spec) for spec in self.specs]
         model = self.model(layers)
         for layer, built in zip(layers, self.layers):
             set_weights(layer, weights_of(built))
@@ -1294,7 +1350,7 @@ class Experiment:
                 again = keras.models.clone_model(model)
                 again.set_weights(model.get_weights())
             elif how == "weights":
-                again = self.model([self.make(spec) for spec in self.specs])
+                again = self.model([self.make_buildable(spec) for spec in self.specs])
                 path = os.path.join(folder, "model.weights.h5")
                 model.save_weights(path)
                 again.load_weights(path)
@@ -1510,6 +1566,16 @@ def state_and_mask(inputs: Tensors) -> Tensors:
     return given
 
 
+def state_sizes(spec: dict[str, Any]) -> list[int]:
+    """How wide each state is of the recurrent layer or cell of this description."""
+    inner = spec.get("layer") or spec.get("cell")
+    if inner is not None:
+        parts = inner if isinstance(inner, list) else [inner]
+        twice = 2 if "layer" in spec else 1
+        return [size for part in parts for size in state_sizes(part)] * twice
+    return [spec["units"]] * (2 if spec["kind"] == "LSTM" else 1)
+
+
 def default_name(kind: str) -> str:
     """Keras's own: SimpleRNN -> simple_rnn."""
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
@@ -1522,6 +1588,21 @@ def within(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, (dict, list)):
         for part in node.values() if isinstance(node, dict) else node:
             yield from within(part)
+
+
+def undrawn(spec: dict[str, Any]) -> dict[str, Any]:
+    """The description of a layer or cell whose recurrent kernels are not drawn, if it is free to
+    say so; those inside it as well."""
+    config = dict(spec)
+    if config["kind"] in ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell"):
+        config.setdefault("recurrent_initializer", "zeros")
+    for key in ("layer", "cell"):
+        inner = config.get(key)
+        if isinstance(inner, dict):
+            config[key] = undrawn(inner)
+        elif isinstance(inner, list):
+            config[key] = [undrawn(each) for each in inner]
+    return config
 
 
 def changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -1956,7 +2037,7 @@ def reply_to(backend: Backend, line: str) -> dict[str, Any]:
     try:
         request = json.loads(line)
         number = request.get("id")
-        backend.set_precision(request.get("dtype"))
+        backend.set_precision(request.get("dtype"), request.get("floatx"))
         experiment = Experiment(backend, request)
         if reason := experiment.lacks():
             answers = {question: {"unsupported": reason} for question in request["ask"]}

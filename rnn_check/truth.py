@@ -38,10 +38,12 @@ class Truth:
 
     computed_in: the arithmetic for which the bounds are asked ("real": none but the reference's
     own float64; "hand": none either, but what is carried on is rounded first, see `_rounded`).
+    loss_in: what a loss of Keras's is computed in, if that is coarser.
     """
 
     claim: Claim
     computed_in: str
+    loss_in: str = ""
 
     def __getitem__(self, name: str) -> Bounded:
         if name in GRADIENTS or name.startswith("dense."):
@@ -182,9 +184,9 @@ class Truth:
             return [_weighted_sum(given, *self._handed_on, self.arithmetic)]
         forms = [True, False] if _from_logits(self.claim) else [True]
         mask = self._signals[-1].mask if self.claim.is_stack else _mask_of_output(self.claim)
+        output, arithmetic = given_to_loss(self._handed_on, self.arithmetic, self.loss_in)
         found = [
-            loss_of_kept(loss.kind, given, *self._handed_on, mask, self.arithmetic, clipped)
-            for clipped in forms
+            loss_of_kept(loss.kind, given, *output, mask, arithmetic, clipped) for clipped in forms
         ]
         return [(np.asarray(value), np.asarray(bound)) for value, bound in dict.fromkeys(found)]
 
@@ -195,7 +197,12 @@ class Truth:
     @cached_property
     def gradients(self) -> dict[str, Bounded]:
         cotangent, error, of_dense = _backward_to_states(
-            self.claim, self._hidden, self._handed_on, self.arithmetic, self._rounded.get("output")
+            self.claim,
+            self._hidden,
+            self._handed_on,
+            self.arithmetic,
+            self.loss_in,
+            self._rounded.get("output"),
         )
         zero = _shown_as_zero(self.claim)
         if zero is not None:  # a zero that is shown instead of a state does not depend on it
@@ -241,7 +248,7 @@ class Truth:
 
 
 def cotangent_of(
-    claim: Claim, states: Array, output: Array, arithmetic: str
+    claim: Claim, states: Array, output: Array, arithmetic: str, loss_in: str = ""
 ) -> tuple[Array, Array | None]:
     """dL/dh (B,T,H) and its error, from the states (B,T,H) and output that a subject computed.
 
@@ -253,7 +260,7 @@ def cotangent_of(
     exactly = np.zeros_like(hidden)
     observed = output.astype(np.float64)
     cotangent, error, _ = _backward_to_states(
-        claim, (hidden, exactly), (observed, np.zeros_like(observed)), arithmetic
+        claim, (hidden, exactly), (observed, np.zeros_like(observed)), arithmetic, loss_in
     )
     mask = claim.processed_mask
     if mask is not None and option(claim.rnn, "zero_output_for_mask"):
@@ -335,6 +342,7 @@ def _backward_to_states(
     hidden: Bounded,
     output: Bounded,
     arithmetic: str,
+    loss_in: str = "",
     output_rounded: Array | None = None,
 ) -> tuple[Array, Array | None, dict[str, Bounded]]:
     """(dL/dh, its error or None if it is given, the Dense layer's gradients)."""
@@ -346,8 +354,9 @@ def _backward_to_states(
     if loss.kind != "cotangent":
         clipped = None if _from_logits(claim) else True
         mask = _mask_of_output(claim)
+        to_loss, coarser = given_to_loss(output, arithmetic, loss_in)
         cotangent, error = _loss_gradient_of_kept(
-            loss.kind, cotangent, *output, mask, arithmetic, clipped
+            loss.kind, cotangent, *to_loss, mask, coarser, clipped
         )
     of_dense: dict[str, Bounded] = {}
     if claim.dense is not None:
@@ -366,6 +375,15 @@ def _backward_to_states(
         cotangent = at_the_end(cotangent, timesteps)
         error = None if error is None else at_the_end(error, timesteps)
     return cotangent, error, of_dense
+
+
+def given_to_loss(output: Bounded, arithmetic: str, loss_in: str) -> tuple[Bounded, str]:
+    """What a loss is computed from, and in which arithmetic: Keras casts an output to it first."""
+    if not loss_in or loss_in == arithmetic:
+        return output, arithmetic
+    a = rounding.arithmetic(loss_in)
+    value, error = output
+    return (value, error + a.u_stored * (np.abs(value) + error) + a.min_normal), loss_in
 
 
 def _zeroed(zero: Array, cotangent: Array, error: Array | None) -> tuple[Array, Array | None]:

@@ -17,7 +17,6 @@ from click.core import ParameterSource
 
 from rnn_check.cli import (
     BACKENDS,
-    DTYPES,
     JSON,
     KNOWN,
     MEMORY,
@@ -33,6 +32,7 @@ from rnn_check.cli import (
     nearest,
     options_of,
 )
+from rnn_check.policy import NAMES
 from rnn_check.terminal import console
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ _ENVIRONMENTS = options_of(
     ),
     click.option(
         "--dtype",
-        type=click.Choice(DTYPES),
+        type=click.Choice(NAMES),
         default="float32",
         help="The dtype policy of every layer.  [default: float32, or as the records were asked]",
     ),
@@ -166,7 +166,7 @@ def compare(
     how.options_of(context, words)
     claims = _claims(words, paths, pattern, options)
     whole = options is not False and not (paths or pattern or any(w.observed for w in words))
-    verdicts = Verdicts(claims, known_deviations(known, claims if whole else None))
+    verdicts = Verdicts(claims, known_deviations(known, whole))
     judged = [*_repeated("--claims", paths), *_repeated("--known", [known] if known else [])]
     compared = _compared(_prepared(words, how), claims, verdicts, how, judged)
     from rnn_check import compare_report
@@ -660,7 +660,7 @@ def bisect(
 
     def asked(before: str, after: str) -> Compared:
         click.echo(f"rnn-check: asking {before} and {after}", err=True)
-        verdicts = Verdicts(claims, known_deviations(None, None))
+        verdicts = Verdicts(claims, known_deviations(None, False))
         of_claims = _repeated("--claims", paths)
         return _compared(_prepared(_words((before, after)), how), claims, verdicts, how, of_claims)
 
