@@ -23,6 +23,7 @@ import pytest
 from rnn_check import reference
 from rnn_check import subject as script
 from rnn_check.observe import NotInstalled, Raised, Subject, SubjectError
+from rnn_check.subject import state_sizes
 
 Array = npt.NDArray[Any]
 
@@ -583,6 +584,7 @@ def test_a_stateful_layer_of_another_batch(asked: Subject) -> None:
     found = ask(asked, "shrunk")
     assert found["raised"][0] == "ValueError"
     assert found["at"] == "call"
+    assert found["control"] == {"returned": [B, T, H]}
 
 
 @pytest.mark.parametrize(
@@ -602,11 +604,13 @@ def test_what_is_wrong_raises(asked: Subject, wrong: dict[str, Any], at: str) ->
     assert found["raised"][-2:] == ["Exception", "BaseException"]
     assert found["at"] == at
     assert 0 < len(found["message"]) <= 300
+    samples = B if "mask_shape" in wrong or "x_shape" in wrong else found["control"]["returned"][0]
+    assert found["control"] == {"returned": [samples, T, H]}
 
 
 def test_what_is_not_wrong_returns(asked: Subject) -> None:
     found = ask(asked, "raises", wrong={"x_shape": [B + 1, T + 1, F], "layer": {"units": H + 1}})
-    assert found == {"returned": [B + 1, T + 1, H + 1]}
+    assert found == {"returned": [B + 1, T + 1, H + 1], "control": {"returned": [B, T, H]}}
 
 
 @pytest.mark.parametrize("how", ["config", "weights", "keras", "clone"])
@@ -793,6 +797,42 @@ def test_unknown_numbers_of_samples_and_timesteps(asked: Subject, mode: str) -> 
 
 
 # -- dtypes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "states"),
+    [
+        ({"kind": "SimpleRNN", "units": H}, 1),
+        ({"kind": "LSTM", "units": H}, 2),
+        ({"kind": "RNN", "cell": [{"kind": "SimpleRNNCell", "units": u} for u in (H, 2)]}, 2),
+        ({"kind": "Bidirectional", "layer": {"kind": "SimpleRNN", "units": H}}, 2),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
+)
+def test_the_control_of_a_wrong_state_is_given_every_state(
+    asked: Subject, layer: dict[str, Any], states: int
+) -> None:
+    assert len(state_sizes(layer)) == states
+    wrong = {"initial_state_shape": [B, H + 2]}
+    question = request("raises", layers=[layer], wrong=wrong, weights={})
+    found = asked.ask(question)["raises"]
+    assert "raised" in found
+    assert "returned" in found["control"], found["control"]
+
+
+def test_a_float64_layer_leaves_floatx_as_it_is(asked: Subject) -> None:
+    """What is no layer, a loss, computes in floatx: one that is float32 rounds."""
+    layers = [{"kind": "Dense", "units": 1, "activation": "linear"}]
+    target = np.full((B, T, 1), 1 + 2.0**-30)
+    layers = rnn(units=H) + layers
+    weights = {"dense": {"kernel": np.zeros((H, 1)), "bias": np.ones(1)}}
+    asks = {"layers": layers, "weights": weights, "loss": {"kind": "mse", "target": target}}
+    for floatx, loss in ((None, 0.0), ("float64", 2.0**-60)):
+        more = {} if floatx is None else {"floatx": floatx}
+        found = asked.ask(request("evaluate", dtype="float64", **asks, **more))["evaluate"]
+        if "loss" in found:  # not every backend can evaluate in float64
+            assert found["loss"] == loss
+
 
 POLICIES = {
     "float32": "float32",
