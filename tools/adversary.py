@@ -133,7 +133,7 @@ def executions() -> Iterator[Execution]:
         yield Execution(order, rounding, fused, join)
 
 
-def draw(kind: str, F: int, H: int, B: int, T: int, seed: int = 0) -> dict[str, Array]:
+def draw(kind: str, F: int, H: int, B: int, T: int, seed: int = 0) -> dict[str, Any]:
     """x, kernel, recurrent_kernel and bias, in float32."""
     rng = np.random.default_rng([seed, F, H, DATA.index(kind)])
     x, W, U = rng.normal(size=(B, T, F)), rng.normal(size=(F, H)), rng.normal(size=(H, H))
@@ -149,10 +149,12 @@ def draw(kind: str, F: int, H: int, B: int, T: int, seed: int = 0) -> dict[str, 
     return {name: part.astype(np.float32) for name, part in parts.items()}
 
 
-def certified(execution: Execution, data: dict[str, Array], activation: str) -> Certificate | None:
+def certified(execution: Execution, data: dict[str, Any], activation: str) -> Certificate | None:
     """None if the execution overflows."""
     with np.errstate(all="ignore"):
-        states = execution.states(*data.values(), activation)
+        states = execution.states(
+            data["x"], data["kernel"], data["recurrent_kernel"], data["bias"], activation
+        )
     if not np.isfinite(states).all():
         return None
     return certify(states, **data, activation=activation, dtype="float32")
