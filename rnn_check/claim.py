@@ -898,9 +898,9 @@ def _written(document: dict[str, Any], file: Path) -> ClaimFile:
     except (msgspec.ValidationError, OverflowError) as error:
         raise _explain(str(error), document, file) from None
     several = written.layers is not None
-    for i, layer in enumerate(written.layers or [written.layer]):
-        described = msgspec.to_builtins(layer, builtin_types=(Decimal,))
-        for where, problem in refusals(described) if layer is not None else ():
+    described = [document["layer"]] if "layer" in document else document.get("layers", [])
+    for i, layer in enumerate(described):
+        for where, problem in refusals(layer):
             raise ClaimError(file, (f"layers[{i}]" if several else "layer") + where, problem)
     if written.layer is not None and several:
         raise ClaimError(file, "layer", "give either one [layer] or several [[layers]]")

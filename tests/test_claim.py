@@ -288,6 +288,7 @@ def test_every_bundled_claim_satisfies_the_published_schema() -> None:
         ("[input]", '[vary]\n"source.url" = ["a"]\n[input]\ndtype = "int8"'),
         ("[input]", "[wrong]\nx_shape = [-1]\n[input]"),
         ("[input]", "[wrong]\nlayer = { a = [1] }\n[input]"),
+        ('kind = "SimpleRNN"\nunits = 3', 'kind = "Bidirectional"\nlayer = { units = 3 }'),
         ('document = "a document"', 'document = "a"\nurl = 1\n[vary]\n"source.url" = ["a"]'),
     ],
 )
