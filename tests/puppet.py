@@ -140,7 +140,7 @@ def main() -> None:
     identity = {
         **{"keras": "3.15.1", "backend": backend, "backend_version": "1.2.3"},
         **{"python": "3.11.7", "numpy": np.__version__, "device": "CPU", "dtype": "float32"},
-        **{"cpu": "A CPU", "threads": 2, "settings": {}, "pid": os.getpid()},
+        **{"cpu": "A CPU", "threads": 2, "settings": {}, "platform": str(os.getpid())},
     }
     say({"hello": identity})
     for line in sys.stdin:

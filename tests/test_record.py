@@ -446,7 +446,7 @@ def test_a_record_is_judged_as_its_subjects_were(
     documents = [json.loads(done.stdout) for done in (at_once, judged)]
     for document in documents:
         for subject in document["subjects"]:
-            subject.pop("pid", None)  # which puppets say, and records do not
+            del subject["platform"]  # where puppets say which process they are
     assert documents[0] == documents[1]
     assert {row["verdict"] for row in documents[0]["verdicts"]} == {
         *("agree", "differ", "error", "not_run")

@@ -427,7 +427,7 @@ def test_two_processes_are_side_by_side(tmp_path: Path, monkeypatch: pytest.Monk
     puppet.play(monkeypatch)
     folder = puppet.claims(tmp_path / "claims", "a")
     with Run([Target("jax"), Target("torch"), Target("numpy")]) as running:
-        pids = [running._processes[i].identity["pid"] for i in (0, 1)]
+        pids = [running._processes[i].identity["platform"] for i in (0, 1)]
         assert len(set(pids)) == 2
         assert len(running._processes) == 2
         asked = list(running.ask(list(claim.load_all([folder]))))
