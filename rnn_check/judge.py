@@ -352,13 +352,13 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
     failing = [m for m in comparisons if not m.ok]
     if failing:
         return verdict(DIFFER, failing[0].blame(), comparisons)
-    if unproved := [m.unproved for m in comparisons if m.unproved]:
-        return verdict(NOT_RUN, unproved[0])
     of_claim = [m for m in comparisons if m.who == "claim"]
     of_subject = [m for m in comparisons if m.who != "claim"]
     for deciding in (of_claim, of_subject):
         if deciding and all(m.says_nothing for m in deciding):
             return verdict(NOT_RUN, deciding[0].unbounded)
+    if unproved := [m.unproved for m in comparisons if m.unproved]:
+        return verdict(NOT_RUN, unproved[0])
     if not comparisons:
         return verdict(ERROR, "nothing was compared")
     return verdict(AGREE, _praise(comparisons), comparisons)

@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -49,10 +50,10 @@ value = true
 
 
 def claims(folder: Path, *names: str) -> Path:
-    """A folder of claims, each with a layer of its own name."""
+    """A folder of claims, each with a layer of its own name, _ for what is no letter in it."""
     folder.mkdir(exist_ok=True)
     for name in names:
-        (folder / f"{name}.toml").write_text(CLAIM.format(name=name))
+        (folder / f"{name}.toml").write_text(CLAIM.format(name=re.sub(r"\W", "_", name)))
     return folder
 
 

@@ -34,7 +34,10 @@ def numbers(got: Any, bound: Any = BOUND, who: str = "subject") -> Comparison:
     got = np.asarray(got, np.float64)
     names = ("sample", "timestep", "unit")
     places = tuple(np.indices(got.shape))
-    return Comparison(who, "output", got, STATES, np.abs(got - STATES), bound, names, places)
+    error = np.abs(got - STATES)
+    return Comparison(
+        who, "output", got, STATES, error, bound, names, places, unbounded="nothing is known"
+    )
 
 
 def nudged(ulps: int, at: tuple[int, int, int] = (0, 1, 1), by: float = 1.0) -> Any:

@@ -536,7 +536,7 @@ def test_a_fault_of_the_layer_is_found_in_its_training(subject: Subject, fault: 
 def test_a_training_cut_short_does_not_pass_for_the_whole(subject: Subject) -> None:
     (verdict,) = judge.judge(short(3), judge.Answer(ask(subject, short(2))))
     assert verdict.verdict == DIFFER
-    assert "updates: got 2, expected 3" in verdict.detail
+    assert "updates: the framework's 2, true 3" in verdict.detail
 
 
 def test_a_backend_that_records_no_training_is_not_run() -> None:

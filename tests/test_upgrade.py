@@ -272,10 +272,10 @@ def reruns(shown: str) -> list[list[str]]:
 
 def test_the_line_that_reruns_does(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a name holds, and with whatever options."""
-    puppet.play(monkeypatch, jax={"it's b": "wrong"}, torch={"it's b": "wrong"})
+    puppet.play(monkeypatch, jax={"it_s_b": "wrong"}, torch={"it_s_b": "wrong"})
     claims = puppet.claims(cache / "my claims", "it's b", "a")
     known = cache / "known.toml"
-    known.write_text("schema = 1\n")
+    known.write_text("schema = 2\n")
     options = [
         *("--mode", "xla", "--dtype", "float64", "--slow", "--timeout", "50"),
         *("--python", "3.11", "--as-of", "2025-01-31"),
