@@ -27,6 +27,7 @@ from rnn_check.judge import Setting
 from rnn_check.record import Observations, read, write
 from rnn_check.run import TRIES, Asked, Run, Target
 from tests import puppet
+from tests.sampling import long
 from tests.test_process import is_gone
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
@@ -60,7 +61,9 @@ def patience(fate: str) -> list[str]:
     return ["--timeout", "15"] if fate == "hang" else []
 
 
-@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize(
+    "fate", [pytest.param(f, marks=long if f == "hang" else ()) for f in FATES]
+)
 def test_a_fault_is_an_error_of_one_claim_of_one_subject(
     fate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ from rnn_check.observe import Subject
 from rnn_check.rounding import arithmetic, gamma
 from rnn_check.training import Adam, Network, certify_training
 from tests import faults, training_faults
+from tests.sampling import long
 from tests.trainings import (
     ADAM,
     FORMS,
@@ -708,6 +709,7 @@ def test_an_extraordinary_outcome_differs(
     assert verdicts[1 - which].verdict == AGREE
 
 
+@long
 def test_every_update_of_the_article_is_certified(
     drawn: training.Outcomes, monkeypatch: pytest.MonkeyPatch, subject: Subject
 ) -> None:
