@@ -18,6 +18,11 @@ _observed: list[str] = []
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", choices=BACKENDS, help="the Keras backend that the tests ask")
     parser.addoption(
+        "--all",
+        action="store_true",
+        help="also the long tests: every backend, every random layer, every fault of every claim",
+    )
+    parser.addoption(
         "--upgrades",
         action="store_true",
         help="also make environments of old releases, and ask them",
@@ -25,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker("long")]
     if not config.getoption("--upgrades"):
         skip = pytest.mark.skip(reason="makes environments of old releases; --upgrades does it")
         for item in items:
@@ -39,11 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     backend = observe.default_backend()
     parts = [f"{name} {_version(name)}" for name in ("keras", backend)]
     parts += [f"Python {platform.python_version()}", f"NumPy {_version('numpy')}"]
-    return "subject: " + " · ".join(parts)
+    asked = "all" if config.getoption("--all") else "all but the long ones, which --all adds"
+    return ["subject: " + " · ".join(parts), f"tests: {asked}"]
 
 
 def _version(package: str) -> str:

@@ -243,7 +243,8 @@ def verify(
         claims = chosen_claims(paths, pattern, options)
         entries = known_deviations(known, options and not (paths or pattern))
         verdicts = Verdicts(claims, entries)
-        interrupted = run.collect(claims, verdicts.add, is_all="all" in backends)
+        with terminal.interruptions(run.run.interrupt):
+            interrupted = run.collect(claims, verdicts.add, is_all="all" in backends)
         if interrupted and not verdicts.of:
             raise interrupted
         subjects = _reached(run.run)
@@ -307,12 +308,13 @@ def observe(
             raise BadInput(str(error)) from None
         for each in subjects:
             each.claims = digests
-        interrupted = run.collect(claims, lambda _: writer.grown(), is_all="all" in backends)
-        subjects = writer.subjects = [subjects[i] for i in _reached(run.run)]
-        try:
-            writer.close(complete=not interrupted)
-        except record.RecordError as error:
-            raise BadInput(str(error)) from None
+        with terminal.interruptions(run.run.interrupt):  # until the record is written as well
+            interrupted = run.collect(claims, lambda _: writer.grown(), is_all="all" in backends)
+            subjects = writer.subjects = [subjects[i] for i in _reached(run.run)]
+            try:
+                writer.close(complete=not interrupted)
+            except record.RecordError as error:
+                raise BadInput(str(error)) from None
     for number, each in enumerate(subjects, 1):
         answers = each.answers.values()
         errors, skipped = (sum(bool(getattr(a, k)) for a in answers) for k in ("error", "skip"))

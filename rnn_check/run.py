@@ -105,6 +105,7 @@ class Run:
         self._memory = memory
         self.tell = tell
         self._stopped = False
+        self._wish: BaseException | None = None
         self._said: SimpleQueue[Asked | BaseException | None] = SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
         self._processes: dict[int, observe.Subject] = {}
@@ -138,6 +139,11 @@ class Run:
             if isinstance(answer := self._said.get(), Asked):
                 self._kept(answer)
 
+    def interrupt(self, wish: BaseException) -> None:
+        """Have `ask` raise it instead of the next answer. A signal handler may call this."""
+        self._wish = wish
+        self._said.put(wish)  # for who waits there
+
     def ask(self, claims: Sequence[Claim]) -> Iterator[Asked]:
         """Ask every subject every claim; the answers as they come, a subject's in order."""
         self._pool = ThreadPoolExecutor(self._side_by_side)
@@ -145,6 +151,8 @@ class Run:
             self._pool.submit(self._serve, number, claims)
         waiting = len(self.targets)
         while waiting:
+            if self._wish is not None:
+                raise self._wish
             answer = self._said.get()
             if isinstance(answer, BaseException):
                 raise answer

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -129,6 +129,7 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+_takers: list[Callable[[Interrupted], None]] = []  # the last is told instead of the main thread
 _TWICE = 1.0  # seconds in which one wish to end may come twice: `timeout` tells child and group
 
 
@@ -147,7 +148,10 @@ def signals() -> Iterator[None]:
         now = time.monotonic()
         if not first:
             first.append(now)
-            raise Interrupted(number)
+            if not _takers:
+                raise Interrupted(number)
+            _takers[-1](Interrupted(number))
+            return
         if now - first[0] > _TWICE:
             if (process := sys.modules.get("rnn_check.process")) is not None:
                 process.kill_all()
@@ -163,3 +167,18 @@ def signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def interruptions(take: Callable[[Interrupted], None]) -> Iterator[None]:
+    """In here the first wish to end is handed to `take`, which says when it is raised.
+
+    Raised wherever the main thread happens to be, it would lose what was just taken from a queue,
+    tear a file that is being written, or be swallowed where Python ignores errors (`__del__`).
+    take: is called between any two steps of the main thread, so it may wait for no lock.
+    """
+    _takers.append(take)
+    try:
+        yield
+    finally:
+        _takers.remove(take)

@@ -33,7 +33,7 @@ from rnn_check.cli import (
     options_of,
 )
 from rnn_check.policy import NAMES
-from rnn_check.terminal import console
+from rnn_check.terminal import console, interruptions
 
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
@@ -506,10 +506,11 @@ def _compared(
         for i, each in enumerate(prepared):
             if each.observed is not None:
                 each.notes += _held(i, each.observed, claims, verdicts)
-        for asked in run.ask(claims) if targets else ():
-            show.answered(asked.subject)
-            at = of_target[asked.subject]
-            verdicts.add(Asked(at, asked.claim, asked.answer, asked.setting))
+        with interruptions(run.interrupt):
+            for asked in run.ask(claims) if targets else ():
+                show.answered(asked.subject)
+                at = of_target[asked.subject]
+                verdicts.add(Asked(at, asked.claim, asked.answer, asked.setting))
     sides: list[Side] = []
     for i, each in enumerate(prepared):
         if each.target is None and each.observed is None:

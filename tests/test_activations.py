@@ -15,6 +15,7 @@ from mpmath import mp, mpf
 
 from rnn_check import rounding
 from rnn_check.rounding import ARITHMETICS
+from tests.sampling import long
 from tests.test_rounding import ELEMENTWISE, TRUTH, arguments, slope_truth
 from tools import measure_activations as measuring
 from tools.measure_activations import CONSTANTS, DEVIATIONS, DTYPES, MODES, NAMES, ROWS
@@ -114,6 +115,7 @@ def test_every_known_deviation_was_seen_where_it_is_said_to_be(lines: list[dict[
 # What is installed ----------------------------------------------------------------------------
 
 
+@long
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend_is_within_the_constants_but_for_what_is_known(
     backend: str, tmp_path: Path
@@ -163,7 +165,17 @@ LAYERS = {"tensorflow": 1, "jax": 1, "torch": 3, "numpy": 6, "openvino": 3}
 ASKED = {"jax": ("celu", "softsign", "softplus", "sparse_sigmoid", "sparse_plus")}
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+# NumPy's is the quickest: all activations. Every run asks it, and PyTorch's gradients
+QUICK = ("numpy", "torch")
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(*b.values, marks=b.marks if b.values[0] in QUICK else [*b.marks, long])
+        for b in BACKENDS
+    ],
+)
 def test_no_honest_layer_is_called_wrong_but_for_what_is_known(backend: str) -> None:
     words = ["--backend", backend, "--layers", str(LAYERS[backend])]
     words += [w for name in ASKED.get(backend, ()) for w in ("--activation", name)]

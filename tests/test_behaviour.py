@@ -12,6 +12,7 @@ from rnn_check import claim, judge, reference
 from rnn_check.behaviour import LEARNING_RATE
 from rnn_check.judge import AGREE, DIFFER
 from rnn_check.written import Array
+from tests.sampling import sampled
 
 OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
 UPDATES = claim.load_each(OPTIONS / "one_update.toml")
@@ -72,7 +73,7 @@ def test_loss_and_gradients_of_one_mask_agree(c: claim.Claim) -> None:
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
 
 
-@pytest.mark.parametrize("c", UPDATES, ids=lambda c: c.name)
+@pytest.mark.parametrize("c", sampled(UPDATES, 8), ids=lambda c: c.name)
 @pytest.mark.parametrize(
     "how",
     [

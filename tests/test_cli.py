@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from rnn_check import claim
 from rnn_check.claim import bundled
 from rnn_check.cli import main
+from tests import puppet
 
 HAND_SET = bundled() / "article" / "hand_set_weights.toml"
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino"}
@@ -104,7 +105,10 @@ def test_a_fault_of_ours_costs_one_file(tmp_path: Path, monkeypatch: pytest.Monk
         claim.read_each(tmp_path / "one.toml")
 
 
-def test_a_bad_claim_is_refused_and_the_others_are_judged(tmp_path: Path) -> None:
+def test_a_bad_claim_is_refused_and_the_others_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch)
     good, bad = tmp_path / "a_good.toml", tmp_path / "b_bad.toml"
     bad.write_text(HAND_SET.read_text().replace("units", "unist"))
     result = run(tmp_path)
@@ -112,7 +116,7 @@ def test_a_bad_claim_is_refused_and_the_others_are_judged(tmp_path: Path) -> Non
     assert str(bad) in result.stderr
     assert "layer.unist" in result.stderr
     assert "did you mean `units`" in result.stderr
-    good.write_text(HAND_SET.read_text())
+    good.write_text(puppet.CLAIM.format(name="good"))
     result = run(tmp_path)
     assert result.exit_code == 2
     assert "layer.unist" in result.stderr
@@ -181,13 +185,17 @@ def test_json_is_one_document_with_the_agreed_keys() -> None:
     assert done.stderr == ""  # none of the framework's chatter
 
 
-def test_a_wrong_number_is_explained_and_exits_1(tmp_path: Path) -> None:
+def test_a_wrong_number_is_explained_and_exits_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch)
     wrong = tmp_path / "wrong.toml"
-    wrong.write_text(HAND_SET.read_text().replace("[13, 27, 16]", "[13, 28, 16]"))
-    done = command(wrong, "-k", "output")
-    assert done.returncode == 1, done.stderr
+    wrong.write_text(puppet.CLAIM.format(name="wrong").replace("0.62533695", "0.65533695"))
+    done = run(wrong, "-k", "output")
+    assert done.exit_code == 1, done.stderr
     assert "the claim's own number does not hold" in done.stdout
-    assert "sample 0, timestep 1, unit 1: claimed 28, true 27; off by 1" in done.stdout
+    assert "output at sample 0, timestep 1, unit 1: claimed 0.65533695, that is" in done.stdout
+    assert "true 0.625336915; 0.03 beyond where 7.7e-07 is allowed" in done.stdout
     assert f"rnn-check {wrong} -k wrong" in done.stdout
     assert "1 differ" in done.stdout.splitlines()[-1]
 
@@ -208,7 +216,8 @@ def _installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def test_nothing_compared_is_not_green() -> None:
-    done = command(bundled() / "article" / "training_2_3.toml", "-k", "trained_weights")
-    assert done.returncode == 3
+def test_nothing_compared_is_not_green(monkeypatch: pytest.MonkeyPatch) -> None:
+    puppet.play(monkeypatch)
+    done = run(bundled() / "article" / "training_2_3.toml", "-k", "trained_weights")
+    assert done.exit_code == 3
     assert "nothing was compared" in done.stderr

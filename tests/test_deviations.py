@@ -429,7 +429,10 @@ def test_what_is_wrong_on_purpose_has_a_name(name: str, words: set[str]) -> None
     ],
     ids=lambda text: text[:24],
 )
-def test_a_file_that_is_wrong_says_where(old: str, new: str, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_wrong_says_where(
+    old: str, new: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch)
     (tmp_path / "shows.py").touch()
     file = tmp_path / "known.toml"
     text = ENTRY.format(unroll="true", seen="differ")

@@ -8,14 +8,15 @@ import pytest
 from rnn_check import certify
 from tests import no_false_alarm
 from tests.layers import random_layer
+from tests.sampling import sampled
 
 
-@pytest.mark.parametrize("first", range(0, 30, 3))
+@pytest.mark.parametrize("first", sampled(range(30), 15))
 def test_no_honest_layer_fails(first: int) -> None:
-    """Three families of ten layers, each in all modes, forward and backward."""
-    tally = no_false_alarm.run(layers=30, per_family=10, first=first)
+    """A family of ten layers, each in all modes, forward and backward."""
+    tally = no_false_alarm.run(layers=10, per_family=10, first=first)
     assert tally.alarms == []
-    assert tally.certificates >= 3 * 30
+    assert tally.certificates >= 30
 
 
 @pytest.mark.parametrize("activation", no_false_alarm.KNOWN_WRONG)

@@ -13,6 +13,7 @@ from rnn_check import operands, reference
 from rnn_check.certificate import Certificate, certify, certify_gradients
 from rnn_check.operands import FORMATS, narrowed
 from rnn_check.reference import Array
+from tests.sampling import sampled
 from tests.test_certificate import one_by_one, plain, to_bfloat16, to_float16, to_tf32
 
 FORMAT = {f.name: f for f in FORMATS}
@@ -251,7 +252,7 @@ def certified_gradients(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["TF32", "bfloat16"])
+@pytest.mark.parametrize("name", sampled(["TF32", "bfloat16"], 2))
 @pytest.mark.parametrize(
     ("array", "which"),
     [

@@ -23,6 +23,7 @@ from rnn_check.comparison import Comparison, equal
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.report import Judged
 from tests import puppet
+from tests.sampling import long
 
 HOSTILE = "<script>alert(1)</script>]]>\"'&amp;<!--$x_1^2$\x00\x1b漢"
 VOID = {"meta", "wbr", "br"}
@@ -519,6 +520,7 @@ def test_a_window_of_a_large_matrix_is_around_the_place(one: Claim) -> None:
     assert beyond.whole().startswith(page._number(other[0, 700, 40].item()))
 
 
+@long
 def test_a_page_of_many_rows_is_small(one: Claim) -> None:
     of = [verdict(AGREE, SAME), *[verdict(AGREE, numbers(moved()))] * 11]
     html = page.html(compared(one, *of, claims=1000))

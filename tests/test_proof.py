@@ -14,6 +14,7 @@ from rnn_check.reference import ACTIVATIONS, Array
 from rnn_check.rounding import ARITHMETICS, gamma
 from rnn_check.sums import Factor, Sum
 from tests.layers import Layer
+from tests.sampling import long
 from tests.test_certificate import changed, loop, plain, quietly, run, to_float16
 from tools import adversary, detectable, screened
 
@@ -254,6 +255,7 @@ def test_what_is_not_looked_at_would_change_nothing(seed: int) -> None:
             assert not problem, f"{kind}, {given['activation']}: {problem}"
 
 
+@long
 def test_the_smallest_fault_that_is_found_is_searched_for_rightly() -> None:
     assert detectable.smallest(lambda by: by >= 2.0**-17) == 2.0**-17
     assert detectable.smallest(lambda by: False) == math.inf

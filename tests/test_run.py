@@ -14,17 +14,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check import claim
+from rnn_check import claim, record
 from rnn_check.cli import main
 from rnn_check.judge import Setting
 from rnn_check.record import Observations, read, write
-from rnn_check.run import TRIES, Run, Target
+from rnn_check.run import TRIES, Asked, Run, Target
 from tests import puppet
+from tests.sampling import long
 from tests.test_process import is_gone
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
@@ -58,7 +61,9 @@ def patience(fate: str) -> list[str]:
     return ["--timeout", "15"] if fate == "hang" else []
 
 
-@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize(
+    "fate", [pytest.param(f, marks=long if f == "hang" else ()) for f in FATES]
+)
 def test_a_fault_is_an_error_of_one_claim_of_one_subject(
     fate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,19 +293,64 @@ def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_who_is_interrupted_records_what_there_is(name: str, times: int, tmp_path: Path) -> None:
-    """`timeout -s INT` sends it to the process and to its group: twice at once."""
-    record = tmp_path / "record.npz"
-    with hanging(tmp_path, "observe", "-o", record) as host:
+    """`timeout -s INT` sends it to the process and to its group: twice at once, or nearly."""
+    script = INTERRUPTED.replace("record._EVERY", "terminal._TWICE = 600; record._EVERY")
+    script = script.replace("import record", "import record, terminal")
+    path = tmp_path / "record.npz"
+    with hanging(tmp_path, "observe", "-o", path, script=script) as host:
         for _ in range(times):
             host.send_signal(getattr(signal, name))
         _, err = host.communicate(timeout=60)
     assert host.returncode == 128 + getattr(signal, name), err
     assert "Traceback" not in err
-    check_what_was_kept(record, tmp_path / "claims")
+    check_what_was_kept(path, tmp_path / "claims")
 
 
-def check_what_was_kept(record: Path, folder: Path) -> None:
-    judged = run("judge", record, folder, "--json")
+def test_an_answer_that_is_just_being_taken_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal comes in between any two steps: here, when the queue has no longer the answer."""
+
+    class Struck(SimpleQueue):  # type: ignore[type-arg]
+        def get(self, *_: Any) -> Any:
+            taken = super().get()
+            if isinstance(taken, Asked) and taken.claim.name == "b":
+                signal.raise_signal(signal.SIGTERM)
+            return taken
+
+    monkeypatch.setattr("rnn_check.run.SimpleQueue", Struck)
+    puppet.play(monkeypatch, jax={"c": "hang"})
+    folder, path = puppet.claims(tmp_path / "claims", "a", "b", "c"), tmp_path / "record.npz"
+    result = run("observe", folder, "--backend", "jax", "-o", path)
+    assert result.exit_code == 143
+    assert not read(path).complete
+    assert [*read(path).subjects[0].answers] == ["a", "b"]
+
+
+def test_a_record_that_is_just_being_written_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = np.savez_compressed
+    written = []
+
+    def savez(*arguments: Any, **arrays: Any) -> None:
+        written.append(arrays)
+        if len(written) == 2:  # the first is that of the first answer
+            signal.raise_signal(signal.SIGTERM)
+        real(*arguments, **arrays)
+
+    monkeypatch.setattr(np, "savez_compressed", savez)
+    monkeypatch.setattr(record, "_EVERY", 600)
+    puppet.play(monkeypatch)
+    folder, path = puppet.claims(tmp_path / "claims", "a", "b", "c"), tmp_path / "record.npz"
+    assert run("observe", folder, "--backend", "jax", "-o", path).exit_code == 0
+    assert len(written) == 2
+    assert read(path).complete
+    assert [*read(path).subjects[0].answers] == ["a", "b", "c"]
+
+
+def check_what_was_kept(path: Path, folder: Path) -> None:
+    judged = run("judge", path, folder, "--json")
     found = verdicts(json.loads(judged.stdout))
     assert found["tensorflow", "eager", "b"] == {"agree"}
     assert found["tensorflow", "eager", "c"] == {"not_run"}
@@ -310,17 +360,17 @@ def check_what_was_kept(record: Path, folder: Path) -> None:
 
 
 def test_a_killed_observation_leaves_what_was_said(tmp_path: Path) -> None:
-    record = tmp_path / "record.npz"
+    path = tmp_path / "record.npz"
 
     def is_written() -> bool:
-        tensorflow, jax = read(record).subjects if record.exists() else (None, None)
+        tensorflow, jax = read(path).subjects if path.exists() else (None, None)
         return bool(tensorflow and jax and "b" in tensorflow.answers and "a" in jax.answers)
 
-    with hanging(tmp_path, "observe", "-o", record) as host:
+    with hanging(tmp_path, "observe", "-o", path) as host:
         wait_for(is_written)
         host.kill()
         host.communicate(timeout=60)
-    check_what_was_kept(record, tmp_path / "claims")
+    check_what_was_kept(path, tmp_path / "claims")
 
 
 def test_who_insists_is_obeyed_at_once(tmp_path: Path) -> None:

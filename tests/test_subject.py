@@ -24,6 +24,7 @@ from rnn_check import reference
 from rnn_check import subject as script
 from rnn_check.observe import NotInstalled, Raised, Subject, SubjectError
 from rnn_check.subject import state_sizes
+from tests.sampling import long
 
 Array = npt.NDArray[Any]
 
@@ -256,7 +257,7 @@ def test_every_option_crossed_with_every_other(asked: Subject, options: dict[str
     "options",
     [
         {"return_sequences": False, "go_backwards": True},
-        {"mask": True, "initial_state": True},
+        pytest.param({"mask": True, "initial_state": True}, marks=long),
     ],
     ids=str,
 )
@@ -629,7 +630,7 @@ def test_round_trips(asked: Subject, how: str) -> None:
     assert found["same_config"] is found["same_weights"] is True
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES[:2], pytest.param("xla", marks=long)])
 def test_dropout(asked: Subject, mode: str) -> None:
     p, q = 0.5, 0.75  # scales of 2 and 4
     layers = rnn(dropout=p, recurrent_dropout=q, seed=7)

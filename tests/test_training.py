@@ -26,6 +26,7 @@ from rnn_check.observe import Subject
 from rnn_check.rounding import arithmetic, gamma
 from rnn_check.training import Adam, Network, certify_training
 from tests import faults, training_faults
+from tests.sampling import long, sampled
 from tests.trainings import (
     ADAM,
     FORMS,
@@ -51,7 +52,7 @@ ARTICLE = claim.load(FILE)
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sampled(NETWORKS, 4))
 def test_no_rounding_of_any_form_leaves_the_bound(name: str, rounding: str, form: str) -> None:
     net, with_bias = NETWORKS[name]
     ran = Execution(net, ROUNDINGS[rounding], form).run(initial(net, with_bias), 25)
@@ -708,6 +709,7 @@ def test_an_extraordinary_outcome_differs(
     assert verdicts[1 - which].verdict == AGREE
 
 
+@long
 def test_every_update_of_the_article_is_certified(
     drawn: training.Outcomes, monkeypatch: pytest.MonkeyPatch, subject: Subject
 ) -> None:
