@@ -104,6 +104,12 @@ def test_modules_that_are_run_are_there(name: str) -> None:
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
 
 
+def test_every_reproducer_of_a_deviation_is_told_in_the_findings() -> None:
+    entries = tomllib.loads((ROOT / "known" / "deviations.toml").read_text(encoding="utf-8"))
+    for name in {entry["reproducer"] for entry in entries["deviation"]}:
+        assert f"](../known/{name})" in DOCS["docs/findings.md"], name
+
+
 def test_the_workflow_asks_what_the_command_understands() -> None:
     text = (ROOT / "docs" / "upgrade-check.yml").read_text(encoding="utf-8")
     (run,) = re.findall(r"rnn-check (compare (?:.|\n)*?)\n\s+>>", text)
