@@ -104,6 +104,18 @@ def test_modules_that_are_run_are_there(name: str) -> None:
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
 
 
+def test_files_and_names_that_contributing_tells_are_there() -> None:
+    told = re.findall(r"`([^`\n]+)`", DOCS["CONTRIBUTING.md"])
+    sources = "".join(
+        path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("rnn_check/**/*.py"))
+    )
+    for word in told:
+        if re.fullmatch(r"(?:tests|docs|known|fixtures|tools)/[\w./]*|[\w.]+\.(?:py|toml)", word):
+            assert (ROOT / word).exists(), word
+        elif re.fullmatch(r"_?[A-Za-z_]+", word):
+            assert re.search(rf"\b{word}\b", sources), word
+
+
 def test_every_reproducer_of_a_deviation_is_told_in_the_findings() -> None:
     entries = tomllib.loads((ROOT / "known" / "deviations.toml").read_text(encoding="utf-8"))
     for name in {entry["reproducer"] for entry in entries["deviation"]}:
