@@ -1928,8 +1928,8 @@ def as_described(config: Any) -> Any:
         return config.item() if isinstance(config, np.generic) else config
     if "class_name" not in config:
         return {key: as_described(part) for key, part in config.items()}
-    kind = config["class_name"].removesuffix("Initializer")
-    return {"kind": kind, **as_described(config["config"])}
+    kind, inner = config["class_name"].removesuffix("Initializer"), as_described(config["config"])
+    return {"kind": kind, **inner} if isinstance(inner, dict) else inner  # a function's: its name
 
 
 def counts(layer: Any) -> dict[str, int]:

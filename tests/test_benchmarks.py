@@ -1,7 +1,7 @@
 """What does one timestep cost?
 
     pytest -n 0 --benchmark-only            every implementation at every size, grouped by size
-    python tests/test_benchmarks.py         the README's table: interleaved runs, and their ratios
+    python tests/test_benchmarks.py         the table of docs/speed.md: interleaved runs, and ratios
 
 One thread each, float32, tanh, states for every step. Every result is certified before it is
 timed; the certificates that are timed themselves are those of what XLA returns. Skipped in the

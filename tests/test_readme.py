@@ -1,63 +1,125 @@
-"""Does the README say what is true?"""
+"""Do the README and the documents say what is true?"""
 
 from __future__ import annotations
 
 import re
+import tomllib
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any, get_args
 
+import msgspec
+import numpy as np
 import pytest
+import tomli_w
 from click.testing import CliRunner
 
-from rnn_check import claim, environment, upgrade
+from rnn_check import claim, environment, judge, upgrade, written
+from rnn_check.claim import Claim, ClaimError
 from rnn_check.cli import main
+from rnn_check.observe import Subject
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line.strip().partition("#")[0].split()
-    for line in README.splitlines()
-    if line.startswith("    rnn-check ")
-]
-
-
-def test_the_claim_shown_is_the_articles() -> None:
-    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    shown = claim.loads(text)
-    bundled = claim.load(claim.bundled() / "article" / "hand_set_weights.toml")
-    for c in (shown, bundled):
-        assert c.x is not None
-        assert c.expectations[0].value.value.tolist() == [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_option_shown_exists(command: list[str]) -> None:
-    named = [word for word in command[1:2] if word in main.commands] or ["verify"]
-    helps = CliRunner().invoke(main, [*named, "--help"]).stdout
-    for word in command:
-        if word.startswith("-"):
-            assert word in helps
-
-
-def test_the_modules_are_those_of_the_package() -> None:
-    listed = set(re.findall(r"`(\w+\.py)`", README[README.index("## Layout") :]))
-    there = {path.name for path in (ROOT / "rnn_check").glob("*.py")} - {
-        "__init__.py",
-        "__main__.py",
+DOCS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+}
+README, WRITING = DOCS["README.md"], DOCS["docs/claims.md"]
+COMMANDS = sorted(
+    {
+        (name, line.strip().partition("  ")[0].removeprefix("$ "))
+        for name, text in DOCS.items()
+        for line in text.splitlines()
+        if line.startswith(("    rnn-check ", "rnn-check "))
     }
-    assert listed == there
+)
 
 
-def test_the_set_up_is_two_commands() -> None:
-    commands = re.findall(r"^    (python -m pip install -e .*)$", README, re.MULTILINE)
-    assert commands == [
-        'python -m pip install -e ".[tensorflow]" && rnn-check',
-        'python -m pip install -e ".[test]" && pytest',
-    ]
+def fenced(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+# --- the README -----------------------------------------------------------------------------------
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 120
+
+
+def test_the_set_up_is_two_commands_in_both_languages() -> None:
+    for text in (README, DOCS["README.zh.md"]):
+        commands = re.findall(r"^    (python -m pip install -e .*)$", text, re.MULTILINE)
+        assert commands == [
+            'python -m pip install -e ".[tensorflow]" && rnn-check',
+            'python -m pip install -e ".[test]" && pytest',
+        ]
+
+
+def test_the_lines_of_python_run() -> None:
+    (program,) = fenced(README, "python")
+    names: dict[str, Any] = {}
+    exec(program, names)
+    assert names["result"].ok is True
+    wrong = program.replace("54]", "55]")
+    assert wrong != program
+    with pytest.raises(AssertionError, match=r"at \(0, 2, 2\): got 55, expected 54"):
+        exec(wrong, {})
+
+
+# --- all documents --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS)
+def test_every_command_and_option_shown_exists(name: str, command: str) -> None:
+    words = re.sub(r"[|>].*", "", command.partition("#")[0]).split()[1:]
+    named, group = [], main
+    while words and words[0] in getattr(group, "commands", ()):
+        group = group.commands[words[0]]  # type: ignore[assignment]
+        named.append(words.pop(0))
+    helps = CliRunner().invoke(main, [*(named or ["verify"]), "--help"]).stdout
+    for word in words:
+        if word.startswith("-"):
+            assert re.search(rf"{re.escape(word)}\b", helps), f"{name}: {word}"
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", DOCS[name]):
+        path, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", path):
+            continue
+        found = ROOT / name if not path else (ROOT / name).parent / path
+        assert found.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("name", [name for name in DOCS if name != "CHANGELOG.md"])
+def test_modules_that_are_run_are_there(name: str) -> None:
+    for module in re.findall(r"python -m ((?:tools|tests|rnn_check)[.\w]*)", DOCS[name]):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+def test_files_and_names_that_contributing_tells_are_there() -> None:
+    told = re.findall(r"`([^`\n]+)`", DOCS["CONTRIBUTING.md"])
+    sources = "".join(
+        path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("rnn_check/**/*.py"))
+    )
+    for word in told:
+        if re.fullmatch(r"(?:tests|docs|known|fixtures|tools)/[\w./]*|[\w.]+\.(?:py|toml)", word):
+            assert (ROOT / word).exists(), word
+        elif re.fullmatch(r"_?[A-Za-z_]+", word):
+            assert re.search(rf"\b{word}\b", sources), word
+
+
+def test_every_reproducer_of_a_deviation_is_told_in_the_findings() -> None:
+    entries = tomllib.loads((ROOT / "known" / "deviations.toml").read_text(encoding="utf-8"))
+    for name in {entry["reproducer"] for entry in entries["deviation"]}:
+        assert f"](../known/{name})" in DOCS["docs/findings.md"], name
 
 
 def test_the_workflow_asks_what_the_command_understands() -> None:
@@ -70,3 +132,152 @@ def test_the_workflow_asks_what_the_command_understands() -> None:
     for word in given["subjects"]:
         environment.parse(word)
     assert given["html"].name in text[text.index("upload-artifact") :]
+
+
+# --- docs/claims.md -------------------------------------------------------------------------------
+
+EXAMPLES = fenced(WRITING, "toml")
+
+
+def completed(example: str) -> dict[str, Any]:
+    """The file of which an example is a part, as docs/claims.md says it."""
+    part, first = (tomllib.loads(text, parse_float=Decimal) for text in (example, EXAMPLES[0]))
+    if "schema" in part:
+        return part
+    if "layers" in part or "kind" in part.get("layer", {}):
+        first = {key: first[key] for key in ("schema", "title", "source")}
+    return merged(first, part)
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """What stands in `above`, and in `below` where it says nothing, key by key."""
+    both = {
+        key: merged(below[key], value)
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+        else value
+        for key, value in above.items()
+    }
+    return below | both
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "arrays.npz", kernel=np.arange(6.0).reshape(2, 3))
+    return tmp_path
+
+
+def load(document: dict[str, Any], folder: Path) -> list[Claim]:
+    return claim.loads_each(tomli_w.dumps(document), folder / "claim.toml")
+
+
+def test_the_first_example_is_the_articles() -> None:
+    shown = claim.loads(EXAMPLES[0])
+    bundled = claim.load(claim.bundled() / "article" / "hand_set_weights.toml")
+    for c in (shown, bundled):
+        assert c.x is not None
+        assert c.expectations[0].value.value.tolist() == [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(1, len(EXAMPLES) + 1))
+def test_every_example_loads_and_asks_for_what_can_be_judged(example: str, folder: Path) -> None:
+    for each in load(completed(example), folder):
+        for said, e in zip(completed(example)["expect"], each.expectations, strict=True):
+            assert e.not_run == said.get("not_run", "")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(1, len(EXAMPLES) + 1))
+def test_every_example_holds(example: str, folder: Path, subject: Subject) -> None:
+    c = load(completed(example), folder)[0]
+    answer = judge.ask(c, subject, judge.Setting(slow=True))
+    for e, verdict in zip(c.expectations, judge.judge(c, answer), strict=True):
+        wanted = {judge.NOT_RUN} if e.not_run else {judge.AGREE}
+        wanted |= {judge.NOT_RUN} if verdict.unsupported else set()
+        assert verdict.verdict in ({judge.DIFFER} if e.known_to_differ else wanted), verdict.detail
+
+
+def test_every_kind_and_every_key_of_the_format_has_an_example() -> None:
+    documents = [completed(example) for example in EXAMPLES]
+    values = list(nodes(documents))
+    keys = {key for node in values if isinstance(node, dict) for key in node}
+    assert set(get_args(claim.What)) == {e["what"] for d in documents for e in d["expect"]}
+    assert set(written._RECIPES) <= keys
+    assert fields(msgspec.inspect.type_info(claim.ClaimFile)) <= keys
+    words = {node for node in values if isinstance(node, str)}
+    for kind in (claim.ComputedIn, written.Reading, written.Integers):
+        assert set(get_args(kind)) <= words | set(re.findall(r"`\"?(\w+)\"?`", WRITING))
+    assert {layer.__name__ for layer in get_args(claim.Layer) + get_args(claim.Cell)} <= words
+
+
+def nodes(part: Any) -> Iterator[Any]:
+    yield part
+    inside = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    for each in inside:
+        yield from nodes(each)
+
+
+def fields(kind: msgspec.inspect.Type) -> set[str]:
+    """The keys of every table of the schema."""
+    found: set[str] = set()
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return fields(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return found.union(*map(fields, kind.types))
+    if isinstance(kind, msgspec.inspect.ListType):
+        return fields(kind.item_type)
+    if isinstance(kind, msgspec.inspect.StructType):
+        found |= {field.encode_name for field in kind.fields}
+        return found.union(*(fields(field.type) for field in kind.fields))
+    return found
+
+
+ROWS = {
+    what: of.strip()
+    for what, of in re.findall(
+        r"^\| `(\w+)` \|(.*?)\|", WRITING[WRITING.index("| `what`") :], re.MULTILINE
+    )
+}
+
+
+def test_the_table_names_every_kind() -> None:
+    assert {*get_args(claim.What)} == ROWS.keys() - {"what"}
+
+
+@pytest.mark.parametrize("what", get_args(claim.What))
+def test_the_table_names_every_of_a_kind(what: str, folder: Path) -> None:
+    """As the loader's own complaint lists them; names of layers and options are told in words."""
+    document = completed(
+        """
+        expect = [{what = "WHAT", of = "?", value = true, from = "this test"}]
+        layers = [{kind = "SimpleRNN", name = "rnn", units = 3}, {kind = "Dense", units = 1}]
+        """.replace("WHAT", what)
+    )
+    with pytest.raises(ClaimError) as refused:
+        load(document, folder)
+    assert refused.value.key == "expect[0].of"
+    if "takes no `of`" in refused.value.problem:
+        assert not ROWS[what]
+        return
+    known = set(refused.value.problem.rpartition("known: ")[2].split(", "))
+    optimizers = {f"{name}.{option}" for name, each in claim.OPTIMIZERS.items() for option in each}
+    if what == "default":
+        assert optimizers <= known
+        for name in optimizers:
+            assert f"`{name.partition('.')[2]}`" in WRITING
+        assert "option" in ROWS[what]
+    elif what == "config":
+        assert "option" in ROWS[what]
+    elif known == {"rnn", "dense"}:
+        assert "layer's name" in ROWS[what]
+    elif what == "reproducible":
+        assert "weight" in ROWS[what]
+    else:
+        assert known == set(re.findall(r"`([\w. ]+)`", ROWS[what]))
+
+
+def test_the_limits_are_those_of_the_loader() -> None:
+    limits = {
+        n.replace(",", "") for n in re.findall(r"\|[^|]*?([\d,]+) \|$", WRITING, re.MULTILINE)
+    }
+    names = [name for module in (claim, written) for name in vars(module) if name[:5] == "MOST_"]
+    told = {str(getattr(module, n, "")) for module in (claim, written) for n in names} - {""}
+    assert told - {str(written.MOST_DIRECTORY), str(claim.MOST_SIZE)} <= limits

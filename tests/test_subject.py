@@ -682,6 +682,8 @@ def test_every_keras_s_configuration_is_described_alike() -> None:
         {"class_name": "OrthogonalInitializer", "config": own, "module": "keras.initializers"},
     ):
         assert script.as_described({"of": [written]}) == {"of": [described]}
+    function = {"class_name": "function", "config": "my_tanh", "module": "builtins"}
+    assert script.as_described({"activation": function}) == {"activation": "my_tanh"}
     (rate,) = script.as_described((np.float32(0.5),))
     assert type(rate) is float
 
