@@ -202,18 +202,20 @@ def terminal(
             _print_side_by_side(judged, console)
         else:
             _print_all(judged[0].verdicts, titles or {}, console)
-    known = []
+    known, any_yet = [], False
     for same in _alike(judged):
         if same[0][1].is_known and amount is not Amount.ALL:
             known.append(same)
             continue
-        console.print()
+        if amount is not Amount.WRONG or any_yet:
+            console.print()
+        any_yet = True
         console.print(_text("\n".join(_explained_once(same, judged))), soft_wrap=True)
     if amount is not Amount.WRONG:
         if known:
             _print_known(known, console, several)
         _print_not_run(judged, console, amount, several)
-    if amount is not Amount.WRONG or any(map(_is_wrong, _all(judged))):
+    if amount is not Amount.WRONG or any_yet:
         console.print()
     for i, j in enumerate(judged, 1):
         name = f"{j.subject['backend']} {j.subject.get('mode', 'eager')}"
@@ -325,16 +327,19 @@ def _explained_once(same: Sequence[_Member], judged: Sequence[Judged]) -> list[s
     )
 
 
-def _print_known(groups: Iterable[Sequence[_Member]], console: Console, several: bool) -> None:
+def _print_known(groups: Sequence[Sequence[_Member]], console: Console, several: bool) -> None:
     """A line each: what it is, and why."""
     console.print()
     console.print(_text("known (-v explains them):"))
-    for same in groups:
+    over = len(groups) - _KNOWN
+    for same in groups[: _KNOWN - (over > 0)]:
         _, v = same[0]
         others = len({_place(other) for _, other in same}) - 1
         words = f"{line(v.claim)} · {line(v.what)}" + f" and {others:,} more" * bool(others)
         words += f" [{_list({i for i, _ in same})}]" * several
         _print_line(f"  {words}: {line(v.known or v.deviation)}", console, "yellow")
+    if over > 0:
+        _print_line(f"  and {over + 1:,} more, which -v shows", console, "yellow")
 
 
 def _print_not_run(
@@ -434,7 +439,8 @@ def _size(v: Verdict) -> float | None:
 
 def _print_folders(judged: Sequence[Judged], console: Console) -> None:
     with_bits = console.width >= _NARROW
-    table = Table(box=None, pad_edge=False, header_style="bold dim", padding=(0, 2, 0, 0))
+    gap = 2 if console.width >= 80 else 1
+    table = Table(box=None, pad_edge=False, header_style="bold dim", padding=(0, gap, 0, 0))
     table.add_column("claims", overflow="fold", min_width=9)
     for head in (AGREE, DIFFER, ERROR, NOT_RUN, "error/bound", *(["bits"] * with_bits)):
         table.add_column(head, justify="right", overflow="fold")
@@ -637,7 +643,7 @@ _SHORT_LEGEND = (
     "error/bound: the largest error, as a share of what is allowed; bits: the least effective "
     "precision (float32 has 24); known ones aside. -v shows every number."
 )
-_REASONS = 10  # lines of what was not run, at most
+_KNOWN, _REASONS = 12, 6  # lines of what is known and of what was not run, at most
 
 
 def _table(verdicts: Iterable[Verdict], width: int) -> Table:
