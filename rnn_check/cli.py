@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rnn_check.deviations import Known
     from rnn_check.judge import Verdict
     from rnn_check.record import Observations
-    from rnn_check.report import Judged
+    from rnn_check.report import Amount, Judged
     from rnn_check.run import Asked, Run, Target
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
@@ -198,12 +198,19 @@ FORCE = click.option("--force", is_flag=True, help="Overwrite FILE if it is ther
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
+AMOUNT = options_of(
+    click.option(
+        "-v", "--verbose", is_flag=True, help="Show every verdict, and explain what is known."
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Show only what is wrong, and the count."),
+)
 
 
 @main.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @_ASKED
 @KNOWN
+@AMOUNT
 @JSON
 @click.option("--list", "only_list", is_flag=True, help="Show the claims and ask nobody.")
 def verify(
@@ -218,6 +225,8 @@ def verify(
     timeout: float,
     memory: int,
     known: Path | None,
+    verbose: bool,
+    quiet: bool,
     as_json: bool,
     only_list: bool,
 ) -> None:
@@ -228,9 +237,8 @@ def verify(
 
     Exit codes: 0 all agree, 1 something differs, 2 bad input or usage, 3 Keras could not be asked.
     """
+    _check_one_of({"-v": verbose, "-q": quiet, "--json": as_json, "--list": only_list})
     if only_list:
-        if as_json:
-            raise BadInput("--list and --json do not go together")
         _check_backends(backends)
         from rnn_check import report
 
@@ -253,7 +261,8 @@ def verify(
         judged = [
             verdicts.judged(i, asked[i], [*words, *_rerun(asked[i], backends)]) for i in subjects
         ]
-    code = _report(judged, claims, as_json)
+    how = _how_much(verbose, quiet)
+    code = _report(judged, claims, as_json, how, interrupted=interrupted is not None)
     if interrupted:
         say(f"interrupted; {len(verdicts.of)} of {len(claims) * len(asked)} answers were judged")
         code = interrupted.exit_code
@@ -332,8 +341,16 @@ def observe(
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @PATTERN
 @KNOWN
+@AMOUNT
 @JSON
-def judge(files: tuple[Path, ...], pattern: str | None, known: Path | None, as_json: bool) -> None:
+def judge(
+    files: tuple[Path, ...],
+    pattern: str | None,
+    known: Path | None,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Judge records, without any framework.
 
     FILES are what `rnn-check observe` wrote.
@@ -341,8 +358,9 @@ def judge(files: tuple[Path, ...], pattern: str | None, known: Path | None, as_j
 
     Exit codes: as those of `verify`.
     """
+    _check_one_of({"-v": verbose, "-q": quiet, "--json": as_json})
     claims, judged = _judged_records(files, pattern, known)
-    sys.exit(_report(judged, claims, as_json))
+    sys.exit(_report(judged, claims, as_json, _how_much(verbose, quiet)))
 
 
 @main.command()
@@ -546,6 +564,16 @@ class _Asking:
                 yield asked
 
 
+def _watched(claims: Sequence[Claim], words: str) -> Iterable[Claim]:
+    """The claims, with a bar on a terminal."""
+    if not terminal.is_watched(sys.stderr):
+        return claims
+    from rich.markup import escape
+    from rich.progress import track
+
+    return track(claims, escape(words), console=console(sys.stderr), transient=True)
+
+
 def _reached(run: Run) -> list[int]:
     """The subjects that there are. If none could be started, nothing was asked: exit 3."""
     for reason in run.missing.values():
@@ -622,7 +650,8 @@ def _judged_records(
         if not recorded:
             say(f"{file} holds no answers: whoever was asked had not said a word when it ended")
         for subject in each.subjects:
-            for claim in claims:
+            name = f"{file.name} {subject.setting.mode}"
+            for claim in _watched(claims, f"judging {len(judged) + 1}  {plain(name)}"):
                 answer = subject.answer(claim)
                 verdicts.add(Asked(len(judged), claim, answer, subject.setting))
             rerun = ["judge", str(file), *map(str, paths), *(["--known", str(known)] * bool(known))]
@@ -630,21 +659,34 @@ def _judged_records(
     return claims, judged
 
 
-def _report(judged: Sequence[Judged], claims: Sequence[Claim], as_json: bool) -> int:
+def _check_one_of(options: dict[str, bool]) -> None:
+    given = [option for option, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise BadInput(f"{given[0]} and {given[1]} do not go together")
+
+
+def _how_much(verbose: bool, quiet: bool) -> Amount:
+    from rnn_check.report import Amount
+
+    return Amount.ALL if verbose else Amount.WRONG if quiet else Amount.SHORT
+
+
+def _report(
+    judged: Sequence[Judged],
+    claims: Sequence[Claim],
+    as_json: bool,
+    how: Amount,
+    *,
+    interrupted: bool = False,
+) -> int:
     from rnn_check import report
 
     everything = [v for j in judged for v in j.verdicts]
-    if len(judged) == 1:
-        (only,) = judged
-        if as_json:
-            click.echo(report.as_json(only.subject, only.verdicts))
-        else:
-            titles = {claim.name: claim.title for claim in claims}
-            report.terminal(only.subject, only.verdicts, titles, console(), only.rerun)
-    elif as_json:
-        click.echo(report.as_json_of_several(judged))
+    if as_json:
+        click.echo(report.as_json(judged))
     else:
-        report.terminal_of_several(judged, console())
+        titles = {claim.name: claim.title for claim in claims}
+        report.terminal(judged, console(), titles, how, interrupted=interrupted)
     code = report.exit_code(everything)
     if code == 3 and not report.summary(everything)["error"]:
         say("nothing was compared")

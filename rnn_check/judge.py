@@ -218,12 +218,6 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
         return Answer(error=str(error), fault=not isinstance(error, observe.Raised))
 
 
-def ask_and_judge(claim: Claim, subject: observe.Subject, **setting: Any) -> list[Verdict]:
-    """Ask the subject what the claim needs, and judge it; the setting as `Setting` has it."""
-    how = Setting(**setting)
-    return judge(claim, ask(claim, subject, how), dtype=how.dtype)
-
-
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
     """The question to `subject.py`; arrays are float64 and are rounded by the framework's dtype."""
     layers = [_config(part) for part in claim.layers]

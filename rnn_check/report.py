@@ -1,14 +1,17 @@
 """What does the reader see?  Verdicts as a terminal table, as explanations, as JSON.
 
-One subject has a report of its own; several stand side by side, a narrow column each.
+What is well is said in few lines, what is wrong in full. One subject is a table of its own; several
+stand side by side, a column each.
 """
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,17 +19,18 @@ from typing import Any
 import msgspec
 import numpy as np
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rnn_check.claim import Claim
+from rnn_check.claim import Claim, bundled
 from rnn_check.comparison import Comparison
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.process import cut
 from rnn_check.terminal import as_json as quoted
 from rnn_check.terminal import line, plain
 
-SCHEMA = 1
+SCHEMA = 2
 LONGEST = 8_000  # characters of one explanation
 _STYLE = {AGREE: "green", DIFFER: "bold red", ERROR: "bold magenta", NOT_RUN: "dim"}
 
@@ -90,20 +94,11 @@ def machine(subject: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def as_json(subject: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
-    """The JSON document of one subject; no NaN or Infinity ever stands in it."""
-    return as_document(
-        {
-            "schema": SCHEMA,
-            "subject": subject,
-            "verdicts": [_row(v) for v in verdicts],
-            "summary": summary(verdicts),
-        }
-    )
+def as_json(judged: Sequence[Judged]) -> str:
+    """The JSON document, of one shape however many subjects: each row says of which it is.
 
-
-def as_json_of_several(judged: Sequence[Judged]) -> str:
-    """The JSON document of several: each row says of which subject it is, by its place."""
+    No NaN or Infinity ever stands in it.
+    """
     return as_document(
         {
             "schema": SCHEMA,
@@ -172,46 +167,135 @@ def listing(claims: Iterable[Claim], console: Console) -> None:
     console.print(table)
 
 
+class Amount(Enum):
+    """How much is printed: what is wrong and the counts; what is needed to see that all is well;
+    every verdict, and all that is known in full."""
+
+    WRONG = "wrong"
+    SHORT = "short"
+    ALL = "all"
+
+
 def terminal(
-    subject: Mapping[str, Any] | None,
-    verdicts: Sequence[Verdict],
-    titles: Mapping[str, str],
+    judged: Sequence[Judged],
     console: Console,
-    rerun: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
+    amount: Amount = Amount.SHORT,
+    *,
+    interrupted: bool = False,
 ) -> None:
-    """The table, then each difference and each error explained, then the counts."""
-    if subject is not None:
-        console.print(_text(header(subject), style="bold"))
-        if more := machine(subject):
-            console.print(_text(" · ".join(more), style="dim"), soft_wrap=True)
+    """Who was asked; the answer in a sentence; a table; each thing that is wrong, once; the counts.
+
+    titles: of claims, by name.  interrupted: whether more was to be asked.
+    """
+    several = len(judged) != 1
+    if amount is not Amount.WRONG:
+        (_print_subjects if several else _print_subject)(judged, console)
         console.print()
-    if verdicts:
-        console.print(_text(_LEGEND, style="dim"))
+        console.print(_text(sentence(judged, interrupted), style="bold"))
         console.print()
-        console.print(_table((), console.width))
-    for name, group in groupby(verdicts, key=lambda v: v.claim):
-        rows = list(group)
-        heading = Text(line(name), style="bold")
-        heading.append(f"  {line(titles.get(name, ''))}", style="not bold")
-        heading.append(f"  [{line(rows[0].document)}]", style="not bold dim")
-        console.print(heading, soft_wrap=True)
-        console.print(_table(rows, console.width))
-    for same in _alike([Judged(subject or {}, verdicts)]):
-        shown, also = same[0][1], _also(same[1:], whose=False)
+        if not any(j.verdicts for j in judged):
+            pass
+        elif amount is Amount.SHORT:
+            (_print_folders_side_by_side if several else _print_folders)(judged, console)
+        elif several:
+            _print_side_by_side(judged, console)
+        else:
+            _print_all(judged[0].verdicts, titles or {}, console)
+    known, any_yet = [], False
+    for same in _alike(judged):
+        if same[0][1].is_known and amount is not Amount.ALL:
+            known.append(same)
+            continue
+        if amount is not Amount.WRONG or any_yet:
+            console.print()
+        any_yet = True
+        console.print(_text("\n".join(_explained_once(same, judged))), soft_wrap=True)
+    if amount is not Amount.WRONG:
+        if known:
+            _print_known(known, console, several)
+        _print_not_run(judged, console, amount, several)
+    if amount is not Amount.WRONG or any_yet:
         console.print()
-        console.print(_text("\n".join(_explained(shown, rerun, also=also))), soft_wrap=True)
-    reasons = [v for v in verdicts if v.verdict == NOT_RUN]
-    if reasons:
-        console.print()
-        for reason, group in groupby(sorted(reasons, key=lambda v: v.detail), lambda v: v.detail):
-            what = ", ".join(f"{v.claim} {v.what}" for v in group)
-            console.print(_text(f"not_run  {what}: {_cut(reason)}", style="dim"), soft_wrap=True)
-    console.print()
-    console.print(_text(counts(verdicts), style="bold"))
+    for i, j in enumerate(judged, 1):
+        name = f"{j.subject['backend']} {j.subject.get('mode', 'eager')}"
+        words = f"{i}  {name:20}  " * several + counts(j.verdicts)
+        console.print(_text(words, style="bold"), soft_wrap=True)
 
 
-def terminal_of_several(judged: Sequence[Judged], console: Console) -> None:
-    """Who was asked; claims × subjects; each thing that is wrong, once; the counts of each."""
+def sentence(judged: Sequence[Judged], interrupted: bool = False) -> str:
+    """Whether all is well: "Everything agrees, but for 5 differences that are known."
+
+    One number is one, on however many subjects.
+    """
+    verdicts = _all(judged)
+
+    def places(which: Iterable[Verdict]) -> int:
+        return len({_place(v) for v in which})
+
+    differ = [v for v in verdicts if v.verdict == DIFFER and v.is_red]
+    errors = places(v for v in verdicts if v.verdict == ERROR and not v.is_known)
+    gone = places(v for v in verdicts if v.verdict == AGREE and v.is_red)
+    known = {
+        kind: places(v for v in verdicts if v.verdict == kind and v.is_known)
+        for kind in (DIFFER, ERROR)
+    }
+    excused = " and ".join(
+        _number(n, word)
+        for n, word in ((known[DIFFER], "difference"), (known[ERROR], "error"))
+        if n
+    )
+    many = sum(known.values()) != 1
+    parts = []
+    if differ:
+        numeric = all(c.got.dtype.kind == "f" for v in differ if (c := v.worst) is not None)
+        n = places(differ)
+        word = "number" if numeric else "thing"
+        parts.append(f"{_number(n, word)} differ{'s' * (n == 1)} that {_was(n)} not known to")
+    if errors:
+        parts.append(f"{_number(errors, 'thing')} could not be judged for an error")
+    if gone:
+        parts.append(f"{_number(gone, 'thing')} known to be wrong agree{'s' * (gone == 1)} now")
+    if parts:
+        words = ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + parts[-1]
+        words += f", beside {excused} that {_are(many)} known" * bool(excused)
+    elif not any(v.verdict != NOT_RUN for v in verdicts):
+        words = "Nothing was compared"
+    else:
+        words = "Everything agrees" if not interrupted else "What was judged agrees"
+        words += f", but for {excused} that {_are(many)} known" * bool(excused)
+    return f"{words}{' so far' * interrupted}."
+
+
+def _number(n: int, word: str) -> str:
+    return f"{n:,} {word}{'s' * (n != 1)}"
+
+
+def _was(n: int) -> str:
+    return "was" if n == 1 else "were"
+
+
+def _are(many: bool) -> str:
+    return "are" if many else "is"
+
+
+def _all(judged: Sequence[Judged]) -> list[Verdict]:
+    return [v for j in judged for v in j.verdicts]
+
+
+def _is_wrong(v: Verdict) -> bool:
+    return v.is_red or (v.verdict == ERROR and not v.is_known)
+
+
+def _print_subject(judged: Sequence[Judged], console: Console) -> None:
+    (only,) = judged
+    words = _text(header(only.subject), style="bold")
+    if more := machine(only.subject):
+        words.append(plain(" · " + " · ".join(more)), style="not bold dim")
+    console.print(words)
+
+
+def _print_subjects(judged: Sequence[Judged], console: Console) -> None:
     machines = [machine(j.subject) for j in judged if "keras" in j.subject]
     common = [part for part in (machines or [[]])[0] if all(part in other for other in machines)]
     for i, j in enumerate(judged, 1):
@@ -220,45 +304,213 @@ def terminal_of_several(judged: Sequence[Judged], console: Console) -> None:
             console.print(_text(f"   {' · '.join(own)}", style="dim"), soft_wrap=True)
     if common:
         console.print(_text(f"   all on {' · '.join(common)}", style="dim"), soft_wrap=True)
+
+
+def _explained_once(same: Sequence[_Member], judged: Sequence[Judged]) -> list[str]:
+    """What several verdicts show alike."""
+    i, shown = same[0]
+    rerun = judged[i].rerun
+    if len(judged) == 1:
+        return _explained(shown, rerun, also=_also(same[1:], whose=False))
+    of_it = [member for member in same if _place(member[1]) == _place(shown)]
+    of_others = [member for member in same if _place(member[1]) != _place(shown)]
+    return _explained(
+        shown,
+        rerun,
+        where=_list({k for k, v in of_it}),
+        also=_also(of_others, whose=True),
+        elsewhere=[
+            f"  {f'in {k + 1}':9} {v.detail.splitlines()[0]}"
+            for k, v in of_it
+            if v.verdict == DIFFER and v.detail != shown.detail
+        ],
+    )
+
+
+def _print_known(groups: Sequence[Sequence[_Member]], console: Console, several: bool) -> None:
+    """A line each: what it is, and why."""
     console.print()
-    legend = "✓ agree  ✗ differ  error  – not run  ( ) known; beside it error/bound"
-    if any(v.verdict == AGREE and v.is_red for j in judged for v in j.verdicts):
-        legend += "; ✓ gone: known, but agrees now"
-    console.print(_text(legend, style="dim"))
-    console.print()
-    _print_side_by_side(judged, console)
-    for same in _alike(judged):
-        i, shown = same[0]
-        of_it = [member for member in same if _place(member[1]) == _place(shown)]
-        of_others = [member for member in same if _place(member[1]) != _place(shown)]
-        lines = _explained(
-            shown,
-            judged[i].rerun,
-            where=_list({k for k, v in of_it}),
-            also=_also(of_others, whose=True),
-            elsewhere=[
-                f"  {f'in {k + 1}':9} {v.detail.splitlines()[0]}"
-                for k, v in of_it
-                if v.verdict == DIFFER and v.detail != shown.detail
-            ],
-        )
-        console.print()
-        console.print(_text("\n".join(lines)), soft_wrap=True)
-    reasons: dict[str, list[tuple[int, Verdict]]] = {}
+    console.print(_text("known (-v explains them):"))
+    over = len(groups) - _KNOWN
+    for same in groups[: _KNOWN - (over > 0)]:
+        _, v = same[0]
+        others = len({_place(other) for _, other in same}) - 1
+        words = f"{line(v.claim)} · {line(v.what)}" + f" and {others:,} more" * bool(others)
+        words += f" [{_list({i for i, _ in same})}]" * several
+        _print_line(f"  {words}: {line(v.known or v.deviation)}", console, "yellow")
+    if over > 0:
+        _print_line(f"  and {over + 1:,} more, which -v shows", console, "yellow")
+
+
+def _print_not_run(
+    judged: Sequence[Judged], console: Console, amount: Amount, several: bool
+) -> None:
+    """Grouped by the reason, the most frequent first, a line each unless everything is shown."""
+    reasons: dict[str, list[_Member]] = {}
     for i, j in enumerate(judged):
         for v in j.verdicts:
             if v.verdict == NOT_RUN:
                 reasons.setdefault(v.detail, []).append((i, v))
-    if reasons:
-        console.print()
-    for reason, members in reasons.items():
-        what = _some([f"{c} {w}" for c, w in dict.fromkeys(_place(v) for _, v in members)])
-        words = f"not_run  [{_list({i for i, _ in members})}]  {_cut(reason)}: {what}"
-        console.print(_text(words, style="dim"), soft_wrap=True)
+    if not reasons:
+        return
     console.print()
-    for i, j in enumerate(judged, 1):
-        name = f"{j.subject['backend']} {j.subject.get('mode', 'eager')}"
-        console.print(_text(f"{i}  {name:20}  {counts(j.verdicts)}", style="bold"), soft_wrap=True)
+    console.print(_text("not_run:"))
+    ranked = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    shown = ranked if amount is Amount.ALL else ranked[:_REASONS]
+    width = max(len(f"{len(members):,}") for _, members in ranked)
+    for reason, members in shown:
+        whose = f"[{_list({i for i, _ in members})}] " * several
+        words = f"  {len(members):>{width},}  {whose}{line(_cut(reason))}"
+        names = [f"{c} · {w}" for c, w in dict.fromkeys(_place(v) for _, v in members)]
+        if amount is Amount.ALL:
+            console.print(_text(words, style="dim"))
+            indented = _text(_some([line(name) for name in names]), style="dim")
+            console.print(Padding(indented, (0, 0, 0, 4 + width)))
+        else:
+            _print_line(f"{words}: {line(names[0])}", console, "dim")
+    if rest := ranked[len(shown) :]:
+        n = sum(len(members) for _, members in rest)
+        words = f"  {n:>{width},}  for {_number(len(rest), 'other reason')}, which -v shows"
+        _print_line(words, console, "dim")
+
+
+def _print_line(words: str, console: Console, style: str) -> None:
+    """One line, cut where there is no more room."""
+    console.print(_text(words, style=style), no_wrap=True, overflow="ellipsis")
+
+
+def _print_all(verdicts: Sequence[Verdict], titles: Mapping[str, str], console: Console) -> None:
+    """Every verdict, a table a claim."""
+    console.print(_text(_LEGEND, style="dim"))
+    console.print()
+    console.print(_table((), console.width))
+    for name, group in groupby(verdicts, key=lambda v: v.claim):
+        rows = list(group)
+        heading = Text(line(name), style="bold")
+        heading.append(f"  {line(titles.get(name, ''))}", style="not bold")
+        heading.append(f"  [{line(rows[0].document)}]", style="not bold dim")
+        console.print(heading, soft_wrap=True)
+        console.print(_table(rows, console.width))
+
+
+# --- a line a folder ------------------------------------------------------------------------------
+
+
+def _folders(judged: Sequence[Judged]) -> dict[str, list[list[Verdict]]]:
+    """The verdicts in each folder of claims, of each subject.
+
+    A folder is one of those that are bundled, or that which a file of the user's is in; or the
+    file, if there is no other from there.
+    """
+    verdicts = _all(judged)
+    files: dict[Path, set[str]] = {}
+    for v in verdicts:
+        files.setdefault(Path(v.file).parent, set()).add(v.file)
+    ours = bundled()
+    names: dict[str, str] = {}
+    for file in {v.file for v in verdicts}:
+        folder = Path(file).parent
+        if folder.is_relative_to(ours) and folder != ours:
+            names[file] = folder.relative_to(ours).as_posix()
+        else:
+            names[file] = _near(file if len(files[folder]) == 1 else str(folder))
+    found: dict[str, list[list[Verdict]]] = {}
+    for i, j in enumerate(judged):
+        for v in j.verdicts:
+            found.setdefault(names[v.file], [[] for _ in judged])[i].append(v)
+    return found
+
+
+def _worst(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The verdict with the largest ratio of those that are not excused."""
+    sizes = [(_size(v), v) for v in verdicts if not v.is_known and v.verdict in (AGREE, DIFFER)]
+    return max(
+        ((size, v) for size, v in sizes if size is not None),
+        key=lambda pair: pair[0],
+        default=(0, None),
+    )[1]
+
+
+def _size(v: Verdict) -> float | None:
+    if v.ratio is None:
+        return math.inf if _ratio(v) else None
+    return v.ratio
+
+
+def _print_folders(judged: Sequence[Judged], console: Console) -> None:
+    with_bits = console.width >= _NARROW
+    gap = 2 if console.width >= 80 else 1
+    table = Table(box=None, pad_edge=False, header_style="bold dim", padding=(0, gap, 0, 0))
+    table.add_column("claims", overflow="fold", min_width=9)
+    for head in (AGREE, DIFFER, ERROR, NOT_RUN, "error/bound", *(["bits"] * with_bits)):
+        table.add_column(head, justify="right", overflow="fold")
+    for name, (verdicts,) in _folders(judged).items():
+        of = {kind: [v for v in verdicts if v.verdict == kind] for kind in _STYLE}
+        worst = _worst(verdicts)
+        bits = [v.bits for v in verdicts if v.bits is not None and not v.is_known]
+        cells = [
+            Text(line(name), style="bold"),
+            _count(of[AGREE], "gone"),
+            _count(of[DIFFER], "known"),
+            _count(of[ERROR], "known"),
+            Text(f"{len(of[NOT_RUN]):,}", "dim"),
+            Text("" if worst is None else _ratio(worst), "" if worst is None else _style(worst)),
+        ]
+        table.add_row(*cells, *([f"{min(bits):.1f}" if bits else ""] * with_bits))
+    console.print(table)
+    console.print()
+    console.print(_text(_SHORT_LEGEND, style="dim"))
+
+
+def _count(verdicts: Sequence[Verdict], special: str) -> Text:
+    """How many: "0", "3", "5 known", "3 + 5 known"."""
+    marked = [v for v in verdicts if v.is_known or (v.verdict == AGREE and v.is_red)]
+    rest = len(verdicts) - len(marked)
+    parts = [f"{rest:,}"] * bool(rest or not marked) + [f"{len(marked):,} {special}"] * bool(marked)
+    wrong = [v for v in verdicts if _is_wrong(v)]
+    style = _style(wrong[0]) if wrong else _style(verdicts[0]) if verdicts else "dim"
+    return Text(" + ".join(parts), style)
+
+
+def _print_folders_side_by_side(judged: Sequence[Judged], console: Console) -> None:
+    """Folders down, the subjects across, as many as there is room for; the others below."""
+    folders = _folders(judged)
+    console.print(_text(_MARKS, style="dim"))
+    cells = {name: [_sum(verdicts) for verdicts in of] for name, of in folders.items()}
+    names = min(max(map(len, folders)), max(9, console.width // 3))
+    width = max(cell.cell_len for row in cells.values() for cell in row)
+    fit = max(1, (console.width - names) // (width + 2))
+    for start in range(0, len(judged), fit):
+        table = Table(box=None, pad_edge=False, header_style="bold dim", padding=(0, 2, 0, 0))
+        table.add_column("claims", width=names, overflow="fold")
+        for i in range(start, min(start + fit, len(judged))):
+            table.add_column(str(i + 1), width=width, overflow="fold")
+        for name, row in cells.items():
+            table.add_row(Text(line(name), style="bold"), *row[start : start + fit])
+        console.print()
+        console.print(table)
+
+
+def _sum(verdicts: Sequence[Verdict]) -> Text:
+    """A folder of one subject: "✓72 ≤0.96 (✗5) –12"."""
+    counted: dict[tuple[str, str], int] = {}
+    for v in verdicts:
+        mark = f"({_MARK[v.verdict]}{{}})" if v.is_known else _MARK[v.verdict] + "{}"
+        if v.verdict == AGREE and v.is_red:
+            mark = "✓{} gone"
+        style = "" if v.verdict == AGREE and not v.is_red else _style(v)
+        counted[mark, style] = counted.get((mark, style), 0) + 1
+    text = Text()
+    for (mark, style), n in sorted(counted.items(), key=lambda item: _ORDER(item[0][0])):
+        text.append(" " * bool(text) + mark.format(n), style)
+        if mark == "✓{}" and (worst := _worst(verdicts)) is not None:
+            text.append(f" ≤{short_ratio(worst)}", _style(worst) if worst.is_red else "dim")
+    return text
+
+
+_MARK = {AGREE: "✓", DIFFER: "✗", ERROR: "!", NOT_RUN: "–"}
+_ORDER = ("✓{}", "✓{} gone", "✗{}", "!{}", "(✗{})", "(!{})", "–{}").index
+_MARKS = "✓ agree, ≤ the largest error/bound  ✗ differ  ! error  – not run  ( ) known"
 
 
 def counts(verdicts: Iterable[Verdict]) -> str:
@@ -272,11 +524,6 @@ def counts(verdicts: Iterable[Verdict]) -> str:
     )
 
 
-def explanation(v: Verdict, rerun: Sequence[str] = ()) -> str:
-    """A difference so that it stands alone: whose number, where, how far, allowed, the command."""
-    return "\n".join(_explained(v, rerun))
-
-
 def _explained(
     v: Verdict,
     rerun: Sequence[str],
@@ -284,6 +531,7 @@ def _explained(
     also: str = "",
     elsewhere: Sequence[str] = (),
 ) -> list[str]:
+    """A difference so that it stands alone: whose number, where, how far, allowed, the command."""
     lines = [f"{v.verdict}{' (known)' * v.is_known}  {v.claim} · {v.what}"]
     if where:
         lines[0] += f"  [{where}]"
@@ -391,6 +639,11 @@ _LEGEND = (
     "error/bound: how far it is off, as a share of what is allowed (more than 1 differs; "
     "∞: nothing is). bits: the effective precision that the error shows (float32 has 24)."
 )
+_SHORT_LEGEND = (
+    "error/bound: the largest error, as a share of what is allowed; bits: the least effective "
+    "precision (float32 has 24); known ones aside. -v shows every number."
+)
+_KNOWN, _REASONS = 12, 6  # lines of what is known and of what was not run, at most
 
 
 def _table(verdicts: Iterable[Verdict], width: int) -> Table:
@@ -437,6 +690,11 @@ def _print_side_by_side(judged: Sequence[Judged], console: Console) -> None:
 
     Those that there is none for stand below, under their own numbers.
     """
+    legend = "✓ agree  ✗ differ  error  – not run  ( ) known; beside it error/bound"
+    if any(v.verdict == AGREE and v.is_red for v in _all(judged)):
+        legend += "; ✓ gone: known, but agrees now"
+    console.print(_text(legend, style="dim"))
+    console.print()
     fit = max(1, (console.width - _NAME) // (_CELL + 1))
     for start in range(0, len(judged), fit):
         if start:

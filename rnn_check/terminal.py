@@ -77,8 +77,9 @@ def console(file: TextIO | None = None, width: int | None = None) -> Console:
         def on_broken_pipe(self) -> None:
             raise
 
-    # a pipe has no width; 80 columns would fold every line of the table
-    if width is None and not is_watched(file or sys.stdout):
+    # a pipe has no width unless it is told; 80 columns would fold every line of the table
+    told = os.environ.get("COLUMNS", "").isdecimal()
+    if width is None and not told and not is_watched(file or sys.stdout):
         width = 120
     return Plain(file=file, width=width)
 

@@ -54,8 +54,8 @@ def red(verdicts: Iterable[judge.Verdict]) -> Red:
 def of_layers(subject: observe.Subject, claims: list[claim.Claim]) -> Iterator[tuple[str, Red]]:
     for fault in faults.FAULTS:
         asked = [c for c in claims if not c.slow or fault in c.catches]
-        layer = faults.layer(fault)
-        verdicts = (judge.ask_and_judge(c, subject, layer=layer, slow=True) for c in asked)
+        how = judge.Setting(layer=faults.layer(fault), slow=True)
+        verdicts = (judge.judge(c, judge.ask(c, subject, how)) for c in asked)
         yield fault, red(v for each in verdicts for v in each)
 
 

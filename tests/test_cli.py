@@ -47,7 +47,11 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
         (["--layer", "absent.py:Layer"], "--layer: no such file: absent.py"),
         (["--layer", "Layer"], "--layer: expected FILE.py:CLASS"),
         (["-k", "no such claim"], "-k: no claim matches 'no such claim'"),
-        (["--list", "--json"], "do not go together"),
+        (["--list", "--json"], "--json and --list do not go together"),
+        (["-v", "-q"], "-v and -q do not go together"),
+        (["-q", "--json"], "-q and --json do not go together"),
+        (["-v", "--list"], "-v and --list do not go together"),
+        (["judge", "a.npz", "-q", "--json"], "-q and --json do not go together"),
         (["--frobnicate"], "--frobnicate"),
         (["schema", "extra"], "extra"),
     ],
@@ -167,12 +171,13 @@ def test_json_is_one_document_with_the_agreed_keys() -> None:
     done = command(HAND_SET, "--json")
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
-    assert document.keys() == {"schema", "subject", "verdicts", "summary"}
-    assert {"agree", "differ", "error", "not_run"} <= document["summary"].keys()
+    assert document.keys() == {"schema", "subjects", "verdicts", "summary"}
+    (subject,), (summary,) = document["subjects"], document["summary"]
+    assert {"agree", "differ", "error", "not_run"} <= summary.keys()
     keys = {"claim", "file", "what", "verdict", "ratio", "source", "detail"}
     assert all(keys <= verdict.keys() for verdict in document["verdicts"])
     assert {v["claim"] for v in document["verdicts"]} == {"article/hand_set_weights"}
-    assert document["summary"]["agree"] == len(document["verdicts"])
+    assert summary["agree"] == len(document["verdicts"])
     assert {
         "keras",
         "backend",
@@ -181,7 +186,7 @@ def test_json_is_one_document_with_the_agreed_keys() -> None:
         "numpy",
         "device",
         "dtype",
-    } <= document["subject"].keys()
+    } <= subject.keys()
     assert done.stderr == ""  # none of the framework's chatter
 
 

@@ -37,7 +37,8 @@ NAMED_BY_THE_PROJECT = (
 def test_a_planted_fault_turns_the_claim_red(
     planted_in: claim.Claim, fault: str, subject: observe.Subject
 ) -> None:
-    verdicts = judge.ask_and_judge(planted_in, subject, layer=faults.layer(fault), slow=True)
+    how = judge.Setting(layer=faults.layer(fault), slow=True)
+    verdicts = judge.judge(planted_in, judge.ask(planted_in, subject, how))
     assert [v for v in verdicts if v.verdict == judge.ERROR] == []
     assert any(v.is_red for v in verdicts), f"{fault} escaped"
 
@@ -47,7 +48,8 @@ def test_the_layer_without_a_fault_is_green(
     planted_in: claim.Claim, subject: observe.Subject
 ) -> None:
     """The twin: what turns a claim red above is the fault, not the subclass."""
-    verdicts = judge.ask_and_judge(planted_in, subject, layer=faults.layer("none"))
+    how = judge.Setting(layer=faults.layer("none"))
+    verdicts = judge.judge(planted_in, judge.ask(planted_in, subject, how))
     assert [v for v in verdicts if v.is_red or v.verdict == judge.ERROR] == []
 
 

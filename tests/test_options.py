@@ -109,7 +109,8 @@ def test_a_configuration_that_is_changed_is_seen(name: str, subject: Subject) ->
 def test_a_configuration_is_asked_for_as_it_is_in_every_policy(name: str, subject: Subject) -> None:
     """No initializer is put there because half precision cannot draw what is."""
     for dtype in ("float16", "bfloat16", "float64"):
-        verdicts = judge.ask_and_judge(CLAIMS[name], subject, dtype=dtype)
+        answer = judge.ask(CLAIMS[name], subject, judge.Setting(dtype=dtype))
+        verdicts = judge.judge(CLAIMS[name], answer, dtype=dtype)
         assert {v.verdict for v in verdicts} == {AGREE}
 
 

@@ -459,7 +459,8 @@ def test_one_subjects_record_has_one_subjects_report(
     puppet.play(monkeypatch)
     folder, path = puppet.claims(tmp_path / "claims", "a"), tmp_path / "record.npz"
     run("observe", folder, "--backend", "jax", "-o", path)
-    assert "subject" in json.loads(run("judge", path, folder, "--json").stdout)
+    document = json.loads(run("judge", path, folder, "--json").stdout)
+    assert [s["backend"] for s in document["subjects"]] == ["jax"]
     assert run("judge", path, folder).stdout.startswith("keras 3.15.1 · jax 1.2.3 · eager")
 
 

@@ -88,8 +88,10 @@ def test_a_report_is_text_whatever_a_claim_and_a_record_say(what: str) -> None:
     rows = [hostile_verdict(text), verdict("not_run", claim=text, detail=text)]
     out = io.StringIO()
     console = terminal.console(out)
-    report.terminal(subject, rows, {f"c{text}": text}, console, ["judge", text])
-    report.terminal_of_several([report.Judged(subject, rows)] * 2, console)
+    judged = report.Judged(subject, rows, ["judge", text])
+    for amount in report.Amount:
+        report.terminal([judged], console, {f"c{text}": text}, amount)
+        report.terminal([judged] * 2, console, {f"c{text}": text}, amount)
     shown = out.getvalue()
     assert terminal.plain(shown) == shown
     assert terminal.plain(text) in shown
@@ -105,7 +107,8 @@ def test_the_console_quotes_what_nobody_else_has() -> None:
 
 def test_a_label_of_two_lines_is_one_row() -> None:
     out = io.StringIO()
-    report.terminal(SUBJECT, [verdict("agree", what="a\nb")], {}, terminal.console(out))
+    judged = report.Judged(SUBJECT, [verdict("agree", what="a\nb")])
+    report.terminal([judged], terminal.console(out), amount=report.Amount.ALL)
     assert "a\\nb" in out.getvalue()
 
 
@@ -121,7 +124,8 @@ def test_a_hostile_file_is_refused_in_text(tmp_path: Path) -> None:
 
 def test_a_long_explanation_is_cut() -> None:
     out = io.StringIO()
-    report.terminal(SUBJECT, [verdict("error", detail="E" * 10**6)], {}, terminal.console(out))
+    judged = report.Judged(SUBJECT, [verdict("error", detail="E" * 10**6)])
+    report.terminal([judged], terminal.console(out))
     assert "characters more)" in out.getvalue()
     assert len(out.getvalue()) < 20_000
 

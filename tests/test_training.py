@@ -715,7 +715,7 @@ def test_every_update_of_the_article_is_certified(
 ) -> None:
     """All 2,000, and the claim as `rnn-check --slow` judges it."""
     monkeypatch.setattr(training, "outcomes", lambda *_, **__: drawn)
-    updates, *outcome = judge.ask_and_judge(ARTICLE, subject, slow=True)
+    updates, *outcome = judge.judge(ARTICLE, judge.ask(ARTICLE, subject, judge.Setting(slow=True)))
     assert {v.verdict for v in outcome} == {AGREE}
     if updates.verdict == NOT_RUN:
         pytest.skip(updates.detail)
@@ -726,7 +726,7 @@ def test_every_update_of_the_article_is_certified(
 
 
 def test_the_claim_is_judged_only_when_slow_ones_are(subject: Subject) -> None:
-    verdicts = judge.ask_and_judge(ARTICLE, subject)
+    verdicts = judge.judge(ARTICLE, judge.ask(ARTICLE, subject, judge.Setting()))
     assert {v.verdict for v in verdicts} == {NOT_RUN}
 
 

@@ -202,9 +202,10 @@ def use(path: Path, claims: Sequence[Claim], whole: Sequence[Judged]) -> None:
     console = terminal.console(out, 60 + len(judged) * 20)
     if not judged:
         return
-    report.terminal(judged[0].subject, judged[0].verdicts, {}, console)
-    report.terminal_of_several(judged, console)
-    said = [out.getvalue(), report.as_json_of_several(judged), coverage.table(claims, judged)]
+    for amount in report.Amount:
+        report.terminal(judged[:1], console, amount=amount)
+        report.terminal(judged, console, amount=amount)
+    said = [out.getvalue(), report.as_json(judged), coverage.table(claims, judged)]
     sides = [compare.Side(f"{path}#{i}", j, "") for i, j in enumerate([*whole, *judged])]
     compared = compare.compare(claims, sides)
     compare_report.terminal(compared, console, True)
