@@ -146,6 +146,7 @@ class Certificate:
     reason: str
     _given: Array = field(repr=False, compare=False)
     _pieces: Pieces = field(repr=False, compare=False)
+    aside: str = field(default="", repr=False)  # of the reason: what could not be told of the sums
 
     @cached_property
     def observed(self) -> Array:
@@ -247,13 +248,13 @@ class _Judged:
         return self.count + int(self.exponents[: most + 2**11 + 1].sum())
 
 
-_ENOUGH_JUDGED = 0.9  # of all elements
+ENOUGH_JUDGED = 0.9  # of all elements
 
 
 @np.errstate(all="ignore")
 def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = None) -> Certificate:
     """Compare piece by piece, and put into words. reach None: any finite bound can be exceeded."""
-    worst, size, can, blind, sample = _Worst(), 0, _Judged(reach), 0, NOTHING
+    worst, size, can, blind, nans, sample = _Worst(), 0, _Judged(reach), 0, 0, NOTHING
     for piece in pieces(worst):
         observed = given[piece.place]
         if piece.only is not None:
@@ -264,6 +265,7 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = Non
         settled = residual.size if piece.settles is None else piece.settles
         size += settled
         if settled:
+            nans += int(np.count_nonzero(np.isnan(observed)))
             can.add(piece, settled)
             blind += (reach or Reach()).blind(piece)
         if not residual.size:
@@ -285,7 +287,7 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = Non
         reason = str(worst)
     elif cut:
         reason = f"every element is within its bound, but {cut}"
-    elif judged < _ENOUGH_JUDGED * size:
+    elif judged < ENOUGH_JUDGED * size:
         ok = None
         reason = (
             f"not proved: {size - judged} of {size} elements have no bound that could be exceeded, "
@@ -295,13 +297,15 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = Non
         reason = "every element follows, up to the rounding of its own step"
         if judged < size:
             reason += f", but for {size - judged} of {size} that have no bound"
-        if blind > (1 - _ENOUGH_JUDGED) * size:
+        if blind > (1 - ENOUGH_JUDGED) * size:
             reason += f"; the bound of {blind} of {size} is over a hundredth of what they can be"
+        if nans:
+            reason += f"; {nans} of {size} are NaN, which follow from one, or from an overflow"
         reason += aside
     size = max(size, 1)
     return Certificate(
         ok, max(worst.ratio, 0.0), worst.where, judged / size, blind / size, bits, consistent,
-        called(a), reason, given, pieces,
+        called(a), reason, given, pieces, aside,
     )  # fmt: skip
 
 
@@ -318,23 +322,29 @@ def _precision(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None,
         return bits, consistent, sentence if too_few else "", ""
     if sample.seen <= sums.CLOSER * sample.possible:
         return bits, called(a), "", ""
-    found = operands.examine(a, sample.errors)
-    if found.cuts:
-        consistent = found.cuts[0].format
-        return bits, consistent, (
-            f"{operands.describe(found.cuts)}: {found.explained:.2%} of the squares of the sums' "
-            f"errors are what that makes ({bits:.1f} bits of precision, consistent with "
-            f"{consistent}, not with {called(a)})"
-        ), ""  # fmt: skip
+    unclear = set[str]()
+    for errors, where in (
+        (sample.errors, "the sums'"),
+        (operands.loudest(sample.errors), "the largest of the sums'"),
+    ):
+        found = operands.examine(a, errors)
+        unclear |= set(found.unclear)
+        if found.cuts:
+            consistent = found.cuts[0].format
+            return bits, consistent, (
+                f"{operands.describe(found.cuts)}: {found.explained:.2%} of the squares of {where} "
+                f"errors are what that makes ({bits:.1f} bits of precision, consistent with "
+                f"{consistent}, not with {called(a)})"
+            ), ""  # fmt: skip
     if sample.seen <= sample.possible:
         return bits, called(a), "", ""
     aside = f"; the sums show {bits:.1f} bits of precision, fewer than {called(a)} mostly does, "
-    if found.unclear:
+    if unclear:
         return bits, None, "", (
-            f"{aside}and of {', '.join(found.unclear)} it cannot be told whether they were cut: "
-            "these data are too much alike"
+            f"{aside}and of {', '.join(sorted(unclear))} it cannot be told whether they were cut: "
+            "these data are too few, or too much alike"
         )  # fmt: skip
-    return bits, None, "", f"{aside}but not as cut operands would make it"
+    return bits, None, "", f"{aside}and it is not seen why"
 
 
 def _place(at: Any, piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -622,7 +632,7 @@ def certified(layer: Layer) -> Certificate:
                 expected[skipped], bound[skipped] = copies[skipped], 0.0
             yield Piece((samples, steps), expected, bound, sample)
 
-    return judge(layer.a, layer.h, pieces, _reach(layer.name))
+    return judge(layer.a, layer.h, pieces, reach_of(layer.name))
 
 
 # The values of all others go on for ever, at one end at least
@@ -633,7 +643,7 @@ _RANGES = {
 }  # fmt: skip
 
 
-def _reach(name: str) -> Reach:
+def reach_of(name: str) -> Reach:
     return _RANGES.get(name, Reach())
 
 
@@ -983,7 +993,7 @@ def certify_dense(
         expected, bound, sample = _activated(name, z, observed, at, True)
         yield Piece((), expected.reshape(given.shape), bound.reshape(given.shape), sample)
 
-    return advised(judge(a, given, pieces, _reach(name)), dtype, given)
+    return advised(judge(a, given, pieces, reach_of(name)), dtype, given)
 
 
 def certify_dense_gradients(

@@ -81,6 +81,17 @@ class Comparison:
         return int((self.bound == np.inf).sum())
 
     @property
+    def vague(self) -> int:
+        """How many bounds are finite and yet larger than every number that is expected.
+
+        Not counted where all of those are 0.
+        """
+        if self.expected.dtype.kind != "f":
+            return 0
+        most = float(np.abs(self.expected).max(initial=0.0, where=np.isfinite(self.expected)))
+        return int(((self.bound > most) & (self.bound < np.inf)).sum()) if most else 0
+
+    @property
     def says_nothing(self) -> bool:
         """Whether all of them have."""
         return self.bound.size > 0 and self.unjudged == self.bound.size

@@ -351,11 +351,27 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
     for deciding in (of_claim, of_subject):
         if deciding and all(m.says_nothing for m in deciding):
             return verdict(NOT_RUN, deciding[0].unbounded)
+    for m in comparisons:
+        if m.who in ("claim", "subject") and m.unbounded and (why := too_little(m)):
+            return verdict(NOT_RUN, why)
     if unproved := [m.unproved for m in comparisons if m.unproved]:
         return verdict(NOT_RUN, unproved[0])
     if not comparisons:
         return verdict(ERROR, "nothing was compared")
     return verdict(AGREE, _praise(comparisons), comparisons)
+
+
+def too_little(m: Comparison) -> str:
+    """Why it proves nothing that none of these numbers is beyond its bound; empty if it does."""
+    size, least = m.bound.size, (1 - certificate.ENOUGH_JUDGED) * m.bound.size
+    if m.unjudged > least:
+        return f"{m.what}: {m.unjudged:,} of {size:,} numbers are not judged: {m.unbounded}"
+    if m.unjudged + m.vague > least:
+        return (
+            f"{m.what}: not proved: errors may grow so large that {m.vague:,} of {size:,} numbers "
+            "may be off by more than any of them is"
+        )
+    return ""
 
 
 def _that_fits(forms: list[Comparison]) -> Comparison:
@@ -374,6 +390,8 @@ def _praise(comparisons: tuple[Comparison, ...]) -> str:
             continue
         exact = not m.bound.any() if m.got.dtype.kind == "f" else True
         how = "exactly" if exact else f"{m.ratio:.2g} of the bound"
+        if m.vague:
+            how += f"; the bound of {m.vague:,} of {m.bound.size:,} is larger than every number"
         if m.unjudged:
             how += f"; {m.unjudged:,} of {m.bound.size:,} have no bound and are not judged"
         parts.append(f"{HELD[m.who]} ({how})")
@@ -396,8 +414,12 @@ class _Case:
 
     def __init__(self, claim: Claim, observed: Mapping[str, Any], dtype: str) -> None:
         self.claim = claim
-        self.observed = observed
         self.policy = Policy(dtype)
+        self.read_back = observed.get("weights", {})
+        if self.read_back:
+            ran_on = _as_sent(claim, self.read_back, self.policy.kept_in)
+            observed = {**observed, "weights": ran_on}
+        self.observed = observed
         self.dtype = self.policy.computed_in
         self._truths: dict[tuple[str, str], Truth] = {}
 
@@ -438,8 +460,11 @@ class _Case:
         lo, hi = (value.value, value.value) if interval is None else interval
         with np.errstate(invalid="ignore"):
             error = np.maximum(np.maximum(expected - hi, lo - expected), 0.0)
-        # where no bound can be given, what is no number differs all the same
-        allowed = np.where(np.isfinite(value.value), allowed, 0.0)
+        # where no bound can be given, what is no number differs all the same, but for the infinity
+        # of an arithmetic that holds no number so large
+        most = rounding.arithmetic(self.truth(e.computed_in).arithmetic).max
+        too_large = np.abs(expected) > most
+        allowed = np.where(np.isfinite(value.value) | too_large, allowed, 0.0)
         return Comparison(
             "claim", e.what, value.value, expected, error, allowed, *places, interval=interval,
             unbounded=no_bound(e.computed_in),
@@ -457,14 +482,13 @@ class _Case:
         places = _places(e, observed.shape)
         got = e.select(observed.astype(np.float64))
         expected, bound = (e.select(part) for part in whole)
-        against = "true"
         if e.computed_in == "exact" and self.dtype in ("float32", "float64"):
-            # the integers of an exact claim may be too long for a narrow arithmetic
-            expected, bound, against = e.value.value, np.zeros_like(got), "claimed"
+            # nothing is rounded (the integers may be too long for a narrow arithmetic)
+            bound = np.zeros_like(got)
         with np.errstate(invalid="ignore"):  # a NaN or an infinity is an infinite error
             error = np.abs(got - expected)
         return Comparison(
-            "subject", e.what, got, expected, error, bound, *places, against=against,
+            "subject", e.what, got, expected, error, bound, *places,
             unbounded=no_bound(self.policy.name),
         )  # fmt: skip
 
@@ -509,11 +533,13 @@ class _Case:
             return
         yield self._steps()
         yield from self._zeros()
-        output = self.observed["output"]
-        if self.claim.dense is None and not option(self.claim.rnn, "return_sequences"):
+        output, last = self.observed["output"], self.observed["states"][:, -1]
+        sequence = option(self.claim.rnn, "return_sequences")
+        if self.claim.dense is None and sequence:
+            if not _alike(output, self.observed["states"]):
+                yield self._steps("output")
+        elif self.claim.dense is not None or not _alike(output, last):
             yield stack.bounded("output", output, self.truth(self.dtype)["output"], "subject")
-        elif self.claim.dense is None and not _alike(output, self.observed["states"]):
-            yield self._steps("output")
         if self.claim.loss is not None:
             yield from self._gradient_steps([])
 
@@ -697,7 +723,8 @@ class _Case:
         assert self.claim.weights is not None
         for layer, table in self.claim.weights.items():
             for name, given in table.items():
-                got = self.observed["weights"][layer][name]
+                got = self.read_back[layer][name]
+                got = got.astype(_at_least(got.dtype, self.policy.kept_in))
                 sent = given.value.astype(got.dtype)
                 error = np.where(bits(got) == bits(sent), 0.0, np.inf)
                 nothing = np.zeros_like(error)
@@ -880,6 +907,36 @@ class _Case:
             for layer, table in part.items()
             for name, array in table.items()
         }
+
+
+def _at_least(dtype: np.dtype[Any], kept_in: str) -> np.dtype[Any]:
+    """Weights kept in less than they should be are others. (NumPy has no bfloat16.)"""
+    return np.promote_types(dtype, "float32" if kept_in == "bfloat16" else kept_in)
+
+
+def _as_sent(claim: Claim, read_back: Mapping[str, Any], kept_in: str) -> dict[str, Any]:
+    """The weights that the subject ran on: as they read back, or else as they were given.
+
+    What it says of them itself proves nothing, as it might keep others and follow those. So they
+    have to be one of the two nearest to what was given in the dtype of weights (some cast twice),
+    or 0 in place of a subnormal.
+    """
+    a, sent = rounding.arithmetic(kept_in), dict(read_back)
+    for layer, table in (claim.weights or {}).items():
+        kept = sent.get(layer)
+        if not isinstance(kept, Mapping):
+            continue
+        sent[layer] = dict(kept)
+        for name, given in table.items():
+            array = kept.get(name)
+            if not isinstance(array, np.ndarray) or array.shape != given.shape:
+                continue
+            with np.errstate(invalid="ignore", over="ignore"):
+                off = np.abs(array.astype(np.float64) - given.value)
+                near = off <= 2 * a.u * np.abs(given.value) + a.min_normal
+                if not near.all():
+                    sent[layer][name] = given.value.astype(_at_least(array.dtype, kept_in))
+    return sent
 
 
 def _updated(q: training.Quantity) -> Comparison:

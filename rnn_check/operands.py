@@ -156,6 +156,32 @@ def examine(a: Arithmetic, errors: Sequence[Errors]) -> Finding:
     return Finding(tuple(cuts), explained, () if cuts else tuple(sorted(unclear | doubtful)))
 
 
+def loudest(errors: Sequence[Errors]) -> list[Errors]:
+    """The errors of those rows, and in them of those columns, where they are large alone.
+
+    Where operands are cut in some of the rows only (at some steps, in some samples), or in some of
+    the columns, all the others explain nothing. Large is what is over a sixteenth of the largest
+    mean square: cut operands make errors of one size, up to the sizes of what is multiplied. That
+    says nothing of where they point, which is all that `examine` goes by.
+    """
+    squares = [np.square(each.e) for each in errors]
+    most = max((_means(s, 1).max(initial=0) for s in squares), default=0.0)
+    kept = [_means(s, 1) > most / 2**4 for s in squares]
+    columns = _means(np.concatenate([s[k] for s, k in zip(squares, kept, strict=True)]), 0)
+    loud = columns > columns.max(initial=0) / 2**4
+    return [
+        each._replace(e=np.where(rows[:, None] & loud, each.e, np.nan))
+        for each, rows in zip(errors, kept, strict=True)
+    ]
+
+
+def _means(squares: Array, axis: int) -> Array:
+    """Over what counts."""
+    there = ~np.isnan(squares)
+    sums = np.where(there, squares, 0.0).sum(axis=axis)
+    return _over(sums, np.count_nonzero(there, axis=axis))
+
+
 def _chosen(
     grid: "_Grid", candidates: list[_Candidate], most: float
 ) -> tuple[list[Cut], float, set[str]]:

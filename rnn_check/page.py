@@ -500,7 +500,7 @@ class _Matrix:
 
 
 def _matrices(answers: Sequence[_Said], names: Sequence[str]) -> list[list[_Matrix]]:
-    """What each subject got and what was expected of it, in groups that belong together.
+    """What each framework returned and what it is held against, in groups that belong together.
 
     They are one group if the same is expected of all; else each subject has its own.
     """
@@ -511,8 +511,10 @@ def _matrices(answers: Sequence[_Said], names: Sequence[str]) -> list[list[_Matr
         c, who = said.comparison, _list(said.subjects, names)
         where = at if c.got.shape == baseline.got.shape else c.first
         nothing = np.zeros(c.got.shape, bool)
-        got.append(_matrix(f"got · {who}", c, c.got, where, _other(c, baseline), c.ratios > 1))
-        expected.append(_matrix("expected", c, c.expected, where, nothing, nothing))
+        got.append(
+            _matrix(f"the framework's · {who}", c, c.got, where, _other(c, baseline), c.ratios > 1)
+        )
+        expected.append(_matrix(c.against, c, c.expected, where, nothing, nothing))
     if all(_equal(a.comparison.expected, baseline.expected) for a in answers):
         return [[*got, expected[0]]]
     return [list(pair) for pair in zip(got, expected, strict=True)]

@@ -256,6 +256,7 @@ class _Projection:
             )
             if unjudged:
                 reason += f", but for {unjudged:.1%} of the states, which have no bound"
+            reason += found.aside
         blind = np.count_nonzero(bound > _BLIND * sums.reach) / bound.size
         return replace(
             whole, ok=ok, where=where, judged=1 - unjudged, blind=blind, bits=found.bits,

@@ -40,7 +40,7 @@ from rnn_check.claim import Claim
 from rnn_check.judge import Answer, Setting
 from rnn_check.policy import Policy
 from rnn_check.process import cut, size
-from rnn_check.written import Array, ClaimError
+from rnn_check.written import MOST_ARCHIVE, Array, ClaimError, beside
 
 SCHEMA = 1
 LARGEST = 1 << 28  # bytes of a record, unpacked: a hundred subjects that were asked everything
@@ -221,12 +221,13 @@ def _digest_of(file: Path, modified: int) -> str:
     text = file.read_bytes()
     digest = hashlib.sha256(text)
     for name in _pointed_to(tomllib.loads(text.decode())):
-        digest.update((file.parent / name).read_bytes())
+        with contextlib.suppress(ValueError):  # what is no such file was not read for the claim
+            digest.update(beside(file, name, MOST_ARCHIVE))
     return digest.hexdigest()
 
 
 def _pointed_to(node: Any) -> Iterator[str]:
-    """The files that a claim's arrays are read from."""
+    """The files that a claim's arrays are read from, and what else it may call npz."""
     if isinstance(node, dict):
         if isinstance(node.get("npz"), str):
             yield node["npz"]

@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check import reference, rounding, stack
+from rnn_check import certificate, reference, rounding, stack
 from rnn_check.claim import (
     GRADIENTS,
     GRU,
     LSTM,
     Bidirectional,
     Claim,
+    Dense,
+    SimpleRNN,
     TimeDistributed,
     activation_of,
     option,
@@ -49,7 +51,20 @@ class Truth:
         if name in GRADIENTS or name.startswith("dense."):
             return self.gradients[name]
         found: Bounded = getattr(self, name)
-        return found
+        return self._limited(name, found)
+
+    def _limited(self, name: str, found: Bounded) -> Bounded:
+        """Infinite where the bound spans all that the activation may give: no number exceeds it."""
+        layer = self.claim.layers[0 if name in ("states", "last_state") else -1]
+        merged = isinstance(layer, Bidirectional) and layer.merge_mode != "concat"
+        inner = layer.layer if isinstance(layer, Bidirectional | TimeDistributed) else layer
+        if merged or name not in ("output", "states", "last_state"):
+            return found
+        if not isinstance(inner, SimpleRNN | Dense):
+            return found
+        value, bound = found
+        low, high = certificate.reach_of(activation_of(inner))
+        return value, np.where(bound >= np.maximum(high - value, value - low), np.inf, bound)
 
     @property
     def arithmetic(self) -> str:

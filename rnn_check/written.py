@@ -82,6 +82,17 @@ def regular_bytes(file: Path, most: int) -> bytes:
     return text
 
 
+def beside(claim: Path, name: str, most: int) -> bytes:
+    """What stands in the file of that name beside a claim; OSError and ValueError as above.
+
+    Nothing else is opened for a claim: no link, no path to elsewhere.
+    """
+    path = claim.parent / name
+    if not _PLAIN_NAME.fullmatch(name) or path.is_symlink():
+        raise ValueError("is a link; an npz file stands beside the claim itself")
+    return regular_bytes(path, most)
+
+
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _PLAIN_NAME = re.compile(r"[\w][\w .+-]{0,99}")  # of a file in the same folder
 
@@ -356,11 +367,8 @@ class Reader:
         return made
 
     def _archive(self, name: str) -> _Archive:
-        path = self.file.parent / name
-        if path.is_symlink():
-            raise ValueError("is a link; an npz file stands beside the claim itself")
         room = MOST_ARCHIVE - sum(each.size for each in self.archives.values())
-        self.archives[name] = found = _Archive(regular_bytes(path, room))
+        self.archives[name] = found = _Archive(beside(self.file, name, room))
         return found
 
 

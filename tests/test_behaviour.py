@@ -172,6 +172,10 @@ SIMPLE = {
     "WEIGHTS": "kernel = [[0.5]]\nrecurrent_kernel = [[0.25]]\nbias = [0.125]",
     "STATE": "[[0.75]]",
 }
+CELL = SIMPLE | {
+    "KIND": "RNN",
+    "LAYER": 'cell = {kind = "SimpleRNNCell", units = 1}, return_sequences = true',
+}
 BOTH = {
     "KIND": "Bidirectional",
     "LAYER": 'layer = {kind = "SimpleRNN", units = 1, return_sequences = true}',
@@ -183,7 +187,7 @@ BOTH = {
 }
 
 
-@pytest.mark.parametrize("parts", [SIMPLE, BOTH], ids=["SimpleRNN", "Bidirectional"])
+@pytest.mark.parametrize("parts", [SIMPLE, CELL, BOTH], ids=lambda parts: parts["KIND"])
 def test_stateful_starts_from_the_state_that_is_given(parts: dict[str, str]) -> None:
     """Every run is given it; zeros, or the end of the run before, are not where it starts."""
     text = GIVEN

@@ -972,6 +972,19 @@ def test_overflow_explains_itself_and_nothing_else() -> None:
     ).reason.startswith("not proved: 1 of 2 elements have no bound")  # fmt: skip
 
 
+def test_states_that_are_nan_are_counted_where_they_follow() -> None:
+    """One sum that may overflow explains a NaN, and that all others after it."""
+    layer = plain(1, 12, 2, 3)
+    x, kernel = layer.x.copy(), layer.kernel.copy()
+    x[0, 1, 0], kernel[0] = 3e38, 3
+    layer = changed(layer, x=x, kernel=kernel)
+    states = quietly(run, layer)[0]
+    assert "NaN" not in certify(states, **layer.arguments).reason
+    states[0, 1:] = np.nan
+    found = certify(states, **layer.arguments)
+    assert found.ok and "; 33 of 36 are NaN, which follow from one" in found.reason
+
+
 def test_nothing_judged_is_not_ok() -> None:
     big = np.full((1, 1, 1), 1e30, np.float32)
     found = certify(

@@ -254,6 +254,25 @@ def test_paths(tmp_path: Path) -> None:
         claim.load(tmp_path / "bytes.toml")
 
 
+def test_a_link_is_called_as_it_is_and_leads_to_no_other_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    (tmp_path / "secret.toml").write_text(GOOD)
+    (folder / "b.toml").write_text(GOOD)
+    (folder / "a.toml").symlink_to("b.toml")
+    (folder / "loop.toml").symlink_to("loop.toml")
+    (folder / "out.toml").symlink_to("../secret.toml")
+    found = claim.find([folder])
+    assert [name for name, _ in found] == ["a", "loop", "out"]
+    assert [path for _, path in found] == [folder / f"{name}.toml" for name, _ in found]
+    claims, refused = claim.load_what_loads([folder])
+    assert [each.name for each in claims] == ["a"]
+    assert [(Path(each.file).name, each.problem) for each in refused] == [
+        ("loop.toml", "cannot be read: Too many levels of symbolic links"),
+        ("out.toml", "is a link that leads out of its folder; name the file itself"),
+    ]
+
+
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "claim.schema.json").read_text(encoding="utf-8")
 )
@@ -578,7 +597,7 @@ computed_in = "real"
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
-        ('"Adam"', '"SGD"', "training.optimizer", "unknown optimizer 'SGD'; known: Adam"),
+        ('"Adam"', '"Lion"', "training.optimizer", "unknown optimizer 'Lion'; known: Adam, SGD"),
         ('"mse"', '"sum_of_squares"', "loss.kind",
          "known: categorical_crossentropy, cotangent, mse"),
         ('kind = "Dense"', 'kind = "Desne"', "layers[1].kind", "did you mean `Dense`"),
@@ -765,6 +784,51 @@ from  = "stated"
         other = other.replace("[[0.9919, 0.1738, -0.1451]]", value)
         assert claim.loads(other).expectations[1].not_run.startswith("the recurrence of LSTM")
     assert judge.asks(claim.loads(text)) == ["summary"]
+
+
+def test_what_nobody_can_train_yet_is_not_run_and_the_rest_is_judged() -> None:
+    text = """\
+schema = 1
+title = "two updates of SGD"
+source = { document = "handover" }
+reading = { computed_in = "float32" }
+training = { optimizer = "SGD", learning_rate = 5, epochs = 2 }
+input = { x = { full = 1, shape = [5, 3, 4] } }
+loss = { kind = "mse", target = { full = 0, shape = [5, 1] } }
+layers = [
+    { kind = "SimpleRNN", units = 1, use_bias = false },
+    { kind = "Dense", units = 1, use_bias = false },
+]
+[weights.simple_rnn]
+kernel = { full = 1, shape = [4, 1] }
+recurrent_kernel = [[1]]
+[weights.dense]
+kernel = [[1]]
+[[expect]]
+what = "trained_weights"
+value = [[0.8484658], [0.8484658], [0.8484658], [0.8484658]]
+from = "stated"
+of = "kernel"
+[[expect]]
+what = "updates"
+value = true
+from = "stated"
+[[expect]]
+what = "loss"
+value = 0.9998184
+from = "stated"
+"""
+    c = claim.loads(text)
+    assert [e.not_run for e in c.expectations] == [
+        "trained_weights cannot be reproduced yet",
+        "updates of training with SGD is not derived here, only Adam's",
+        "",
+    ]
+    assert judge.asks(c) == ["gradients"]
+    later = claim.loads(text.replace('of = "kernel"', 'of = "kernel"\nnot_run = "later"'))
+    assert later.expectations[0].not_run == "later"
+    with pytest.raises(ClaimError, match=r"expected shape \(4, 1\)"):
+        claim.loads(text.replace("[[0.8484658], ", "["))
 
 
 def test_the_states_of_a_stack_are_not_run() -> None:

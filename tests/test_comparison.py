@@ -108,3 +108,15 @@ def test_words_and_counts_are_claimed_and_true_as_well() -> None:
     )
     asked = comparison.equal("subject", "raises", "nothing", "ValueError", "claimed")
     assert asked.blame().endswith("raises: the framework's nothing, claimed ValueError")
+
+
+def test_bounds_that_are_larger_than_every_number_are_counted() -> None:
+    expected = np.array([0.5, -2.0, 0.0])
+
+    def vague(expected: np.ndarray, bound: list[float]) -> int:
+        parts = expected, expected, 0 * expected, np.array(bound)
+        return Comparison("claim", "output", *parts, unbounded="it overflows").vague
+
+    assert vague(expected, [2.0, 2.1, 3.0]) == 2  # as large as the largest would be seen
+    assert vague(expected, [np.inf, 1.0, 3.0]) == 1  # counted as unjudged
+    assert vague(0 * expected, [1.0, 1.0, 1.0]) == 0  # beside zeros nothing is large

@@ -140,11 +140,24 @@ def test_the_subject_may_not_hide_behind_a_claim_known_to_be_wrong() -> None:
     assert (verdict.verdict, verdict.is_red) == (DIFFER, True)
 
 
+def test_an_exact_number_that_is_known_to_be_wrong_is_not_asked_of_the_subject() -> None:
+    file = claim.bundled() / "article" / "hand_set_weights.toml"
+    text = file.read_text("utf-8").replace("[48, 45, 54]", "[48, 45, 55]")
+    known = 'known_to_differ = "a digit is lost"\ncomputed_in = "exact"'
+    wrong = claim.loads(text.replace('computed_in = "exact"', known), file)
+    verdict = only(judge.judge(wrong, Answer(observe(wrong))))
+    assert (verdict.verdict, verdict.is_red) == (DIFFER, False)
+    observed = observe(wrong)
+    observed["output"][0, 2, 2] = 55  # what the claim says, and no recurrence gives
+    verdict = only(judge.judge(wrong, Answer(observed)))
+    assert (verdict.verdict, verdict.is_red) == (DIFFER, True)
+
+
 def test_a_difference_is_placed_at_the_first_step_in_time() -> None:
     observed = observe(HAND_SET)
     observed["output"][0, 1:, 2] += np.float32(1)
     assert (
-        "timestep 1, unit 2: the framework's 17, claimed 16"
+        "timestep 1, unit 2: the framework's 17, true 16"
         in only(judge.judge(HAND_SET, Answer(observed))).detail
     )
 
@@ -394,7 +407,8 @@ from = "a test"
     ("computed_in", "value", "wanted"),
     [
         ("float32", "5.0", NOT_RUN),  # nothing is known of it, so nothing agrees
-        ("float32", "inf", DIFFER),
+        ("float32", "inf", NOT_RUN),  # as is what that gives of 1e60
+        ("exact", "inf", DIFFER),
         ("float64", "5.0", DIFFER),  # whatever the subject's arithmetic allows
     ],
 )
@@ -411,6 +425,96 @@ def test_where_no_bound_can_be_given_nothing_agrees(
     assert verdict.verdict == wanted, verdict.detail
     if wanted == NOT_RUN:
         assert "no bound can be given in float32" in verdict.detail
+
+
+def expanding(value: str) -> claim.Claim:
+    """150 steps, each of which may double what is wrong: at the end no digit is known."""
+    rng = np.random.default_rng(0)
+    U, x, W = (
+        np.round(size * rng.normal(size=shape), 2).tolist()
+        for size, shape in ((0.5, (8, 8)), (0.2, (1, 150, 2)), (1.0, (2, 8)))
+    )
+    return claim.loads(f"""
+schema = 1
+title = "every number agrees within a bound that is larger"
+source = {{document = "a test"}}
+reading = {{computed_in = "float32"}}
+layer = {{kind = "SimpleRNN", units = 8, use_bias = false}}
+weights = {{kernel = {W}, recurrent_kernel = {U}}}
+input = {{x = {x}}}
+[[expect]]
+what = "output"
+value = [[{", ".join([value] * 8)}]]
+from = "a test"
+[[expect]]
+what = "certified"
+value = true
+from = "a test"
+""")
+
+
+def test_a_bound_that_is_larger_than_every_number_proves_nothing() -> None:
+    c = expanding("0.5")
+    observed = observe(c)
+    observed["output"] = observed["output"][:, -1]
+    output, certified = judge.judge(c, Answer(observed))
+    assert output.verdict == NOT_RUN and "8 of 8 numbers may be off by more" in output.detail
+    assert certified.verdict == AGREE  # the last of the states, bit for bit, and they follow
+    observed["output"] = 0 * observed["output"] + np.float32(0.1)
+    assert [v.verdict for v in judge.judge(c, Answer(observed))] == [NOT_RUN, NOT_RUN]
+    observed["output"][0, 0] = np.nan
+    assert only(judge.judge(c, Answer(observed)), "certified").verdict == DIFFER
+
+
+def test_a_layer_that_keeps_other_weights_than_it_was_given_follows_nothing() -> None:
+    c = expanding("0.5")
+    observed = observe(c)
+    weights = {n: w * np.float32(1.1) for n, w in observed["weights"][c.rnn.name].items()}
+    assert c.x is not None
+    states = reference.forward(c.x.value.astype(np.float32), **weights, **c.recurrence)[0]
+    answer = {"output": states[:, -1], "states": states, "weights": {c.rnn.name: weights}}
+    verdict = only(judge.judge(c, Answer(answer)), "certified")
+    assert verdict.verdict == DIFFER and "a step does not follow" in verdict.detail
+
+
+def test_a_layer_that_keeps_its_weights_in_less_does_not_keep_them() -> None:
+    c = claim.loads(
+        TANH + '[[expect]]\nwhat = "weights_read_back"\nvalue = true\nfrom = "a test"\n'
+        '[[expect]]\nwhat = "certified"\nvalue = true\nfrom = "a test"\n'
+    )
+    assert [v.verdict for v in judge.judge(c, Answer(observe(c)))] == [AGREE] * 3
+    half = {n: w.astype(np.float16) for n, w in observe(c)["weights"][c.rnn.name].items()}
+    wide = {n: w.astype(np.float32) for n, w in half.items()}
+    assert c.x is not None
+    states = reference.forward(c.x.value.astype(np.float32), **wide, **c.recurrence)[0]
+    for weights in (half, wide):
+        answer = {"output": states, "states": states, "weights": {c.rnn.name: weights}}
+        assert [v.verdict for v in judge.judge(c, Answer(answer))] == [DIFFER] * 3
+
+
+def test_the_output_of_a_dense_layer_is_certified_as_well() -> None:
+    c = claim.loads("""
+schema = 1
+title = "a sum of states"
+source = {document = "a test"}
+layers = [{kind = "SimpleRNN", units = 1, use_bias = false}, {kind = "Dense", units = 1}]
+input = {x = [[[0.5], [0.25]]]}
+[weights]
+simple_rnn = {kernel = [[1]], recurrent_kernel = [[1]]}
+dense = {kernel = [[3]], bias = [1]}
+[[expect]]
+what = "certified"
+value = true
+from = "a test"
+""")
+    observed = observe(c)
+    observed["output"] = (observed["states"][:, -1] * 3 + 1).astype(np.float32)
+    observed["weights"]["dense"] = {
+        n: g.value.astype(np.float32) for n, g in (c.weights or {})["dense"].items()
+    }
+    assert only(judge.judge(c, Answer(observed)), "certified").verdict == AGREE
+    observed["output"] *= np.float32(1 + 1e-5)
+    assert only(judge.judge(c, Answer(observed)), "certified").verdict == DIFFER
 
 
 # -- words -----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from rnn_check import operands, reference
 from rnn_check.certificate import Certificate, certify, certify_gradients
 from rnn_check.operands import FORMATS, narrowed
+from rnn_check.projection import certify_projected
 from rnn_check.reference import Array
 from tests.sampling import sampled
 from tests.test_certificate import one_by_one, plain, to_bfloat16, to_float16, to_tf32
@@ -106,6 +107,45 @@ def test_an_operand_of_the_recurrence_is_found_where_every_size_is_a_power_of_tw
         found = certify(states_of(layer, **{which: cut("TF32", "rounded")}), **layer.arguments)
         assert found.ok is False and found.consistent_with == "TF32"
     assert certify(states_of(layer), **layer.arguments).ok
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [(slice(None), slice(3, None, 10)), (slice(1, 2), slice(None)), (slice(None), slice(-6, None))],
+    ids=["every tenth step", "one sample", "the last steps"],
+)
+def test_an_operand_that_is_cut_in_some_of_the_sums_is_found(rows: slice, columns: slice) -> None:
+    """All others explain nothing: of the whole sample these errors are no operand's."""
+    layer = plain(8, 60, 300, 400)
+    arguments = layer.arguments
+    state, states = np.zeros((8, 400), np.float32), []
+    now = np.zeros((8, 60), bool)
+    now[rows, columns] = True
+    U = cut("TF32", "rounded")(layer.recurrent_kernel)
+    for t in range(60):
+        inner = np.where(now[:, t, None], state @ U, state @ layer.recurrent_kernel)
+        state = np.tanh(layer.x[:, t] @ layer.kernel + layer.bias + inner)
+        states.append(state)
+    found = certify(np.stack(states, axis=1), **arguments)
+    assert found.ok is False and found.ratio <= 1 and found.consistent_with == "TF32"
+    assert "recurrent_kernel rounded to TF32: " in found.reason
+    found = certify_projected(np.stack(states, axis=1), **arguments)
+    assert not found.ok or "recurrent_kernel, states, x it cannot be told" in found.reason
+
+
+def test_errors_that_nothing_explains_are_not_said_to_be_explained() -> None:
+    """A twentieth of what is allowed, in one direction: no operand was cut."""
+    layer = plain(4, 20, 256, 512)
+    state, states = np.zeros((4, 512), np.float32), []
+    for t in range(20):
+        z = layer.x[:, t] @ layer.kernel + layer.bias + state @ layer.recurrent_kernel
+        size = np.abs(layer.x[:, t]) @ np.abs(layer.kernel)
+        state = np.tanh(z + 0.05 * 2.0**-24 * 770 * size).astype(np.float32)
+        states.append(state)
+    for certified in (certify, certify_projected):
+        found = certified(np.stack(states, axis=1), **layer.arguments)
+        assert found.ok and found.bits is not None and found.consistent_with is None
+        assert found.reason.endswith("fewer than float32 mostly does, and it is not seen why")
 
 
 def test_float64_of_float32_operands_is_found() -> None:

@@ -185,9 +185,9 @@ def test_everything_that_the_reader_needs_is_there(one: Claim) -> None:
     assert "The first beyond its bound is at timestep 5." in " ".join(labels)
     captions = [node.whole() for node in root.all("caption")]
     assert [c.partition("sample down")[0].partition("timestep")[0] for c in captions] == [
-        "got · 1 TensorFlow 2.0.0 with Keras 3.15.1",
-        "got · 2 TensorFlow 2.1.0 with Keras 3.15.1",
-        "expected",
+        "the framework's · 1 TensorFlow 2.0.0 with Keras 3.15.1",
+        "the framework's · 2 TensorFlow 2.1.0 with Keras 3.15.1",
+        "true",
     ]
     assert all("sample 1" in caption for caption in captions)
     marked = [td.whole() for td in root.all("td") if td.attributes.get("class") == "beyond"]

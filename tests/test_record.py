@@ -567,6 +567,23 @@ def test_the_digest_is_of_what_the_claim_points_to_as_well(tmp_path: Path) -> No
     assert first.question != second.question
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "../secret.npz", "link.npz", "pipe"])
+def test_a_digest_reads_what_the_claim_was_read_from_and_nothing_else(
+    name: str, tmp_path: Path
+) -> None:
+    """A key may be called npz where nobody reads an array."""
+    (tmp_path / "secret.npz").write_bytes(b"before")
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    (folder / "link.npz").symlink_to("../secret.npz")
+    os.mkfifo(folder / "pipe")
+    (folder / "a.toml").write_text(f'[wrong]\nlayer = {{ npz = "{name}" }}\n')
+    first = record._file_digest(folder / "a.toml")
+    (tmp_path / "secret.npz").write_bytes(b"after")
+    record._digest_of.cache_clear()
+    assert first == record._file_digest(folder / "a.toml") != ""
+
+
 def test_an_output_in_another_dtype_than_the_policys_is_said() -> None:
     said = {"output": observe.encode(np.zeros(1, np.float32))}
     for dtype, words in (("float32", None), ("float64", "float32"), ("mixed_float16", "float32")):

@@ -739,7 +739,7 @@ def test_the_claim_is_judged_only_when_slow_ones_are(subject: Subject) -> None:
         ("learning_rate = 0.01", "learning_rate = 0.0", "training.learning_rate", "positive"),
         ("learning_rate = 0.01", "learning_rate = nan", "training.learning_rate", "positive"),
         ("epochs        = 2000", "epochs = 0", "training.epochs", "positive"),
-        ('optimizer     = "Adam"', 'optimizer = "SGD"', "training.optimizer", "SGD"),
+        ('optimizer     = "Adam"', 'optimizer = "Lion"', "training.optimizer", "Adam, SGD"),
         ('kind   = "mse"', 'kind = "categorical_crossentropy"', "expect[0].what", "mse"),
         ('of    = "loss"', "", "expect[1].of", "required: one of loss, predictions"),
         ('of    = "loss"', 'of = "los"', "expect[1].of", "did you mean `loss`"),
