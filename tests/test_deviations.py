@@ -307,6 +307,7 @@ def test_a_layer_of_the_users_own_is_not_excused() -> None:
         (mine(), {"numbers": "a preactivation is 0"}, True),  # 0.5*0.5 - 1*0.25
         (mine("initial_state = [[0.5, 1], [0, 0]]"), {"numbers": "a preactivation is 0"}, False),
         (mine(LAST_PADDED), {"numbers": "a masked step overflows"}, False),
+        (mine(LAST_PADDED), {"numbers": "a state overflows"}, False),
     ],
 )  # fmt: skip
 def test_what_was_done_is_recognised(done: Claim, changes: dict[str, Any], holds: bool) -> None:
@@ -321,8 +322,14 @@ def test_a_step_that_overflows_does_so_in_an_arithmetic() -> None:
     x = done.x.value.copy()
     x[1, 2] = 200, 0
     done = dataclasses.replace(done, x=dataclasses.replace(done.x, value=x))
+    in_policies = ("float32", "float64", "mixed_float16")
     wanted = entry(numbers="a masked step overflows")
-    told = {name: wanted.is_about(done, name) for name in ("float32", "float64", "mixed_float16")}
+    told = {name: wanted.is_about(done, name) for name in in_policies}
+    assert told == {"float32": [True], "float64": [False], "mixed_float16": [True]}
+    wanted = entry(numbers="a state overflows")  # of a step that counts
+    assert not any(wanted.is_about(done, name) != [False] for name in in_policies)
+    counted = dataclasses.replace(done, mask=None)
+    told = {name: wanted.is_about(counted, name) for name in in_policies}
     assert told == {"float32": [True], "float64": [False], "mixed_float16": [True]}
 
 
