@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check import claim, deviations, experiment, judge, policy, report
+from rnn_check import claim, deviations, experiment, judge, policy, reference, report
 from rnn_check.claim import Claim
-from rnn_check.cli import main
+from rnn_check.cli import Verdicts, main
 from rnn_check.comparison import Comparison, equal
 from rnn_check.deviations import Deviation, Known
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Setting, Verdict
+from rnn_check.record import Observations
+from rnn_check.run import Asked
 from rnn_check.written import ClaimError
 from tests import puppet
 from tools import fuzz_deviations
@@ -218,6 +220,25 @@ def test_coarser_rounding_excuses_what_agrees_in_that_arithmetic_and_no_more() -
             lambda c, arithmetic: compared(0.5, 2.0),
         )
         assert marks[0].is_known is known
+
+
+def test_an_answer_that_is_in_no_record_is_judged_again_in_coarser_arithmetic() -> None:
+    """As `verify` and `compare` ask: there is no digest of what was asked."""
+    c = dataclasses.replace(mine(), loss=None)
+    assert c.x is not None
+    assert c.weights is not None
+    weights = {name: given.value for name, given in c.weights[c.rnn.name].items()}
+    states = reference.forward(c.x.value, **weights, **c.recurrence)[0]
+    rounded = states * (1 + 3 * 2.0**-24)  # more than a last bit
+    setting = Setting(dtype="float64")
+    for output, is_known in ((rounded, True), (rounded + 1e-3, False)):
+        observed = {"output": output, "states": output}
+        observed |= {"weights": {c.rnn.name: weights}}
+        verdicts = Verdicts([c], Known([entry(rounds_like="float32", says=["states", "output"])]))
+        verdicts.add(Asked(0, c, judge.Answer(observed), setting))
+        (found,) = verdicts.judged(0, Observations(setting, SUBJECT), ()).verdicts
+        assert found.verdict == DIFFER
+        assert found.is_known is is_known
 
 
 # -- by whom ---------------------------------------------------------------------------------------
