@@ -38,6 +38,11 @@ class Policy:
         return self.layer.removeprefix("mixed_")
 
     @property
+    def weights_in(self) -> str:
+        """What the weights are kept in."""
+        return "float32" if self.layer.startswith("mixed_") else self.layer
+
+    @property
     def loss_in(self) -> str:
         """The arithmetic that bounds a loss's errors: that of the outputs, or floatx if coarser."""
         return self.floatx if self.computed_in == "float64" else self.computed_in
