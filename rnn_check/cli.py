@@ -25,7 +25,7 @@ from rnn_check.terminal import Interrupted, console, plain, say
 if TYPE_CHECKING:
     from rnn_check.claim import Claim
     from rnn_check.deviations import Known
-    from rnn_check.judge import Verdict
+    from rnn_check.judge import Answer, Verdict
     from rnn_check.record import Observations
     from rnn_check.report import Amount, Judged
     from rnn_check.run import Asked, Run, Target
@@ -595,14 +595,15 @@ class Verdicts:
     def __init__(self, claims: Sequence[Claim], known: Known) -> None:
         self.claims = claims
         self.known = known
+        self.answers: dict[tuple[int, int], Answer] = {}
         self.of: dict[tuple[int, int], list[Verdict]] = {}
 
     def add(self, asked: Asked) -> None:
         from rnn_check.judge import judge
 
-        self.of[asked.subject, id(asked.claim)] = judge(
-            asked.claim, asked.answer, dtype=asked.setting.dtype
-        )
+        key = asked.subject, id(asked.claim)
+        self.answers[key] = asked.answer
+        self.of[key] = judge(asked.claim, asked.answer, dtype=asked.setting.dtype)
 
     def judged(self, index: int, subject: Observations, rerun: Sequence[str]) -> Judged:
         from rnn_check.judge import judge
@@ -612,7 +613,7 @@ class Verdicts:
         given = [(claim, each) for claim, each in verdicts if each]
 
         def again(claim: Claim, arithmetic: str) -> list[Verdict]:
-            return judge(claim, subject.answer(claim), dtype=arithmetic)
+            return judge(claim, self.answers[index, id(claim)], dtype=arithmetic)
 
         marked = self.known.mark(given, subject.identity, subject.setting, again)
         return Judged(subject.subject, marked, rerun)

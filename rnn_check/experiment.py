@@ -57,7 +57,7 @@ Wrong = Literal[
     "state of another batch",
     "dropout above 1",
 ]
-Numbers = Literal["a preactivation is 0", "a masked step overflows"]
+Numbers = Literal["a preactivation is 0", "a state overflows", "a masked step overflows"]
 
 MASK_FORMS, WRONGS, NUMBERS = (typing.get_args(words) for words in (MaskForm, Wrong, Numbers))
 KINDS = {kind.__name__: kind for kind in (*typing.get_args(Layer), *typing.get_args(Cell))}
@@ -200,10 +200,9 @@ def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
         z = z if cache.bias is None else z + cache.bias
         if numbers == "a preactivation is 0":
             return bool((z == 0).any())
-        if cache.skip is None:
-            return False
         beyond = ~(np.abs(cache.activation.function(z)) <= rounding.arithmetic(dtype).max)
-        return bool((beyond & cache.skip).any())
+        skipped = np.zeros_like(beyond) if cache.skip is None else cache.skip
+        return bool((beyond & (skipped == (numbers == "a masked step overflows"))).any())
 
 
 def _has(chain: list[Any], name: str, wanted: Any) -> bool:

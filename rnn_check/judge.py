@@ -19,6 +19,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
+import ml_dtypes
 import msgspec
 import numpy as np
 
@@ -726,6 +727,8 @@ class _Case:
                 got = self.read_back[layer][name]
                 got = got.astype(_at_least(got.dtype, self.policy.kept_in))
                 sent = given.value.astype(got.dtype)
+                if self.policy.kept_in == "bfloat16":  # told as float32
+                    sent = sent.astype(ml_dtypes.bfloat16).astype(got.dtype)
                 error = np.where(bits(got) == bits(sent), 0.0, np.inf)
                 nothing = np.zeros_like(error)
                 yield Comparison("subject", f"{layer}.{name}", got, sent, error, nothing)

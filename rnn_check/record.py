@@ -255,7 +255,9 @@ class _Reply(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 _Mode = Literal["eager", "function", "xla"]
-_Dtype = Literal["float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"]
+_Dtype = Literal[
+    "float32", "float64", "floatx_float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"
+]
 
 
 class _Setting(msgspec.Struct, forbid_unknown_fields=True):

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check import claim, deviations, experiment, judge, policy, report, terminal
+from rnn_check import claim, deviations, experiment, judge, policy, reference, report, terminal
 from rnn_check.claim import Claim
-from rnn_check.cli import main
+from rnn_check.cli import Verdicts, main
 from rnn_check.comparison import Comparison, equal
 from rnn_check.deviations import Deviation, Known
 from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Setting, Verdict
+from rnn_check.record import Observations
+from rnn_check.run import Asked
 from rnn_check.written import ClaimError
 from tests import puppet
 from tools import fuzz_deviations
@@ -223,6 +225,25 @@ def test_coarser_rounding_excuses_what_agrees_in_that_arithmetic_and_no_more() -
         assert marks[0].is_known is known
 
 
+def test_an_answer_that_is_in_no_record_is_judged_again_in_coarser_arithmetic() -> None:
+    """As `verify` and `compare` ask: there is no digest of what was asked."""
+    c = dataclasses.replace(mine(), loss=None)
+    assert c.x is not None
+    assert c.weights is not None
+    weights = {name: given.value for name, given in c.weights[c.rnn.name].items()}
+    states = reference.forward(c.x.value, **weights, **c.recurrence)[0]
+    rounded = states * (1 + 3 * 2.0**-24)  # more than a last bit
+    setting = Setting(dtype="float64")
+    for output, is_known in ((rounded, True), (rounded + 1e-3, False)):
+        observed = {"output": output, "states": output}
+        observed |= {"weights": {c.rnn.name: weights}}
+        verdicts = Verdicts([c], Known([entry(rounds_like="float32", says=["states", "output"])]))
+        verdicts.add(Asked(0, c, judge.Answer(observed), setting))
+        (found,) = verdicts.judged(0, Observations(setting, SUBJECT), ()).verdicts
+        assert found.verdict == DIFFER
+        assert found.is_known is is_known
+
+
 # -- by whom ---------------------------------------------------------------------------------------
 
 
@@ -310,6 +331,7 @@ def test_a_layer_of_the_users_own_is_not_excused() -> None:
         (mine(), {"numbers": "a preactivation is 0"}, True),  # 0.5*0.5 - 1*0.25
         (mine("initial_state = [[0.5, 1], [0, 0]]"), {"numbers": "a preactivation is 0"}, False),
         (mine(LAST_PADDED), {"numbers": "a masked step overflows"}, False),
+        (mine(LAST_PADDED), {"numbers": "a state overflows"}, False),
     ],
 )  # fmt: skip
 def test_what_was_done_is_recognised(done: Claim, changes: dict[str, Any], holds: bool) -> None:
@@ -324,8 +346,14 @@ def test_a_step_that_overflows_does_so_in_an_arithmetic() -> None:
     x = done.x.value.copy()
     x[1, 2] = 200, 0
     done = dataclasses.replace(done, x=dataclasses.replace(done.x, value=x))
+    in_policies = ("float32", "float64", "mixed_float16")
     wanted = entry(numbers="a masked step overflows")
-    told = {name: wanted.is_about(done, name) for name in ("float32", "float64", "mixed_float16")}
+    told = {name: wanted.is_about(done, name) for name in in_policies}
+    assert told == {"float32": [True], "float64": [False], "mixed_float16": [True]}
+    wanted = entry(numbers="a state overflows")  # of a step that counts
+    assert not any(wanted.is_about(done, name) != [False] for name in in_policies)
+    counted = dataclasses.replace(done, mask=None)
+    told = {name: wanted.is_about(counted, name) for name in in_policies}
     assert told == {"float32": [True], "float64": [False], "mixed_float16": [True]}
 
 

@@ -110,6 +110,32 @@ def test_weights_that_do_not_read_back() -> None:
     assert verdict.verdict == DIFFER
 
 
+@pytest.mark.parametrize(
+    ("dtype", "kept", "verdict"),
+    [
+        ("bfloat16", 1 + 2.0**-7, AGREE),
+        ("mixed_bfloat16", 1 + 2.0**-7, DIFFER),
+        ("bfloat16", 1 + 2.0**-6, DIFFER),
+        ("mixed_bfloat16", 1.009, AGREE),
+        ("float32", 1 + 2.0**-7, DIFFER),
+    ],
+)
+def test_weights_are_read_back_as_the_policy_keeps_them(
+    dtype: str, kept: float, verdict: str
+) -> None:
+    """1.009, of which bfloat16, told as float32, keeps 1 + 2^-7."""
+    text = HAND_SET.file.read_text()
+    c = claim.loads(text.replace("= [0, 0, 1]", "= [1.009, 0, 1]"))
+    observed = observe(c)
+    weights = observed["weights"]["simple_rnn"]
+    for array in weights.values():
+        array[array == np.float32(1.009)] = kept
+    assert (weights["bias"] == np.float32(kept)).any()
+    assert only(judge.judge(c, Answer(observed), dtype=dtype), "weights_read_back").verdict == (
+        verdict
+    )
+
+
 def test_a_subject_that_crashed_or_cannot() -> None:
     verdicts = judge.judge(HAND_SET, Answer(error="killed by SIGSEGV"))
     assert only(verdicts).verdict == ERROR

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check import claim, judge, observe, record
+from rnn_check import claim, judge, observe, policy, record
 from rnn_check.cli import main
 from rnn_check.judge import Answer, Setting
 from rnn_check.record import Observations, RecordError
@@ -74,6 +74,13 @@ def test_every_reply_comes_back_as_it_was_said(tmp_path: Path) -> None:
         assert got.tobytes() == expected.tobytes()
     for name in "cde":
         assert read.answers[name] == answers[name]
+
+
+@pytest.mark.parametrize("dtype", policy.NAMES)
+def test_a_record_of_every_policy_is_read(dtype: str, tmp_path: Path) -> None:
+    record.write(tmp_path / "a.npz", [Observations(Setting(dtype=dtype), IDENTITY)])
+    (read,) = record.read(tmp_path / "a.npz").subjects
+    assert read.setting.dtype == dtype
 
 
 FLOATS = ("float16", "float32", "float64")
