@@ -195,7 +195,8 @@ class Reader:
             value = value.astype(np.float32).astype(np.float64)
             error = np.zeros_like(value)
         elif reading == "rounded":
-            error = (hi - lo) / 2
+            with np.errstate(invalid="ignore"):  # inf - inf: no digits, so nothing is rounded
+                error = np.where(np.isfinite(value), (hi - lo) / 2, 0.0)
         else:
             exact = np.array([_is_float64(v) for v in written.ravel().tolist()], bool)
             error = np.where(exact.reshape(value.shape), 0.0, abs(value) * 2.0**-53)

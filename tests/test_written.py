@@ -38,6 +38,16 @@ def test_float32_reading_stands_for_the_float32() -> None:
     assert not bias.error.any()
 
 
+@pytest.mark.parametrize("reading", ["exact", "rounded", "float32"])
+def test_what_is_no_number_has_no_digits_to_be_off_by(
+    reading: Literal["exact", "rounded", "float32"],
+) -> None:
+    given = READER.given(
+        [Decimal("inf"), Decimal("-inf"), Decimal("nan"), 2], "x", reading, finite=False
+    )
+    assert given.error.tolist() == [0, 0, 0, 0]
+
+
 def test_weights_that_multiply_from_the_left_are_transposed() -> None:
     text = GOOD.replace("[weights]", '[reading]\nlayout = "W·x"\n[weights]')
     text = text.replace("[[1, 0, 2], [2, 1, 3]]", "[[1, 2], [0, 1], [2, 3]]")
