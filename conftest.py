@@ -47,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if backend:
         os.environ["KERAS_BACKEND"] = backend  # Keras reads it once, when it is first imported
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.pop("COLUMNS", None)  # the width of a report is the test's to choose
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

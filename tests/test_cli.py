@@ -89,7 +89,8 @@ def test_a_pipe_or_a_device_among_the_claims_is_not_waited_for(tmp_path: Path) -
     result = run("--list", tmp_path)
     assert result.exit_code == 2
     assert "hand-set" in result.stdout.lower()
-    assert result.stderr.count("is not a regular file") == 2
+    assert "pipe.toml: is not a regular file" in result.stderr
+    assert "zero.toml: is a link that leads out of its folder" in result.stderr
     assert "large.toml: is larger than 262,144 bytes" in result.stderr
 
 

@@ -35,7 +35,7 @@ def test_the_range_of_an_activation_holds_its_values_and_no_more(name: str) -> N
     rng = np.random.default_rng(0)
     z = np.concatenate([rng.normal(size=(400, 3)) * s for s in (1, 30, 1e3)])
     z = np.concatenate([z, [[1e3, -1e3, -1e3], [-1e3, 1e3, 1e3], [0, 0, 0], [700, 700, 700]]])
-    reach = certificate._reach(name)
+    reach = certificate.reach_of(name)
     with np.errstate(all="ignore"):
         h = act.function(z)
     assert (reach.low <= h).all() and (h <= reach.high).all()
