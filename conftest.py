@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from rnn_check import observe, report
+from rnn_check.reports import verdicts
+from rnn_check.subjects import ask as observe
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 _observed: list[str] = []
@@ -69,7 +70,7 @@ def _version(package: str) -> str:
 def subject(request: pytest.FixtureRequest) -> Iterator[observe.Subject]:
     """One framework process for the whole session: its import is paid once."""
     with observe.Subject(request.config.getoption("--backend"), timeout=300) as process:
-        _observed.append(report.header(process.identity))
+        _observed.append(verdicts.header(process.identity))
         yield process
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnn_check.certificate import Certificate, certify, certify_dense, certify_gradients
-    from rnn_check.projection import certify_projected
+    from rnn_check.certificates.adjoints import certify_gradients
+    from rnn_check.certificates.projected import certify_projected
+    from rnn_check.certificates.result import Certificate
+    from rnn_check.certificates.steps import certify, certify_dense
 
 __all__ = ["Certificate", "certify", "certify_dense", "certify_gradients", "certify_projected"]
 
@@ -20,7 +22,7 @@ __all__ = ["Certificate", "certify", "certify_dense", "certify_gradients", "cert
 def __getattr__(name: str) -> Any:
     """Imported when first used: `rnn-check --help` need not wait for NumPy."""
     if name in __all__:
-        from rnn_check import certificate, projection
+        from rnn_check.certificates import adjoints, projected, result, steps
 
-        return getattr(projection if name == "certify_projected" else certificate, name)
+        return next(vars(m)[name] for m in (steps, adjoints, projected, result) if name in vars(m))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

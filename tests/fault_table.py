@@ -16,7 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn_check import claim, judge, observe
+from rnn_check.asking import request
+from rnn_check.claims import claim
+from rnn_check.subjects import ask as observe
+from rnn_check.verdicts import judge
 from tests import faults, training_faults
 from tests.test_training import ask, short
 
@@ -54,8 +57,8 @@ def red(verdicts: Iterable[judge.Verdict]) -> Red:
 def of_layers(subject: observe.Subject, claims: list[claim.Claim]) -> Iterator[tuple[str, Red]]:
     for fault in faults.FAULTS:
         asked = [c for c in claims if not c.slow or fault in c.catches]
-        how = judge.Setting(layer=faults.layer(fault), slow=True)
-        verdicts = (judge.judge(c, judge.ask(c, subject, how)) for c in asked)
+        how = request.Setting(layer=faults.layer(fault), slow=True)
+        verdicts = (judge.judge(c, request.ask(c, subject, how)) for c in asked)
         yield fault, red(v for each in verdicts for v in each)
 
 
@@ -63,7 +66,7 @@ def of_optimizers(subject: observe.Subject) -> Iterator[tuple[str, Red]]:
     c = short(10)
     for fault in training_faults.FAULTS:
         observed = ask(subject, c, Adam=training_faults.optimizer(fault))
-        yield fault, red(judge.judge(c, judge.Answer(observed)))
+        yield fault, red(judge.judge(c, request.Answer(observed)))
 
 
 def row(fault: str, found: Red) -> str:

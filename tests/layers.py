@@ -40,7 +40,7 @@ class Layer:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """As reference.forward and the certificates take them."""
+        """As over_time.forward and the certificates take them."""
         return {
             "x": self.x, "kernel": self.kernel, "recurrent_kernel": self.recurrent_kernel,
             "bias": self.bias, "activation": self.activation, "initial_state": self.initial_state,

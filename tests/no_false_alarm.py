@@ -21,8 +21,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rnn_check import certify, certify_gradients, reference
-from rnn_check.rounding import ARITHMETICS
+from rnn_check import certify, certify_gradients
+from rnn_check.numbers.formats import ARITHMETICS
+from rnn_check.recurrences import over_time
 from tests.layers import Layer, random_layer
 
 FLOAT32 = ARITHMETICS["float32"]
@@ -199,7 +200,7 @@ def _known(layer: Layer, what: str, result: Any) -> str | None:
         if layer.mask is None or what not in ("delta", "initial_state"):
             return None
         processed = layer.mask[:, ::-1] if layer.go_backwards else layer.mask
-        ran = reference.forward(**_wide(layer))[1]  # time-major
+        ran = over_time.forward(**_wide(layer))[1]  # time-major
         z = ran.x @ ran.kernel + ran.h[:-1] @ ran.recurrent_kernel
         z = z if ran.bias is None else z + ran.bias
         overflows = (ran.activation.function(z) > FLOAT32.max).any(axis=2).T  # (B,T)

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_check import observe, reference, run
-from rnn_check.subject import end_with_the_host
+from rnn_check.asking import run
+from rnn_check.recurrences import over_time
+from rnn_check.subjects import ask as observe
+from rnn_check.subjects.asked.session import end_with_the_host
 
 if TYPE_CHECKING:
     import pytest
@@ -96,7 +98,7 @@ def _answer(request: dict[str, Any], fate: str) -> dict[str, Any]:
     given = {k: observe.decode(v) for k, v in request["weights"][layer["name"]].items()}
     weights = {k: v.astype(np.float32) for k, v in given.items()}
     x = observe.decode(request["x"]).astype(np.float32)
-    states = reference.forward(x, **weights, activation="tanh")[0]
+    states = over_time.forward(x, **weights, activation="tanh")[0]
     if fate == "wrong":
         states[0, 1, 0] += np.float32(1e-3)
     if fate == "drift":

@@ -6,16 +6,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from rnn_check import arrays
-from rnn_check.certificate import (
-    certify,
-    certify_dense,
-    certify_dense_gradients,
-    certify_gradients,
-    certify_loss,
-)
-from rnn_check.projection import certify_projected
-from rnn_check.reference import Array
+from rnn_check.certificates.adjoints import certify_dense_gradients, certify_gradients, certify_loss
+from rnn_check.certificates.projected import certify_projected
+from rnn_check.certificates.steps import certify, certify_dense
+from rnn_check.numbers import arrays
+from rnn_check.numbers.formats import Array
 from tests.layers import Layer
 from tests.test_certificate import plain, run
 

@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rnn_check import rounding
-from rnn_check.certificate import certify, certify_gradients
+from rnn_check.certificates.adjoints import certify_gradients
+from rnn_check.certificates.steps import certify
+from rnn_check.numbers import formats
+from rnn_check.numbers import printed as numbers_printed
 
 Array = npt.NDArray[Any]
 
@@ -239,7 +241,7 @@ INITIAL = {
 def printed(section: str, name: str) -> tuple[Array, Array]:
     """The numbers, and half a unit of each one's last digit."""
     rows = [[Decimal(d) for d in row.split()] for row in INITIAL[section][name].splitlines()]
-    halves = [[rounding.half_unit(d) for d in row] for row in rows]
+    halves = [[numbers_printed.half_unit(d) for d in row] for row in rows]
     return np.array(rows, dtype=float), np.array(halves)
 
 
@@ -259,14 +261,14 @@ def is_orthogonal(matrix: Array, error: Array) -> bool:
     unit vector is moved by less than γ(8n + 36), by n of them γ(n(8n + 36)), and in QᵀQ are two.
     """
     n = len(matrix)
-    bound = rounding.gamma(2 * n * (8 * n + 36), U32)
+    bound = formats.gamma(2 * n * (8 * n + 36), U32)
     bound += abs(matrix).T @ error + error.T @ abs(matrix) + error.T @ error
     return bool((abs(matrix.T @ matrix - np.eye(n)) <= bound).all())
 
 
 def is_within_glorot(kernel: Array, error: Array) -> bool:
     """|w| ≤ sqrt(6/(F+H)). limit, hi − lo, times r and plus lo: four roundings in float32."""
-    limit = math.sqrt(6 / sum(kernel.shape)) * (1 + rounding.gamma(4, U32))
+    limit = math.sqrt(6 / sum(kernel.shape)) * (1 + formats.gamma(4, U32))
     return bool((abs(kernel) <= limit + error).all())
 
 
@@ -359,7 +361,7 @@ def test_dense_weights_that_give_the_printed_predictions_exist() -> None:
 
     # Σ h·v + c in float32: each of the 5 terms is rounded once with its weight, once as a product
     # and at most 5 times as it is added up; what is left over of the solution is known.
-    rounded = rounding.gamma(7, U32) * (abs(augmented) @ abs(solution))
+    rounded = formats.gamma(7, U32) * (abs(augmented) @ abs(solution))
     left = abs(augmented @ solution - wanted)
-    half = np.array([rounding.half_unit(p) for p in PREDICTIONS])
+    half = np.array([numbers_printed.half_unit(p) for p in PREDICTIONS])
     assert (abs(predictions - wanted) <= rounded + left + half).all()

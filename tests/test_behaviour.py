@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import claim, judge, reference
-from rnn_check.behaviour import LEARNING_RATE
-from rnn_check.judge import AGREE, DIFFER
-from rnn_check.written import Array
+from rnn_check.asking import request
+from rnn_check.asking.request import LEARNING_RATE
+from rnn_check.claims import claim
+from rnn_check.claims.written import Array
+from rnn_check.recurrences import over_time
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import AGREE, DIFFER
 from tests.sampling import sampled
 
 OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
@@ -28,7 +31,7 @@ def passed(c: claim.Claim, weights: dict[str, Array], masks: Masks) -> tuple[Arr
     """The last state and what the backward pass needs, with these masks."""
     assert c.x is not None
     own = {**weights, "recurrent_kernel": masks[1][:, None] * weights["recurrent_kernel"]}
-    states, cache = reference.forward(c.x.value * masks[0], **own, **c.recurrence)
+    states, cache = over_time.forward(c.x.value * masks[0], **own, **c.recurrence)
     return states, cache
 
 
@@ -38,7 +41,7 @@ def answer(
     backward: Masks = DRAWN,
     rate: float = LEARNING_RATE,
     afterwards: Masks = NONE,
-) -> judge.Answer:
+) -> request.Answer:
     """What a subject says that draws one mask for its loss and another for its gradients."""
     assert c.weights is not None and c.loss is not None
     weights = {name: given.value for name, given in c.weights[c.rnn.name].items()}
@@ -48,7 +51,7 @@ def answer(
     states, cache = passed(c, weights, backward)
     cotangent = np.zeros_like(states)
     cotangent[:, -1] = 2 * (states[:, -1] - target) / target.size
-    gradients = reference.backward(cotangent, cache)._asdict()
+    gradients = over_time.backward(cotangent, cache)._asdict()
     gradients["recurrent_kernel"] *= backward[1][:, None]
     after = {n: (w - rate * gradients[n]).astype(np.float32) for n, w in weights.items()}
     output, _ = passed(c, {n: w.astype(float) for n, w in after.items()}, afterwards)
@@ -59,7 +62,7 @@ def answer(
         "loss": np.float64(loss),
         "output": output[:, -1].astype(np.float32),
     }
-    return judge.Answer({"one_update": told})
+    return request.Answer({"one_update": told})
 
 
 def verdict(c: claim.Claim, **how: Any) -> str:
@@ -114,7 +117,7 @@ def stateful(c: claim.Claim) -> dict[str, Any]:
     for number in range(3):
         state = [None, None] if number == 2 else state
         both = [
-            reference.forward(
+            over_time.forward(
                 c.x.value, **own, mask=c.mask, initial_state=start, go_backwards=backwards
             )[0]
             for own, start, backwards in zip(sides, state, (False, True), strict=True)
@@ -137,7 +140,7 @@ def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: claim.C
     told = stateful(c)
 
     def found() -> str:
-        return judge.judge(c, judge.Answer(told))[0].verdict
+        return judge.judge(c, request.Answer(told))[0].verdict
 
     assert found() == AGREE
     runs, states = told["stateful"]["runs"], told["stateful"]["states"]
@@ -206,7 +209,7 @@ def test_stateful_starts_from_the_state_that_is_given(parts: dict[str, str]) -> 
                 n: table[prefix + n].value.astype(np.float32)
                 for n in ("kernel", "recurrent_kernel", "bias")
             }
-            states, _ = reference.forward(
+            states, _ = over_time.forward(
                 x, **own, initial_state=np.array([[start]], np.float32), go_backwards=index == 1
             )
             sides.append(states[:, ::-1] if index else states)
@@ -223,7 +226,7 @@ def test_stateful_starts_from_the_state_that_is_given(parts: dict[str, str]) -> 
         (layer,) = c.weights or {}
         weights = {n: g.value.astype(np.float32) for n, g in table.items()}
         observed = {"stateful": told, "weights": {layer: weights}}
-        (verdict,) = judge.judge(c, judge.Answer(observed))
+        (verdict,) = judge.judge(c, request.Answer(observed))
         return verdict.verdict
 
     given = c.initial_state.value.ravel().tolist()
@@ -268,9 +271,9 @@ from = "a test"
 )
 def test_a_loss_of_no_steps_is_zero(loss: float, wanted: str) -> None:
     told = {"loss": np.asarray(loss), "output": np.zeros((1, 1, 1), np.float32)}
-    (verdict,) = judge.judge(claim.loads(ALL_MASKED), judge.Answer({"evaluate": told}))
+    (verdict,) = judge.judge(claim.loads(ALL_MASKED), request.Answer({"evaluate": told}))
     assert verdict.verdict == wanted, verdict.detail
     claimed = ALL_MASKED.replace("loss_of_evaluate", "loss").replace("value = true", "value = 0")
     c = claim.loads(claimed.replace("from =", 'computed_in = "float32"\nfrom ='))
-    (verdict,) = judge.judge(c, judge.Answer({"gradients": {"loss": np.asarray(loss)}}))
+    (verdict,) = judge.judge(c, request.Answer({"gradients": {"loss": np.asarray(loss)}}))
     assert verdict.verdict == wanted, verdict.detail

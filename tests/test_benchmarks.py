@@ -27,10 +27,11 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from rnn_check import reference
-from rnn_check.certificate import Certificate, certify, certify_dense
-from rnn_check.projection import certify_projected
-from rnn_check.reference import Array
+from rnn_check.certificates.projected import certify_projected
+from rnn_check.certificates.result import Certificate
+from rnn_check.certificates.steps import certify, certify_dense
+from rnn_check.numbers.formats import Array
+from rnn_check.recurrences import over_time
 
 SIZES = [  # B,T,F,H
     (1, 3, 2, 3),
@@ -96,7 +97,7 @@ def naive_loop(p: Problem) -> Run:
 
 
 def the_reference(p: Problem) -> Run:
-    return lambda: reference.forward(*p)[0]
+    return lambda: over_time.forward(*p)[0]
 
 
 def onnx_reference(p: Problem) -> Run:

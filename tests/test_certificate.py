@@ -14,18 +14,15 @@ import mpmath
 import numpy as np
 import pytest
 
-from rnn_check import certificate, reference
-from rnn_check.certificate import (
-    Certificate,
-    certify,
-    certify_dense,
-    certify_dense_gradients,
-    certify_gradients,
-    certify_loss,
-)
-from rnn_check.reference import Array
-from rnn_check.rounding import ARITHMETICS, activation_error
-from rnn_check.sums import Factor, Sum
+from rnn_check.certificates import steps
+from rnn_check.certificates.adjoints import certify_dense_gradients, certify_gradients, certify_loss
+from rnn_check.certificates.result import Certificate
+from rnn_check.certificates.steps import certify, certify_dense
+from rnn_check.certificates.sums import Factor, Sum
+from rnn_check.numbers import activations
+from rnn_check.numbers.formats import ARITHMETICS, Array
+from rnn_check.numbers.spread import activation_error
+from rnn_check.recurrences import dense, over_time
 from tests.layers import ACTIVATIONS, Layer, random_layer
 from tests.sampling import sampled
 
@@ -89,7 +86,7 @@ def run(
     layer: Layer, dot: Dot = blas, *, together: bool = False, fault: str = ""
 ) -> tuple[Array, dict[str, Array]]:
     """States, and gradients with delta; `together` sums [x, h]·[W; U], and all steps, at once."""
-    act, x, mask = reference.activation(layer.activation), layer.x, layer.mask
+    act, x, mask = activations.activation(layer.activation), layer.x, layer.mask
     (B, T, F), H = x.shape, len(layer.recurrent_kernel)
     W, U = layer.kernel, layer.recurrent_kernel
     b = np.zeros(H, x.dtype) if layer.bias is None else layer.bias
@@ -393,8 +390,8 @@ def summed(z: Array, d: float) -> Sum:
 def test_the_spread_in_closed_form_is_a_spread(name: str, d: float) -> None:
     """At least as far as act goes anywhere in [z - d, z + d], and hardly more for small d."""
     z = np.concatenate([np.linspace(-12, 12, 4001), [1e-300, 1e-20, -1e-9]])
-    act = reference.ACTIVATIONS[name].function
-    far, noise = quietly(certificate._spread_and_noise, name, summed(z, d), act(z)[:, None])
+    act = activations.ACTIVATIONS[name].function
+    far, noise = quietly(steps._spread_and_noise, name, summed(z, d), act(z)[:, None])
     assert name == "linear" or (far <= 2).all()
     away = np.abs(act(z[:, None] + d * np.linspace(-1, 1, 101)) - act(z)[:, None]).max(axis=1)
     rounding_of_the_test = 2.0**-51 * (1 + np.abs(z))
@@ -411,7 +408,7 @@ def test_numpys_tanh_in_float32_is_as_good_as_the_quick_look_takes_it_to_be() ->
     """8·2^-24 relatively, at a million numbers of every size."""
     z = np.float32(2.0) ** np.linspace(-40, 4, 10**6, dtype=np.float32)
     truth = np.tanh(z.astype(np.float64))
-    assert (np.abs(np.tanh(z) - truth) <= certificate._CLOSED["tanh"].own * 2.0**-24 * truth).all()
+    assert (np.abs(np.tanh(z) - truth) <= steps._CLOSED["tanh"].own * 2.0**-24 * truth).all()
 
 
 @pytest.mark.parametrize("name", ["tanh", "linear"])
@@ -674,8 +671,8 @@ def test_whole_numbers_must_be_equal(activation: str | None) -> None:
 
 def test_whole_numbers_have_exact_gradients() -> None:
     cotangent = np.arange(1, 10, dtype=np.float32).reshape(1, 3, 3)
-    _, cache = reference.forward(**ARTICLE, activation="linear")
-    gradients = reference.backward(cotangent, cache)._asdict()
+    _, cache = over_time.forward(**ARTICLE, activation="linear")
+    gradients = over_time.backward(cotangent, cache)._asdict()
     found = certify_gradients(
         gradients, cotangent=cotangent, states=ARTICLE_STATES, **ARTICLE, activation="linear"
     )
@@ -1030,7 +1027,7 @@ def test_blocks_change_nothing(block: int, seed: int, monkeypatch: pytest.Monkey
     states, gradients = run(layer)
     whole = certify_all(layer, states, gradients)
     expected = {name: (f.expected, f.bound) for name, f in whole.items()}
-    monkeypatch.setattr(certificate, "_BLOCK", block)
+    monkeypatch.setattr(steps, "_BLOCK", block)
     for name, found in certify_all(layer, states, gradients).items():
         assert found.ok == whole[name].ok and found.judged == whole[name].judged
         assert (found.expected == expected[name][0]).all()
@@ -1039,7 +1036,7 @@ def test_blocks_change_nothing(block: int, seed: int, monkeypatch: pytest.Monkey
 
 
 def test_a_fault_is_found_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificate, "_BLOCK", 100)
+    monkeypatch.setattr(steps, "_BLOCK", 100)
     layer = plain(3, 40, 2, 3)
     states, gradients = run(layer)
     for index in ((0, 0, 0), (1, 39, 2), (2, 20, 1)):
@@ -1067,7 +1064,7 @@ def test_the_arrays_say_what_the_ratio_says() -> None:
 
 def test_memory_does_not_grow_with_the_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the arrays given, a certificate needs room for its blocks."""
-    monkeypatch.setattr(certificate, "_BLOCK", 2**14)
+    monkeypatch.setattr(steps, "_BLOCK", 2**14)
     peaks = []
     for T in (20_000, 80_000):
         layer = plain(1, T, 2, 16)
@@ -1104,7 +1101,7 @@ def same(found: Certificate, full: Certificate) -> bool:
 
 def test_float32_alone_settles_most_of_a_wide_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst element is the same as if all were computed in full; so it is with faults."""
-    monkeypatch.setattr(certificate, "_BLOCK", 2**17)  # 64 rows
+    monkeypatch.setattr(steps, "_BLOCK", 2**17)  # 64 rows
     layer = plain(2, 256, 512, 512)
     W, U = layer.kernel, layer.recurrent_kernel
     ulp = np.float32(2.0**-23)
@@ -1127,19 +1124,19 @@ def test_float32_alone_settles_most_of_a_wide_layer(monkeypatch: pytest.MonkeyPa
     column = loop(layer, lambda t, h, z: frameworks_tanh(z + h[-1] @ other))
     subjects = states, wrong_step, cut, column
     settled = []
-    narrowly = certificate._narrowly
+    narrowly = steps._narrowly
 
     def counted(*args: Any) -> Any:
         settled.append((yield from narrowly(*args)))
         return settled[-1]
 
-    monkeypatch.setattr(certificate, "_narrowly", counted)
+    monkeypatch.setattr(steps, "_narrowly", counted)
     for subject in subjects:
         settled.clear()
         found = certify(subject, **layer.arguments)
         assert sum(settled) >= 3  # blocks, of 8
         with monkeypatch.context() as context:
-            context.setattr(certificate, "_LONG", math.inf)
+            context.setattr(steps, "_LONG", math.inf)
             assert same(found, certify(subject, **layer.arguments))
     assert [certify(s, **layer.arguments).ok for s in subjects] == [True, False, False, False]
 
@@ -1149,7 +1146,7 @@ def test_float32_alone_settles_no_element_wrongly(
     first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random layers that are too small for it: all scales, honest and with an element off."""
-    monkeypatch.setattr(certificate, "_BLOCK", 2**10)
+    monkeypatch.setattr(steps, "_BLOCK", 2**10)
     rng = np.random.default_rng(first)
     for seed in range(first, first + 25):
         layer = random_layer(seed, activation=("tanh", "linear")[seed % 2])
@@ -1161,7 +1158,7 @@ def test_float32_alone_settles_no_element_wrongly(
         for subject in (states, wrong):
             full = certify(subject, **layer.arguments)
             with monkeypatch.context() as context:
-                context.setattr(certificate, "_LONG", 0)
+                context.setattr(steps, "_LONG", 0)
                 assert same(certify(subject, **layer.arguments), full), f"random_layer({seed})"
 
 
@@ -1177,8 +1174,8 @@ def test_an_output_layer_is_certified_and_its_faults_are_not(
     h, V, c, g = (
         rng.normal(size=s).astype(np.float32) for s in ((*leading, 4), (4, 3), (3,), (*leading, 3))
     )
-    output, cache = reference.dense(h, V, c, activation=activation)
-    gradients = reference.dense_backward(g, cache)._asdict()
+    output, cache = dense.dense(h, V, c, activation=activation)
+    gradients = dense.dense_backward(g, cache)._asdict()
     assert certify_dense(output, h=h, kernel=V, bias=c, activation=activation).ok
     assert not certify_dense(output, h=h, kernel=V, activation=activation).ok
     assert not certify_dense(output, h=h, kernel=weight_off(V), bias=c, activation=activation).ok
@@ -1193,7 +1190,7 @@ def test_an_output_layer_is_certified_and_its_faults_are_not(
 @pytest.mark.parametrize("kind", ["mse", "categorical_crossentropy"])
 def test_a_loss_is_certified_from_the_predictions(kind: str) -> None:
     rng = np.random.default_rng(0)
-    p = reference.ACTIVATIONS["softmax"].function(rng.normal(size=(5, 3))).astype(np.float32)
+    p = activations.ACTIVATIONS["softmax"].function(rng.normal(size=(5, 3))).astype(np.float32)
     target = np.eye(3, dtype=np.float32)[[0, 2, 1, 1, 0]]
     loss = np.float32(
         ((p - target) ** 2).mean() if kind == "mse" else -np.log((p * target).sum(-1)).mean()
@@ -1281,5 +1278,5 @@ def test_operands_are_rounded_to_the_arithmetic_first(
     values = np.concatenate([values, np.array(special, np.float32)])
     with np.errstate(over="ignore"):
         wanted = store(values).astype(np.float64)
-    got = certificate._read("x", values.astype(np.float64), ARITHMETICS[name])
+    got = steps._read("x", values.astype(np.float64), ARITHMETICS[name])
     assert (got.view(np.int64) == wanted.view(np.int64)).all()

@@ -17,8 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rnn_check import claim, judge, subject, written
-from rnn_check.claim import Claim, ClaimError
+from rnn_check.asking import request
+from rnn_check.claims import claim, written
+from rnn_check.claims.claim import Claim, ClaimError
+from rnn_check.subjects.asked import session as subject
+from rnn_check.verdicts import judge
 from tools import fuzz_claims
 
 GOOD = """\
@@ -783,7 +786,7 @@ from  = "stated"
         other = text.replace('"output"', f'"{what}"')
         other = other.replace("[[0.9919, 0.1738, -0.1451]]", value)
         assert claim.loads(other).expectations[1].not_run.startswith("the recurrence of LSTM")
-    assert judge.asks(claim.loads(text)) == ["summary"]
+    assert request.asks(claim.loads(text)) == ["summary"]
 
 
 def test_what_nobody_can_train_yet_is_not_run_and_the_rest_is_judged() -> None:
@@ -824,7 +827,7 @@ from = "stated"
         "updates of training with SGD is not derived here, only Adam's",
         "",
     ]
-    assert judge.asks(c) == ["gradients"]
+    assert request.asks(c) == ["gradients"]
     later = claim.loads(text.replace('of = "kernel"', 'of = "kernel"\nnot_run = "later"'))
     assert later.expectations[0].not_run == "later"
     with pytest.raises(ClaimError, match=r"expected shape \(4, 1\)"):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check import claim
-from rnn_check.claim import bundled
-from rnn_check.cli import main
+from rnn_check.claims import claim
+from rnn_check.claims.claim import bundled
+from rnn_check.cli.commands import main
 from tests import puppet
 
 HAND_SET = bundled() / "article" / "hand_set_weights.toml"

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rnn_check import claim, compare, compare_report, truth
-from rnn_check.compare import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
-from rnn_check.comparison import Comparison, equal
-from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
-from rnn_check.report import Judged
+from rnn_check.certificates.comparison import Comparison, equal
+from rnn_check.claims import claim, truth
+from rnn_check.reports import changes as reports_changes
+from rnn_check.upgrades import changes as compare
+from rnn_check.upgrades import changes as upgrades_changes
+from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests import puppet
 
 VERSIONS = ("2.18.0", "2.19.0", "2.20.0")
@@ -129,8 +131,8 @@ def test_a_zero_that_loses_its_sign_is_no_change_and_is_not_called_the_same_bits
     assert found.sentence == "Nothing differs, but the signs of zeros, in 1 claim."
     assert found.exit_code("drift") == 0
     (row, *_) = found.rows
-    assert compare_report.cell(row.verdicts[1], row.changes[1]) == "✓ ±0"
-    assert compare_report.effects(found, 1) == "the same but for the signs of zeros"
+    assert reports_changes.cell(row.verdicts[1], row.changes[1]) == "✓ ±0"
+    assert upgrades_changes.effects(found, 1) == "the same but for the signs of zeros"
 
 
 def test_a_nan_is_the_same_as_another(claims: list[claim.Claim]) -> None:
@@ -172,7 +174,7 @@ def test_what_rounding_may_not_explain_is_never_the_last_bits(
     assert row.gravest == change
     assert said in found.sentence
     assert ("last bits" in found.sentence) == (how == "within both bounds")
-    assert ("last bits" in compare_report.effects(found, 1)) == (how == "within both bounds")
+    assert ("last bits" in upgrades_changes.effects(found, 1)) == (how == "within both bounds")
     (as_json, *_) = compare.document(found)["rows"]
     assert as_json["explained"][1] is {DRIFT: True, BEYOND: False}[change] or bound == np.inf
     assert (found.exit_code(), found.exit_code("drift")) == (0, 1)
@@ -264,7 +266,7 @@ def test_a_number_that_is_none_any_more_is_without_end(claims: list[claim.Claim]
     assert found.changed[0].ulp == np.inf
     assert compare.document(found)["rows"][0]["drift_ulp"] is None
     json.dumps(compare.document(found), allow_nan=False)
-    assert "∞" in compare_report.cell(found.rows[0].verdicts[1], found.rows[0].changes[1])
+    assert "∞" in reports_changes.cell(found.rows[0].verdicts[1], found.rows[0].changes[1])
     same = compared(claims, *[verdict(AGREE, numbers(nan))] * 2)
     assert same.changed == []
 
@@ -380,7 +382,7 @@ TELLING = {
 
 @pytest.mark.parametrize("detail", TELLING)
 def test_the_exception_that_keras_wraps_is_what_is_told(detail: str) -> None:
-    assert compare_report.telling(detail) == TELLING[detail]
+    assert reports_changes.telling(detail) == TELLING[detail]
 
 
 def test_rows_in_json_have_the_detail(claims: list[claim.Claim]) -> None:
@@ -410,10 +412,10 @@ def test_many_changes_of_one_cause_are_told_together(claims: list[claim.Claim]) 
         ),
     ]
     found = compare.compare(many, sides)
-    groups = compare_report.alike(found.changed)
+    groups = reports_changes.alike(found.changed)
     assert sorted(map(len, groups)) == [1, 39]
     console = Console(file=StringIO(), width=100)
-    compare_report.terminal(found, console)
+    reports_changes.terminal(found, console)
     assert isinstance(console.file, StringIO)
     shown = console.file.getvalue()
     assert shown.count("  rerun ") == 2
@@ -421,7 +423,7 @@ def test_many_changes_of_one_cause_are_told_together(claims: list[claim.Claim]) 
     assert "claim_7 · output" in shown
     assert len(shown.splitlines()) < 60
     console = Console(file=StringIO(), width=100)
-    compare_report.terminal(found, console, everything=True)
+    reports_changes.terminal(found, console, everything=True)
     assert isinstance(console.file, StringIO)
     assert all(name in console.file.getvalue() for name in names)
 
@@ -477,8 +479,8 @@ def test_no_claim_in_common_is_nothing_compared(claims: list[claim.Claim]) -> No
     other = dataclasses.replace(verdict(AGREE), claim="b")
     found = compared(claims, verdict(AGREE, numbers(STATES)), other)
     assert found.sentence == "Nothing was compared."
-    assert compare_report.effects(found, 1) == "nothing was compared"
-    assert "same" not in compare_report.markdown(found)
+    assert upgrades_changes.effects(found, 1) == "nothing was compared"
+    assert "same" not in reports_changes.markdown(found)
     assert found.exit_code() == 3
     found = compared(claims, verdict(AGREE), other, verdict(AGREE))
     assert found.sentence.startswith("Nothing of tensorflow==2.19.0 was compared. Nothing differs")
@@ -496,7 +498,7 @@ def test_what_is_known_to_be_worse_is_counted_apart(claims: list[claim.Claim]) -
     known = verdict(DIFFER, deviation="it always did")
     found = compared(claims, verdict(AGREE), known)
     assert found.sentence == ("1 verdict got worse as is known; no other bit changed in 1 claim.")
-    assert compare_report.effects(found, 1) == "1 worse (1 known)"
+    assert upgrades_changes.effects(found, 1) == "1 worse (1 known)"
     assert found.exit_code() == 1
     weights = verdict(AGREE, what="weights_read_back")
     bad = dataclasses.replace(weights, verdict=DIFFER)
@@ -509,7 +511,7 @@ def test_what_is_known_to_be_worse_is_counted_apart(claims: list[claim.Claim]) -
 
 def test_markdown_holds_the_counts_and_every_change(claims: list[claim.Claim]) -> None:
     good, bad = verdict(AGREE, numbers(STATES)), verdict(DIFFER, numbers(nudged(1)))
-    text = compare_report.markdown(compared(claims, good, bad))
+    text = reports_changes.markdown(compared(claims, good, bad))
     assert text.startswith("**1 verdict got worse; no other bit changed in 1 claim.**")
     assert "| a · output | ✓ | ✗ 1 |" in text
     assert "<details open>" in text
@@ -537,7 +539,7 @@ def test_markdown_cannot_be_broken_by_a_claims_name(claims: list[claim.Claim], n
     both = [
         dataclasses.replace(verdict(kind, numbers(STATES)), claim=name) for kind in (AGREE, DIFFER)
     ]
-    text = compare_report.markdown(compared(renamed, *both))
+    text = reports_changes.markdown(compared(renamed, *both))
     assert f"| {HOSTILE[name]} · output | ✓ | ✗ = |" in text.split("\n")
     assert not re.search(r"[\r\x00-\x09\u2028\u202e]", text)
 
@@ -546,14 +548,14 @@ def test_markdown_cannot_be_broken_by_a_subject(claims: list[claim.Claim]) -> No
     hostile = dataclasses.replace(
         side(1, failure="~~~\r@octocat"), word="\r~~~", notes=("\r~~~ @octocat",)
     )
-    text = compare_report.markdown(compare.compare(claims, [side(0, verdict(AGREE)), hostile]))
+    text = reports_changes.markdown(compare.compare(claims, [side(0, verdict(AGREE)), hostile]))
     assert "\r" not in text
     assert not re.search(r"(?<!\\)~|@(?!<!-- -->)", text)
 
 
 def test_markdown_without_a_baseline_says_so(claims: list[claim.Claim]) -> None:
     sides = [side(0, failure="no such version"), side(1, verdict(AGREE)), side(2, verdict(DIFFER))]
-    text = compare_report.markdown(compare.compare(claims, sides))
+    text = reports_changes.markdown(compare.compare(claims, sides))
     assert "| 1 | no such version | could not be asked |" in text
     assert text.count("| the baseline could not be asked |") == 2
     assert "| tensorflow==2.18.0 | TensorFlow 2.19.0 with Keras 3.15.1 | could not be ask" in text
@@ -564,11 +566,11 @@ def test_markdown_of_several_says_what_each_changed_since_the_one_before(
     claims: list[claim.Claim],
 ) -> None:
     good, bad = verdict(AGREE, numbers(STATES)), verdict(DIFFER, numbers(nudged(1)))
-    lines = compare_report.markdown(compared(claims, good, bad, bad)).splitlines()
+    lines = reports_changes.markdown(compared(claims, good, bad, bad)).splitlines()
     names = [f"TensorFlow {version} with Keras 3.15.1" for version in VERSIONS]
     assert f"| {names[0]} | {names[1]} | worse: a | the same |" in lines
     assert f"| {names[1]} | {names[2]} |  | the same |" in lines
-    lines = compare_report.markdown(
+    lines = reports_changes.markdown(
         compared(claims, good, good, verdict(AGREE, numbers(nudged(2))))
     )
     assert f"| {names[0]} | {names[1]} |  | the same |" in lines

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import comparison
-from rnn_check.comparison import Comparison, apart
+from rnn_check.certificates import comparison
+from rnn_check.certificates.comparison import Comparison, apart
 
 ONE = np.array([1.0, 2.0])
 ZERO = np.zeros(2)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rnn_check import claim, coverage
-from rnn_check.cli import main
-from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
-from rnn_check.report import Judged
+from rnn_check.claims import claim
+from rnn_check.cli.commands import main
+from rnn_check.reports import coverage
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests import puppet
 
 

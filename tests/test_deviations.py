@@ -12,15 +12,23 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check import claim, deviations, experiment, judge, policy, reference, report, terminal
-from rnn_check.claim import Claim
-from rnn_check.cli import Verdicts, main
-from rnn_check.comparison import Comparison, equal
-from rnn_check.deviations import Deviation, Known
-from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Setting, Verdict
-from rnn_check.record import Observations
-from rnn_check.run import Asked
-from rnn_check.written import ClaimError
+from rnn_check.asking import request as asking_request
+from rnn_check.asking.records import Observations
+from rnn_check.asking.request import Setting
+from rnn_check.asking.run import Asked
+from rnn_check.certificates.comparison import Comparison, equal
+from rnn_check.claims import claim
+from rnn_check.claims.claim import Claim
+from rnn_check.cli.commands import Verdicts, main
+from rnn_check.recurrences import over_time
+from rnn_check.refusal import ClaimError
+from rnn_check.reports import terminal
+from rnn_check.reports import verdicts as reports_verdicts
+from rnn_check.subjects import policy
+from rnn_check.verdicts import deviations, judge
+from rnn_check.verdicts import done as experiment
+from rnn_check.verdicts.deviations import Deviation, Known
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from tests import puppet
 from tools import fuzz_deviations
 from tools.measure_activations import DEVIATIONS
@@ -108,7 +116,7 @@ def test_what_is_seen_is_excused_and_nothing_else() -> None:
     found = marked(expecting("output", "states"), verdicts, entry(expects="output"))
     assert [v.is_red for v in found] == [False, True]
     assert found[0].deviation == "it is known"
-    assert report.exit_code(found[:1]) == 0
+    assert reports_verdicts.exit_code(found[:1]) == 0
 
 
 def test_a_reason_that_does_not_fit_what_is_seen_excuses_nothing() -> None:
@@ -133,9 +141,13 @@ def test_where_both_the_claim_and_the_subject_are_wrong_both_have_to_be_known() 
 
 def test_an_error_is_excused_by_an_entry_that_says_error() -> None:
     c, crashed = expecting("output"), [verdict("output", ERROR, "raised ValueError: no")]
-    assert report.exit_code(marked(c, crashed, entry(seen="error", says="ValueError"))) == 0
-    assert report.exit_code(marked(c, crashed, entry(seen="differ", says="ValueError"))) == 3
-    assert report.exit_code(marked(c, crashed, entry(seen="error", says="SIGSEGV"))) == 3
+    assert (
+        reports_verdicts.exit_code(marked(c, crashed, entry(seen="error", says="ValueError"))) == 0
+    )
+    assert (
+        reports_verdicts.exit_code(marked(c, crashed, entry(seen="differ", says="ValueError"))) == 3
+    )
+    assert reports_verdicts.exit_code(marked(c, crashed, entry(seen="error", says="SIGSEGV"))) == 3
 
 
 def test_what_agrees_now_is_red() -> None:
@@ -145,16 +157,16 @@ def test_what_agrees_now_is_red() -> None:
     )
     found = marked(c, verdicts, entry(expects=["output", "states"]))
     assert [v.is_red for v in found] == [True, True]
-    assert report.exit_code(found) == 1
+    assert reports_verdicts.exit_code(found) == 1
     out = io.StringIO()
-    report.terminal([report.Judged({"backend": "jax"}, found)], terminal.console(out))
+    reports_verdicts.terminal([judge.Judged({"backend": "jax"}, found)], terminal.console(out))
     assert "update the known deviations" in out.getvalue()
 
 
 def test_an_entry_of_a_claim_as_a_whole_needs_one_that_shows_it() -> None:
     c = expecting("output", "states")
     one = [verdict("output", DIFFER), verdict("states", AGREE)]
-    assert report.exit_code(marked(c, one, entry())) == 0
+    assert reports_verdicts.exit_code(marked(c, one, entry())) == 0
     none = [verdict("output", AGREE), verdict("states", AGREE)]
     assert [v.is_red for v in marked(c, none, entry())] == [True, False]
 
@@ -231,14 +243,14 @@ def test_an_answer_that_is_in_no_record_is_judged_again_in_coarser_arithmetic() 
     assert c.x is not None
     assert c.weights is not None
     weights = {name: given.value for name, given in c.weights[c.rnn.name].items()}
-    states = reference.forward(c.x.value, **weights, **c.recurrence)[0]
+    states = over_time.forward(c.x.value, **weights, **c.recurrence)[0]
     rounded = states * (1 + 3 * 2.0**-24)  # more than a last bit
     setting = Setting(dtype="float64")
     for output, is_known in ((rounded, True), (rounded + 1e-3, False)):
         observed = {"output": output, "states": output}
         observed |= {"weights": {c.rnn.name: weights}}
         verdicts = Verdicts([c], Known([entry(rounds_like="float32", says=["states", "output"])]))
-        verdicts.add(Asked(0, c, judge.Answer(observed), setting))
+        verdicts.add(Asked(0, c, asking_request.Answer(observed), setting))
         (found,) = verdicts.judged(0, Observations(setting, SUBJECT), ()).verdicts
         assert found.verdict == DIFFER
         assert found.is_known is is_known
@@ -539,6 +551,6 @@ def test_a_known_deviation_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_what_a_policy_asks_for(name: str, asked: dict[str, str], loss_in: str) -> None:
-    request = judge.request(mine(), judge.asks(mine()), Setting(dtype=name))
+    request = asking_request.request(mine(), asking_request.asks(mine()), Setting(dtype=name))
     assert {key: request[key] for key in ("dtype", "floatx") if key in request} == asked
     assert policy.Policy(name).loss_in == loss_in

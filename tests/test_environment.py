@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check import environment
-from rnn_check.cli import main
-from rnn_check.environment import NOW, Package, Python, Unmade, WordError
+from rnn_check.cli.commands import main
+from rnn_check.subjects import environments as environment
+from rnn_check.subjects.environments import NOW, Package, Python, Unmade, WordError
 
 HERE = environment.find_python()
 
@@ -362,7 +362,7 @@ def test_at_one_time_one_thread_makes_an_environment(
 
 MAKES = """
 import sys
-from rnn_check import environment
+from rnn_check.subjects import environments as environment
 here = environment.find_python()
 made = environment.resolve(environment.parse(sys.argv[1]), here, "now").make()
 print(made)

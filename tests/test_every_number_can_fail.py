@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import claim, judge
-from rnn_check.claim import HOLDS, PROPERTIES, Claim, Expectation
-from rnn_check.comparison import Comparison
-from rnn_check.judge import DIFFER, NOT_RUN
-from rnn_check.observe import Subject
-from rnn_check.written import Array, Given
+from rnn_check.asking import request
+from rnn_check.certificates.comparison import Comparison
+from rnn_check.claims import claim
+from rnn_check.claims.claim import HOLDS, PROPERTIES, Claim, Expectation
+from rnn_check.claims.written import Array, Given
+from rnn_check.subjects.ask import Subject
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import DIFFER, NOT_RUN
 from tests.sampling import sampled
 
 
@@ -131,7 +133,7 @@ def says_enough(c: Comparison) -> bool:
 @pytest.mark.parametrize("name", sampled(CLAIMS, 3))
 def test_each_number_moved_turns_red(name: str, subject: Subject) -> None:
     c = CLAIMS[name]
-    answer = judge.ask(c, subject, judge.Setting(slow=True))
+    answer = request.ask(c, subject, request.Setting(slow=True))
     case = judge._Case(c, answer.observed or {}, "float32")
     for e in filter(prints_numbers, c.expectations):
         verdict = judge._verdict(case, e, answer)

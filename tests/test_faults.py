@@ -10,7 +10,10 @@ import re
 
 import pytest
 
-from rnn_check import claim, judge, observe
+from rnn_check.asking import request
+from rnn_check.claims import claim
+from rnn_check.subjects import ask as observe
+from rnn_check.verdicts import judge
 from tests import fault_table, faults, training_faults
 from tests.sampling import first_of_each
 
@@ -37,8 +40,8 @@ NAMED_BY_THE_PROJECT = (
 def test_a_planted_fault_turns_the_claim_red(
     planted_in: claim.Claim, fault: str, subject: observe.Subject
 ) -> None:
-    how = judge.Setting(layer=faults.layer(fault), slow=True)
-    verdicts = judge.judge(planted_in, judge.ask(planted_in, subject, how))
+    how = request.Setting(layer=faults.layer(fault), slow=True)
+    verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
     assert [v for v in verdicts if v.verdict == judge.ERROR] == []
     assert any(v.is_red for v in verdicts), f"{fault} escaped"
 
@@ -48,8 +51,8 @@ def test_the_layer_without_a_fault_is_green(
     planted_in: claim.Claim, subject: observe.Subject
 ) -> None:
     """The twin: what turns a claim red above is the fault, not the subclass."""
-    how = judge.Setting(layer=faults.layer("none"))
-    verdicts = judge.judge(planted_in, judge.ask(planted_in, subject, how))
+    how = request.Setting(layer=faults.layer("none"))
+    verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
     assert [v for v in verdicts if v.is_red or v.verdict == judge.ERROR] == []
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import claim
+from rnn_check.claims import claim
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = {str(f.relative_to(FIXTURES).with_suffix("")): f for f in sorted(FIXTURES.rglob("*.toml"))}
@@ -295,7 +295,9 @@ def test_derivations_use_no_matrix_product_of_numpy() -> None:
 
 
 def test_an_import_of_rnn_check_is_seen() -> None:
-    assert "rnn_check" in imported("def f():\n    from rnn_check.reference import forward")
+    assert "rnn_check" in imported(
+        "def f():\n    from rnn_check.recurrences.over_time import forward"
+    )
 
 
 @pytest.mark.parametrize("name", ["dlai_cell.npz", "dlai_sequence.npz"])

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import claim, judge, reference
-from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Answer, Verdict
-from rnn_check.truth import Truth
+from rnn_check.asking import request
+from rnn_check.asking.request import Answer
+from rnn_check.claims import claim
+from rnn_check.claims.truth import Truth
+from rnn_check.recurrences import over_time
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 
 HAND_SET = claim.load(claim.bundled() / "article" / "hand_set_weights.toml")
 TANH = """
@@ -37,7 +41,7 @@ def observe(c: claim.Claim) -> dict[str, Any]:
     weights: dict[str, Any] = {
         name: given.value.astype(np.float32) for name, given in c.weights[c.rnn.name].items()
     }
-    states = reference.forward(c.x.value.astype(np.float32), **weights, **c.recurrence)[0]
+    states = over_time.forward(c.x.value.astype(np.float32), **weights, **c.recurrence)[0]
     assert states.dtype == np.float32
     return {"output": states.copy(), "states": states.copy(), "weights": {c.rnn.name: weights}}
 
@@ -497,7 +501,7 @@ def test_a_layer_that_keeps_other_weights_than_it_was_given_follows_nothing() ->
     observed = observe(c)
     weights = {n: w * np.float32(1.1) for n, w in observed["weights"][c.rnn.name].items()}
     assert c.x is not None
-    states = reference.forward(c.x.value.astype(np.float32), **weights, **c.recurrence)[0]
+    states = over_time.forward(c.x.value.astype(np.float32), **weights, **c.recurrence)[0]
     answer = {"output": states[:, -1], "states": states, "weights": {c.rnn.name: weights}}
     verdict = only(judge.judge(c, Answer(answer)), "certified")
     assert verdict.verdict == DIFFER and "a step does not follow" in verdict.detail
@@ -512,7 +516,7 @@ def test_a_layer_that_keeps_its_weights_in_less_does_not_keep_them() -> None:
     half = {n: w.astype(np.float16) for n, w in observe(c)["weights"][c.rnn.name].items()}
     wide = {n: w.astype(np.float32) for n, w in half.items()}
     assert c.x is not None
-    states = reference.forward(c.x.value.astype(np.float32), **wide, **c.recurrence)[0]
+    states = over_time.forward(c.x.value.astype(np.float32), **wide, **c.recurrence)[0]
     for weights in (half, wide):
         answer = {"output": states, "states": states, "weights": {c.rnn.name: weights}}
         assert [v.verdict for v in judge.judge(c, Answer(answer))] == [DIFFER] * 3
@@ -566,5 +570,5 @@ def test_what_has_another_shape_is_told_and_no_error() -> None:
 
 def test_asks_only_what_is_needed() -> None:
     counts = claim.load(claim.bundled() / "article" / "summary_2_1.toml")
-    assert judge.asks(counts) == ["summary"]
-    assert set(judge.asks(HAND_SET)) == {"output", "states", "weights"}
+    assert request.asks(counts) == ["summary"]
+    assert set(request.asks(HAND_SET)) == {"output", "states", "weights"}

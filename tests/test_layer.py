@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rnn_check import layer, subject
-from rnn_check.cli import main
-from rnn_check.judge import Setting
-from rnn_check.observe import Subject, SubjectError
-from rnn_check.run import Target, _check_layers
+from rnn_check.asking.request import Setting
+from rnn_check.asking.run import Target, _check_layers
+from rnn_check.cli.commands import main
+from rnn_check.subjects import own_layer as layer
+from rnn_check.subjects.ask import Subject, SubjectError
+from rnn_check.subjects.asked import session as subject
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "own_layer.md").read_text(encoding="utf-8")
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import operands, reference
-from rnn_check.certificate import Certificate, certify, certify_gradients
-from rnn_check.operands import FORMATS, narrowed
-from rnn_check.projection import certify_projected
-from rnn_check.reference import Array
+from rnn_check.certificates import operands
+from rnn_check.certificates.adjoints import certify_gradients
+from rnn_check.certificates.operands import FORMATS, narrowed
+from rnn_check.certificates.projected import certify_projected
+from rnn_check.certificates.result import Certificate
+from rnn_check.certificates.steps import certify
+from rnn_check.numbers.formats import Array
+from rnn_check.recurrences import over_time
 from tests.sampling import sampled
 from tests.test_certificate import one_by_one, plain, to_bfloat16, to_float16, to_tf32
 
@@ -189,7 +192,7 @@ def test_no_honest_float32_looks_cut_even_where_its_bits_are_not_asked_first(
     In such sums rounding meets operands: a large partial sum rounds what is added to it as a format
     of fewer digits would. The regression alone has to tell it from a cut.
     """
-    monkeypatch.setattr("rnn_check.sums.CLOSER", 0.0)
+    monkeypatch.setattr("rnn_check.certificates.sums.CLOSER", 0.0)
     rng = np.random.default_rng(seed)
     B, T, F, H = [(2, 10, 200, 312), (1, 5, 700, 30), (4, 8, 64, 64), (64, 3, 300, 8)][seed % 4]
     layer = plain(B, T, F, H, activation=("tanh", "linear")[seed % 2])
@@ -275,11 +278,11 @@ def test_bfloat16_operands_show_in_float16() -> None:
 
 
 def gradients_of(layer: Any, cotangent: Array) -> tuple[Array, dict[str, Array]]:
-    states, cache = reference.forward(
+    states, cache = over_time.forward(
         layer.x, layer.kernel, layer.recurrent_kernel, layer.bias, activation=layer.activation
     )
-    return states, reference.backward(cotangent, cache)._asdict() | {
-        "delta": reference.backward(cotangent, cache).delta
+    return states, over_time.backward(cotangent, cache)._asdict() | {
+        "delta": over_time.backward(cotangent, cache).delta
     }
 
 

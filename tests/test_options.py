@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import claim, judge
-from rnn_check.judge import AGREE, DIFFER, NOT_RUN
-from rnn_check.observe import Subject
+from rnn_check.asking import request
+from rnn_check.claims import claim
+from rnn_check.subjects.ask import Subject
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests.sampling import sampled
 
 OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
@@ -63,14 +65,14 @@ def changed(observed: Any, path: tuple[Any, ...]) -> Any:
 @pytest.mark.parametrize("name", sampled(CLAIMS, 3))
 def test_a_claim_about_an_option_can_fail(name: str, subject: Subject) -> None:
     c = CLAIMS[name]
-    answer = judge.ask(c, subject, judge.Setting())
+    answer = request.ask(c, subject, request.Setting())
     assert not answer.error
     honest = [v.verdict for v in judge.judge(c, answer)]
     if set(honest) != {AGREE}:
         pytest.skip("known to deviate here: see the known deviations")
     seen = 0
     for path in arrays(answer.observed):
-        other = judge.Answer(changed(answer.observed, path))
+        other = request.Answer(changed(answer.observed, path))
         verdicts = [v.verdict for v in judge.judge(c, other)]
         assert DIFFER in verdicts, f"{name}: {path} was changed and nobody saw it"
         seen += 1
@@ -89,7 +91,7 @@ def settings(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
 @pytest.mark.parametrize("name", [n for n in CLAIMS if n.startswith(("configured", "defaults_"))])
 def test_a_configuration_that_is_changed_is_seen(name: str, subject: Subject) -> None:
     c = CLAIMS[name]
-    answer = judge.ask(c, subject, judge.Setting())
+    answer = request.ask(c, subject, request.Setting())
     assert answer.observed is not None
     told = answer.observed["config"]
     assert {v.verdict for v in judge.judge(c, answer)} == {AGREE}
@@ -100,7 +102,7 @@ def test_a_configuration_that_is_changed_is_seen(name: str, subject: Subject) ->
         for key in path[:-1]:
             node = node[key]
         node[path[-1]] = ["changed"]
-        verdicts = judge.judge(c, judge.Answer({"config": config}))
+        verdicts = judge.judge(c, request.Answer({"config": config}))
         red |= {v.what for v in verdicts if v.verdict == DIFFER}
     assert red == {e.name for e in c.expectations}
 
@@ -109,18 +111,18 @@ def test_a_configuration_that_is_changed_is_seen(name: str, subject: Subject) ->
 def test_a_configuration_is_asked_for_as_it_is_in_every_policy(name: str, subject: Subject) -> None:
     """No initializer is put there because half precision cannot draw what is."""
     for dtype in ("float16", "bfloat16", "float64"):
-        answer = judge.ask(CLAIMS[name], subject, judge.Setting(dtype=dtype))
+        answer = request.ask(CLAIMS[name], subject, request.Setting(dtype=dtype))
         verdicts = judge.judge(CLAIMS[name], answer, dtype=dtype)
         assert {v.verdict for v in verdicts} == {AGREE}
 
 
 def test_a_default_that_there_is_not_is_not_supported(subject: Subject) -> None:
     c = CLAIMS["defaults_lstm"]
-    answer = judge.ask(c, subject, judge.Setting())
+    answer = request.ask(c, subject, request.Setting())
     assert answer.observed is not None
     told = copy.deepcopy(answer.observed["config"])
     del told["layers"]["lstm"]["seed"]
-    verdicts = judge.judge(c, judge.Answer({"config": told}))
+    verdicts = judge.judge(c, request.Answer({"config": told}))
     (missing,) = [v for v in verdicts if v.verdict != AGREE]
     assert (missing.what, missing.verdict, missing.unsupported) == (
         "default of seed",
@@ -133,7 +135,7 @@ def test_a_default_that_there_is_not_is_not_supported(subject: Subject) -> None:
 def test_an_option_that_a_configuration_forgets_differs() -> None:
     c = CLAIMS["configured_seed"]
     (verdict,) = judge.judge(
-        c, judge.Answer({"config": {"layers": {"lstm": {}}, "optimizers": {}}})
+        c, request.Answer({"config": {"layers": {"lstm": {}}, "optimizers": {}}})
     )
     assert verdict.verdict == DIFFER
     assert "the framework's nothing, claimed 7" in verdict.detail
@@ -141,10 +143,10 @@ def test_an_option_that_a_configuration_forgets_differs() -> None:
 
 def test_dropout_that_repeats_itself_is_seen(subject: Subject) -> None:
     c = CLAIMS["dropout"]
-    answer = judge.ask(c, subject, judge.Setting())
+    answer = request.ask(c, subject, request.Setting())
     assert answer.observed is not None
     told = answer.observed["dropout"]
-    repeated = judge.Answer({"dropout": {**told, "next": {n: told[n] for n in told["next"]}}})
+    repeated = request.Answer({"dropout": {**told, "next": {n: told[n] for n in told["next"]}}})
     assert [v.verdict for v in judge.judge(c, repeated)] == [DIFFER, DIFFER]
 
 
@@ -157,7 +159,7 @@ def test_an_exception_that_is_not_raised_is_seen(name: str) -> None:
     for told in ({"returned": [3, 5, 3]}, NOT_A_VALUE_ERROR):
         told = {**told, "control": {"returned": [3, 5, 3]}}
         observed = {"raises": told, "shrunk": told}
-        verdicts = [v.verdict for v in judge.judge(c, judge.Answer(observed))]
+        verdicts = [v.verdict for v in judge.judge(c, request.Answer(observed))]
         wanted = c.expectations[0].value == "Exception" and "raised" in told
         assert verdicts == [AGREE if wanted and c.expectations[0].of == "call" else DIFFER]
 
@@ -171,21 +173,21 @@ def test_what_raises_whatever_it_is_given_is_no_refusal(name: str) -> None:
     raised = {"raised": [e.value, "Exception"], "message": "no", "at": at}
     for control, kind in (({"returned": [3, 5, 3]}, AGREE), (raised, DIFFER)):
         told = {**raised, "control": control}
-        (found,) = judge.judge(c, judge.Answer({"raises": told, "shrunk": told}))
+        (found,) = judge.judge(c, request.Answer({"raises": told, "shrunk": told}))
         assert found.verdict == kind
     assert "the same call with right arguments" in found.detail
-    (old,) = judge.judge(c, judge.Answer({"raises": raised, "shrunk": raised}))
+    (old,) = judge.judge(c, request.Answer({"raises": raised, "shrunk": raised}))
     assert old.verdict == NOT_RUN
 
 
 def test_a_loss_that_counts_the_batch_is_seen(subject: Subject) -> None:
     """As Keras 3.0.0 to 3.13.2 did."""
     c = CLAIMS["lstm"]
-    answer = judge.ask(c, subject, judge.Setting())
+    answer = request.ask(c, subject, request.Setting())
     assert c.x is not None
     losses = answer.observed["losses"] if answer.observed else {}
     told = {**losses, "losses": len(c.x.value) * losses["losses"]}
-    verdicts = judge.judge(c, judge.Answer({**(answer.observed or {}), "losses": told}))
+    verdicts = judge.judge(c, request.Answer({**(answer.observed or {}), "losses": told}))
     assert {v.what for v in verdicts if v.verdict == DIFFER} == {"activity_loss"}
 
 
@@ -193,6 +195,6 @@ def test_weights_that_are_not_drawn_are_not_reproduced() -> None:
     c = CLAIMS["seeded_initializers"]
     ones = {"kernel": np.ones((3, 4)), "recurrent_kernel": np.eye(4), "bias": np.zeros(4)}
     observed = {"initialized": {"first": {"simple_rnn": ones}, "second": {"simple_rnn": ones}}}
-    for verdict in judge.judge(c, judge.Answer(observed)):
+    for verdict in judge.judge(c, request.Answer(observed)):
         assert verdict.verdict == DIFFER
         assert "drawn at random" in verdict.detail

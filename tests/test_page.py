@@ -16,12 +16,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from rnn_check import claim, compare, page, picture
-from rnn_check.claim import Claim
-from rnn_check.compare import Compared, Side
-from rnn_check.comparison import Comparison, equal
-from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
-from rnn_check.report import Judged
+from rnn_check.certificates.comparison import Comparison, equal
+from rnn_check.claims import claim
+from rnn_check.claims.claim import Claim
+from rnn_check.reports import page
+from rnn_check.reports import pictures as picture
+from rnn_check.upgrades import changes as compare
+from rnn_check.upgrades.changes import Compared, Side
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests import puppet
 from tests.sampling import long
 
@@ -293,12 +295,12 @@ def test_matplotlib_is_left_as_it_was(one: Claim) -> None:
 
 
 def test_the_command_line_does_not_wait_for_pictures() -> None:
-    asked = "import sys, rnn_check.cli, rnn_check.compare_report; print(*sys.modules)"
+    asked = "import sys, rnn_check.cli, rnn_check.reports.changes; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", asked], capture_output=True, text=True, check=True, env=os.environ
     ).stdout.split()
-    assert "rnn_check.upgrade" in loaded
-    assert not {"matplotlib", "jinja2", "rnn_check.page"} & set(loaded)
+    assert "rnn_check.cli.compare" in loaded
+    assert not {"matplotlib", "jinja2", "rnn_check.reports.page"} & set(loaded)
 
 
 # -- what claims and subjects say is text ----------------------------------------------------------

@@ -17,8 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from rnn_check import process, subject
-from rnn_check.observe import Subject, SubjectError
+from rnn_check.subjects import process
+from rnn_check.subjects.ask import Subject, SubjectError
+from rnn_check.subjects.asked import session as subject
 from tests.test_observe import puppet
 
 MB = 1 << 20
@@ -116,7 +117,7 @@ def test_that_there_is_no_place_for_temporary_files_is_an_error_of_the_subject(
 
 HOST = """
 import sys, time
-from rnn_check.observe import Subject
+from rnn_check.subjects.ask import Subject
 asked = Subject("jax", command=[sys.executable, {subject!r}])
 print("started", flush=True)
 time.sleep(600)

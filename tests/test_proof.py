@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import certificate, certify, certify_gradients, judge
-from rnn_check.certificate import Certificate, Reach
-from rnn_check.comparison import step
-from rnn_check.reference import ACTIVATIONS, Array
-from rnn_check.rounding import ARITHMETICS, gamma
-from rnn_check.sums import Factor, Sum
+from rnn_check import certify, certify_gradients
+from rnn_check.certificates import result, steps
+from rnn_check.certificates.comparison import step
+from rnn_check.certificates.result import Certificate, Reach
+from rnn_check.certificates.sums import Factor, Sum
+from rnn_check.numbers.activations import ACTIVATIONS
+from rnn_check.numbers.formats import ARITHMETICS, Array, gamma
+from rnn_check.verdicts import judge
 from tests.layers import Layer
 from tests.sampling import long
 from tests.test_certificate import changed, loop, plain, quietly, run, to_float16
@@ -35,7 +37,7 @@ def test_the_range_of_an_activation_holds_its_values_and_no_more(name: str) -> N
     rng = np.random.default_rng(0)
     z = np.concatenate([rng.normal(size=(400, 3)) * s for s in (1, 30, 1e3)])
     z = np.concatenate([z, [[1e3, -1e3, -1e3], [-1e3, 1e3, 1e3], [0, 0, 0], [700, 700, 700]]])
-    reach = certificate.reach_of(name)
+    reach = steps.reach_of(name)
     with np.errstate(all="ignore"):
         h = act.function(z)
     assert (reach.low <= h).all() and (h <= reach.high).all()
@@ -270,9 +272,9 @@ def test_reach_is_shown_by_an_array_of_numbers() -> None:
     expected, bound = np.array([0.0, 0.9, -0.9]), np.array([1.0, 1.5, 1.95])
 
     def of(reach: Reach) -> Certificate:
-        return certificate.judge(
+        return result.judge(
             FLOAT32, expected,
-            lambda worst: iter([certificate.Piece((), expected, bound)]), reach,
+            lambda worst: iter([result.Piece((), expected, bound)]), reach,
         )  # fmt: skip
 
     assert of(Reach(-1, 1)).judged == 1 / 3

@@ -15,10 +15,14 @@ import pytest
 import tomli_w
 from click.testing import CliRunner
 
-from rnn_check import claim, environment, judge, upgrade, written
-from rnn_check.claim import Claim, ClaimError
-from rnn_check.cli import main
-from rnn_check.observe import Subject
+from rnn_check.asking import request
+from rnn_check.claims import claim, written
+from rnn_check.claims.claim import Claim, ClaimError
+from rnn_check.cli import compare as upgrade
+from rnn_check.cli.commands import main
+from rnn_check.subjects import environments as environment
+from rnn_check.subjects.ask import Subject
+from rnn_check.verdicts import judge
 
 ROOT = Path(__file__).parents[1]
 DOCS = {
@@ -110,7 +114,9 @@ def test_files_and_names_that_contributing_tells_are_there() -> None:
         path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("rnn_check/**/*.py"))
     )
     for word in told:
-        if re.fullmatch(r"(?:tests|docs|known|fixtures|tools)/[\w./]*|[\w.]+\.(?:py|toml)", word):
+        if re.fullmatch(
+            r"(?:rnn_check|tests|docs|known|fixtures|tools)/[\w./]*|[\w.]+\.(?:py|toml)", word
+        ):
             assert (ROOT / word).exists(), word
         elif re.fullmatch(r"_?[A-Za-z_]+", word):
             assert re.search(rf"\b{word}\b", sources), word
@@ -188,7 +194,7 @@ def test_every_example_loads_and_asks_for_what_can_be_judged(example: str, folde
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(1, len(EXAMPLES) + 1))
 def test_every_example_holds(example: str, folder: Path, subject: Subject) -> None:
     c = load(completed(example), folder)[0]
-    answer = judge.ask(c, subject, judge.Setting(slow=True))
+    answer = request.ask(c, subject, request.Setting(slow=True))
     for e, verdict in zip(c.expectations, judge.judge(c, answer), strict=True):
         wanted = {judge.NOT_RUN} if e.not_run else {judge.AGREE}
         wanted |= {judge.NOT_RUN} if verdict.unsupported else set()

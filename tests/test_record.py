@@ -17,10 +17,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check import claim, judge, observe, policy, record
-from rnn_check.cli import main
-from rnn_check.judge import Answer, Setting
-from rnn_check.record import Observations, RecordError
+from rnn_check.asking import records as record
+from rnn_check.asking import request
+from rnn_check.asking.records import Observations, RecordError
+from rnn_check.asking.request import Answer, Setting
+from rnn_check.claims import claim
+from rnn_check.cli.commands import main
+from rnn_check.subjects import ask as observe
+from rnn_check.subjects import policy
 from tests import puppet
 from tests.test_observe import DTYPES, FRAMEWORKS, SPECIAL
 from tools import fuzz_records
@@ -195,7 +199,8 @@ def test_what_would_take_all_memory_is_refused_before_it_does(bomb: str, tmp_pat
     path = tmp_path / "record.npz"
     path.write_bytes(BOMBS[bomb])
     script = (
-        "import resource, sys; from pathlib import Path; from rnn_check import record\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from rnn_check.asking import records as record\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: record.read(Path(sys.argv[1]))\n"
         "except record.RecordError as error: print(error)\n"
@@ -603,4 +608,6 @@ def test_every_bundled_claim_can_be_recorded() -> None:
     digests = record.digests(claims)
     assert len(digests) == len(claims)
     assert all(len(d.file) == len(d.question) == 64 for d in digests.values())
-    assert all(judge.unasked(c, Setting(slow=True)) is None or not judge.asks(c) for c in claims)
+    assert all(
+        request.unasked(c, Setting(slow=True)) is None or not request.asks(c) for c in claims
+    )

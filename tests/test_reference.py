@@ -18,8 +18,10 @@ import mpmath
 import numpy as np
 import pytest
 
-from rnn_check import reference
-from rnn_check.reference import ACTIVATIONS, Array
+from rnn_check.numbers import activations
+from rnn_check.numbers.activations import ACTIVATIONS
+from rnn_check.numbers.formats import Array
+from rnn_check.recurrences import dense, losses, over_time
 
 PARAMETERS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 NAMES = sorted(a for a in ACTIVATIONS if a not in ("swish", "hard_swish"))
@@ -42,8 +44,8 @@ every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 class Implementation:
     """What is judged: the reference, or a faulty copy of it."""
 
-    forward: Callable[..., Any] = reference.forward
-    backward: Callable[..., Any] = reference.backward
+    forward: Callable[..., Any] = over_time.forward
+    backward: Callable[..., Any] = over_time.backward
 
 
 REFERENCE = Implementation()
@@ -417,19 +419,19 @@ def test_exponential_is_tested_below_two() -> None:
     """`through` takes |exp'| <= 2 for granted."""
     for options in OPTIONS.values():
         arguments, _ = problem(options, normal(tame("exponential")))
-        states, _ = reference.forward(**arguments, activation="exponential")
+        states, _ = over_time.forward(**arguments, activation="exponential")
         assert np.abs(states).max() < 2
 
 
 def test_a_masked_step_copies_the_state_whatever_its_input() -> None:
     arguments, _ = problem({"mask": MASK}, normal())
-    states, _ = reference.forward(**arguments)
+    states, _ = over_time.forward(**arguments)
     before = np.concatenate([arguments["initial_state"][:, np.newaxis], states[:, :-1]], axis=1)
     assert (states[~MASK] == before[~MASK]).all()
     arguments["x"][~MASK] = 1e30
-    garbage, cache = reference.forward(**arguments)
+    garbage, cache = over_time.forward(**arguments)
     assert (garbage == states).all()
-    gradients = reference.backward(np.ones_like(states), cache)
+    gradients = over_time.backward(np.ones_like(states), cache)
     assert (gradients.delta[~MASK] == 0).all()
     assert (gradients.x[~MASK] == 0).all()
 
@@ -446,8 +448,8 @@ def test_delta_is_what_features_with_an_identity_kernel_receive() -> None:
     assert (gradients_of(probed, cotangent).x[:, ::-1, -H:] == delta).all()
 
 
-def gradients_of(arguments: dict[str, Any], cotangent: Array) -> reference.Gradients:
-    return reference.backward(cotangent, reference.forward(**arguments, activation="linear")[1])
+def gradients_of(arguments: dict[str, Any], cotangent: Array) -> over_time.Gradients:
+    return over_time.backward(cotangent, over_time.forward(**arguments, activation="linear")[1])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
@@ -455,19 +457,19 @@ def gradients_of(arguments: dict[str, Any], cotangent: Array) -> reference.Gradi
 def test_precision_is_kept(dtype: str, act: str) -> None:
     arguments, cotangent = problem({}, normal(tame(act)))
     arguments |= {name: arguments[name].astype(dtype) for name in given(arguments)}
-    states, cache = reference.forward(**arguments, activation=act)
+    states, cache = over_time.forward(**arguments, activation=act)
     assert states.dtype == dtype
-    gradients = reference.backward(cotangent.astype(dtype), cache)
+    gradients = over_time.backward(cotangent.astype(dtype), cache)
     assert {g.dtype for g in gradients} == {np.dtype(dtype)}
-    output, dense_cache = reference.dense(
+    output, dense_cache = dense.dense(
         states, arguments["kernel"].T, arguments["x"][0, 0], activation=act
     )
     assert output.dtype == dtype
-    assert {g.dtype for g in reference.dense_backward(output, dense_cache)} == {np.dtype(dtype)}
+    assert {g.dtype for g in dense.dense_backward(output, dense_cache)} == {np.dtype(dtype)}
 
 
 def test_integers_become_float64() -> None:
-    states, _ = reference.forward(
+    states, _ = over_time.forward(
         np.ones((1, 2, 3), int), np.ones((3, 4), int), np.ones((4, 4), int), activation=None
     )
     assert states.dtype == np.float64
@@ -477,17 +479,17 @@ def test_integers_become_float64() -> None:
 @pytest.mark.parametrize(("B", "T", "F"), [(0, 3, 2), (2, 0, 2), (2, 3, 0), (0, 0, 0)])
 def test_empty_sizes(B: int, T: int, F: int) -> None:
     x, W, U, b = np.ones((B, T, F)), np.ones((F, 4)), np.ones((4, 4)), np.ones(4)
-    states, cache = reference.forward(x, W, U, b)
+    states, cache = over_time.forward(x, W, U, b)
     assert states.shape == (B, T, 4)
-    gradients = reference.backward(np.ones((B, T, 4)), cache)
+    gradients = over_time.backward(np.ones((B, T, 4)), cache)
     assert [g.shape for g in gradients[:5]] == [x.shape, W.shape, U.shape, b.shape, (B, 4)]
 
 
 def test_arguments_are_left_alone() -> None:
     arguments, cotangent = problem({"mask": MASK, "go_backwards": True}, normal())
     copies = {name: np.copy(value) for name, value in arguments.items()}
-    _, cache = reference.forward(**arguments)
-    reference.backward(cotangent, cache)
+    _, cache = over_time.forward(**arguments)
+    over_time.backward(cotangent, cache)
     assert all((arguments[name] == copies[name]).all() for name in copies)
 
 
@@ -500,7 +502,7 @@ def test_the_loop_allocates_nothing(act: str) -> None:
         arguments = normal(0.01)
         x, W, U = arguments(B, T, F), arguments(F, H), arguments(H, H)
         tracemalloc.start()
-        reference.forward(x, W, U, activation=act)
+        over_time.forward(x, W, U, activation=act)
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return size
@@ -671,16 +673,16 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex() -> None:
 
 
 def test_aliases_and_none() -> None:
-    assert reference.activation(None) is ACTIVATIONS["linear"]
-    assert reference.activation("swish") is ACTIVATIONS["silu"]
-    assert reference.activation("hard_swish") is ACTIVATIONS["hard_silu"]
+    assert activations.activation(None) is ACTIVATIONS["linear"]
+    assert activations.activation("swish") is ACTIVATIONS["silu"]
+    assert activations.activation("hard_swish") is ACTIVATIONS["hard_silu"]
     assert all(ACTIVATIONS[name].name == name for name in NAMES)
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("tahn", "tanh"), ("ReLU", "relu"), ("", "")])
 def test_unknown_activation_names_the_nearest(typed: str, meant: str) -> None:
     with pytest.raises(ValueError, match=f"unknown activation '{typed}': did you mean '{meant}"):
-        reference.activation(typed)
+        activations.activation(typed)
 
 
 # The output layer and the losses ---------------------------------------------------------------
@@ -691,8 +693,8 @@ def test_unknown_activation_names_the_nearest(typed: str, meant: str) -> None:
 def test_dense_is_exact_on_integers(leading: tuple[int, ...], use_bias: bool) -> None:
     h, V, c = integers(*leading, 4), integers(4, 2), integers(2) if use_bias else None
     do = integers(*leading, 2)
-    output, cache = reference.dense(h, V, c)
-    gradients = reference.dense_backward(do, cache)
+    output, cache = dense.dense(h, V, c)
+    gradients = dense.dense_backward(do, cache)
     dh, dV, dc = np.zeros_like(h), np.zeros_like(V), np.zeros(2)
     for index in np.ndindex(leading):
         for j in range(2):
@@ -709,7 +711,7 @@ def test_dense_is_exact_on_integers(leading: tuple[int, ...], use_bias: bool) ->
 
 def test_mean_squared_error_is_exact_on_dyadics() -> None:
     target, prediction = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.5, 0.0], [3.0, 8.0]])
-    loss, dprediction = reference.mean_squared_error(target, prediction)
+    loss, dprediction = losses.mean_squared_error(target, prediction)
     assert (type(loss), loss) == (float, (0.25 + 4 + 16) / 4)
     assert dprediction.tolist() == [[0.25, -1.0], [0.0, 2.0]]
 
@@ -740,7 +742,7 @@ def test_cross_entropy_is_of_shares_in_the_sum(epsilon: float) -> None:
                 total -= t * mpmath.log(kept) if t else 0
         return total / len(o)
 
-    loss, gradient = reference.categorical_cross_entropy(target, output, epsilon=epsilon)
+    loss, gradient = losses.categorical_cross_entropy(target, output, epsilon=epsilon)
     assert type(loss) is float
     with mpmath.workdps(60):
         exact = [[mpmath.mpf(v) for v in row] for row in output.tolist()]
@@ -760,10 +762,10 @@ def test_cross_entropy_is_of_shares_in_the_sum(epsilon: float) -> None:
 
 def test_cross_entropy_of_an_impossible_event_is_infinite_unless_it_is_clipped() -> None:
     target, output = np.eye(2), np.array([[0, 1.0], [0, 1]])
-    loss, gradient = reference.categorical_cross_entropy(target, output, epsilon=0.0)
+    loss, gradient = losses.categorical_cross_entropy(target, output, epsilon=0.0)
     assert loss == np.inf
     assert not np.isfinite(gradient[0, 0])
-    loss, gradient = reference.categorical_cross_entropy(target, output)
+    loss, gradient = losses.categorical_cross_entropy(target, output)
     assert loss == pytest.approx(-(np.log(1e-7) + np.log1p(-1e-7)) / 2, rel=1e-15)
     assert not gradient.any()
 
@@ -783,21 +785,19 @@ def test_the_whole_network_agrees_with_complex_step(head: str) -> None:
         target /= target.sum(axis=-1, keepdims=True)
     last = -1 if head == "one state" else slice(None)
     act = "softmax" if "softmax" in head else "linear"
-    loss_of = (
-        reference.categorical_cross_entropy if "softmax" in head else reference.mean_squared_error
-    )
+    loss_of = losses.categorical_cross_entropy if "softmax" in head else losses.mean_squared_error
 
     def network(p: dict[str, Array]) -> tuple[Any, ...]:
-        states, cache = reference.forward(**{n: p[n] for n in PARAMETERS}, mask=MASK)
-        output, dense_cache = reference.dense(states[:, last], p["V"], p["c"], activation=act)
+        states, cache = over_time.forward(**{n: p[n] for n in PARAMETERS}, mask=MASK)
+        output, dense_cache = dense.dense(states[:, last], p["V"], p["c"], activation=act)
         loss, doutput = loss_of(target, output)
         return loss, doutput, output, dense_cache, states, cache
 
     loss, doutput, output, dense_cache, states, cache = network(parameters)
-    above = reference.dense_backward(doutput, dense_cache)
+    above = dense.dense_backward(doutput, dense_cache)
     dstates = np.zeros_like(states)
     dstates[:, last] = above.h
-    gradients = reference.backward(dstates, cache)._asdict() | {"V": above.kernel, "c": above.bias}
+    gradients = over_time.backward(dstates, cache)._asdict() | {"V": above.kernel, "c": above.bias}
 
     rng = np.random.default_rng(5)
     for _ in range(5):
@@ -846,22 +846,22 @@ def test_the_whole_network_agrees_with_complex_step(head: str) -> None:
 def test_misshapen_arguments_are_named(changed: dict[str, Any], message: str) -> None:
     arguments, _ = problem({}, normal())
     with pytest.raises(ValueError, match=message):
-        reference.forward(**(arguments | changed))
+        over_time.forward(**(arguments | changed))
 
 
 def test_misshapen_cotangents_and_targets_are_named() -> None:
     arguments, _ = problem({}, normal())
-    states, cache = reference.forward(**arguments)
+    states, cache = over_time.forward(**arguments)
     with pytest.raises(ValueError, match=r"dstates has shape \(5, 4\), .* \(3, 5, 4\)"):
-        reference.backward(states[0], cache)
-    output, dense_cache = reference.dense(states, np.ones((4, 2)))
+        over_time.backward(states[0], cache)
+    output, dense_cache = dense.dense(states, np.ones((4, 2)))
     with pytest.raises(ValueError, match=r"doutput has shape \(3, 5, 4\), .* \(3, 5, 2\)"):
-        reference.dense_backward(states, dense_cache)
+        dense.dense_backward(states, dense_cache)
     with pytest.raises(ValueError, match=r"h has shape \(3, 5, 4\), .* \(3, 5, 2\)"):
-        reference.dense(states, np.ones((2, 4)))
+        dense.dense(states, np.ones((2, 4)))
     with pytest.raises(ValueError, match=r"bias has shape \(4,\), .* \(2,\)"):
-        reference.dense(states, np.ones((4, 2)), np.ones(4))
-    for loss in (reference.mean_squared_error, reference.categorical_cross_entropy):
+        dense.dense(states, np.ones((4, 2)), np.ones(4))
+    for loss in (losses.mean_squared_error, losses.categorical_cross_entropy):
         with pytest.raises(ValueError, match=r"target has shape \(2,\), .* \(3, 5, 2\)"):
             loss(np.ones(2), output)
 
@@ -873,7 +873,7 @@ def faulty_forward(**fault: Callable[[Any], Any]) -> Implementation:
     """The reference with some arguments replaced by a function of themselves."""
 
     def forward(**arguments: Any) -> Any:
-        return reference.forward(**(arguments | {n: f(arguments[n]) for n, f in fault.items()}))
+        return over_time.forward(**(arguments | {n: f(arguments[n]) for n, f in fault.items()}))
 
     return Implementation(forward)
 
@@ -882,8 +882,8 @@ def faulty_backward(fault: Callable[..., Any]) -> Implementation:
     return Implementation(backward=fault)
 
 
-def without_bias(dstates: Array, cache: reference.Cache) -> reference.Gradients:
-    gradients = reference.backward(dstates, cache)
+def without_bias(dstates: Array, cache: over_time.Cache) -> over_time.Gradients:
+    gradients = over_time.backward(dstates, cache)
     return gradients._replace(bias=gradients.bias * 0)
 
 
@@ -906,24 +906,24 @@ FORWARD_FAULTS = {
 }
 BACKWARD_FAULTS = {
     "scaled by 1.001": faulty_backward(
-        lambda d, cache: reference.Gradients(*(1.001 * g for g in reference.backward(d, cache)))
+        lambda d, cache: over_time.Gradients(*(1.001 * g for g in over_time.backward(d, cache)))
     ),
     "recurrent kernel not transposed": faulty_backward(
-        lambda d, cache: reference.backward(
+        lambda d, cache: over_time.backward(
             d, dataclasses.replace(cache, recurrent_kernel=cache.recurrent_kernel.T)
         )
     ),
     "cut between timesteps": faulty_backward(
-        lambda d, cache: reference.backward(
+        lambda d, cache: over_time.backward(
             d, dataclasses.replace(cache, recurrent_kernel=0 * cache.recurrent_kernel)
         )
     ),
     "cotangent ignored": faulty_backward(
-        lambda d, cache: reference.backward(np.ones_like(d), cache)
+        lambda d, cache: over_time.backward(np.ones_like(d), cache)
     ),
-    "cotangent reversed": faulty_backward(lambda d, cache: reference.backward(d[:, ::-1], cache)),
+    "cotangent reversed": faulty_backward(lambda d, cache: over_time.backward(d[:, ::-1], cache)),
     "mask ignored": faulty_backward(
-        lambda d, cache: reference.backward(d, dataclasses.replace(cache, skip=None))
+        lambda d, cache: over_time.backward(d, dataclasses.replace(cache, skip=None))
     ),
     "bias has none": faulty_backward(without_bias),
 }

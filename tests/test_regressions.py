@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rnn_check.cli import main
+from rnn_check.cli.commands import main
 
 pytestmark = pytest.mark.upgrades
 

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import report, terminal
-from rnn_check.claim import Claim, bundled, load_all
-from rnn_check.comparison import Comparison, equal
-from rnn_check.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
-from rnn_check.report import Amount
+from rnn_check.certificates.comparison import Comparison, equal
+from rnn_check.claims.claim import Claim, bundled, load_all
+from rnn_check.reports import terminal
+from rnn_check.reports import verdicts as reports_verdicts
+from rnn_check.reports.verdicts import Amount
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 
 SUBJECT = {
     "keras": "3.15.1",
@@ -58,7 +60,7 @@ def verdict(kind: str, known: str = "", **changes: Any) -> Verdict:
 
 
 def printed(
-    *judged: report.Judged,
+    *judged: judge.Judged,
     width: int = 120,
     amount: Amount = Amount.SHORT,
     titles: Mapping[str, str] | None = None,
@@ -66,12 +68,12 @@ def printed(
 ) -> str:
     out = io.StringIO()
     console = terminal.console(out, width)
-    report.terminal(judged, console, titles, amount, interrupted=interrupted)
+    reports_verdicts.terminal(judged, console, titles, amount, interrupted=interrupted)
     return out.getvalue()
 
 
 def one(*verdicts: Verdict, width: int = 80, amount: Amount = Amount.SHORT) -> str:
-    return printed(report.Judged(SUBJECT, verdicts), width=width, amount=amount)
+    return printed(judge.Judged(SUBJECT, verdicts), width=width, amount=amount)
 
 
 @pytest.mark.parametrize(
@@ -87,17 +89,17 @@ def one(*verdicts: Verdict, width: int = 80, amount: Amount = Amount.SHORT) -> s
     ],
 )
 def test_exit_code(verdicts: list[str], code: int) -> None:
-    assert report.exit_code([verdict(kind) for kind in verdicts]) == code
+    assert reports_verdicts.exit_code([verdict(kind) for kind in verdicts]) == code
 
 
 def test_known_differences_are_green_until_they_are_gone() -> None:
-    assert report.exit_code([verdict(DIFFER, known="a digit is lost")]) == 0
-    assert report.exit_code([verdict(AGREE, known="a digit is lost")]) == 1
+    assert reports_verdicts.exit_code([verdict(DIFFER, known="a digit is lost")]) == 0
+    assert reports_verdicts.exit_code([verdict(AGREE, known="a digit is lost")]) == 1
 
 
 def test_json_holds_no_infinity() -> None:
     verdicts = [verdict(DIFFER, ratio=None), verdict(AGREE, ratio=0.5)]
-    text = report.as_json([report.Judged(SUBJECT, verdicts)])
+    text = reports_verdicts.as_json([judge.Judged(SUBJECT, verdicts)])
     document = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
     assert document["summary"] == [{"agree": 1, "differ": 1, "error": 0, "not_run": 0, "known": 0}]
     assert document["verdicts"][0]["source"] == "printed (a document, 2.2)"
@@ -105,7 +107,7 @@ def test_json_holds_no_infinity() -> None:
 
 
 def test_an_explanation_stands_alone() -> None:
-    judged = report.Judged(SUBJECT, [verdict(DIFFER)], ["my claims/", "--backend", "jax"])
+    judged = judge.Judged(SUBJECT, [verdict(DIFFER)], ["my claims/", "--backend", "jax"])
     text = printed(judged, amount=Amount.WRONG)
     for part in (
         "folder/claim.toml",
@@ -126,7 +128,7 @@ def test_a_known_difference_that_agrees_now_is_explained() -> None:
 def test_the_terminal_report_shows_everything() -> None:
     verdicts = [verdict(AGREE), verdict(DIFFER), verdict(NOT_RUN, detail="[no] seed")]
     titles = {"folder/claim": "A [bold]title"}
-    text = printed(report.Judged(SUBJECT, verdicts), titles=titles, amount=Amount.ALL)
+    text = printed(judge.Judged(SUBJECT, verdicts), titles=titles, amount=Amount.ALL)
     assert text.startswith("keras 3.15.1 · tensorflow 2.21.0 · eager · Python 3.11.7 · NumPy 2.4.6")
     assert "A [bold]title" in text  # a claim's text is no markup
     assert "[no] seed" in text
@@ -141,15 +143,15 @@ def subject(backend: str, **how: Any) -> dict[str, Any]:
     return {**SUBJECT, **machine, "backend": backend, **how}
 
 
-def several(*judged: report.Judged, width: int = 120) -> str:
+def several(*judged: judge.Judged, width: int = 120) -> str:
     return printed(*judged, width=width, amount=Amount.ALL)
 
 
 def test_several_subjects_stand_side_by_side() -> None:
     text = several(
-        report.Judged(subject("jax"), [verdict(AGREE, ratio=0.2), verdict(NOT_RUN, what="b")]),
-        report.Judged(subject("torch"), [verdict(DIFFER, ratio=2), verdict(ERROR, what="b")]),
-        report.Judged(subject("numpy", mode="xla"), [verdict(DIFFER, deviation="it is so")]),
+        judge.Judged(subject("jax"), [verdict(AGREE, ratio=0.2), verdict(NOT_RUN, what="b")]),
+        judge.Judged(subject("torch"), [verdict(DIFFER, ratio=2), verdict(ERROR, what="b")]),
+        judge.Judged(subject("numpy", mode="xla"), [verdict(DIFFER, deviation="it is so")]),
     )
     lines = text.splitlines()
     assert lines[0].startswith("1  keras 3.15.1 · jax 2.21.0 · eager · Python")
@@ -170,9 +172,9 @@ def test_several_subjects_stand_side_by_side() -> None:
 def test_what_several_show_alike_is_explained_once() -> None:
     other = WRONG.blame().replace("3.5", "3.25")
     text = several(
-        report.Judged(subject("jax"), [verdict(DIFFER)], ["--backend", "jax"]),
-        report.Judged(subject("torch"), [verdict(DIFFER, detail=other)]),
-        report.Judged(subject("numpy"), [verdict(DIFFER)]),
+        judge.Judged(subject("jax"), [verdict(DIFFER)], ["--backend", "jax"]),
+        judge.Judged(subject("torch"), [verdict(DIFFER, detail=other)]),
+        judge.Judged(subject("numpy"), [verdict(DIFFER)]),
     )
     assert text.count("true      [[7. 3.]]") == 1
     assert "differ  folder/claim · output  [1, 2, 3]" in text
@@ -183,11 +185,11 @@ def test_what_several_show_alike_is_explained_once() -> None:
 
 def test_one_reason_for_many_claims_is_said_once() -> None:
     known = [verdict(ERROR, claim=f"c{i}", deviation="no such mode") for i in range(20)]
-    text = several(report.Judged(subject("jax"), known), report.Judged(subject("torch"), known))
+    text = several(judge.Judged(subject("jax"), known), judge.Judged(subject("torch"), known))
     assert text.count("known: no such mode") == 1
     assert "also      c1 · output [1, 2], c2 · output [1, 2]" in text
     assert "and 11 more" in text
-    text = printed(report.Judged(subject("jax"), known), amount=Amount.ALL)
+    text = printed(judge.Judged(subject("jax"), known), amount=Amount.ALL)
     assert text.count("known: no such mode") == 1
     assert text.splitlines()[-1] == "0 agree · 0 differ · 20 error (20 known) · 0 not_run"
 
@@ -196,14 +198,16 @@ def test_one_reason_for_many_claims_is_said_once() -> None:
 @pytest.mark.parametrize("kind", [AGREE, DIFFER, ERROR, NOT_RUN])
 @pytest.mark.parametrize("known", ["", "why"])
 def test_a_cell_is_narrow(ratio: float | None, kind: str, known: str) -> None:
-    cell = report._cell(verdict(kind, ratio=ratio, deviation=known))
-    assert 0 < len(cell.plain) <= report._CELL or (ratio == 1e300 and len(cell.plain) == 9)
+    cell = reports_verdicts._cell(verdict(kind, ratio=ratio, deviation=known))
+    assert 0 < len(cell.plain) <= reports_verdicts._CELL or (
+        ratio == 1e300 and len(cell.plain) == 9
+    )
 
 
 def test_eight_subjects_fit_into_120_columns() -> None:
     what = "gradient of recurrent_kernel at row 3, column 4"
     judged = [
-        report.Judged(subject("jax"), [verdict(DIFFER, ratio=3e38, deviation="why", what=what)])
+        judge.Judged(subject("jax"), [verdict(DIFFER, ratio=3e38, deviation="why", what=what)])
         for _ in range(8)
     ]
     table = [line for line in several(*judged).splitlines() if "✗ 3e38" in line]
@@ -214,32 +218,32 @@ def test_eight_subjects_fit_into_120_columns() -> None:
 def test_what_changes_numbers_is_in_the_header() -> None:
     changed = subject("jax", settings={"XLA_FLAGS": "--fast"}, output_dtype="float16", threads=1)
     text = several(
-        report.Judged(changed, [verdict(AGREE)]),
-        report.Judged(subject("torch"), [verdict(AGREE)]),
+        judge.Judged(changed, [verdict(AGREE)]),
+        judge.Judged(subject("torch"), [verdict(AGREE)]),
     )
     lines = text.splitlines()
     assert lines[0].endswith("float32 (output: float16)")
     assert lines[1] == "   1 thread · XLA_FLAGS=--fast"
     assert lines[3] == "   2 threads"
     assert lines[4] == "   all on A CPU"
-    text = printed(report.Judged(changed, [verdict(AGREE)]), width=200)
+    text = printed(judge.Judged(changed, [verdict(AGREE)]), width=200)
     assert text.splitlines()[0].endswith(" · A CPU · 1 thread · XLA_FLAGS=--fast")
 
 
 def test_a_subject_that_did_not_start_is_named() -> None:
     absent = {"backend": "torch", "mode": "eager", "dtype": "float32"}
     text = several(
-        report.Judged(absent, [verdict(ERROR)]), report.Judged(subject("jax"), [verdict(AGREE)])
+        judge.Judged(absent, [verdict(ERROR)]), judge.Judged(subject("jax"), [verdict(AGREE)])
     )
     assert text.startswith("1  torch · eager · did not start\n2  keras")
 
 
 def test_the_json_of_several_says_whose_each_verdict_is() -> None:
     judged = [
-        report.Judged(subject("jax"), [verdict(AGREE)]),
-        report.Judged(subject("torch"), [verdict(DIFFER, deviation="it is so"), verdict(ERROR)]),
+        judge.Judged(subject("jax"), [verdict(AGREE)]),
+        judge.Judged(subject("torch"), [verdict(DIFFER, deviation="it is so"), verdict(ERROR)]),
     ]
-    document = json.loads(report.as_json(judged))
+    document = json.loads(reports_verdicts.as_json(judged))
     assert document.keys() == {"schema", "subjects", "verdicts", "summary"}
     assert [s["backend"] for s in document["subjects"]] == ["jax", "torch"]
     assert [row["subject"] for row in document["verdicts"]] == [0, 1, 1]
@@ -258,7 +262,7 @@ def test_the_json_of_several_says_whose_each_verdict_is() -> None:
     ],
 )
 def test_exit_code_of_what_is_known(verdicts: list[Verdict], code: int) -> None:
-    assert report.exit_code(verdicts) == code
+    assert reports_verdicts.exit_code(verdicts) == code
 
 
 # -- narrow terminals ------------------------------------------------------------------------------
@@ -313,7 +317,7 @@ def without_newlines(text: str) -> str:
 @pytest.mark.parametrize("subjects", [1, 3, 7, 12])
 def test_several_subjects_are_whole_on_a_narrow_terminal(width: int, subjects: int) -> None:
     judged = [
-        report.Judged(subject("jax"), [verdict(DIFFER, ratio=3e38, deviation="why", what=name)
+        judge.Judged(subject("jax"), [verdict(DIFFER, ratio=3e38, deviation="why", what=name)
                                        for name in NAMES])
         for _ in range(subjects)
     ]  # fmt: skip
@@ -330,7 +334,7 @@ def test_several_subjects_are_whole_on_a_narrow_terminal(width: int, subjects: i
 def test_the_list_of_claims_is_whole_on_a_narrow_terminal() -> None:
     claims = list(load_all())
     out = io.StringIO()
-    report.listing(claims, terminal.console(out, 60))
+    reports_verdicts.listing(claims, terminal.console(out, 60))
     assert "…" not in out.getvalue()
     assert all(len(line) <= 60 for line in out.getvalue().splitlines())
 
@@ -382,17 +386,21 @@ OTHER = {"claim": "folder/other"}
     ],
 )
 def test_a_sentence_answers(verdicts: list[Verdict], words: str) -> None:
-    assert report.sentence([report.Judged(SUBJECT, verdicts)]) == words
-    assert report.sentence([report.Judged(SUBJECT, verdicts)] * 3) == words  # of one number each
-    text = printed(report.Judged(SUBJECT, verdicts), width=200)
+    assert reports_verdicts.sentence([judge.Judged(SUBJECT, verdicts)]) == words
+    assert (
+        reports_verdicts.sentence([judge.Judged(SUBJECT, verdicts)] * 3) == words
+    )  # of one number each
+    text = printed(judge.Judged(SUBJECT, verdicts), width=200)
     assert text.splitlines()[2] == words
 
 
 def test_a_sentence_about_a_part_says_so() -> None:
-    judged = [report.Judged(SUBJECT, [verdict(AGREE)])]
-    assert report.sentence(judged, interrupted=True) == "What was judged agrees so far."
-    judged = [report.Judged(SUBJECT, [verdict(DIFFER)])]
-    assert report.sentence(judged, True) == "1 number differs that was not known to so far."
+    judged = [judge.Judged(SUBJECT, [verdict(AGREE)])]
+    assert reports_verdicts.sentence(judged, interrupted=True) == "What was judged agrees so far."
+    judged = [judge.Judged(SUBJECT, [verdict(DIFFER)])]
+    assert (
+        reports_verdicts.sentence(judged, True) == "1 number differs that was not known to so far."
+    )
 
 
 def table(text: str) -> dict[str, list[str]]:
@@ -432,7 +440,7 @@ def test_a_folder_is_a_line() -> None:
 def test_folders_of_several_stand_side_by_side() -> None:
     first = [ours("article", AGREE, ratio=0.25), ours("article", NOT_RUN), ours("derived", ERROR)]
     second = [ours("article", DIFFER), ours("article", DIFFER, deviation="so", what="b")]
-    text = printed(report.Judged(subject("jax"), first), report.Judged(subject("torch"), second))
+    text = printed(judge.Judged(subject("jax"), first), judge.Judged(subject("torch"), second))
     assert table(text) == {
         "claims": ["1", "2"],
         "article": ["✓1 ≤0.25 –1", "✗1 (✗1)"],
@@ -528,7 +536,7 @@ def test_all_is_well_in_forty_lines(width: int) -> None:
 @pytest.mark.parametrize("subjects", [2, 5, 9])
 def test_folders_of_several_are_whole_at_any_width(width: int, subjects: int) -> None:
     rows = bundled_verdicts()
-    text = printed(*[report.Judged(subject("jax"), rows)] * subjects, width=width)
+    text = printed(*[judge.Judged(subject("jax"), rows)] * subjects, width=width)
     (legend,) = [i for i, line in enumerate(text.splitlines()) if line.startswith("✓ agree")]
     head = text.splitlines()[legend : text.splitlines().index("known (-v explains them):")]
     assert sum(line.count("≤0.12") for line in head) == subjects * 5
@@ -541,8 +549,8 @@ def test_folders_of_several_are_whole_at_any_width(width: int, subjects: int) ->
 
 @pytest.mark.parametrize("subjects", [0, 1, 2])
 def test_json_has_one_shape_whatever_the_number_of_subjects(subjects: int) -> None:
-    judged = [report.Judged(SUBJECT, [verdict(DIFFER), verdict(AGREE)])] * subjects
-    document = json.loads(report.as_json(judged))
+    judged = [judge.Judged(SUBJECT, [verdict(DIFFER), verdict(AGREE)])] * subjects
+    document = json.loads(reports_verdicts.as_json(judged))
     assert list(document) == ["schema", "subjects", "verdicts", "summary"]
     assert document["schema"] == 2
     assert document["subjects"] == [SUBJECT] * subjects

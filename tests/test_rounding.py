@@ -18,12 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from rnn_check import reference, rounding
-from rnn_check.rounding import ARITHMETICS, C_ACT, C_DERIVATIVE, Arithmetic, arithmetic
+from rnn_check.numbers import activations, bounded, formats, spread
+from rnn_check.numbers import printed as numbers_printed
+from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, arithmetic
+from rnn_check.numbers.spread import C_ACT, C_DERIVATIVE
+from rnn_check.recurrences import dense, losses
+from rnn_check.recurrences import running as recurrences_running
 
 FLOAT32, FLOAT64 = ARITHMETICS["float32"], ARITHMETICS["float64"]
 ROWS = ("softmax", "log_softmax", "sparsemax")
-ELEMENTWISE = tuple(name for name in rounding._SHAPES)
+ELEMENTWISE = tuple(name for name in spread._SHAPES)
 
 
 # The truth ------------------------------------------------------------------------------------
@@ -165,16 +169,16 @@ def test_unknown_arithmetics_are_named() -> None:
 @given(st.integers(0, 10**9), st.sampled_from(sorted({a.u for a in ARITHMETICS.values()})))
 def test_gamma_is_rounded_up(k: int, u: float) -> None:
     if k * Fraction(u) >= 1:
-        assert rounding.gamma(k, u) == np.inf
+        assert formats.gamma(k, u) == np.inf
     else:
         exactly = k * Fraction(u) / (1 - k * Fraction(u))
         # 2^-50 covers three roundings; 2^-49 would be too much
-        assert exactly <= Fraction(rounding.gamma(k, u)) <= exactly * (1 + Fraction(1, 2**49))
+        assert exactly <= Fraction(formats.gamma(k, u)) <= exactly * (1 + Fraction(1, 2**49))
 
 
 @given(st.lists(st.floats(-1e200, 1e200), max_size=6), st.integers(-30, 30))
 def test_a_quantum_divides_and_is_the_largest_to_do_so(values: list[float], shift: int) -> None:
-    q = rounding.quantum(np.array(values))
+    q = formats.quantum(np.array(values))
     nonzero = [Fraction(v) for v in values if v]
     if not nonzero:
         assert q == np.inf
@@ -191,8 +195,8 @@ def test_precision_classes_are_those_measured() -> None:
         "bfloat16": (8.8, 9.3),
     }
     for name, bits in measured.items():
-        assert {rounding.precision_class(b) for b in bits} == {name}
-    assert rounding.precision_class(-np.inf) == "less than bfloat16"
+        assert {formats.precision_class(b) for b in bits} == {name}
+    assert formats.precision_class(-np.inf) == "less than bfloat16"
 
 
 # Activations ----------------------------------------------------------------------------------
@@ -203,7 +207,7 @@ WIDTHS = (1e-300, 1e-12, 1e-6, 0.01, 0.3, 2.0, 40.0)
 def arguments(name: str, seed: int = 0) -> Any:
     """Numbers of all sizes, and those around which the activation turns, bends or jumps."""
     rng = np.random.default_rng(seed)
-    shape = rounding._SHAPES[name]
+    shape = spread._SHAPES[name]
     special = [where for where, _ in (*shape.turns, *shape.slopes)]
     near = [v + e for v in (0.0, *special) for e in (0.0, 1e-9, -1e-9, 0.2, -0.2)]
     return np.array([*rng.normal(0, 1, 4), *rng.normal(0, 8, 4), 30.5, -30.5, *near])
@@ -217,7 +221,7 @@ def test_spread_covers_the_interval_and_is_no_wider(name: str) -> None:
     """
     z = arguments(name)
     beside = (0, mpf(2) ** -90, -(mpf(2) ** -90))
-    turns = [mpf(where) + e for where, _ in rounding._SHAPES[name].turns for e in beside]
+    turns = [mpf(where) + e for where, _ in spread._SHAPES[name].turns for e in beside]
     act = TRUTH[name]
 
     def furthest(value: Any, d: Any) -> Any:
@@ -227,10 +231,10 @@ def test_spread_covers_the_interval_and_is_no_wider(name: str) -> None:
         return max(abs(act(w) - act(value)) for w in inside)
 
     for d in WIDTHS:
-        h = reference.activation(name).function(z)
+        h = activations.activation(name).function(z)
         # two values' own errors, once made and once allowed for
-        own = 4 * rounding.activation_error(name, z, h, FLOAT64, d)
-        for value, bound, allowed in zip(z, rounding.spread(name, z, d), own, strict=True):
+        own = 4 * spread.activation_error(name, z, h, FLOAT64, d)
+        for value, bound, allowed in zip(z, spread.spread(name, z, d), own, strict=True):
             wider = mpf(d) + 2 * mpf(float(np.spacing(abs(value) + d)))
             assert furthest(mpf(value), mpf(d)) <= bound
             assert bound <= furthest(mpf(value), wider) * (1 + 2**-38) + allowed
@@ -244,7 +248,7 @@ def test_spread_covers_rows(name: str) -> None:
         z = rng.normal(0, scale, 4)
         for size in (1e-9, 1e-3, 0.5):
             d = size * rng.uniform(0.5, 1, 4)
-            bound, base = rounding.spread(name, z, d), np.array(ROW_TRUTH[name](list(exact(z))))
+            bound, base = spread.spread(name, z, d), np.array(ROW_TRUTH[name](list(exact(z))))
             corners = (np.array(np.meshgrid(*[[-1, 1]] * 4)).reshape(4, -1).T) * d
             for e in corners:
                 moved = np.array(ROW_TRUTH[name](list(exact(z) + exact(e))))
@@ -257,34 +261,34 @@ def test_spread_covers_rows(name: str) -> None:
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_derivative_spread_covers_the_interval(name: str) -> None:
     z = arguments(name, seed=2)
-    act = reference.activation(name)
+    act = activations.activation(name)
     assert act.derivative is not None
     at = act.derivative(z, act.function(z))
     kinks = [mpf(k) + e for k in KINKS.get(name, ()) for e in (mpf(10) ** -25, -(mpf(10) ** -25))]
     for d in WIDTHS[1:]:
-        found = rounding.derivative_spread(name, z, d)
+        found = spread.derivative_spread(name, z, d)
         for value, s, bound in zip(z, at, found, strict=True):
             low, high = mpf(value) - mpf(d), mpf(value) + mpf(d)
             inside = [w for w in (low, (low + high) / 2, high, *kinks) if low <= w <= high]
             inside = [w for w in inside if w not in KINKS.get(name, ())]
             true = max(abs(slope_truth(name, w) - mpf(float(s))) for w in inside)
-            own = rounding.derivative_error(name, np.array([value]), np.array([0.0]), FLOAT64)[0]
+            own = spread.derivative_error(name, np.array([value]), np.array([0.0]), FLOAT64)[0]
             assert true <= bound + own
 
 
 @pytest.mark.parametrize("name", sorted(KINKS))
 def test_at_a_kink_either_side_is_allowed(name: str) -> None:
-    act = reference.activation(name)
+    act = activations.activation(name)
     assert act.derivative is not None
     z = np.array(KINKS[name], float)
-    at, bound = act.derivative(z, act.function(z)), rounding.derivative_spread(name, z, 0.0)
+    at, bound = act.derivative(z, act.function(z)), spread.derivative_spread(name, z, 0.0)
     for i, kink in enumerate(KINKS[name]):
         sides = [slope_truth(name, mpf(kink) + e) for e in (mpf(10) ** -25, -(mpf(10) ** -25))]
         assert abs(sides[0] - sides[1]) > 0.1  # it is one
         farthest = max(abs(s - mpf(float(at[i]))) for s in sides)
         # beside the jump: the errors of two values, and the last factor of every bound
         assert farthest - 8 * FLOAT64.u <= bound[i] <= farthest * (1 + 2**-39) + 8 * FLOAT64.u
-    beside = rounding.derivative_spread(name, z + 0.25, 0.0)
+    beside = spread.derivative_spread(name, z + 0.25, 0.0)
     assert (beside == 0).all()
 
 
@@ -295,32 +299,32 @@ HOSTILE = [0.0, -0.0, 5e-324, -5e-324, 1e-310, 1e-40, 1e30, -1e30, 1e300, -1e300
 def test_no_number_makes_a_bound_nan_or_warns(name: str) -> None:
     z = np.array([*HOSTILE, np.inf, -np.inf, np.nan, 1.0]).reshape(-1, 1)
     with np.errstate(all="ignore"):
-        h = reference.activation(name).function(z)
+        h = activations.activation(name).function(z)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for d in (0.0, 5e-324, 1e-7, 1.0, 1e30, 1e308, np.inf, np.nan):
             bounds = [
-                rounding.spread(name, z, d),
-                rounding.activation_error(name, z, h, FLOAT32, d),
+                spread.spread(name, z, d),
+                spread.activation_error(name, z, h, FLOAT32, d),
             ]
             if name not in ROWS:
-                bounds += [rounding.derivative_spread(name, z, d)]
-                bounds += [rounding.derivative_error(name, z, h, FLOAT32, d)]
-            bounds += [rounding.vjp_bound(name, np.ones_like(z), 0.1, z, h, d, FLOAT32)[1]]
+                bounds += [spread.derivative_spread(name, z, d)]
+                bounds += [spread.derivative_error(name, z, h, FLOAT32, d)]
+            bounds += [bounded.vjp_bound(name, np.ones_like(z), 0.1, z, h, d, FLOAT32)[1]]
             for bound in bounds:
                 assert bound.shape == z.shape
                 assert (bound >= 0).all()
             if np.isnan(d):
                 assert np.isinf(bounds[0]).all()
             assert np.isinf(bounds[0][-2]).all()  # of the NaN
-        assert (rounding.spread(name, z[: len(HOSTILE)], 0.0) == 0).all()
+        assert (spread.spread(name, z[: len(HOSTILE)], 0.0) == 0).all()
 
 
 def test_rows_have_no_elementwise_derivative() -> None:
     with pytest.raises(ValueError, match="softmax is not elementwise"):
-        rounding.derivative_spread("softmax", np.zeros(3), 0.0)
+        spread.derivative_spread("softmax", np.zeros(3), 0.0)
     with pytest.raises(ValueError, match="did you mean 'tanh'"):
-        rounding.spread("tahn", np.zeros(3), 0.0)
+        spread.spread("tahn", np.zeros(3), 0.0)
 
 
 @pytest.mark.parametrize("name", [*ELEMENTWISE, *ROWS])
@@ -330,18 +334,18 @@ def test_the_reference_is_within_its_own_allowance(name: str) -> None:
     z = np.concatenate([rng.normal(0, s, 60) for s in (1e-9, 0.5, 4, 30)])
     if name in ROWS:
         z = z.reshape(-1, 4)
-    act = reference.activation(name)
+    act = activations.activation(name)
     h = act.function(z)
     error = true_error(h, apply_truth(name, exact(z)))
-    assert (error <= rounding.activation_error(name, z, h, FLOAT64)).all()
+    assert (error <= spread.activation_error(name, z, h, FLOAT64)).all()
     if act.derivative is not None:
         truth = np.vectorize(lambda v: slope_truth(name, v), otypes=[object])(exact(z))
         error = true_error(act.derivative(z, h), truth)
-        assert (error <= rounding.derivative_error(name, z, h, FLOAT64)).all()
+        assert (error <= spread.derivative_error(name, z, h, FLOAT64)).all()
 
 
 def test_every_activation_has_its_constants() -> None:
-    assert set(C_ACT) == set(C_DERIVATIVE) == set(reference.ACTIVATIONS)
+    assert set(C_ACT) == set(C_DERIVATIVE) == set(activations.ACTIVATIONS)
 
 
 @pytest.mark.parametrize("name", ["hard_sigmoid", "hard_silu"])
@@ -350,11 +354,11 @@ def test_what_cancels_at_minus_3_may_be_off_by_what_is_cancelled(name: str) -> N
     z = -3 + np.ldexp(np.arange(1.0, 200.0), -22)
     sixth = rounded(24)(rounded(24)(z / 6) + 0.5)
     got = sixth if name == "hard_sigmoid" else rounded(24)(z * sixth)
-    h = reference.activation(name).function(z)
+    h = activations.activation(name).function(z)
     assert (abs(got - h) > 1e3 * FLOAT32.u * abs(h)).any()
-    assert (abs(got - h) <= rounding.activation_error(name, z, h, FLOAT32)).all()
+    assert (abs(got - h) <= spread.activation_error(name, z, h, FLOAT32)).all()
     below = np.array([-4.5, -1e3])
-    wrong = rounding.activation_error(name, below, 0 * below, FLOAT32)
+    wrong = spread.activation_error(name, below, 0 * below, FLOAT32)
     assert (wrong <= 2 * FLOAT32.min_normal * (1 + abs(below)) * (1 + 2**-39)).all()
 
 
@@ -362,7 +366,7 @@ def test_derivatives_may_cancel_as_automatic_differentiation_has_them() -> None:
     """softsign' as r - |z|r², softplus' as exp(z - h), celu' as h + 1, in float32."""
     fl, z = rounded(24), rounded(24)(np.linspace(-30, 30, 20001))
     r = fl(1 / fl(1 + abs(z)))
-    h = fl(reference.activation("softplus").function(z))
+    h = fl(activations.activation("softplus").function(z))
     celu = fl(np.expm1(np.minimum(z, 0)))
     subjects = {
         "softsign": fl(r - fl(fl(abs(z) * r) * r)),
@@ -370,19 +374,19 @@ def test_derivatives_may_cancel_as_automatic_differentiation_has_them() -> None:
         "celu": np.where(z > 0, 1, fl(celu + 1)),
     }
     for name, got in subjects.items():
-        act = reference.activation(name)
+        act = activations.activation(name)
         assert act.derivative is not None
         h = act.function(z)
         error, true = abs(got - act.derivative(z, h)), act.derivative(z, h)
         assert (error > 8 * FLOAT32.u * true).any()  # relatively it is not accurate
-        assert (error <= rounding.derivative_error(name, z, h, FLOAT32)).all()
+        assert (error <= spread.derivative_error(name, z, h, FLOAT32)).all()
 
 
 def test_a_derivative_may_be_on_the_other_side_of_a_kink_where_z_is_rounded() -> None:
     """sparse_sigmoid rounds z + 1: the next float32 after 1 is 1 to it, and further off is not."""
     z = np.array([1 + 2.0**-23, -1 + 2.0**-24, 1 + 2.0**-20])
-    h = reference.activation("sparse_sigmoid").function(z)
-    allowed = rounding.derivative_error("sparse_sigmoid", z, h, FLOAT32)
+    h = activations.activation("sparse_sigmoid").function(z)
+    allowed = spread.derivative_error("sparse_sigmoid", z, h, FLOAT32)
     assert (allowed >= 0.5).tolist() == [True, True, False]
     assert allowed[2] == 0
 
@@ -390,18 +394,18 @@ def test_a_derivative_may_be_on_the_other_side_of_a_kink_where_z_is_rounded() ->
 def test_exact_activations_are_exact_but_for_flushed_subnormals() -> None:
     for name in ("linear", "relu", "relu6", "hard_tanh", "hard_shrink"):
         z = np.array([-7.5, -0.75, 0.0, 0.25, 3.0, 9.0])
-        h = reference.activation(name).function(z)
-        assert (rounding.activation_error(name, z, h, FLOAT32) == 0).all()
+        h = activations.activation(name).function(z)
+        assert (spread.activation_error(name, z, h, FLOAT32) == 0).all()
     tiny = np.array([1e-40])
-    assert rounding.activation_error("relu", tiny, tiny, FLOAT32) >= 1e-40  # may become 0
+    assert spread.activation_error("relu", tiny, tiny, FLOAT32) >= 1e-40  # may become 0
 
 
 def test_what_overflows_is_not_bounded() -> None:
     z = np.array([300.0, 12.0])
     half = ARITHMETICS["float16"]
-    square = rounding.activation_error("squareplus", z, z, half)
+    square = spread.activation_error("squareplus", z, z, half)
     assert np.isinf(square).tolist() == [True, False]  # 300² > 65504
-    assert np.isinf(rounding.activation_error("exponential", z, np.exp(z), half)).all()
+    assert np.isinf(spread.activation_error("exponential", z, np.exp(z), half)).all()
 
 
 # Printed numbers ------------------------------------------------------------------------------
@@ -413,7 +417,7 @@ def test_what_overflows_is_not_bounded() -> None:
 )
 def test_half_a_unit_of_the_last_digit(printed: str, half: float) -> None:
     # the float64 nearest to it, or the next when that is below
-    found = rounding.half_unit(Decimal(printed))
+    found = numbers_printed.half_unit(Decimal(printed))
     assert half <= found <= np.nextafter(half, 1e9)
     assert Fraction(found) >= Fraction(str(half))
 
@@ -421,7 +425,7 @@ def test_half_a_unit_of_the_last_digit(printed: str, half: float) -> None:
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity", "1e999999", "1e-999999"])
 def test_what_has_no_last_digit_has_no_half_unit(bad: str) -> None:
     with pytest.raises(ValueError, match=r"no last one|out of any float's range"):
-        rounding.half_unit(Decimal(bad))
+        numbers_printed.half_unit(Decimal(bad))
 
 
 DECIMALS = st.decimals(
@@ -433,7 +437,7 @@ DECIMALS = st.decimals(
 
 @given(DECIMALS)
 def test_a_printed_interval_holds_what_rounds_to_it_and_not_more(d: Decimal) -> None:
-    lo, hi, value = (float(part) for part in rounding.printed_interval(d))
+    lo, hi, value = (float(part) for part in numbers_printed.printed_interval(d))
     half = Fraction(10) ** int(d.as_tuple().exponent) / 2
     below, above = Fraction(d) - half, Fraction(d) + half
     assert Fraction(lo) <= below < Fraction(float(np.nextafter(lo, np.inf)))
@@ -444,15 +448,17 @@ def test_a_printed_interval_holds_what_rounds_to_it_and_not_more(d: Decimal) -> 
 @given(st.floats(-1e6, 1e6), st.integers(0, 8))
 def test_a_number_lies_in_the_interval_of_what_is_printed_of_it(v: float, places: int) -> None:
     printed = Decimal(v).quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN)
-    lo, hi, _ = rounding.printed_interval([[printed]])
+    lo, hi, _ = numbers_printed.printed_interval([[printed]])
     assert lo[0, 0] <= v <= hi[0, 0]
-    assert rounding.half_unit(printed) == rounding.half_unit(Decimal(1).scaleb(-places))
+    assert numbers_printed.half_unit(printed) == numbers_printed.half_unit(
+        Decimal(1).scaleb(-places)
+    )
 
 
 @pytest.mark.parametrize("bad", [[[Decimal(1)], [Decimal(1), Decimal(2)]], ["0.5"], [0.5], [None]])
 def test_printed_values_are_decimals_in_a_rectangle(bad: Any) -> None:
     with pytest.raises(ValueError, match=r"Decimals|inhomogeneous"):
-        rounding.printed_interval(bad)
+        numbers_printed.printed_interval(bad)
 
 
 @given(st.floats(-(2.0**100), 2.0**100, width=32), st.integers(1, 20))
@@ -460,7 +466,7 @@ def test_ulps_count_the_numbers_between(b: float, steps: int) -> None:
     a = np.float32(b)
     for _ in range(steps):
         a = np.nextafter(a, np.float32(np.inf))
-    distance = float(rounding.ulps(a, b, FLOAT32))
+    distance = float(formats.ulps(a, b, FLOAT32))
     spacing = np.spacing(np.abs(np.float32(b)))
     if (
         np.spacing(np.abs(a)) == spacing
@@ -470,15 +476,15 @@ def test_ulps_count_the_numbers_between(b: float, steps: int) -> None:
         assert distance == steps  # as long as no power of two is passed
     # towards infinity the unit grows or shrinks by a factor of two a power
     assert distance > 0
-    assert rounding.ulps(b, b, FLOAT32) == 0
+    assert formats.ulps(b, b, FLOAT32) == 0
 
 
 def test_ulps_of_what_is_not_finite() -> None:
     a, b = np.array([np.inf, np.nan, 1.0, np.nan]), np.array([np.inf, np.nan, np.inf, 1.0])
-    found = rounding.ulps(a, b, FLOAT32)
+    found = formats.ulps(a, b, FLOAT32)
     assert found[:2].tolist() == [0, 0]
     assert not np.isfinite(found[2:]).any()
-    assert rounding.ulps(1.0 + 2**-30, 1.0, FLOAT32) == 2**-7  # a need not be a float32
+    assert formats.ulps(1.0 + 2**-30, 1.0, FLOAT32) == 2**-7  # a need not be a float32
 
 
 # Subjects -------------------------------------------------------------------------------------
@@ -531,7 +537,7 @@ class Subject:
 
     def run(self, case: "Case") -> dict[str, Any]:
         store, (x, W, U, b, h0) = self.store, case.ordered(case.inputs)
-        act = reference.activation(case.activation)
+        act = activations.activation(case.activation)
         B, T = x.shape[:2]
         skip = case.skip
         h, z = [h0], []
@@ -619,8 +625,8 @@ class Case:
             "arithmetic": a,
             **options,
         }
-        running = rounding.running_bound(*self.inputs[:4], **layer)
-        value, bound = rounding.running_gradients(
+        running = recurrences_running.running_bound(*self.inputs[:4], **layer)
+        value, bound = recurrences_running.running_gradients(
             *self.inputs[:4], cotangent=self.cotangent, **layer
         )
         return (
@@ -780,7 +786,10 @@ def test_the_adversary_comes_close_but_not_through() -> None:
 
 
 def broken(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[Any], Any]) -> None:
-    monkeypatch.setattr(rounding, name, change(getattr(rounding, name)))
+    """Wherever the name is used."""
+    for module in (formats, spread, bounded, recurrences_running, dense, losses):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, change(getattr(module, name)))
 
 
 def test_half_a_gamma_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -813,13 +822,13 @@ def test_an_activation_without_allowance_is_caught(monkeypatch: pytest.MonkeyPat
 
     class Sloppy(Subject):
         def run(self, case: Case) -> dict[str, Any]:
-            off = rounding._MEASURED["tanh"][0] * FLOAT32.u
+            off = spread._MEASURED["tanh"][0] * FLOAT32.u
             return super().run(case) | {"states": super().run(case)["states"] * (1 + off)}
 
     subject = Sloppy(unchanged, unchanged)
     value, bound = layer.bounds("float32")
     assert ratios(subject.run(layer), as_exact(value), bound)["states"] <= 1
-    monkeypatch.setitem(rounding.C_ACT, "tanh", 0.0)
+    monkeypatch.setitem(spread.C_ACT, "tanh", 0.0)
     value, bound = layer.bounds("float32")
     assert ratios(subject.run(layer), as_exact(value), bound)["states"] > 1
 
@@ -831,8 +840,8 @@ def test_a_kink_that_is_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
     value, bound = zero.bounds("float32")
     other = value | {"delta": np.ones((1, 2, 3))}
     assert ratios(other, as_exact(value), bound)["delta"] <= 1
-    shape = replace(rounding._SHAPES["relu"], slopes=())
-    monkeypatch.setitem(rounding._SHAPES, "relu", shape)
+    shape = replace(spread._SHAPES["relu"], slopes=())
+    monkeypatch.setitem(spread._SHAPES, "relu", shape)
     value, bound = zero.bounds("float32")
     assert ratios(other, as_exact(value), bound)["delta"] > 1
 
@@ -928,11 +937,11 @@ def test_an_author_who_rounds_every_state_by_hand() -> None:
         exactly = np.tanh(x[:, t] @ W + h @ U + b)
         h = np.array([[float(Decimal(v).quantize(Decimal("0.01"))) for v in exactly[0]]])
         states.append(h)
-    running = rounding.running_bound(
+    running = recurrences_running.running_bound(
         *layer.inputs[:4],
         initial_state=h0,
         arithmetic="hand",
-        by_hand=rounding.ByHand(0.005),
+        by_hand=recurrences_running.ByHand(0.005),
     )
     error = abs(np.stack(states, 1) - running.states)
     assert (error <= running.carried).all()
@@ -954,9 +963,9 @@ def test_what_is_asked_wrongly_is_named() -> None:
     with pytest.raises(ValueError, match=r"errors of 'kernal'.*recurrent_kernel"):
         layer.bounds("float32", errors={"kernal": 0.1})
     with pytest.raises(ValueError, match="errors of 'x'"):
-        rounding.running_dense(np.ones((1, 2)), 0.0, np.ones((2, 1)), errors={"x": np.ones(1)})
+        dense.running_dense(np.ones((1, 2)), 0.0, np.ones((2, 1)), errors={"x": np.ones(1)})
     with pytest.raises(ValueError, match="unknown loss 'mae'"):
-        rounding.running_loss("mae", np.ones(1), np.ones(1))
+        losses.running_loss("mae", np.ones(1), np.ones(1))
 
 
 # The output layer, the losses, orthogonality --------------------------------------------------
@@ -967,9 +976,9 @@ def test_the_output_layer_and_its_gradients(name: str) -> None:
     rng, to = np.random.default_rng(14), rounded(24)
     h, V, c, g = (to(rng.normal(size=s)) for s in ((5, 4), (4, 3), (3,), (5, 3)))
     h_error, g_error = 1e-6 * rng.random(h.shape), 1e-6 * rng.random(g.shape)
-    act = reference.activation(name)
-    output, bound = rounding.running_dense(h, h_error, V, c, activation=name)
-    value, bounds = rounding.running_dense_gradients(g, g_error, h, h_error, V, c, activation=name)
+    act = activations.activation(name)
+    output, bound = dense.running_dense(h, h_error, V, c, activation=name)
+    value, bounds = dense.running_dense_gradients(g, g_error, h, h_error, V, c, activation=name)
     worst_of = dict.fromkeys(("output", "h", "kernel", "bias"), 0.0)
     for subject in SUBJECTS.values():
         for _ in range(8):
@@ -997,8 +1006,8 @@ def test_the_losses(kind: str) -> None:
     p = to(rng.dirichlet(np.ones(3), 6))
     t = to(np.eye(3)[rng.integers(0, 3, 6)])
     e = 1e-4 * p
-    value, bound = rounding.running_loss(kind, t, p, e)
-    slope, slopes = rounding.running_loss_gradient(kind, t, p, e)
+    value, bound = losses.running_loss(kind, t, p, e)
+    slope, slopes = losses.running_loss_gradient(kind, t, p, e)
     reached = 0.0
     for _ in range(50):
         p_ = p + e * rng.choice([-0.99, 0.99], p.shape)
@@ -1029,8 +1038,8 @@ def test_a_cross_entropy_of_outputs_that_do_not_sum_to_one(activation: str, flus
             o = to(o * 10.0 ** -rng.integers(0, 10, o.shape))
         t = to(rng.random((4, 3)) * (rng.random((4, 3)) < 0.7))
         for clipped in (True, False):
-            value, bound = rounding.running_loss("categorical_crossentropy", t, o, clipped=clipped)
-            slope, slopes = rounding.running_loss_gradient(
+            value, bound = losses.running_loss("categorical_crossentropy", t, o, clipped=clipped)
+            slope, slopes = losses.running_loss_gradient(
                 "categorical_crossentropy", t, o, clipped=clipped
             )
             total = np.zeros((4, 1))
@@ -1062,12 +1071,10 @@ def test_a_cross_entropy_of_outputs_that_do_not_sum_to_one(activation: str, flus
 def test_a_probability_that_may_be_zero_has_no_finite_loss() -> None:
     p, t = np.array([[0.5, 0.5 - 1e-9, 1e-9]]), np.array([[0.0, 0.0, 1.0]])
     may_be = {"prediction_error": 2e-9, "clipped": False}
-    assert np.isinf(rounding.running_loss("categorical_crossentropy", t, p, **may_be)[1])
-    assert np.isinf(rounding.running_loss_gradient("categorical_crossentropy", t, p)[1]).all()
+    assert np.isinf(losses.running_loss("categorical_crossentropy", t, p, **may_be)[1])
+    assert np.isinf(losses.running_loss_gradient("categorical_crossentropy", t, p)[1]).all()
     # float16 has no 1e-7 to keep it from 0
-    assert np.isinf(
-        rounding.running_loss("categorical_crossentropy", t, p, arithmetic="float16")[1]
-    )
+    assert np.isinf(losses.running_loss("categorical_crossentropy", t, p, arithmetic="float16")[1])
 
 
 @pytest.mark.parametrize("n", [2, 4, 64])
@@ -1075,17 +1082,17 @@ def test_orthogonal_matrices_are_as_orthogonal_as_their_arithmetic(n: int) -> No
     rng = np.random.default_rng(16)
     Q = np.linalg.qr(rng.normal(size=(n, n)).astype(np.float32))[0].astype(np.float64)
     residual = abs(Q.T @ Q - np.eye(n))
-    assert (residual <= rounding.orthogonality_bound(Q, 0.0, FLOAT32)).all()
+    assert (residual <= bounded.orthogonality_bound(Q, 0.0, FLOAT32)).all()
     printed = np.round(Q, 4)
     residual = abs(printed.T @ printed - np.eye(n))
-    assert (residual <= rounding.orthogonality_bound(printed, 0.5e-4, FLOAT32)).all()
+    assert (residual <= bounded.orthogonality_bound(printed, 0.5e-4, FLOAT32)).all()
     if n < 64:  # Householder's worst case grows like n^2.5
-        assert (residual > rounding.orthogonality_bound(printed, 0.0, FLOAT32)).any()
+        assert (residual > bounded.orthogonality_bound(printed, 0.0, FLOAT32)).any()
 
 
 def test_an_adjoint_may_overflow_on_its_way() -> None:
-    a, one = rounding.ARITHMETICS["float32"], np.ones(1)
+    a, one = formats.ARITHMETICS["float32"], np.ones(1)
     for name, g, said in (("gelu", 1e30, False), ("gelu", 1e20, True), ("relu", 1e30, True)):
         z = 1e10 * one
-        _, bound = rounding.vjp_bound(name, g * one, 0.0, z, z, 0.0, a)
+        _, bound = bounded.vjp_bound(name, g * one, 0.0, z, z, 0.0, a)
         assert bool(np.isfinite(bound).all()) == said

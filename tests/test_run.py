@@ -21,11 +21,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check import claim, record
-from rnn_check.cli import main
-from rnn_check.judge import Setting
-from rnn_check.record import Observations, read, write
-from rnn_check.run import TRIES, Asked, Run, Target
+from rnn_check.asking import records as record
+from rnn_check.asking.records import Observations, read, write
+from rnn_check.asking.request import Setting
+from rnn_check.asking.run import TRIES, Asked, Run, Target
+from rnn_check.claims import claim
+from rnn_check.cli.commands import main
 from tests import puppet
 from tests.sampling import long
 from tests.test_process import is_gone
@@ -246,7 +247,7 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which `pytest &` in a script ignores
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pytest import MonkeyPatch
-from rnn_check import record
+from rnn_check.asking import records as record
 from rnn_check.cli import main
 from tests import puppet
 record._EVERY = record._SPARE = 0
@@ -318,7 +319,7 @@ def test_an_answer_that_is_just_being_taken_is_not_lost(
                 signal.raise_signal(signal.SIGTERM)
             return taken
 
-    monkeypatch.setattr("rnn_check.run.SimpleQueue", Struck)
+    monkeypatch.setattr("rnn_check.asking.run.SimpleQueue", Struck)
     puppet.play(monkeypatch, jax={"c": "hang"})
     folder, path = puppet.claims(tmp_path / "claims", "a", "b", "c"), tmp_path / "record.npz"
     result = run("observe", folder, "--backend", "jax", "-o", path)
@@ -375,7 +376,9 @@ def test_a_killed_observation_leaves_what_was_said(tmp_path: Path) -> None:
 
 def test_who_insists_is_obeyed_at_once(tmp_path: Path) -> None:
     """Whatever the command waits for."""
-    patched = "    patch.setattr('rnn_check.run.Run.stop', lambda self: print('s', flush=True) or "
+    patched = (
+        "    patch.setattr('rnn_check.asking.run.Run.stop', lambda self: print('s', flush=True) or "
+    )
     patched += "time.sleep(600))\n    main("
     script = "import time\n" + INTERRUPTED.replace("    main(", patched)
     script = script.replace("record._EVERY", "terminal._TWICE = 0; record._EVERY")
@@ -492,7 +495,7 @@ def test_a_fault_of_our_own_is_not_taken_for_the_subjects(
         raise ZeroDivisionError
 
     puppet.play(monkeypatch)
-    monkeypatch.setattr("rnn_check.judge.request", broken)
+    monkeypatch.setattr("rnn_check.asking.request.request", broken)
     folder = puppet.claims(tmp_path / "claims", "a")
     with pytest.raises(ZeroDivisionError), Run([Target("jax")]) as running:
         list(running.ask(list(claim.load_all([folder]))))

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 import tomli_w
 
-from rnn_check import claim, environment, reference
-from rnn_check import subject as script
-from rnn_check.observe import Raised, Subject
+from rnn_check.claims import claim
+from rnn_check.numbers import activations
+from rnn_check.subjects import environments as environment
+from rnn_check.subjects.ask import Raised, Subject
+from rnn_check.subjects.asked import session as script
 
 MODULES = ("layers", "initializers", "regularizers", "constraints", "activations")
 LOADS = {"Lambda", "TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization", "JaxLayer"}
@@ -207,4 +209,4 @@ def test_the_schema_and_the_table_hold_the_same_options() -> None:
         fields = set(claim.__dict__[kind].__struct_fields__)
         extra = {"stateful"} if kind == "RNN" else set()  # made so by the question `stateful`
         assert fields - {"name"} == set(options) - extra, kind
-    assert set(script.ACTIVATIONS) == set(reference.ACTIVATIONS)
+    assert set(script.ACTIVATIONS) == set(activations.ACTIVATIONS)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import claim, stack
-from rnn_check.written import Array
+from rnn_check.claims import claim, stack
+from rnn_check.claims.written import Array
 
 OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
 STACKS = [

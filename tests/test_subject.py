@@ -1,4 +1,4 @@
-"""Does `subject.py` ask the framework what it was told to ask, and pass on what it hears?
+"""Does `session.py` ask the framework what it was told to ask, and pass on what it hears?
 
 Everything here is made of small integers, so the framework's numbers must equal the reference's
 bit for bit: what is tested is the asking, and rounding has no part in it.
@@ -20,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rnn_check import reference
-from rnn_check import subject as script
-from rnn_check.observe import NotInstalled, Raised, Subject, SubjectError
-from rnn_check.subject import state_sizes
+from rnn_check.recurrences import dense as recurrences_dense
+from rnn_check.recurrences import losses, over_time
+from rnn_check.subjects.ask import NotInstalled, Raised, Subject, SubjectError
+from rnn_check.subjects.asked import session as script
+from rnn_check.subjects.asked.session import state_sizes
 from tests.sampling import long
 
 Array = npt.NDArray[Any]
@@ -182,14 +183,14 @@ def expected(
     return_sequences: bool = True, recurrent: Array = RECURRENT,
 ) -> dict[str, Any]:  # fmt: skip
     """What Keras should answer, by the reference. The cotangent of a last output is its last."""
-    states, cache = reference.forward(
+    states, cache = over_time.forward(
         X, KERNEL, recurrent, BIAS, activation="relu", go_backwards=go_backwards,
         mask=MASK if mask else None, initial_state=STATE if initial_state else None,
     )  # fmt: skip
     cotangent = COTANGENT.copy()
     if not return_sequences:
         cotangent[:, :-1] = 0
-    gradients = reference.backward(cotangent, cache)._asdict()
+    gradients = over_time.backward(cotangent, cache)._asdict()
     delta = gradients.pop("delta")
     output = states if return_sequences else states[:, -1]
     gradients["loss"] = np.sum(states * cotangent)
@@ -280,8 +281,8 @@ def test_no_bias(with_gradients: Subject) -> None:
     found = with_gradients.ask(
         request("output", "probe", layers=rnn(use_bias=False), weights=weights)
     )
-    states, cache = reference.forward(X, KERNEL, RECURRENT, activation="relu")
-    gradients = reference.backward(COTANGENT, cache)
+    states, cache = over_time.forward(X, KERNEL, RECURRENT, activation="relu")
+    gradients = over_time.backward(COTANGENT, cache)
     assert np.array_equal(found["output"], states)
     assert np.array_equal(found["probe"]["delta"], gradients.delta)
     assert "bias" not in found["probe"]
@@ -297,10 +298,10 @@ def test_the_output_layer(with_gradients: Subject) -> None:
             loss={"kind": "cotangent", "value": cotangent},
         )
     )  # fmt: skip
-    states, cache = reference.forward(X, KERNEL, RECURRENT, BIAS, activation="relu")
-    output, dense_cache = reference.dense(states, DENSE_KERNEL, DENSE_BIAS)
-    dense = reference.dense_backward(cotangent, dense_cache)
-    wanted = reference.backward(dense.h, cache)
+    states, cache = over_time.forward(X, KERNEL, RECURRENT, BIAS, activation="relu")
+    output, dense_cache = recurrences_dense.dense(states, DENSE_KERNEL, DENSE_BIAS)
+    dense = recurrences_dense.dense_backward(cotangent, dense_cache)
+    wanted = over_time.backward(dense.h, cache)
     assert np.array_equal(found["states"], states)
     for answer in (found, found["probe"]):
         assert np.array_equal(answer["output"], output)
@@ -317,10 +318,10 @@ def test_mean_squared_error(with_gradients: Subject) -> None:
     target = integers(B, H)
     loss = {"kind": "mse", "target": target}
     found = with_gradients.ask(request("gradients", "probe", layers=layers, loss=loss))
-    states, cache = reference.forward(X, KERNEL, RECURRENT, BIAS, activation="relu")
+    states, cache = over_time.forward(X, KERNEL, RECURRENT, BIAS, activation="relu")
     cotangent = np.zeros_like(states)
-    value, cotangent[:, -1] = reference.mean_squared_error(target, states[:, -1])
-    delta = reference.backward(cotangent, cache).delta[:, -1]
+    value, cotangent[:, -1] = losses.mean_squared_error(target, states[:, -1])
+    delta = over_time.backward(cotangent, cache).delta[:, -1]
     u = 2.0**-24
     for answer in (found["gradients"], found["probe"]):
         # B·H squares and their sum round once each, and so does each of two means
@@ -367,12 +368,12 @@ def test_zeroed_output_is_passed_on_as_it_is(with_gradients: Subject) -> None:
     found = with_gradients.ask(
         request("output", "states", "probe", "last_state", layers=layers, mask=MASK)
     )
-    states, cache = reference.forward(X, KERNEL, RECURRENT, BIAS, activation="relu", mask=MASK)
+    states, cache = over_time.forward(X, KERNEL, RECURRENT, BIAS, activation="relu", mask=MASK)
     zeroed = np.where(MASK[..., None], states, 0)
     for output in (found["output"], found["states"], found["probe"]["output"]):
         assert np.array_equal(output, zeroed)
     assert np.array_equal(found["last_state"], states[:, -1])
-    delta = reference.backward(np.where(MASK[..., None], COTANGENT, 0), cache).delta
+    delta = over_time.backward(np.where(MASK[..., None], COTANGENT, 0), cache).delta
     assert np.array_equal(found["probe"]["delta"], delta)
 
 
@@ -404,7 +405,7 @@ X_SKIPPED = np.where(MASK[..., None], X, SKIPPED)
 
 
 def states_of(x: Array, weights: dict[str, Array] = FIRST, **options: Any) -> Array:
-    return reference.forward(x, *weights.values(), activation="relu", **options)[0]
+    return over_time.forward(x, *weights.values(), activation="relu", **options)[0]
 
 
 def under(prefix: str, weights: dict[str, Array]) -> dict[str, Array]:
@@ -431,7 +432,7 @@ def test_outputs_of_a_masked_stack(asked: Subject, mode: str) -> None:
     )  # fmt: skip
     once = states_of(X, mask=MASK)
     twice = states_of(once, SECOND, mask=MASK)
-    last, _ = reference.dense(twice, DENSE_KERNEL, DENSE_BIAS)
+    last, _ = recurrences_dense.dense(twice, DENSE_KERNEL, DENSE_BIAS)
     wanted = [np.where(MASK[..., None], X, 0), once, twice, last]
     assert [np.array_equal(*pair) for pair in zip(found["layers"], wanted, strict=True)] == [
         True
@@ -529,7 +530,9 @@ def test_embedding_and_time_distributed(asked: Subject) -> None:
     found = ask(asked, "outputs", layers=layers, weights=weights, x=words)
     states = states_of(vectors[words], mask=words != 0)
     assert np.array_equal(found["layers"][1], states)
-    assert np.array_equal(found["layers"][2], reference.dense(states, DENSE_KERNEL, DENSE_BIAS)[0])
+    assert np.array_equal(
+        found["layers"][2], recurrences_dense.dense(states, DENSE_KERNEL, DENSE_BIAS)[0]
+    )
     assert np.array_equal(found["masks"][0], words != 0)
 
 
@@ -758,8 +761,8 @@ def test_one_step_of_fit(with_gradients: Subject) -> None:
         weights={"simple_rnn": small, "dense": dense},
         x=x, loss={"kind": "mse", "target": target}, training={"learning_rate": 0.5},
     )  # fmt: skip
-    states, cache = reference.forward(x, *small.values(), activation="relu")
-    gradients = reference.backward(2 * (states - target) / states.size, cache)._asdict()
+    states, cache = over_time.forward(x, *small.values(), activation="relu")
+    gradients = over_time.backward(2 * (states - target) / states.size, cache)._asdict()
     after = {name: array - gradients[name] / 2 for name, array in small.items()}
     after["recurrent_kernel"] = np.maximum(after["recurrent_kernel"], 0)
     for name, array in small.items():
@@ -777,8 +780,8 @@ def test_one_update_of_a_layer_without_dropout(with_gradients: Subject, mode: st
         with_gradients, "one_update", layers=rnn(units=4), weights={"simple_rnn": small}, x=x,
         loss={"kind": "mse", "target": target}, training={"learning_rate": 0.5}, mode=mode,
     )  # fmt: skip
-    states, cache = reference.forward(x, *small.values(), activation="relu")
-    gradients = reference.backward(2 * (states - target) / states.size, cache)._asdict()
+    states, cache = over_time.forward(x, *small.values(), activation="relu")
+    gradients = over_time.backward(2 * (states - target) / states.size, cache)._asdict()
     after = {name: array - gradients[name] / 2 for name, array in small.items()}
     assert found["loss"] == np.mean((states - target) ** 2)
     for name in small:
@@ -862,11 +865,11 @@ def test_dtype_policies(asked: Subject, policy: str) -> None:
     assert observed["output"]["dtype"] == POLICIES[policy]
     stored = "float32" if policy.startswith("mixed") else policy
     assert observed["weights"]["simple_rnn"]["kernel"]["dtype"] == stored
-    states, cache = reference.forward(X, *small.values(), activation="relu")
+    states, cache = over_time.forward(X, *small.values(), activation="relu")
     assert np.array_equal(asked.ask(question)["output"], states)
     if asked.identity["gradients"]:
         assert observed["probe"]["delta"]["dtype"] == POLICIES[policy]
-        delta = reference.backward(COTANGENT, cache).delta
+        delta = over_time.backward(COTANGENT, cache).delta
         assert np.array_equal(asked.ask(question)["probe"]["delta"], delta)
 
 
@@ -993,7 +996,7 @@ def replaced(file: Path, name: str, *ask: str) -> dict[str, Any]:
 
 def test_a_layer_that_stands_in_for_keras_s(asked: Subject, layers_file: Path) -> None:
     found = asked.ask(replaced(layers_file, "Doubled", "output"))
-    states, _ = reference.forward(2 * X, KERNEL, RECURRENT, BIAS, activation="relu")
+    states, _ = over_time.forward(2 * X, KERNEL, RECURRENT, BIAS, activation="relu")
     assert np.array_equal(found["output"], states)
     plain = asked.ask(request("output"))
     assert np.array_equal(plain["output"], expected()["output"])

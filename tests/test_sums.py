@@ -7,9 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check.reference import Array
-from rnn_check.rounding import ARITHMETICS, quantum
-from rnn_check.sums import FLOAT64, Factor, Room, Sample, Sum, effective_precision, quanta
+from rnn_check.certificates.sums import (
+    FLOAT64,
+    Factor,
+    Room,
+    Sample,
+    Sum,
+    effective_precision,
+    quanta,
+)
+from rnn_check.numbers.formats import ARITHMETICS, Array, quantum
 
 FLOAT32 = ARITHMETICS["float32"]
 

@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_check import report, terminal
-from rnn_check.cli import main
+from rnn_check.cli.commands import main
+from rnn_check.reports import terminal, verdicts
+from rnn_check.verdicts import judge
 from tests import puppet
 from tests.test_report import SUBJECT, verdict
 
@@ -67,13 +68,13 @@ def test_text_stays_as_it_is() -> None:
 
 @given(st.text())
 def test_a_json_document_says_the_same_when_it_is_quoted(text: str) -> None:
-    document = report.as_document({text: [text]})
+    document = verdicts.as_document({text: [text]})
     assert terminal.plain(document) == document
     assert json.loads(document) == {text: [text]}
 
 
 def test_a_name_that_is_no_unicode_can_be_told_in_json() -> None:
-    assert json.loads(report.as_document({"file": "a\udcff"})) == {"file": "a\\udcff"}
+    assert json.loads(verdicts.as_document({"file": "a\udcff"})) == {"file": "a\\udcff"}
 
 
 def hostile_verdict(text: str) -> Any:
@@ -88,10 +89,10 @@ def test_a_report_is_text_whatever_a_claim_and_a_record_say(what: str) -> None:
     rows = [hostile_verdict(text), verdict("not_run", claim=text, detail=text)]
     out = io.StringIO()
     console = terminal.console(out)
-    judged = report.Judged(subject, rows, ["judge", text])
-    for amount in report.Amount:
-        report.terminal([judged], console, {f"c{text}": text}, amount)
-        report.terminal([judged] * 2, console, {f"c{text}": text}, amount)
+    judged = judge.Judged(subject, rows, ["judge", text])
+    for amount in verdicts.Amount:
+        verdicts.terminal([judged], console, {f"c{text}": text}, amount)
+        verdicts.terminal([judged] * 2, console, {f"c{text}": text}, amount)
     shown = out.getvalue()
     assert terminal.plain(shown) == shown
     assert terminal.plain(text) in shown
@@ -107,8 +108,8 @@ def test_the_console_quotes_what_nobody_else_has() -> None:
 
 def test_a_label_of_two_lines_is_one_row() -> None:
     out = io.StringIO()
-    judged = report.Judged(SUBJECT, [verdict("agree", what="a\nb")])
-    report.terminal([judged], terminal.console(out), amount=report.Amount.ALL)
+    judged = judge.Judged(SUBJECT, [verdict("agree", what="a\nb")])
+    verdicts.terminal([judged], terminal.console(out), amount=verdicts.Amount.ALL)
     assert "a\\nb" in out.getvalue()
 
 
@@ -124,8 +125,8 @@ def test_a_hostile_file_is_refused_in_text(tmp_path: Path) -> None:
 
 def test_a_long_explanation_is_cut() -> None:
     out = io.StringIO()
-    judged = report.Judged(SUBJECT, [verdict("error", detail="E" * 10**6)])
-    report.terminal([judged], terminal.console(out))
+    judged = judge.Judged(SUBJECT, [verdict("error", detail="E" * 10**6)])
+    verdicts.terminal([judged], terminal.console(out))
     assert "characters more)" in out.getvalue()
     assert len(out.getvalue()) < 20_000
 

@@ -19,12 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rnn_check import claim, judge, reference, training
-from rnn_check.claim import Claim, ClaimError
-from rnn_check.judge import AGREE, DIFFER, NOT_RUN
-from rnn_check.observe import Subject
-from rnn_check.rounding import arithmetic, gamma
-from rnn_check.training import Adam, Network, certify_training
+from rnn_check.asking import request as asking_request
+from rnn_check.certificates import outcomes
+from rnn_check.certificates import updates as certificates_updates
+from rnn_check.certificates.updates import Adam, Network, certify_training
+from rnn_check.claims import claim
+from rnn_check.claims.claim import Claim, ClaimError
+from rnn_check.numbers.formats import arithmetic, gamma
+from rnn_check.recurrences import losses as recurrences_losses
+from rnn_check.subjects.ask import Subject
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests import faults, training_faults
 from tests.sampling import long, sampled
 from tests.trainings import (
@@ -62,7 +67,7 @@ def test_no_rounding_of_any_form_leaves_the_bound(name: str, rounding: str, form
     assert set(found.ratios) == {"m", "v", "weights", "loss", "iterations"}
 
 
-@pytest.mark.parametrize("pow_is_off", [-training._POW, 0, training._POW])
+@pytest.mark.parametrize("pow_is_off", [-certificates_updates._POW, 0, certificates_updates._POW])
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_alpha_is_bounded_at_every_update(rounding: str, pow_is_off: int) -> None:
     r, t = ROUNDINGS[rounding], np.arange(1.0, 5001)
@@ -72,7 +77,7 @@ def test_alpha_is_bounded_at_every_update(rounding: str, pow_is_off: int) -> Non
     ]
     first, second = (r(1 - power) for power in powers)
     alpha = r(r(r(ADAM.learning_rate) * r(np.sqrt(second))) / first)
-    bound = training._correction(ADAM, t, arithmetic("float32"))
+    bound = certificates_updates._correction(ADAM, t, arithmetic("float32"))
     # beside the powers: lr, two differences, root, product, quotient; the caller's share
     allowed = (bound.value + bound.error) * (1 + gamma(6, U32)) - bound.value
     assert (abs(alpha - bound.value) <= allowed).all()
@@ -350,7 +355,7 @@ def test_one_update_in_ten_may_go_unjudged(monkeypatch: pytest.MonkeyPatch) -> N
     ran = Execution(net, to_float32, "keras").run(initial(net, with_bias), 20)
     for unjudged, ok in ((2, True), (3, None)):
         blind = np.arange(20) < unjudged
-        monkeypatch.setattr(training, "_is_blind", lambda *_, blind=blind: blind)
+        monkeypatch.setattr(certificates_updates, "_is_blind", lambda *_, blind=blind: blind)
         found = certified(ran, net)
         assert (found.ok, found.judged, found.certified) == (ok, 1 - unjudged / 20, 20 - unjudged)
         assert f"in {unjudged} of 20 updates rounding alone" in found.reason
@@ -404,7 +409,7 @@ def test_honest_trainings_of_extreme_scales_are_no_alarm() -> None:
 def test_a_claim_that_is_not_proved_is_not_run(
     recording: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_is_blind", lambda *_: np.ones(3, bool))
+    monkeypatch.setattr(certificates_updates, "_is_blind", lambda *_: np.ones(3, bool))
     c = short(3)
     zeros = {
         layer: {name: np.zeros((4, *given.value.shape)) for name, given in table.items()}
@@ -415,15 +420,17 @@ def test_a_claim_that_is_not_proved_is_not_run(
                 for name, given in table.items()}
         for layer, table in (ARTICLE.weights or {}).items()
     }  # fmt: skip
-    monkeypatch.setattr(
-        training, "_conclude", lambda *args, made=training._conclude: dataclasses.replace(
-            made(*args), ok=None, reason="not proved: so it is"),
-    )  # fmt: skip
+    made = certificates_updates._conclude
+
+    def unproved(*args: Any) -> Any:
+        return dataclasses.replace(made(*args), ok=None, reason="not proved: so it is")
+
+    monkeypatch.setattr(certificates_updates, "_conclude", unproved)
     observed = {"training": {
         "weights": start, "m": zeros, "v": zeros, "iterations": np.arange(4), "loss": np.zeros(3),
         "optimizer": {"learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
     }}  # fmt: skip
-    (verdict,) = judge.judge(c, judge.Answer(observed))
+    (verdict,) = judge.judge(c, asking_request.Answer(observed))
     assert (verdict.verdict, verdict.detail) == (NOT_RUN, "not proved: so it is")
 
 
@@ -460,7 +467,7 @@ def short(updates: int) -> Claim:
 
 def ask(subject: Subject, c: Claim, mode: str = "eager", **replace: str) -> dict[str, Any]:
     """What the subject recorded; skipped where a backend's training is not recorded."""
-    request = judge.request(c, ["training"], judge.Setting(mode)) | (
+    request = asking_request.request(c, ["training"], asking_request.Setting(mode)) | (
         {"replace": replace} if replace else {}
     )
     observed = subject.ask(request)
@@ -473,7 +480,7 @@ def ask(subject: Subject, c: Claim, mode: str = "eager", **replace: str) -> dict
 def test_keras_is_certified_however_it_compiles(subject: Subject, mode: str) -> None:
     c = short(12)
     observed = ask(subject, c, mode)
-    (verdict,) = judge.judge(c, judge.Answer(observed))
+    (verdict,) = judge.judge(c, asking_request.Answer(observed))
     assert verdict.verdict == AGREE, verdict.detail
     assert "each of 12 updates follows" in verdict.detail
     assert observed["training"]["jit_compile"] == (mode == "xla") or mode == "eager"
@@ -510,7 +517,7 @@ def test_an_optimizer_in_other_words_is_certified(subject: Subject) -> None:
     """The twin: what is found below are the faults, not the subclass."""
     c = short(10)
     observed = ask(subject, c, Adam=training_faults.optimizer(training_faults.NONE))
-    (verdict,) = judge.judge(c, judge.Answer(observed))
+    (verdict,) = judge.judge(c, asking_request.Answer(observed))
     assert verdict.verdict == AGREE, verdict.detail
 
 
@@ -518,7 +525,7 @@ def test_an_optimizer_in_other_words_is_certified(subject: Subject) -> None:
 def test_a_fault_of_the_optimizer_is_found(subject: Subject, fault: str) -> None:
     c = short(10)
     observed = ask(subject, c, Adam=training_faults.optimizer(fault))
-    (verdict,) = judge.judge(c, judge.Answer(observed))
+    (verdict,) = judge.judge(c, asking_request.Answer(observed))
     assert verdict.verdict == DIFFER
     assert verdict.is_red
     update = re.search(r"\w+ at update (\d+), of ", verdict.detail)
@@ -529,20 +536,22 @@ def test_a_fault_of_the_optimizer_is_found(subject: Subject, fault: str) -> None
 @pytest.mark.parametrize("fault", ["gradient cut between timesteps", "recurrent kernel transposed"])
 def test_a_fault_of_the_layer_is_found_in_its_training(subject: Subject, fault: str) -> None:
     c = short(1)
-    (verdict,) = judge.judge(c, judge.Answer(ask(subject, c, SimpleRNN=faults.layer(fault))))
+    (verdict,) = judge.judge(
+        c, asking_request.Answer(ask(subject, c, SimpleRNN=faults.layer(fault)))
+    )
     assert verdict.verdict == DIFFER
     assert "at update 1, of " in verdict.detail
 
 
 def test_a_training_cut_short_does_not_pass_for_the_whole(subject: Subject) -> None:
-    (verdict,) = judge.judge(short(3), judge.Answer(ask(subject, short(2))))
+    (verdict,) = judge.judge(short(3), asking_request.Answer(ask(subject, short(2))))
     assert verdict.verdict == DIFFER
     assert "updates: the framework's 2, true 3" in verdict.detail
 
 
 def test_a_backend_that_records_no_training_is_not_run() -> None:
     observed = {"training": {"unsupported": "training is not recorded on the numpy backend"}}
-    (verdict,) = judge.judge(short(3), judge.Answer(observed))
+    (verdict,) = judge.judge(short(3), asking_request.Answer(observed))
     assert (verdict.verdict, verdict.detail) == (NOT_RUN, observed["training"]["unsupported"])
 
 
@@ -556,7 +565,7 @@ def test_the_power_is_within_its_allowance() -> None:
         exact = [mpmath.mpf(float(rounded)) ** int(n) for n in t]
         normal = got >= np.finfo(np.float32).tiny
         off = [abs(g / e - 1) for g, e in zip(got, exact, strict=True)]
-        assert max(np.array(off, float)[normal]) <= training._POW * U32
+        assert max(np.array(off, float)[normal]) <= certificates_updates._POW * U32
 
 
 # -- the outcome -----------------------------------------------------------------------------------
@@ -571,7 +580,7 @@ def test_the_trainings_behind_an_outcome_are_certified() -> None:
             for n, a in initial(net, with_bias, float).items()
         }
         states = []
-        for s in training.trainings(net, start, ADAM, 25):
+        for s in outcomes.trainings(net, start, ADAM, 25):
             parts = ({n: a.copy() for n, a in part.items()} for part in s[:3])
             states.append((*parts, s.loss))
         for draw in range(2):
@@ -591,26 +600,26 @@ def test_an_outcome_is_its_last_states() -> None:
     w = initial(net, True)
     given = {n: w[n] for n in ("kernel", "recurrent_kernel", "bias")}
     options: dict[str, Any] = {"adam": ADAM, "draws": 5, **given}
-    found = training.outcomes(net, epochs=4, **options)
+    found = outcomes.outcomes(net, epochs=4, **options)
     assert found.loss.shape == (5,)
     assert found.predictions.shape == (5, *net.target.shape)
-    once_more = training.outcomes(net, epochs=5, **options)
+    once_more = outcomes.outcomes(net, epochs=5, **options)
     loss_of_predictions = [
-        reference.mean_squared_error(net.target, p)[0] for p in found.predictions
+        recurrences_losses.mean_squared_error(net.target, p)[0] for p in found.predictions
     ]
     # the mean of n squares: at most n + 1 roundings, in either order
     n = net.target.size
     assert (abs(once_more.loss - loss_of_predictions) <= 2 * (n + 1) * 2.0**-53 * once_more.loss
             ).all()  # fmt: skip
     with pytest.raises(ValueError, match="at least one epoch"):
-        training.outcomes(net, epochs=0, **options)
+        outcomes.outcomes(net, epochs=0, **options)
 
 
 def test_dense_layers_are_drawn_as_keras_draws_them() -> None:
     """One update of 1e-300 leaves the drawn layers as they are; linear units show them."""
     H = 3
     net = Network(np.zeros((1, 1, 1)), np.zeros((1, 1)), activation="linear")
-    seen = training.outcomes(
+    seen = outcomes.outcomes(
         net, kernel=np.zeros((1, H)), recurrent_kernel=np.eye(H), bias=np.array([1.0, 0, 0]),
         adam=Adam(1e-300), epochs=1,
     )  # fmt: skip
@@ -620,7 +629,7 @@ def test_dense_layers_are_drawn_as_keras_draws_them() -> None:
     assert 0.99 * limit < abs(drawn).max() <= limit
     # uniform: Kolmogorov's distance of D numbers exceeds sqrt(ln(2/p)/(2D)) with chance p at most
     D = len(drawn)
-    assert D == training.DRAWS
+    assert D == outcomes.DRAWS
     steps = np.arange(D + 1) / D
     uniform = (np.sort(drawn) + limit) / (2 * limit)
     distance = max(abs(uniform - steps[1:]).max(), abs(uniform - steps[:-1]).max())
@@ -632,7 +641,7 @@ def test_a_place_is_called_extraordinary_as_often_as_is_said() -> None:
     for D, false_alarm in ((19, 0.1), (19, 0.2), (39, 0.1), (1999, 0.001)):
         numbers = np.arange(D + 1.0)
         wrong = sum(
-            not training.place(np.delete(numbers, i), x, x, false_alarm).ordinary
+            not outcomes.place(np.delete(numbers, i), x, x, false_alarm).ordinary
             for i, x in enumerate(numbers)
         )
         assert 0 < wrong / (D + 1) <= false_alarm
@@ -640,27 +649,27 @@ def test_a_place_is_called_extraordinary_as_often_as_is_said() -> None:
 
 def test_a_printed_interval_is_ordinary_where_it_reaches() -> None:
     drawn = np.arange(100.0)
-    assert training.place(drawn, -5.0, 0.0, 0.05).low == 1.0
-    assert not training.place(drawn, -5.0, 0.9, 0.05).ordinary
-    assert training.place(drawn, -5.0, 1.0, 0.05).ordinary
-    assert training.place(drawn, 98.0, 200.0, 0.05).ordinary
-    assert not training.place(drawn, 98.1, 200.0, 0.05).ordinary
-    assert training.place(drawn, 24.5, 25.5, 0.05).percentile == 25
+    assert outcomes.place(drawn, -5.0, 0.0, 0.05).low == 1.0
+    assert not outcomes.place(drawn, -5.0, 0.9, 0.05).ordinary
+    assert outcomes.place(drawn, -5.0, 1.0, 0.05).ordinary
+    assert outcomes.place(drawn, 98.0, 200.0, 0.05).ordinary
+    assert not outcomes.place(drawn, 98.1, 200.0, 0.05).ordinary
+    assert outcomes.place(drawn, 24.5, 25.5, 0.05).percentile == 25
 
 
 @pytest.mark.parametrize("drawn", [np.arange(1998.0), np.append(np.arange(1999.0), np.nan)])
 def test_too_few_draws_say_nothing(drawn: Array) -> None:
     with pytest.raises(ValueError, match=r"do not support a false alarm of 0\.001"):
-        training.place(drawn, 0.0, 0.0)
+        outcomes.place(drawn, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
-def drawn() -> training.Outcomes:
+def drawn() -> outcomes.Outcomes:
     """The article's outcome, 2,000 times."""
     return judge._Case(ARTICLE, {}, "float32").outcomes
 
 
-def test_the_article_note_is_confirmed(drawn: training.Outcomes) -> None:
+def test_the_article_note_is_confirmed(drawn: outcomes.Outcomes) -> None:
     """An independent run of 2,000 draws had median 0.0034, and 0.0070 near the 81st percentile.
 
     Two such fractions differ with a standard deviation of at most sqrt(2 p (1-p) / 2000); three of
@@ -673,15 +682,17 @@ def test_the_article_note_is_confirmed(drawn: training.Outcomes) -> None:
 
 
 def outcome_verdicts(
-    text: str, drawn: training.Outcomes, monkeypatch: pytest.MonkeyPatch
+    text: str, drawn: outcomes.Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> list[judge.Verdict]:
-    monkeypatch.setattr(training, "outcomes", lambda *_, **__: drawn)
+    monkeypatch.setattr(outcomes, "outcomes", lambda *_, **__: drawn)
     c = claim.loads(text, FILE)
-    return judge.judge(dataclasses.replace(c, expectations=c.expectations[1:]), judge.Answer({}))
+    return judge.judge(
+        dataclasses.replace(c, expectations=c.expectations[1:]), asking_request.Answer({})
+    )
 
 
 def test_the_article_ended_as_usual(
-    drawn: training.Outcomes, monkeypatch: pytest.MonkeyPatch
+    drawn: outcomes.Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss, predictions = outcome_verdicts(FILE.read_text("utf-8"), drawn, monkeypatch)
     assert (loss.verdict, predictions.verdict) == (AGREE, AGREE)
@@ -699,7 +710,7 @@ def test_the_article_ended_as_usual(
     ],
 )
 def test_an_extraordinary_outcome_differs(
-    drawn: training.Outcomes, monkeypatch: pytest.MonkeyPatch, old: str, new: str, which: int
+    drawn: outcomes.Outcomes, monkeypatch: pytest.MonkeyPatch, old: str, new: str, which: int
 ) -> None:
     text = FILE.read_text("utf-8")
     assert text.count(old) == 1
@@ -711,11 +722,13 @@ def test_an_extraordinary_outcome_differs(
 
 @long
 def test_every_update_of_the_article_is_certified(
-    drawn: training.Outcomes, monkeypatch: pytest.MonkeyPatch, subject: Subject
+    drawn: outcomes.Outcomes, monkeypatch: pytest.MonkeyPatch, subject: Subject
 ) -> None:
     """All 2,000, and the claim as `rnn-check --slow` judges it."""
-    monkeypatch.setattr(training, "outcomes", lambda *_, **__: drawn)
-    updates, *outcome = judge.judge(ARTICLE, judge.ask(ARTICLE, subject, judge.Setting(slow=True)))
+    monkeypatch.setattr(outcomes, "outcomes", lambda *_, **__: drawn)
+    updates, *outcome = judge.judge(
+        ARTICLE, asking_request.ask(ARTICLE, subject, asking_request.Setting(slow=True))
+    )
     assert {v.verdict for v in outcome} == {AGREE}
     if updates.verdict == NOT_RUN:
         pytest.skip(updates.detail)
@@ -726,7 +739,7 @@ def test_every_update_of_the_article_is_certified(
 
 
 def test_the_claim_is_judged_only_when_slow_ones_are(subject: Subject) -> None:
-    verdicts = judge.judge(ARTICLE, judge.ask(ARTICLE, subject, judge.Setting()))
+    verdicts = judge.judge(ARTICLE, asking_request.ask(ARTICLE, subject, asking_request.Setting()))
     assert {v.verdict for v in verdicts} == {NOT_RUN}
 
 

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from rnn_check import claim, reference
-from rnn_check.truth import Truth, cotangent_of, dense_that_reaches
+from rnn_check.claims import claim
+from rnn_check.claims.truth import Truth, cotangent_of, dense_that_reaches
+from rnn_check.recurrences import over_time
 
 MASKED = """
 schema = 1
@@ -66,7 +67,7 @@ def test_bounds_contain_float32_in_every_order_of_summation() -> None:
         name: given.value.astype(np.float32)
         for name, given in with_loss.weights[with_loss.rnn.name].items()
     }
-    states = reference.forward(
+    states = over_time.forward(
         with_loss.x.value.astype(np.float32),
         weights["kernel"],
         weights["recurrent_kernel"],

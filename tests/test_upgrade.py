@@ -27,9 +27,11 @@ from click.testing import CliRunner, Result
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from rnn_check import bisection, claim, environment
-from rnn_check.cli import main
-from rnn_check.environment import Environment, Package, Python, Unmade, Wanted
+from rnn_check.claims import claim
+from rnn_check.cli.commands import main
+from rnn_check.subjects import environments as environment
+from rnn_check.subjects.environments import Environment, Package, Python, Unmade, Wanted
+from rnn_check.upgrades import bisection
 from tests import puppet
 
 HERE = environment.find_python()
@@ -456,9 +458,9 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 from pytest import MonkeyPatch
-from rnn_check import environment
+from rnn_check.subjects import environments as environment
 from rnn_check.cli import main
-from rnn_check.environment import Environment
+from rnn_check.subjects.environments import Environment
 from tests import puppet, test_upgrade
 with MonkeyPatch.context() as patch:
     cache = Path(sys.argv.pop(1))

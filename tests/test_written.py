@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from rnn_check import claim
-from rnn_check.claim import Claim
-from rnn_check.written import ClaimError, Reader
+from rnn_check.claims import claim
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.written import Reader
+from rnn_check.refusal import ClaimError
 from tests.test_claim import GOOD
 
 READER = Reader(Path("claim.toml"))

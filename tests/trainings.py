@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnn_check import reference
-from rnn_check.training import Adam, Certificate, Network, certify_training
+from rnn_check.certificates.updates import Adam, Certificate, Network, certify_training
+from rnn_check.numbers import activations
 
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]
@@ -85,7 +85,9 @@ class Execution:
 
     def gradients(self, w: Weights) -> tuple[float, Weights]:
         net, r, dot = self.net, self.r, self.dot
-        act, dense = (reference.ACTIVATIONS[str(n)] for n in (net.activation, net.dense_activation))
+        act, dense = (
+            activations.ACTIVATIONS[str(n)] for n in (net.activation, net.dense_activation)
+        )
         assert act.derivative is not None
         assert dense.derivative is not None
         x = net.x[:, ::-1] if net.go_backwards else net.x

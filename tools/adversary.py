@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check import certify
-from rnn_check.certificate import Certificate
+from rnn_check.certificates.result import Certificate
 
 Array = np.typing.NDArray[Any]
 Rounding = Callable[[Array, Array], Array]  # what is to be rounded, the direction ±1 to go

@@ -18,7 +18,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from rnn_check import certify, certify_gradients, reference
+from rnn_check import certify, certify_gradients
+from rnn_check.recurrences import over_time
 
 Array = np.typing.NDArray[Any]
 DOCS = Path(__file__).parents[1] / "docs"
@@ -141,11 +142,11 @@ def of_gradients(size: int, dtype: str) -> dict[str, float]:
     for seed in range(DRAWS):
         given = layer(size, seed, dtype)
         given["recurrent_kernel"] *= 0.7
-        h, cache = reference.forward(
+        h, cache = over_time.forward(
             given["x"], given["kernel"], given["recurrent_kernel"], given["bias"]
         )
         c = np.random.default_rng(seed).normal(size=h.shape).astype(h.dtype)
-        right = reference.backward(c, cache)._asdict()
+        right = over_time.backward(c, cache)._asdict()
 
         def found(arrays: dict[str, Array], h: Array = h, c: Array = c, given: Any = given) -> Any:
             return certify_gradients(arrays, cotangent=c, states=h, **given, dtype=dtype)

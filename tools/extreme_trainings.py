@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check.training import Network
+from rnn_check.certificates.updates import Network
 from tests.trainings import FORMS, Execution, always, certified, either_way, initial, to_float32
 
 ACTIVATIONS = (

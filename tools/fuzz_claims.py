@@ -41,8 +41,12 @@ import jsonschema
 import numpy as np
 import tomli_w
 
-from rnn_check import claim, judge, observe, reference, subject
-from rnn_check.written import ClaimError
+from rnn_check.asking import request as asking_request
+from rnn_check.claims import claim
+from rnn_check.numbers import activations
+from rnn_check.refusal import ClaimError
+from rnn_check.subjects import ask as observe
+from rnn_check.subjects.asked import session as subject
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "claim.schema.json"
 LONGEST = 2_000  # characters of a message
@@ -56,7 +60,7 @@ Way = tuple[str | int, ...]  # from the document down to a value
 HEX = "@hexadecimal@"  # TOML has such integers, its writer has not
 WORDS = [
     *typing.get_args(claim.What),
-    *subject.LAYERS, *subject.CELLS, *reference.ACTIVATIONS,
+    *subject.LAYERS, *subject.CELLS, *activations.ACTIVATIONS,
     *(kind for family in subject.KINDS.values() for kind in family),
     *("kernel", "recurrent_kernel", "bias", "x", "initial_state", "dense.kernel", "simple_rnn"),
     *("call", "predict", "config", "keras", "input", "recurrent", "smaller batch", "loss"),
@@ -443,7 +447,9 @@ class Checker:
 
     def request(self, each: claim.Claim) -> Iterator[str]:
         try:
-            asked = judge.request(each, judge.asks(each), judge.Setting())
+            asked = asking_request.request(
+                each, asking_request.asks(each), asking_request.Setting()
+            )
             json.dumps(asked, default=observe.encode, allow_nan=False)
             specs = asked["layers"]
             refused = [r for spec in specs for r in subject.refusals(spec)]

@@ -17,9 +17,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from rnn_check import claim, deviations
-from rnn_check.judge import Setting
-from rnn_check.written import ClaimError
+from rnn_check.asking.request import Setting
+from rnn_check.claims import claim
+from rnn_check.refusal import ClaimError
+from rnn_check.verdicts import deviations
 
 VALUES = (
     *("true", "false", "0", "-1", "1.5", "nan", "-inf", '""', '" "', "[]", "{}", '["a", 1]'),

@@ -29,12 +29,18 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check import claim as claims_of
-from rnn_check import compare, compare_report, coverage, judge, observe, record, report, terminal
-from rnn_check.claim import Claim
-from rnn_check.judge import Answer, Setting
-from rnn_check.record import Observations, RecordError
-from rnn_check.report import Judged
+from rnn_check.asking import records as record
+from rnn_check.asking import request
+from rnn_check.asking.records import Observations, RecordError
+from rnn_check.asking.request import Answer, Setting
+from rnn_check.claims import claim as claims_of
+from rnn_check.claims.claim import Claim
+from rnn_check.reports import changes, coverage, terminal
+from rnn_check.reports import verdicts as reports_verdicts
+from rnn_check.subjects import ask as observe
+from rnn_check.upgrades import changes as compare
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import Judged
 
 IDENTITY: dict[str, Any] = {
     **{"framework": "keras", "keras": "3.15.1", "backend": "jax", "backend_version": "0.10.2"},
@@ -57,7 +63,7 @@ def original(folder: Path) -> tuple[bytes, list[Claim]]:
     said: dict[str, Answer] = {}
     for c in claims:
         answers: dict[str, Any] = {}
-        for what in judge.asks(c):
+        for what in request.asks(c):
             array = observe.encode(rng.normal(size=(1, 3, 3)).astype(np.float32))
             answers[what] = {"simple_rnn": {"kernel": array}} if what == "weights" else array
         said[c.name] = Answer(observe.decode(answers), said=answers)
@@ -202,15 +208,15 @@ def use(path: Path, claims: Sequence[Claim], whole: Sequence[Judged]) -> None:
     console = terminal.console(out, 60 + len(judged) * 20)
     if not judged:
         return
-    for amount in report.Amount:
-        report.terminal(judged[:1], console, amount=amount)
-        report.terminal(judged, console, amount=amount)
-    said = [out.getvalue(), report.as_json(judged), coverage.table(claims, judged)]
+    for amount in reports_verdicts.Amount:
+        reports_verdicts.terminal(judged[:1], console, amount=amount)
+        reports_verdicts.terminal(judged, console, amount=amount)
+    said = [out.getvalue(), reports_verdicts.as_json(judged), coverage.table(claims, judged)]
     sides = [compare.Side(f"{path}#{i}", j, "") for i, j in enumerate([*whole, *judged])]
     compared = compare.compare(claims, sides)
-    compare_report.terminal(compared, console, True)
-    said += [out.getvalue(), report.as_document(compare.document(compared))]
-    compare_report.markdown(compared)
+    changes.terminal(compared, console, True)
+    said += [out.getvalue(), reports_verdicts.as_document(compare.document(compared))]
+    changes.markdown(compared)
     for text in said:
         assert terminal.plain(text) == text, "something that is no text was printed"
         text.encode()

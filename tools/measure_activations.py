@@ -4,8 +4,8 @@
 
 Evaluates every elementwise activation, and its derivative where the backend differentiates, on one
 thread of a CPU: on every finite float16 and bfloat16, on a dense sample of float32 (all of them
-with --exhaustive, hours) and of float64. Errors are in the units of rounding.activation_unit and
-derivative_unit, after what is allowed beside; rounding._MEASURED holds the largest, and DEVIATIONS
+with --exhaustive, hours) and of float64. Errors are in the units of spread.activation_unit and
+derivative_unit, after what is allowed beside; spread._MEASURED holds the largest, and DEVIATIONS
 what is no rounding. The truth is reference.py's in float64, and in 80 bits for float64; the tests
 hold both against mpmath. One line of JSON a backend, activation and dtype; what is there is not
 measured again, so that a run can be stopped, and done one --backend and --dtype at a time.
@@ -31,11 +31,13 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check import reference, rounding
-from rnn_check.rounding import ARITHMETICS, C_ACT, C_DERIVATIVE, Arithmetic
+from rnn_check.numbers import activations as numbers_activations
+from rnn_check.numbers import spread
+from rnn_check.numbers.formats import ARITHMETICS, Arithmetic
+from rnn_check.numbers.spread import C_ACT, C_DERIVATIVE
 
 ROWS = ("softmax", "log_softmax")  # of several numbers; sparsemax is wrong on every backend
-NAMES = (*rounding._SHAPES, *ROWS)
+NAMES = (*spread._SHAPES, *ROWS)
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 MODES = {
     "tensorflow": ("eager", "function", "xla"),
@@ -202,7 +204,7 @@ def truth(name: str, z: Any) -> tuple[Any, Any]:
     """act(z) and act'(z) in the precision of z: float64 or longdouble."""
     if z.dtype == np.longdouble and name in EXTENDED:
         return EXTENDED[name](z)
-    act = reference.activation(name)
+    act = numbers_activations.activation(name)
     assert act.derivative is not None
     h = act.function(z)
     return h, act.derivative(z, h)
@@ -220,7 +222,7 @@ def kind_of(dtype: str) -> Any:
 def borders(dtype: str) -> list[float]:
     """Where activations turn, bend, jump, saturate, change formula or overflow."""
     a = ARITHMETICS[dtype]
-    listed = {abs(at) for s in rounding._SHAPES.values() for at, _ in (*s.turns, *s.slopes)}
+    listed = {abs(at) for s in spread._SHAPES.values() for at, _ in (*s.turns, *s.slopes)}
     ends = [0.02, 0.1, 0.3, 0.55, 0.625, 1, 2, 4, 5, 8, 9, 10, 13, 14.5, 16.6, 17.3, 18, 20, 37, 40]
     ends += [87.3, 88.7, 103.9, 708, 745, *(v for v in listed if v)]
     ends += [a.min_normal, a.u, a.u**0.5, a.max / 6, a.max / 4, a.max / 2, a.max, a.max**0.5]
@@ -415,19 +417,19 @@ def allowances(name: str, z: Any, a: Arithmetic) -> dict[str, tuple[Any, Any, An
     z (N,), or (N,9) of ROWS, in float64 or longdouble, in which the truth is then.
     """
     if name in ROWS:
-        h = reference.activation(name).function(z)
+        h = numbers_activations.activation(name).function(z)
         rough = z.astype(np.float64), h.astype(np.float64)
-        return {"value": (h, *rounding.activation_unit(name, *rough, a))}
+        return {"value": (h, *spread.activation_unit(name, *rough, a))}
     h, s = truth(name, z)
     z, rough = z.astype(np.float64), h.astype(np.float64)
-    unit, beside = rounding.derivative_unit(name, z, rough, a)
+    unit, beside = spread.derivative_unit(name, z, rough, a)
     # Near a kink either side will do, as vjp_bound has it; and what is subnormal may be read as 0.
     flushed = np.where(abs(z) < a.min_normal, abs(z), 0.0)
-    slopes = rounding._SHAPES[name].slopes
+    slopes = spread._SHAPES[name].slopes
     for (kink, _), (after, _) in itertools.pairwise(slopes):
         if kink == after and (k := np.flatnonzero(abs(z - kink) <= flushed)).size:
-            beside[k] += rounding.derivative_spread(name, z[k], flushed[k])
-    value = (h, *rounding.activation_unit(name, z, rough, a))
+            beside[k] += spread.derivative_spread(name, z[k], flushed[k])
+    value = (h, *spread.activation_unit(name, z, rough, a))
     return {"value": value, "derivative": (s, unit, beside)}
 
 
@@ -531,17 +533,17 @@ which resumes what docs/activations.jsonl holds; `--backend` and `--dtype` measu
 {who}
 
 Every figure is the largest error found, rounded up to three digits; "at" is where the largest of
-its row is. The unit is that of `rounding.activation_unit` and `derivative_unit`, u·scale
-(`rounding._SHAPES` says which scale), after what underflow may add. "Allowed" is the constant of
+its row is. The unit is that of `spread.activation_unit` and `derivative_unit`, u·scale
+(`spread._SHAPES` says which scale), after what underflow may add. "Allowed" is the constant of
 the bounds, `C_ACT` or `C_DERIVATIVE`: twice the largest figure of an activation. The truth is
-`reference.py`'s in float64, and in 80 bits for float64; the tests hold both against mpmath.
+`activations.py`'s in float64, and in 80 bits for float64; the tests hold both against mpmath.
 
 * float16, bfloat16: every finite number.
 * float32: {float32} numbers of both signs, most of them between 2^-24 and 2^7, evenly among the
   bit patterns; with them all 2,049 neighbours of each of {borders} places: 0, subnormals, kinks,
   where activations turn or saturate, where z², 2z, 6z or exp(z) overflow. float64: {float64}.
 {exhaustive}* softmax and log_softmax: {rows} random rows of {width} numbers, of standard
-  deviations from 1/100 to 100. Their derivatives follow from their values (`rounding.vjp_bound`).
+  deviations from 1/100 to 100. Their derivatives follow from their values (`bounded.vjp_bound`).
   sparsemax is not measured: every backend sums the wrong numbers (known/sparsemax.py).
 * Not judged: NaN and infinity as arguments; results that the dtype cannot hold; squareplus where z²
   overflows. Near a kink the derivative may be either side's.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rnn_check import certify
-from rnn_check.certificate import Certificate
+from rnn_check.certificates.result import Certificate
 
 Array = np.typing.NDArray[Any]
 KINDS = ("ordinary", "saturating", "rows", "columns", "tiny", "huge", "one-hot", "dead features")

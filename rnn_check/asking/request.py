@@ -1,0 +1,201 @@
+"""What is a subject asked about a claim?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from rnn_check.asking import request as asking_request
+from rnn_check.claims import truth
+from rnn_check.claims.claim import Claim, Expectation, Layer
+from rnn_check.subjects import ask as observe
+from rnn_check.subjects.policy import Policy
+
+LEARNING_RATE = 0.125  # of the one step of fit that is asked for; a power of two rounds nothing
+
+
+_ASKS: dict[str, set[str]] = {
+    "output": {"output", "states", "weights"},
+    "states": {"states", "weights"},
+    "last_state": {"last_state", "states", "weights"},
+    "certified": {"output", "states", "probe", "weights"},
+    "loss": {"gradients"},
+    "gradient": {"gradients", "probe", "weights"},
+    "parameters": {"summary"},
+    "trainable": {"summary"},
+    "non_trainable": {"summary"},
+    "output_shape": {"summary", "output"},
+    "output_dtype": {"output"},
+    "weight_shape": {"initial_weights"},
+    "weights_read_back": {"weights"},
+    "orthogonal": {"initial_weights"},
+    "within_glorot_uniform": {"initial_weights"},
+    "zero": {"initial_weights"},
+    "reproducible": {"initialized"},
+    "predictions_reachable": {"output"},
+    "updates": {"training"},
+    "config": {"config"},
+    "default": {"config"},
+    "mask": {"outputs"},
+    "stateful": {"stateful", "weights"},
+    "round_trip": {"round_trip"},
+    "dropout": {"dropout"},
+    "regularization": {"losses"},
+    "activity_loss": {"losses"},
+    "loss_of_evaluate": {"evaluate"},
+    "frozen": {"fit_once"},
+    "constrained": {"fit_once"},
+    "any_shape": {"dynamic", "weights"},
+    "cell": {"cell", "weights"},
+    "one_update": {"one_update"},
+    "raises": {"raises"},
+}
+_ASKS_OF_STACKS: dict[str, set[str]] = {
+    "output": {"outputs", "weights"},
+    "certified": {"outputs", "weights"},
+    "output_shape": {"summary"},
+}
+
+
+def _needed(claim: Claim, e: Expectation) -> set[str]:
+    """What has to be asked of a subject to judge the expectation."""
+    if e.not_run or e.on == "printed":
+        return set()
+    if claim.is_stack and e.what in _ASKS_OF_STACKS:
+        return set(_ASKS_OF_STACKS[e.what])
+    if e.what == "raises" and e.of == "smaller batch":
+        return {"shrunk"}
+    needed = set(_ASKS.get(e.what, ()))
+    if claim.loss is None:
+        needed.discard("probe")
+    if e.what == "output_shape":
+        needed.discard("output" if e.value.startswith("(None") else "summary")
+    return needed
+
+
+def asks(claim: Claim) -> list[str]:
+    """What has to be asked of a subject to judge the claim."""
+    return sorted(set().union(*(_needed(claim, e) for e in claim.expectations)))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a subject is asked.
+
+    dtype: one of `policy.NAMES`.  layer: "FILE.py:CLASS", asked in place of
+    keras.layers.SimpleRNN.  slow: whether claims that take minutes are asked as well.
+    """
+
+    mode: str = "eager"
+    dtype: str = "float32"
+    layer: str | None = None
+    slow: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of asking: what was observed, or why nothing was.
+
+    said: the same in the subject's own words, arrays still encoded, which is what is recorded.
+    fault: whether there is none because the process failed, and might not the next time.
+    """
+
+    observed: Mapping[str, Any] | None = None
+    error: str = ""
+    skip: str = ""
+    said: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    fault: bool = False
+
+
+def unasked(claim: Claim, setting: Setting) -> Answer | None:
+    """The answer, if nobody has to be asked for it."""
+    if claim.slow and not setting.slow:
+        return Answer(skip="slow; `--slow` judges it too")
+    return None if asks(claim) else Answer({})
+
+
+def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
+    """Ask the subject what the claim needs.
+
+    A crash of the subject is an error of this claim; the next one is asked of a fresh process.
+    """
+    if (answer := unasked(claim, setting)) is not None:
+        return answer
+    try:
+        said, observed = subject.asked(request(claim, asks(claim), setting))
+        return Answer(observed, said=said)
+    except observe.SubjectError as error:
+        return Answer(error=str(error), fault=not isinstance(error, observe.Raised))
+
+
+def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
+    """The question to `session.py`; arrays are float64 and are rounded by the framework's dtype."""
+    layers = [_config(part) for part in claim.layers]
+    weights = None
+    if claim.weights is not None:
+        weights = {
+            name: {key: given.value for key, given in table.items()}
+            for name, table in claim.weights.items()
+        }
+        if not claim.is_stack and claim.dense is not None and claim.dense.name not in weights:
+            kernel, bias = truth.dense_that_reaches(claim)
+            weights[claim.dense.name] = {"kernel": kernel, "bias": bias}
+    question: dict[str, Any] = {
+        "mode": setting.mode,
+        "dtype": Policy(setting.dtype).layer,
+        "layers": layers,
+        "input_shape": list(claim.input_shape) if claim.input_shape else None,
+        "weights": weights,
+        "x": claim.x.value if claim.x else None,
+        "initial_state": claim.initial_state.value if claim.initial_state else None,
+        "mask": claim.mask,
+        "loss": None,
+        "ask": wanted,
+        "of": sorted({e.of for e in claim.expectations if e.what == "gradient"}),
+    }
+    if claim.loss is not None:
+        key = "value" if claim.loss.kind == "cotangent" else "target"
+        question["loss"] = {"kind": claim.loss.kind, key: claim.loss.value.value}
+    if claim.training is not None:
+        trained = claim.training
+        question["training"] = {
+            "learning_rate": float(trained.learning_rate),
+            "epochs": trained.epochs,
+        }
+    if {"fit_once", "one_update"} & set(wanted):
+        question["training"] = {"learning_rate": asking_request.LEARNING_RATE}
+    if claim.input_dtype is not None:
+        question["x_dtype"] = claim.input_dtype
+    if claim.wrong is not None:
+        given = _plain(msgspec.to_builtins(claim.wrong, builtin_types=(Decimal,)))
+        question["wrong"] = {name: value for name, value in given.items() if value}
+    ways = {e.what: e.of for e in claim.expectations}
+    for what, word in (("stateful", "through"), ("round_trip", "how")):
+        if what in ways:
+            question[word] = ways[what]
+    if (floatx := Policy(setting.dtype).floatx) != "float32":
+        question["floatx"] = floatx
+    if setting.layer is not None:
+        question["replace"] = {"SimpleRNN": setting.layer}
+    return question
+
+
+def _config(part: Layer) -> dict[str, Any]:
+    """The layer as `session.py` takes it: Keras's own keys; None where the claim says "None"."""
+    config: dict[str, Any] = _plain(msgspec.to_builtins(part, builtin_types=(Decimal,)))
+    return config
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: None if key == "activation" and value == "None" else _plain(value)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    return float(node) if isinstance(node, Decimal) else node

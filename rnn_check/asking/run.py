@@ -1,0 +1,284 @@
+"""Who is asked, side by side, and does one's fault stop another?
+
+A process is one backend, which serves every setting that is asked of it: its import is paid once.
+Processes run side by side, each in the hands of one thread; what comes of asking is handed on as it
+comes. Whatever a process does is an error of the claim that it was asked, and the next claim is
+asked of a fresh one. A process that cannot be started is not tried again; one that ended, and then
+cannot be started, is tried for the next claim, but not for ever.
+
+A process may run in an environment of its own, which its thread makes first. Such an environment
+does not change any more, so what it said can be remembered: a claim that it was asked before, in
+the very same words, is not asked again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any
+
+from rnn_check.asking import request
+from rnn_check.asking.records import Memory, Observations, Recalled
+from rnn_check.asking.request import Answer, Setting
+from rnn_check.claims.claim import Claim
+from rnn_check.subjects import ask as observe
+from rnn_check.subjects.asked.session import BACKENDS
+from rnn_check.subjects.environments import Environment
+
+SIDE_BY_SIDE = 2
+TRIES = 3  # starts that fail one after the other before a subject is given up
+
+
+@dataclass(frozen=True)
+class Target:
+    """One process: a backend, and how it is asked: one subject a setting.
+
+    python: the interpreter; environment: what has to be made first and has its own.
+    """
+
+    backend: str
+    settings: tuple[Setting, ...] = (Setting(),)
+    python: str = sys.executable
+    environment: Environment | None = None
+
+
+def installed(backend: str) -> bool:
+    """Whether it looks installed here. Imports nothing."""
+    return all(find_spec(package) is not None for package in ("keras", backend))
+
+
+def modes(backend: str) -> tuple[str, ...]:
+    """The modes that a backend has, eager first."""
+    return BACKENDS[backend].modes
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One answer: of which subject (its place in `Run.subjects`), to which claim, asked how."""
+
+    subject: int
+    claim: Claim
+    answer: Answer
+    setting: Setting
+
+
+class Run:
+    """Subjects that are asked the same claims.
+
+    The first processes start at once, so that the claims can be read while they import.
+
+        with Run([Target("tensorflow"), Target("jax")]) as run:
+            for asked in run.ask(claims):
+                ...
+        run.subjects  # what each said; claims that were not reached are missing
+
+    timeout: seconds for one answer; most_memory: bytes that a process may take with all it starts.
+    tell: is told what a target is doing ("installing", "importing", "asking"), by its thread.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        *,
+        timeout: float = observe.TIMEOUT,
+        most_memory: int | None = None,
+        side_by_side: int = SIDE_BY_SIDE,
+        memory: Memory | None = None,
+        tell: Callable[[int, str], None] = lambda target, stage: None,
+    ) -> None:
+        self.subjects = [
+            Observations(setting, {"backend": t.backend}) for t in targets for setting in t.settings
+        ]
+        self.missing: dict[int, str] = {}  # targets that are not installed after all, and why
+        self.not_started: dict[int, str] = {}  # targets that could not be started, and why
+        self.failures: dict[int, str] = {}  # both, and those that could not be started again
+        self.targets = list(targets)
+        self._timeout = timeout
+        self._most_memory = most_memory
+        self._failed_starts = dict.fromkeys(range(len(self.targets)), 0)  # one after the other
+        self._side_by_side = side_by_side
+        self._memory = memory
+        self.tell = tell
+        self._stopped = False
+        self._wish: BaseException | None = None
+        self._said: SimpleQueue[Asked | BaseException | None] = SimpleQueue()
+        self._pool: ThreadPoolExecutor | None = None
+        self._processes: dict[int, observe.Subject] = {}
+        for number, target in enumerate(self.targets[:side_by_side]):
+            if target.environment is not None:
+                continue  # it may have to be made, and may not have to be asked
+            with contextlib.suppress(observe.SubjectError):  # said when it is asked
+                self._processes[number] = self._open(target, number)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End whatever is still being asked, and its processes. What was said stays."""
+        self._stopped = True
+        for process in list(self._processes.values()):
+            process.kill()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        for process in self._processes.values():
+            process.close()
+        while not self._said.empty():  # what was said before that, and nobody has come to
+            if isinstance(answer := self._said.get(), Asked):
+                self._kept(answer)
+
+    def interrupt(self, wish: BaseException) -> None:
+        """Have `ask` raise it instead of the next answer. A signal handler may call this."""
+        self._wish = wish
+        self._said.put(wish)  # for who waits there
+
+    def ask(self, claims: Sequence[Claim]) -> Iterator[Asked]:
+        """Ask every subject every claim; the answers as they come, a subject's in order."""
+        self._pool = ThreadPoolExecutor(self._side_by_side)
+        for number in range(len(self.targets)):
+            self._pool.submit(self._serve, number, claims)
+        waiting = len(self.targets)
+        while waiting:
+            if self._wish is not None:
+                raise self._wish
+            answer = self._said.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer is None:
+                waiting -= 1
+                continue
+            yield self._kept(answer)
+
+    def _kept(self, asked: Asked) -> Asked:
+        self.subjects[asked.subject].answers[asked.claim.name] = asked.answer
+        return asked
+
+    def _open(self, target: Target, number: int) -> observe.Subject:
+        python = target.python
+        if target.environment is not None:
+            python = target.environment.make(lambda stage: self.tell(number, stage))
+        self.tell(number, "importing")
+        return observe.Subject(
+            target.backend, python=python, timeout=self._timeout, memory=self._most_memory
+        )
+
+    def _serve(self, number: int, claims: Sequence[Claim]) -> None:
+        """The thread of one process."""
+        try:
+            for answer in self._answers(number, claims):
+                if self._stopped and answer.answer.fault:
+                    return
+                self._said.put(answer)
+            self._said.put(None)
+        except BaseException as error:  # a fault of ours, which who listens has to hear
+            self._said.put(error)
+
+    def _answers(self, number: int, claims: Sequence[Claim]) -> Iterator[Asked]:
+        target = self.targets[number]
+        first = sum(len(each.settings) for each in self.targets[:number])
+        try:
+            known = [self._recalled(target, setting) for setting in target.settings]
+            if any(self._unknown(each, claims) for each in known):
+                self._started(number)
+            else:
+                self._as_remembered(first, known)
+            for index, each in enumerate(known, first):
+                for claim in claims:
+                    answer = each.answer(claim)
+                    if answer is None:
+                        answer = self._answer(number, claim, each.setting)
+                        if self._memory is not None:
+                            each.keep(claim, answer)
+                    yield Asked(index, claim, answer, each.setting)
+                self._remember(number, each, self.subjects[index].identity)
+        finally:
+            if number in self._processes:
+                self._processes[number].close()
+
+    # what was said before
+
+    def _recalled(self, target: Target, setting: Setting) -> Recalled:
+        if self._memory is None or target.environment is None:
+            return Recalled(setting)
+        return self._memory.recall(target.environment.key, target.backend, setting)
+
+    def _unknown(self, known: Recalled, claims: Sequence[Claim]) -> bool:
+        return not known.identity or any(known.answer(claim) is None for claim in claims)
+
+    def _as_remembered(self, first: int, known: Sequence[Recalled]) -> None:
+        for subject, each in zip(self.subjects[first:], known, strict=False):
+            subject.identity = each.identity
+
+    def _remember(self, number: int, said: Recalled, identity: dict[str, Any]) -> None:
+        target = self.targets[number]
+        if self._memory is None or target.environment is None or number in self.failures:
+            return
+        said.identity = identity
+        self._memory.keep(target.environment.key, target.backend, said)
+
+    # the process
+
+    def _started(self, number: int) -> None:
+        """Wait for the process to say who it is, or why it cannot be started."""
+        target = self.targets[number]
+        identity: dict[str, Any] = {"backend": target.backend}
+        try:
+            process = self._processes.get(number) or self._open(target, number)
+            self._processes[number] = process
+            if self._stopped:  # after the processes to end were counted
+                process.kill()
+            identity = process.identity
+            _check_layers(process, target)
+            self.tell(number, "asking")
+        except observe.NotInstalled as error:
+            self.missing[number] = self.failures[number] = str(error)
+        except observe.SubjectError as error:
+            if not self._stopped:  # by us
+                self.not_started[number] = self.failures[number] = str(error)
+        first = sum(len(each.settings) for each in self.targets[:number])
+        for subject in self.subjects[first : first + len(target.settings)]:
+            subject.identity = identity
+
+    def _answer(self, number: int, claim: Claim, setting: Setting) -> Answer:
+        if (answer := request.unasked(claim, setting)) is not None:
+            return answer
+        if number in self.failures:
+            return Answer(error=self.failures[number], fault=True)
+        try:
+            self._processes[number].identity  # noqa: B018  of a fresh one if the last has ended
+        except observe.SubjectError as error:
+            self._failed_starts[number] += 1
+            if self._failed_starts[number] >= TRIES:
+                self.failures[number] = str(error)
+            return Answer(error=str(error), fault=True)
+        self._failed_starts[number] = 0
+        return request.ask(claim, self._processes[number], setting)
+
+
+def _check_layers(process: observe.Subject, target: Target) -> None:
+    """Raises SubjectError if an own layer cannot be asked, with all that it lacks."""
+    for layer in {setting.layer for setting in target.settings if setting.layer}:
+        asked = {"layers": [], "ask": ["offers"], "replace": {"SimpleRNN": layer}}
+        offers = process.ask(asked)["offers"]
+        if "error" in offers:
+            words = f"{layer} cannot be imported: {offers['error']}"
+            raise observe.SubjectError(words, str(offers.get("traceback", "")))
+        if offers["lacks"]:
+            lacks = "".join(f"\n  - {each}" for each in offers["lacks"])
+            raise observe.SubjectError(
+                f"{layer} cannot stand in for SimpleRNN (docs/own_layer.md shows one that can):"
+                f"{lacks}"
+            )

@@ -1,0 +1,1 @@
+"""Does each step follow from the one before?"""

@@ -1,0 +1,398 @@
+"""Does each adjoint follow from the one after it, and each gradient from the adjoints?
+
+g_t = c_t + δ_{t+1}·Uᵀ            δ_t = g_t ∘ act'(z_t)
+dW = Σ x_tᵀδ_t    dU = Σ h_{t-1}ᵀδ_t    db = Σ δ_t    dx_t = δ_t·Wᵀ    dh_0 = δ_1·Uᵀ
+
+B batch, T timesteps, F features, H units, O outputs
+c (B,T,H) = cotangent, dL/dh as far as it does not come through later states
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from rnn_check.certificates.result import (
+    Certificate,
+    Piece,
+    Pieces,
+    Reach,
+    _ratios,
+    _residual,
+    advised,
+    judge,
+)
+from rnn_check.certificates.steps import _COLUMNS, Layer, _grid, _per_state
+from rnn_check.certificates.sums import (
+    FLOAT64,
+    NOTHING,
+    Factor,
+    Room,
+    Sample,
+    Sum,
+    quanta,
+    sample_of,
+)
+from rnn_check.numbers import activations
+from rnn_check.numbers.arrays import check as _check
+from rnn_check.numbers.arrays import claimed as _claimed
+from rnn_check.numbers.arrays import read as _read
+from rnn_check.numbers.bounded import vjp_bound
+from rnn_check.numbers.formats import Array
+from rnn_check.numbers.spread import derivative_error, derivative_spread
+from rnn_check.recurrences.dense import running_dense_gradients
+from rnn_check.recurrences.losses import running_loss
+
+
+def certify_dense_gradients(
+    observed: Mapping[str, Any],
+    *,
+    cotangent: Any,
+    h: Any,
+    kernel: Any,
+    bias: Any = None,
+    activation: str | None = "linear",
+    dtype: Any = None,
+    cotangent_error: Any = 0.0,
+) -> dict[str, Certificate]:
+    """Are these the gradients of the output layer? The mathematics: `bounded.vjp_bound`.
+
+    observed: any of "h" (...,H), "kernel" (H,O) and "bias" (O,); cotangent (...,O) is dL/d(output),
+    off by at most cotangent_error. h as the subject computed it. Raises ValueError for other names.
+    """
+    got = {name: _read(name, array) for name, array in observed.items()}
+    a = _claimed(dtype, next(iter(got.values()), np.zeros(0)))
+    bias = None if bias is None else _read("bias", bias, a)
+    truth, bounds = running_dense_gradients(
+        _read("cotangent", cotangent, a), cotangent_error, _read("h", h, a), 0.0,
+        _read("kernel", kernel, a), bias, activation=activation, arithmetic=a,
+    )  # fmt: skip
+    result = {}
+    for name, array in got.items():
+        if name not in truth._fields:
+            raise ValueError(f"observed has {name!r}, but should have some of h, kernel, bias")
+        expected, bound = getattr(truth, name), getattr(bounds, name)
+        _check(f"observed {name}", array, expected.shape, "as the other arguments have it")
+        found = judge(a, array, _whole(expected, bound))
+        result[name] = advised(found, dtype, array)
+    return result
+
+
+def certify_loss(
+    loss: Any, *, kind: str, target: Any, prediction: Any, dtype: Any = None
+) -> Certificate:
+    """Is this number the loss of these predictions, as the subject itself computed them?
+
+    kind "mse" or "categorical_crossentropy", as losses.running_loss knows them; target and
+    prediction of one shape. What the loss hands on to the layers is losses.running_loss_gradient.
+    """
+    given = _read("loss", loss)
+    _check("loss", given, (), "one number")
+    a = _claimed(dtype, given)
+    target, prediction = _read("target", target, a), _read("prediction", prediction, a)
+    if not target.size:
+        return judge(a, given, lambda worst: iter(()))
+    truth, bound = running_loss(kind, target, prediction, arithmetic=a)
+    found = judge(a, given, _whole(np.asarray(truth), np.asarray(bound)))
+    return advised(found, dtype, given)
+
+
+def _whole(expected: Array, bound: Array) -> Pieces:
+    """The one piece of an array whose bound was derived elsewhere."""
+    return lambda worst: iter([Piece((), expected, bound)])
+
+
+# Gradients ------------------------------------------------------------------------------------
+
+
+def certify_gradients(
+    observed: Mapping[str, Any],
+    *,
+    cotangent: Any,
+    states: Any,
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    activation: str | None = "tanh",
+    initial_state: Any = None,
+    mask: Any = None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    dtype: Any = None,
+    cotangent_error: Any = None,
+) -> dict[str, Certificate]:
+    """Is each adjoint the one that follows from the next, and each gradient the sum they make?
+
+    observed: "delta" (B,T,H), dL/dz in processing order, from which the others are judged, and any
+    of "x" (B,T,F) in input order, "kernel" (F,H), "recurrent_kernel" (H,H), "bias" (H,),
+    "initial_state" (B,H). cotangent (B,T,H) is dL/dh in processing order, as far as h is part of
+    the output, off by at most cotangent_error. The other arguments are those of `certify`; the
+    states are taken as they are, so certify them first.
+
+    delta is 0 where the mask skips a step, and what reaches its state goes on to the one before.
+    act' may have been evaluated from z or from h, and on either side of a kink. Sums over all steps
+    may have been made in any order, step by step included.
+
+    Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
+    unknown names, and without a delta.
+    """
+    layer = Layer(
+        states, x, kernel, recurrent_kernel, bias, activation, initial_state, mask,
+        go_backwards, zero_output_for_mask, dtype,
+    )  # fmt: skip
+    (B, T, H), F = layer.h.shape, len(layer.W)
+    shapes = {
+        "delta": (B, T, H), "x": (B, T, F), "kernel": (F, H), "recurrent_kernel": (H, H),
+        "bias": (H,), "initial_state": (B, H),
+    }  # fmt: skip
+    got = {name: _read(name, array) for name, array in observed.items()}
+    for name, array in got.items():
+        if name not in shapes:
+            raise ValueError(f"observed has {name!r}, but should have some of {', '.join(shapes)}")
+        _check(f"observed {name}", array, shapes[name], "as the other arguments have it")
+    if "delta" not in got:
+        raise ValueError("observed has no 'delta', from which the others are judged")
+    c = _read("cotangent", cotangent, layer.a)
+    _check("cotangent", c, (B, T, H), "the states'")
+    if cotangent_error is not None:
+        cotangent_error = _read("cotangent_error", cotangent_error)
+        _check("cotangent_error", cotangent_error, (B, T, H), "the states'")
+    adjoint = _Adjoint(layer, got["delta"], c, cotangent_error)
+    makers: dict[str, Pieces] = {
+        "delta": lambda worst: adjoint.deltas(),
+        "x": lambda worst: adjoint.inputs(got["x"]),
+        "kernel": lambda worst: adjoint.sums(slice(0, F), "x", got["kernel"]),
+        "recurrent_kernel": lambda worst: adjoint.sums(
+            slice(F, F + H), "states", got["recurrent_kernel"]
+        ),
+        "bias": lambda worst: adjoint.sums(None, "", got["bias"]),
+        "initial_state": lambda worst: adjoint.initial(got["initial_state"]),
+    }
+    return {
+        name: advised(judge(layer.a, array, makers[name], Reach()), dtype, array)
+        for name, array in got.items()
+    }
+
+
+class _Adjoint:
+    """The backward pass of a layer: what its gradients should be, given the observed adjoints."""
+
+    def __init__(self, layer: Layer, delta: Array, c: Array, c_error: Array | None) -> None:
+        self.layer, self.delta, self.c, self.c_error = layer, delta, c, c_error
+        self.back = Factor(layer.U.T, layer.a, names=(("delta", "recurrent_kernel"),))
+
+    def through_time(self, samples: slice, start: int, stop: int, copies: bool = True) -> Sum:
+        """g of the states start to stop - 1; state 0 is the initial one, and step t makes t + 1.
+
+        The adjoint of the next step that counts, through Uᵀ, and the cotangents of the state and of
+        its `copies` by masked steps. For states that are themselves copies it means nothing.
+        """
+        layer, T, H = self.layer, self.delta.shape[1], self.delta.shape[2]
+        n, end = samples.stop - samples.start, stop
+        if layer.next is None:
+            delta = self.delta[samples, start:stop].astype(np.float64)
+            if stop > T:
+                delta = np.concatenate([delta, np.zeros((n, 1, H))], axis=1)
+        else:
+            following = layer.next[samples, start:stop]
+            at = np.minimum(following, T - 1)[:, :, None]
+            delta = np.take_along_axis(self.delta[samples], at, axis=1).astype(np.float64)
+            delta[following == T] = 0.0
+            end = int(following.max()) + 1 if layer.most > 1 else stop
+        g = Sum(delta.reshape(-1, H), self.back)
+        own = _per_state(self.c, samples, start, end)
+        size, error, unit = np.abs(own), np.zeros_like(own), None
+        if self.c_error is not None:
+            error = _per_state(self.c_error, samples, start, end)
+        if not copies:
+            own = size = error = np.zeros_like(own)
+        elif layer.most > 1 and layer.mask is not None:
+            begins = np.ones(own.shape[:2], bool)  # runs: a state that was made, and its copies
+            begins[:, 1:] = layer.mask[samples, start : end - 1]
+            if g.unit is not None:
+                unit = quanta(own.reshape(-1, H)).reshape(*own.shape[:2], 1)
+                unit = _runs(np.minimum, unit, begins)[:, : stop - start].reshape(-1)
+            own, size, error = (_runs(np.add, part, begins) for part in (own, size, error))
+        own, size, error = (part[:, : stop - start].reshape(-1, H) for part in (own, size, error))
+        given = None if self.c_error is None else error
+        return g.plus(own, size, unit).bounded(layer.most, stored=2 + layer.most, given=given)
+
+    def deltas(self) -> Iterator[Piece]:
+        """δ_t = g_t ∘ act'(z_t), or the adjoint of softmax and its like; 0 where skipped."""
+        layer, a = self.layer, self.layer.a
+        act, room = activations.activation(layer.name), Room()
+        for samples, steps in layer.blocks():
+            observed = self.delta[samples, steps].astype(np.float64)
+            shape = observed.shape
+            g = self.through_time(samples, steps.start + 1, steps.stop + 1)
+            z = layer.preactivation(samples, steps, room)
+            h = act.function(z.value)
+            expected, bound = vjp_bound(layer.name, g.value, g.error, z.value, h, z.error, a)
+            bound[~(np.isfinite(expected) & np.isfinite(z.value))] = np.inf
+            nan = np.isnan(g.value) & (g.error == 0) & np.isnan(observed.reshape(bound.shape))
+            bound[nan] = 0.0
+            # δ is read by a product with the identity, in which an infinity meets zeros: inf·0
+            beside = np.isinf(bound).any(axis=1, keepdims=True)
+            bound[beside & np.isnan(observed.reshape(bound.shape))] = np.inf
+            sample = NOTHING
+            if act.derivative is not None:
+                e = observed.reshape(expected.shape) - expected
+                at = layer.sampled(samples, steps)
+                sample = self.sample(e, g, z, h, layer.counted(samples, steps), *at)
+            expected, bound = expected.reshape(shape), bound.reshape(shape)
+            if layer.mask is not None:
+                skipped = ~layer.mask[samples, steps]
+                expected[skipped] = bound[skipped] = 0.0
+                # a framework takes the step all the same, and throws away what it makes: 0·NaN
+                lost = ~np.isfinite(z.value + z.error).reshape(shape) & skipped[:, :, None]
+                bound[lost & np.isnan(observed)] = np.inf
+            scale = np.abs(g.value).reshape(shape)  # act' is 1 at most, or not much more
+            yield Piece((samples, steps), expected, bound, sample, scale=scale)
+
+    def sample(
+        self,
+        e: Array,
+        g: Sum,
+        z: Sum,
+        h: Array,
+        counted: Any,
+        rows: Array | slice,
+        columns: Array | slice,
+    ) -> Sample:
+        """The errors of δ as seen from g; of those that z may have, typical ones are counted."""
+        name, a = self.layer.name, self.layer.a
+        derivative = activations.activation(name).derivative
+        assert derivative is not None
+        if counted is not True:
+            counted = counted[rows]
+        g, z = g.at(rows, columns), z.at(rows, columns)
+        e, h = e[rows][:, columns], h[rows][:, columns]
+        value, most = z.value, z.error
+        slope = derivative(value, h)
+        walk = np.abs(value) + 3 * np.sqrt(z.squares)  # as in sample_of
+        typical = a.u_product * math.sqrt(z.terms / 3) * walk + z.lost
+        off = derivative_spread(name, value, most)
+        off *= np.where(typical < most, typical / most, 1)
+        off += derivative_error(name, value, h, a, most)
+        off += derivative_error(name, value, h, FLOAT64)
+        noise = np.abs(g.value / slope) * off
+        clear = (np.abs(slope) > 0.01) & np.isfinite(value + most) & counted
+        return sample_of(g, e / slope, noise, clear)
+
+    def inputs(self, observed: Array) -> Iterator[Piece]:
+        """dx_t = δ_t·Wᵀ, in input order."""
+        layer, T = self.layer, self.delta.shape[1]
+        factor = Factor(layer.W.T, layer.a, names=(("delta", "kernel"),))
+        (B, _, H), F = self.delta.shape, len(layer.W)
+        grid = _grid(B, T, F, min(F, _COLUMNS))
+        for samples, steps in layer.blocks():
+            delta = self.delta[samples, steps].astype(np.float64)
+            dx = Sum(delta.reshape(-1, H), factor).bounded(stored=1)
+            first = samples.start * T + steps.start
+            at = grid.within(first, first + len(dx.value)), grid.columns
+            index = samples, steps
+            if layer.go_backwards:
+                before = T - 1 - steps.stop
+                index = samples, slice(T - 1 - steps.start, before if before >= 0 else None, -1)
+            yield _linear(index, dx, observed, at)
+
+    def factors(self, part: slice | None, room: Room) -> Iterator[tuple[Array, Array]]:
+        """[x_t, h_{t-1}]ᵀ of each block, that part of it, or ones; and δ_t."""
+        for samples, steps in self.layer.blocks():
+            delta = self.delta[samples, steps].astype(np.float64)
+            delta = delta.reshape(-1, self.delta.shape[2])
+            rows = np.ones((len(delta), 1))
+            if part is not None:
+                rows = self.layer.operands(samples, steps, room)[:, part]
+            yield np.ascontiguousarray(rows.T), delta
+
+    def sums(self, part: slice | None, name: str, observed: Array) -> Iterator[Piece]:
+        """dW and dU, those parts of Σ [x_t, h_{t-1}]ᵀδ_t, and db = Σ δ_t; `name` of the former."""
+        layer, H = self.layer, self.delta.shape[2]
+        T, R = self.delta.shape[1], observed.size // max(H, 1)
+        grid = _grid(R, 1, H, min(H, _COLUMNS))
+        at = grid.within(0, R), grid.columns
+        total: Sum | None = None
+        squares: Any = 0.0
+        room = Room()
+        for rows, delta in self.factors(part, room):
+            block = Sum(rows, Factor(delta, layer.a, tight=True))
+            squares = squares + block.at(*at).squares
+            if total is None:
+                total = block
+            else:
+                total.value += block.value
+                total.size += block.size
+                total.terms += block.terms
+                total.lost = total.lost + block.lost
+                if total.unit is not None:
+                    total.unit = None if block.unit is None else np.minimum(total.unit, block.unit)
+                if block.special is not None:
+                    total.special = block.special | (
+                        False if total.special is None else total.special
+                    )
+
+        def operands() -> Iterator[tuple[str, str, Array, Array]]:
+            for rows, delta in self.factors(part, room):
+                yield name, "delta", rows[at[0]], delta[:, at[1]]
+
+        if total is not None:
+            yield _linear((), total.bounded(stored=T + 2), observed, at, squares, operands)
+
+    def initial(self, observed: Array) -> Iterator[Piece]:
+        """dh_0 = δ_1·Uᵀ, and the cotangents of its copies where the states show it and not zeros.
+
+        Where the initial state is 0 itself nobody can tell, and either is accepted.
+        """
+        layer = self.layer
+        for samples, steps in layer.blocks():
+            if steps.start:
+                continue
+            alone = self.through_time(samples, 0, 1, copies=False)
+            s, got = alone, observed[samples].astype(np.float64)
+            if layer.most > 1 and layer.next is not None:
+                copied = self.through_time(samples, 0, 1)
+                shown = layer.h[samples, 0].astype(np.float64)  # a copy, if it is masked
+                masked = (layer.next[samples, 0] > 0)[:, None]
+                zeros = (shown == 0).all(axis=1, keepdims=True)
+                either = zeros & (layer.h0[samples] == 0).all(axis=1, keepdims=True)
+                far, near = (
+                    _ratios(_residual(got, one.value), one.error).max(axis=1, keepdims=True)
+                    for one in (alone, copied)
+                )
+                keep = masked & (~zeros | (either & (near < far)))
+                s.value = np.where(keep, copied.value, alone.value)
+                s.error = np.where(keep, copied.error, alone.error)
+                s.addend_size = np.where(keep, copied.addend_size, 0.0)
+            grid = _grid(len(s.value), 1, s.value.shape[1], min(s.value.shape[1], _COLUMNS))
+            at = grid.within(0, len(s.value)), grid.columns
+            yield _linear((samples,), s, observed, at)
+
+
+def _runs(combine: np.ufunc, array: Array, begins: Array) -> Array:
+    """(n,m,H): where a run begins, its elements combined in the order of time; 0 elsewhere."""
+    flat, at = array.reshape(-1, array.shape[2]), np.flatnonzero(begins)
+    combined = np.zeros_like(flat)
+    combined[at] = combine.reduceat(flat, at, axis=0)
+    return combined.reshape(array.shape)
+
+
+def _linear(
+    index: tuple[slice, ...],
+    s: Sum,
+    observed: Array,
+    at: tuple[Array | slice, Array | slice],
+    squares: Array | None = None,
+    operands: Any = None,
+) -> Piece:
+    """A piece that is a sum of products and nothing else; at: the rows and columns of a sample."""
+    got = observed[index].astype(np.float64)
+    rows, columns = at
+    e = (got.reshape(s.value.shape) - s.value)[rows][:, columns]
+    sample = sample_of(s.at(rows, columns), e, squares=squares, operands=operands)
+    nan = np.isnan(got.reshape(s.value.shape))
+    s.error[np.isinf(s.value) & nan] = np.inf  # inf - inf
+    s.error[np.isnan(s.value) & ~nan] = np.inf  # δ is read by a product: inf·0 hides its neighbours
+    return Piece(index, s.value.reshape(got.shape), s.error.reshape(got.shape), sample)

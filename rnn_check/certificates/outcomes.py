@@ -1,0 +1,170 @@
+"""Is what an author's training ended with an ordinary outcome of random draws?"""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_check.certificates.updates import Adam, Network
+from rnn_check.numbers import activations
+from rnn_check.numbers.formats import Array
+
+# The outcome ----------------------------------------------------------------------------------
+
+DRAWS = 2000
+FALSE_ALARM = 0.001  # the chance that an ordinary number is called extraordinary
+SEED = 20230805
+
+
+class State(NamedTuple):
+    """Where D trainings stand; the draw is the last axis of every array.
+
+    weights, m, v by name, changed in place as training goes on: copy what should stay.
+    """
+
+    weights: Mapping[str, Array]  # (...,D)
+    m: Mapping[str, Array]
+    v: Mapping[str, Array]
+    loss: Array  # (D,)
+    predictions: Array  # (B,O,D)
+
+
+class Outcomes(NamedTuple):
+    """How trainings ended, draw by draw."""
+
+    loss: Array  # (D,) as fit reports it for the last epoch: before that epoch's update
+    predictions: Array  # (D,B,O) after all updates
+
+
+def outcomes(
+    network: Network,
+    *,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None,
+    adam: Adam,
+    epochs: int,
+    draws: int = DRAWS,
+    seed: int = SEED,
+) -> Outcomes:
+    """Train the network from these recurrent weights under many random Dense layers, in float64.
+
+    Their kernels are Glorot uniform, within ±sqrt(6/(H+O)), and their biases 0: Keras's defaults.
+    Raises ValueError for fewer than one epoch, and for activations that are not elementwise.
+    """
+    if epochs < 1:
+        raise ValueError(f"a training has at least one epoch, not {epochs}")
+    rng = np.random.default_rng(seed)
+    H, O = len(recurrent_kernel), network.target.shape[1]  # noqa: E741
+    limit = math.sqrt(6 / (H + O))
+    own = {"kernel": kernel, "recurrent_kernel": recurrent_kernel}
+    own |= {} if bias is None else {"bias": bias}
+    w = {name: np.repeat(array[..., None], draws, axis=-1) for name, array in own.items()}
+    w["dense.kernel"] = np.moveaxis(rng.uniform(-limit, limit, (draws, H, O)), 0, -1)
+    w["dense.bias"] = np.zeros((O, draws))
+    before_last, last = deque(trainings(network, w, adam, epochs), maxlen=2)
+    return Outcomes(before_last.loss, np.moveaxis(last.predictions, -1, 0))
+
+
+def trainings(
+    network: Network, weights: Mapping[str, Array], adam: Adam, updates: int
+) -> Iterator[State]:
+    """D trainings at once, from weights (...,D) by name: the state at first, and after each update.
+
+    With the draw as the last axis, products of small matrices are a few operations on long rows.
+    """
+    w = {name: np.array(array, np.float64) for name, array in weights.items()}
+    m, v = ({name: np.zeros_like(array) for name, array in w.items()} for _ in range(2))
+    loss, g, predictions = _train_step(network, w)
+    yield State(w, m, v, loss, predictions)
+    for t in range(1, updates + 1):
+        alpha = adam.learning_rate * math.sqrt(1 - adam.beta_2**t) / (1 - adam.beta_1**t)
+        for name in w:
+            m[name] += (g[name] - m[name]) * (1 - adam.beta_1)
+            v[name] += (g[name] * g[name] - v[name]) * (1 - adam.beta_2)
+            w[name] -= alpha * m[name] / (np.sqrt(v[name]) + adam.epsilon)
+        loss, g, predictions = _train_step(network, w)
+        yield State(w, m, v, loss, predictions)
+
+
+def _train_step(network: Network, w: Mapping[str, Array]) -> tuple[Array, dict[str, Array], Array]:
+    """Loss (D,), gradients (...,D) and predictions (B,O,D) at these weights."""
+    act = activations.activation(network.activation)
+    dense = activations.activation(network.dense_activation)
+    if act.derivative is None or dense.derivative is None:
+        raise ValueError("outcomes are computed for elementwise activations only")
+    x = network.steps[..., None]  # (T,B,F,1)
+    h = [np.zeros((x.shape[1], *w["recurrent_kernel"].shape[1:]))]  # (B,H,D), the initial first
+    z: list[Array] = []
+    for x_t in x:
+        both = _dot(x_t, w["kernel"]) + _dot(h[-1], w["recurrent_kernel"])
+        z.append(both + w["bias"] if "bias" in w else both)
+        h.append(act.function(z[-1]))
+    o = _dot(h[-1], w["dense.kernel"])  # (B,O,D)
+    o = o + w["dense.bias"] if "dense.bias" in w else o
+    predictions = dense.function(o)
+    off = predictions - network.target[..., None]
+    loss = (off * off).mean(axis=(0, 1))
+    d = off * (2 / network.target.size) * dense.derivative(o, predictions)
+    g: dict[str, Array] = {"dense.kernel": _dot(_turned(h[-1]), d), "dense.bias": d.sum(axis=0)}
+    later = _dot(d, _turned(w["dense.kernel"]))  # dL/dh (B,H,D)
+    for t in reversed(range(len(x))):
+        delta = later * act.derivative(z[t], h[t + 1])
+        shares = {
+            "kernel": _dot(_turned(x[t]), delta),
+            "recurrent_kernel": _dot(_turned(h[t]), delta),
+            "bias": delta.sum(axis=0),
+        }
+        g |= {name: share + g[name] if name in g else share for name, share in shares.items()}
+        later = _dot(delta, _turned(w["recurrent_kernel"]))
+    return loss, g, predictions
+
+
+def _dot(A: Array, B: Array) -> Array:
+    """(I,K,D)·(K,J,D) -> (I,J,D), draw by draw; either D may be 1."""
+    total: Array = A[:, 0, None] * B[0]
+    for k in range(1, len(B)):
+        total = total + A[:, k, None] * B[k]
+    return total
+
+
+def _turned(A: Array) -> Array:
+    return A.swapaxes(0, 1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a number stands among draws."""
+
+    percentile: float  # how many per cent of the draws are below it
+    median: float
+    low: float  # the ends of the interval that is called ordinary
+    high: float
+    ordinary: bool
+
+
+def place(drawn: Array, low: float, high: float, false_alarm: float = FALSE_ALARM) -> Place:
+    """Is a number that was printed as [low, high] an ordinary one among those drawn, (D,)?
+
+    If it comes from the same distribution, all D+1 places that it can take among the D draws are
+    equally likely. So it is below the k-th smallest or above the k-th largest with a chance of at
+    most 2k/(D+1), and it is called extraordinary there, for the largest k that keeps that chance
+    at or below false_alarm. With 2,000 draws and 0.001, k is 1: beyond all that were drawn.
+
+    Raises ValueError where the draws are too few to call anything extraordinary.
+    """
+    ordered = np.sort(np.asarray(drawn, np.float64))
+    k = int(false_alarm * (len(ordered) + 1) / 2)
+    if not k or not np.isfinite(ordered).all():
+        raise ValueError(f"{len(ordered)} draws do not support a false alarm of {false_alarm:g}")
+    ends = float(ordered[k - 1]), float(ordered[-k])
+    return Place(
+        percentile=100 * float(np.mean(ordered < (low + high) / 2)),
+        median=float(np.median(ordered)),
+        low=ends[0],
+        high=ends[1],
+        ordinary=bool(high >= ends[0] and low <= ends[1]),
+    )

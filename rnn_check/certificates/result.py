@@ -1,0 +1,308 @@
+"""What is said of one array: is every element within its bound, and was anything proved?"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnn_check.certificates import operands, sums
+from rnn_check.certificates.sums import NOTHING, Sample, called, effective_precision
+from rnn_check.numbers.arrays import narrower
+from rnn_check.numbers.formats import Arithmetic, Array
+
+# The result -----------------------------------------------------------------------------------
+
+
+class Piece(NamedTuple):
+    """What the elements of a part of an array should be, and how far they may be from it."""
+
+    place: tuple[slice, ...]
+    expected: Array
+    bound: Array
+    sample: Sample = NOTHING
+    only: Array | None = None  # the elements meant, of that part laid flat; None: all
+    settles: int | None = None  # how many elements need no further piece; None: those meant
+    blind: int = 0  # how many of those that are settled, but not meant, are blind
+    rest: tuple[float, float] = (0.0, 0.0)  # the largest number expected there, the largest bound
+    scale: Array | None = None  # how large the elements could be; None: as those expected are
+
+
+# pieces(worst): what is proved to have no larger ratio than worst.ratio may be left out
+Pieces = Callable[["_Worst"], Iterator[Piece]]
+
+
+@dataclass
+class _Worst:
+    """The element with the largest ratio so far."""
+
+    ratio: float = -1.0
+    where: tuple[int, ...] = ()
+    got: float = 0.0
+    expected: float = 0.0
+    off: float = 0.0
+    allowed: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"at {self.where}: got {self.got:.9g}, expected {self.expected:.9g}, "
+            f"off by {self.off:.3g} where {self.allowed:.3g} is allowed"
+        )
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The answer for one array of a subject.
+
+    ok               True: every element is within its bound, and no operand was seen to be cut.
+                     False: one of that is not so. None: not proved, too little is judged
+    ratio            the largest residual/bound: 0 where both are 0, inf where the bound alone is
+    where            the index of that element
+    judged           the share of elements, 0 to 1, whose bound can be exceeded: none has one where
+                     a sum may overflow, or where the bound spans all that the activation may give
+                     (of one without limits, the largest number expected beside it)
+    blind            the share of elements whose bound is over a hundredth of the activation's
+                     range, or of the number expected where that has no limits: what stands there
+                     is proved in its first digits at most
+    bits             the effective precision; None where too few sums were rounded to tell
+    consistent_with  the arithmetic of which the errors are; None without bits, or where they are as
+                     large as a narrower one's and not those of operands cut to it
+    claimed          the arithmetic that was to be proved
+    reason           one sentence
+
+    observed, expected, residual and bound are whole arrays, float64, computed when they are first
+    asked for from the arrays that were given: do not change those in between.
+    """
+
+    ok: bool | None
+    ratio: float
+    where: tuple[int, ...]
+    judged: float
+    blind: float
+    bits: float | None
+    consistent_with: str | None
+    claimed: str
+    reason: str
+    _given: Array = field(repr=False, compare=False)
+    _pieces: Pieces = field(repr=False, compare=False)
+    aside: str = field(default="", repr=False)  # of the reason: what could not be told of the sums
+
+    @cached_property
+    def observed(self) -> Array:
+        return self._given.astype(np.float64)
+
+    @cached_property
+    @np.errstate(all="ignore")
+    def _derived(self) -> tuple[Array, Array]:
+        expected, bound = np.empty(self._given.shape), np.empty(self._given.shape)
+        for piece in self._pieces(_Worst(-math.inf)):
+            expected[piece.place], bound[piece.place] = piece.expected, piece.bound
+        return expected, bound
+
+    @property
+    def expected(self) -> Array:
+        return self._derived[0]
+
+    @property
+    def bound(self) -> Array:
+        return self._derived[1]
+
+    @cached_property
+    @np.errstate(all="ignore")
+    def residual(self) -> Array:
+        return _residual(self.observed, self.expected)
+
+
+def _residual(observed: Array, expected: Array) -> Array:
+    """|observed - expected|, where a NaN is only like a NaN, and inf like inf."""
+    residual: Array = np.abs(observed - expected)
+    if not np.isfinite(residual).all():
+        same = (observed == expected) | (np.isnan(observed) & np.isnan(expected))
+        residual = np.where(same, 0.0, np.where(np.isnan(residual), np.inf, residual))
+    return residual
+
+
+def _ratios(residual: Array, bound: Array) -> Array:
+    """0 where both are 0, and where nothing is bounded."""
+    ratios: Array = residual / bound
+    if np.isnan(ratios).any():
+        ratios = np.where((residual == 0) | (bound == np.inf), 0.0, ratios)
+    return ratios
+
+
+class Reach(NamedTuple):
+    """Between which numbers an activation's values lie."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def is_limited(self) -> bool:
+        return self.high - self.low < math.inf
+
+    def blind(self, piece: Piece) -> int:
+        """How many bounds are over a hundredth of what there is to be known."""
+        if self.is_limited:
+            vague = piece.bound > (self.high - self.low) / 100
+        else:
+            vague = piece.bound > np.abs(piece.expected) / 100
+        return piece.blind + int(np.count_nonzero(vague))
+
+
+class _Judged:
+    """How many bounds can be exceeded.
+
+    Those of an activation with limits can if they do not span all that it may give. Others can if
+    finite; but that says nothing of an array of which none exceeds them. So they are counted by
+    their exponents, and those that are no larger than the largest number expected count.
+    """
+
+    def __init__(self, reach: Reach | None) -> None:
+        self.reach, self.count, self.largest = reach, 0, 0.0
+        self.exponents = np.zeros(2**12, np.intp)
+
+    def add(self, piece: Piece, settled: int) -> None:
+        bound, expected, others = piece.bound, piece.expected, settled - piece.bound.size
+        if self.reach is None:
+            self.count += others + int(np.count_nonzero(bound < np.inf))
+            return
+        if self.reach.is_limited:
+            if bound.size and bound.max() <= (self.reach.high - self.reach.low) / 100:
+                self.count += settled
+                return
+            farthest = np.maximum(self.reach.high - expected, expected - self.reach.low)
+            self.count += others + int(np.count_nonzero((bound < farthest) | (bound == 0)))
+            return
+        sizes = np.abs(expected if piece.scale is None else piece.scale)
+        self.largest = max(self.largest, piece.rest[0])
+        self.largest = float(sizes.max(initial=self.largest, where=np.isfinite(sizes)))
+        self.count += int(np.count_nonzero(bound == 0))
+        found = np.frexp(bound[(bound > 0) & (bound < np.inf)])[1]
+        self.exponents += np.bincount(found + 2**11, minlength=2**12)
+        self.exponents[math.frexp(piece.rest[1])[1] + 2**11] += others
+
+    @property
+    def total(self) -> int:
+        most = math.frexp(self.largest)[1] - 1  # 2^most <= largest
+        return self.count + int(self.exponents[: most + 2**11 + 1].sum())
+
+
+ENOUGH_JUDGED = 0.9  # of all elements
+
+
+@np.errstate(all="ignore")
+def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = None) -> Certificate:
+    """Compare piece by piece, and put into words. reach None: any finite bound can be exceeded."""
+    worst, size, can, blind, nans, sample = _Worst(), 0, _Judged(reach), 0, 0, NOTHING
+    for piece in pieces(worst):
+        observed = given[piece.place]
+        if piece.only is not None:
+            observed = observed[np.unravel_index(piece.only, observed.shape)]
+        observed = observed.astype(np.float64)
+        residual, bound = _residual(observed, piece.expected), piece.bound
+        sample += piece.sample
+        settled = residual.size if piece.settles is None else piece.settles
+        size += settled
+        if settled:
+            nans += int(np.count_nonzero(np.isnan(observed)))
+            can.add(piece, settled)
+            blind += (reach or Reach()).blind(piece)
+        if not residual.size:
+            continue
+        ratios = _ratios(residual, bound)
+        at = np.unravel_index(np.argmax(ratios), ratios.shape)
+        if ratios[at] > worst.ratio:
+            worst.ratio, worst.where = float(ratios[at]), _place(at, piece, given.shape)
+            worst.got, worst.expected = float(observed[at]), float(piece.expected[at])
+            worst.off, worst.allowed = float(residual[at]), float(bound[at])
+    judged = can.total
+    bits, consistent, cut, aside = _precision(a, sample)
+    ok: bool | None = 0 <= worst.ratio <= 1 and not cut
+    if not size:
+        ok, reason = None, "there is nothing to judge"
+        if not given.size:
+            reason = f"there is nothing to judge in an array of shape {given.shape}"
+    elif worst.ratio > 1:
+        reason = str(worst)
+    elif cut:
+        reason = f"every element is within its bound, but {cut}"
+    elif judged < ENOUGH_JUDGED * size:
+        ok = None
+        reason = (
+            f"not proved: {size - judged} of {size} elements have no bound that could be exceeded, "
+            "because their sums may overflow, cancel, or meet a saturated activation"
+        )
+    else:
+        reason = "every element follows, up to the rounding of its own step"
+        if judged < size:
+            reason += f", but for {size - judged} of {size} that have no bound"
+        if blind > (1 - ENOUGH_JUDGED) * size:
+            reason += f"; the bound of {blind} of {size} is over a hundredth of what they can be"
+        if nans:
+            reason += f"; {nans} of {size} are NaN, which follow from one, or from an overflow"
+        reason += aside
+    size = max(size, 1)
+    return Certificate(
+        ok, max(worst.ratio, 0.0), worst.where, judged / size, blind / size, bits, consistent,
+        called(a), reason, given, pieces, aside,
+    )  # fmt: skip
+
+
+def _precision(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None, str, str]:
+    """The bits; the arithmetic of which the errors are; what was cut; what could not be told."""
+    bits, consistent, too_few = effective_precision(a, sample)
+    if bits is None:
+        return None, None, "", ""
+    if not sample.errors:
+        sentence = (
+            f"the sums show {bits:.1f} bits of precision: consistent with {consistent}, not with "
+            f"{called(a)}"
+        )
+        return bits, consistent, sentence if too_few else "", ""
+    if sample.seen <= sums.CLOSER * sample.possible:
+        return bits, called(a), "", ""
+    unclear = set[str]()
+    for errors, where in (
+        (sample.errors, "the sums'"),
+        (operands.loudest(sample.errors), "the largest of the sums'"),
+    ):
+        found = operands.examine(a, errors)
+        unclear |= set(found.unclear)
+        if found.cuts:
+            consistent = found.cuts[0].format
+            return bits, consistent, (
+                f"{operands.describe(found.cuts)}: {found.explained:.2%} of the squares of {where} "
+                f"errors are what that makes ({bits:.1f} bits of precision, consistent with "
+                f"{consistent}, not with {called(a)})"
+            ), ""  # fmt: skip
+    if sample.seen <= sample.possible:
+        return bits, called(a), "", ""
+    aside = f"; the sums show {bits:.1f} bits of precision, fewer than {called(a)} mostly does, "
+    if unclear:
+        return bits, None, "", (
+            f"{aside}and of {', '.join(sorted(unclear))} it cannot be told whether they were cut: "
+            "these data are too few, or too much alike"
+        )  # fmt: skip
+    return bits, None, "", f"{aside}and it is not seen why"
+
+
+def _place(at: Any, piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Where in the whole array the element `at` of the piece stands."""
+    slices = (*piece.place, *(slice(None),) * (len(shape) - len(piece.place)))
+    ranges = [range(*part.indices(n)) for part, n in zip(slices, shape, strict=True)]
+    if piece.only is not None:
+        at = np.unravel_index(piece.only[at], [len(r) for r in ranges])
+    return tuple(r[int(i)] for r, i in zip(ranges, at, strict=True))
+
+
+# What is judged -------------------------------------------------------------------------------
+
+
+def advised(found: "Certificate", dtype: Any, given: Array) -> "Certificate":
+    """A refusal of what may have been computed in less than its array shows says so."""
+    if dtype is not None or found.ok is not False or not (name := narrower(given)):
+        return found
+    advice = f'; every number here is a {name}: if it was computed so, pass dtype="{name}"'
+    return replace(found, reason=found.reason + advice)

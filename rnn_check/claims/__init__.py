@@ -1,0 +1,1 @@
+"""What is asserted, on whose word?"""

@@ -1,0 +1,448 @@
+"""What did the author write?  Numbers of a claim file, with what their digits claim.
+
+Nested lists of integers and decimals, hex floats, recipes (`{linspace = [-0.4, 0.7], shape =
+[3, 10]}`) and arrays in an `.npz` beside the file (never unpickled) all become a `Given`.  A
+recipe's numbers are the float64 that NumPy's function of that name makes.
+
+A file is read only if it is a regular one, and never more of it than its kind may hold; how many
+numbers a recipe or an array makes is counted before they are made.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rnn_check.numbers import printed
+from rnn_check.refusal import ClaimError, nearest
+
+Array = npt.NDArray[Any]
+Reading = Literal["exact", "float32", "rounded"]
+Integers = Literal["exact", "rounded"]
+
+# what a file may hold (docs/claims.md)
+MOST_NUMBERS = 2_000_000  # that recipes and .npz files make, in all the claims of a file together
+MOST_AXES = 8
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+MOST_ARCHIVE = 20_000_000  # bytes of the .npz files that a file names, together
+MOST_DIRECTORY = 2**16  # bytes of an .npz file's list of arrays: some hundreds of them
+
+
+def regular_bytes(file: Path, most: int) -> bytes:
+    """What stands in a regular file of no more than `most` bytes.
+
+    Raises OSError for what cannot be opened, and ValueError, which says why, for what is no regular
+    file (a folder, a pipe, a device) or is larger.  Never waits for a pipe's other end.
+    """
+    with open(file, "rb", opener=lambda path, how: os.open(path, how | _NO_WAIT)) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise ValueError("is not a regular file")
+        text = opened.read(most + 1)
+    if len(text) > most:
+        raise ValueError(f"is larger than {most:,} bytes, the most that is read")
+    return text
+
+
+def beside(claim: Path, name: str, most: int) -> bytes:
+    """What stands in the file of that name beside a claim; OSError and ValueError as above.
+
+    Nothing else is opened for a claim: no link, no path to elsewhere.
+    """
+    path = claim.parent / name
+    if not _PLAIN_NAME.fullmatch(name) or path.is_symlink():
+        raise ValueError("is a link; an npz file stands beside the claim itself")
+    return regular_bytes(path, most)
+
+
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+_PLAIN_NAME = re.compile(r"[\w][\w .+-]{0,99}")  # of a file in the same folder
+
+
+@dataclass(frozen=True)
+class Given:
+    """An array as its author wrote it.
+
+    value: float64, the nearest to what was written (or the float32 that it stands for).
+    error: float64, same shape: how far the author's own number may be from `value`.
+    lo, hi: float64: the interval that the printed digits claim.
+    """
+
+    value: Array
+    error: Array
+    lo: Array
+    hi: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def half_unit(self) -> Array:
+        """Half a unit of the last printed digit; 0 where the number is exact as it stands."""
+        with np.errstate(invalid="ignore"):  # inf - inf
+            half = np.maximum(self.value - self.lo, self.hi - self.value)
+        return np.where(self.lo < self.hi, half, 0.0)
+
+    def transposed(self) -> Given:
+        return Given(self.value.T, self.error.T, self.lo.T, self.hi.T)
+
+    def plus(self, other: Given) -> Given:
+        return Given(
+            self.value + other.value,
+            self.error + other.error,
+            self.lo + other.lo,
+            self.hi + other.hi,
+        )
+
+
+_RECIPES: dict[str, set[str]] = {
+    "linspace": {"linspace", "shape"},
+    "arange": {"arange", "shape"},
+    "full": {"full", "shape"},
+    "identity": {"identity", "times"},
+    "npz": {"npz", "key"},
+}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads arrays of one file; every complaint names the file and the key.
+
+    integers: whether a number without a point stands for itself, or for all that round to it.
+    made: how many numbers recipes and .npz files have made so far.  archives: those files.
+    """
+
+    file: Path
+    integers: Integers = "exact"
+    made: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
+    archives: dict[str, _Archive] = field(default_factory=dict, repr=False, compare=False)
+
+    def fail(self, key: str, problem: str) -> ClaimError:
+        return ClaimError(self.file, key, problem)
+
+    def given(
+        self, node: Any, key: str, reading: Reading = "exact", *, finite: bool = True
+    ) -> Given:
+        """The array written at `key`, read as exact, as float32 or as rounded when printed.
+
+        finite: whether nan and inf are refused.
+        """
+        written = self._written(node, key, finite)
+        if isinstance(node, dict) and "full" in node:  # one number, written once
+            one = self.given(node["full"], f"{key}.full", reading, finite=finite)
+            parts = (one.value, one.error, one.lo, one.hi)
+            return Given(*(np.full(written.shape, part) for part in parts))
+        value = written.astype(np.float64)
+        if reading == "float32" and (np.abs(value[np.isfinite(value)]) > FLOAT32_MAX).any():
+            raise self.fail(key, "a number does not fit a float32, as which it is to be read")
+        if written.dtype == np.float64:  # a recipe's: exact as they stand
+            value = value.astype(np.float32 if reading == "float32" else np.float64)
+            value = value.astype(np.float64)
+            return Given(value, np.zeros_like(value), value, value)
+        lo, hi = value.copy(), value.copy()
+        intervals: dict[str, tuple[float, float]] = {}  # of each number as it is written
+        for at, v in np.ndenumerate(written):
+            # a float is a hex float, a recipe's, or not finite: exact as it stands
+            digits = isinstance(v, Decimal) or (self.integers == "rounded" and isinstance(v, int))
+            if digits and (text := str(v)) not in intervals:
+                try:
+                    intervals[text] = _interval(Decimal(v))
+                except ValueError as problem:
+                    raise self.fail(key, str(problem)) from None
+            if digits:
+                lo[at], hi[at] = intervals[text]
+        if reading == "float32":
+            # the shortest digits that name a float32 stand for that float32, exactly
+            value = value.astype(np.float32).astype(np.float64)
+            error = np.zeros_like(value)
+        elif reading == "rounded":
+            with np.errstate(invalid="ignore"):  # inf - inf: no digits, so nothing is rounded
+                error = np.where(np.isfinite(value), (hi - lo) / 2, 0.0)
+        else:
+            exact = np.array([_is_float64(v) for v in written.ravel().tolist()], bool)
+            error = np.where(exact.reshape(value.shape), 0.0, abs(value) * 2.0**-53)
+        return Given(value, error, lo, hi)
+
+    def booleans(self, node: Any, key: str) -> Array:
+        written = self._nested(node, key, (bool,), "true or false")
+        return written.astype(bool)
+
+    def _written(self, node: Any, key: str, finite: bool = True) -> npt.NDArray[Any]:
+        """What is written at `key`: objects as they are written, or a recipe's float64."""
+        if isinstance(node, dict):
+            return self._recipe(node, key)
+        written = self._nested(node, key, (int, Decimal, str), "a number")
+        flat = [self._number(v, key, finite) for v in written.ravel().tolist()]
+        out = np.empty(len(flat), object)
+        out[:] = flat
+        return out.reshape(written.shape)
+
+    def number(self, v: Any, key: str) -> float:
+        """A finite number that stands alone; the float64 nearest to it."""
+        return float(self._number(v, key))
+
+    def _number(self, v: Any, key: str, finite: bool = True) -> Any:
+        if isinstance(v, bool) or not isinstance(v, int | Decimal | str):
+            raise self.fail(key, f"expected a number, got {type(v).__name__} {v!r}")
+        if isinstance(v, str):
+            if not re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][+-]?\d+", v):
+                raise self.fail(
+                    key, f"{v!r} is no number; a string must be a hex float, '0x1.8p+0'"
+                )
+            try:
+                return float.fromhex(v)
+            except (OverflowError, ValueError):
+                raise self.fail(key, f"{v!r} does not fit a float64") from None
+        if isinstance(v, Decimal) and not v.is_finite():
+            if not finite:
+                return float(v)
+            raise self.fail(key, f"{v} is not finite; write a finite number")
+        try:
+            fits = math.isfinite(float(v))
+        except OverflowError:
+            fits = False
+        if not fits:
+            size = v.adjusted() if isinstance(v, Decimal) else int(v.bit_length() * math.log10(2))
+            raise self.fail(key, f"a number of about 1e{size} does not fit a float64")
+        return v
+
+    def _nested(
+        self, node: Any, key: str, kinds: tuple[type, ...], wanted: str
+    ) -> npt.NDArray[np.object_]:
+        shape = self._shape(node, key)
+        flat: list[Any] = []
+
+        def walk(part: Any, at: str, rest: tuple[int, ...]) -> None:
+            if isinstance(part, list) != bool(rest):
+                raise self.fail(at, f"ragged array: expected {'a list' if rest else wanted} here")
+            if rest:
+                if len(part) != rest[0]:
+                    first: Any = node  # the neighbour that all are held against
+                    for _ in shape[: len(shape) - len(rest)]:
+                        first = first[0]
+                    comma = _decimal_comma(*sorted((part, first), key=len))
+                    raise self.fail(
+                        at,
+                        f"ragged array: {len(part)} entries where its neighbours have {rest[0]}"
+                        f"{comma}",
+                    )
+                for i, p in enumerate(part):
+                    walk(p, f"{at}[{i}]", rest[1:])
+            elif not isinstance(part, kinds) or (isinstance(part, bool) and bool not in kinds):
+                raise self.fail(at, f"expected {wanted}, got {type(part).__name__} {part!r}")
+            else:
+                flat.append(part)
+
+        walk(node, key, shape)
+        out = np.empty(len(flat), object)
+        out[:] = flat
+        return out.reshape(shape)
+
+    def _shape(self, node: Any, key: str) -> tuple[int, ...]:
+        shape = []
+        while isinstance(node, list):
+            if not node:
+                raise self.fail(key, "empty list; write at least one number")
+            shape.append(len(node))
+            node = node[0]
+        return tuple(shape)
+
+    def _recipe(self, node: dict[str, Any], key: str) -> npt.NDArray[np.float64]:
+        kind = next((k for k in _RECIPES if k in node), None)
+        if kind is None:
+            raise self.fail(key, f"unknown recipe {sorted(node)}; known: {', '.join(_RECIPES)}")
+        wanted = _RECIPES[kind]
+        for k in node:
+            if k not in wanted:
+                raise self.fail(
+                    f"{key}.{k}", f"unknown key in a recipe `{kind}`{nearest(k, wanted)}"
+                )
+        for k in wanted:
+            if k not in node:
+                raise self.fail(key, f"the recipe `{kind}` needs the key `{k}` beside it")
+        if kind == "npz":
+            return self._npz(node["npz"], node["key"], key)
+        if kind == "identity":
+            n = self._size(node["identity"], f"{key}.identity")
+            times = self.number(node["times"], f"{key}.times")
+            self._count(n * n, f"{key}.identity")
+            return np.asarray(times * np.eye(n))
+        shape = node["shape"]
+        if not isinstance(shape, list) or not 0 < len(shape) <= MOST_AXES:
+            raise self.fail(f"{key}.shape", f"expected 1 to {MOST_AXES} sizes, e.g. [2, 3]")
+        sizes = tuple(self._size(n, f"{key}.shape") for n in shape)
+        count = math.prod(sizes)
+        if kind == "arange":
+            n = self._size(node["arange"], f"{key}.arange")
+            if n != count:
+                raise self.fail(f"{key}.arange", f"{n} numbers do not fill the shape {list(sizes)}")
+        self._count(count, f"{key}.shape")
+        if kind == "arange":
+            return np.arange(count, dtype=np.float64).reshape(sizes)
+        if kind == "full":
+            return np.full(sizes, self.number(node["full"], f"{key}.full"))
+        ends = node["linspace"]
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise self.fail(f"{key}.linspace", "expected [start, stop]")
+        start, stop = (self.number(e, f"{key}.linspace") for e in ends)
+        if not math.isfinite(stop - start):
+            raise self.fail(f"{key}.linspace", "the distance of start and stop fits no float64")
+        return np.linspace(start, stop, count).reshape(sizes)
+
+    def _size(self, n: Any, key: str) -> int:
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+            raise self.fail(key, f"expected a positive integer, got {n!r}")
+        return n
+
+    def _count(self, numbers: int, key: str) -> None:
+        """Before they are made."""
+        self.made[0] += numbers
+        if self.made[0] > MOST_NUMBERS:
+            more = f"{numbers:,} numbers" if numbers < 10**18 else "far more numbers"
+            others = f" beside {self.made[0] - numbers:,} others" if self.made[0] > numbers else ""
+            raise self.fail(
+                key, f"{more}{others} are too many; the recipes and npz files of a claim file make "
+                f"{MOST_NUMBERS:,} at most, counted anew in each claim that [vary] makes",
+            )  # fmt: skip
+
+    def _npz(self, name: Any, entry: Any, key: str) -> npt.NDArray[np.float64]:
+        if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
+            raise self.fail(
+                f"{key}.npz", f"expected the name of a file beside this one, got {name!r}"
+            )
+        if not isinstance(entry, str):
+            raise self.fail(f"{key}.key", f"expected the name of an array in {name}, got {entry!r}")
+        try:
+            archive = self.archives.get(name) or self._archive(name)
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else str(error)
+            absent = isinstance(error, FileNotFoundError)
+            problem = f"there is no file {name} beside the claim" if absent else f"{name} {said}"
+            raise self.fail(f"{key}.npz", problem) from None
+        if entry not in archive.arrays:
+            known = nearest(entry, archive.arrays)
+            raise self.fail(f"{key}.key", f"{name} holds no {entry!r}{known}")
+        try:
+            made = archive.array(entry, lambda count: self._count(count, f"{key}.key"))
+        except ValueError as error:
+            raise self.fail(f"{key}.key", f"{entry} in {name} {error}") from None
+        return made
+
+    def _archive(self, name: str) -> _Archive:
+        room = MOST_ARCHIVE - sum(each.size for each in self.archives.values())
+        self.archives[name] = found = _Archive(beside(self.file, name, room))
+        return found
+
+
+class _Archive:
+    """An .npz file as NumPy writes it.  Raises ValueError, which says why, for anything else.
+
+    NumPy's own reader evaluates headers, and makes what they say before it looks how much is there;
+    here an array's dtype, shape and size are known, and fit each other, before any of it is read.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        end = content[-22:]  # of a ZIP file without a comment: how long its list of members is
+        if end[:4] != b"PK\5\6" or end[20:] != b"\0\0" or content[-42:-38] == b"PK\6\7":
+            raise ValueError("cannot be read: it is no npz file as numpy.savez writes it")
+        if int.from_bytes(end[12:16], "little") > MOST_DIRECTORY:
+            raise ValueError("cannot be read: it holds too many arrays")
+        self.size = len(content)
+        try:
+            self.zip = zipfile.ZipFile(io.BytesIO(content))
+            self.arrays = {name.removesuffix(".npy"): name for name in self.zip.namelist()}
+        except Exception as error:  # zipfile raises half a dozen kinds, and more with each release
+            raise ValueError(f"cannot be read: {error}") from None
+        self.read: dict[str, npt.NDArray[np.float64]] = {}
+
+    def array(self, name: str, count: Callable[[int], None]) -> npt.NDArray[np.float64]:
+        """The array of that name as float64; `count` is told how many numbers it will have."""
+        if name in self.read:
+            count(self.read[name].size)
+            return self.read[name]
+        member = self.zip.getinfo(self.arrays[name])
+        if member.flag_bits & 1 or member.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        ):
+            raise ValueError("cannot be read: it is encrypted, or packed as NumPy packs nothing")
+        try:
+            with self.zip.open(member) as opened:
+                dtype, order, shape = _npy_header(opened)
+                numbers = math.prod(shape)
+                count(numbers)
+                data = opened.read(numbers * dtype.itemsize + 1)
+        except (ClaimError, _Unreadable) as error:
+            raise error if isinstance(error, ClaimError) else ValueError(str(error)) from None
+        except Exception as error:
+            raise ValueError(f"cannot be read: {error or type(error).__name__}") from None
+        if len(data) != numbers * dtype.itemsize:
+            raise ValueError(f"cannot be read: its data do not fill the shape {shape}")
+        array = np.frombuffer(data, dtype).reshape(shape, order=order)
+        if dtype.kind in "iu" and (array > 2**53).any() | (array < -(2**53)).any():
+            raise ValueError("holds integers beyond 2^53, of which float64 has not all")
+        if not np.isfinite(array).all():
+            raise ValueError("holds numbers that are not finite")
+        self.read[name] = array.astype(np.float64)
+        return self.read[name]
+
+
+class _Unreadable(Exception):
+    pass
+
+
+_HEADER = re.compile(
+    rb"\{'descr': '([^']*)', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,18}, ?)*\d{0,18})\), \} *\n"
+)
+
+
+def _npy_header(file: IO[bytes]) -> tuple[np.dtype[Any], Literal["C", "F"], tuple[int, ...]]:
+    """dtype, order and shape of the array that follows, as numpy.save writes them."""
+    start = file.read(8)
+    wide = 4 if start[6:7] in (b"\2", b"\3") else 2
+    size = int.from_bytes(file.read(wide), "little")
+    if start[:6] != b"\x93NUMPY" or size > 10_000:
+        raise _Unreadable("cannot be read: it is no array")
+    header = file.read(size)
+    found = _HEADER.fullmatch(header)
+    if found is None:
+        raise _Unreadable("holds no array of numbers")
+    descr = found[1].decode("latin-1")
+    if not re.fullmatch(r"[<>|=]([iu][1248]|f[248])", descr):
+        python = " (Python objects, which are never read)" if "O" in descr else ""
+        raise _Unreadable(f"holds {descr}{python}, not numbers of at most 64 bits")
+    shape = tuple(int(n) for n in re.findall(rb"\d+", found[3]))
+    if 0 in shape or len(shape) > MOST_AXES:
+        raise _Unreadable(f"has the shape {shape}; at least one number on at most {MOST_AXES} axes")
+    return np.dtype(descr), "F" if found[2] == b"True" else "C", shape
+
+
+def _decimal_comma(shorter: list[Any], longer: list[Any]) -> str:
+    """A hint, where 0,5 may have been meant as one number: it is read as two."""
+    whole = all(isinstance(v, int) and not isinstance(v, bool) for v in longer)
+    if len(longer) == len(shorter) + 1 and whole:
+        return "; a decimal comma? 0,5 is two numbers, 0.5 is one"
+    return ""
+
+
+def _interval(number: Decimal) -> tuple[float, float]:
+    low, high, _ = printed.printed_interval(number)
+    return low.item(), high.item()
+
+
+def _is_float64(v: Any) -> bool:
+    """Whether the number written is a float64 (0.5 is, 0.1 is not)."""
+    return isinstance(v, float) or Decimal(float(v)) == v

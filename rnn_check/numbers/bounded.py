@@ -1,0 +1,256 @@
+"""How far may they be off?
+
+Bounds on what rounding can do to the numbers of `reference`, each derived where it is used, from
+
+    fl(a op b) = (a op b)(1 + ε), |ε| <= u        k such factors: 1 + θ_k, |θ_k| <= γ_k
+    γ_k = k·u / (1 - k·u)                         Higham, Accuracy and Stability of Numerical
+                                                  Algorithms, 2nd ed., SIAM 2002, lemma 3.1
+
+where u is the unit roundoff of an arithmetic (float32: 2^-24). A sum of products, in any order and
+with or without fused multiply-add, is off by at most γ_k Σ|a_i||b_i|, where k counts the roundings
+on the longest way through it (Higham, section 3.1), plus what underflow adds. Under IEEE rules that
+is half a smallest subnormal a product (section 2.1), but frameworks flush subnormals to zero,
+results and operands alike (TensorFlow sets FTZ and DAZ). So underflow terms here are built from the
+smallest *normal* number η: η for each result that may be flushed, and |w| itself for each operand w
+below η.
+
+    B batch, T timesteps, F features, H units, O outputs
+    x (B,T,F)   W = kernel (F,H)   U = recurrent_kernel (H,H)   b = bias (H,)   h, z (B,T,H)
+    E (B,T,H)   how far a state may be from the reference's     D (B,T,H) the same for z
+
+All bounds are float64 and never NaN: where nothing can be said, a bound is inf. They are sums and
+products of numbers >= 0; the rounding of their own evaluation is covered by one last factor.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnn_check.numbers import activations
+from rnn_check.numbers.formats import (
+    _FLOAT64,
+    Arithmetic,
+    Array,
+    Bound,
+    _upper,
+    gamma,
+    quantum,
+)
+from rnn_check.numbers.spread import (
+    _EXACT_ACTIVATIONS,
+    _EXACT_DERIVATIVES,
+    C_ACT,
+    _same_shape,
+    activation_error,
+    derivative_error,
+    derivative_spread,
+    spread,
+)
+
+# Sums of products -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A number of the reference, and how far the subject's may be from it."""
+
+    value: Array
+    error: Array
+    size: Array  # |value|, or more: what its roundings are relative to
+
+    def each(self, change: Callable[[Array], Array]) -> "_Known":
+        """The same change of shape to all three."""
+        return _Known(change(self.value), change(self.error), change(self.size))
+
+    @property
+    def T(self) -> "_Known":
+        return self.each(np.transpose)
+
+    @property
+    def rows(self) -> "_Known":
+        """All but the last axis as one: (T,B,H) becomes (T·B,H)."""
+        return self.each(lambda part: part.reshape(-1, part.shape[-1]))
+
+    def at(self, t: int) -> "_Known":
+        return self.each(lambda part: part[t])
+
+
+def _known(value: Array, error: Array | float, a: Arithmetic, size: Array | None = None) -> _Known:
+    """As an operand: where the subject's number may be subnormal, it may count as zero."""
+    value = np.asarray(value, np.float64)
+    error = np.broadcast_to(np.asarray(error, np.float64), value.shape)
+    flushed = abs(value) - error < a.min_normal
+    error = np.where(flushed, np.maximum(error, abs(value)), error)
+    return _Known(value, error, abs(value) if size is None else size)
+
+
+def _given(value: Array, error: Array | float, a: Arithmetic, rounded: bool) -> _Known:
+    """An input as the subject receives it: known to within `error`, then rounded to its arithmetic.
+
+    A number that is representable, and exactly known, is not changed by rounding.
+    """
+    value = np.asarray(value, np.float64)
+    error = np.broadcast_to(np.asarray(error, np.float64), value.shape)
+    if rounded and a.u_stored:
+        digits = np.ldexp(np.frexp(value)[0], round(-math.log2(a.u_stored)))
+        least = np.ldexp(value, -round(math.log2(a.min_subnormal)))
+        kept = (error == 0) & (digits == np.rint(digits)) & (least == np.rint(least))
+        most = abs(value) + error
+        rounding = np.where(kept, 0.0, a.u_stored * most + a.min_subnormal)
+        error = np.where(most * (1 + a.u_stored) > a.max, np.inf, error + rounding)
+    return _known(value, error, a)
+
+
+def _sum_error(
+    a: Arithmetic,
+    products: Iterable[tuple[_Known, _Known]],
+    addends: Iterable[_Known] = (),
+    *,
+    k: int,
+    stored: int = 1,
+) -> Bound:
+    """How far the subject's Σ A·B + Σ C may be from the reference's, A·B being matrix products.
+
+    k roundings at most on any way through the sum. With |Â - A| <= dA and so on,
+
+        |ÂB̂ - AB| <= dA(|B| + dB) + |A|dB               what the operands bring along
+        γ_k Σ (|A| + dA)(|B| + dB) + ...                 the subject's rounding
+        2γ_k(2^-53) Σ |A||B| + ...                       the reference's, here and in `reference`
+
+    Nothing of the last two where all partial sums are exactly representable (see quantum). inf
+    where the sum may overflow.
+    """
+    size: Any = 0.0
+    brought: Any = 0.0
+    unit = np.inf
+    for A, B in products:
+        size = size + A.size @ B.size
+        brought = brought + A.error @ (B.size + B.error) + A.size @ B.error
+        unit = min(unit, quantum(A.value) * quantum(B.value))
+    for C in addends:
+        size, brought = size + C.size, brought + C.error
+        unit = min(unit, quantum(C.value))
+    subject = a.gamma(k, stored) * (size + brought) + a.underflow(k, stored)
+    own = 2 * gamma(k, _FLOAT64.u) * size + _FLOAT64.underflow(k)
+    exact = (brought == 0) & (size < unit * 2.0**a.bits) & (unit >= max(a.min_normal, 2.0**-1022))
+    error = brought + np.where(exact, 0.0, subject + own)
+    error = error * (1 + gamma(k + 8, _FLOAT64.u))  # of the sums above, which may be long
+    return _upper(np.where(size + brought + subject > a.max, np.inf, error))
+
+
+def vjp_bound(
+    activation_name: str | None,
+    g: Array,
+    g_error: Array | float,
+    z: Array,
+    h: Array,
+    d: Array | float,
+    a: Arithmetic,
+    h_rounded: Array | float = 0.0,
+) -> tuple[Array, Bound]:
+    """dz from g = dL/dh as reference computes it, and how far the subject's may be: both (...,H).
+
+    g_error bounds the error of g, d that of z, and h_rounded by how much h was rounded by hand
+    before act' was made of it (1 - h² and the like). Elementwise, dz = g·act'(z): one product, with
+    the error of act' from z (derivative_spread) and its evaluation (derivative_error); inf where
+    it, or g·z on the way to it, may overflow: gelu's g·z·exp(-z²/2) is then inf·0.
+    softmax: dz = h(g - Σ g·h), and log_softmax: dz = g - exp(h)·Σ g, with h off by its own spread
+    and activation_error. sparsemax: on its support dz = g minus the mean of g there; where that
+    support is in doubt, no component exceeds 2 max|g|.
+    """
+    act = activations.activation(activation_name)
+    z, d = _same_shape(z, d)
+    with np.errstate(all="ignore"):
+        G = _known(g, g_error, a)
+        dz = np.asarray(act.vjp(G.value, z, np.asarray(h, np.float64)))
+        if act.derivative is not None:
+            slope = act.derivative(z, h)
+            e = derivative_spread(act.name, z, d) + derivative_error(act.name, z, h, a, d)
+            e = e + derivative_error(act.name, z, h, _FLOAT64)
+            if np.any(h_rounded):
+                e = e + _by_rounded_state(act.name, z, h, d, np.asarray(h_rounded))
+            largest = G.size + G.error
+            most = largest * (abs(slope) + e)
+            rounding = (gamma(3, a.u_stored) + gamma(3, _FLOAT64.u)) * most + 2 * a.min_normal
+            copied = (e == 0) & ((slope == 0) | (slope == 1))
+            error = G.error * (abs(slope) + e) + G.size * e + np.where(copied, 0.0, rounding)
+            if act.name not in _EXACT_DERIVATIVES:  # g·z on the way, as gelu and silu make it
+                most = np.maximum(most, largest * (abs(z) + d))
+            return dz, _upper(np.where(most > a.max, np.inf, error))
+        n = z.shape[-1]
+        u = a.u_stored + _FLOAT64.u
+        e = spread(act.name, z, d) + activation_error(act.name, z, h, a, d)
+        e = e + activation_error(act.name, z, h, _FLOAT64) + h_rounded
+        p, e = (h, e) if act.name == "softmax" else (np.exp(h), np.exp(h) * np.expm1(e))
+        if act.name == "log_softmax":
+            e = e + C_ACT["exponential"] * u * (p + e) * (1 + abs(h))
+        most_g, most_p = G.size + G.error, abs(p) + e
+        if act.name == "softmax":
+            total = (G.value * p).sum(-1, keepdims=True)
+            total_most = (most_g * most_p).sum(-1, keepdims=True)
+            total_error = (G.error * most_p + G.size * e).sum(-1, keepdims=True)
+            total_error = total_error + gamma(n + 1, u) * total_most
+            error = most_p * (G.error + total_error) + e * abs(G.value - total)
+            error = error + gamma(4, u) * most_p * (most_g + total_most)
+        elif act.name == "log_softmax":
+            total = G.value.sum(-1, keepdims=True)
+            total_most = most_g.sum(-1, keepdims=True)
+            total_error = G.error.sum(-1, keepdims=True) + gamma(n, u) * total_most
+            error = G.error + most_p * total_error + e * abs(total)
+            error = error + gamma(4, u) * (most_g + most_p * total_most)
+        else:
+            threshold = _threshold(z, h)
+            near = abs(z - threshold) <= e + d + activation_error(act.name, z, h, a, d)
+            doubt = near.any(axis=-1, keepdims=True)
+            most = most_g.max(-1, keepdims=True)
+            certain = 2 * G.error.max(-1, keepdims=True) + gamma(n + 4, u) * 2 * most
+            error = np.where(doubt, abs(dz) + 2 * most, certain) + 0 * z
+        error = error + 2 * (n + 2) * a.min_normal * (1 + most_g.max(-1, keepdims=True))
+        return dz, _upper(np.where(most_g.sum(-1, keepdims=True) > a.max, np.inf, error))
+
+
+def _by_rounded_state(name: str, z: Array, h: Array, d: Array, r: Array) -> Array:
+    """How far act' may move if it is made of an h that was rounded by r, for any z within d."""
+    most: Array = abs(h) + spread(name, z, d)
+    if name == "tanh":  # 1 - h²
+        return np.asarray(r * (2 * most + r))
+    if name == "sigmoid":  # h(1 - h)
+        return np.asarray(r * (1 + r))
+    if name in ("exponential", "elu", "celu", "selu"):  # h, or h and a constant
+        return np.asarray(r + 0 * most)
+    # what is made of pieces of slope 1 moves as if z were rounded
+    return np.asarray(derivative_spread(name, z, d + r))
+
+
+def _threshold(z: Array, h: Array) -> Array:
+    """sparsemax's τ, from its definition Σ max(z - τ, 0) = 1 on the support that h shows."""
+    inside = h > 0
+    top = z.max(-1, keepdims=True)
+    shifted = np.where(inside, z - top, 0).sum(-1, keepdims=True)
+    return np.asarray(top + (shifted - 1) / inside.sum(-1, keepdims=True))
+
+
+def _evaluated(name: str, z: Array, h: Array, d: Array, a: Arithmetic) -> Bound:
+    """How far the subject's act(ẑ), |ẑ - z| <= d, may be from the reference's h = act(z)."""
+    error = spread(name, z, d) + activation_error(name, z, h, a, d)
+    return error if name in _EXACT_ACTIVATIONS else error + activation_error(name, z, h, _FLOAT64)
+
+
+def orthogonality_bound(weight: Array, error: Array | float, a: Arithmetic) -> Bound:
+    """How far WᵀW may be from the identity if W (m,n) is what a framework calls orthogonal.
+
+    W is known to within `error`, and is the Q of a Householder factorization computed in `a`:
+    ‖Q - Q̂‖_F <= √n γ_{c·m·n} with an orthogonal Q (Higham, theorem 19.4). There c is "a small
+    integer constant" without a value; here it is 4, twice the operations on an element in a
+    reflection.
+    So |Q̂ᵀQ̂ - I| <= 2f + f² with that norm f; the error adds |W|ᵀe + eᵀ|W| + eᵀe.
+    """
+    W = np.abs(np.asarray(weight, np.float64))
+    e = np.broadcast_to(np.asarray(error, np.float64), W.shape)
+    m, n = W.shape
+    f = math.sqrt(n) * gamma(4 * m * n, a.u_stored)
+    product = gamma(m, _FLOAT64.u) * (W.T @ W)
+    return _upper(2 * f + f * f + product + W.T @ e + e.T @ W + e.T @ e)

@@ -1,0 +1,163 @@
+"""What should the numbers of a Dense layer be, and how far may they be off?"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnn_check.numbers import activations, formats
+from rnn_check.numbers.activations import Activation
+from rnn_check.numbers.bounded import _evaluated, _given, _known, _sum_error, vjp_bound
+from rnn_check.numbers.formats import Arithmetic, Array, Bound
+from rnn_check.recurrences import dense as recurrences_dense
+from rnn_check.recurrences.over_time import _arrays, _check
+
+# The output layer and the losses --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DenseCache:
+    """What dense_backward needs to remember of dense."""
+
+    activation: Activation
+    h: Array  # (...,H)
+    kernel: Array  # (H,O)
+    z: Array  # (...,O)
+    output: Array  # (...,O)
+
+
+class DenseGradients(NamedTuple):
+    """The gradient of a loss with respect to each argument of dense."""
+
+    h: Array  # (...,H)
+    kernel: Array  # (H,O)
+    bias: Array  # (O,) also without a bias: what one of zeros would receive
+
+
+def dense(
+    h: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    activation: str | None = "linear",
+) -> tuple[Array, DenseCache]:
+    """The output layer act(h·V + c): h (...,H), kernel V (H,O), bias c (O,) to (...,O).
+
+    With activation="softmax" it is the article's ŷ = softmax(h·V + c).
+    Raises ValueError for an unknown activation or shapes that do not fit.
+    """
+    act = activations.activation(activation)
+    h, V, c = _arrays(h, kernel, bias)
+    _check("kernel", V, ("units", "outputs"))
+    H, O = V.shape  # noqa: E741 - the sizes declared above
+    _check("h", h, (*map(str, h.shape[:-1]), H), ": its last size is the kernel's first")
+    if c is not None:
+        _check("bias", c, (O,), ": the outputs of kernel")
+    z = h @ V if c is None else h @ V + c
+    output = act.function(z)
+    return output, DenseCache(act, h, V, z, output)
+
+
+def dense_backward(doutput: Array, cache: DenseCache) -> DenseGradients:
+    """The gradients of dense, given dL/d(output) (...,O); ValueError when its shape is another."""
+    doutput = np.asarray(doutput)
+    _check("doutput", doutput, cache.z.shape, ": the output that dense returned")
+    dz = cache.activation.vjp(doutput, cache.z, cache.output)
+    leading = tuple(range(dz.ndim - 1))
+    return DenseGradients(
+        h=dz @ cache.kernel.T,
+        kernel=np.tensordot(cache.h, dz, axes=(leading, leading)),
+        bias=dz.sum(axis=leading),
+    )
+
+
+# The output layer and the losses --------------------------------------------------------------
+
+
+def running_dense(
+    h: Array,
+    h_error: Array | float,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    activation: str | None = "linear",
+    arithmetic: Any = "float32",
+    errors: Mapping[str, Array] | None = None,
+    round_inputs: bool = True,
+) -> tuple[Array, Bound]:
+    """The output of dense.dense in float64, and how far another's may be off, whose h is.
+
+    h (...,H) is off by h_error; errors has the keys kernel and bias; the rest as running_bound.
+    """
+    a = formats.arithmetic(arithmetic)
+    with np.errstate(all="ignore"):
+        dense = _Dense(h, h_error, kernel, bias, activation, a, errors, round_inputs)
+        name, cache = dense.cache.activation.name, dense.cache
+        return cache.output, _evaluated(name, cache.z, cache.output, dense.D, a)
+
+
+def running_dense_gradients(
+    doutput: Array,
+    doutput_error: Array | float,
+    h: Array,
+    h_error: Array | float,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    activation: str | None = "linear",
+    arithmetic: Any = "float32",
+    errors: Mapping[str, Array] | None = None,
+    round_inputs: bool = True,
+    output_rounded: Array | float = 0.0,
+) -> tuple[DenseGradients, DenseGradients]:
+    """The gradients of dense.dense_backward in float64, and how far another's may be off.
+
+    doutput (...,O) is dL/d(output), off by doutput_error; output_rounded, by how much the output is
+    rounded by hand before act' is made of it; the rest as running_dense.
+    """
+    a = formats.arithmetic(arithmetic)
+    with np.errstate(all="ignore"):
+        dense = _Dense(h, h_error, kernel, bias, activation, a, errors, round_inputs)
+        cache = dense.cache
+        doutput = np.asarray(doutput, np.float64)
+        gradients = recurrences_dense.dense_backward(doutput, cache)
+        name = cache.activation.name
+        dz, error = vjp_bound(
+            name, doutput, doutput_error, cache.z, cache.output, dense.D, a, output_rounded
+        )
+        d = _known(dz, error, a)
+        rows = math.prod(dz.shape[:-1])
+        ones = _known(np.ones((1, rows)), 0.0, a)
+        return gradients, DenseGradients(
+            h=_sum_error(a, ((d, dense.kernel.T),), k=dz.shape[-1] + 1),
+            kernel=_sum_error(a, ((dense.h.rows.T, d.rows),), k=rows + 1),
+            bias=_sum_error(a, ((ones, d.rows),), k=rows + 1, stored=rows + 1)[0],
+        )
+
+
+class _Dense:
+    """The output layer of the reference, and the error of its z."""
+
+    def __init__(
+        self,
+        h: Array,
+        h_error: Array | float,
+        kernel: Array,
+        bias: Array | None,
+        activation: str | None,
+        a: Arithmetic,
+        errors: Mapping[str, Array] | None,
+        round_inputs: bool,
+    ) -> None:
+        errors = {} if errors is None else errors
+        if unknown := [name for name in errors if name not in ("kernel", "bias")]:
+            raise ValueError(f"errors of {unknown[0]!r}: known are kernel, bias")
+        h, V = np.asarray(h, np.float64), np.asarray(kernel, np.float64)
+        c = np.zeros(V.shape[1]) if bias is None else np.asarray(bias, np.float64)
+        self.cache = recurrences_dense.dense(h, V, c, activation=activation)[1]
+        self.h = _known(h, h_error, a)
+        self.kernel = _given(V, errors.get("kernel", 0.0), a, round_inputs)
+        offset = _given(c, errors.get("bias", 0.0), a, round_inputs)
+        self.D = _sum_error(a, ((self.h, self.kernel),), (offset,), k=len(V) + 2, stored=2)

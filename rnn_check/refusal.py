@@ -1,0 +1,35 @@
+"""How is bad input refused, in one message that names the nearest thing that is known?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+_SHOWN = 400  # characters of a complaint before and after what is left out of its middle
+
+
+class ClaimError(Exception):
+    """A claim file or a path to one that cannot be used; the message stands alone, on one line.
+
+    Of what the file says it quotes no more than fits, and nothing that a terminal would obey.
+    """
+
+    def __init__(self, file: Path | str, key: str, problem: str) -> None:
+        self.file, self.key, self.problem = str(file), _quoted(key, 60), _quoted(problem, _SHOWN)
+        where = ": ".join(filter(None, (_quoted(self.file, _SHOWN), self.key)))
+        super().__init__(f"{where}: {self.problem}")
+
+
+def _quoted(text: str, most: int) -> str:
+    if len(text) > 2 * most:
+        text = f"{text[:most]} … {text[-most:]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a complaint about an unknown word: the nearest known one, and all if few are."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word[:100], known, 1, 0.5)
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    return hint if close and len(known) > 8 else f"{hint}; known: {', '.join(known) or 'none'}"

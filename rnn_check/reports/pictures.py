@@ -1,0 +1,368 @@
+"""What does a comparison look like, drawn?
+
+Pictures as SVG to stand in a page: no file, no script, no identity of their own. Colours are
+names that the page's style sheet gives a meaning (light, dark); text is text, in the page's font.
+The same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+from rnn_check.claims.written import Array
+
+INK, QUIET, RULE, PAGE, BAND = "ink", "quiet", "rule", "page", "band"
+SERIES = ("series-1", "series-2", "series-3", "series-4")  # the baseline, then others
+LEVELS = tuple(f"level-{i}" for i in range(7))  # of error/bound
+# matplotlib knows no names of a style sheet: each is drawn as a colour that nothing else has
+_DRAWN_AS = {
+    name: f"#01{i:02x}01"
+    for i, name in enumerate((INK, QUIET, RULE, PAGE, BAND, *SERIES, *LEVELS), 1)
+}
+_NAMED = {drawn: name for name, drawn in _DRAWN_AS.items()}
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": _DRAWN_AS[QUIET],
+    "axes.facecolor": "none",
+    "axes.labelcolor": _DRAWN_AS[QUIET],
+    "axes.labelsize": 12,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 72,  # an SVG's unit is a point then, and the page's pixel
+    "figure.facecolor": "none",
+    "font.family": "sans-serif",
+    "font.size": 12,
+    "svg.fonttype": "none",
+    "text.color": _DRAWN_AS[INK],
+    "text.parse_math": False,  # names are not formulas, whatever signs are in them
+    "xtick.color": _DRAWN_AS[QUIET],
+    "xtick.labelsize": 11,
+    "ytick.color": _DRAWN_AS[QUIET],
+    "ytick.labelsize": 11,
+}
+WIDTH = 640  # pixels
+DASHES = ("none", "8 3", "2 2", "8 3 2 3")  # of the series, as an SVG has them
+LEGIBLE = 32  # numbers up to which each gets a mark of its own
+
+
+def _figure(width: float, height: float) -> Figure:
+
+    figure = Figure(figsize=(width / 72, height / 72))
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes placed in pixels from the figure's top left corner."""
+    whole_width, whole_height = (72 * size for size in figure.get_size_inches())
+    return figure.add_axes(
+        (
+            left / whole_width,
+            1 - (top + height) / whole_height,
+            width / whole_width,
+            height / whole_height,
+        )
+    )
+
+
+def _svg(figure: Figure, name: str, describes: str) -> str:
+    """The figure as an SVG element; `name` is the picture's own in its page."""
+    written = StringIO()
+    none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        # the page's font draws the text; matplotlib's own only measures it
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(written, format="svg", metadata=none)
+    root = ElementTree.fromstring(printable(written.getvalue()))
+    text = ElementTree.tostring(root, encoding="unicode")
+    used = set(re.findall(r'url\(#([^)"]+)\)|href="#([^"]+)"', text))
+    kept = {one or other for one, other in used}
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _local(child.tag) in ("metadata", "style"):  # of a whole document
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        attributes = {_local(key): value for key, value in element.attrib.items()}
+        if attributes.get("id") not in kept:
+            attributes.pop("id", None)
+        if "style" in attributes:
+            attributes["style"] = _styled(attributes["style"])
+        element.attrib.clear()
+        element.attrib.update(attributes)
+    width, height = (round(72 * size) for size in figure.get_size_inches())
+    root.attrib.clear()
+    root.attrib.update(
+        {
+            "viewBox": f"0 0 {width} {height}",
+            "width": str(width),
+            "height": str(height),
+            "role": "img",
+            "aria-label": describes,
+        }
+    )
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _styled(style: str) -> str:
+    """A style of the page: its colours by name, its font."""
+    style = re.sub(r"#[0-9a-f]{6}", lambda m: _colour(m[0]), style)
+    return re.sub(r"font: ([0-9.]+)px [^;]*", r"font-size: \1px", style)
+
+
+def _colour(drawn: str) -> str:
+    name = _NAMED.get(drawn)
+    return drawn if name is None else "currentColor" if name == INK else f"var(--{name})"
+
+
+# --- error/bound ----------------------------------------------------------------------------------
+
+# Up to which error/bound each level goes: whole decades, the bound itself among them.
+ENDS = (0.0, 0.01, 0.1, 1.0, 10.0, 1000.0, math.inf)
+LEVEL_NAMES = ("0", "up to 0.01", "up to 0.1", "up to 1", "up to 10", "up to 1000", "more")
+DIFFERS, BREAKS, SILENT = "✗", "!", "–"
+_CELL = 16  # pixels
+_CHARACTER = 6.8  # pixels, of a wide font
+
+
+def level(ratio: float) -> int:
+    """Which level an error/bound is of; what is not a number is of the last."""
+    return next((i for i, end in enumerate(ENDS) if ratio <= end), len(ENDS) - 1)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One subject's error/bound of one claim, None if there is none, and a mark."""
+
+    ratio: float | None
+    mark: str = ""
+
+
+@rc_context(_STYLE)
+def heat_map(
+    name: str, rows: Mapping[str, Sequence[Cell | None]], columns: Sequence[str], widest: int
+) -> str:
+    """Claims down, subjects across; `widest` is the longest label of all maps that stand by it."""
+    label, head = _CHARACTER * widest + 8, 18
+    width, height = _CELL * len(columns), _CELL * len(rows)
+    figure = _figure(label + width + 2, head + height + 2)
+    axes = _axes(figure, label, head, width, height)
+    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [shortened(row, widest) for row in rows])
+    axes.tick_params(length=0, pad=4, top=False, labeltop=True, labelbottom=False)
+    axes.tick_params(axis="y", labelcolor=_DRAWN_AS[INK])
+    axes.spines[:].set_visible(False)
+    _squares(axes, list(rows.values()))
+    for y, cells in enumerate(rows.values()):
+        for x, cell in enumerate(cells):
+            if cell is not None and cell.mark:
+                axes.text(x + 0.5, y + 0.5, cell.mark, ha="center", va="center_baseline", size=12)
+    marked = [row for row, cells in rows.items() if any(c and c.mark for c in cells)]
+    found = f"Marked: {', '.join(marked)}." if marked else "All within their bounds."
+    describes = f"Heat map of error/bound: {len(rows)} claims, {len(columns)} subjects. {found}"
+    return _svg(figure, name, describes)
+
+
+def _squares(axes: Axes, rows: Sequence[Sequence[Cell | None]]) -> None:
+    """One shape for each level: all its squares."""
+    of_level: dict[int, list[Path]] = {}
+    gap = 1 / _CELL  # one pixel
+    for y, cells in enumerate(rows):
+        for x, cell in enumerate(cells):
+            if cell is not None and cell.ratio is not None:
+                left, top = x + gap / 2, y + gap / 2
+                right, bottom = x + 1 - gap / 2, y + 1 - gap / 2
+                corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+                square = Path(corners, closed=True)
+                of_level.setdefault(level(cell.ratio), []).append(square)
+    for number, squares in sorted(of_level.items()):
+        colour = _DRAWN_AS[LEVELS[number]]
+        shape = Path.make_compound_path(*squares)
+        axes.add_patch(PathPatch(shape, facecolor=colour, edgecolor="none", snap=False))
+
+
+def shortened(text: str, most: int) -> str:
+    """One line of at most so many characters: the middle is left out."""
+    text = " ".join(printable(text).split())
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+
+
+# --- error against time ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Series:
+    """Errors of one answer, all its elements, each at its time."""
+
+    time: Array
+    error: Array
+    bound: Array
+    beyond: Array  # bool
+
+
+@rc_context(_STYLE)
+def against_time(name: str, series: Sequence[Series], axis: str, describes: str) -> str:
+    """The largest error at each time, a line for each answer, over what the widest bound allows."""
+    time, bound = (np.concatenate([getattr(s, part) for s in series]) for part in ("time", "bound"))
+    known = np.isfinite(bound)
+    allowed = _largest(time[known], bound[known])
+    ends = np.concatenate([allowed[1], *(_largest(s.time, s.error)[1] for s in series)])
+    drawn = ends[np.isfinite(ends) & (ends > 0)]
+    low, high = (math.log10(end(drawn)) if drawn.size else 0.0 for end in (np.min, np.max))
+    low, high = math.floor(low), math.floor(high) + 1
+    top = 10.0**high  # an error without end is drawn there
+    figure = _figure(WIDTH, 240)
+    axes = _axes(figure, 64, 12, WIDTH - 72, 240 - 60)
+    if (ends == 0).any():  # which has its place below the smallest number
+        axes.set_yscale("symlog", linthresh=10.0**low, linscale=max(0.5, (high - low) / 8))
+    else:
+        axes.set_yscale("log")
+    if known.any():
+        _allowed(axes, *allowed)
+    for number, s in enumerate(series):
+        error = np.minimum(s.error, top)
+        times, errors = _largest(s.time, error)
+        axes.plot(
+            times,
+            errors,
+            color=_DRAWN_AS[SERIES[number % len(SERIES)]],
+            linestyle=_line(DASHES[number % len(DASHES)]),
+            linewidth=1.6,
+            marker=_MARKERS[number % len(_MARKERS)] if times.size <= LEGIBLE else "",
+            markersize=5,
+            clip_on=False,
+        )
+        if s.beyond.any():
+            times, errors = _largest(s.time[s.beyond], error[s.beyond])
+            size = 8 if times.size <= LEGIBLE else 4
+            axes.plot(times, errors, "x", color=_DRAWN_AS[INK], markersize=size, clip_on=False)
+    zero = [0.0] if (ends == 0).any() else []
+    decades = range(low, high + 1, max(1, math.ceil((high - low + 1) / 6)))
+    axes.set_yticks(
+        [*zero, *(10.0**e for e in decades)], ["0" for _ in zero] + [f"1e{e}" for e in decades]
+    )
+    axes.set_ylim(0.0 if zero else 10.0**low, top)
+    axes.set_xlabel(axis)
+    axes.set_ylabel("|error|")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
+    axes.minorticks_off()
+    return _svg(figure, name, describes)
+
+
+_MARKERS = ("o", "s", "^", "D")
+
+
+def _line(dash: str) -> str | tuple[float, list[float]]:
+    return "solid" if dash == "none" else (0, [float(part) / 1.6 for part in dash.split()])
+
+
+def _allowed(axes: Axes, times: Array, bound: Array) -> None:
+    """Shaded up to the bound."""
+    if times.size == 1:  # what is at one time only has no width
+        times, bound = times + np.array([-0.5, 0.5]), np.repeat(bound, 2)
+    shade, edge = _DRAWN_AS[BAND], _DRAWN_AS[QUIET]
+    axes.fill_between(times, bound, 0.0, facecolor=shade, edgecolor="none")
+    axes.plot(times, bound, color=edge, linewidth=1)
+
+
+def _largest(time: Array, value: Array) -> tuple[Array, Array]:
+    """Every time that there is, and the largest value at it."""
+    times, at = np.unique(time, return_inverse=True)
+    found = np.full(times.shape, -np.inf)
+    np.maximum.at(found, at.ravel(), value)
+    return times, found
+
+
+# --- signed distances -----------------------------------------------------------------------------
+
+
+def bins(ulps: Array) -> tuple[Array, Array]:
+    """(bin, how many) of distances that are not 0 and finite.
+
+    Bins double: ±1 holds up to 1 ulp, ±2 up to 2, ±3 up to 4, ±k up to 2^(k−1).
+    """
+    number = 1 + np.ceil(np.log2(np.maximum(np.abs(ulps), 1)))
+    found, many = np.unique(np.sign(ulps) * number, return_counts=True)
+    return found, many
+
+
+@rc_context(_STYLE)
+def histogram(name: str, distances: Mapping[str, Array], describes: str) -> str:
+    """Signed distances in ulps, not 0 and finite: one panel for each that has a label."""
+    counted = {label: bins(ulps) for label, ulps in distances.items()}
+    reach = int(max(np.abs(found).max() for found, _ in counted.values()))
+    most = max(many.max() for _, many in counted.values())
+    every = max(1, math.ceil(reach / 5))
+    panel, head = 80, 30
+    figure = _figure(WIDTH, (panel + head) * len(counted) + 44)
+    for i, (label, (found, many)) in enumerate(counted.items()):
+        axes = _axes(figure, 56, head + (panel + head) * i, WIDTH - 72, panel)
+        # next to each other: there is no bin of 0
+        axes.bar(
+            found - 0.5 * np.sign(found),
+            many,
+            width=0.9,
+            color=_DRAWN_AS[SERIES[1]],
+        )
+        axes.axvline(0, color=_DRAWN_AS[QUIET], linewidth=0.8)
+        axes.set_title(shortened(label, 80), loc="left", size=12, pad=5)
+        axes.set(xlim=(-reach - 0.5, reach + 0.5), yscale="log", ylim=(0.5, 2 * float(most)))
+        axes.yaxis.set_major_locator(LogLocator(numticks=4))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}" if n >= 1 else ""))
+        axes.minorticks_off()
+        ends = range(every, reach + 1, every)
+        axes.set_xticks([0.0, *(sign * (k - 0.5) for sign in (-1, 1) for k in ends)])
+        axes.set_xticklabels([])
+        if i + 1 == len(counted):
+            labels = [f"{sign}{_power(k - 1)}" for sign in ("−", "+") for k in ends]
+            axes.set_xticklabels(["0", *labels])
+            axes.set_xlabel("ulps, after − before; each bar goes up to twice the one before it")
+    return _svg(figure, name, describes)
+
+
+def _power(exponent: int) -> str:
+    """2^exponent in few characters."""
+    number = 2**exponent
+    return f"{number:,}" if exponent < 14 else f"{number:.0e}".replace("e+0", "e").replace("+", "")
+
+
+def finite(ulps: Iterable[Array]) -> Array:
+    """All distances in one row: those that are not 0 and have an end."""
+    flat = [each.ravel() for each in ulps]
+    whole = np.concatenate(flat) if flat else np.zeros(0)
+    return np.asarray(whole[np.isfinite(whole) & (whole != 0)])
+
+
+def printable(text: str) -> str:
+    """Without what neither XML nor HTML can hold: control characters, halves of a character.
+
+    Nor what turns the direction of the text around it.
+    """
+    text = re.sub("[\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
+    return re.sub(
+        "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text
+    )

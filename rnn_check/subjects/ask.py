@@ -1,0 +1,253 @@
+"""How is a subject asked, and what if it crashes?
+
+A framework lives in a process of its own (`session.py`), which is asked over a pipe. It may raise,
+crash, hang, be killed or print garbage; here each of these becomes one SubjectError with the last
+lines that the process wrote, and the host lives on.
+
+    with Subject("tensorflow") as subject:
+        print(session.identity["backend_version"])
+        output = subject.ask({"layers": [...], "x": x, "ask": ["output"]})["output"]
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rnn_check.subjects.asked import session as _subject
+from rnn_check.subjects.asked.session import default_backend, encode
+from rnn_check.subjects.process import Ended, Process, cut, last_lines
+
+__all__ = [
+    "BACKENDS",
+    "NotInstalled",
+    "Raised",
+    "Subject",
+    "SubjectError",
+    "decode",
+    "default_backend",
+    "encode",
+]
+
+BACKENDS = tuple(_subject.BACKENDS)
+TIMEOUT = 300.0  # seconds for one answer
+START = 600.0  # seconds for a start, which imports the framework
+LONGEST = 2_000  # characters of what an exception says
+
+
+class SubjectError(Exception):
+    """A subject could not be asked. `stderr`: the last lines it wrote."""
+
+    def __init__(self, message: str, stderr: str = "") -> None:
+        super().__init__(f"{message}\n{stderr}".rstrip())
+        self.message = message
+        self.stderr = stderr
+
+
+class NotInstalled(SubjectError):
+    """There is no such subject here: its backend is unknown, or not installed."""
+
+
+class Raised(SubjectError):
+    """The framework raised an exception while it was asked. The subject lives on."""
+
+
+def decode(observed: Any) -> Any:
+    """An observation with every encoded array in it as NumPy's (bfloat16 as float32, exactly).
+
+    Raises ValueError if an array's dtype, shape and data do not belong together.
+    """
+    if isinstance(observed, dict):
+        if observed.keys() == {"dtype", "shape", "data"}:
+            return _subject.decode(observed)
+        return {key: decode(value) for key, value in observed.items()}
+    if isinstance(observed, list):
+        return [decode(value) for value in observed]
+    return observed
+
+
+class Subject:
+    """One framework on one backend, in a process of its own.
+
+    The process starts at once and is waited for only when it is asked, so that a host can read its
+    claims while the framework is being imported. A process that has ended is started anew by the
+    next question. `python`: another environment's interpreter. `command`: another script.
+    `timeout`: seconds for one answer; `start_timeout`: for the start, by default 600 or `timeout`,
+    whichever is longer. `memory`: bytes that the process may take with all that it starts.
+    """
+
+    def __init__(
+        self,
+        backend: str | None = None,
+        *,
+        python: str = sys.executable,
+        timeout: float = TIMEOUT,
+        start_timeout: float | None = None,
+        memory: int | None = None,
+        command: Sequence[str] | None = None,
+    ) -> None:
+        self.backend = backend or default_backend()
+        if self.backend not in BACKENDS:
+            near = difflib.get_close_matches(self.backend, BACKENDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(BACKENDS)}"
+            raise NotInstalled(f"unknown backend {self.backend!r}{hint}")
+        # another environment is not to see what this one's variables and user folders hold
+        self._is_here = python == sys.executable
+        isolated = [] if self._is_here else ["-I"]
+        script = [python, *isolated, str(Path(_subject.__file__).resolve())]
+        self.timeout = timeout
+        self.start_timeout = max(START, timeout) if start_timeout is None else start_timeout
+        self.memory = memory
+        self._command = [*(command or script), "--backend", self.backend]
+        self._asked = 0
+        self._killed = False
+        self._identity: dict[str, Any] | None = None
+        self._process: Process | None = None
+        self._start()
+
+    def __enter__(self) -> Subject:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Who is asked, in the subject's own words. Raises SubjectError if it did not start."""
+        if self._process is None:
+            self._start()
+        if self._identity is None:
+            self._identity = self._hello()
+        return self._identity
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What was observed, question by question, arrays as NumPy's (see `decode`).
+
+        Arrays in the request may be NumPy's. Raises Raised if the framework raised, and otherwise
+        SubjectError if there is no answer.
+        """
+        return self.asked(request)[1]
+
+    def asked(self, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What was observed in the subject's own words, arrays still encoded, and as `ask` has it.
+
+        Raises as `ask` does, also if a question was not answered.
+        """
+        reply = self.reply(request)
+        if "error" in reply:
+            words = cut(str(reply["error"]), LONGEST)
+            raise Raised(f"{self._name} raised {words}", last_lines(str(reply.get("traceback"))))
+        said = reply["observed"]
+        if not isinstance(said, dict) or (unanswered := set(request.get("ask", ())) - said.keys()):
+            what = ", ".join(sorted(unanswered)) if isinstance(said, dict) else "anything"
+            raise self._failure(f"did not answer {what}: {json.dumps(reply)[:200]}")
+        said = {question: _with_short_words(answer) for question, answer in said.items()}
+        try:
+            return said, decode(said)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._failure(f"said what is no array: {error}") from None
+
+    def reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The subject's own words: {"id", "observed"}, or {"id", "error", "traceback"}.
+
+        Raises SubjectError if there are none.
+        """
+        self.identity  # noqa: B018  the subject speaks first
+        self._asked += 1
+        line = json.dumps({**request, "id": self._asked}, default=encode) + "\n"
+        doing = f"asked for {', '.join(request.get('ask', []))}"
+        reply = self._exchange(line.encode(), doing, self.timeout)
+        if reply.get("id") != self._asked or not {"observed", "error"} & reply.keys():
+            raise self._failure(f"said what is no reply: {json.dumps(reply)[:200]}")
+        return reply
+
+    def kill(self) -> None:
+        """End the process for good, from another thread than the one that asks.
+
+        Whoever waits for its answer gets a SubjectError, and still has to close the subject.
+        """
+        self._killed = True
+        if (process := self._process) is not None:
+            process.kill()
+
+    def close(self) -> None:
+        """End the process. Nothing of it is needed any more, so it is not asked politely."""
+        process, self._process, self._identity = self._process, None, None
+        if process is not None:
+            process.close()
+
+    # the process
+
+    @property
+    def _name(self) -> str:
+        return f"the subject {self.backend}"
+
+    def _start(self) -> None:
+        try:
+            self._process = Process(self._command, self.memory)
+        except OSError as error:
+            raise SubjectError(f"{self._name} cannot be started: {error}") from None
+        if self._killed:
+            self._process.kill()
+
+    def _hello(self) -> dict[str, Any]:
+        hello = self._exchange(b"", "starting", self.start_timeout)
+        if "missing" in hello:
+            self.close()
+            missing = f"the backend {self.backend} is not installed (no {hello['missing']})"
+            if not self._is_here:
+                raise NotInstalled(f"{missing} in {self._command[0]}")
+            raise NotInstalled(
+                f'{missing}; python -m pip install "rnn_check[{self.backend}]" brings it'
+            )
+        if "error" in hello:
+            raise self._failure(f"did not start: {cut(str(hello['error']), LONGEST)}")
+        if not isinstance(hello.get("hello"), dict):
+            raise self._failure(f"said no hello: {json.dumps(hello)[:200]}")
+        identity: dict[str, Any] = hello["hello"]
+        return identity
+
+    def _exchange(self, line: bytes, doing: str, seconds: float) -> dict[str, Any]:
+        """Write a line, read one."""
+        assert self._process is not None
+        try:
+            answer = self._process.exchange(line, seconds)
+        except Ended as end:
+            raise self._failure(f"{end} ({doing})") from None
+        try:
+            document = json.loads(answer)
+            if rb"\ud" in answer.lower():  # half a character, which is no text anywhere else
+                text = json.dumps(document, ensure_ascii=False)
+                document = json.loads(text.encode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            said = answer[:200].decode("utf-8", "replace").rstrip()
+            raise self._failure(f"said what is no JSON object: {said!r}")
+        return document
+
+    def _failure(self, what: str) -> SubjectError:
+        """The error to raise, and the end of the process: its next words could not be trusted."""
+        process = self._process
+        self.close()
+        return SubjectError(f"{self._name} {what}", "" if process is None else process.last_words())
+
+
+def _with_short_words(answer: Any) -> Any:
+    """An answer that is an exception, its message and traceback cut to what can be read."""
+    if not isinstance(answer, dict) or "error" not in answer:
+        return answer
+    words = {"error": cut(str(answer["error"]), LONGEST)}
+    if "traceback" in answer:
+        words["traceback"] = last_lines(str(answer["traceback"]))
+    return {**answer, **words}

@@ -1,0 +1,1 @@
+"""What runs in the subject's environment: the standard library, NumPy and the framework."""

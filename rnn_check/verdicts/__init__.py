@@ -1,0 +1,1 @@
+"""Does the claim hold, and does the subject compute it?"""

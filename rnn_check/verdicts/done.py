@@ -1,0 +1,270 @@
+"""What was done?  The features of a claim's experiment by which known deviations are recognised.
+
+A layer, its options as Keras has them (its default where the claim leaves one out), the mask and
+the initial state that reach it, what is wrong with an argument on purpose, and where the numbers of
+a bug have to meet: a masked step that overflows, a pre-activation that is 0.
+
+Sizes: B batch, T timesteps, F features, H units.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from rnn_check.claims.claim import (
+    RECURRENT,
+    RNN,
+    Bidirectional,
+    Cell,
+    Claim,
+    CustomCell,
+    Embedding,
+    Expectation,
+    Layer,
+    Masking,
+    SimpleRNN,
+    SimpleRNNCell,
+    TimeDistributed,
+    activation_of,
+    option,
+    parts,
+    returns_sequences,
+)
+from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
+from rnn_check.recurrences import over_time
+
+MaskForm = Literal[
+    "none",
+    "given",
+    "skips a step",
+    "skips a step after one that counts",
+    "skips the last step after one that counts",
+    "differs when reversed",
+]
+MaskFrom = Literal["call", "layer"]
+Wrong = Literal[
+    "mask of fewer timesteps",
+    "mask of more timesteps",
+    "mask of another batch",
+    "state without a batch",
+    "state of another batch",
+    "dropout above 1",
+]
+Numbers = Literal["a preactivation is 0", "a state overflows", "a masked step overflows"]
+
+MASK_FORMS, WRONGS, NUMBERS = (typing.get_args(words) for words in (MaskForm, Wrong, Numbers))
+KINDS = {kind.__name__: kind for kind in (*typing.get_args(Layer), *typing.get_args(Cell))}
+# what a description may ask of a layer: Keras's options, and how many cells stand in its list
+OPTIONS = {name for kind in KINDS.values() for name in kind.__struct_fields__}
+OPTIONS = (OPTIONS - {"name", "layer", "cell"}) | {"cells"}
+_DRAWN = {"kernel_initializer": "GlorotUniform", "recurrent_initializer": "Orthogonal"}
+_DRAWN |= {"bias_initializer": "Zeros"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One of a claim's layers, what it is made of, and what reaches it.
+
+    mask: (B,T) as it reaches the layer, in the order of its input; made: whether Masking or
+    Embedding made it. initial_state: whether it is given one.
+    """
+
+    index: int
+    layer: Layer
+    mask: Array | None
+    made: bool
+    initial_state: bool
+
+    @property
+    def chains(self) -> list[list[Any]]:
+        """The layer with what is inside: [the layer, the one that it wraps or a cell], each."""
+        layer = self.layer
+        if isinstance(layer, Bidirectional | TimeDistributed):
+            return [[layer, layer.layer]]
+        if isinstance(layer, RNN):
+            return [[layer, cell] for cell in layer.cells]
+        return [[layer]]
+
+    def is_made(self, kinds: list[str], where: dict[str, Any]) -> bool:
+        """Whether it is, or holds, a layer of one of these kinds with these options."""
+        for chain in self.chains:
+            of_kind = not kinds or any(type(part).__name__ in kinds for part in chain)
+            if of_kind and all(_has(chain, name, wanted) for name, wanted in where.items()):
+                return True
+        return False
+
+    def is_masked(self, form: MaskForm) -> bool:
+        """Whether its mask is of this form in the order in which the steps are read; of a
+        Bidirectional layer, in one of its two."""
+        if self.mask is None or form == "none":
+            return (self.mask is None) == (form == "none")
+        if form == "given":
+            return True
+        mask = self.mask
+        if not isinstance(self.layer, Bidirectional):
+            return _is_of(mask[:, ::-1] if option(self.layer, "go_backwards") else mask, form)
+        return _is_of(mask, form) or _is_of(mask[:, ::-1], form)
+
+    def bears_on(self, e: Expectation, layers: tuple[Layer, ...]) -> bool:
+        """Whether what goes wrong in this layer shows in what is expected.
+
+        What is said of one layer depends on those up to it, its configuration on itself alone.
+        """
+        names = [layer.name for layer in layers]
+        if e.what in ("config", "default"):
+            where = e.of.rpartition(".")[0] if len(names) > 1 else names[0]
+            return where == names[self.index]
+        return e.of not in names or self.index <= names.index(e.of)
+
+
+def places(claim: Claim) -> Iterator[Place]:
+    """The claim's layers with the mask and the state that reach each."""
+    mask, made, state, called = None, False, claim.initial_state is not None, claim.mask
+    values = None if claim.x is None else claim.x.value
+    for index, layer in enumerate(claim.layers):
+        recurrent = isinstance(layer, RECURRENT)
+        if recurrent and called is not None:
+            mask, made, called = called, False, None
+        yield Place(index, layer, mask, made, recurrent and state)
+        if isinstance(layer, Masking) and values is not None and values.ndim == 3:
+            mask, made = (values != float(layer.mask_value)).any(axis=-1), True
+        if isinstance(layer, Embedding) and option(layer, "mask_zero") and values is not None:
+            mask, made = values != 0, True
+        if recurrent:
+            state = False
+            if not returns_sequences(layer):
+                mask = None
+            elif mask is not None and option(layer, "go_backwards"):
+                mask = mask[:, ::-1]
+            made = mask is not None  # it is handed on with the sequence
+        values = values if isinstance(layer, Masking) else None
+
+
+def wrongs(claim: Claim) -> set[str]:
+    """What is wrong on purpose with the claim's call, in the words of `Wrong`."""
+    wrong = claim.wrong
+    if wrong is None:
+        return set()
+    if claim.x is not None:
+        samples, timesteps = claim.x.shape[:2]
+    else:
+        samples, timesteps = None, (claim.input_shape or (1,))[0]
+    if wrong.x_shape is not None and len(wrong.x_shape) > 1:
+        samples, timesteps = wrong.x_shape[:2]
+    samples = 1 if samples is None else samples
+    found: dict[str, bool] = {}
+    if wrong.mask_shape is not None and len(wrong.mask_shape) == 2:
+        batch, steps = wrong.mask_shape
+        found["mask of fewer timesteps"] = steps < timesteps
+        found["mask of more timesteps"] = steps > timesteps
+        found["mask of another batch"] = batch != samples
+    state = wrong.initial_state_shape
+    if state is not None:
+        found["state without a batch"] = len(state) == 1
+        found["state of another batch"] = len(state) == 2 and state[0] != samples
+    rate = wrong.layer.get("dropout")
+    found["dropout above 1"] = isinstance(rate, int | float | Decimal) and rate > 1
+    return {words for words, holds in found.items() if holds}
+
+
+def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
+    """Whether the numbers that reach the layer are such, in the arithmetic `dtype`.
+
+    Answered for a SimpleRNN, or an RNN over one cell, that is the claim's first layer; of any other
+    it is False, so that nothing is excused there.
+    """
+    layer = place.layer
+    if place.index or claim.x is None or claim.weights is None:
+        return False
+    if not isinstance(layer, SimpleRNN | RNN) or len(parts(layer, 1)) != 1:
+        return False
+    ((prefix, part, _),) = parts(layer, claim.x.shape[-1])
+    assert isinstance(part, SimpleRNN | SimpleRNNCell | CustomCell)
+    given = claim.weights.get(layer.name, {})
+    weights: dict[str, Any] = {name.removeprefix(prefix): g.value for name, g in given.items()}
+    start = claim.initial_state
+    with np.errstate(all="ignore"):
+        _, cache = over_time.forward(
+            claim.x.value, **weights, activation=activation_of(part), mask=place.mask,
+            initial_state=None if start is None else start.value,
+            go_backwards=option(layer, "go_backwards"),
+        )  # fmt: skip
+        z = cache.x @ cache.kernel + cache.h[:-1] @ cache.recurrent_kernel  # (T,B,H)
+        z = z if cache.bias is None else z + cache.bias
+        if numbers == "a preactivation is 0":
+            return bool((z == 0).any())
+        beyond = ~(np.abs(cache.activation.function(z)) <= formats.arithmetic(dtype).max)
+        skipped = np.zeros_like(beyond) if cache.skip is None else cache.skip
+        return bool((beyond & (skipped == (numbers == "a masked step overflows"))).any())
+
+
+def _has(chain: list[Any], name: str, wanted: Any) -> bool:
+    """Whether the option is so in the chain. `true` and `false` of an option that is no flag: that
+    it is given or not; a list: one of them."""
+    if isinstance(wanted, list):
+        return any(_has(chain, name, each) for each in wanted)
+    for part in chain:
+        found = _option(part, name)
+        if found is msgspec.UNSET:
+            continue
+        if isinstance(wanted, bool) and not isinstance(found, bool):
+            default = _DRAWN.get(name)
+            return (found is not None and found != default) is wanted
+        if isinstance(wanted, str) and isinstance(found, str):
+            return _plain(found) == _plain(wanted)
+        return bool(found == wanted)
+    return False
+
+
+def _option(part: Any, name: str) -> Any:
+    """An option's value, Keras's default where it is left out: None where that is nothing; UNSET of
+    a part that has no such option."""
+    if name == "cells":
+        if not isinstance(part, RNN):
+            return msgspec.UNSET
+        return len(part.cells) if isinstance(part.cell, list) else None
+    if name not in part.__struct_fields__:
+        return msgspec.UNSET
+    if name == "activation":
+        return activation_of(part)
+    if name in _FLAGS:
+        return option(part, name)
+    given = getattr(part, name)
+    if given is msgspec.UNSET:
+        return True if name == "unit_forget_bias" else _DRAWN.get(name)
+    if isinstance(given, dict):
+        return str(given.get("kind"))
+    if name.endswith("dropout"):
+        return float(given) or None
+    return given
+
+
+_FLAGS = {
+    *("use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
+    *("zero_output_for_mask", "trainable", "reset_after", "mask_zero"),
+}
+
+
+def _plain(word: str) -> str:
+    """ "GlorotUniform" and "glorot_uniform" are one."""
+    return word.replace("_", "").lower().removesuffix("initializer")
+
+
+def _is_of(mask: Array, form: MaskForm) -> bool:
+    """mask (B,T) in processing order, True where a step counts."""
+    counted = np.logical_or.accumulate(mask, axis=1)  # a step that counts has come
+    holds = {
+        "skips a step": ~mask,
+        "skips a step after one that counts": ~mask & counted,
+        "skips the last step after one that counts": (~mask & counted)[:, -1:],
+        "differs when reversed": mask != mask[:, ::-1],
+    }
+    return bool(holds[form].any())

@@ -1,0 +1,77 @@
+"""Do imports go one way: from a folder to those above it, and between modules in no circle?"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rnn_check
+
+ROOT = Path(rnn_check.__file__).parent
+# a folder imports only those that stand before it
+ORDER = (
+    "refusal", "numbers", "recurrences", "certificates", "subjects", "claims", "asking",
+    "verdicts", "upgrades", "reports", "cli",
+)  # fmt: skip
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+    if path.parent != ROOT or path.stem in ORDER
+}
+
+
+def imported(text: str) -> Iterator[str]:
+    """What of rnn_check a module imports, functions' own imports included: "numbers.formats"."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rnn_check"):
+            inside = (node.module or "").removeprefix("rnn_check").removeprefix(".")
+            for alias in node.names:
+                name = f"{inside}.{alias.name}".removeprefix(".")
+                yield name if name in MODULES else inside
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("rnn_check."):
+                    yield alias.name.removeprefix("rnn_check.")
+
+
+def folder(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def against_the_order(module: str, text: str) -> list[str]:
+    own = ORDER.index(folder(module))
+    return [name for name in imported(text) if ORDER.index(folder(name)) > own]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_its_own_folder_and_those_above(module: str) -> None:
+    assert against_the_order(module, MODULES[module].read_text(encoding="utf-8")) == []
+
+
+def test_an_import_the_other_way_is_seen() -> None:
+    for text in (
+        "from rnn_check.claims.claim import Claim",
+        "def f():\n    from rnn_check.verdicts import judge",
+        "import rnn_check.cli.commands",
+    ):
+        assert against_the_order("numbers.formats", text)
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = {m: {n for n in imported(p.read_text(encoding="utf-8")) if n != m}
+             for m, p in MODULES.items()}  # fmt: skip
+    list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+
+
+def test_every_folder_is_in_the_order() -> None:
+    there = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert there | {"refusal"} == set(ORDER)
+
+
+def test_every_module_says_what_it_is_about() -> None:
+    for module, path in MODULES.items():
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
