@@ -1,0 +1,367 @@
+"""How is one definition of a step read: as numbers, as bounded numbers, or over a tape?
+
+A recurrence is written once, with + - * and the five operations of a reading `n`:
+
+    n.affine((x, W), (h, U), bias=b)      x·W + h·U + b
+    n.act(z), n.gate(z)                   the activation, the recurrent activation
+    n.split(a, 3)                         three gates side by side
+    n.blend(z, h, c)                      z·h + (1 - z)·c, in whatever form a framework writes that
+
+`Numbers` reads it as arrays: the reference. `Bounds` reads it as bounded numbers: along a sequence
+they are the running bound, and from the states that were observed the certificate of one step.
+`Tape` remembers what `Bounds` did, and goes back over it: gradients, with their bounds.
+
+Bounded is a value of the reference in float64 and how far the subject's may be from it. With
+fl(a∘b) = (a∘b)(1+ε) + η' in the subject's arithmetic, |ε| <= u, |η'| <= η (its smallest normal
+number: results may be flushed), and the same in float64 for the reference's own value,
+
+    |fl(âb̂) - fl(ab)| <= dA(|B| + dB) + |A|dB + (u + u64)(|A| + dA)(|B| + dB) + 2η
+
+and nothing of the last two where both are known exactly and the result needs no rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnn_check.numbers.activations import activation
+from rnn_check.numbers.bounded import _evaluated, _Known, _known, _sum_error, vjp_bound
+from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, _upper, arithmetic, gamma
+
+_FLOAT64 = ARITHMETICS["float64"]
+
+
+class Numbers:
+    """Arrays of one floating-point dtype: the reference itself."""
+
+    def __init__(self, act: str | None = "tanh", gate: str | None = "sigmoid") -> None:
+        self._act, self._gate = activation(act), activation(gate)
+
+    def affine(self, *products: tuple[Array, Array], bias: Array | None = None) -> Array:
+        z = sum(a @ b for a, b in products)
+        return np.asarray(z if bias is None else z + bias)
+
+    def act(self, z: Array) -> Array:
+        return np.asarray(self._act.function(z))
+
+    def gate(self, z: Array) -> Array:
+        return np.asarray(self._gate.function(z))
+
+    def split(self, a: Array, parts: int) -> list[Array]:
+        return np.split(a, parts, axis=-1)
+
+    def blend(self, z: Array, h: Array, c: Array) -> Array:
+        return np.asarray(z * h + (1 - z) * c)
+
+    def where(self, keep: Array, new: Array, old: Array) -> Array:
+        return np.where(keep, new, old)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """A number of the reference (float64), and how far the subject's may be from it.
+
+    value, error: of one shape; error is inf where nothing can be said. a: the subject's arithmetic.
+    size: |value|, or more: what its roundings are relative to.
+    """
+
+    value: Array
+    error: Array
+    a: Arithmetic
+    size: Any = None
+
+    def __post_init__(self) -> None:
+        if self.size is None:
+            object.__setattr__(self, "size", np.abs(self.value))
+
+    @property
+    def known(self) -> _Known:
+        """As an operand: where the subject's number may be subnormal, it may count as zero."""
+        return _known(self.value, self.error, self.a, self.size)
+
+    def __mul__(self, other: Bounded) -> Bounded:
+        a, b = self.known, other.known
+        value = a.value * b.value
+        most = (a.size + a.error) * (b.size + b.error)
+        error = a.error * (b.size + b.error) + a.size * b.error
+        exact = (a.error == 0) & (b.error == 0) & _product_is_exact(a.value, b.value, self.a)
+        return _rounded(value, error, most, exact, self.a)
+
+    def __add__(self, other: Bounded) -> Bounded:
+        return _sum(self, other, np.add)
+
+    def __sub__(self, other: Bounded) -> Bounded:
+        return _sum(self, other, np.subtract)
+
+    def __rsub__(self, one: float) -> Bounded:
+        return exactly(np.asarray(one, np.float64), self.a) - self
+
+    def each(self, change: Callable[[Array], Array]) -> Bounded:
+        """The same change of shape to all parts."""
+        return Bounded(change(self.value), change(self.error), self.a, change(self.size))
+
+
+def exactly(value: Array, a: Arithmetic) -> Bounded:
+    value = np.asarray(value, np.float64)
+    return Bounded(value, np.zeros_like(value), a)
+
+
+def _sum(x: Bounded, y: Bounded, combine: np.ufunc) -> Bounded:
+    p, q = x.known, y.known
+    value = combine(p.value, q.value)
+    most, error = p.size + p.error + q.size + q.error, p.error + q.error
+    rest = value - p.value  # the rounding error of the sum: Knuth's two-sum
+    other = combine(0.0, q.value)
+    lost = (p.value - (value - rest)) + (other - rest)
+    exact = (error == 0) & (lost == 0) & _held(value, x.a)
+    return _rounded(value, error, most, exact, x.a)
+
+
+def _rounded(value: Array, error: Array, most: Array, exact: Array, a: Arithmetic) -> Bounded:
+    """One result more: rounded by the subject and by the reference, unless neither needs it."""
+    one = (gamma(1, a.u_stored) + gamma(2, _FLOAT64.u)) * most + 2 * a.min_normal
+    error = _upper(np.where(most > a.max, np.inf, error + np.where(exact, 0.0, one)))
+    return Bounded(value, error, a)
+
+
+def _held(value: Array, a: Arithmetic) -> Array:
+    """Whether the arithmetic holds the value, as a normal number or zero."""
+    if not a.u_stored:
+        return np.ones(np.shape(value), bool)
+    digits = np.ldexp(np.frexp(value)[0], round(-math.log2(a.u_stored)))
+    normal = (value == 0) | ((np.abs(value) >= a.min_normal) & (np.abs(value) <= a.max))
+    return np.asarray(normal & (digits == np.rint(digits)))
+
+
+def _product_is_exact(x: Array, y: Array, a: Arithmetic) -> Array:
+    """Whether x·y is a float64, and a number of the arithmetic: by the digits of its factors."""
+    with np.errstate(all="ignore"):
+        value = x * y
+        split = 2.0**27 + 1  # Dekker's product: halves of 26 bits, whose products are exact
+        high = [v * split - (v * split - v) for v in (x, y)]
+        low = [v - h for v, h in zip((x, y), high, strict=True)]
+        lost = low[0] * low[1] - (
+            ((value - high[0] * high[1]) - low[0] * high[1]) - high[0] * low[1]
+        )
+    inside = (np.abs(value) < 2.0**900) & ((value == 0) | (np.abs(value) > 2.0**-900))
+    return np.asarray((lost == 0) & inside & _held(value, a))
+
+
+class Bounds:
+    """Bounded numbers. `dtype`: what the subject computes in."""
+
+    def __init__(self, dtype: Any, act: str | None = "tanh", gate: str | None = "sigmoid") -> None:
+        self.a = arithmetic(dtype)
+        self.names = activation(act).name, activation(gate).name
+
+    def exactly(self, value: Array) -> Bounded:
+        return exactly(value, self.a)
+
+    def affine(
+        self, *products: tuple[Bounded, Bounded], bias: Bounded | None = None, k: int | None = None
+    ) -> Bounded:
+        """k: the roundings on the longest way. Stored on it are each product, and the bias."""
+        addends = () if bias is None else (bias,)
+        stored = len(products) + len(addends)
+        value = sum(a.value @ b.value for a, b in products)
+        value = value if bias is None else value + bias.value
+        if k is None:
+            k = sum(b.value.shape[-2] for _, b in products) + stored - 1
+        error = _sum_error(
+            self.a,
+            [(a.known, b.known) for a, b in products],
+            [c.known for c in addends],
+            k=k,
+            stored=stored,
+        )
+        return Bounded(np.asarray(value), np.broadcast_to(error, np.shape(value)), self.a)
+
+    def act(self, z: Bounded) -> Bounded:
+        return self._activated(self.names[0], z)
+
+    def gate(self, z: Bounded) -> Bounded:
+        return self._activated(self.names[1], z)
+
+    def _activated(self, name: str, z: Bounded) -> Bounded:
+        h = np.asarray(activation(name).function(z.value))
+        return Bounded(h, _evaluated(name, z.value, h, z.error, self.a), self.a)
+
+    def split(self, a: Bounded, parts: int) -> list[Bounded]:
+        each = (np.split(part, parts, axis=-1) for part in (a.value, a.error, a.size))
+        return [Bounded(v, e, a.a, s) for v, e, s in zip(*each, strict=True)]
+
+    def blend(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
+        """Off by (h - c)δz and not by |h| + |c|: z enters both terms.
+
+        Frameworks write z·h + (1 - z)·c or c + z·(h - c), each of four roundings at most on sums of
+        no more than z|h| + (1 + z)|c|: γ_4 covers both. z outside [0, 1] (a linear gate) is covered
+        with its absolute value.
+        """
+        p, q, r = z.known, h.known, c.known
+        value = p.value * q.value + (1 - p.value) * r.value
+        rest = np.abs(1 - p.value) + p.error
+        most = (p.size + p.error) * (q.size + q.error + r.size + r.error)
+        most = most + rest * (r.size + r.error) + (r.size + r.error)
+        error = p.error * (np.abs(q.value - r.value) + q.error + r.error)
+        error = error + p.size * q.error + np.abs(1 - p.value) * r.error
+        u = self.a.u_stored
+        rounding = (gamma(4, u) + gamma(5, _FLOAT64.u)) * most + 6 * self.a.min_normal
+        chosen = (p.error == 0) & ((p.value == 0) | (p.value == 1))
+        kept = np.where(p.value == 1, q.error, r.error)
+        exact = chosen & _held(q.value, self.a) & _held(r.value, self.a)
+        error = np.where(exact & (kept == 0), 0.0, error + rounding)
+        return Bounded(value, _upper(np.where(most > self.a.max, np.inf, error)), self.a)
+
+    def where(self, keep: Array, new: Bounded, old: Bounded) -> Bounded:
+        pairs = ((new.value, old.value), (new.error, old.error), (new.size, old.size))
+        value, error, size = (np.where(keep, *pair) for pair in pairs)
+        return Bounded(value, error, self.a, size)
+
+
+class Node:
+    """A bounded number on a tape, and what of the loss's gradient has reached it."""
+
+    def __init__(
+        self, tape: Tape, b: Bounded, back: Callable[[Bounded], None] | None = None
+    ) -> None:
+        self.tape, self.b, self.back = tape, b, back
+        self.gradient: Bounded | None = None
+
+    def __mul__(self, other: Node) -> Node:
+        def back(g: Bounded) -> None:
+            self.receive(g * other.b)
+            other.receive(g * self.b)
+
+        return self.tape.node(self.b * other.b, back)
+
+    def __add__(self, other: Node) -> Node:
+        def back(g: Bounded) -> None:
+            self.receive(g)
+            other.receive(g)
+
+        return self.tape.node(self.b + other.b, back)
+
+    def receive(self, g: Bounded) -> None:
+        """Add to the gradient; frameworks may add up in another order, so sizes add up too."""
+        if self.gradient is None:
+            self.gradient = g
+            return
+        a, p, q = self.tape.a, self.gradient, g
+        error = _sum_error(a, (), (p.known, q.known), k=2, stored=2)
+        error = np.where(p.size == 0, q.error, np.where(q.size == 0, p.error, error))
+        self.gradient = Bounded(p.value + q.value, error, a, p.size + q.size)
+
+
+class Tape:
+    """What `Bounds` did, remembered. The gradients of weights are sums over all steps."""
+
+    def __init__(self, dtype: Any, act: str | None = "tanh", gate: str | None = "sigmoid") -> None:
+        self.n = Bounds(dtype, act, gate)
+        self.a = self.n.a
+        self._order: list[Node] = []
+        self._products: dict[int, list[tuple[Bounded, Bounded]]] = {}
+
+    def node(self, b: Bounded, back: Callable[[Bounded], None] | None = None) -> Node:
+        node = Node(self, b, back)
+        self._order.append(node)
+        return node
+
+    def leaf(self, b: Bounded) -> Node:
+        return Node(self, b)
+
+    def affine(self, *products: tuple[Node, Node], bias: Node | None = None) -> Node:
+        b = self.n.affine(*((A.b, W.b) for A, W in products), bias=None if bias is None else bias.b)
+
+        def back(d: Bounded) -> None:
+            for A, W in products:
+                k = W.b.value.shape[-1] + 1
+                A.receive(self.n.affine((d, W.b.each(np.transpose)), k=k))
+                self._products.setdefault(id(W), []).append((A.b, d))
+            if bias is not None:
+                ones = self.n.exactly(np.ones((len(d.value), 1)))
+                self._products.setdefault(id(bias), []).append((ones, d))
+
+        return self.node(b, back)
+
+    def act(self, z: Node) -> Node:
+        return self._activated(self.n.names[0], z)
+
+    def gate(self, z: Node) -> Node:
+        return self._activated(self.n.names[1], z)
+
+    def _activated(self, name: str, z: Node) -> Node:
+        h = self.n._activated(name, z.b)
+
+        def back(g: Bounded) -> None:
+            dz = vjp_bound(name, g.value, g.error, z.b.value, h.value, z.b.error, self.a)
+            z.receive(Bounded(*dz, self.a))
+
+        return self.node(h, back)
+
+    def split(self, a: Node, parts: int) -> list[Node]:
+        """The gradients of the parts come together when the first of them is reached."""
+        pieces = [self.node(b) for b in self.n.split(a.b, parts)]
+
+        def back(_: Bounded) -> None:
+            nothing = [self.n.exactly(np.zeros_like(p.b.value)) for p in pieces]
+            each = [p.gradient or zero for p, zero in zip(pieces, nothing, strict=True)]
+            joined = (
+                np.concatenate([getattr(g, part) for g in each], axis=-1)
+                for part in ("value", "error", "size")
+            )
+            value, error, size = joined
+            a.receive(Bounded(value, error, self.a, size))
+
+        pieces[0].back = back
+        pieces[0].gradient = self.n.exactly(np.zeros_like(pieces[0].b.value))
+        return pieces
+
+    def blend(self, z: Node, h: Node, c: Node) -> Node:
+        def back(g: Bounded) -> None:
+            z.receive(g * (h.b - c.b))
+            h.receive(g * z.b)
+            c.receive(g * (1.0 - z.b))
+
+        return self.node(self.n.blend(z.b, h.b, c.b), back)
+
+    def where(self, keep: Array, new: Node, old: Node) -> Node:
+        def back(g: Bounded) -> None:
+            for node, chosen in ((new, keep), (old, ~keep)):
+                zero = [np.where(chosen, part, 0.0) for part in (g.value, g.error, g.size)]
+                node.receive(Bounded(zero[0], zero[1], self.a, zero[2]))
+
+        return self.node(self.n.where(keep, new.b, old.b), back)
+
+    def backward(self) -> None:
+        """From the last operation to the first; cotangents have been `receive`d before."""
+        for node in reversed(self._order):
+            if node.back is not None and node.gradient is not None:
+                node.back(node.gradient)
+
+    def gradient(self, weight: Node) -> Bounded:
+        """dL/d(weight), summed over the batch and then step by step; a bias has one row."""
+        pairs = self._products.get(id(weight), [])
+        if not pairs:
+            return self.n.exactly(np.zeros_like(weight.b.value))
+        A, d = (_stacked([pair[i] for pair in pairs]) for i in (0, 1))
+        rows = len(d.value)
+        is_bias = weight.b.value.ndim == 1
+        # biases are not summed by a matrix product, so nothing wider is promised
+        stored = rows + 1 if is_bias else len(pairs) + 1
+        left = A.known.T
+        error = _sum_error(self.a, ((left, d.known),), k=rows + 1, stored=stored)
+        value = A.value.T @ d.value
+        found = Bounded(value, error, self.a)
+        return found.each(lambda part: part[0]) if is_bias else found
+
+
+def _stacked(parts: Sequence[Bounded]) -> Bounded:
+    value, error, size = (
+        np.concatenate([getattr(b, part) for b in parts]) for part in ("value", "error", "size")
+    )
+    return Bounded(value, error, parts[0].a, size)
