@@ -260,7 +260,8 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
         process.amount(text)
 
 
-def test_a_host_that_ends_at_once_ends_its_subjects() -> None:
+def test_a_host_that_ends_at_once_ends_its_subjects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_living", set())  # and leave those of other tests alone
     with puppet() as asked:
         pid = asked.identity["pid"]
         process.kill_all()

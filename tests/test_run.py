@@ -296,7 +296,7 @@ def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> 
 def test_who_is_interrupted_records_what_there_is(name: str, times: int, tmp_path: Path) -> None:
     """`timeout -s INT` sends it to the process and to its group: twice at once, or nearly."""
     script = INTERRUPTED.replace("record._EVERY", "terminal._TWICE = 600; record._EVERY")
-    script = script.replace("import record", "import record, terminal")
+    script = script.replace("import main", "import main\nfrom rnn_check.reports import terminal")
     path = tmp_path / "record.npz"
     with hanging(tmp_path, "observe", "-o", path, script=script) as host:
         for _ in range(times):
@@ -382,7 +382,7 @@ def test_who_insists_is_obeyed_at_once(tmp_path: Path) -> None:
     patched += "time.sleep(600))\n    main("
     script = "import time\n" + INTERRUPTED.replace("    main(", patched)
     script = script.replace("record._EVERY", "terminal._TWICE = 0; record._EVERY")
-    script = script.replace("import record", "import record, terminal")
+    script = script.replace("import main", "import main\nfrom rnn_check.reports import terminal")
     with hanging(tmp_path, "verify", script=script) as host:
         host.send_signal(signal.SIGINT)
         assert host.stdout.readline() == "s\n"
