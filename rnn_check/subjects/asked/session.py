@@ -123,6 +123,8 @@ import base64
 import contextlib
 import functools
 import gc
+import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
