@@ -12,6 +12,7 @@ import pytest
 import rnn_check
 
 ROOT = Path(rnn_check.__file__).parent
+TESTS = Path(__file__).parent
 # a folder imports only those that stand before it
 ORDER = (
     "refusal", "numbers", "recurrences", "certificates", "subjects", "claims", "asking",
@@ -75,3 +76,10 @@ def test_every_folder_is_in_the_order() -> None:
 def test_every_module_says_what_it_is_about() -> None:
     for module, path in MODULES.items():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
+
+
+def test_tests_stand_in_folders_of_the_same_names() -> None:
+    """But for what tests Keras, and what tests share; what stands above the folders is of all."""
+    folders = {path.parent.name for path in TESTS.glob("*/**/*.py")}
+    assert folders <= {*ORDER, "keras", "support"}
+    assert not list(TESTS.glob("support/test_*.py"))

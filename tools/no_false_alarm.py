@@ -1,6 +1,6 @@
 """Does an honest layer ever fail?  Random layers on real TensorFlow, each step certified.
 
-    python -m tests.no_false_alarm --layers 10000        # tens of minutes; the test run does 300
+    python -m tools.no_false_alarm --layers 10000        # tens of minutes; the test run does 300
 
 Every layer is a real keras.layers.SimpleRNN, run forward, and forward and backward with the probe
 that reads out δ, in each of three modes: eager, tf.function, XLA.  Compiling is what costs, so
@@ -24,7 +24,7 @@ import tensorflow as tf
 from rnn_check import certify, certify_gradients
 from rnn_check.numbers.formats import ARITHMETICS
 from rnn_check.recurrences import over_time
-from tests.layers import Layer, random_layer
+from tests.support.layers import Layer, random_layer
 
 FLOAT32 = ARITHMETICS["float32"]
 MODES = ("eager", "function", "xla")

@@ -1,10 +1,10 @@
 """Is an honest layer of any backend ever called wrong?  Random layers of every activation.
 
-    python -m tests.real_layers --backend jax --dtype float32 --layers 6
+    python -m tools.real_layers --backend jax --dtype float32 --layers 6
 
 Real keras.layers.SimpleRNN, called eagerly; states certified, and on JAX and PyTorch in float32 the
 gradients too, with the probe that reads out δ. Prints a line of JSON: how many certificates, the
-largest ratio of those that hold, and the others. tests/no_false_alarm.py does the same, at length
+largest ratio of those that hold, and the others. tools/no_false_alarm.py does the same, at length
 and with all options, for TensorFlow.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rnn_check import certify, certify_gradients
-from tests.layers import ACTIVATIONS, Layer, random_layer
+from tests.support.layers import ACTIVATIONS, Layer, random_layer
 
 BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino")
 ELEMENTWISE = tuple(a for a in ACTIVATIONS if a not in ("softmax", "log_softmax", "sparsemax"))

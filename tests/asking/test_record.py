@@ -25,8 +25,8 @@ from rnn_check.claims import claim
 from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects import policy
-from tests import puppet
-from tests.test_observe import DTYPES, FRAMEWORKS, SPECIAL
+from tests.subjects.test_observe import DTYPES, FRAMEWORKS, SPECIAL
+from tests.support import puppet
 from tools import fuzz_records
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")

@@ -27,9 +27,9 @@ from rnn_check.asking.request import Setting
 from rnn_check.asking.run import TRIES, Asked, Run, Target
 from rnn_check.claims import claim
 from rnn_check.cli.commands import main
-from tests import puppet
-from tests.sampling import long
-from tests.test_process import is_gone
+from tests.subjects.test_process import is_gone
+from tests.support import puppet
+from tests.support.sampling import long
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
 
@@ -249,7 +249,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pytest import MonkeyPatch
 from rnn_check.asking import records as record
 from rnn_check.cli import main
-from tests import puppet
+from tests.support import puppet
 record._EVERY = record._SPARE = 0
 with MonkeyPatch.context() as patch:
     puppet.play(patch, jax={"b": "hang"}, tensorflow={"c": "hang"})
@@ -268,7 +268,7 @@ def hanging(folder: Path, *words: object, script: str = INTERRUPTED) -> Iterator
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "PUPPET_LOG": str(log), "PUPPET_ASKED": str(asked)},
     )
     with host:
@@ -415,7 +415,7 @@ def test_an_observation_that_was_interrupted_before_a_word_can_be_judged(tmp_pat
     host = subprocess.Popen(
         [sys.executable, "-c", script, "observe", "-o", str(path), "--force", "--backend",
          "tensorflow", str(tmp_path / "claims")],
-        stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
+        stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
         env={**os.environ, "PUPPET_LOG": str(asked)},
     )  # fmt: skip
     with host:

@@ -23,8 +23,8 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.formats import ARITHMETICS, Array
 from rnn_check.numbers.spread import activation_error
 from rnn_check.recurrences import dense, over_time
-from tests.layers import ACTIVATIONS, Layer, random_layer
-from tests.sampling import sampled
+from tests.support.layers import ACTIVATIONS, Layer, random_layer
+from tests.support.sampling import sampled
 
 # The subject ----------------------------------------------------------------------------------
 

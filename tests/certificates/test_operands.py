@@ -17,8 +17,8 @@ from rnn_check.certificates.result import Certificate
 from rnn_check.certificates.steps import certify
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import over_time
-from tests.sampling import sampled
-from tests.test_certificate import one_by_one, plain, to_bfloat16, to_float16, to_tf32
+from tests.certificates.test_certificate import one_by_one, plain, to_bfloat16, to_float16, to_tf32
+from tests.support.sampling import sampled
 
 FORMAT = {f.name: f for f in FORMATS}
 

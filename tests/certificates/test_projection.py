@@ -10,8 +10,7 @@ from rnn_check.certificates import projected as projection
 from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.projected import certify_projected
 from rnn_check.numbers.formats import Array
-from tests.layers import Layer, random_layer
-from tests.test_certificate import (
+from tests.certificates.test_certificate import (
     ORDERS,
     blas,
     changed,
@@ -25,6 +24,7 @@ from tests.test_certificate import (
     to_bfloat16,
     to_tf32,
 )
+from tests.support.layers import Layer, random_layer
 
 WIDE = (2, 40, 512, 512)
 MIDDLE = (8, 50, 64, 96)

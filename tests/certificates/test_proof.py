@@ -15,9 +15,9 @@ from rnn_check.certificates.sums import Factor, Sum
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import ARITHMETICS, Array, gamma
 from rnn_check.verdicts import judge
-from tests.layers import Layer
-from tests.sampling import long
-from tests.test_certificate import changed, loop, plain, quietly, run, to_float16
+from tests.certificates.test_certificate import changed, loop, plain, quietly, run, to_float16
+from tests.support.layers import Layer
+from tests.support.sampling import long
 from tools import adversary, detectable, screened
 
 FLOAT32 = ARITHMETICS["float32"]

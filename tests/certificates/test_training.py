@@ -30,9 +30,9 @@ from rnn_check.recurrences import losses as recurrences_losses
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
-from tests import faults, training_faults
-from tests.sampling import long, sampled
-from tests.trainings import (
+from tests.keras import faults, training_faults
+from tests.support.sampling import long, sampled
+from tests.support.trainings import (
     ADAM,
     FORMS,
     NETWORKS,

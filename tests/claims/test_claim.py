@@ -257,6 +257,14 @@ def test_paths(tmp_path: Path) -> None:
         claim.load(tmp_path / "bytes.toml")
 
 
+def test_known_deviations_stand_beside_the_claims_and_are_none() -> None:
+    assert sorted(claim.known().glob("*.toml"))
+    for folder in (claim.bundled(), claim.known().parent / "known" / ".."):
+        assert not [f for _, f in claim.find([folder]) if f.is_relative_to(claim.known())]
+    with pytest.raises(ClaimError, match="holds no claim files"):
+        claim.find([claim.known()])
+
+
 def test_a_link_is_called_as_it_is_and_leads_to_no_other_folder(tmp_path: Path) -> None:
     folder = tmp_path / "claims"
     folder.mkdir()
@@ -277,7 +285,7 @@ def test_a_link_is_called_as_it_is_and_leads_to_no_other_folder(tmp_path: Path) 
 
 
 SCHEMA = json.loads(
-    (Path(__file__).parents[1] / "docs" / "claim.schema.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "docs" / "claim.schema.json").read_text(encoding="utf-8")
 )
 
 
@@ -288,7 +296,7 @@ def test_the_published_schema_is_the_loaders() -> None:
 
 def test_every_bundled_claim_satisfies_the_published_schema() -> None:
     validator = jsonschema.Draft202012Validator(SCHEMA)
-    files = sorted(claim.bundled().rglob("*.toml"))
+    files = [file for _, file in claim.find([claim.bundled()])]
     assert len(files) > 100
     for file in files:
         document = tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
@@ -398,7 +406,7 @@ def test_mutated_values(data: st.DataObject) -> None:
     _loads_or_refuses(text)
 
 
-OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
+OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 
 
 @pytest.mark.parametrize(
@@ -930,7 +938,7 @@ def test_no_configuration_names_a_file() -> None:
 
 
 def test_the_limits_are_documented() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "claims.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "claims.md").read_text(encoding="utf-8")
     stated = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", text)}
     limits = {
         name: value

@@ -20,8 +20,8 @@ import pytest
 
 from rnn_check.claims import claim
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-FILES = {str(f.relative_to(FIXTURES).with_suffix("")): f for f in sorted(FIXTURES.rglob("*.toml"))}
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+FILES = dict(claim.find([FIXTURES]))
 DERIVED = {name: file for name, file in FILES.items() if name.startswith("derived/")}
 FAULTS = {
     "recurrent kernel transposed",

@@ -11,7 +11,7 @@ import pytest
 from rnn_check.claims import claim, stack
 from rnn_check.claims.written import Array
 
-OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
+OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 STACKS = [
     each
     for file in sorted(OPTIONS.glob("*.toml"))

@@ -16,7 +16,7 @@ from rnn_check.claims import claim
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import Reader
 from rnn_check.refusal import ClaimError
-from tests.test_claim import GOOD
+from tests.claims.test_claim import GOOD
 
 READER = Reader(Path("claim.toml"))
 

@@ -1,8 +1,9 @@
 """Which mistakes does a recurrent layer make?  Each as a subclass of the real Keras SimpleRNN.
 
-They stand in for it through the public path, `rnn-check --layer tests/faults.py:CLASS`.  A fault of
-one step replaces a method of the real cell; a fault of the sequence replaces the loop around the
-real cell by `Loop`, which without a fault computes what Keras computes (the twin in the tests).
+They stand in for it through the public path, `rnn-check --layer tests/keras/faults.py:CLASS`.  A
+fault of one step replaces a method of the real cell; a fault of the sequence replaces the loop
+around the real cell by `Loop`, which without a fault computes what Keras computes (the twin in the
+tests).
 The first line of a class's docstring is the fault's name.  TensorFlow only.
 """
 

@@ -15,12 +15,12 @@ from mpmath import mp, mpf
 
 from rnn_check.numbers import spread
 from rnn_check.numbers.formats import ARITHMETICS
-from tests.sampling import long
-from tests.test_rounding import ELEMENTWISE, TRUTH, arguments, slope_truth
+from tests.numbers.test_rounding import ELEMENTWISE, TRUTH, arguments, slope_truth
+from tests.support.sampling import long
 from tools import measure_activations as measuring
 from tools.measure_activations import CONSTANTS, DEVIATIONS, DTYPES, MODES, NAMES, ROWS
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 FLOAT64 = ARITHMETICS["float64"]
 BACKENDS = [pytest.param(b, marks=[] if find_spec(b) else pytest.mark.skip) for b in MODES]
 DIFFERENTIATE = ("tensorflow", "jax", "torch")
@@ -103,7 +103,7 @@ def test_every_known_deviation_was_seen_where_it_is_said_to_be(lines: list[dict[
     """So that nothing is left out that is not wrong: and each has a script that shows it."""
     _, known = measuring.largest(lines)
     for d in DEVIATIONS:
-        script = HERE / "known" / d.reproducer
+        script = HERE / "fixtures" / "known" / d.reproducer
         assert "rnn_check" not in script.read_text("utf-8")
         for name, dtype in itertools.product(d.activations, d.dtypes):
             for mode in d.modes or MODES[d.backend]:
@@ -179,7 +179,7 @@ QUICK = ("numpy", "torch")
 def test_no_honest_layer_is_called_wrong_but_for_what_is_known(backend: str) -> None:
     words = ["--backend", backend, "--layers", str(LAYERS[backend])]
     words += [w for name in ASKED.get(backend, ()) for w in ("--activation", name)]
-    reply = json.loads(run("tests.real_layers", *words).splitlines()[-1])
+    reply = json.loads(run("tools.real_layers", *words).splitlines()[-1])
     assert reply["certificates"] >= 20
     known = {
         (name, d.what == "value")

@@ -1,7 +1,7 @@
 """What does one timestep cost?
 
-    pytest -n 0 --benchmark-only            every implementation at every size, grouped by size
-    python tests/test_benchmarks.py         the table of docs/speed.md: interleaved runs, and ratios
+    pytest -n 0 --benchmark-only           every implementation at every size, grouped by size
+    python tests/keras/test_benchmarks.py  the table of docs/speed.md: interleaved runs, and ratios
 
 One thread each, float32, tanh, states for every step. Every result is certified before it is
 timed; the certificates that are timed themselves are those of what XLA returns. Skipped in the
@@ -311,7 +311,7 @@ def test_forward(benchmark: Any, name: str, size: tuple[int, int, int, int]) -> 
     benchmark.extra_info["µs per timestep (median)"] = benchmark.stats["median"] / size[1] * 1e6
 
 
-# python tests/test_benchmarks.py -----------------------------------------------------------------
+# python tests/keras/test_benchmarks.py -----------------------------------------------------------
 
 AIMS = [  # (implementation, at most or at least, times, of what, sizes)
     ("reference", "≤", 1.25, "matrix products alone", SIZES[3:]),

@@ -1,7 +1,7 @@
 """Is every fault that a claim says it catches really caught?
 
 Each fault is a subclass of the real Keras layer (faults.py), asked through the public path:
-`rnn-check --layer tests/faults.py:CLASS`.  Planting it must turn the claim red.
+`rnn-check --layer tests/keras/faults.py:CLASS`.  Planting it must turn the claim red.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from rnn_check.asking import request
 from rnn_check.claims import claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
-from tests import fault_table, faults, training_faults
-from tests.sampling import first_of_each
+from tests.keras import faults, training_faults
+from tests.support.sampling import first_of_each
+from tools import fault_table
 
 CLAIMS = {c.name: c for c in claim.load_all()}
 CASES = first_of_each(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rnn_check import certify
-from tests import no_false_alarm
-from tests.layers import random_layer
-from tests.sampling import sampled
+from tests.support.layers import random_layer
+from tests.support.sampling import sampled
+from tools import no_false_alarm
 
 
 @pytest.mark.parametrize("first", sampled(range(30), 15))

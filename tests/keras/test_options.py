@@ -19,9 +19,9 @@ from rnn_check.claims import claim
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
-from tests.sampling import sampled
+from tests.support.sampling import sampled
 
-OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
+OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 CLAIMS = {file.stem: claim.load_each(file)[0] for file in sorted(OPTIONS.glob("*.toml"))}
 # told beside what is judged: from what it follows, and what is judged by a claim about numbers
 ASIDE = {"weights", "before", "each", "gradients", "loss", "initial_weights"}

@@ -11,8 +11,8 @@ from rnn_check.certificates.projected import certify_projected
 from rnn_check.certificates.steps import certify, certify_dense
 from rnn_check.numbers import arrays
 from rnn_check.numbers.formats import Array
-from tests.layers import Layer
-from tests.test_certificate import plain, run
+from tests.certificates.test_certificate import plain, run
+from tests.support.layers import Layer
 
 LAYER = plain(3, 7, 4, 5)
 STATES, GRADIENTS = run(LAYER)

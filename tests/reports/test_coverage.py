@@ -13,7 +13,7 @@ from rnn_check.claims import claim
 from rnn_check.cli.commands import main
 from rnn_check.reports import coverage
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
-from tests import puppet
+from tests.support import puppet
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,8 @@ from rnn_check.reports import pictures as picture
 from rnn_check.upgrades import changes as compare
 from rnn_check.upgrades.changes import Compared, Side
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
-from tests import puppet
-from tests.sampling import long
+from tests.support import puppet
+from tests.support.sampling import long
 
 HOSTILE = "<script>alert(1)</script>]]>\"'&amp;<!--$x_1^2$\x00\x1b漢"
 VOID = {"meta", "wbr", "br"}

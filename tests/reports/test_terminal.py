@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from rnn_check.cli.commands import main
 from rnn_check.reports import terminal, verdicts
 from rnn_check.verdicts import judge
-from tests import puppet
-from tests.test_report import SUBJECT, verdict
+from tests.reports.test_report import SUBJECT, verdict
+from tests.support import puppet
 
 HOSTILE = {
     "clears the screen": "\x1b[2J",
@@ -180,14 +180,14 @@ def test_another_os_error_is_not_taken_for_it() -> None:
 def test_a_terminal_shows_what_is_going_on(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pytest import MonkeyPatch\nfrom rnn_check.cli import main\n"
-        "from tests import puppet\nwith MonkeyPatch.context() as patch:\n"
+        "from tests.support import puppet\nwith MonkeyPatch.context() as patch:\n"
         "    puppet.play(patch)\n    main(sys.argv[1:])\n"
     )
     folder = puppet.claims(tmp_path / "claims", "a")
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-c", script, str(folder), "--backend", "jax"],
-        stdout=subprocess.DEVNULL, stderr=theirs, check=False, cwd=Path(__file__).parents[1],
+        stdout=subprocess.DEVNULL, stderr=theirs, check=False, cwd=Path(__file__).parents[2],
         env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
     )  # fmt: skip
     os.close(theirs)

@@ -15,7 +15,7 @@ from rnn_check.subjects import own_layer as layer
 from rnn_check.subjects.ask import Subject, SubjectError
 from rnn_check.subjects.asked import session as subject
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "own_layer.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "own_layer.md").read_text(encoding="utf-8")
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 
 BEGINNERS = """

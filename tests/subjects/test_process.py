@@ -20,7 +20,7 @@ import pytest
 from rnn_check.subjects import process
 from rnn_check.subjects.ask import Subject, SubjectError
 from rnn_check.subjects.asked import session as subject
-from tests.test_observe import puppet
+from tests.subjects.test_observe import puppet
 
 MB = 1 << 20
 
@@ -146,7 +146,7 @@ def test_a_subject_does_not_outlive_its_host(
         f"with open({str(tmp_path / 'stuck')!r}, 'w') as file: file.write(str(os.getpid()) + '.')\n"
         f"{STUCK[stuck]}\n"
     )
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     host = subprocess.Popen(
         [sys.executable, "-c", HOST.format(subject=subject.__file__)],
         env={

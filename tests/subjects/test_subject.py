@@ -25,7 +25,7 @@ from rnn_check.recurrences import losses, over_time
 from rnn_check.subjects.ask import NotInstalled, Raised, Subject, SubjectError
 from rnn_check.subjects.asked import session as script
 from rnn_check.subjects.asked.session import state_sizes
-from tests.sampling import long
+from tests.support.sampling import long
 
 Array = npt.NDArray[Any]
 

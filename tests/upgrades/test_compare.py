@@ -20,7 +20,7 @@ from rnn_check.upgrades import changes as compare
 from rnn_check.upgrades import changes as upgrades_changes
 from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
-from tests import puppet
+from tests.support import puppet
 
 VERSIONS = ("2.18.0", "2.19.0", "2.20.0")
 STATES = np.array([[[0.5, -0.25], [0.125, 1.0], [0.75, -2.0]]])  # (B,T,H)

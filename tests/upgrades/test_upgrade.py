@@ -1,7 +1,7 @@
 """Does `compare` show what changed, `bisect` where, and does neither ask twice?
 
 Whole runs of the command. The environments are this one and the subjects are puppets (real
-processes), so that nothing has to be fetched; tests/test_regressions.py asks real ones.
+processes), so that nothing has to be fetched; tests/keras/test_regressions.py asks real ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rnn_check.cli.commands import main
 from rnn_check.subjects import environments as environment
 from rnn_check.subjects.environments import Environment, Package, Python, Unmade, Wanted
 from rnn_check.upgrades import bisection
-from tests import puppet
+from tests.support import puppet
 
 HERE = environment.find_python()
 TF, JAX, TORCH = "keras==3.1.0@tensorflow", "keras==3.2.0@jax", "keras==3.3.0@torch"
@@ -461,7 +461,8 @@ from pytest import MonkeyPatch
 from rnn_check.subjects import environments as environment
 from rnn_check.cli import main
 from rnn_check.subjects.environments import Environment
-from tests import puppet, test_upgrade
+from tests.support import puppet
+from tests.upgrades import test_upgrade
 with MonkeyPatch.context() as patch:
     cache = Path(sys.argv.pop(1))
     patch.setattr(environment.platformdirs, "user_cache_path", lambda *_, **__: cache)
@@ -477,7 +478,7 @@ def test_after_ctrl_c_the_next_run_goes_on_from_there(cache: Path) -> None:
     words = ["compare", TF, TORCH, "--claims", str(claims)]
     host = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, str(cache), *words],
-        cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not {"torch:b", "tensorflow:b"} <= set(asked(cache)) or not list(
@@ -501,7 +502,7 @@ def test_a_terminal_sees_what_is_being_done(cache: Path, tmp_path: Path) -> None
     code = INTERRUPTED.replace('torch={"b": "hang"}', "")
     done = subprocess.Popen(
         [sys.executable, "-c", code, str(cache), "compare", TF, JAX, "--claims", str(claims)],
-        cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=terminal,
+        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=terminal,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
     )  # fmt: skip
     os.close(terminal)

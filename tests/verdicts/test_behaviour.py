@@ -15,9 +15,9 @@ from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER
-from tests.sampling import sampled
+from tests.support.sampling import sampled
 
-OPTIONS = Path(__file__).parents[1] / "fixtures" / "options"
+OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 UPDATES = claim.load_each(OPTIONS / "one_update.toml")
 Masks = tuple[Array, Array]  # of the input's features and of the state's units, scaled
 

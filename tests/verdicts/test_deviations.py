@@ -29,7 +29,7 @@ from rnn_check.verdicts import deviations, judge
 from rnn_check.verdicts import done as experiment
 from rnn_check.verdicts.deviations import Deviation, Known
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
-from tests import puppet
+from tests.support import puppet
 from tools import fuzz_deviations
 from tools.measure_activations import DEVIATIONS
 

@@ -25,7 +25,7 @@ from rnn_check.claims.written import Array, Given
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import DIFFER, NOT_RUN
-from tests.sampling import sampled
+from tests.support.sampling import sampled
 
 
 def prints_numbers(e: Expectation) -> bool:
