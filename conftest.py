@@ -6,13 +6,16 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+import hypothesis
 import pytest
 
 from rnn_check.reports import verdicts
 from rnn_check.subjects import ask as observe
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
+KERAS = Path(__file__).parent / "tests" / "keras"
 _observed: list[str] = []
 
 
@@ -30,7 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:  # one process that answers, and one worker that imports a framework
+        if "subject" in getattr(item, "fixturenames", ()) or item.path.is_relative_to(KERAS):
+            item.add_marker(pytest.mark.xdist_group("framework"))
     if not config.getoption("--all"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         if left_out:
@@ -47,6 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
     backend = config.getoption("--backend")
     if backend:
         os.environ["KERAS_BACKEND"] = backend  # Keras reads it once, when it is first imported
+    hypothesis.settings.register_profile("quick", max_examples=60)
+    hypothesis.settings.register_profile("all", max_examples=300)
+    hypothesis.settings.load_profile("all" if config.getoption("--all") else "quick")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.pop("COLUMNS", None)  # the width of a report is the test's to choose
 

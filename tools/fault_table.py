@@ -21,7 +21,7 @@ from rnn_check.claims import claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
 from tests.certificates.test_training import ask, short
-from tests.keras import faults, training_faults
+from tests.support import planted
 
 FILE = Path(__file__).parents[1] / "docs" / "faults.md"
 TWINS = ("none", "none in the loop")
@@ -55,17 +55,17 @@ def red(verdicts: Iterable[judge.Verdict]) -> Red:
 
 
 def of_layers(subject: observe.Subject, claims: list[claim.Claim]) -> Iterator[tuple[str, Red]]:
-    for fault in faults.FAULTS:
+    for fault in planted.LAYERS:
         asked = [c for c in claims if not c.slow or fault in c.catches]
-        how = request.Setting(layer=faults.layer(fault), slow=True)
+        how = request.Setting(layer=planted.LAYERS[fault], slow=True)
         verdicts = (judge.judge(c, request.ask(c, subject, how)) for c in asked)
         yield fault, red(v for each in verdicts for v in each)
 
 
 def of_optimizers(subject: observe.Subject) -> Iterator[tuple[str, Red]]:
     c = short(10)
-    for fault in training_faults.FAULTS:
-        observed = ask(subject, c, Adam=training_faults.optimizer(fault))
+    for fault in planted.OPTIMIZERS:
+        observed = ask(subject, c, Adam=planted.OPTIMIZERS[fault])
         yield fault, red(judge.judge(c, request.Answer(observed)))
 
 

@@ -17,15 +17,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from rnn_check import certify, certify_gradients
 from rnn_check.numbers.formats import ARITHMETICS
 from rnn_check.recurrences import over_time
 from tests.support.layers import Layer, random_layer
+from tests.support.lazily import Lazily
 
+keras: Any = Lazily("keras")
+tf: Any = Lazily("tensorflow")
 FLOAT32 = ARITHMETICS["float32"]
 MODES = ("eager", "function", "xla")
 # Keras 3.15 sums the cumulative sums of the whole support instead of taking its last one, so that

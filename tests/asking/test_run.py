@@ -29,7 +29,7 @@ from rnn_check.claims import claim
 from rnn_check.cli.commands import main
 from tests.subjects.test_process import is_gone
 from tests.support import puppet
-from tests.support.sampling import long
+from tests.support.sampling import long, sampled
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
 
@@ -278,7 +278,7 @@ def hanging(folder: Path, *words: object, script: str = INTERRUPTED) -> Iterator
     wait_for(lambda: all(map(is_gone, pids)))
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", sampled(["SIGINT", "SIGTERM", "SIGHUP"], 2))
 def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> None:
     number = getattr(signal, name)
     with hanging(tmp_path, "verify") as host:
@@ -292,7 +292,7 @@ def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", sampled(["SIGINT", "SIGTERM"], 2))
 def test_who_is_interrupted_records_what_there_is(name: str, times: int, tmp_path: Path) -> None:
     """`timeout -s INT` sends it to the process and to its group: twice at once, or nearly."""
     script = INTERRUPTED.replace("record._EVERY", "terminal._TWICE = 600; record._EVERY")

@@ -183,7 +183,7 @@ def test_float32_sums_of_equal_terms_are_no_narrower_format(F: int) -> None:
     assert with_tf32.ok is not False or with_tf32.ratio > 1
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", sampled(range(12), 5))
 def test_no_honest_float32_looks_cut_even_where_its_bits_are_not_asked_first(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from rnn_check.numbers.formats import ARITHMETICS, Array, gamma
 from rnn_check.verdicts import judge
 from tests.certificates.test_certificate import changed, loop, plain, quietly, run, to_float16
 from tests.support.layers import Layer
-from tests.support.sampling import long
+from tests.support.sampling import long, sampled
 from tools import adversary, detectable, screened
 
 FLOAT32 = ARITHMETICS["float32"]
@@ -226,7 +226,7 @@ def test_a_subnormal_operand_of_an_exact_sum_may_be_read_as_zero(swapped: bool) 
 # Attacks, a few of each; whole: python -m tools.adversary, tools.screened, tools.detectable ------
 
 
-@pytest.mark.parametrize("kind", adversary.DATA)
+@pytest.mark.parametrize("kind", sampled(adversary.DATA, 3))
 def test_no_legal_execution_is_called_wrong(kind: str) -> None:
     for size, activation in product(((3, 3, 4, 6), (40, 40, 2, 3)), ("linear", "tanh")):
         data = adversary.draw(kind, *size, seed=1)
@@ -248,7 +248,7 @@ def test_the_executions_of_the_adversary_are_legal_and_as_bad_as_allowed() -> No
     assert found is not None and 0.5 < found.ratio <= 1
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", sampled(range(4), 4))
 def test_what_is_not_looked_at_would_change_nothing(seed: int) -> None:
     rng, many = np.random.default_rng(seed), screened.layers(seed + 1000)
     for _ in range(10):

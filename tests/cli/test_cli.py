@@ -16,6 +16,7 @@ from rnn_check.claims import claim
 from rnn_check.claims.claim import bundled
 from rnn_check.cli.commands import main
 from tests.support import puppet
+from tests.support.sampling import long
 
 HAND_SET = bundled() / "article" / "hand_set_weights.toml"
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino"}
@@ -168,6 +169,7 @@ def test_schema_is_json() -> None:
     assert json.loads(result.stdout)["title"] == "rnn_check claim"
 
 
+@long  # a framework is started: what it says by itself is what must not be seen
 def test_json_is_one_document_with_the_agreed_keys() -> None:
     done = command(HAND_SET, "--json")
     assert done.returncode == 0, done.stderr

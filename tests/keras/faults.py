@@ -609,9 +609,3 @@ FAULTS = {
     and not c.__name__.startswith("_")
     and c not in (Faulty, Loop)
 }
-NAMES = frozenset(FAULTS)
-
-
-def layer(fault: str) -> str:
-    """The fault as `--layer` takes it."""
-    return f"{__file__}:{FAULTS[fault].__name__}"

@@ -134,6 +134,7 @@ def test_a_backend_is_within_the_constants_but_for_what_is_known(
     assert not {key: one for key, one in known.items() if not one.get("beyond")}
 
 
+@long
 def test_what_is_measured_is_not_measured_again(tmp_path: Path) -> None:
     results, table = tmp_path / "results.jsonl", tmp_path / "table.md"
     words = ["--backend", "numpy", "--dtype", "float16", "--activation", "tanh"]

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -20,7 +19,9 @@ from rnn_check.certificates.adjoints import certify_gradients
 from rnn_check.certificates.steps import certify
 from rnn_check.numbers import formats
 from rnn_check.numbers import printed as numbers_printed
+from tests.support.lazily import Lazily
 
+keras: Any = Lazily("keras")
 Array = npt.NDArray[Any]
 
 F, H = 2, 3

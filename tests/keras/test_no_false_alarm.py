@@ -11,7 +11,7 @@ from tests.support.sampling import sampled
 from tools import no_false_alarm
 
 
-@pytest.mark.parametrize("first", sampled(range(30), 15))
+@pytest.mark.parametrize("first", sampled(range(30), 30))
 def test_no_honest_layer_fails(first: int) -> None:
     """A family of ten layers, each in all modes, forward and backward."""
     tally = no_false_alarm.run(layers=10, per_family=10, first=first)

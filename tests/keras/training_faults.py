@@ -210,9 +210,3 @@ FAULTS = {
     if isinstance(found, type) and issubclass(found, keras.optimizers.Adam)
     if found.__module__ == __name__
 }
-NONE = "none"
-
-
-def optimizer(fault: str) -> str:
-    """FILE.py:CLASS."""
-    return f"{__file__}:{FAULTS[fault].__name__}"

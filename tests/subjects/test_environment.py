@@ -25,6 +25,7 @@ from click.testing import CliRunner, Result
 from rnn_check.cli.commands import main
 from rnn_check.subjects import environments as environment
 from rnn_check.subjects.environments import NOW, Package, Python, Unmade, WordError
+from tests.support.sampling import sampled
 
 HERE = environment.find_python()
 
@@ -408,7 +409,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", sampled(DAMAGES, 3))
 def test_a_damaged_environment_is_made_anew(index: Path, damage: str) -> None:
     environment_ = made("keras==3.1.0,jax")
     environment_.make()

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_check.asking import run
 from rnn_check.recurrences import over_time
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects.asked.session import end_with_the_host
@@ -61,6 +60,8 @@ def claims(folder: Path, *names: str) -> Path:
 
 def play(monkeypatch: pytest.MonkeyPatch, **fates: dict[str, str]) -> None:
     """From here on puppets answer for every backend."""
+    from rnn_check.asking import run  # not by the puppet itself, which is started often
+
     monkeypatch.setenv("PUPPET", json.dumps(fates))
     monkeypatch.setattr(run, "installed", lambda backend: fates.get(backend) != {"absent": ""})
     monkeypatch.setattr(observe, "Subject", subject)
