@@ -483,7 +483,8 @@ def test_a_file_that_is_wrong_says_where(
     file.write_text(text.replace(old, new))
     with pytest.raises(ClaimError, match=message):
         deviations.load(file)
-    result = run("--known", file, "-k", "article/hand_set_weights", "--backend", "numpy")
+    folder = puppet.claims(tmp_path / "claims", "a")
+    result = run("--known", file, folder, "--backend", "numpy")
     assert result.exit_code == 2
     assert str(file) in result.stderr
 
