@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 from rnn_check.reports import verdicts
@@ -54,9 +53,6 @@ def pytest_configure(config: pytest.Config) -> None:
     backend = config.getoption("--backend")
     if backend:
         os.environ["KERAS_BACKEND"] = backend  # Keras reads it once, when it is first imported
-    hypothesis.settings.register_profile("quick", max_examples=60)
-    hypothesis.settings.register_profile("all", max_examples=300)
-    hypothesis.settings.load_profile("all" if config.getoption("--all") else "quick")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.pop("COLUMNS", None)  # the width of a report is the test's to choose
 

@@ -366,7 +366,7 @@ def _loads_or_refuses(text: str) -> None:
         assert loaded.expectations
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_text(data: st.DataObject) -> None:
     text = GOOD
@@ -377,7 +377,7 @@ def test_mutated_text(data: st.DataObject) -> None:
     _loads_or_refuses(text)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_values(data: st.DataObject) -> None:
     """One value of the document, wherever it stands, becomes something else."""
