@@ -47,6 +47,7 @@ from tests.support.trainings import (
 from tools import extreme_trainings
 
 Array = npt.NDArray[Any]
+pytestmark = pytest.mark.xdist_group("framework")  # its 2,000 draws are drawn by one worker
 FILE = claim.bundled() / "article" / "training_certified.toml"
 ARTICLE = claim.load(FILE)
 
@@ -554,7 +555,6 @@ def test_a_backend_that_records_no_training_is_not_run() -> None:
     assert (verdict.verdict, verdict.detail) == (NOT_RUN, observed["training"]["unsupported"])
 
 
-@pytest.mark.xdist_group("framework")
 def test_the_power_is_within_its_allowance() -> None:
     """Float32 beta^t by the backend, against mpmath: _POW is in units of u, relative."""
     import keras

@@ -14,6 +14,7 @@ from rnn_check.numbers.formats import Array
 from tests.certificates.test_certificate import plain, run
 from tests.support.layers import Layer
 
+pytestmark = pytest.mark.xdist_group("framework")  # which imports all three
 LAYER = plain(3, 7, 4, 5)
 STATES, GRADIENTS = run(LAYER)
 WEIGHTS = ("x", "kernel", "recurrent_kernel", "bias")
