@@ -25,7 +25,7 @@ from rnn_check.recurrences import losses, over_time
 from rnn_check.subjects.ask import NotInstalled, Raised, Subject, SubjectError
 from rnn_check.subjects.asked import session as script
 from rnn_check.subjects.asked.session import state_sizes
-from tests.support.sampling import long
+from tests.support.sampling import long, sampled
 
 Array = npt.NDArray[Any]
 
@@ -499,7 +499,7 @@ def test_both_directions_from_given_states_and_the_states_they_end_in(asked: Sub
     assert np.array_equal(found["states"][1], backward[:, -1])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", sampled(MODES, 3))
 @pytest.mark.parametrize("kind", ["SimpleRNNCell", "CustomCell"])
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_a_cell_by_itself(asked: Subject, kind: str, use_bias: bool, mode: str) -> None:
@@ -567,7 +567,7 @@ def test_a_question_that_fails_leaves_the_others_answered(asked: Subject) -> Non
 # -- behaviours ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", sampled(MODES, 3))
 @pytest.mark.parametrize("through", ["call", "predict", "fit", "evaluate"])
 def test_stateful(asked: Subject, through: str, mode: str) -> None:
     if through != "call" and (asked.backend in ("jax", "openvino") or mode == "xla"):
