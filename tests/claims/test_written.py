@@ -301,3 +301,11 @@ def test_a_complaint_is_short_and_cannot_command_a_terminal() -> None:
     assert len(str(error)) < 1_000
     assert str(error).isprintable()
     assert error.problem.startswith(r"\x1b[2J\n\u202e")
+
+
+def test_the_sum_of_two_biases_is_off_by_its_rounding() -> None:
+    one, small = READER.given([1], "bias"), READER.given(["0x1p-60"], "recurrent_bias")
+    total = one.plus(small)
+    assert total.value[0] == 1
+    assert total.error[0] == 2.0**-60
+    assert not one.plus(one).error.any()
