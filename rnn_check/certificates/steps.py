@@ -27,7 +27,7 @@ All arrays are judged in blocks, so that memory does not grow with the sequence.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -53,6 +53,7 @@ from rnn_check.numbers.arrays import claimed as _claimed
 from rnn_check.numbers.arrays import numbers
 from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array
+from rnn_check.numbers.reading import CHOOSING
 from rnn_check.numbers.spread import C_ACT, activation_error, spread
 
 _BLOCK = 2**20  # numbers in the arrays of a block, about: 8 MB
@@ -115,6 +116,8 @@ def _one_of_each(rng: np.random.Generator, size: int, n: int) -> Array:
 class Layer:
     """The operands of every step, in processing order, the states as observed."""
 
+    gates, biases = 1, 1  # of a kernel's columns for each unit, and of its rows of biases
+
     def __init__(
         self,
         states: Any,
@@ -138,12 +141,15 @@ class Layer:
         _check("x", self.x, (B, T, "features"), "batch and timesteps of the states")
         F = self.x.shape[2]
         W, U = _read("kernel", kernel, a), _read("recurrent_kernel", recurrent_kernel, a)
-        _check("kernel", W, (F, H), "features of x by units of the states")
-        _check("recurrent_kernel", U, (H, H), "units by units of the states")
+        wide = self.gates * H
+        of_units = "units of the states" if self.gates == 1 else f"{self.gates} gates of H units"
+        _check("kernel", W, (F, wide), f"features of x by {of_units}")
+        _check("recurrent_kernel", U, (H, wide), f"units by {of_units}")
         self.W, self.U = W.astype(np.float64), U.astype(np.float64)
         self.bias = None if bias is None else _read("bias", bias, a).astype(np.float64)
         if self.bias is not None:
-            _check("bias", self.bias, (H,), "the units of the states")
+            shape = (wide,) if self.biases == 1 else (self.biases, wide)
+            _check("bias", self.bias, shape, f"the {of_units}")
         self.h0 = (
             np.zeros((B, H)) if initial_state is None else _read("initial_state", initial_state, a)
         )
@@ -567,14 +573,16 @@ def _suspects(
     return np.flatnonzero(~(np.abs(h, out=h) <= allowed))
 
 
-def _spread_and_noise(name: str, z: Sum, h: Array) -> tuple[Array, Array]:
+def _spread_and_noise(
+    name: str, z: Any, h: Array, known: Mapping[str, _Closed] = _CLOSED
+) -> tuple[Array, Array]:
     """How far act(z + e) is from h = act(z) if |e| <= z.error, and how far evaluating it may be."""
     a, d = z.a, z.error
-    if name not in _CLOSED:
+    if name not in known:
         noise = activation_error(name, z.value, h, a, d)
         noise += activation_error(name, z.value, h, FLOAT64)
         return spread(name, z.value, d), noise
-    closed = _CLOSED[name]
+    closed = known[name]
     # exp(x) <= 1/(1 - x); and 2^-51 is more than the slope's own rounding
     far = d * np.fmin(1.0, (closed.slope(h) + 2.0**-51) / np.maximum(1 - closed.rate * d, 0))
     size = np.abs(h)
@@ -626,20 +634,13 @@ def _activated(
     return h, bound, sample_of(z, (got - seen) / slope, np.abs(noise / slope), clear)
 
 
-# These choose by comparison, so that a NaN may come out as any of the choices.
-_CHOOSING = frozenset((
-    "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "hard_sigmoid", "hard_silu", "hard_tanh",
-    "hard_shrink", "soft_shrink", "sparse_plus", "sparse_sigmoid", "sparsemax",
-))  # fmt: skip
-
-
 def _unbounded(name: str, z: Sum, h: Array, bound: Array, observed: Array) -> Array:
     """The bound of act(z) where z is NaN or infinite because of an operand that is (error 0).
 
     A NaN makes a NaN. Of infinities the subject may have made one: inf - inf where a partial sum
     overflowed the other way, or -inf·sigmoid(-inf). Otherwise act has its limit.
     """
-    if name in _CHOOSING:
+    if name in CHOOSING:
         special: Any = np.inf
     else:
         nan = np.isnan(h) | np.isnan(observed)
