@@ -76,8 +76,11 @@ class Seen(Bounds):
         self.expected: dict[str, Bounded] = {}  # of what was observed, what the step makes of it
         self.sums: list[Sum] = []  # one for each call of affine, in order
 
-    def affine(
-        self, *products: tuple[Bounded, Bounded], bias: Bounded | None = None, k: int | None = None
+    def affine(  # type: ignore[override]
+        self,
+        *products: tuple[Bounded, Bounded],
+        bias: Bounded | None = None,
+        stored: int | None = None,
     ) -> Bounded:
         factor, several = self.layer.factor([m for _, m in products], bias)
         parts = [rows.value for rows, _ in products]
@@ -85,7 +88,7 @@ class Seen(Bounds):
             parts.append(np.ones((len(parts[0]), several)))
         s = Sum(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], factor)
         biases = 0 if bias is None else several + 1
-        s.bounded(len(products), stored=len(products) + biases)
+        s.bounded(len(products), stored=stored or len(products) + biases)
         error = s.error
         for rows, m in products:
             off = rows.known.error
@@ -203,8 +206,12 @@ class GatedLayer(Layer):
     def cell(self) -> GatedLayer:
         """As if the cell states were what it shows; masked steps copy them."""
         assert self.c is not None
+        return self.copied(self.c, self.c0)
+
+    def copied(self, states: Array, initial: Array) -> GatedLayer:
+        """As if these were the states that it shows."""
         layer = copy(self)
-        layer.h, layer.h0, layer.zeroed = self.c, self.c0, False
+        layer.h, layer.h0, layer.zeroed = states, initial, False
         return layer
 
     def before(self, samples: slice, steps: slice) -> Array:
@@ -363,7 +370,9 @@ def _samples(
     else:
         z, r, c, h, inner = (
             at(part)
-            for part in (step.z, step.r, step.c, exactly(layer.before(samples, steps), a), step.inner)
+            for part in (
+                step.z, step.r, step.c, exactly(layer.before(samples, steps), a), step.inner,
+            )
         )  # fmt: skip
         slopes = [gate.derivative(args[0], z), gate.derivative(args[1], r),
                   act.derivative(args[2], c)]  # fmt: skip

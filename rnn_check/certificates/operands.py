@@ -125,7 +125,9 @@ def examine(a: Arithmetic, errors: Sequence[Errors]) -> Finding:
         np.concatenate(part) for part in zip(*(p.sums for p in made), strict=True)
     )
     parts = list(dict.fromkeys(part for p in made for part in p.values))
-    known = [np.concatenate([p.values.get(part, 0 * p.sums[0]) for p in made]) / m for part in parts]
+    known = [
+        np.concatenate([p.values.get(part, 0 * p.sums[0]) for p in made]) / m for part in parts
+    ]
     grid.take_out([*known, value / m, size / m])
     candidates, unclear, digits_of = [], set(), {f.name: f.digits for f in formats}
     for key in dict.fromkeys(key for p in made for key in p.cut):
