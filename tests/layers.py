@@ -94,7 +94,7 @@ def random_gated(seed: int, recurrence: str, dtype: Any = np.float32, most: int 
         drawn = (flat * sign * rng.choice([0.5, 1.0], size=flat.shape)).astype(dtype)
         return drawn[0] if name == "bias" and rows == 1 else drawn
 
-    start = simple.initial_state
+    start = simple.initial_state if recurrence == "lstm" else None
     fields = {f.name: getattr(simple, f.name) for f in dataclasses.fields(Layer)}
     return Gated(
         **fields | {name: wide(name) for name in shapes},

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from rnn_check import certify, certify_gradients
 from rnn_check.numbers.formats import ARITHMETICS
-from rnn_check.recurrences import over_time
+from rnn_check.recurrences import gated, over_time
 from tests.layers import Gated, Layer, random_gated, random_layer
 
 FLOAT32 = ARITHMETICS["float32"]
@@ -335,28 +335,51 @@ def _known(layer: Layer, what: str, result: Any) -> str | None:
     with np.errstate(invalid="ignore", over="ignore"):
         beyond = ~(result.residual <= result.bound)
         twice = np.abs(result.observed - 2 * result.expected) <= 2 * result.bound
-        if layer.activation == "celu" and what == "delta" and twice[beyond].all():
+        names = [layer.activation]
+        if isinstance(layer, Gated):
+            names.append(layer.recurrent_activation)
+        of_deltas = what in ("delta", "initial_state", "initial_cell_state")
+        if "celu" in names and of_deltas and twice[beyond].all():
             return "twice"
-        if isinstance(layer, Gated) or layer.mask is None:
-            return None
-        if what not in ("delta", "initial_state"):
+        if layer.mask is None or not of_deltas:
             return None
         processed = layer.mask[:, ::-1] if layer.go_backwards else layer.mask
+        overflows = _overflowing(layer)
+    thrown = ~processed & overflows
+    reached = np.logical_or.accumulate(thrown[:, ::-1], axis=1)[:, ::-1]  # adjoints go backwards
+    reached = reached[:, :1] if what.startswith("initial") else reached[:, :, None]
+    explained = np.isnan(result.observed) & reached
+    return "thrown away" if explained[beyond].all() else None
+
+
+def _overflowing(layer: Layer) -> Any:
+    """(B,T) at which steps, masked or not, something exceeds what float32 holds."""
+    with np.errstate(all="ignore"):
+        if isinstance(layer, Gated):
+            arguments = _wide(layer)
+            r = gated.recurrence(arguments.pop("recurrence"), arguments.pop("reset_after"))
+            start = arguments["initial_state"]
+            if isinstance(start, np.ndarray):
+                arguments["initial_state"] = (start,)
+            ran = gated.forward(r, **arguments)
+            flat = [
+                [*step[: len(r.states)], *step.s, *(getattr(step, f) for f in r.fields)]
+                for step in ran.steps
+            ]
+            most = [np.max([np.abs(part) for part in parts], axis=(0, 2)) for parts in flat]
+            return ~(np.stack(most, axis=1) <= FLOAT32.max)
         ran = over_time.forward(**_wide(layer))[1]  # time-major
         z = ran.x @ ran.kernel + ran.h[:-1] @ ran.recurrent_kernel
         z = z if ran.bias is None else z + ran.bias
-        overflows = (ran.activation.function(z) > FLOAT32.max).any(axis=2).T  # (B,T)
-    thrown = ~processed & overflows
-    reached = np.logical_or.accumulate(thrown[:, ::-1], axis=1)[:, ::-1]  # adjoints go backwards
-    reached = reached[:, :1] if what == "initial_state" else reached[:, :, None]
-    explained = np.isnan(result.observed) & reached
-    return "thrown away" if explained[beyond].all() else None
+        return (ran.activation.function(z) > FLOAT32.max).any(axis=2).T
 
 
 def _wide(layer: Layer) -> dict[str, Any]:
     """The arguments in float64, in which nothing of float32's size overflows."""
     return {
-        name: array.astype(np.float64)
+        name: tuple(part.astype(np.float64) for part in array)
+        if isinstance(array, tuple)
+        else array.astype(np.float64)
         if isinstance(array, np.ndarray) and array.dtype.kind == "f"
         else array
         for name, array in layer.arguments.items()
