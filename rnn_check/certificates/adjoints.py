@@ -31,6 +31,7 @@ from rnn_check.certificates.sums import (
     Room,
     Sample,
     Sum,
+    Through,
     quanta,
     sample_of,
 )
@@ -337,9 +338,9 @@ class _Adjoint:
                         False if total.special is None else total.special
                     )
 
-        def operands() -> Iterator[tuple[str, str, Array, Array]]:
+        def operands() -> Iterator[tuple[str, str, Array, Array, Through | None]]:
             for rows, delta, _ in self.factors(part, room):
-                yield name, "delta", rows[at[0]], delta[:, at[1]]
+                yield name, "delta", rows[at[0]], delta[:, at[1]], None
 
         if total is not None:
             total = total.bounded(stored=T + 2, given=off)

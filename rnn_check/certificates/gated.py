@@ -339,13 +339,22 @@ def _samples(
         or not len(_index(rows, len(step.h.value)))
     ):
         return {}
-    at = lambda b: b.value[rows][:, units]  # noqa: E731
+
+    def at(b: Bounded) -> Array:
+        return np.asarray(b.value[rows][:, units])
+
     args = list(map(at, step.s))
     counted = layer.counted(samples, steps)
     counted = True if counted is True else counted[rows]
     a, result = layer.a, {}
-    own = lambda name, z, h: activation_error(name, z, h, a)  # noqa: E731
-    round_off = lambda k, *most: gamma(k, a.u_stored) * sum(map(np.abs, most))  # noqa: E731
+
+    def own(name: str, z: Array, h: Array) -> Array:
+        return activation_error(name, z, h, a)
+
+    def round_off(k: int, *most: Array) -> Any:
+        """Of products as large as these, which may be flushed."""
+        return gamma(k, a.u_stored) * sum(map(np.abs, most)) + 8 * a.min_normal
+
     if layer.recurrence is LSTM:
         i, f, g, o = (at(getattr(step, name)) for name in "ifgo")
         c_before, c = before[0].value[rows][:, units], observed["c"][rows][:, units]
@@ -435,12 +444,12 @@ def _mixed(a: Any, parts: Sequence[_Part], e: Array, noise: Array, counted: Any)
         for part in parts
     ]
 
-    def operands() -> Iterator[tuple[Any, ...]]:
+    def operands() -> Iterator[tuple[str, str, Array, Array, Through | None]]:
         for gate, names, rows, factor, through in kept:
             pairs = zip(names, factor.starts, factor.ends, strict=False)
             for (left, right), i, j in pairs:
-                named = [f"{name} of gate {gate}" if name else "" for name in (left, right)]
-                yield (*named, rows[:, i:j], factor.matrix[i:j], through)
+                rows_of, matrix_of = (f"{n} of gate {gate}" if n else "" for n in (left, right))
+                yield rows_of, matrix_of, rows[:, i:j], factor.matrix[i:j], through
 
     return sampled(e, m, possible / squares, counts & inexact, operands)
 
@@ -499,7 +508,10 @@ def _before_act(name: str, t: Between, a: Any) -> Between:
     high = t.high + own * np.abs(t.high) + least
     bottom, top = (0.0, math.inf) if name in ("relu", "exponential") else reach
     inverse = _INVERSES[name]
-    inside = lambda v: (v > bottom) & (v < top)  # noqa: E731
+
+    def inside(v: Array) -> Array:
+        return (v > bottom) & (v < top)
+
     middle = 0.5 * (max(bottom, -1.0) + min(top, 1.0))
     c = [inverse(np.where(inside(v), v, middle)) for v in (low, high)]
     c = (
@@ -547,9 +559,8 @@ class Observer:
             n, s = layer.step(samples, steps, {}, _nothing(a, samples, steps, H))
             shape = layer.h[samples, steps].shape
             h = layer.h[samples, steps].astype(np.float64)
-            block = lambda b: Bounded(b.value.reshape(shape), b.error.reshape(shape), a)  # noqa: B023, E731
-            f, ig = block(s.f), block(s.i * s.g)
-            told = self.told(h, block(s.o))
+            f, ig = (b.each(lambda part: part.reshape(shape)) for b in (s.f, s.i * s.g))  # noqa: B023
+            told = self.told(h, s.o.each(lambda part: part.reshape(shape)))  # noqa: B023
             if layer.mask is not None:
                 counts = layer.mask[samples, steps][:, :, None]
                 told = Between(

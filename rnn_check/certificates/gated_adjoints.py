@@ -79,7 +79,7 @@ def certified(
         _check(f"observed {name}", array, shapes[name], "as the other arguments have it")
     if "delta" not in got:
         raise ValueError("observed has no 'delta', from which the others are judged")
-    given = {
+    given: dict[str, Array | None] = {
         "cotangent": _read("cotangent", cotangent, layer.a),
         "cotangent_error": None
         if cotangent_error is None
@@ -88,10 +88,14 @@ def certified(
         if cell_cotangent is None
         else _read("cell_cotangent", cell_cotangent, layer.a),
     }
-    for name, array in given.items():
-        if array is not None:
-            _check(name, array, (B, T, H), "the states'")
-    adjoint = GatedAdjoint(layer, got["delta"], *given.values())
+    for name, part in given.items():
+        if part is not None:
+            _check(name, part, (B, T, H), "the states'")
+    c = given["cotangent"]
+    assert c is not None
+    adjoint = GatedAdjoint(
+        layer, got["delta"], c, given["cotangent_error"], given["cell_cotangent"]
+    )
     makers: dict[str, Pieces] = {
         "delta": lambda worst: adjoint.deltas(),
         "x": lambda worst: adjoint.inputs(got["x"]),
@@ -125,8 +129,12 @@ class _Total(NamedTuple):
         return _Total(self.value + value, self.error + error, self.size + size, self.addends + 1)
 
     def joined(self, other: _Total) -> _Total:
-        pairs = zip(self, other, strict=True)
-        return _Total(*(one + another for one, another in pairs))
+        return _Total(
+            self.value + other.value,
+            self.error + other.error,
+            self.size + other.size,
+            self.addends + other.addends,
+        )
 
     def bounded(self, a: Any) -> Bounded:
         """One addend is a copy, but may have been flushed."""
@@ -138,8 +146,8 @@ class _Total(NamedTuple):
 
 
 def _where(keep: Any, new: _Total, old: _Total) -> _Total:
-    parts = (np.where(keep, *pair) for pair in zip(new[:3], old[:3], strict=True))
-    return _Total(*parts, max(new.addends, old.addends))
+    value, error, size = (np.where(keep, *pair) for pair in zip(new[:3], old[:3], strict=True))
+    return _Total(value, error, size, max(new.addends, old.addends))
 
 
 class _Gate(NamedTuple):
@@ -172,8 +180,7 @@ class GatedAdjoint(_Adjoint):
     ) -> None:
         super().__init__(layer, delta, c, c_error)
         self.cell_c = cell_c
-        self.start: dict[int, tuple[_Total, _Total, Array, Array]] = {}  # by the first sample
-        self.cells: dict[tuple[int, int], tuple[Bounded, Bounded]] = {}
+        self.start: dict[int, tuple[_Total, _Total, _Total]] = {}  # by the first sample
         w, a = layer.weights, layer.a
         self.transposed = {
             id(part): part.each(lambda p: np.ascontiguousarray(p.T))
@@ -203,15 +210,16 @@ class GatedAdjoint(_Adjoint):
             view = layer.cell
             now = view.h[samples, steps].reshape(-1, H).astype(np.float64)
             return exactly(view.before(samples, steps), a), exactly(now, a)
-        view = layer.copied(self.known.value, layer.c0)
-        of_error = layer.copied(self.known.error, 0 * layer.c0)
-        after = [
-            part[samples, steps].reshape(-1, H) for part in (self.known.value, self.known.error)
-        ]
-        return (
-            Bounded(view.before(samples, steps), of_error.before(samples, steps), a),
-            Bounded(*after, a),
+        value = layer.copied(self.known.value, layer.c0)
+        error = layer.copied(self.known.error, 0 * layer.c0)
+        before, after = (
+            Bounded(parts[0], parts[1], a)
+            for parts in (
+                [view.before(samples, steps) for view in (value, error)],
+                [view.h[samples, steps].reshape(-1, H) for view in (value, error)],
+            )
         )
+        return before, after
 
     def step(self, samples: slice, steps: slice) -> tuple[Seen, Any, Any]:
         """The reading and the step of a block, and the cell states before and after it."""
@@ -308,7 +316,7 @@ class GatedAdjoint(_Adjoint):
                     samples, steps, b, later, hidden, shown
                 )
                 yield self.judged(samples, steps, b, seen, P)
-            self.start[first] = later, hidden, shown, zero
+            self.start[first] = later, hidden, shown
 
     def backwards(
         self, samples: slice, steps: slice, b: _Block, later: _Total, hidden: _Total, shown: _Total
@@ -321,7 +329,13 @@ class GatedAdjoint(_Adjoint):
         layer, a = self.layer, self.layer.a
         shape = layer.h[samples, steps].shape
         R, H = shape[0] * shape[1], shape[2]
-        block = lambda x: x.each(lambda part: part.reshape(shape))  # noqa: E731
+
+        def block(x: Bounded) -> Bounded:
+            return x.each(lambda part: part.reshape(shape))
+
+        def flat(x: Bounded) -> Bounded:
+            return x.each(lambda part: part.reshape(R, H))
+
         on, carries = block(b.on), block(b.carries)
         c = self.c[samples, steps].astype(np.float64)
         e = np.zeros(shape) if self.c_error is None else self.c_error[samples, steps]
@@ -352,7 +366,6 @@ class GatedAdjoint(_Adjoint):
                 shown = _where(first & ~k, shown.plus(c[:, t], e[:, t]), shown)
             later = _where(k, after, passed)
         seen = Bounded(value, error, a, size)
-        flat = lambda x: x.each(lambda part: part.reshape(R, H))  # noqa: E731
         each = np.split(self._observed(samples, steps), len(b.gates), axis=-1)
         told = [self.told(gate, part) for gate, part in zip(b.gates, each, strict=True)]
         own = seen
@@ -370,8 +383,8 @@ class GatedAdjoint(_Adjoint):
             J = Between(P.value - P.error, P.value + P.error)
             J = Between(*(np.where(np.isnan(end), side * np.inf, end)
                           for end, side in zip(J, (-1, 1), strict=True)))  # fmt: skip
-            for each in limits:
-                J, _ = J.within(Between(each.low[:, t], each.high[:, t]))
+            for limit in limits:
+                J, _ = J.within(Between(limit.low[:, t], limit.high[:, t]))
             found = J.bounded(a)
             f = Bounded(carries.value[:, t], carries.error[:, t], a)
             product = found * f
@@ -449,7 +462,10 @@ class GatedAdjoint(_Adjoint):
         own = self.c[sample, step][:, units].astype(np.float64)
         g = g.plus(own, np.abs(own)).bounded(1, stored=4)
         gate, t = b.gates[3], b.direct[2]
-        at = lambda part: part[rows][:, units]  # noqa: E731
+
+        def at(part: Array) -> Array:
+            return np.asarray(part[rows][:, units])
+
         s, o = at(gate.s.value), at(gate.value)
         slope = derivative(s, o) * at(t.value)
         off = derivative_error(layer.gate, s, o, a) * np.abs(at(t.value))
@@ -519,7 +535,7 @@ class GatedAdjoint(_Adjoint):
             for _ in self.deltas():
                 pass
         groups = {samples.start: samples for samples, _ in layer.blocks()}
-        for first, (later, hidden, shown, _) in self.start.items():
+        for first, (later, hidden, shown) in self.start.items():
             samples = groups[first]
             got = observed[samples].astype(np.float64)
             if which:

@@ -282,12 +282,14 @@ def _made(errors: Errors, formats: Sequence[Format], thin: slice) -> _Made:
     values: dict[tuple[str, str], Array] = {}
     cut: dict[tuple[Operand, str, str], Array] = {}
     exact: dict[tuple[str, str], bool] = {}
-    for left, right, rows, matrix, *through in errors.operands():
+    for left, right, rows, matrix, through in errors.operands():
         rows = rows[thin]
-        seen = through[0].rows(thin) if through else _as_it_is
+        through = None if through is None else through.rows(thin)
+        seen: Callable[[Array], Array] = _as_it_is if through is None else through
+        sizes = _as_it_is if through is None else through.sizes
         part = seen(rows @ matrix)
         value += part
-        size += (through[0].rows(thin).sizes if through else seen)(np.abs(rows) @ np.abs(matrix))
+        size += sizes(np.abs(rows) @ np.abs(matrix))
         count = (rows != 0).astype(np.float64) @ (matrix != 0).astype(np.float64)
         terms += count[:, : terms.shape[1]]
         values[left, right] = values.get((left, right), 0.0) + part

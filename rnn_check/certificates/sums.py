@@ -375,13 +375,13 @@ class Sum:
             squares += np.square(self.addend_size)
         return np.asarray(squares)
 
-    def parts(self) -> Callable[[], Iterator[tuple[str, str, Array, Array]]]:
+    def parts(self) -> "Operands":
         """The operands once more, even when the rows' place in memory will hold others."""
         factor, rows = self.factor, self.rows.copy()
 
-        def each() -> Iterator[tuple[str, str, Array, Array]]:
+        def each() -> Iterator[tuple[str, str, Array, Array, Through | None]]:
             for (left, right), i, j in zip(factor.names, factor.starts, factor.ends, strict=True):
-                yield left, right, rows[:, i:j], factor.matrix[i:j]
+                yield left, right, rows[:, i:j], factor.matrix[i:j], None
 
         return each
 
@@ -488,8 +488,8 @@ class Through(NamedTuple):
         return Through(*(None if part is None else np.square(part) for part in self))(squares)  # type: ignore[arg-type]
 
 
-# what rows and matrix are called, the rows (R,k), the matrix (k,C), and perhaps a Through
-Operands = Callable[[], Iterable[tuple[Any, ...]]]
+# what rows and matrix are called, the rows (R,k), the matrix (k,C), and what their sums go through
+Operands = Callable[[], Iterable[tuple[str, str, Array, Array, Through | None]]]
 
 
 class Errors(NamedTuple):

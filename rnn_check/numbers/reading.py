@@ -197,9 +197,10 @@ class Bounds:
         self, *products: tuple[Bounded, Bounded], bias: Bounded | None = None, k: int | None = None
     ) -> Bounded:
         """k: the roundings on the longest way. Stored on it are each product, and each bias."""
-        addends = () if bias is None else (bias,)
+        addends = [] if bias is None else [bias]
         if bias is not None and bias.value.ndim > 1:
-            addends = tuple(bias.each(lambda part, i=i: part[i]) for i in range(len(bias.value)))
+            rows = zip(bias.value, bias.error, bias.size, strict=True)
+            addends = [Bounded(v, e, bias.a, s) for v, e, s in rows]
         stored = len(products) + len(addends)
         value = sum(a.value @ b.value for a, b in products)
         for addend in addends:

@@ -194,7 +194,7 @@ def forward(
     shown = {name: np.empty((B, T, H), given.x.dtype) for name in r.states}
     gates = {name: np.empty((B, T, H), given.x.dtype) for name in r.gates}
     steps = []
-    for t, (step, states) in enumerate(_steps(n, r, w, given.x, given.start, given.skip)):
+    for t, (step, states) in enumerate(_steps(n, r, w, list(given.x), given.start, given.skip)):
         steps.append(step)
         for name, state in zip(r.states, states, strict=True):
             shown[name][:, t] = state
@@ -253,7 +253,7 @@ def backward(cotangents: Mapping[str, Array], run: Run) -> Gradients:
 
 def _of_recurrent_bias(r: Recurrence, delta: Array, step: Any) -> Array:
     if r.biases == 1:
-        return delta.sum(0)
+        return np.asarray(delta.sum(0))
     H = step.h.shape[-1]
     return np.concatenate([delta[:, : 2 * H].sum(0), (delta[:, 2 * H :] * step.r).sum(0)])
 
@@ -288,8 +288,8 @@ def _bounded(
         raise ValueError(
             f"errors of {unknown[0]!r}: known are {', '.join((*_INPUTS, 'initial_state'))}"
         )
-    wide = [None if v is None else np.asarray(v, np.float64) for v in arrays]
-    given = _read(r, *wide, **options)
+    wide: list[Any] = [None if v is None else np.asarray(v, np.float64) for v in arrays]
+    given = _read(r, wide[0], wide[1], wide[2], wide[3], **options)
 
     def known(value: Any, error: Any = 0.0) -> Bounded:
         k = _given(value, error, a, round_inputs)
@@ -420,7 +420,9 @@ def running_gradients(
     zero = Bounded(np.zeros(()), np.zeros(()), a)
 
     def part(which: str) -> Gradients:
-        get = lambda b, shape: np.broadcast_to(getattr(b or zero, which), shape)  # noqa: E731
+        def get(b: Bounded | None, shape: tuple[int, ...]) -> Array:
+            return np.broadcast_to(getattr(b or zero, which), shape)
+
         B = known.start[0].value.shape[0]
         dx = np.stack([get(v.gradient, v.b.value.shape) for v in inputs], 1)
         W, U, b = r.joined(type(w)(*(None if g is None else getattr(g, which) for g in of_weights)))
