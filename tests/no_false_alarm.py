@@ -343,7 +343,15 @@ def _known(layer: Layer, what: str, result: Any) -> str | None:
         if isinstance(layer, Gated):
             names.append(layer.recurrent_activation)
         of_deltas = what in ("delta", "initial_state", "initial_cell_state")
-        if "celu" in names and of_deltas and twice[beyond].all():
+        if (
+            "celu" in names
+            and of_deltas
+            and (
+                twice[beyond].all()
+                # of gates, all that is made of such a gradient is wrong
+                or (isinstance(layer, Gated) and _celu_of_zero(layer))
+            )
+        ):
             return "twice"
         if layer.mask is None or not of_deltas:
             return None
@@ -356,16 +364,35 @@ def _known(layer: Layer, what: str, result: Any) -> str | None:
     return "thrown away" if explained[beyond].all() else None
 
 
+def _celu_of_zero(layer: Gated) -> bool:
+    """Whether some argument of celu is 0, or may be flushed to it."""
+    with np.errstate(all="ignore"):
+        r, ran = _ran(layer)
+        taken = []
+        for step in ran.steps:
+            for name, s in zip(r.gates, step.s, strict=True):
+                of_act = name == ("c" if r.name == "lstm" else "h")
+                act = layer.activation if of_act else layer.recurrent_activation
+                taken += [s] if act == "celu" else []
+            taken += [step.c] if r.name == "lstm" and layer.activation == "celu" else []
+        return bool((np.abs(taken) < 2 * FLOAT32.min_normal).any())
+
+
+def _ran(layer: Gated) -> tuple[gated.Recurrence, gated.Run]:
+    """The reference in float64."""
+    arguments = _wide(layer)
+    r = gated.recurrence(arguments.pop("recurrence"), arguments.pop("reset_after"))
+    start = arguments["initial_state"]
+    if isinstance(start, np.ndarray):
+        arguments["initial_state"] = (start,)
+    return r, gated.forward(r, **arguments)
+
+
 def _overflowing(layer: Layer) -> Any:
     """(B,T) at which steps, masked or not, something exceeds what float32 holds."""
     with np.errstate(all="ignore"):
         if isinstance(layer, Gated):
-            arguments = _wide(layer)
-            r = gated.recurrence(arguments.pop("recurrence"), arguments.pop("reset_after"))
-            start = arguments["initial_state"]
-            if isinstance(start, np.ndarray):
-                arguments["initial_state"] = (start,)
-            ran = gated.forward(r, **arguments)
+            r, ran = _ran(layer)
             flat = [
                 [*step[: len(r.states)], *step.s, *(getattr(step, f) for f in r.fields)]
                 for step in ran.steps

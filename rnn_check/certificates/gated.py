@@ -67,13 +67,16 @@ UNIT_INTERVAL = ("sigmoid", "hard_sigmoid", "sparse_sigmoid", "softmax", "sparse
 class Seen(Bounds):
     """Bounded numbers whose operands were observed; sums as `sums.Sum` bounds them.
 
-    observed: of some states by name, what is known to have come of the step (R,H).
+    observed: of some states by name, what is known to have come of the step (R,H). A compiler may
+    make a state once more for what comes next, with or without fused multiply-add, so that it
+    differs from the one that is shown: by `differs`, twice the rounding of two products' sum.
     """
 
     def __init__(self, layer: GatedLayer, observed: dict[str, Array]) -> None:
         super().__init__(layer.a, layer.name, layer.gate)
         self.layer, self.observed = layer, observed
         self.expected: dict[str, Bounded] = {}  # of what was observed, what the step makes of it
+        self.differs: dict[str, Array] = {}
         self.sums: list[Sum] = []  # one for each call of affine, in order
 
     def affine(  # type: ignore[override]
@@ -108,9 +111,15 @@ class Seen(Bounds):
             error = np.where(z.is_nan, 0.0, error)
         return Bounded(h, error, self.a)
 
-    def seen(self, name: str, value: Bounded) -> Bounded:
+    def seen(self, name: str, a: Bounded, b: Bounded) -> Bounded:
+        value = a + b
+        most = np.abs(a.value) + a.error + np.abs(b.value) + b.error
+        differs = gamma(4, self.a.u_stored) * most + 4 * self.a.min_normal
+        self.differs[name] = np.where(value.error == 0, 0.0, differs)
         self.expected[name] = value
-        return exactly(self.observed[name], self.a) if name in self.observed else value
+        if name not in self.observed:
+            return value
+        return Bounded(self.observed[name], self.differs[name], self.a)
 
 
 class GatedLayer(Layer):
@@ -268,6 +277,7 @@ def certified(layer: GatedLayer) -> Certificate:
 def _pieces(layer: GatedLayer) -> Iterator[Piece]:
     """All states are seen."""
     shows_c = layer.c is not None
+    differs = np.zeros((0, 0))
     for samples, steps in layer.blocks():
         shape = layer.h[samples, steps].shape
         observed = {"h": layer.h[samples, steps].reshape(-1, shape[2]).astype(np.float64)}
@@ -279,6 +289,14 @@ def _pieces(layer: GatedLayer) -> Iterator[Piece]:
         n, step = layer.step(samples, steps, observed, *before)
         samples_of = _samples(layer, samples, steps, observed, before, n, step)
         found = {"h": step.h, **n.expected}
+        if shows_c:  # the step before may have handed on another c than it shows
+            differs = differs if steps.start else np.zeros((shape[0], shape[2]))
+            before_c, differs = _handed_on(layer, samples, steps, n.differs["c"], differs)
+            c = found["c"]
+            more = (np.abs(step.f.value) + step.f.error) * before_c
+            found["c"] = Bounded(
+                c.value, np.where(np.isnan(c.value), c.error, c.error + more), layer.a
+            )
         for i, name in enumerate(layer.recurrence.states):
             view = layer.cell if i else layer
             expected, bound = (
@@ -290,6 +308,20 @@ def _pieces(layer: GatedLayer) -> Iterator[Piece]:
                 place, expected, bound = (slice(i, i + 1), *place), expected[None], bound[None]
             reach = Reach() if i else None
             yield Piece(place, expected, bound, samples_of.get(name, NOTHING), reach=reach)
+
+
+def _handed_on(
+    layer: GatedLayer, samples: slice, steps: slice, made: Array, first: Array
+) -> tuple[Array, Array]:
+    """Of what each step made (R,H), what the steps before those of a block left; and the last."""
+    shape = layer.h[samples, steps].shape
+    each, before = made.reshape(shape), np.empty(shape)
+    for t in range(shape[1]):
+        before[:, t] = first
+        first = each[:, t]
+        if layer.mask is not None:
+            first = np.where(layer.mask[samples, steps][:, t, None], first, before[:, t])
+    return before.reshape(made.shape), first
 
 
 def _masked(
@@ -549,13 +581,18 @@ class Observer:
         return Between(np.where(unknown, -np.inf, found.low), np.where(unknown, np.inf, found.high))
 
     def blocks(self) -> Iterator[tuple[slice, slice, Seen, Any, Between, Between, Array]]:
-        """Of each block: its step, P and J (n,m,H), and where J is empty."""
+        """Of each block: its step, P and J (n,m,H), and where J is empty.
+
+        J is of the c that is handed on; that which made h, and that which is shown, may differ.
+        """
         layer = self.layer
         a, H = layer.a, layer.h.shape[2]
+        self.differs = np.zeros(layer.c0.shape)
         J = Between(layer.c0, layer.c0)
         for samples, steps in layer.blocks():
             if steps.start == 0:
                 J = Between(layer.c0[samples], layer.c0[samples])
+                self.differs = np.zeros(J.low.shape)
             n, s = layer.step(samples, steps, {}, _nothing(a, samples, steps, H))
             shape = layer.h[samples, steps].shape
             h = layer.h[samples, steps].astype(np.float64)
@@ -573,17 +610,18 @@ class Observer:
             empty = np.zeros(shape, bool)
             for t in range(shape[1]):
                 at = (slice(None), t)
-                now = _next(
+                now, off = _next(
                     Bounded(f.value[at], f.error[at], a), J, Bounded(ig.value[at], ig.error[at], a)
                 )
-                J_next, empty[at] = now.within(Between(told.low[at], told.high[at]))
+                J_next, empty[at] = now.within(Between(told.low[at] - off, told.high[at] + off))
                 if layer.mask is not None:
                     keep = layer.mask[samples, steps][:, t, None]
                     J_next = Between(
                         *(np.where(keep, new, old) for new, old in zip(J_next, J, strict=True))
                     )
                     empty[at] &= keep
-                J = J_next
+                    off = np.where(keep, off, self.differs)
+                J, self.differs = J_next, off
                 for part, value in zip((*P, *kept), (*now, *J), strict=True):
                     part[at] = value
             yield samples, steps, n, s, P, kept, empty
@@ -625,7 +663,8 @@ class Observer:
                 says=parts[2] if reach.is_limited else None,
             )  # fmt: skip
             if last and steps.stop == T:
-                c = Between(J.low[:, -1:], J.high[:, -1:]).bounded(a)
+                off = self.differs[:, None]
+                c = Between(J.low[:, -1:] - off, J.high[:, -1:] + off).bounded(a)
                 where = (slice(1, 2), samples, slice(T - 1, T))
                 yield Piece(where, c.value[None], c.error[None], reach=Reach())
 
@@ -640,8 +679,11 @@ def _vague(J: Between) -> Array:
     return np.asarray(~(J.high - J.low <= 0.02 * np.fmax(1.0, np.abs(J.middle))))
 
 
-def _next(f: Bounded, J: Between, ig: Bounded) -> Between:
-    """P_t from J_{t-1}: f·c + i·g for each c in it, and the roundings of two results."""
+def _next(f: Bounded, J: Between, ig: Bounded) -> tuple[Between, Array]:
+    """P_t from J_{t-1}: f·c + i·g for each c in it, and the roundings of two results.
+
+    Also by how much it may differ if it is made once more.
+    """
     a, c = f.a, J.bounded(f.a)
     most = np.abs(c.value) + c.error
     added = np.abs(ig.value) + ig.error
@@ -651,7 +693,9 @@ def _next(f: Bounded, J: Between, ig: Bounded) -> Between:
     e = e + (4 + 2 * (np.abs(f.value) + f.error)) * a.min_normal
     value, e = f.value * c.value + ig.value, e * UP
     unknown = ~(product + added <= a.max) | ~np.isfinite(value) | np.isnan(e)
-    return Between(np.where(unknown, -np.inf, value - e), np.where(unknown, np.inf, value + e))
+    differs = gamma(4, a.u_stored) * (product + added) + 4 * a.min_normal
+    P = Between(np.where(unknown, -np.inf, value - e), np.where(unknown, np.inf, value + e))
+    return P, np.where(unknown, 0.0, differs)
 
 
 def _over(n: Seen, c: Between) -> Bounded:

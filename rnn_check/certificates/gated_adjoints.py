@@ -11,18 +11,22 @@ lies, and the observer of `gated` goes backwards:
 Each P_t says between which numbers δ_t lies. The gradients of the weights are sums of products with
 δ_t; of a GRU's recurrent kernel with δ_c∘r, or with r∘h, which are off by what r is.
 
+The δ that a GRU multiplies with U are others than those that it multiplies with W, and are seen:
+a compiler may make them once more, in another order, with or without fused multiply-add. Where
+1 - c² cancels that is no small difference (`again`).
+
     B batch, T timesteps, F features, H units, G gates
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_check.certificates.adjoints import _Adjoint
-from rnn_check.certificates.gated import Between, GatedLayer, Observer, Seen
+from rnn_check.certificates.gated import Between, GatedLayer, Observer, Seen, _handed_on
 from rnn_check.certificates.result import (
     Certificate,
     Piece,
@@ -49,7 +53,12 @@ from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.bounded import vjp_bound
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.reading import Bounded, exactly
-from rnn_check.numbers.spread import derivative_error, derivative_spread
+from rnn_check.numbers.spread import (
+    activation_error,
+    derivative_error,
+    derivative_spread,
+    spread,
+)
 from rnn_check.recurrences.gated import GRU, LSTM
 
 
@@ -168,6 +177,9 @@ class _Block(NamedTuple):
     carries: Bounded  # what the hidden adjoint is multiplied with on its way to the step before
     gates: list[_Gate]
     direct: tuple[Bounded, Bounded, Bounded] | None  # LSTM: o, c, act(c)
+    inner: Any = None  # GRU: |r·q|, added to a part of the candidate's argument
+    inner_error: Any = None  # and by how much it may be off if r is made once more
+    others: Callable[[Array], Array] = np.zeros_like  # GRU: what an error of δ_c makes of δ_r's
 
 
 class GatedAdjoint(_Adjoint):
@@ -180,36 +192,46 @@ class GatedAdjoint(_Adjoint):
     ) -> None:
         super().__init__(layer, delta, c, c_error)
         self.cell_c = cell_c
+        self.differ = np.zeros((0,))  # (B,T,GH) how far a GRU's other δ may be from those seen
+        if layer.recurrence is not LSTM:
+            self.differ = np.zeros(delta.shape)
         self.start: dict[int, tuple[_Total, _Total, _Total]] = {}  # by the first sample
         w, a = layer.weights, layer.a
         self.transposed = {
             id(part): part.each(lambda p: np.ascontiguousarray(p.T))
             for part in w if part is not None and part.value.ndim == 2
         }  # fmt: skip
-        if layer.recurrence is LSTM and layer.c is None:
-            self._observe()
+        if layer.recurrence is LSTM:
+            self.known = self._observed_cells()
         self.a = a
 
-    def _observe(self) -> None:
-        """The cell states before and after each step, of which only intervals are known."""
+    def _observed_cells(self) -> Bounded:
+        """The cell state after each step (B,T,H): seen, or between which numbers it lies."""
         layer, a = self.layer, self.layer.a
-        B, T, H = layer.h.shape
-        low, high = (np.empty((B, T, H)) for _ in range(2))
-        for samples, steps, _, _, _, J, _ in Observer(layer).blocks():
-            low[samples, steps], high[samples, steps] = J
-        if layer.last_c is not None:
-            last = layer.last_c.astype(np.float64)
-            low[:, -1:], high[:, -1:] = last[:, None], last[:, None]
-        self.known = Between(low, high).bounded(a)
+        low, high = (np.empty(layer.h.shape) for _ in range(2))
+        if layer.c is None:
+            observer = Observer(layer)
+            for samples, steps, *_, J, _ in observer.blocks():
+                low[samples, steps], high[samples, steps] = J
+                if layer.last_c is not None and steps.stop == layer.h.shape[1]:
+                    last, off = layer.last_c[samples].astype(np.float64), observer.differs
+                    low[samples, -1], high[samples, -1] = last - off, last + off
+            return Between(low, high).bounded(a)
+        differs, off = low, np.zeros((0, 0))
+        for samples, steps in layer.blocks():
+            shape = layer.h[samples, steps].shape
+            off = off if steps.start else np.zeros((shape[0], shape[2]))
+            before = exactly(layer.cell.before(samples, steps), a)
+            n, _ = layer.step(samples, steps, {}, before)
+            left, off = _handed_on(layer, samples, steps, n.differs["c"], off)
+            left = left.reshape(shape)
+            differs[samples, steps] = np.concatenate([left[:, 1:], off[:, None]], axis=1)
+        return Bounded(layer.c.astype(np.float64), differs, a)
 
     def cell(self, samples: slice, steps: slice) -> tuple[Bounded, Bounded]:
         """c_{t-1} and c_t of a block, (R,H)."""
         layer, a = self.layer, self.layer.a
         H = layer.h.shape[2]
-        if layer.c is not None:
-            view = layer.cell
-            now = view.h[samples, steps].reshape(-1, H).astype(np.float64)
-            return exactly(view.before(samples, steps), a), exactly(now, a)
         value = layer.copied(self.known.value, layer.c0)
         error = layer.copied(self.known.error, 0 * layer.c0)
         before, after = (
@@ -241,6 +263,10 @@ class GatedAdjoint(_Adjoint):
         H = layer.h.shape[2]
         delta = self.delta[samples, steps].reshape(-1, self.delta.shape[2]).astype(np.float64)
         d = [exactly(part, a) for part in np.split(delta, len(layer.recurrence.gates), axis=-1)]
+        if layer.recurrence is not LSTM:
+            differ = self.differ[samples, steps].reshape(delta.shape)
+            both = Bounded(delta[:, : 2 * H], differ[:, : 2 * H], a)
+            d[2] = Bounded(d[2].value, differ[:, 2 * H :], a)
         names = layer.gate, layer.name
         if layer.recurrence is LSTM:
             on = n.affine(self.product(exactly(delta, a), w.recurrent_kernel), stored=_STORED)
@@ -254,21 +280,33 @@ class GatedAdjoint(_Adjoint):
             ]
             return _Block(on, s.f, gates, (s.o, after, t))
         h = exactly(layer.before(samples, steps), a)
-        both = exactly(delta[:, : 2 * H], a)
         of_gates = self.product(both, w.recurrent_gates)
         if layer.recurrence is GRU:
             on = n.affine(of_gates, self.product(d[2] * s.r, w.recurrent_candidate), stored=_STORED)
             through = d[2] * s.inner
+            inner = np.abs(s.r.value * s.inner.value) + s.inner.error
+            inner_error = np.abs(s.inner.value) * activation_error(
+                names[0], s.s[1].value, s.r.value, a
+            )
+
+            def others(error: Array) -> Array:
+                return np.asarray(error * (np.abs(s.inner.value) + s.inner.error))
         else:
             back = n.affine(self.product(d[2], w.recurrent_candidate))
             on = n.affine(of_gates, stored=_STORED) + back * s.r
             through = back * h
+            inner = inner_error = 0.0
+
+            def others(error: Array) -> Array:
+                back = error @ np.abs(w.recurrent_candidate.value.T)
+                return np.asarray(back * np.abs(h.value))
+
         gates = [
             _Gate(names[0], s.s[0], s.z.value, h - s.c, np.abs(h.value) + np.abs(s.c.value)),
             _Gate(names[0], s.s[1], s.r.value, None, None, through),
             _Gate(names[1], s.s[2], s.c.value, 1.0 - s.z, 1 + np.abs(s.z.value)),
         ]
-        return _Block(on, s.z, gates, None)
+        return _Block(on, s.z, gates, None, inner, inner_error, others)
 
     def told(self, gate: _Gate, observed: Array) -> Between:
         """Between which numbers the hidden adjoint lies, by this δ = hidden·k·act'(s)."""
@@ -312,6 +350,10 @@ class GatedAdjoint(_Adjoint):
             later, hidden, shown = (_Total(zero, zero, zero, 0) for _ in range(3))
             for steps in reversed(parts):
                 b = self.block(samples, steps)
+                if layer.recurrence is not LSTM:
+                    *_, P = self.backwards(samples, steps, b, later, hidden, shown)
+                    self.again(samples, steps, b, P)
+                    b = self.block(samples, steps)
                 later, hidden, shown, seen, P = self.backwards(
                     samples, steps, b, later, hidden, shown
                 )
@@ -372,14 +414,14 @@ class GatedAdjoint(_Adjoint):
         if b.direct is not None:
             o, cell, act = b.direct
             own = block(self.vjp(layer.name, flat(seen) * o, cell, act.value))
-        P_value, P_error = np.empty(shape), np.empty(shape)
+        P_value, P_error, P_size = (np.empty(shape) for _ in range(3))
         limits = [Between(*(part.reshape(shape) for part in each)) for each in told]
         for i, t in enumerate(reversed(range(shape[1]))):
             base = totals[i] if not is_lstm else _Total(
                 own.value[:, t], own.error[:, t], np.abs(own.value[:, t]), 1)  # fmt: skip
             now = hidden if cell_c is None else hidden.plus(cell_c[:, t])
             P = base.joined(now).bounded(a)
-            P_value[:, t], P_error[:, t] = P.value, P.error
+            P_value[:, t], P_error[:, t], P_size[:, t] = P.value, P.error, P.size
             J = Between(P.value - P.error, P.value + P.error)
             J = Between(*(np.where(np.isnan(end), side * np.inf, end)
                           for end, side in zip(J, (-1, 1), strict=True)))  # fmt: skip
@@ -391,7 +433,55 @@ class GatedAdjoint(_Adjoint):
             zero = np.zeros_like(product.value)
             after = _Total(zero, zero, zero, 0).plus(product.value, product.error)
             hidden = after if keep is None else _where(keep[:, t, None], after, now)
-        return later, hidden, shown, seen, Bounded(P_value, P_error, a)
+        return later, hidden, shown, seen, Bounded(P_value, P_error, a, P_size)
+
+    def again(self, samples: slice, steps: slice, b: _Block, P: Bounded) -> None:
+        """How far the δ of a GRU may be from those seen, if they are made once more.
+
+        What differs is what is done element by element, from the same products: P is a sum of four,
+        each factor and each act' is off by its own error on either side. P is known here but for
+        what this adds to it, of which twice P takes care.
+        """
+        layer, a = self.layer, self.layer.a
+        R, H = b.gates[0].value.shape
+        P = P.each(lambda part: part.reshape(R, H))
+        most = 2 * (np.abs(P.value) + P.error)
+        own = gamma(5, a.u_stored) * (np.asarray(P.size) + P.error)
+        z, r, c = b.gates
+        slopes, offs, acts = [], [], []
+        for gate in b.gates:
+            act = activations.activation(gate.name)
+            near = 8 * a.u_stored * (np.abs(gate.s.value) + gate.s.error)
+            if gate is c:  # r·q is added, with or without a rounding
+                near = near + 8 * a.u_stored * b.inner + 2 * b.inner_error
+            acts.append(2 * spread(gate.name, gate.s.value, near))
+            acts[-1] = acts[-1] + 2 * activation_error(gate.name, gate.s.value, gate.value, a, near)
+            if act.derivative is None:
+                slopes.append(np.full((R, H), np.inf))
+                offs.append(np.full((R, H), np.inf))
+                continue
+            slopes.append(np.abs(act.derivative(gate.s.value, gate.value)))
+            off = derivative_spread(gate.name, gate.s.value, near)
+            offs.append(
+                2 * off + 2 * derivative_error(gate.name, gate.s.value, gate.value, a, near)
+            )
+        found = []
+        for gate, of_k in ((z, acts[2]), (c, acts[0])):
+            assert gate.k is not None
+            at = 0 if gate is z else 2
+            k, size = np.abs(gate.k.value) + of_k, gate.size + of_k
+            slope = slopes[at] + offs[at]
+            error = most * (k * offs[at] + of_k * slope + gamma(8, a.u_stored) * size * slope)
+            found.append(error + own * k * slope + 8 * a.min_normal * (1 + size))
+        assert r.of is not None
+        through = np.abs(r.of.value) + r.of.error
+        of_r = through * (offs[1] + gamma(8, a.u_stored) * (slopes[1] + offs[1]))
+        of_r = of_r + b.others(found[1]) * (slopes[1] + offs[1]) + 8 * a.min_normal
+        differ = np.concatenate([found[0], of_r, found[1]], axis=-1) * UP
+        differ = np.where(np.isnan(differ), np.inf, differ)
+        if layer.mask is not None:  # zeros are copied
+            differ[~layer.mask[samples, steps].reshape(-1)] = 0.0
+        self.differ[samples, steps] = differ.reshape(self.differ[samples, steps].shape)
 
     def _observed(self, samples: slice, steps: slice) -> Array:
         return self.delta[samples, steps].reshape(-1, self.delta.shape[2]).astype(np.float64)
@@ -490,25 +580,27 @@ class GatedAdjoint(_Adjoint):
         for samples, steps in layer.blocks():
             _, s, _ = self.step(samples, steps)
             delta = self._observed(samples, steps)
-            d = exactly(delta[:, 2 * H :], a)
+            differ = self.differ[samples, steps].reshape(delta.shape)
+            d = Bounded(delta[:, 2 * H :], differ[:, 2 * H :], a)
             rows = np.ones((len(delta), 1))
             if is_recurrent:
                 rows = layer.before(samples, steps)
             if layer.recurrence is GRU:
                 q = d * s.r
                 delta = np.concatenate([delta[:, : 2 * H], q.value], axis=1)
-                off = np.concatenate([np.zeros((len(delta), 2 * H)), q.error], axis=1)
+                off = np.concatenate([differ[:, : 2 * H], q.error], axis=1)
                 yield np.ascontiguousarray(rows.T), delta, np.abs(rows).T @ off
                 continue
             # rows of their own for the candidate: zeros elsewhere
             zero = np.zeros((len(delta), H))
             of_gates = np.concatenate([delta[:, : 2 * H], zero], axis=1)
             of_c = np.concatenate([zero, zero, d.value], axis=1)
-            yield np.ascontiguousarray(rows.T), of_gates, None
-            yield (
-                np.ascontiguousarray(s.inner.value.T), of_c,
-                s.inner.known.error.T @ np.abs(of_c),
-            )  # fmt: skip
+            off = np.concatenate([differ[:, : 2 * H], zero], axis=1)
+            yield np.ascontiguousarray(rows.T), of_gates, np.abs(rows).T @ off
+            off = np.concatenate([zero, zero, d.error], axis=1)
+            reset = s.inner.known
+            brought = reset.error.T @ (np.abs(of_c) + off) + np.abs(reset.value).T @ off
+            yield np.ascontiguousarray(reset.value.T), of_c, brought
 
     recurrent_bias = False
 

@@ -284,14 +284,15 @@ def _made(errors: Errors, formats: Sequence[Format], thin: slice) -> _Made:
     exact: dict[tuple[str, str], bool] = {}
     for left, right, rows, matrix, through in errors.operands():
         rows = rows[thin]
-        through = None if through is None else through.rows(thin)
-        seen: Callable[[Array], Array] = _as_it_is if through is None else through
-        sizes = _as_it_is if through is None else through.sizes
+        seen: Callable[[Array], Array] = _as_it_is
+        size_of: Callable[[Array], Array] = _as_it_is
+        if through is not None:
+            seen, size_of = through.rows(thin).shown, through.rows(thin).sizes
         part = seen(rows @ matrix)
         value += part
-        size += sizes(np.abs(rows) @ np.abs(matrix))
+        size += size_of(np.abs(rows) @ np.abs(matrix))
         count = (rows != 0).astype(np.float64) @ (matrix != 0).astype(np.float64)
-        terms += count[:, : terms.shape[1]]
+        terms += count[:, : errors.e.shape[1]]
         values[left, right] = values.get((left, right), 0.0) + part
         for form in formats:
             for way in WAYS:

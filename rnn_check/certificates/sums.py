@@ -470,7 +470,7 @@ class Through(NamedTuple):
     inner: Array | None = None  # (R,K) what it is multiplied with before
     matrix: Array | None = None  # (K,C) a product
 
-    def __call__(self, error: Array) -> Array:
+    def shown(self, error: Array) -> Array:
         if self.inner is not None and self.matrix is not None:
             error = (error * self.inner) @ self.matrix
         return error * self.weight
@@ -481,11 +481,15 @@ class Through(NamedTuple):
 
     def sizes(self, size: Array) -> Array:
         """The same of absolute values."""
-        return Through(*(None if part is None else np.abs(part) for part in self))(size)  # type: ignore[arg-type]
+        return self._each(np.abs).shown(size)
 
     def squares(self, squares: Array) -> Array:
         """The same of squares, whose roots are independent."""
-        return Through(*(None if part is None else np.square(part) for part in self))(squares)  # type: ignore[arg-type]
+        return self._each(np.square).shown(squares)
+
+    def _each(self, change: Callable[[Array], Array]) -> "Through":
+        parts = (None if part is None else change(part) for part in (self.inner, self.matrix))
+        return Through(change(self.weight), *parts)
 
 
 # what rows and matrix are called, the rows (R,k), the matrix (k,C), and what their sums go through

@@ -6,7 +6,7 @@ A recurrence is written once, with + - * and the six operations of a reading `n`
     n.act(z), n.gate(z)                   the activation, the recurrent activation
     n.split(a, 3)                         three gates side by side
     n.blend(z, h, c)                      z·h + (1 - z)·c, in whatever form a framework writes that
-    n.seen("c", c)                        c, or what was observed of it where that is known
+    n.seen("c", a, b)                     a + b, or what was observed of it where that is known
 
 `Numbers` reads it as arrays: the reference. `Bounds` reads it as bounded numbers: along a sequence
 they are the running bound, and from the states that were observed the certificate of one step.
@@ -67,8 +67,8 @@ class Numbers:
     def where(self, keep: Array, new: Array, old: Array) -> Array:
         return np.where(keep, new, old)
 
-    def seen(self, name: str, value: Array) -> Array:
-        return value
+    def seen(self, name: str, a: Array, b: Array) -> Array:
+        return np.asarray(a + b)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,8 +259,8 @@ class Bounds:
         value, error, size = (np.where(keep, *pair) for pair in pairs)
         return Bounded(value, error, self.a, size)
 
-    def seen(self, name: str, value: Bounded) -> Bounded:
-        return value
+    def seen(self, name: str, a: Bounded, b: Bounded) -> Bounded:
+        return a + b
 
 
 class Node:
@@ -379,8 +379,8 @@ class Tape:
 
         return self.node(self.n.where(keep, new.b, old.b), back)
 
-    def seen(self, name: str, value: Node) -> Node:
-        return value
+    def seen(self, name: str, a: Node, b: Node) -> Node:
+        return a + b
 
     def backward(self) -> None:
         """From the last operation to the first; cotangents have been `receive`d before."""

@@ -59,7 +59,7 @@ def step(n: Any, w: Weights, x: Any, h: Any, c: Any) -> Step:
     """One step in any reading n (see `numbers.reading`)."""
     s = n.split(n.affine((x, w.kernel), (h, w.recurrent_kernel), bias=w.bias), 4)
     i, f, g, o = n.gate(s[0]), n.gate(s[1]), n.act(s[2]), n.gate(s[3])
-    c = n.seen("c", f * c + i * g)
+    c = n.seen("c", f * c, i * g)
     return Step(o * n.act(c), c, i, f, g, o, s)
 
 
