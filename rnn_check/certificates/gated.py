@@ -106,7 +106,7 @@ class Seen(Bounds):
         h = np.asarray(activations.activation(name).function(z.value))
         far, noise = _spread_and_noise(name, z, h, _GATES)
         error = (far + noise) * UP
-        if not np.isfinite(z.error).all() or np.isnan(error).any():
+        if not (np.isfinite(error).all() and np.isfinite(z.error).all()):
             error = np.where(np.isfinite(z.error) & ~np.isnan(error), error, np.inf)
             error = np.where(z.is_nan, 0.0, error)
         return Bounded(h, error, self.a)
