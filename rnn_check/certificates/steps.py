@@ -114,6 +114,8 @@ def _one_of_each(rng: np.random.Generator, size: int, n: int) -> Array:
 class Layer:
     """The operands of every step, in processing order, the states as observed."""
 
+    gates, biases = 1, 1  # of a kernel's columns for each unit, and of its rows of biases
+
     def __init__(
         self,
         states: Any,
@@ -137,12 +139,15 @@ class Layer:
         _check("x", self.x, (B, T, "features"), "batch and timesteps of the states")
         F = self.x.shape[2]
         W, U = _read("kernel", kernel, a), _read("recurrent_kernel", recurrent_kernel, a)
-        _check("kernel", W, (F, H), "features of x by units of the states")
-        _check("recurrent_kernel", U, (H, H), "units by units of the states")
+        wide = self.gates * H
+        of_units = "units of the states" if self.gates == 1 else f"{self.gates} gates of H units"
+        _check("kernel", W, (F, wide), f"features of x by {of_units}")
+        _check("recurrent_kernel", U, (H, wide), f"units by {of_units}")
         self.W, self.U = W.astype(np.float64), U.astype(np.float64)
         self.bias = None if bias is None else _read("bias", bias, a).astype(np.float64)
         if self.bias is not None:
-            _check("bias", self.bias, (H,), "the units of the states")
+            shape = (wide,) if self.biases == 1 else (self.biases, wide)
+            _check("bias", self.bias, shape, f"the {of_units}")
         self.h0 = (
             np.zeros((B, H)) if initial_state is None else _read("initial_state", initial_state, a)
         )
@@ -341,16 +346,21 @@ def copies_of(layer: Layer, samples: slice, steps: slice, observed: Array) -> Ar
     return np.where(same, copies, layer.a.min_subnormal)
 
 
+def _is_quick(name: str) -> bool:
+    closed = activations.activation(name).closed
+    return closed is not None and closed.quick
+
+
 def _can_be_quick(name: str, z: Sum) -> bool:
-    closed = activations.activation(name).closed is not None
-    return closed and z.is_plain and z.a.u_stored > FLOAT64.u and z.value.size > SAMPLED
+    quick = z.is_plain and _is_quick(name)
+    return quick and z.a.u_stored > FLOAT64.u and z.value.size > SAMPLED
 
 
 def _can_be_narrow(layer: Layer) -> bool:
     """Whether float32 holds all operands, and sums are so long that its own rounding is small."""
     held = layer.x.dtype == layer.h.dtype == np.float32 and layer.a.u_stored > FLOAT64.u
     long = len(layer.W) + len(layer.U) >= _LONG and not layer.forward.tight
-    return held and long and activations.activation(layer.name).closed is not None
+    return held and long and _is_quick(layer.name)
 
 
 _LONG = 512
@@ -516,7 +526,7 @@ def _suspects(
     (gamma, own, vague), ratio = off, worst.ratio
     known = activations.activation(name)
     closed = known.closed
-    assert closed is not None
+    assert closed is not None and closed.act is not None
     u, other = float(np.finfo(h.dtype).eps) / 2, room(f"* {h.dtype}", *h.shape, dtype=h.dtype)
     closed.act(h, out=h)
     far_off = closed.rate * (gamma + 2 * own) * top * (1 + vague)
@@ -542,12 +552,15 @@ def _suspects(
     return np.flatnonzero(~(np.abs(h, out=h) <= allowed))
 
 
-def _spread_and_noise(name: str, z: Sum, h: Array) -> tuple[Array, Array]:
-    """How far act(z + e) is from h = act(z) if |e| <= z.error, and how far evaluating it may be."""
+def _spread_and_noise(name: str, z: Any, h: Array, gate: bool = False) -> tuple[Array, Array]:
+    """How far act(z + e) is from h = act(z) if |e| <= z.error, and how far evaluating it may be.
+
+    gate: in closed form, if there is one at all.
+    """
     a, d = z.a, z.error
     act = activations.activation(name)
     closed = act.closed
-    if closed is None:
+    if closed is None or not (closed.quick or gate):
         noise = activation_error(name, z.value, h, a, d)
         noise += activation_error(name, z.value, h, FLOAT64)
         return spread(name, z.value, d), noise

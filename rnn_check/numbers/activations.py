@@ -38,11 +38,12 @@ class Closed(NamedTuple):
     act'(z)·exp(∓rate·Δ), and act within Δ times the latter of act(z). It never is steeper than 1.
     """
 
-    act: np.ufunc
+    act: np.ufunc | None  # where `quick`
     slope: Callable[[Array], Any]  # act'(z) from h = act(z)
     rate: float
     most: float  # the largest |h| there is
     own: float  # NumPy's error, in units of u·|h|: 4 ulp
+    quick: bool = False  # whether `steps` may look for suspects in float32: linear and tanh
 
 
 _MARGIN = 2  # for CPUs, versions and arguments that were not measured
@@ -371,13 +372,13 @@ _ALL = (
     elementwise(
         "linear", lambda z: z, lambda z, h: np.ones_like(z), (0, 0),
         into=lambda z, h: np.copyto(h, z), copies=True, exact_slope=True,
-        closed=Closed(np.positive, np.ones_like, 0.0, math.inf, 0.0),
+        closed=Closed(np.positive, np.ones_like, 0.0, math.inf, 0.0, quick=True),
     ),
     elementwise(
         "tanh", np.tanh, lambda z, h: (1 - h) * (1 + h), (7.38, 14.8), into=np.tanh, values=(-1, 1),
         slopes=((0, 1),), slope_scale=_one,  # 1 - h·h cancels
         by_state=lambda most, r: r * (2 * most + r),  # 1 - h²
-        closed=Closed(np.tanh, lambda h: 1 - h * h, 2.0, 1.0, 8.0),
+        closed=Closed(np.tanh, lambda h: 1 - h * h, 2.0, 1.0, 8.0, quick=True),
     ),
     elementwise(
         "relu", _relu, lambda z, h: _one_where(z > 0, z), (0, 0),
@@ -435,6 +436,7 @@ _ALL = (
         "sigmoid", _sigmoid, _sigmoid_derivative, (8.38, 8.67), values=(0, 1),
         slopes=((0, 0.25),), slope_scale=_size,  # 1 - h cancels
         by_state=lambda most, r: r * (1 + r),  # h(1 - h)
+        closed=Closed(None, lambda h: h * (1 - h), 1.0, 1.0, 8.0),
     ),
     elementwise(
         "log_sigmoid", _log_sigmoid, lambda z, h: _sigmoid(-z), (8.27, 4.12),

@@ -1,11 +1,12 @@
 """How is one definition of a step read: as numbers, as bounded numbers, or over a tape?
 
-A recurrence is written once, with + - * and the five operations of a reading `n`:
+A recurrence is written once, with + - * and the six operations of a reading `n`:
 
-    n.affine((x, W), (h, U), bias=b)      x·W + h·U + b
+    n.affine((x, W), (h, U), bias=b)      x·W + h·U + b, or + Σ b of several biases (n,H)
     n.act(z), n.gate(z)                   the activation, the recurrent activation
     n.split(a, 3)                         three gates side by side
     n.blend(z, h, c)                      z·h + (1 - z)·c, in whatever form a framework writes that
+    n.seen("c", a, b)                     a + b, or what was observed of it where that is known
 
 `Numbers` reads it as arrays: the reference. `Bounds` reads it as bounded numbers: along a sequence
 they are the running bound, and from the states that were observed the certificate of one step.
@@ -44,7 +45,7 @@ class Numbers:
 
     def affine(self, *products: tuple[Array, Array], bias: Array | None = None) -> Array:
         z = sum(a @ b for a, b in products)
-        return np.asarray(z if bias is None else z + bias)
+        return np.asarray(z if bias is None else z + (bias.sum(0) if bias.ndim > 1 else bias))
 
     def act(self, z: Array) -> Array:
         return np.asarray(self._act.function(z))
@@ -60,6 +61,9 @@ class Numbers:
 
     def where(self, keep: Array, new: Array, old: Array) -> Array:
         return np.where(keep, new, old)
+
+    def seen(self, name: str, a: Array, b: Array) -> Array:
+        return np.asarray(a + b)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +84,12 @@ class Bounded:
             object.__setattr__(self, "size", np.abs(self.value))
 
     @property
+    def is_nan(self) -> Any:
+        """Where it is NaN for sure, because an operand is; False if nowhere."""
+        nan = np.isnan(self.value)
+        return nan & (self.error == 0) if nan.any() else False
+
+    @property
     def known(self) -> _Known:
         """As an operand: where the subject's number may be subnormal, it may count as zero."""
         return _known(self.value, self.error, self.a, self.size)
@@ -89,8 +99,10 @@ class Bounded:
         value = a.value * b.value
         most = (a.size + a.error) * (b.size + b.error)
         error = a.error * (b.size + b.error) + a.size * b.error
-        exact = (a.error == 0) & (b.error == 0) & _product_is_exact(a.value, b.value, self.a)
-        return _rounded(value, error, most, exact, self.a)
+        exact = (a.error == 0) & (b.error == 0)
+        if exact.any():
+            exact = exact & _product_is_exact(a.value, b.value, self.a)
+        return _rounded(value, error, most, exact, self.a, self.is_nan, other.is_nan)
 
     def __add__(self, other: Bounded) -> Bounded:
         return _sum(self, other, np.add)
@@ -115,18 +127,32 @@ def _sum(x: Bounded, y: Bounded, combine: np.ufunc) -> Bounded:
     p, q = x.known, y.known
     value = combine(p.value, q.value)
     most, error = p.size + p.error + q.size + q.error, p.error + q.error
-    rest = value - p.value  # the rounding error of the sum: Knuth's two-sum
-    other = combine(0.0, q.value)
-    lost = (p.value - (value - rest)) + (other - rest)
-    exact = (error == 0) & (lost == 0) & _held(value, x.a)
-    return _rounded(value, error, most, exact, x.a)
+    exact = error == 0
+    if exact.any():
+        rest = value - p.value  # the rounding error of the sum: Knuth's two-sum
+        other = combine(0.0, q.value)
+        lost = (p.value - (value - rest)) + (other - rest)
+        exact = exact & (lost == 0) & _held(value, x.a)
+    return _rounded(value, error, most, exact, x.a, x.is_nan, y.is_nan)
 
 
-def _rounded(value: Array, error: Array, most: Array, exact: Array, a: Arithmetic) -> Bounded:
-    """One result more: rounded by the subject and by the reference, unless neither needs it."""
+def _rounded(
+    value: Array, error: Array, most: Array, exact: Array, a: Arithmetic, *nan: Any
+) -> Bounded:
+    """One result more: rounded by the subject and by the reference, unless neither needs it.
+
+    Exactly NaN where one of the operands is (nan).
+    """
     one = (gamma(1, a.u_stored) + gamma(2, _FLOAT64.u)) * most + 2 * a.min_normal
     error = _upper(np.where(most > a.max, np.inf, error + np.where(exact, 0.0, one)))
-    return Bounded(value, error, a)
+    return Bounded(value, _but_nan(error, *nan), a)
+
+
+def _but_nan(error: Array, *nan: Any) -> Array:
+    for where in nan:
+        if where is not False:
+            error = np.where(where, 0.0, error)
+    return error
 
 
 def _held(value: Array, a: Arithmetic) -> Array:
@@ -165,11 +191,15 @@ class Bounds:
     def affine(
         self, *products: tuple[Bounded, Bounded], bias: Bounded | None = None, k: int | None = None
     ) -> Bounded:
-        """k: the roundings on the longest way. Stored on it are each product, and the bias."""
-        addends = () if bias is None else (bias,)
+        """k: the roundings on the longest way. Stored on it are each product, and each bias."""
+        addends = [] if bias is None else [bias]
+        if bias is not None and bias.value.ndim > 1:
+            rows = zip(bias.value, bias.error, bias.size, strict=True)
+            addends = [Bounded(v, e, bias.a, s) for v, e, s in rows]
         stored = len(products) + len(addends)
         value = sum(a.value @ b.value for a, b in products)
-        value = value if bias is None else value + bias.value
+        for addend in addends:
+            value = value + addend.value
         if k is None:
             k = sum(b.value.shape[-2] for _, b in products) + stored - 1
         error = _sum_error(
@@ -189,7 +219,8 @@ class Bounds:
 
     def _activated(self, name: str, z: Bounded) -> Bounded:
         h = np.asarray(activation(name).function(z.value))
-        return Bounded(h, _evaluated(name, z.value, h, z.error, self.a), self.a)
+        error = _evaluated(name, z.value, h, z.error, self.a)
+        return Bounded(h, error if activation(name).chooses else _but_nan(error, z.is_nan), self.a)
 
     def split(self, a: Bounded, parts: int) -> list[Bounded]:
         each = (np.split(part, parts, axis=-1) for part in (a.value, a.error, a.size))
@@ -215,12 +246,16 @@ class Bounds:
         kept = np.where(p.value == 1, q.error, r.error)
         exact = chosen & _held(q.value, self.a) & _held(r.value, self.a)
         error = np.where(exact & (kept == 0), 0.0, error + rounding)
-        return Bounded(value, _upper(np.where(most > self.a.max, np.inf, error)), self.a)
+        error = _upper(np.where(most > self.a.max, np.inf, error))
+        return Bounded(value, _but_nan(error, z.is_nan, h.is_nan, c.is_nan), self.a)
 
     def where(self, keep: Array, new: Bounded, old: Bounded) -> Bounded:
         pairs = ((new.value, old.value), (new.error, old.error), (new.size, old.size))
         value, error, size = (np.where(keep, *pair) for pair in pairs)
         return Bounded(value, error, self.a, size)
+
+    def seen(self, name: str, a: Bounded, b: Bounded) -> Bounded:
+        return a + b
 
 
 class Node:
@@ -265,6 +300,7 @@ class Tape:
         self.a = self.n.a
         self._order: list[Node] = []
         self._products: dict[int, list[tuple[Bounded, Bounded]]] = {}
+        self._biases: set[int] = set()
 
     def node(self, b: Bounded, back: Callable[[Bounded], None] | None = None) -> Node:
         node = Node(self, b, back)
@@ -285,6 +321,7 @@ class Tape:
             if bias is not None:
                 ones = self.n.exactly(np.ones((len(d.value), 1)))
                 self._products.setdefault(id(bias), []).append((ones, d))
+                self._biases.add(id(bias))
 
         return self.node(b, back)
 
@@ -337,6 +374,9 @@ class Tape:
 
         return self.node(self.n.where(keep, new.b, old.b), back)
 
+    def seen(self, name: str, a: Node, b: Node) -> Node:
+        return a + b
+
     def backward(self) -> None:
         """From the last operation to the first; cotangents have been `receive`d before."""
         for node in reversed(self._order):
@@ -350,14 +390,15 @@ class Tape:
             return self.n.exactly(np.zeros_like(weight.b.value))
         A, d = (_stacked([pair[i] for pair in pairs]) for i in (0, 1))
         rows = len(d.value)
-        is_bias = weight.b.value.ndim == 1
+        is_bias = id(weight) in self._biases
         # biases are not summed by a matrix product, so nothing wider is promised
         stored = rows + 1 if is_bias else len(pairs) + 1
         left = A.known.T
         error = _sum_error(self.a, ((left, d.known),), k=rows + 1, stored=stored)
         value = A.value.T @ d.value
         found = Bounded(value, error, self.a)
-        return found.each(lambda part: part[0]) if is_bias else found
+        shape = weight.b.value.shape
+        return found.each(lambda part: np.broadcast_to(part[0], shape)) if is_bias else found
 
 
 def _stacked(parts: Sequence[Bounded]) -> Bounded:
