@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class Bounded:
         nan = np.isnan(self.value)
         return nan & (self.error == 0) if nan.any() else False
 
-    @property
+    @cached_property
     def known(self) -> _Known:
         """As an operand: where the subject's number may be subnormal, it may count as zero."""
         return _known(self.value, self.error, self.a, self.size)
@@ -112,6 +113,22 @@ class Bounded:
 
     def __rsub__(self, one: float) -> Bounded:
         return exactly(np.asarray(one, np.float64), self.a) - self
+
+    def off_by(self, more: Array | float) -> Bounded:
+        """The same number, when the subject's may be off by so much more."""
+        return Bounded(self.value, self.error + more, self.a, self.size)
+
+    @cached_property
+    def T(self) -> Bounded:
+        return self.each(np.transpose)
+
+    def at(self, t: int) -> Bounded:
+        return self.each(lambda part: part[t])
+
+    @property
+    def rows(self) -> Bounded:
+        """All but the last axis as one: (T,B,H) becomes (T·B,H)."""
+        return self.each(lambda part: part.reshape(-1, part.shape[-1]))
 
     def each(self, change: Callable[[Array], Array]) -> Bounded:
         """The same change of shape to all parts."""
@@ -262,10 +279,15 @@ class Node:
     """A bounded number on a tape, and what of the loss's gradient has reached it."""
 
     def __init__(
-        self, tape: Tape, b: Bounded, back: Callable[[Bounded], None] | None = None
+        self,
+        tape: Tape,
+        b: Bounded,
+        back: Callable[[Bounded], None] | None = None,
+        asked: bool = True,
     ) -> None:
-        self.tape, self.b, self.back = tape, b, back
+        self.tape, self.b, self.back, self.asked = tape, b, back, asked
         self.gradient: Bounded | None = None
+        self.counts: Any = True  # where it is used at all
 
     def __mul__(self, other: Node) -> Node:
         def back(g: Bounded) -> None:
@@ -282,13 +304,16 @@ class Node:
         return self.tape.node(self.b + other.b, back)
 
     def receive(self, g: Bounded) -> None:
-        """Add to the gradient; frameworks may add up in another order, so sizes add up too."""
+        """Add to the gradient; frameworks may add up in another order, so sizes add up too.
+
+        To add an exact zero rounds nothing.
+        """
         if self.gradient is None:
             self.gradient = g
             return
         a, p, q = self.tape.a, self.gradient, g
         error = _sum_error(a, (), (p.known, q.known), k=2, stored=2)
-        error = np.where(p.size == 0, q.error, np.where(q.size == 0, p.error, error))
+        error = np.where(_nothing(p), q.error, np.where(_nothing(q), p.error, error))
         self.gradient = Bounded(p.value + q.value, error, a, p.size + q.size)
 
 
@@ -310,14 +335,21 @@ class Tape:
     def leaf(self, b: Bounded) -> Node:
         return Node(self, b)
 
+    def constant(self, b: Bounded) -> Node:
+        """What no gradient is asked of; `reached` tells what would make one."""
+        return Node(self, b, asked=False)
+
     def affine(self, *products: tuple[Node, Node], bias: Node | None = None) -> Node:
         b = self.n.affine(*((A.b, W.b) for A, W in products), bias=None if bias is None else bias.b)
 
         def back(d: Bounded) -> None:
             for A, W in products:
-                k = W.b.value.shape[-1] + 1
-                A.receive(self.n.affine((d, W.b.each(np.transpose)), k=k))
                 self._products.setdefault(id(W), []).append((A.b, d))
+                if not A.asked:
+                    continue
+                g = self.n.affine((d, W.b.T), k=W.b.value.shape[-1] + 1)
+                zeros = _nothing(d).all(axis=-1, keepdims=True)  # of these rows all products are 0
+                A.receive(Bounded(g.value, np.where(zeros, 0.0, g.error), self.a))
             if bias is not None:
                 ones = self.n.exactly(np.ones((len(d.value), 1)))
                 self._products.setdefault(id(bias), []).append((ones, d))
@@ -331,14 +363,23 @@ class Tape:
     def gate(self, z: Node) -> Node:
         return self._activated(self.n.names[1], z)
 
-    def _activated(self, name: str, z: Node) -> Node:
+    def _activated(self, name: str, z: Node, rounded: Array | float = 0.0) -> Node:
+        """rounded: by how much h is rounded by hand before act' is made of it."""
         h = self.n._activated(name, z.b)
 
         def back(g: Bounded) -> None:
-            dz = vjp_bound(name, g.value, g.error, z.b.value, h.value, z.b.error, self.a)
-            z.receive(Bounded(*dz, self.a))
+            parts = vjp_bound(
+                name, g.value, g.error, z.b.value, h.value, z.b.error, self.a, rounded
+            )
+            value, error = (np.where(node.counts, part, 0.0) for part in parts)
+            z.receive(Bounded(value, error, self.a))
 
-        return self.node(h, back)
+        node = self.node(h, back)
+        return node
+
+    def off_by(self, x: Node, more: Array | float) -> Node:
+        """See Bounded; its gradient is that of x."""
+        return self.node(x.b.off_by(more), x.receive)
 
     def split(self, a: Node, parts: int) -> list[Node]:
         """The gradients of the parts come together when the first of them is reached."""
@@ -367,6 +408,8 @@ class Tape:
         return self.node(self.n.blend(z.b, h.b, c.b), back)
 
     def where(self, keep: Array, new: Node, old: Node) -> Node:
+        new.counts = keep
+
         def back(g: Bounded) -> None:
             for node, chosen in ((new, keep), (old, ~keep)):
                 zero = [np.where(chosen, part, 0.0) for part in (g.value, g.error, g.size)]
@@ -382,6 +425,10 @@ class Tape:
         for node in reversed(self._order):
             if node.back is not None and node.gradient is not None:
                 node.back(node.gradient)
+
+    def reached(self, weight: Node) -> Bounded:
+        """The gradient of its products, (R,H), those of the first use first: δ of a kernel."""
+        return _stacked([d for _, d in reversed(self._products[id(weight)])])
 
     def gradient(self, weight: Node) -> Bounded:
         """dL/d(weight), summed over the batch and then step by step; a bias has one row."""
@@ -399,6 +446,11 @@ class Tape:
         found = Bounded(value, error, self.a)
         shape = weight.b.value.shape
         return found.each(lambda part: np.broadcast_to(part[0], shape)) if is_bias else found
+
+
+def _nothing(b: Bounded) -> Array:
+    """Where it is exactly 0, as a sum of no terms is."""
+    return np.asarray((b.size == 0) & (b.error == 0))
 
 
 def _stacked(parts: Sequence[Bounded]) -> Bounded:

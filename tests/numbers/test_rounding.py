@@ -24,7 +24,7 @@ from rnn_check.numbers import printed as numbers_printed
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, arithmetic
 from rnn_check.recurrences import dense, losses, over_time
 from rnn_check.recurrences import running as recurrences_running
-from tests.layers import random_layer
+from tests.support.layers import random_layer
 
 FLOAT32, FLOAT64 = ARITHMETICS["float32"], ARITHMETICS["float64"]
 ROWS = ("softmax", "log_softmax", "sparsemax")
