@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 from rnn_check import certify, certify_gradients
-from rnn_check.numbers import activations, bounded, formats, spread
+from rnn_check.numbers import activations, bounded, formats, reading, spread
 from rnn_check.numbers import printed as numbers_printed
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, arithmetic
 from rnn_check.recurrences import dense, losses, over_time
@@ -786,7 +786,7 @@ def test_the_adversary_comes_close_but_not_through() -> None:
 
 def broken(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[Any], Any]) -> None:
     """Wherever the name is used."""
-    for module in (formats, spread, bounded, recurrences_running, dense, losses):
+    for module in (formats, spread, bounded, reading, recurrences_running, dense, losses):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, change(getattr(module, name)))
 

@@ -232,3 +232,27 @@ def test_what_needs_no_rounding_has_no_bound() -> None:
         assert not found.error.any()
     third = n.exactly(np.full((2, 3), 1 / 3))
     assert (third * a).error[whole != 0].all()
+
+
+def test_a_gradient_of_0_that_may_be_off_is_no_exact_zero() -> None:
+    """Added to another it brings its error along; an exact zero brings none."""
+    tape = Tape("float32")
+    zero, one = np.zeros((1, 1)), np.ones((1, 1))
+    for error in (0.0, 0.25):
+        node = tape.leaf(tape.n.exactly(one))
+        node.receive(Bounded(one, zero, tape.a))
+        node.receive(Bounded(zero, zero + error, tape.a))
+        assert node.gradient is not None
+        assert (node.gradient.error >= error).all()
+        assert error or not node.gradient.error.any()
+
+
+def test_a_step_that_a_mask_skips_has_no_adjoint() -> None:
+    """Whatever it would have been: here exp overflows, and 0·inf is NaN."""
+    x = np.array([[[1.0], [2000.0], [1.0]]], np.float32)
+    gradients, bounds = running.running_gradients(
+        x, np.ones((1, 1)), np.ones((1, 1)) / 4, activation="exponential",
+        mask=np.array([[True, False, True]]), cotangent=np.ones((1, 3, 1), np.float32),
+    )  # fmt: skip
+    assert gradients.delta[0, 1, 0] == bounds.delta[0, 1, 0] == 0
+    assert all(np.isfinite(part).all() for part in (*gradients, *bounds))
