@@ -146,8 +146,8 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
         return verdict(NOT_RUN, f"the run was asked for in {case.policy.name}")
     if answer.error and needed:
         return verdict(ERROR, answer.error)
-    for question in sorted(needed & case.observed.keys()):
-        answer = case.observed[question]
+    for question in sorted(needed & case.answers.keys()):
+        answer = case.answers[question]
         if isinstance(answer, Mapping) and "unsupported" in answer:
             if (e.what, question) == ("certified", "probe"):
                 continue  # the forward pass is certified all the same, and the verdict says so
@@ -156,7 +156,9 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
             )
         if isinstance(answer, Mapping) and answer.keys() == {"error", "traceback"}:
             return verdict(ERROR, f"{question}: {answer['error']}\n{answer['traceback']}")
-    if missing := sorted(needed - case.observed.keys()):
+        if question == "weights" and (why := _no_weights(answer)):
+            return verdict(ERROR, f"what was observed cannot be compared: {why}")
+    if missing := sorted(needed - case.answers.keys()):
         return verdict(NOT_RUN, f"not observed: {', '.join(missing)}")
     try:
         comparisons = tuple(case.compare(e))
@@ -235,16 +237,20 @@ class _Unsupported(Exception):
 class _Case:
     """A claim beside what was observed: the comparisons that decide each expectation."""
 
-    def __init__(self, claim: Claim, observed: Mapping[str, Any], dtype: str) -> None:
+    def __init__(self, claim: Claim, answers: Mapping[str, Any], dtype: str) -> None:
         self.claim = claim
         self.policy = Policy(dtype)
-        self.read_back = observed.get("weights", {})
-        if self.read_back:
-            ran_on = _as_sent(claim, self.read_back, self.policy.kept_in)
-            observed = {**observed, "weights": ran_on}
-        self.observed = observed
+        self.answers = answers  # as they were said, whatever that may be
         self.dtype = self.policy.computed_in
         self._truths: dict[tuple[str, str], Truth] = {}
+
+    @cached_property
+    def observed(self) -> Mapping[str, Any]:
+        """The answers, with the weights that the subject ran on."""
+        if _no_weights(self.answers.get("weights")):
+            return self.answers
+        ran_on = _as_sent(self.claim, self.answers["weights"], self.policy.kept_in)
+        return {**self.answers, "weights": ran_on}
 
     def truth(self, computed_in: str, loss_in: str = "") -> Truth:
         key = (computed_in, loss_in)
@@ -546,7 +552,7 @@ class _Case:
         assert self.claim.weights is not None
         for layer, table in self.claim.weights.items():
             for name, given in table.items():
-                got = self.read_back[layer][name]
+                got = self.answers["weights"][layer][name]
                 got = got.astype(_at_least(got.dtype, self.policy.kept_in))
                 sent = given.value.astype(got.dtype)
                 if self.policy.kept_in == "bfloat16":  # told as float32
@@ -739,6 +745,16 @@ def _at_least(dtype: np.dtype[Any], kept_in: str) -> np.dtype[Any]:
     return np.promote_types(dtype, "float32" if kept_in == "bfloat16" else kept_in)
 
 
+def _no_weights(answer: Any) -> str:
+    """Why an answer is no weights, layer by layer; empty if it is."""
+    for table in (answer, *(answer.values() if isinstance(answer, Mapping) else ())):
+        if not isinstance(table, Mapping):
+            return f"the weights are no tables of arrays, but {table!r:.40}"
+        if bad := [name for name, a in table.items() if not isinstance(a, Mapping | np.ndarray)]:
+            return f"the weights {bad[0]!r:.40} are no array"
+    return ""
+
+
 def _as_sent(claim: Claim, read_back: Mapping[str, Any], kept_in: str) -> dict[str, Any]:
     """The weights that the subject ran on: as they read back, or else as they were given.
 
@@ -746,12 +762,9 @@ def _as_sent(claim: Claim, read_back: Mapping[str, Any], kept_in: str) -> dict[s
     have to be one of the two nearest to what was given in the dtype of weights (some cast twice),
     or 0 in place of a subnormal.
     """
-    a, sent = formats.arithmetic(kept_in), dict(read_back)
+    a, sent = formats.arithmetic(kept_in), {name: dict(kept) for name, kept in read_back.items()}
     for layer, table in (claim.weights or {}).items():
-        kept = sent.get(layer)
-        if not isinstance(kept, Mapping):
-            continue
-        sent[layer] = dict(kept)
+        kept = sent.get(layer, {})
         for name, given in table.items():
             array = kept.get(name)
             if not isinstance(array, np.ndarray) or array.shape != given.shape:
