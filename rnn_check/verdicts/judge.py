@@ -149,7 +149,7 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
     for question in sorted(needed & case.answers.keys()):
         answer = case.answers[question]
         if isinstance(answer, Mapping) and "unsupported" in answer:
-            if (e.what, question) == ("certified", "probe"):
+            if e.what == "certified" and question in ("gradients", "probe"):
                 continue  # the forward pass is certified all the same, and the verdict says so
             return dataclasses.replace(
                 verdict(NOT_RUN, str(answer["unsupported"])), unsupported=True
@@ -158,6 +158,8 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
             return verdict(ERROR, f"{question}: {answer['error']}\n{answer['traceback']}")
         if question == "weights" and (why := _no_weights(answer)):
             return verdict(ERROR, f"what was observed cannot be compared: {why}")
+    if e.what == "certified":
+        needed = needed - {"gradients"}  # older records have none: see `only_probed`
     if missing := sorted(needed - case.answers.keys()):
         return verdict(NOT_RUN, f"not observed: {', '.join(missing)}")
     try:
@@ -183,7 +185,10 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
         return verdict(NOT_RUN, unproved[0])
     if not comparisons:
         return verdict(ERROR, "nothing was compared")
-    return verdict(AGREE, _praise(comparisons), comparisons)
+    praise = _praise(comparisons)
+    if e.what == "certified" and (names := case.only_probed):
+        praise += f"; the gradients of {', '.join(names)} only as a model with a probe shows them"
+    return verdict(AGREE, praise, comparisons)
 
 
 def too_little(m: Comparison) -> str:
@@ -371,6 +376,7 @@ class _Case:
             yield stack.bounded("output", output, self.truth(self.dtype)["output"], "subject")
         if self.claim.loss is not None:
             yield from self._gradient_steps([])
+            yield from self._unprobed()
 
     def _regularization(self, e: Expectation) -> Iterator[Comparison]:
         yield from self._array(e, "regularization", self.observed["losses"]["losses"])
@@ -420,9 +426,9 @@ class _Case:
         states = self.observed["outputs"]["states"]
         return stack.steps(self.claim, self.observed["weights"], outputs, states, self.policy.layer)
 
-    def _steps(self, name: str = "states") -> Comparison:
+    def _steps(self, name: str = "states", states: Array | None = None) -> Comparison:
         """Each state against the state before it."""
-        states = self._carried(self.observed[name])
+        states = self._carried(self.observed[name] if states is None else states)
         found = steps.certify(states, dtype=self.dtype, **self._run())
         return step(name, found, axes("states", "", 3))
 
@@ -437,6 +443,8 @@ class _Case:
         probe = self.observed["probe"]
         if isinstance(probe, Mapping) and "unsupported" in probe:
             return  # a backend without gradients
+        if "states" not in self.observed or not _alike(probe["states"], self.observed["states"]):
+            yield self._steps("states with the probe", probe["states"])
         cotangent, error = truth.cotangent_of(
             self.claim, probe["states"], probe["output"], self.dtype, self.policy.loss_in
         )
@@ -452,6 +460,38 @@ class _Case:
             if not of or name in ("delta", *of):
                 names = axes("gradient", name, result.residual.ndim)
                 yield step(f"gradient of {name}" if name != "delta" else name, result, names)
+
+    @property
+    def only_probed(self) -> list[str]:
+        """The gradients that are not judged of the model itself.
+
+        An older rnn_check did not ask for them. Before the first step that counts either zeros or
+        the initial state are shown, so that its gradient has no one truth.
+        """
+        probe, told = (self.answers.get(question, {}) for question in ("probe", "gradients"))
+        if self.claim.is_stack or "unsupported" in probe:
+            return []
+        mask = self.claim.processed_mask
+        untold = [name for name in GRADIENTS if name in probe and name not in told]
+        if mask is not None and not mask[:, 0].all() and "initial_state" in told:
+            untold.append("initial_state")
+        return untold
+
+    def _unprobed(self) -> Iterator[Comparison]:
+        """What the model computes without the probe: the same bits, or within the running bound.
+
+        The probe has more features than the model. A layer that tells them apart could be right
+        with it and wrong without.
+        """
+        probe, told = (self.observed.get(question, {}) for question in ("probe", "gradients"))
+        names = [name for name in GRADIENTS if name in probe and name not in self.only_probed]
+        pairs = [(f"gradient of {name} without the probe", name, told[name]) for name in names]
+        if "output" in probe and self.claim.dense is not None:  # else it is the states
+            pairs.append(("output with the probe", "output", probe["output"]))
+        for what, name, got in pairs:
+            if not _alike(got, self.observed["output"] if name == "output" else probe[name]):
+                truth = self.truth(self.dtype, self.policy.loss_in)[name]
+                yield stack.bounded(what, got, truth, "subject")
 
     def _carried(self, states: Array) -> Array:
         """The states as they were carried, where `zero_output_for_mask` shows zeros instead."""
