@@ -52,7 +52,8 @@ def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
 ) -> None:
     c = CLAIMS["certified/tanh_sequence"]
     at = [e.what for e in c.expectations].index("certified")
-    how = request.Setting(layer=faults.layer("recurrent gradient off by 1e-3 without a probe"))
+    fault = "recurrent gradient off by 1e-3 without a probe"
+    how = request.Setting(layer=planted.LAYERS[fault])
     answer = request.ask(c, subject, how)
     verdict = judge.judge(c, answer)[at]
     assert verdict.verdict == judge.DIFFER
