@@ -166,7 +166,7 @@ def forward(cell: _Cell, w: Any, x: Tensor, start: list[Tensor], mask: Tensor) -
 
 def certificates(make: Callable[[Drawn], _Cell], is_lstm: bool) -> dict[str, Certificate]:
     """All that is asked of a cell, by what it is asked of."""
-    reset_after = getattr(make, "reset_after", True)
+    reset_after = getattr(make, .reset_after", True)
     drawn = Drawn(4 if is_lstm else 3, 1 if is_lstm or not reset_after else 2)
     cell = make(drawn)
     W = drawn.kernel
