@@ -329,6 +329,20 @@ def test_a_nan_makes_nan_and_nothing_else_does(r: Recurrence) -> None:
         assert certify(made, **layer.asked, **seen).ok is False
 
 
+def test_a_hidden_cell_state_that_overflows_may_be_nan() -> None:
+    """relu6 of it is between 0 and 6, or NaN."""
+    layer = Layer(
+        LSTM, activation="relu6", recurrent_activation="relu", scale=0.0,
+        seed=1,
+    )  # fmt: skip
+    layer.weights["bias"] = np.repeat(np.float32([1e30, 1e30, 1, 1]), H)
+    layer.start = tuple(np.full_like(s, -1e30) for s in layer.start)
+    with np.errstate(all="ignore"):
+        h = layer.run().states["h"]
+    h[:, 3:] = np.nan
+    assert certify(h, **layer.asked).ok is not False
+
+
 # -- gradients -------------------------------------------------------------------------------------
 
 
