@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -208,20 +209,20 @@ class Subject:
             tally.add(f"{name} gradient of {what}", result, known)
 
 
-class Showing(keras.layers.LSTMCell):
+@cache
+def showing() -> Any:
     """An LSTM's cell whose output is its cell state beside its state."""
 
-    @property
-    def output_size(self) -> int:
-        return 2 * self.units
+    class Showing(keras.layers.LSTMCell):
+        def __init__(self, units: int, **config: Any) -> None:
+            super().__init__(units, **config)
+            self.output_size = 2 * units
 
-    @output_size.setter
-    def output_size(self, value: int) -> None:
-        pass
+        def call(self, sequence: Any, states: Any, training: bool = False) -> Any:
+            h, states = super().call(sequence, states, training=training)
+            return tf.concat([h, states[1]], axis=-1), states
 
-    def call(self, sequence: Any, states: Any, training: bool = False) -> Any:
-        h, states = super().call(sequence, states, training=training)
-        return tf.concat([h, states[1]], axis=-1), states
+    return Showing
 
 
 class GatedSubject(Subject):
@@ -246,7 +247,7 @@ class GatedSubject(Subject):
                     "go_backwards": layer.go_backwards}  # fmt: skip
         kind = keras.layers.LSTM if is_lstm else keras.layers.GRU
         self.plain = kind(self.units, **of_cell, **of_layer)
-        cell = (Showing if is_lstm else keras.layers.GRUCell)(self.units, **of_cell)
+        cell = (showing() if is_lstm else keras.layers.GRUCell)(self.units, **of_cell)
         self.probe = keras.layers.RNN(cell, **of_layer)
         steps = layer.x.shape[:2]
         self.plain.build((*steps, self.features))

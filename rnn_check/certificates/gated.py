@@ -94,7 +94,11 @@ class Seen(Bounds):
 
     def _activated(self, name: str, z: Bounded) -> Bounded:
         if activations.activation(name).closed is None:
-            return super()._activated(name, z)
+            found = super()._activated(name, z)
+            # what may overflow may be NaN, whatever the activation's range
+            overflows = (z.error == np.inf) & np.isfinite(found.error)
+            error = np.where(overflows, np.inf, found.error) if overflows.any() else found.error
+            return Bounded(found.value, error, self.a)
         h = np.asarray(activations.activation(name).function(z.value))
         far, noise = _spread_and_noise(name, z, h, gate=True)
         error = (far + noise) * UP

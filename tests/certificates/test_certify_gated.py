@@ -6,6 +6,7 @@ no_false_alarm.py, and what is planted in real cells by gated_faults.py.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from rnn_check.certificates.operands import FORMATS, narrowed
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
 from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
-from tests.certificates import gated_faults
+from tests.keras import gated_faults
 from tests.support.sampling import sampled
 from tools import no_false_alarm
 
@@ -163,6 +164,32 @@ def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) ->
     assert [c.ok for every in small for c in every] == [c.ok for every in whole for c in every]
 
 
+def made_twice(layer: Layer) -> tuple[Array, Array]:
+    """h and c of an LSTM, of which h is made of a c that was added up with fused multiply-add."""
+    W, U, b = layer.weights.values()
+    h, c = layer.start
+    shown = []
+    for t in range(layer.x.shape[1]):
+        z = np.split(layer.x[:, t] @ W + h @ U + b, 4, axis=-1)
+        i, f, o = (1 / (1 + np.exp(-z[k])) for k in (0, 1, 3))
+        product = i * np.tanh(z[2])
+        fused = (f.astype(np.float64) * c + product).astype(np.float32)
+        c = f * c + product
+        h = o * np.tanh(fused)
+        shown.append((h, c))
+    return np.stack([h for h, _ in shown], 1), np.stack([c for _, c in shown], 1)
+
+
+def test_a_cell_state_that_is_made_twice_is_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As XLA does it. Where terms cancel, the two differ by more than tanh and o round."""
+    layer = Layer(LSTM, (256, 20, 1, 16), scale=0.02)
+    layer.start = tuple(s * np.float32(1e-3) for s in layer.start)
+    h, c = made_twice(layer)
+    for seen in ({}, {"cell_states": c}, {"cell_states": c[:, -1]}):
+        found = certify(h, **layer.asked, **seen)
+        assert found.ok, found.reason
+
+
 # -- wrong -----------------------------------------------------------------------------------------
 
 
@@ -302,6 +329,20 @@ def test_a_nan_makes_nan_and_nothing_else_does(r: Recurrence) -> None:
         assert certify(made, **layer.asked, **seen).ok is False
 
 
+def test_a_hidden_cell_state_that_overflows_may_be_nan() -> None:
+    """relu6 of it is between 0 and 6, or NaN."""
+    layer = Layer(
+        LSTM, activation="relu6", recurrent_activation="relu", scale=0.0,
+        seed=1,
+    )  # fmt: skip
+    layer.weights["bias"] = np.repeat(np.float32([1e30, 1e30, 1, 1]), H)
+    layer.start = tuple(np.full_like(s, -1e30) for s in layer.start)
+    with np.errstate(all="ignore"):
+        h = layer.run().states["h"]
+    h[:, 3:] = np.nan
+    assert certify(h, **layer.asked).ok is not False
+
+
 # -- gradients -------------------------------------------------------------------------------------
 
 
@@ -332,6 +373,28 @@ def test_a_cotangent_of_the_cell_states_is_taken() -> None:
         right = certify_gradients(observed, **given, cell_cotangent=more)
         assert all(c.ok for c in right.values())
         assert certify_gradients(observed, **given)["delta"].ok is False
+
+
+@pytest.mark.parametrize("r", [GRU, GRU_BEFORE], ids=["after", "before"])
+def test_adjoints_that_are_made_twice_are_no_alarm(r: Recurrence) -> None:
+    """As XLA does it: those that meet U have another 1 - c² than those that meet W."""
+    layer = Layer(r, (1, 1, 5, 24), scale=3.0)
+    run = layer.run()
+    tanh = run.activation
+    other = dataclasses.replace(
+        tanh, vjp=lambda g, z, h: g * (1 - h * h), derivative=lambda z, h: 1 - h * h
+    )
+    observed = layer.gradients(run)
+    again = layer.gradients(dataclasses.replace(run, activation=other))
+    off = np.abs(observed["delta"] - again["delta"]) / np.abs(observed["delta"])
+    assert off.max() > 100 * 2.0**-24
+    observed["recurrent_kernel"] = again["recurrent_kernel"]
+    if r is GRU:
+        observed["bias"][1] = again["bias"][1]
+    results = certify_gradients(
+        observed, cotangent=layer.cotangent, states=run.states["h"], **layer.asked
+    )
+    assert [(name, c.reason) for name, c in results.items() if c.ok is False] == []
 
 
 # -- what does not fit -----------------------------------------------------------------------------

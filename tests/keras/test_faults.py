@@ -14,6 +14,7 @@ from rnn_check.asking import request
 from rnn_check.claims import claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
+from tests.keras import gated_faults
 from tests.support import planted
 from tests.support.sampling import first_of_each
 from tools import fault_table
@@ -99,5 +100,6 @@ def test_the_table_lists_every_fault() -> None:
     """docs/faults.md, whose command fails if one of them escapes."""
     text = fault_table.FILE.read_text(encoding="utf-8")
     tables = [re.findall(r"^\| (.*?) \| [1-9]", part, re.M) for part in text.split("\n## ")[1:]]
-    wanted = ([*planted.LAYERS], [*planted.OPTIMIZERS])
+    of_cells = map(list, gated_faults.FAULTS.values())
+    wanted = ([*planted.LAYERS], [*planted.OPTIMIZERS], *of_cells)
     assert tables == [[f for f in all_ if f not in fault_table.TWINS] for all_ in wanted]
