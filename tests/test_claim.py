@@ -21,7 +21,6 @@ from rnn_check.asking import request
 from rnn_check.claims import claim, written
 from rnn_check.claims.claim import Claim, ClaimError
 from rnn_check.subjects.asked import session as subject
-from rnn_check.verdicts import judge
 from tools import fuzz_claims
 
 GOOD = """\
@@ -720,7 +719,7 @@ def test_rows_and_columns_are_those_of_the_author(at: str, value: str, chosen: A
     (e,) = claim.loads(text).expectations
     keras = np.array([[1, 2, 3], [4, 5, 6]])  # (F,H)
     assert e.select(keras).tolist() == e.value.value.tolist() == chosen
-    names, places = judge._places(e, keras.shape)
+    names, places = e.places(keras.shape)
     authors = dict(zip(names, places, strict=True))
     found = keras.T[authors["row"], authors["column"]]
     assert found.tolist() == chosen

@@ -13,6 +13,7 @@ import pytest
 from rnn_check.asking import request
 from rnn_check.asking.request import Answer
 from rnn_check.claims import claim
+from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.truth import Truth
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
@@ -238,7 +239,7 @@ def test_by_hand_only_what_rounds_to_the_digits_agrees(
     text = ONE_STEP.replace("WHAT", what).replace("OF", f'of = "{of}"' * bool(of))
     for value, holds in ((right, True), *((each, False) for each in wrong)):
         c = claim.loads(text.replace("VALUE", value))
-        word = next(judge._Case(c, observed_gradients(c), "float32").compare(c.expectations[0]))
+        word = next(c.expectations[0].judge(Case(c, observed_gradients(c), "float32")))
         assert word.who == "claim"
         assert word.ok == holds, (value, word.blame())
 
@@ -271,7 +272,7 @@ input = {x = [[[-0.4393], [0.21965]]]}
         ("[[[-0.439], [0.0197]]]", False),
     ):
         c = claim.loads(text + f"value = {value}\n")
-        word = next(judge._Case(c, observe(c), "float32").compare(c.expectations[0]))
+        word = next(c.expectations[0].judge(Case(c, observe(c), "float32")))
         assert word.ok == holds, (value, word.blame())
 
 

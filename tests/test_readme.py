@@ -264,7 +264,9 @@ def test_the_table_names_every_of_a_kind(what: str, folder: Path) -> None:
         assert not ROWS[what]
         return
     known = set(refused.value.problem.rpartition("known: ")[2].split(", "))
-    optimizers = {f"{name}.{option}" for name, each in claim.OPTIMIZERS.items() for option in each}
+    optimizers = {
+        f"{name}.{option}" for name, each in configuration.OPTIMIZERS.items() for option in each
+    }
     if what == "default":
         assert optimizers <= known
         for name in optimizers:

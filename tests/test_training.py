@@ -666,7 +666,7 @@ def test_too_few_draws_say_nothing(drawn: Array) -> None:
 @pytest.fixture(scope="module")
 def drawn() -> outcomes.Outcomes:
     """The article's outcome, 2,000 times."""
-    return judge._Case(ARTICLE, {}, "float32").outcomes
+    return training.draw(ARTICLE)
 
 
 def test_the_article_note_is_confirmed(drawn: outcomes.Outcomes) -> None:
