@@ -25,6 +25,7 @@ from rnn_check.certificates import updates as certificates_updates
 from rnn_check.certificates.updates import Adam, Network, certify_training
 from rnn_check.claims import claim
 from rnn_check.claims.claim import Claim, ClaimError
+from rnn_check.claims.expectations import training
 from rnn_check.numbers.formats import arithmetic, gamma
 from rnn_check.recurrences import losses as recurrences_losses
 from rnn_check.subjects.ask import Subject

@@ -507,10 +507,9 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
         hint = nearest(key, known)
         if key in ("weights", "input", "expect") or not known:
             hint = f"; known: {', '.join(sorted(known))}"
-        if expectation is not None:
-            close = hint if "did you mean" in hint and key not in _OF_OTHERS else ""
-            takes = f"`{node['what']}` takes {', '.join(sorted(known))}"
-            return ClaimError(file, f"{path}.{key}", close.lstrip("; ") or f"not here: {takes}")
+        if expectation is not None and ("did you mean" not in hint or key in _OF_OTHERS):
+            hint = f"{node['what']} takes no `{key}`; it takes {', '.join(sorted(known))}"
+            return ClaimError(file, f"{path}.{key}", hint)
         return ClaimError(file, f"{path}.{key}".lstrip("."), f"unknown key{hint}")
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
         key = f"{path}.{missing[1]}".lstrip(".")
@@ -518,30 +517,24 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
         if missing[1] in ("kind", "what"):
             hint = f"; one of {', '.join(_tags(keys))}"
         if expectation is not None and missing[1] == "of":
-            literals = _walk(document, key)[1]
-            values = [
-                str(v)
-                for k in literals
-                if isinstance(k, msgspec.inspect.LiteralType)
-                for v in k.values
-            ]
-            return ClaimError(
-                file,
-                key,
-                f"required: one of {', '.join(values)}"
-                if values
-                else "required: of which layer, option or weight",
-            )
+            values = _literals(_walk(document, key)[1])
+            return ClaimError(file, key, f"required: one of {', '.join(values)}")
         return ClaimError(file, key, f"required key is missing{hint}")
     word = path.rpartition(".")[2]
     if path == "schema":
         return ClaimError(file, path, f"this version reads schema 1, the file says {node!r}")
-    literals = [kind for kind in kinds if isinstance(kind, msgspec.inspect.LiteralType)]
-    values = [str(value) for kind in literals for value in kind.values]
+    values = _literals(kinds)
     if word in ("kind", "what") and not values:
         values = _tags(_walk(document, path[: -len(f".{word}")])[1])
     if values and isinstance(node, str):
-        return ClaimError(file, path, f"unknown {word} {node!r}{nearest(node, values)}")
+        bare = node.rpartition(".")[2]
+        if word == "of" and bare in values:
+            return ClaimError(file, path, f"unknown {node!r}; did you mean `{bare}`?")
+        if word == "of":
+            word = ""
+        return ClaimError(
+            file, path, f"unknown {word} {node!r}".replace("  ", " ") + nearest(node, values)
+        )
     if limit := re.fullmatch(r"Expected `int` (>=|<=) (-?\d+)", problem):
         wanted = {
             ">=1": "a positive integer",
@@ -574,6 +567,12 @@ def _tagged(
     told = node if isinstance(node, dict) else {}
     kinds = list(kinds)
     return [k for k in kinds if k.tag_field is None or k.tag == told.get(k.tag_field)] or kinds
+
+
+def _literals(kinds: Iterable[msgspec.inspect.Type]) -> list[str]:
+    """The words that may stand there."""
+    words = [k for k in kinds if isinstance(k, msgspec.inspect.LiteralType)]
+    return [str(value) for word in words for value in word.values if value]
 
 
 def _tags(kinds: Iterable[msgspec.inspect.Type]) -> list[str]:

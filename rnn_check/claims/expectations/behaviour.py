@@ -120,8 +120,8 @@ def _stateful_parts(case: Case) -> Iterator[Comparison]:
     ):
         started = [(s.astype(np.float64), np.zeros(s.shape)) for s in start]
         wanted = stack.ends(layer, weights, signal, case.dtype, started)
-        for (part, state), got in zip(wanted.items(), left, strict=True):
-            yield stack.bounded(f"the {part} after the {name} run", got, state, "subject")
+        for (part, ended), got in zip(wanted.items(), left, strict=True):
+            yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
         if shown is not None:
             ran = stack.through(sequential(layer), weights, signal, case.dtype, started)
             what = f"output of the {name} run"

@@ -72,6 +72,8 @@ class Said:
     @property
     def array(self) -> Array:
         """An array of floats."""
+        if isinstance(self.node, np.floating):
+            return np.asarray(self.node)
         array = self.of(np.ndarray)
         if array.dtype.kind != "f":
             raise Malformed(f"{self.where}: expected floats, got {array.dtype}")

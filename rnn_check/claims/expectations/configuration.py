@@ -31,7 +31,7 @@ class Configured(Expectation, frozen=True, kw_only=True):
     """
 
     family: ClassVar[bool] = True
-    of: str
+    of: str = ""
     value: Annotated[Any, _OPTION]
 
     layers = "any"

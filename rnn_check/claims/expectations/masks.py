@@ -18,7 +18,7 @@ from rnn_check.claims.written import Array
 class Mask(Expectation, frozen=True, kw_only=True):
     """The mask (B,T) that a layer hands on, or `"none"`."""
 
-    of: str
+    of: str = ""
     value: tables.Numbers
 
     layers = "derived"

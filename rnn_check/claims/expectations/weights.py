@@ -128,7 +128,7 @@ class Zero(Property, frozen=True, kw_only=True):
 class Reproducible(Holds, frozen=True, kw_only=True):
     """Holds: two layers whose initializer has a seed have the same, of the first layer."""
 
-    of: str
+    of: str = ""
 
     layers = "any"
     needs = (INPUT,)
