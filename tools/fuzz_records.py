@@ -204,6 +204,8 @@ def use(path: Path, claims: Sequence[Claim], whole: Sequence[Judged]) -> None:
             for v in judge.judge(c, subject.answer(c), dtype=subject.setting.dtype)
         ]
         judged.append(Judged(subject.subject, verdicts, ("judge", str(path))))
+    ours = [v.detail for each in judged for v in each.verdicts if judge.FAULT in v.detail]
+    assert not ours, ours[0]
     out = io.StringIO()
     console = terminal.console(out, 60 + len(judged) * 20)
     if not judged:

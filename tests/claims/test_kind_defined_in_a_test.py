@@ -137,7 +137,7 @@ def test_its_spoilt_answers_turn_it_red(kind: type[Expectation], tmp_path: Path)
 
 
 def test_what_it_does_not_take_is_refused(kind: type[Expectation], tmp_path: Path) -> None:
-    with pytest.raises(ClaimError, match="within_one takes no `at`; it takes .*of, value"):
+    with pytest.raises(ClaimError, match=r"within_one takes no `at`; it takes .*of, value"):
         claim.load(written(tmp_path / "a", more="at = {unit = 0}"))
     with pytest.raises(ClaimError, match="unknown 'abov'; did you mean `above`"):
         claim.load(written(tmp_path / "b", of="abov"))
