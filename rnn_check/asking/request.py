@@ -74,6 +74,8 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
     """The question to `session.py`; arrays are float64 and are rounded by the framework's dtype."""
     layers = [_config(part) for part in claim.layers]
+    each = [e.gradients() for e in claim.expectations]
+    of = None if None in each else sorted({name for names in each for name in names or []})
     weights = None
     if claim.weights is not None:
         weights = {
@@ -94,7 +96,7 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
         "mask": claim.mask,
         "loss": None,
         "ask": wanted,
-        "of": sorted({e.of for e in claim.expectations if e.what == "gradient"}),
+        "of": of,
     }
     if claim.loss is not None:
         key = "value" if claim.loss.kind == "cotangent" else "target"

@@ -99,8 +99,8 @@ def judge_one(c: Claim, case: Case, e: Expectation, answer: Answer) -> Verdict:
 
     def verdict(kind: str, detail: str, comparisons: tuple[Comparison, ...] = ()) -> Verdict:
         numeric = [m for m in comparisons if m.got.dtype.kind == "f"]
-        ratio = max((m.ratio for m in numeric), default=None)
-        bits = [m.bits for m in comparisons if m.bits is not None]
+        ratio = max((m.ratio for m in numeric), default=None) if kind != NOT_RUN else None
+        bits = [] if kind == NOT_RUN else [m.bits for m in comparisons if m.bits is not None]
         return Verdict(
             claim=c.name,
             file=str(c.file),
@@ -132,7 +132,7 @@ def judge_one(c: Claim, case: Case, e: Expectation, answer: Answer) -> Verdict:
             )
         if isinstance(answer, Mapping) and answer.keys() == {"error", "traceback"}:
             return verdict(ERROR, f"{question}: {answer['error']}\n{answer['traceback']}")
-    if missing := sorted(needed - case.observed.keys()):
+    if missing := sorted(needed - e.not_in_older - case.observed.keys()):
         return verdict(NOT_RUN, f"not observed: {', '.join(missing)}")
     try:
         comparisons = tuple(e.judge(case))
@@ -151,15 +151,15 @@ def judge_one(c: Claim, case: Case, e: Expectation, answer: Answer) -> Verdict:
     of_subject = [m for m in comparisons if m.who != "claim"]
     for deciding in (of_claim, of_subject):
         if deciding and all(m.says_nothing for m in deciding):
-            return verdict(NOT_RUN, deciding[0].unbounded)
+            return verdict(NOT_RUN, deciding[0].unbounded, comparisons)
     for m in comparisons:
         if m.who in ("claim", "subject") and m.unbounded and (why := too_little(m)):
-            return verdict(NOT_RUN, why)
+            return verdict(NOT_RUN, why, comparisons)
     if unproved := [m.unproved for m in comparisons if m.unproved]:
-        return verdict(NOT_RUN, unproved[0])
+        return verdict(NOT_RUN, unproved[0], comparisons)
     if not comparisons:
         return verdict(ERROR, "nothing was compared")
-    return verdict(AGREE, _praise(comparisons), comparisons)
+    return verdict(AGREE, _praise(comparisons) + e.praise(case), comparisons)
 
 
 def _where(fault: Exception) -> str:

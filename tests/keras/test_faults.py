@@ -47,6 +47,26 @@ def test_a_planted_fault_turns_the_claim_red(
     assert any(v.is_red for v in verdicts), f"{fault} escaped"
 
 
+def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
+    subject: observe.Subject,
+) -> None:
+    c = CLAIMS["certified/tanh_sequence"]
+    at = [e.what for e in c.expectations].index("certified")
+    fault = "recurrent gradient off by 1e-3 without a probe"
+    how = request.Setting(layer=planted.LAYERS[fault])
+    answer = request.ask(c, subject, how)
+    verdict = judge.judge(c, answer)[at]
+    assert verdict.verdict == judge.DIFFER
+    assert "gradient of recurrent_kernel without the probe" in verdict.detail
+
+    assert answer.observed is not None
+    older = {what: said for what, said in answer.observed.items() if what != "gradients"}
+    verdict = judge.judge(c, request.Answer(older))[at]
+    assert verdict.verdict == judge.AGREE
+    assert "recurrent_kernel" in verdict.detail
+    assert "only as a model with a probe shows them" in verdict.detail
+
+
 @pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
 def test_the_layer_without_a_fault_is_green(
     planted_in: claim.Claim, subject: observe.Subject

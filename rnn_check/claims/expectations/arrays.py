@@ -189,6 +189,9 @@ class Gradient(Placed, frozen=True, kw_only=True):
     def asks(self, run: Experiment) -> set[str]:
         return {"gradients", "weights"} | ({"probe"} if run.loss is not None else set())
 
+    def gradients(self) -> list[str]:
+        return [self.of]
+
     def spoils(self, run: Experiment) -> list[Path]:
         return [("gradients", self.of)]
 
@@ -205,12 +208,21 @@ class Certified(Holds, frozen=True, kw_only=True):
     layers = "derived"
     needs = (X, WEIGHTS)
     # the forward pass is certified without gradients all the same, and the verdict says so
-    does_without = frozenset({"probe"})
+    does_without = frozenset({"gradients", "probe"})
+    not_in_older = frozenset({"gradients"})  # see `_only_probed`
+
+    def gradients(self) -> None:
+        return None
 
     def asks(self, run: Experiment) -> set[str]:
         if run.is_stack:
             return {"outputs", "weights"}
-        return {"output", "states", "weights"} | ({"probe"} if run.loss is not None else set())
+        gradients = {"gradients", "probe"} if run.loss is not None else set()
+        return {"output", "states", "weights"} | gradients
+
+    def praise(self, case: Case) -> str:
+        names = ", ".join(_only_probed(case))
+        return f"; the gradients of {names} only as a model with a probe shows them" * bool(names)
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("outputs", "layers", "*")] if run.is_stack else [("output",), ("states",)]
@@ -231,6 +243,7 @@ class Certified(Holds, frozen=True, kw_only=True):
             yield stack.bounded("output", output, case.truth(case.dtype)["output"], "subject")
         if run.loss is not None:
             yield from gradient_steps(case, [])
+            yield from _unprobed(case)
 
 
 # --- the certificates -----------------------------------------------------------------------------
@@ -250,9 +263,9 @@ def layer_steps(case: Case) -> Iterator[Comparison]:
     )
 
 
-def each_step(case: Case, name: str = "states") -> Comparison:
+def each_step(case: Case, name: str = "states", shown: Array | None = None) -> Comparison:
     """Each state against the state before it."""
-    states = _carried(case, case.said[name].array)
+    states = _carried(case, case.said[name].array if shown is None else shown)
     found = given(steps.certify, states, dtype=case.dtype, **ran_on(case))
     return step(name, found, axes("states", "", 3))
 
@@ -271,6 +284,8 @@ def gradient_steps(case: Case, of: list[str]) -> Iterator[Comparison]:
         return  # a backend without gradients
     told = probe.arrays()
     states, output = probe["states"].shaped(_states_shape(case)), probe["output"].array
+    if "states" not in case.said or not _alike(states, case.said["states"].array):
+        yield each_step(case, "states with the probe", states)
     cotangent, error = given(
         truth.cotangent_of, case.claim, states, output, case.dtype, case.policy.loss_in
     )
@@ -287,6 +302,43 @@ def gradient_steps(case: Case, of: list[str]) -> Iterator[Comparison]:
         if not of or name in ("delta", *of):
             names = axes("gradient", name, result.residual.ndim)
             yield step(f"gradient of {name}" if name != "delta" else name, result, names)
+
+
+def _only_probed(case: Case) -> list[str]:
+    """The gradients that are not judged of the model itself.
+
+    An older rnn_check did not ask for them. Before the first step that counts either zeros or the
+    initial state are shown, so that its gradient has no one truth.
+    """
+    if case.claim.is_stack or "probe" not in case.said or "unsupported" in case.said["probe"]:
+        return []
+    probe = case.said["probe"]
+    told = case.said["gradients"] if "gradients" in case.said else ()
+    mask = case.claim.processed_mask
+    untold = [name for name in GRADIENTS if name in probe and name not in told]
+    if mask is not None and not mask[:, 0].all() and "initial_state" in told:
+        untold.append("initial_state")
+    return untold
+
+
+def _unprobed(case: Case) -> Iterator[Comparison]:
+    """What the model computes without the probe: the same bits, or within the running bound.
+
+    The probe has more features than the model. A layer that tells them apart could be right with it
+    and wrong without.
+    """
+    probe, whole = case.said["probe"], case.truth(case.dtype, case.policy.loss_in)
+    names = [name for name in GRADIENTS if name in probe and name not in _only_probed(case)]
+    for name in names:
+        told = case.said["gradients"][name].array
+        if not _alike(told, probe[name].array):
+            yield stack.bounded(
+                f"gradient of {name} without the probe", told, whole[name], "subject"
+            )
+    if "output" in probe and case.claim.dense is not None:  # else it is the states
+        shown = probe["output"].array
+        if not _alike(shown, case.said["output"].array):
+            yield stack.bounded("output with the probe", shown, whole["output"], "subject")
 
 
 def _states_shape(case: Case) -> tuple[int, ...]:

@@ -109,7 +109,8 @@ class Expectation(
 
     layers: of which layers it can be judged: "any"; "derived", those whose recurrence is derived
     here; "plain", a SimpleRNN alone or before a Dense layer. needs: what the claim has to give.
-    does_without: questions that a subject may have no answer to.
+    does_without: questions that a subject may have no answer to. not_in_older: those that records of
+    older versions do not hold.
     """
 
     from_: str
@@ -120,6 +121,7 @@ class Expectation(
     layers: ClassVar[Literal["any", "derived", "plain"]]
     needs: ClassVar[tuple[Need, ...]]
     does_without: ClassVar[frozenset[str]] = frozenset()
+    not_in_older: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -157,6 +159,14 @@ class Expectation(
     def tells(self) -> dict[str, Any]:
         """What a subject has to be told beside the experiment: of one claim it is one thing."""
         return {}
+
+    def gradients(self) -> list[str] | None:
+        """Whose gradients it wants, where it asks for any; None for all that there are."""
+        return []
+
+    def praise(self, case: Case) -> str:
+        """What has to be said beside that it agrees."""
+        return ""
 
     def allowed(self, run: Experiment) -> Sequence[str] | None:
         """What `of` may be in this claim; None if the schema says it all."""
