@@ -313,7 +313,7 @@ def _only_probed(case: Case) -> list[str]:
     if case.claim.is_stack or "probe" not in case.said or "unsupported" in case.said["probe"]:
         return []
     probe = case.said["probe"]
-    told = case.said["gradients"] if "gradients" in case.said else ()
+    told = [n for n in GRADIENTS if "gradients" in case.said and n in case.said["gradients"]]
     mask = case.claim.processed_mask
     untold = [name for name in GRADIENTS if name in probe and name not in told]
     if mask is not None and not mask[:, 0].all() and "initial_state" in told:

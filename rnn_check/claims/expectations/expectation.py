@@ -109,8 +109,8 @@ class Expectation(
 
     layers: of which layers it can be judged: "any"; "derived", those whose recurrence is derived
     here; "plain", a SimpleRNN alone or before a Dense layer. needs: what the claim has to give.
-    does_without: questions that a subject may have no answer to. not_in_older: those that records of
-    older versions do not hold.
+    does_without: questions that a subject may have no answer to. not_in_older: those that records
+    of older versions do not hold.
     """
 
     from_: str
