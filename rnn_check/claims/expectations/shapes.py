@@ -135,7 +135,9 @@ class OutputShape(Shaped, frozen=True, kw_only=True):
         return str(self.value).startswith("(None")
 
     def asks(self, run: Experiment) -> set[str]:
-        return {"summary"} if self.by_summary or run.is_stack else {"output"}
+        if self.by_summary:
+            return {"summary"}
+        return {"outputs"} if run.is_stack else {"output"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         if not self.by_summary:
@@ -154,6 +156,8 @@ class OutputShape(Shaped, frozen=True, kw_only=True):
         if self.by_summary:
             said = layer_said(case.said["summary"]["layers"], run.names[at])
             got = said["output_shape"].sizes
+        elif run.is_stack:
+            got = case.said["outputs"]["layers"][at].array.shape
         else:
             got = case.said["output"].array.shape
         yield equal("subject", self.what, printed(got), self.value, "claimed")
