@@ -29,7 +29,10 @@ from packaging.version import InvalidVersion, Version
 from rnn_check.asking.request import Setting
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims import claim as claims
-from rnn_check.claims.claim import Claim, Expectation
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations.configuration import Configured
+from rnn_check.claims.expectations.expectation import KINDS as WHATS
+from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.numbers import formats
 from rnn_check.refusal import ClaimError, nearest
 from rnn_check.subjects import policy
@@ -121,7 +124,7 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
         )
 
     def _expects(self, e: Expectation) -> bool:
-        of = e.of.rpartition(".")[2] if e.what in claims.CONFIGURED else e.of
+        of = e.of.rpartition(".")[2] if isinstance(e, Configured) else e.of
         words = _words(self.expects)
         if e.on == "printed":  # nobody is asked
             return False
@@ -368,7 +371,7 @@ def _problems(entry: Deviation, file: Path) -> Iterator[tuple[str, str]]:
         for word in _words(getattr(entry, key)):
             if word not in known:
                 yield key, f"unknown {key} {word!r}{nearest(word, known)}"
-    kinds = typing.get_args(claims.What)
+    kinds = WHATS
     for word in _words(entry.expects):
         if word.partition(" of ")[0] not in kinds:
             yield "expects", f"unknown expectation {word!r}{nearest(word, kinds)}"

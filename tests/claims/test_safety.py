@@ -17,6 +17,7 @@ import pytest
 import tomli_w
 
 from rnn_check.claims import claim
+from rnn_check.claims import layers as described
 from rnn_check.numbers import activations
 from rnn_check.subjects import environments as environment
 from rnn_check.subjects.ask import Raised, Subject
@@ -208,7 +209,7 @@ def test_the_oldest_keras_is_not_asked_to_load_anything() -> None:
 def test_the_schema_and_the_table_hold_the_same_options() -> None:
     """`subject` has no msgspec and the loader does not look up: each has its own list."""
     for kind, options in {**script.LAYERS, **script.CELLS}.items():
-        fields = set(claim.__dict__[kind].__struct_fields__)
+        fields = set(vars(described)[kind].__struct_fields__)
         extra = {"stateful"} if kind == "RNN" else set()  # made so by the question `stateful`
         assert fields - {"name"} == set(options) - extra, kind
     assert set(script.ACTIVATIONS) == set(activations.ACTIVATIONS)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.asking.request import LEARNING_RATE
 from rnn_check.claims import claim
+from rnn_check.claims.expectations.training import LEARNING_RATE
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
