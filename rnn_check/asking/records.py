@@ -35,13 +35,13 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from rnn_check.asking import request
+from rnn_check.asking import plans, request
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import MOST_ARCHIVE, Array, beside
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects.asked import session as subject
+from rnn_check.subjects.asked import machine
 from rnn_check.subjects.policy import Policy
 from rnn_check.subjects.process import cut, size
 
@@ -121,7 +121,7 @@ class Observations:
 class Recalled:
     """What an environment that does not change said, and what exactly it was asked.
 
-    asked: claim by claim, SHA-256 of the question as it was sent.
+    asked: claim by claim, the digest of the plan that was sent.
     """
 
     setting: Setting
@@ -142,9 +142,8 @@ class Recalled:
         self.asked[claim.name] = self._question(claim)
 
     def _question(self, claim: Claim) -> str:
-        asked = request.request(claim, request.asks(claim), self.setting)
-        text = json.dumps(asked, default=observe.encode, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        _, message = plans.planned(request.request(claim, request.asks(claim), self.setting))
+        return message.digest
 
 
 @dataclass(frozen=True)
@@ -183,14 +182,21 @@ class Memory:
 
     def _path(self, environment: str, backend: str, setting: Setting) -> Path:
         """What may change an answer besides the question is in the name."""
-        settings = {k: v for k, v in os.environ.items() if subject.SETTINGS.match(k)}
+        settings = {k: v for k, v in os.environ.items() if machine.SETTINGS.match(k)}
         parts = [
             *(environment, backend, dataclasses.asdict(setting), settings),
-            *(subject.cpu_model(), subject.available_cores()),
-            hashlib.sha256(Path(subject.__file__).read_bytes()).hexdigest(),
+            *(machine.cpu_model(), machine.available_cores(), _programs()),
         ]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{digest[:20]}.npz"
+
+
+@functools.cache
+def _programs() -> str:
+    """A digest of the programs that ask and answer."""
+    asked = sorted(Path(machine.__file__).parent.glob("*.py"))
+    texts = (file.read_bytes() for file in (*asked, Path(plans.__file__)))
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 # --- digests --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from rnn_check.asking import request as asking_request
+from rnn_check.asking import plans
 from rnn_check.claims import truth
 from rnn_check.claims.claim import Claim, Expectation, Layer
 from rnn_check.subjects import ask as observe
@@ -126,14 +126,14 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
     if (answer := unasked(claim, setting)) is not None:
         return answer
     try:
-        said, observed = subject.asked(request(claim, asks(claim), setting))
+        said, observed = plans.ask(subject, request(claim, asks(claim), setting))
         return Answer(observed, said=said)
     except observe.SubjectError as error:
         return Answer(error=str(error), fault=not isinstance(error, observe.Raised))
 
 
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
-    """The question to `session.py`; arrays are float64 and are rounded by the framework's dtype."""
+    """The experiment, as `plans` takes it; arrays are float64, and the framework rounds them."""
     layers = [_config(part) for part in claim.layers]
     weights = None
     if claim.weights is not None:
@@ -167,7 +167,7 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
             "epochs": trained.epochs,
         }
     if {"fit_once", "one_update"} & set(wanted):
-        question["training"] = {"learning_rate": asking_request.LEARNING_RATE}
+        question["training"] = {"learning_rate": LEARNING_RATE}
     if claim.input_dtype is not None:
         question["x_dtype"] = claim.input_dtype
     if claim.wrong is not None:
@@ -185,7 +185,7 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
 
 
 def _config(part: Layer) -> dict[str, Any]:
-    """The layer as `session.py` takes it: Keras's own keys; None where the claim says "None"."""
+    """The layer as `asked.named` has it: Keras's own keys; None where the claim says "None"."""
     config: dict[str, Any] = _plain(msgspec.to_builtins(part, builtin_types=(Decimal,)))
     return config
 

@@ -28,7 +28,8 @@ from rnn_check.asking.records import Memory, Observations, Recalled
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects.asked.session import BACKENDS
+from rnn_check.subjects import plan
+from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.subjects.environments import Environment
 
 SIDE_BY_SIDE = 2
@@ -271,8 +272,9 @@ class Run:
 def _check_layers(process: observe.Subject, target: Target) -> None:
     """Raises SubjectError if an own layer cannot be asked, with all that it lacks."""
     for layer in {setting.layer for setting in target.settings if setting.layer}:
-        asked = {"layers": [], "ask": ["offers"], "replace": {"SimpleRNN": layer}}
-        offers = process.ask(asked)["offers"]
+        step = plan.step("offers", kind="SimpleRNN")
+        message = plan.Message([step], {"replace": {"SimpleRNN": layer}})
+        offers = process.follow(message, ["offers"])[message.names[step.digest]]
         if "error" in offers:
             words = f"{layer} cannot be imported: {offers['error']}"
             raise observe.SubjectError(words, str(offers.get("traceback", "")))

@@ -33,7 +33,7 @@ import numpy as np
 from rnn_check.claims.written import Array, Given, Integers, Reader, Reading, regular_bytes
 from rnn_check.numbers import activations, formats
 from rnn_check.refusal import ClaimError, nearest
-from rnn_check.subjects.asked.session import KINDS, MOST_SIZE, NAME, refusals, refusals_of_wrong
+from rnn_check.subjects.asked.named import KINDS, MOST_SIZE, NAME, refusals, refusals_of_wrong
 
 ComputedIn = Literal["exact", "real", "float32", "float64", "hand"]
 
@@ -460,7 +460,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _family_schema(family: str) -> dict[str, Any]:
-    """A word, or a table {kind = ..., its arguments}, as `session.KINDS` has them."""
+    """A word, or a table {kind = ..., its arguments}, as `named.KINDS` has them."""
     tables = [
         {
             "type": "object",

@@ -438,7 +438,7 @@ def _targets(
     layer = None if layer is None else _layer(layer)
     from rnn_check.asking import run
     from rnn_check.asking.request import Setting
-    from rnn_check.subjects.asked.session import default_backend
+    from rnn_check.subjects.asked.backends import default_backend
 
     chosen = list(dict.fromkeys(backends)) or [default_backend()]
     if "all" in chosen:

@@ -33,7 +33,7 @@ from rnn_check.claims.claim import Claim, Expectation
 from rnn_check.numbers import formats
 from rnn_check.refusal import ClaimError, nearest
 from rnn_check.subjects import policy
-from rnn_check.subjects.asked.session import BACKENDS
+from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.verdicts import done as experiment
 from rnn_check.verdicts.done import KINDS, OPTIONS, MaskForm, MaskFrom, Numbers, Wrong
 from rnn_check.verdicts.judge import AGREE, Verdict
