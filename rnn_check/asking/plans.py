@@ -64,7 +64,7 @@ def _specs(e: Experiment) -> list[dict[str, Any]]:
 
 def _shape(e: Experiment) -> list[int | None]:
     x = e.get("x")
-    return [None, *e["input_shape"]] if x is None else list(np.shape(x))
+    return [None, *(e.get("input_shape") or ())] if x is None else list(np.shape(x))
 
 
 def _inputs(e: Experiment) -> dict[str, Array]:
@@ -214,7 +214,7 @@ def probe(e: Experiment) -> Plan:
     order = slice(None, None, -1 if spec.get("go_backwards") else 1)  # into processing order
 
     def together(said: Said) -> Any:
-        found = _by_name(e, {**said["run"]})
+        found = _by_name(e, said["run"])
         found["delta"] = _cut(found["x"], (slice(None), order, slice(features, None)))
         found["x"] = _cut(found["x"], (..., slice(None, features)))
         found["kernel"] = _cut(found["kernel"], slice(None, features))
@@ -231,12 +231,14 @@ def _zero_state(e: Experiment) -> Array:
 
 def _by_name(e: Experiment, said: Said) -> dict[str, Any]:
     """Gradients as they are called here: kernel, dense.kernel, simple_rnn_1.kernel."""
-    found = {name: value for name, value in said.items() if name != "weights"}
     at = _recurrent(e)
+    found = {name: said[name] for name in ("states", "output", "loss") if name in said}
     for index, spec in enumerate(_specs(e)):
         prefix = "" if index == at else "dense." if spec["kind"] == "Dense" else f"{spec['name']}."
         of_layer = said["weights"].get(spec["name"], {})
         found.update({prefix + path: value for path, value in of_layer.items()})
+    inputs = ("x", "initial_state", "backward_state")
+    found.update({name: said[name] for name in inputs if name in said})
     return found
 
 
