@@ -137,17 +137,27 @@ class Subject:
     def follow(self, message: Message, wanted: Sequence[str] = ()) -> dict[str, Any]:
         """What was answered to each step, by its name, arrays still encoded.
 
-        wanted: what it is all for, in the words of an error. Raises as `reply` does, Raised if the
-        framework raised before any step, and SubjectError if a step was not answered.
+        wanted: what it is all for, in the words of an error. Raises as `said` does.
         """
-        reply = self.reply(message.request, wanted)
-        self.check(reply)
-        said = reply["observed"]
-        if not isinstance(said, dict) or (unanswered := message.steps.keys() - said.keys()):
-            what = ", ".join(sorted(unanswered)) if isinstance(said, dict) else "anything"
-            raise self._failure(f"did not answer {what}: {json.dumps(reply)[:200]}")
+        said = self.said(message.request, list(message.steps), wanted)
         if strange := [name for name in message.steps if not isinstance(said[name], dict)]:
             raise self._failure(f"said what is no answer to {strange[0]}: {json.dumps(said)[:200]}")
+        return said
+
+    def said(
+        self, request: dict[str, Any], steps: Sequence[str], wanted: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """The answers to these steps of a request.
+
+        Raises as `reply` does, Raised if the framework raised before any step, and SubjectError if
+        a step was not answered.
+        """
+        reply = self.reply(request, wanted)
+        self.check(reply)
+        said = reply["observed"]
+        if not isinstance(said, dict) or (unanswered := set(steps) - said.keys()):
+            what = ", ".join(sorted(unanswered)) if isinstance(said, dict) else "anything"
+            raise self._failure(f"did not answer {what}: {json.dumps(reply)[:200]}")
         return {name: _with_short_words(answer) for name, answer in said.items()}
 
     def check(self, answer: dict[str, Any]) -> None:
