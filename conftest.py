@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from rnn_check.reports import verdicts
 from rnn_check.subjects import ask as observe
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
+KERAS = Path(__file__).parent / "tests" / "keras"
 _observed: list[str] = []
 
 
@@ -30,7 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:  # one process that answers, and one worker that imports a framework
+        if "subject" in getattr(item, "fixturenames", ()) or item.path.is_relative_to(KERAS):
+            item.add_marker(pytest.mark.xdist_group("framework"))
     if not config.getoption("--all"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         if left_out:

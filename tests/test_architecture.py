@@ -12,6 +12,7 @@ import pytest
 import rnn_check
 
 ROOT = Path(rnn_check.__file__).parent
+TESTS = Path(__file__).parent
 # a folder imports only those that stand before it
 ORDER = (
     "refusal", "numbers", "recurrences", "certificates", "subjects", "claims", "asking",
@@ -75,3 +76,39 @@ def test_every_folder_is_in_the_order() -> None:
 def test_every_module_says_what_it_is_about() -> None:
     for module, path in MODULES.items():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
+
+
+FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino", "onnx"}
+# what the subject imports, and support/planted.py reads
+PLANTED = {"faults", "training_faults"}
+
+
+def imported_at_once(text: str) -> set[str]:
+    """The packages and names that a module imports when it is imported; its functions' are not."""
+    found, todo = set(), [*ast.parse(text).body]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {(node.module or "").partition(".")[0], *(a.name for a in node.names)}
+        if not isinstance(node, ast.FunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+    return found
+
+
+def test_to_collect_tests_imports_no_framework() -> None:
+    """Four seconds in each of the processes that run them."""
+    files = [*TESTS.rglob("*.py"), *(TESTS.parent / "tools").glob("*.py"), *MODULES.values()]
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert file.stem in PLANTED or not imported_at_once(text) & (FRAMEWORKS | PLANTED), file
+    assert imported_at_once("try:\n    import jax.numpy\nexcept ImportError: pass") == {"jax"}
+    assert not imported_at_once("def f():\n    import keras")
+
+
+def test_tests_stand_in_folders_of_the_same_names() -> None:
+    """But for what tests Keras, and what tests share; what stands above the folders is of all."""
+    folders = {path.parent.name for path in TESTS.glob("*/**/*.py")}
+    assert folders <= {*ORDER, "keras", "support"}
+    assert not list(TESTS.glob("support/test_*.py"))

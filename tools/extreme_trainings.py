@@ -19,7 +19,15 @@ from typing import Any
 import numpy as np
 
 from rnn_check.certificates.updates import Network
-from tests.trainings import FORMS, Execution, always, certified, either_way, initial, to_float32
+from tests.support.trainings import (
+    FORMS,
+    Execution,
+    always,
+    certified,
+    either_way,
+    initial,
+    to_float32,
+)
 
 ACTIVATIONS = (
     "tanh", "relu", "sigmoid", "hard_tanh", "linear", "softsign", "elu", "hard_sigmoid", "gelu"

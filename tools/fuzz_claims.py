@@ -130,7 +130,7 @@ class Maker:
     """Makes the file of a case."""
 
     def __init__(self, npz: list[str]) -> None:
-        files = sorted(claim.bundled().rglob("*.toml"))
+        files = [file for _, file in claim.find([claim.bundled()])]
         self.texts = [file.read_text(encoding="utf-8") for file in files]
         self.documents = [tomllib.loads(text, parse_float=Decimal) for text in self.texts]
         self.npz = npz

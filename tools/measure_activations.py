@@ -67,7 +67,7 @@ class Deviation:
     place: str
     where: Callable[[Any, Arithmetic], Any]  # which of the numbers z: the place, with some room
     why: str
-    reproducer: str  # in known/
+    reproducer: str  # in fixtures/known/
     modes: tuple[str, ...] = ()  # all, if none are named
 
     def holds(self, backend: str, activation: str, dtype: str, what: str, mode: str) -> bool:
@@ -544,7 +544,7 @@ the bounds, `C_ACT` or `C_DERIVATIVE`: twice the largest figure of an activation
   where activations turn or saturate, where z², 2z, 6z or exp(z) overflow. float64: {float64}.
 {exhaustive}* softmax and log_softmax: {rows} random rows of {width} numbers, of standard
   deviations from 1/100 to 100. Their derivatives follow from their values (`bounded.vjp_bound`).
-  sparsemax is not measured: every backend sums the wrong numbers (known/sparsemax.py).
+  sparsemax is not measured: every backend sums the wrong numbers (fixtures/known/sparsemax.py).
 * Not judged: NaN and infinity as arguments; results that the dtype cannot hold; squareplus where z²
   overflows. Near a kink the derivative may be either side's.
 * NumPy's and OpenVINO's backends do not differentiate. OpenVINO has two implementations: one folds
@@ -651,7 +651,7 @@ def table(lines: list[dict[str, Any]]) -> str:
                 pair = [f"{one.get(k, 0.0):.{digits}g}" for k in ("got", "true")]
                 cells = [TITLES[d.backend]["eager"], name, d.what, dtype, d.place]
                 cells += [f"{one['beyond']:,}", *ends, *pair, f"{float(one['worst']):.2g}"]
-                cells += [d.why, f"known/{d.reproducer}"]
+                cells += [d.why, f"fixtures/known/{d.reproducer}"]
                 out.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
     return "\n".join(out) + "\n"
 

@@ -705,16 +705,22 @@ def bundled() -> Path:
     return inside if inside.is_dir() else package.parent / "fixtures"
 
 
+def known() -> Path:
+    """The folder of what subjects are known to get wrong: beside the claims, and no claims."""
+    return bundled() / "known"
+
+
 def find(paths: Iterable[Path | str]) -> list[tuple[str, Path]]:
     """(claim name, file) of every claim file named or inside a folder named, sorted, each once.
 
-    Raises ClaimError for a path that does not exist, a folder with no claims, a file that is not
-    TOML by its name.
+    What a folder holds of `known()` is left out. Raises ClaimError for a path that does not exist,
+    a folder with no claims, a file that is not TOML by its name.
     """
     found: dict[str, tuple[str, Path]] = {}
+    no_claims = known()
     for path in map(Path, paths):
         if path.is_dir():
-            files = sorted(path.rglob("*.toml"))
+            files = sorted(f for f in path.rglob("*.toml") if f.parent.resolve() != no_claims)
             if not files:
                 raise ClaimError(path, "", "the folder holds no claim files (*.toml)")
         elif path.is_file():

@@ -99,9 +99,12 @@ class Given:
         return Given(self.value.T, self.error.T, self.lo.T, self.hi.T)
 
     def plus(self, other: Given) -> Given:
+        value = self.value + other.value
+        part = value - self.value  # the rounding error of the sum: Knuth's two-sum
+        lost = (self.value - (value - part)) + (other.value - part)
         return Given(
-            self.value + other.value,
-            self.error + other.error,
+            value,
+            self.error + other.error + np.abs(lost),
             self.lo + other.lo,
             self.hi + other.hi,
         )

@@ -702,11 +702,12 @@ def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -
     """
     import dataclasses
 
-    from rnn_check.claims.claim import bundled, load_what_loads
+    from rnn_check.claims.claim import bundled, known, load_what_loads
     from rnn_check.refusal import ClaimError
 
     if not paths and not options and pattern is None:
-        paths = tuple(f for f in sorted(bundled().iterdir()) if f.is_dir() and f.name != "options")
+        folders = sorted(f for f in bundled().iterdir() if f.is_dir() and f != known())
+        paths = tuple(f for f in folders if f.name != "options")
     try:
         claims, refused = load_what_loads(paths)
     except ClaimError as error:

@@ -282,9 +282,7 @@ MOST_BYTES = 1_000_000
 
 def bundled() -> Path:
     """The file of the deviations that come with rnn_check."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "known"
-    return (inside if inside.is_dir() else package.parent / "known") / "deviations.toml"
+    return claims.known() / "deviations.toml"
 
 
 def load(file: Path) -> list[Deviation]:

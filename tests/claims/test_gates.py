@@ -1,0 +1,452 @@
+"""Are gates read as their author wrote them?  They have to compute what the author computes."""
+
+from __future__ import annotations
+
+import itertools
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import pytest
+
+from rnn_check.claims import gates
+from rnn_check.claims.gates import GateReading, Kind
+from rnn_check.claims.written import Given, Reader
+from rnn_check.numbers.activations import activation
+from rnn_check.numbers.reading import Numbers
+from rnn_check.recurrences import gru, lstm
+from rnn_check.refusal import ClaimError
+
+READER = Reader(Path("claim.toml"))
+F, H, B = 3, 2, 4
+Layout = Literal["x·W", "W·x"]
+Joined = Literal["[h, x]", "[x, h]"]
+LAYOUTS: tuple[Layout, ...] = ("x·W", "W·x")
+JOINED: tuple[Joined | None, ...] = (None, "[h, x]", "[x, h]")
+
+
+def read(table: dict[str, Any], reading: GateReading, kind: Kind, **more: Any) -> dict[str, Given]:
+    units, features = more.pop("units", H), more.pop("features", F)
+    given = gates.given(table, READER, kind, key="weights")
+    return gates.weights(given, reading, kind, units, features, fail=READER.fail, **more)
+
+
+def drawn(*shape: int) -> list[Any]:
+    """Numbers as a TOML file has them."""
+    rng = np.random.default_rng(sum(shape))
+    listed: list[Any] = np.vectorize(lambda v: Decimal(f"{v:.3f}"), otypes=[object])(
+        rng.uniform(-1, 1, shape)
+    ).tolist()
+    return listed
+
+
+class Author:
+    """Somebody with own matrices, gate by gate: computes as the equations in a textbook do."""
+
+    def __init__(self, letters: str, layout: Layout, joined: Joined | None, biases: int) -> None:
+        rng = np.random.default_rng(len(letters))
+        self.letters, self.layout, self.joined, self.biases = letters, layout, joined, biases
+        self.W = {g: rng.uniform(-1, 1, (H, F)).round(3) for g in letters}  # W·x
+        self.U = {g: rng.uniform(-1, 1, (H, H)).round(3) for g in letters}
+        self.b = {g: rng.uniform(-1, 1, H).round(3) for g in letters}
+        self.b2 = {g: rng.uniform(-1, 1, H).round(3) * (biases == 2) for g in letters}
+
+    def of_x(self, gate: str, x: Any) -> Any:
+        return x @ self.W[gate].T + self.b[gate]
+
+    def of_h(self, gate: str, h: Any) -> Any:
+        return h @ self.U[gate].T + self.b2[gate]
+
+    def table(self, groups: str) -> dict[str, Any]:
+        """As written: groups "f i", of one gate each or several; or "" for whole matrices."""
+        if not groups:
+            return self.parts(self.letters)
+        return {group: self.parts(group) for group in groups.split()}
+
+    def parts(self, group: str) -> dict[str, Any]:
+        W = np.concatenate([self.W[g] for g in group])
+        U = np.concatenate([self.U[g] for g in group])
+        if self.joined:
+            W = np.concatenate([U, W] if self.joined == "[h, x]" else [W, U], axis=1)
+        table = {"kernel": W} if self.joined else {"kernel": W, "recurrent_kernel": U}
+        if self.layout == "x·W":
+            table = {name: a.T for name, a in table.items()}
+        table["bias"] = np.concatenate([self.b[g] for g in group])
+        if self.biases == 2:
+            table["recurrent_bias"] = np.concatenate([self.b2[g] for g in group])
+        return {name: written(a) for name, a in table.items()}
+
+    def reading(self, **more: Any) -> GateReading:
+        return GateReading(layout=self.layout, joined=self.joined, **more)
+
+
+def written(a: Any) -> list[Any]:
+    listed: list[Any] = np.vectorize(lambda v: Decimal(repr(float(v))), otypes=[object])(a).tolist()
+    return listed
+
+
+def sigma(a: Any) -> Any:
+    return 1 / (1 + np.exp(-a))
+
+
+def states(n: int) -> list[Any]:
+    rng = np.random.default_rng(7)
+    return [rng.uniform(-1, 1, (B, size)) for size in (F, *[H] * n)]
+
+
+HOW = list(itertools.product(LAYOUTS, JOINED, (1, 2)))
+
+
+@pytest.mark.parametrize(("layout", "joined", "biases"), HOW)
+@pytest.mark.parametrize(
+    ("letters", "groups"),
+    [
+        ("ifco", ""),
+        ("ifog", ""),
+        ("ijfo", ""),
+        ("fioc", "f i o c"),
+        ("ofia", "fi a o"),
+        ("gofi", "gofi"),
+    ],
+)
+def test_an_lstm_that_is_read_computes_what_its_author_computes(
+    letters: str, groups: str, layout: Layout, joined: Joined | None, biases: int
+) -> None:
+    author = Author(letters, layout, joined, biases)
+    order = None if groups or letters == "ifco" else " ".join(letters)
+    w = read(author.table(groups), author.reading(gates=order), "LSTM")
+    x, h, c = states(2)
+    a = {g: author.of_x(g, x) + author.of_h(g, h) for g in letters}
+    candidate = next(g for g in letters if g in "cgja")
+    new_c = sigma(a["f"]) * c + sigma(a["i"]) * np.tanh(a[candidate])
+    new_h = sigma(a["o"]) * np.tanh(new_c)
+    weights = lstm.Weights(*(w[name].value for name in ("kernel", "recurrent_kernel", "bias")))
+    for got, wanted in zip(lstm.step(Numbers(), weights, x, h, c), (new_h, new_c), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("layout", "joined", "biases"), HOW)
+@pytest.mark.parametrize("z_weighs", ["state", "candidate"])
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize(
+    ("letters", "groups"),
+    [("zrh", ""), ("rzn", ""), ("urc", ""), ("zrh", "z r h"), ("ruc", "ru c"), ("hrz", "h zr")],
+)
+def test_a_gru_that_is_read_computes_what_its_author_computes(
+    letters: str,
+    groups: str,
+    reset_after: bool,
+    z_weighs: Literal["state", "candidate"],
+    layout: Layout,
+    joined: Joined | None,
+    biases: int,
+) -> None:
+    author = Author(letters, layout, joined, biases)
+    order = None if groups or letters == "zrh" else " ".join(letters)
+    reading = author.reading(gates=order, z_weighs=z_weighs)
+    w = read(author.table(groups), reading, "GRU", reset_after=reset_after)
+    x, h = states(1)
+    update = next(g for g in letters if g in "zu")
+    candidate = next(g for g in letters if g in "hnc")
+    z = sigma(author.of_x(update, x) + author.of_h(update, h))
+    r = sigma(author.of_x("r", x) + author.of_h("r", h))
+    of_h = r * author.of_h(candidate, h) if reset_after else author.of_h(candidate, r * h)
+    c = np.tanh(author.of_x(candidate, x) + of_h)
+    wanted = z * h + (1 - z) * c if z_weighs == "state" else (1 - z) * h + z * c
+    W, U, b = (w[name].value for name in ("kernel", "recurrent_kernel", "bias"))
+    if reset_after:
+        assert b.shape == (2, 3 * H)
+        (got,) = gru.step(Numbers(), gru.Weights(W, U, *b), x, h)
+    else:
+        assert b.shape == (3 * H,)
+        before = gru.WeightsBefore(W, U[:, : 2 * H], U[:, 2 * H :], b)
+        (got,) = gru.step_before(Numbers(), before, x, h)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("layout", "joined", "biases"), HOW)
+@pytest.mark.parametrize(
+    ("kind", "letters", "groups"),
+    [("LSTM", "ifog", ""), ("LSTM", "fioc", "fi o c"), ("GRU", "rzn", ""), ("GRU", "ruc", "ru c")],
+)
+def test_gradients_go_back_to_where_their_author_has_them(
+    kind: Kind, letters: str, groups: str, layout: Layout, joined: Joined | None, biases: int
+) -> None:
+    """Σ ∂L/∂w·δw is the same number in Keras's arrays and in the author's."""
+    author = Author(letters, layout, joined, biases)
+    order = None if groups else " ".join(letters)
+    weighs: Literal["state", "candidate"] = "candidate" if kind == "GRU" else "state"
+    reading = author.reading(gates=order, z_weighs=weighs)
+    table = author.table(groups)
+    given = gates.given(table, READER, kind)
+    w = gates.weights(given, reading, kind, H, F, fail=READER.fail)
+    rng = np.random.default_rng(1)
+    gradient = {name: rng.integers(-9, 9, a.shape).astype(float) for name, a in w.items()}
+    in_keras = sum((gradient[name] * a.value).sum() for name, a in w.items())
+    as_there = 0.0
+    for group, arrays in given.items() if groups else [("", given)]:
+        assert isinstance(arrays, dict)
+        for part, a in arrays.items():
+            assert isinstance(a, Given)
+            path = f"{group}.{part}" if group else part
+            as_there += (
+                gates.as_written(gradient, path, reading, kind, H, a.shape) * a.value
+            ).sum()
+    assert as_there == pytest.approx(in_keras, abs=1e-9)
+
+
+def test_the_gradient_of_a_bias_has_the_shape_that_is_written() -> None:
+    arrays = {"bias": np.arange(12.0).reshape(2, 6)}
+    plain = GateReading()
+    for shape in ((6,), (6, 1), (1, 6)):
+        got = gates.as_written(arrays, "bias", plain, "GRU", H, shape)
+        assert got.shape == shape
+        assert got.ravel().tolist() == [0, 1, 2, 3, 4, 5]
+    both = gates.as_written(arrays, "bias", plain, "GRU", H, (2, 6))
+    assert both.tolist() == arrays["bias"].tolist()
+    second = gates.as_written(arrays, "r.recurrent_bias", plain, "GRU", H)
+    assert second.tolist() == [8, 9]
+
+
+@pytest.mark.parametrize("path", ["x.kernel", "ff.kernel", "f.kernels", "h.kernel"])
+def test_a_path_of_no_gate_is_a_key_error(path: str) -> None:
+    with pytest.raises(KeyError):
+        gates.as_written({"kernel": np.zeros((F, 4 * H))}, path, GateReading(), "LSTM", H)
+
+
+def test_digits_go_where_their_number_goes() -> None:
+    table = {
+        "z": {"kernel": [[Decimal("0.10")]], "recurrent_kernel": 1, "bias": Decimal("-0.5")},
+        "rn": {"kernel": [[2, Decimal("0.250")]], "recurrent_kernel": [[1, 1]], "bias": [0, 0]},
+    }
+    reading = GateReading(z_weighs="candidate")
+    w = read(table, reading, "GRU", units=1, features=1, reset_after=False)
+    kernel, bias = w["kernel"], w["bias"]
+    assert kernel.value.tolist() == [[-0.1, 2, 0.25]]
+    np.testing.assert_allclose(kernel.lo, [[-0.105, 2, 0.2495]], rtol=1e-15)
+    np.testing.assert_allclose(kernel.hi, [[-0.095, 2, 0.2505]], rtol=1e-15)
+    np.testing.assert_allclose(kernel.half_unit, [[0.005, 0, 0.0005]], rtol=1e-12)
+    assert kernel.error[0, 0] == 0.1 * 2.0**-53
+    np.testing.assert_allclose([bias.lo[0], bias.hi[0]], [0.45, 0.55], rtol=1e-15)
+
+
+def test_what_is_rounded_stays_as_far_off() -> None:
+    table = {"kernel": drawn(F, 8), "recurrent_kernel": drawn(H, 8), "bias": drawn(8)}
+    given = gates.given(table, READER, "LSTM", "rounded")
+    w = gates.weights(given, GateReading(gates="f i g o"), "LSTM", H, F, fail=READER.fail)
+    for array in w.values():
+        np.testing.assert_allclose(array.error, 0.0005, rtol=1e-12)
+
+
+def test_a_forget_bias_is_added_to_the_forget_gate_alone() -> None:
+    table = {"kernel": drawn(F, 8), "recurrent_kernel": drawn(H, 8), "bias": [0] * 8}
+    reading = GateReading(gates="i j f o", forget_bias=Decimal("1.5"))
+    assert read(table, reading, "LSTM")["bias"].value.tolist() == [0, 0, 1.5, 1.5, 0, 0, 0, 0]
+
+
+def test_a_forget_bias_that_is_no_float64_is_off_by_its_rounding() -> None:
+    table = {"kernel": drawn(F, 8), "recurrent_kernel": drawn(H, 8), "bias": [0] * 8}
+    bias = read(table, GateReading(forget_bias=Decimal("0.1")), "LSTM")["bias"]
+    assert bias.error.tolist() == [0, 0, 0.1 * 2.0**-53, 0.1 * 2.0**-53, 0, 0, 0, 0]
+
+
+def test_a_single_bias_of_a_gru_that_resets_after_is_that_of_inputs() -> None:
+    table = {"kernel": drawn(F, 6), "recurrent_kernel": drawn(H, 6), "bias": [1, 2, 3, 4, 5, 6]}
+    w = read(table, GateReading(), "GRU")
+    assert w["bias"].value.tolist() == [[1, 2, 3, 4, 5, 6], [0] * 6]
+
+
+def test_keras_own_bias_of_two_rows_is_read_as_it_stands() -> None:
+    bias = drawn(2, 6)
+    table = {"kernel": drawn(F, 6), "recurrent_kernel": drawn(H, 6), "bias": bias}
+    w = read(table, GateReading(), "GRU")
+    assert w["bias"].value.tolist() == [[float(v) for v in row] for row in bias]
+
+
+@pytest.mark.parametrize("bias", [drawn(8), [drawn(8)], [[v] for v in drawn(8)]])
+def test_a_bias_may_be_a_row_or_a_column(bias: list[Any]) -> None:
+    table = {"kernel": drawn(F, 8), "recurrent_kernel": drawn(H, 8), "bias": bias}
+    w = read(table, GateReading(), "LSTM")
+    assert w["bias"].value.tolist() == [float(v) for v in drawn(8)]
+
+
+def test_matrices_of_one_number_may_be_numbers() -> None:
+    table = {g: {"kernel": i, "recurrent_kernel": 2 * i, "bias": -i} for i, g in enumerate("ifco")}
+    w = read(table, GateReading(), "LSTM", units=1, features=1)
+    assert w["kernel"].value.tolist() == [[0, 1, 2, 3]]
+    assert w["recurrent_kernel"].value.tolist() == [[0, 2, 4, 6]]
+    assert w["bias"].value.tolist() == [0, -1, -2, -3]
+
+
+def test_features_are_those_of_the_kernels_where_nothing_else_says_them() -> None:
+    author = Author("ifco", "x·W", "[x, h]", 1)
+    w = read(author.table("i f c o"), author.reading(), "LSTM", features=None)
+    assert w["kernel"].shape == (F, 4 * H)
+    assert w["recurrent_kernel"].shape == (H, 4 * H)
+
+
+def test_a_simple_rnn_may_be_joined_too() -> None:
+    author = Author("h", "W·x", "[h, x]", 2)
+    w = read(author.table(""), author.reading(), "SimpleRNN")
+    np.testing.assert_array_equal(w["kernel"].value, author.W["h"].T)
+    np.testing.assert_array_equal(w["recurrent_kernel"].value, author.U["h"].T)
+    np.testing.assert_array_equal(w["bias"].value, author.b["h"] + author.b2["h"])
+
+
+@pytest.mark.parametrize("name", sorted(gates.MIRRORED))
+def test_what_is_called_mirrored_is(name: str) -> None:
+    z = np.linspace(-8, 8, 97)
+    f = activation(name).function
+    np.testing.assert_allclose(f(-z), 1 - f(z), rtol=0, atol=2.0**-52)
+
+
+def test_the_letters_of_authors_and_of_keras() -> None:
+    plain, other = GateReading(), GateReading(z_weighs="candidate")
+    assert gates.gate_of("LSTM", "g", plain) == ("c", False)
+    assert gates.gate_of("GRU", "u", plain) == ("z", False)
+    assert gates.gate_of("GRU", "u", other) == ("z", True)
+    assert gates.gate_of("GRU", "r", other) == ("r", False)
+    with pytest.raises(KeyError):
+        gates.gate_of("GRU", "f", plain)
+
+
+def lstm_table(**changes: Any) -> dict[str, Any]:
+    table = {"kernel": drawn(F, 8), "recurrent_kernel": drawn(H, 8), "bias": drawn(8)}
+    return {name: a for name, a in {**table, **changes}.items() if a is not None}
+
+
+def apart(kind: Kind = "LSTM", **changes: Any) -> dict[str, Any]:
+    each = {"kernel": drawn(F, 2), "recurrent_kernel": drawn(H, 2), "bias": drawn(2)}
+    table = {g: dict(each) for g in gates.ORDER[kind]}
+    return {name: a for name, a in {**table, **changes}.items() if a is not None}
+
+
+ONE = {"kernel": drawn(F, 2), "recurrent_kernel": drawn(H, 2), "bias": drawn(2)}
+
+
+@pytest.mark.parametrize(
+    ("table", "reading", "more", "key", "said"),
+    [
+        (lstm_table(kernels=drawn(F, 8)), {}, {}, "weights.kernels", "unknown key"),
+        (lstm_table(kernel=None), {}, {}, "weights.kernel", "required key is missing"),
+        (lstm_table(bias=None), {}, {}, "weights.bias", "required key is missing"),
+        ({}, {}, {}, "weights.kernel", "required key is missing"),
+        (lstm_table(bias=drawn(6)), {}, {}, "weights.bias", "expected shape (8,), got (6,)"),
+        (lstm_table(), {}, {"use_bias": False}, "weights.bias", "use_bias = false; leave it out"),
+        (
+            lstm_table(bias=None), {"forget_bias": 1}, {"use_bias": False},
+            "reading.forget_bias", "there is no bias to add it to",
+        ),
+        (lstm_table(kernel=drawn(F, 6)), {}, {}, "weights.kernel", "expected shape (3, 8)"),
+        (lstm_table(kernel=drawn(8, F)), {}, {}, "weights.kernel", 'say layout = "W·x"'),
+        (lstm_table(kernel=drawn(F + H, 8)), {}, {}, "weights.kernel", 'say joined = "[h, x]" or'),
+        (
+            lstm_table(), {"layout": "W·x"}, {},
+            "weights.kernel", "got (8, 3) (after W·x is turned into x·W)",
+        ),
+        (
+            lstm_table(), {"joined": "[h, x]"}, {},
+            "weights.kernel", "expected shape (5, 8), got (3, 8)",
+        ),
+        (
+            lstm_table(kernel=drawn(F + H, 8)), {"joined": "[h, x]"}, {},
+            "weights.recurrent_kernel", "with joined = [h, x], kernel holds it",
+        ),
+        (
+            lstm_table(kernel=drawn(H, 8)), {"joined": "[h, x]"}, {"features": None},
+            "weights.kernel", "expected shape (features, 8), got (2, 8)",
+        ),
+        (lstm_table(), {"gates": "i f o"}, {}, "reading.gates", "'i f o' is no order of the gates"),
+        (lstm_table(), {"gates": "i f c g"}, {}, "reading.gates", "as in 'i f o g'"),
+        (lstm_table(), {"gates": "z r h"}, {}, "reading.gates", "is no order of the gates of LSTM"),
+        (apart(), {"gates": "i f o g"}, {}, "reading.gates", "they are given apart; leave it out"),
+        (apart(f=None), {}, {}, "weights.f", "missing: the weights of the gates f"),
+        (apart(g=ONE), {}, {}, "weights.g.kernel", "the gate c has a kernel elsewhere too"),
+        (apart(x=ONE), {}, {}, "weights.x", "unknown key"),
+        (apart(ff=ONE), {}, {}, "weights.ff", "each once"),
+        (apart(f=drawn(F, 2)), {}, {}, "weights.f", "expected a table of its kernel"),
+        (apart(f={"full": 1, "shape": [2]}), {}, {}, "weights.f", "expected a table of its kernel"),
+        (apart(f={**ONE, "kernal": 1}), {}, {}, "weights.f.kernal", "did you mean `kernel`"),
+        (
+            apart(f={"kernel": drawn(F, 2), "bias": drawn(2)}), {}, {},
+            "weights.f.recurrent_kernel", "required key is missing",
+        ),
+        (
+            apart(f={**ONE, "recurrent_bias": drawn(2)}), {}, {},
+            "weights.i.recurrent_bias", "required key is missing",
+        ),
+        (apart(f={**ONE, "kernel": drawn(F, 3)}), {}, {}, "weights.f.kernel", "shape (3, 2)"),
+        (
+            apart(f={**ONE, "kernel": drawn(F + 1, 2)}), {}, {"features": None},
+            "weights.f.kernel", "4 features, where the gate i has 3",
+        ),
+        (apart(f={**ONE, "bias": "none"}), {}, {}, "weights.f.bias", "is no number"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_key(
+    table: dict[str, Any], reading: dict[str, Any], more: dict[str, Any], key: str, said: str
+) -> None:
+    with pytest.raises(ClaimError) as raised:
+        read(table, GateReading(**reading), "LSTM", **more)
+    assert raised.value.key == key
+    assert said in raised.value.problem
+
+
+def test_a_second_bias_beside_two_rows_is_refused() -> None:
+    table = {
+        "kernel": drawn(F, 6), "recurrent_kernel": drawn(H, 6),
+        "bias": drawn(2, 6), "recurrent_bias": drawn(6),
+    }  # fmt: skip
+    with pytest.raises(ClaimError, match="bias has two rows and holds it"):
+        read(table, GateReading(), "GRU")
+
+
+@pytest.mark.parametrize(
+    ("reading", "activations", "key", "said"),
+    [
+        ({"gates": "i f g o"}, {"SimpleRNN": set()}, "reading.gates", "neither LSTM nor GRU"),
+        ({"gates": "z r h"}, {"LSTM": {"sigmoid"}}, "reading.gates", "no order of the gates"),
+        ({"gates": "z r h"}, {"LSTM": set(), "GRU": set()}, "reading.gates", "name the tables"),
+        ({"joined": "[h, x]"}, {}, "reading.joined", "no recurrent layer"),
+        ({"forget_bias": 1}, {"GRU": {"sigmoid"}}, "reading.forget_bias", "only an LSTM"),
+        ({"forget_bias": 10**400}, {"LSTM": {"sigmoid"}}, "reading.forget_bias", "1,000,000"),
+        (
+            {"forget_bias": Decimal("nan")}, {"LSTM": {"sigmoid"}},
+            "reading.forget_bias", "at most 1,000,000",
+        ),
+        ({"z_weighs": "candidate"}, {"LSTM": {"sigmoid"}}, "reading.z_weighs", "only a GRU"),
+        ({"z_weighs": "candidate"}, {"GRU": {"tanh"}}, "reading.z_weighs", "activation tanh"),
+    ],
+)  # fmt: skip
+def test_a_key_that_nothing_would_obey_is_refused(
+    reading: dict[str, Any], activations: dict[Kind, set[str]], key: str, said: str
+) -> None:
+    with pytest.raises(ClaimError) as raised:
+        gates.check(GateReading(**reading), activations, READER.fail)
+    assert raised.value.key == key
+    assert said in raised.value.problem
+
+
+@pytest.mark.parametrize(
+    ("reading", "activations"),
+    [
+        ({}, {}),
+        ({"gates": "i f o g", "joined": "[x, h]", "forget_bias": 1}, {"LSTM": {"sigmoid"}}),
+        ({"gates": "r u c", "z_weighs": "candidate"}, {"GRU": {"sigmoid"}, "SimpleRNN": set()}),
+        ({"joined": "[h, x]"}, {"SimpleRNN": set()}),
+    ],
+)  # fmt: skip
+def test_what_a_claim_can_obey_is_not_refused(
+    reading: dict[str, Any], activations: dict[Kind, set[str]]
+) -> None:
+    gates.check(GateReading(**reading), activations, READER.fail)
+
+
+@pytest.mark.parametrize(
+    "reading", [{"joined": "h, x"}, {"z_weighs": "c"}, {"layout": "W x"}, {"order": "i f g o"}]
+)
+def test_the_keys_and_their_words_are_closed(reading: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(reading, GateReading)

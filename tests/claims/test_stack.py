@@ -1,0 +1,134 @@
+"""Do stacks of layers hand on what the definition of each layer says?  Held against plain loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnn_check.claims import claim, stack
+from rnn_check.claims.written import Array
+
+OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
+STACKS = [
+    each
+    for file in sorted(OPTIONS.glob("*.toml"))
+    for each in claim.load_each(file)
+    if each.is_stack and each.x is not None and each.weights is not None
+    if not isinstance(each.layers[0], claim.LSTM | claim.GRU)  # whose recurrence is not derived
+]
+ACTIVATIONS = {
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "linear": lambda z: z,
+    "softsign": lambda z: z / (1 + abs(z)),
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+}
+
+
+def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Array, Array | None]:
+    """Layer `index` of a claim, sample by sample and step by step: its output, and its mask."""
+    layer = c.layers[index]
+    given = c.initial_state.value if c.initial_state is not None else None
+    if any(isinstance(before, claim.RECURRENT) for before in c.layers[:index]):
+        given = None
+    starts = [given] if given is None or given.ndim == 2 else list(given)
+    w = {n: g.value for n, g in (c.weights or {}).get(layer.name, {}).items()}
+    if isinstance(layer, claim.Masking):
+        made = (x != float(layer.mask_value)).any(axis=-1)
+        return x * made[..., None], made
+    if isinstance(layer, claim.Embedding):
+        rows = np.array([[w["embeddings"][int(i)] for i in row] for row in x])
+        return rows, x != 0 if claim.option(layer, "mask_zero") else None
+    if isinstance(layer, claim.Dense | claim.TimeDistributed):
+        inner = layer.layer if isinstance(layer, claim.TimeDistributed) else layer
+        return ACTIVATIONS[claim.activation_of(inner)](x @ w["kernel"] + w["bias"]), mask
+    if isinstance(layer, claim.Bidirectional):
+        sides = []
+        for side, reverse, start in zip(
+            ("forward.", "backward."), (False, True), 2 * starts if given is None else starts,
+            strict=True,
+        ):  # fmt: skip
+            own = {n.removeprefix(side): v for n, v in w.items() if n.startswith(side)}
+            shown = cells([layer.layer], [own], x, mask, reverse, True, start)
+            if not claim.returns_sequences(layer):
+                shown = cells([layer.layer], [own], x, mask, reverse, False, start)[:, -1]
+            elif reverse:
+                shown = shown[:, ::-1]
+            sides.append(shown)
+        a, b = sides
+        merged: dict[str, Any] = {
+            "concat": np.concatenate(sides, axis=-1), "sum": a + b, "mul": a * b, "ave": (a + b) / 2
+        }  # fmt: skip
+        return merged[layer.merge_mode], mask if claim.returns_sequences(layer) else None
+    parts = claim.parts(layer, x.shape[-1])
+    own = [{n.removeprefix(p): v for n, v in w.items() if n.startswith(p)} for p, _, _ in parts]
+    backwards = claim.option(layer, "go_backwards")
+    zeros = claim.option(layer, "zero_output_for_mask")
+    shown = cells([part for _, part, _ in parts], own, x, mask, backwards, zeros, starts[0])
+    if not claim.returns_sequences(layer):
+        return shown[:, -1], None
+    return shown, mask[:, ::-1] if mask is not None and backwards else mask
+
+
+def cells(
+    layers: list[Any], weights: list[dict[str, Array]], x: Array, mask: Array | None,
+    backwards: bool, zeros: bool, start: Array | None = None,
+) -> Array:  # fmt: skip
+    """All cells take a step before any takes the next, as StackedRNNCells does it.
+
+    start: the initial state of the first.
+    """
+    B, T = x.shape[:2]
+    shown = np.zeros((B, T, layers[-1].units))
+    for b in range(B):
+        states = [np.zeros(cell.units) for cell in layers]
+        if start is not None:
+            states[0] = start[b]
+        last = np.zeros(layers[-1].units)
+        for t in range(T):
+            at = T - 1 - t if backwards else t
+            if mask is not None and not mask[b, at]:
+                shown[b, t] = 0 if zeros else last
+                continue
+            value = x[b, at]
+            for i, (cell, w) in enumerate(zip(layers, weights, strict=True)):
+                z = value @ w["kernel"] + states[i] @ w["recurrent_kernel"] + w.get("bias", 0)
+                value = states[i] = ACTIVATIONS[claim.activation_of(cell)](z)
+            shown[b, t] = last = value
+    return shown
+
+
+@pytest.mark.parametrize("c", STACKS, ids=lambda c: c.name)
+def test_each_layer_is_what_a_loop_makes(c: claim.Claim) -> None:
+    assert c.x is not None
+    value, mask = c.x.value, c.mask
+    for index, signal in enumerate(stack.run(c, "float64")):
+        value, mask = loop(c, index, value, mask)
+        assert (np.abs(value - signal.value) <= 2 * signal.error).all()  # either is off by it
+        assert (signal.mask is None) == (mask is None)
+        if mask is not None:
+            assert (signal.mask == mask).all()
+
+
+@pytest.mark.parametrize("c", STACKS[::5], ids=lambda c: c.name)
+def test_the_bound_holds_for_float32_and_is_a_few_units(c: claim.Claim) -> None:
+    assert c.x is not None
+    value: Array = c.x.value.astype(np.float32)
+    mask = c.mask
+    for index, signal in enumerate(stack.run(c, "float32")):
+        value, mask = loop(c, index, value.astype(np.float32), mask)
+        off = np.abs(value.astype(np.float64) - signal.value)
+        assert (off <= signal.error).all()
+        assert signal.error.max() < 2.0**-16  # 2⁸ units, or a wrong mask would fit in
+
+
+def test_zeros_are_shown_before_the_first_step_that_counts() -> None:
+    mask = np.array([[False, True, False, True], [False, False, False, False]])
+    assert stack.shown_as_zero(mask, False)[:, :, 0].tolist() == [
+        [True, False, False, False],
+        [True] * 4,
+    ]
+    assert (stack.shown_as_zero(mask, True)[:, :, 0] == ~mask).all()

@@ -1,0 +1,83 @@
+"""Is every fault that a claim says it catches really caught?
+
+Each fault is a subclass of the real Keras layer (faults.py), asked through the public path:
+`rnn-check --layer tests/keras/faults.py:CLASS`.  Planting it must turn the claim red.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rnn_check.asking import request
+from rnn_check.claims import claim
+from rnn_check.subjects import ask as observe
+from rnn_check.verdicts import judge
+from tests.support import planted
+from tests.support.sampling import first_of_each
+from tools import fault_table
+
+CLAIMS = {c.name: c for c in claim.load_all()}
+CASES = first_of_each(
+    (fault, pytest.param(c, fault, id=f"{c.name}-{fault}".replace(" ", "_")))
+    for c in sorted(CLAIMS.values(), key=lambda c: c.name == "certified/one_in_a_thousand")  # slow
+    for fault in c.catches
+    if c.name != "derived/long_sequence"  # its gradients take 20 s a fault
+)
+NAMED_BY_THE_PROJECT = (
+    "recurrent kernel transposed",
+    "bias dropped",
+    "time reversed",
+    "activation wrong",
+    "units permuted",
+    "one weight off by 1e-5",
+    "gradient cut between timesteps",
+    "cotangent ignored",
+)
+
+
+@pytest.mark.parametrize(("planted_in", "fault"), CASES)
+def test_a_planted_fault_turns_the_claim_red(
+    planted_in: claim.Claim, fault: str, subject: observe.Subject
+) -> None:
+    how = request.Setting(layer=planted.LAYERS[fault], slow=True)
+    verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
+    assert [v for v in verdicts if v.verdict == judge.ERROR] == []
+    assert any(v.is_red for v in verdicts), f"{fault} escaped"
+
+
+@pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
+def test_the_layer_without_a_fault_is_green(
+    planted_in: claim.Claim, subject: observe.Subject
+) -> None:
+    """The twin: what turns a claim red above is the fault, not the subclass."""
+    how = request.Setting(layer=planted.LAYERS[planted.NONE])
+    verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
+    assert [v for v in verdicts if v.is_red or v.verdict == judge.ERROR] == []
+
+
+@pytest.mark.parametrize("fault", NAMED_BY_THE_PROJECT)
+def test_every_fault_is_caught_by_some_claim(fault: str) -> None:
+    assert any(fault in c.catches for c in CLAIMS.values())
+
+
+def test_claims_name_faults_that_exist() -> None:
+    for c in CLAIMS.values():
+        assert set(c.catches) <= planted.LAYERS.keys(), c.name
+
+
+def test_every_fault_that_is_defined_is_planted() -> None:
+    """Those that are read are those that are there once the files are imported."""
+    from tests.keras import faults, training_faults
+
+    for there, read in ((faults, planted.LAYERS), (training_faults, planted.OPTIMIZERS)):
+        assert {f: f"{there.__file__}:{c.__name__}" for f, c in there.FAULTS.items()} == read
+
+
+def test_the_table_lists_every_fault() -> None:
+    """docs/faults.md, whose command fails if one of them escapes."""
+    text = fault_table.FILE.read_text(encoding="utf-8")
+    tables = [re.findall(r"^\| (.*?) \| [1-9]", part, re.M) for part in text.split("\n## ")[1:]]
+    wanted = ([*planted.LAYERS], [*planted.OPTIMIZERS])
+    assert tables == [[f for f in all_ if f not in fault_table.TWINS] for all_ in wanted]

@@ -1,0 +1,41 @@
+"""Does an honest layer never fail?  300 of the 10,000 of no_false_alarm.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rnn_check import certify
+from tests.support.layers import random_layer
+from tests.support.sampling import sampled
+from tools import no_false_alarm
+
+
+@pytest.mark.parametrize("first", sampled(range(30), 30))
+def test_no_honest_layer_fails(first: int) -> None:
+    """A family of ten layers, each in all modes, forward and backward."""
+    tally = no_false_alarm.run(layers=10, per_family=10, first=first)
+    assert tally.alarms == []
+    assert tally.certificates >= 30
+
+
+@pytest.mark.parametrize("activation", no_false_alarm.KNOWN_WRONG)
+def test_what_is_known_to_be_wrong_is_still_wrong(activation: str) -> None:
+    """Strict: once Keras's sparsemax is right, it belongs among the others."""
+    layer = random_layer(5, activation=activation)
+    tally = no_false_alarm.Tally()
+    no_false_alarm.Subject(layer).certify(layer, "eager", tally)
+    assert tally.alarms
+
+
+def test_an_alarm_is_raised() -> None:
+    """The twin: one weight off is an alarm."""
+    layer = random_layer(8, activation="tanh")
+    subject = no_false_alarm.Subject(layer)
+    tally = no_false_alarm.Tally()
+    subject.certify(layer, "eager", tally)
+    assert tally.alarms == []
+    wrong = layer.recurrent_kernel.copy()
+    wrong.flat[np.argmax(np.abs(wrong))] *= np.float32(1 + 1e-3)
+    states = subject.plain(layer.x, initial_state=layer.initial_state, mask=layer.mask).numpy()
+    assert not certify(states, **layer.arguments | {"recurrent_kernel": wrong}).ok

@@ -1,0 +1,279 @@
+"""Would a behaviour that is wrong be seen?  Answers made with the reference, right and wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnn_check.asking import request
+from rnn_check.asking.request import LEARNING_RATE
+from rnn_check.claims import claim
+from rnn_check.claims.written import Array
+from rnn_check.recurrences import over_time
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import AGREE, DIFFER
+from tests.support.sampling import sampled
+
+OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
+UPDATES = claim.load_each(OPTIONS / "one_update.toml")
+Masks = tuple[Array, Array]  # of the input's features and of the state's units, scaled
+
+DRAWN = np.array([2.0, 0.0, 2.0]), np.array([0.0, 2.0, 2.0])
+OTHER = np.array([2.0, 2.0, 0.0]), np.array([0.0, 2.0, 2.0])
+OTHER_STATE = np.array([2.0, 0.0, 2.0]), np.array([2.0, 2.0, 0.0])
+NONE = np.ones(3), np.ones(3)
+
+
+def passed(c: claim.Claim, weights: dict[str, Array], masks: Masks) -> tuple[Array, Any]:
+    """The last state and what the backward pass needs, with these masks."""
+    assert c.x is not None
+    own = {**weights, "recurrent_kernel": masks[1][:, None] * weights["recurrent_kernel"]}
+    states, cache = over_time.forward(c.x.value * masks[0], **own, **c.recurrence)
+    return states, cache
+
+
+def answer(
+    c: claim.Claim,
+    forward: Masks = DRAWN,
+    backward: Masks = DRAWN,
+    rate: float = LEARNING_RATE,
+    afterwards: Masks = NONE,
+) -> request.Answer:
+    """What a subject says that draws one mask for its loss and another for its gradients."""
+    assert c.weights is not None and c.loss is not None
+    weights = {name: given.value for name, given in c.weights[c.rnn.name].items()}
+    target = c.loss.value.value
+    states, _ = passed(c, weights, forward)
+    loss = np.mean((states[:, -1] - target) ** 2)
+    states, cache = passed(c, weights, backward)
+    cotangent = np.zeros_like(states)
+    cotangent[:, -1] = 2 * (states[:, -1] - target) / target.size
+    gradients = over_time.backward(cotangent, cache)._asdict()
+    gradients["recurrent_kernel"] *= backward[1][:, None]
+    after = {n: (w - rate * gradients[n]).astype(np.float32) for n, w in weights.items()}
+    output, _ = passed(c, {n: w.astype(float) for n, w in after.items()}, afterwards)
+    before = {n: w.astype(np.float32) for n, w in weights.items()}
+    told = {
+        "before": {c.rnn.name: before},
+        "after": {c.rnn.name: after},
+        "loss": np.float64(loss),
+        "output": output[:, -1].astype(np.float32),
+    }
+    return request.Answer({"one_update": told})
+
+
+def verdict(c: claim.Claim, **how: Any) -> str:
+    (found,) = judge.judge(c, answer(c, **how))
+    return found.verdict
+
+
+@pytest.mark.parametrize("c", sampled(UPDATES, 3), ids=lambda c: c.name)
+def test_loss_and_gradients_of_one_mask_agree(c: claim.Claim) -> None:
+    assert verdict(c) == AGREE
+    assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
+
+
+@pytest.mark.parametrize("c", sampled(UPDATES, 8), ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"forward": OTHER},
+        {"forward": OTHER_STATE},
+        {"backward": OTHER},
+        {"forward": NONE},
+        {"forward": NONE, "backward": NONE},
+        {"forward": (DRAWN[0] / 2, DRAWN[1]), "backward": (DRAWN[0] / 2, DRAWN[1])},
+        {"rate": -LEARNING_RATE},
+        {"rate": LEARNING_RATE * (1 + 1e-4)},
+        {"rate": 0.0},
+        {"afterwards": DRAWN},
+    ],
+    ids=[
+        "the loss of another mask on the input", "the loss of another mask on the state",
+        "gradients of another mask", "a loss without dropout", "no dropout at all",
+        "not scaled", "uphill", "another rate", "nothing trained", "dropout in inference",
+    ],
+)  # fmt: skip
+def test_what_no_mask_explains_differs(c: claim.Claim, how: dict[str, Any]) -> None:
+    assert verdict(c, **how) == DIFFER
+
+
+# -- layers with several states -------------------------------------------------------------------
+
+
+def stateful(c: claim.Claim) -> dict[str, Any]:
+    """What a subject says whose two directions carry their states on."""
+    assert c.x is not None and c.weights is not None
+    (table,) = c.weights.values()
+    sides = [
+        {n.removeprefix(side): g.value for n, g in table.items() if n.startswith(side)}
+        for side in ("forward.", "backward.")
+    ]
+    runs, ends = [], []
+    state: list[Array | None] = [None, None]
+    for number in range(3):
+        state = [None, None] if number == 2 else state
+        both = [
+            over_time.forward(
+                c.x.value, **own, mask=c.mask, initial_state=start, go_backwards=backwards
+            )[0]
+            for own, start, backwards in zip(sides, state, (False, True), strict=True)
+        ]
+        state = [states[:, -1] for states in both]
+        shown = [both[0], both[1][:, ::-1]]
+        if c.mask is not None:
+            shown = [np.where(c.mask[..., None], part, 0) for part in shown]
+        runs.append(np.concatenate(shown, axis=-1).astype(np.float32))
+        ends.append([part.astype(np.float32) for part in state if part is not None])
+    weights = {n: g.value.astype(np.float32) for n, g in table.items()}
+    told = {"runs": runs, "states": [*ends, [np.zeros_like(end) for end in ends[0]]]}
+    return {"stateful": told, "weights": {c.layers[0].name: weights}}
+
+
+@pytest.mark.parametrize(
+    "c", claim.load_each(OPTIONS / "stateful_bidirectional.toml"), ids=lambda c: c.name
+)
+def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: claim.Claim) -> None:
+    told = stateful(c)
+
+    def found() -> str:
+        return judge.judge(c, request.Answer(told))[0].verdict
+
+    assert found() == AGREE
+    runs, states = told["stateful"]["runs"], told["stateful"]["states"]
+    right = runs[1], states[1], states[3]
+    runs[1], states[1] = runs[0], states[0]  # forgotten between calls
+    assert found() == DIFFER
+    runs[1], states[1] = right[0], right[1][::-1]  # each side has the other's
+    assert found() == DIFFER
+    states[1], states[3] = right[1], states[2]  # not reset
+    assert found() == DIFFER
+
+
+GIVEN = """
+schema = 1
+title = "stateful, and given a state"
+source = {document = "a test"}
+layer = {kind = "KIND", LAYER}
+[weights]
+WEIGHTS
+[input]
+x = [[[1], [2], [0.5]]]
+initial_state = STATE
+[[expect]]
+what = "stateful"
+of = "call"
+value = true
+from = "a test"
+"""
+SIMPLE = {
+    "KIND": "SimpleRNN",
+    "LAYER": "units = 1",
+    "WEIGHTS": "kernel = [[0.5]]\nrecurrent_kernel = [[0.25]]\nbias = [0.125]",
+    "STATE": "[[0.75]]",
+}
+CELL = SIMPLE | {
+    "KIND": "RNN",
+    "LAYER": 'cell = {kind = "SimpleRNNCell", units = 1}, return_sequences = true',
+}
+BOTH = {
+    "KIND": "Bidirectional",
+    "LAYER": 'layer = {kind = "SimpleRNN", units = 1, return_sequences = true}',
+    "WEIGHTS": "\n".join(
+        f"{side} = {{kernel = [[{w}]], recurrent_kernel = [[0.25]], bias = [0.125]}}"
+        for side, w in (("forward", 0.5), ("backward", -0.5))
+    ),
+    "STATE": "[[[0.75]], [[-0.5]]]",
+}
+
+
+@pytest.mark.parametrize("parts", [SIMPLE, CELL, BOTH], ids=lambda parts: parts["KIND"])
+def test_stateful_starts_from_the_state_that_is_given(parts: dict[str, str]) -> None:
+    """Every run is given it; zeros, or the end of the run before, are not where it starts."""
+    text = GIVEN
+    for name, part in parts.items():
+        text = text.replace(name, part)
+    c = claim.loads(text)
+    assert c.x is not None and c.weights is not None and c.initial_state is not None
+    (table,) = c.weights.values()
+    x = c.x.value.astype(np.float32)
+
+    def run(starts: list[float]) -> tuple[Array, Any]:
+        sides, ends = [], []
+        for index, start in enumerate(starts):
+            prefix = ("forward.", "backward.")[index] if len(starts) == 2 else ""
+            own: dict[str, Any] = {
+                n: table[prefix + n].value.astype(np.float32)
+                for n in ("kernel", "recurrent_kernel", "bias")
+            }
+            states, _ = over_time.forward(
+                x, **own, initial_state=np.array([[start]], np.float32), go_backwards=index == 1
+            )
+            sides.append(states[:, ::-1] if index else states)
+            ends.append(states[:, -1])
+        return np.concatenate(sides, -1), ends if len(ends) == 2 else ends[0]
+
+    def verdict_on(*starts: list[float]) -> str:
+        ran = [run(start) for start in starts]
+        reset = [np.zeros((1, 1), np.float32)] * len(starts[0])
+        told = {
+            "runs": [output for output, _ in ran],
+            "states": [*(end for _, end in ran), reset if len(reset) == 2 else reset[0]],
+        }
+        (layer,) = c.weights or {}
+        weights = {n: g.value.astype(np.float32) for n, g in table.items()}
+        observed = {"stateful": told, "weights": {layer: weights}}
+        (verdict,) = judge.judge(c, request.Answer(observed))
+        return verdict.verdict
+
+    given = c.initial_state.value.ravel().tolist()
+    zeros = [0.0] * len(given)
+    ends = np.ravel(run(given)[1]).tolist()
+    assert verdict_on(given, given, given) == AGREE
+    assert verdict_on(zeros, given, given) == DIFFER
+    assert verdict_on(given, ends, given) == DIFFER
+    assert verdict_on(given, given, zeros) == DIFFER
+
+
+ALL_MASKED = """
+schema = 1
+title = "no step counts"
+source = {document = "a test"}
+[[layers]]
+kind = "Masking"
+mask_value = 1e30
+[[layers]]
+kind = "SimpleRNN"
+units = 1
+activation = "relu"
+return_sequences = true
+use_bias = false
+[weights.simple_rnn]
+kernel = [[1]]
+recurrent_kernel = [[1]]
+[input]
+x = [[[1e30]]]
+[loss]
+kind = "mse"
+target = [[[1]]]
+[[expect]]
+what = "loss_of_evaluate"
+value = true
+from = "a test"
+"""
+
+
+@pytest.mark.parametrize(
+    ("loss", "wanted"), [(0.0, AGREE), (1.0, DIFFER), (np.inf, DIFFER), (np.nan, DIFFER)]
+)
+def test_a_loss_of_no_steps_is_zero(loss: float, wanted: str) -> None:
+    told = {"loss": np.asarray(loss), "output": np.zeros((1, 1, 1), np.float32)}
+    (verdict,) = judge.judge(claim.loads(ALL_MASKED), request.Answer({"evaluate": told}))
+    assert verdict.verdict == wanted, verdict.detail
+    claimed = ALL_MASKED.replace("loss_of_evaluate", "loss").replace("value = true", "value = 0")
+    c = claim.loads(claimed.replace("from =", 'computed_in = "float32"\nfrom ='))
+    (verdict,) = judge.judge(c, request.Answer({"gradients": {"loss": np.asarray(loss)}}))
+    assert verdict.verdict == wanted, verdict.detail
