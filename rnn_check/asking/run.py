@@ -40,13 +40,15 @@ TRIES = 3  # starts that fail one after the other before a subject is given up
 class Target:
     """One process: a backend, and how it is asked: one subject a setting.
 
-    python: the interpreter; environment: what has to be made first and has its own.
+    python: the interpreter; environment: what has to be made first and has its own. framework: one
+    that is not Keras is its own backend.
     """
 
     backend: str
     settings: tuple[Setting, ...] = (Setting(),)
     python: str = sys.executable
     environment: Environment | None = None
+    framework: str = "keras"
 
 
 def installed(backend: str) -> bool:
@@ -172,8 +174,15 @@ class Run:
         if target.environment is not None:
             python = target.environment.make(lambda stage: self.tell(number, stage))
         self.tell(number, "importing")
+        other: dict[str, Any] = (
+            {} if target.framework == "keras" else {"framework": target.framework}
+        )
         return observe.Subject(
-            target.backend, python=python, timeout=self._timeout, memory=self._most_memory
+            target.backend,
+            python=python,
+            timeout=self._timeout,
+            memory=self._most_memory,
+            **other,
         )
 
     def _serve(self, number: int, claims: Sequence[Claim]) -> None:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from rnn_check.subjects.asked import backends as _backends
+from rnn_check.subjects.asked import named as _named
 from rnn_check.subjects.asked import wire as _wire
 from rnn_check.subjects.asked.backends import default_backend
 from rnn_check.subjects.asked.wire import encode
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 BACKENDS = tuple(_backends.BACKENDS)
+FRAMEWORKS = tuple(_named.FRAMEWORKS)
 TIMEOUT = 300.0  # seconds for one answer
 START = 600.0  # seconds for a start, which imports the framework
 LONGEST = 2_000  # characters of what an exception says
@@ -80,7 +82,8 @@ class Subject:
 
     The process starts at once and is waited for only when it is asked, so that a host can read its
     claims while the framework is being imported. A process that has ended is started anew by the
-    next question. `python`: another environment's interpreter. `command`: another script.
+    next question. `framework`: whose session, of `FRAMEWORKS`; only Keras has backends. `python`:
+    another environment's interpreter. `command`: another script.
     `timeout`: seconds for one answer; `start_timeout`: for the start, by default 600 or `timeout`,
     whichever is longer. `memory`: bytes that the process may take with all that it starts.
     """
@@ -89,13 +92,15 @@ class Subject:
         self,
         backend: str | None = None,
         *,
+        framework: str = "keras",
         python: str = sys.executable,
         timeout: float = TIMEOUT,
         start_timeout: float | None = None,
         memory: int | None = None,
         command: Sequence[str] | None = None,
     ) -> None:
-        self.backend = backend or default_backend()
+        self.framework = framework
+        self.backend = framework if framework != "keras" else backend or default_backend()
         if self.backend not in BACKENDS:
             near = difflib.get_close_matches(self.backend, BACKENDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(BACKENDS)}"
@@ -107,7 +112,8 @@ class Subject:
         self.timeout = timeout
         self.start_timeout = max(START, timeout) if start_timeout is None else start_timeout
         self.memory = memory
-        self._command = [*(command or script), "--backend", self.backend]
+        of = ["--framework", framework, "--backend", self.backend]
+        self._command = [*(command or script), *of]
         self._asked = 0
         self._killed = False
         self._identity: dict[str, Any] | None = None

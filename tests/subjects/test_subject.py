@@ -182,7 +182,9 @@ def test_weights_read_back_bit_for_bit(asked: Subject) -> None:
         [0.0, -0.0, np.inf, -np.inf, 1e-40, 1 / 3, 3.4e38, 5e-324, np.nan], np.float32
     )
     weights = {"simple_rnn": {"recurrent_kernel": special.reshape(H, H)}}
-    found = answers(asked, request("weights", "initial_weights", weights=weights))
+    layers = rnn(kernel_initializer={"kind": "RandomUniform", "seed": 1})
+    asks = request("weights", "initial_weights", layers=layers, weights=weights)
+    found = answers(asked, asks)
     read, initial = found["weights"]["simple_rnn"], found["initial_weights"]["simple_rnn"]
     assert read["recurrent_kernel"].tobytes() == special.tobytes()
     assert read["kernel"].tobytes() == initial["kernel"].tobytes()  # not given: left as it was
@@ -921,7 +923,9 @@ def test_a_mode_that_the_backend_has_not_is_unsupported(asked: Subject) -> None:
     ids=["layer", "cell", "wrapped"],
 )
 def test_what_this_keras_has_not_is_unsupported(asked: Subject, layers: Any) -> None:
-    found = answers(asked, request("output", "round_trip", layers=layers, weights=None))
+    found = answers(
+        asked, request("output", "round_trip", layers=layers, weights=None, how="keras")
+    )
     reason = f"Keras {asked.identity['keras']} has no activation 'tanhh'"
     assert found == {"output": {"unsupported": reason}, "round_trip": {"unsupported": reason}}
 
