@@ -41,6 +41,7 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import MOST_ARCHIVE, Array, beside
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects import ask as observe
+from rnn_check.subjects import identity
 from rnn_check.subjects.asked import machine
 from rnn_check.subjects.policy import Policy
 from rnn_check.subjects.process import cut, size
@@ -276,32 +277,6 @@ class _Setting(msgspec.Struct, forbid_unknown_fields=True):
     slow: bool
 
 
-class _NotStarted(msgspec.Struct):
-    """Who could not be asked."""
-
-    backend: str
-
-
-class _Identity(msgspec.Struct):
-    """Who was asked, as `session.identity` says it."""
-
-    keras: str
-    backend: str
-    backend_version: str
-    python: str
-    numpy: str
-    device: str
-    dtype: str
-    framework: str = "keras"
-    packages: dict[str, str] = {}
-    modes: list[str] = []
-    gradients: bool = False
-    cpu: str = ""
-    threads: int = 0
-    platform: str = ""
-    settings: dict[str, str] = {}
-
-
 class _Subject(msgspec.Struct, forbid_unknown_fields=True):
     identity: dict[str, Any]
     setting: _Setting
@@ -454,7 +429,7 @@ def _read(path: Path) -> Record:
         subjects = [
             Observations(
                 setting=Setting(**msgspec.structs.asdict(each.setting)),
-                identity=_identity(each.identity),
+                identity=identity.known(each.identity),
                 answers={name: _answer(reply, arrays) for name, reply in each.answers.items()},
                 claims=document.claims,
             )
@@ -464,13 +439,6 @@ def _read(path: Path) -> Record:
         words = cut(str(error), 300)
         raise RecordError(f"{path}: not a record of rnn_check: {words}") from None
     return Record(subjects, document.complete)
-
-
-def _identity(said: dict[str, Any]) -> dict[str, Any]:
-    """What is known of it, each of its type: what else a record says is nobody's business."""
-    kind = _Identity if "keras" in said else _NotStarted
-    msgspec.convert(said, kind)
-    return {key: value for key, value in said.items() if key in kind.__struct_fields__}
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:
