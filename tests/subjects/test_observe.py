@@ -369,13 +369,16 @@ def test_an_unknown_backend_names_the_nearest(
         Subject()
 
 
+MAIN = str(Path(subject.__file__).with_name("__main__.py"))
+
+
 @pytest.mark.parametrize(
     ("backend", "absent"), [("jax", "jax"), ("torch", "torch"), ("numpy", "keras")]
 )
 def test_a_backend_that_is_not_installed_says_what_brings_it(backend: str, absent: str) -> None:
     script = (
         f"import runpy, sys; sys.modules[{absent!r}] = None;"
-        f"runpy.run_path({subject.__file__!r}, run_name='__main__')"
+        f"runpy.run_path({MAIN!r}, run_name='__main__')"
     )
     command = [sys.executable, "-c", script]
     with Subject(backend, command=command) as asked, pytest.raises(NotInstalled) as raised:
