@@ -71,6 +71,11 @@ def test_the_lines_of_python_run() -> None:
         exec(wrong, {})
 
 
+def test_the_lines_of_python_about_gates_run() -> None:
+    """The first: what needs a framework is in tests/keras."""
+    exec(fenced(DOCS["docs/certify.md"], "python")[0], {})
+
+
 # --- all documents --------------------------------------------------------------------------------
 
 

@@ -59,8 +59,9 @@ of 2048). "ratio" is the largest residual/bound of the layer without a fault.
 
 A fault has to exceed what all F+H terms of a sum may be off by together, k·u·Σ|terms|, which grows
 as (F+H)^1.5. So in wide layers one weight may be off by per cents and the step still be within
-rounding. Operands that were cut to TF32, float16 or bfloat16 are found beyond that: see
-[method.md](method.md), section 3.
+rounding: at F+H of 2048 a recurrent kernel that is 1.001 times what it should be is accepted.
+Operands that were cut to TF32, float16 or bfloat16 are found beyond that, but not where only one or
+two steps of many were cut: see [method.md](method.md), section 3.
 """
 
 

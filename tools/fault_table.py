@@ -4,8 +4,9 @@
 
 Plants every fault of faults.py in the real Keras layer, judges all bundled claims but the slow ones
 that do not name it, and every fault of training_faults.py in the real optimizer, and judges ten of
-the article's updates. Takes minutes; exits with 1 if a fault escapes, or if a layer or an optimizer
-without a fault turns a claim red.
+the article's updates; and every fault of gated_faults.py in real LSTM and GRU cells, of which the
+certificates are asked. Takes minutes; exits with 1 if a fault escapes, or if one without a fault
+turns anything red.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rnn_check.claims import claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
 from tests.certificates.test_training import ask, short
+from tests.keras import gated_faults
 from tests.support import planted
 
 FILE = Path(__file__).parents[1] / "docs" / "faults.md"
@@ -40,6 +42,11 @@ bundled claims turn red (of {claims}, the slow ones only where they name the fau
 most the three of the largest ratio; the ratio is the largest finite error/bound in them, ∞ where
 the bound is zero or nothing finite was computed. (Ratios of 10^30 stand where only underflow is
 allowed. One below 1 would be a claim that turns red by its effective precision alone.)
+
+Faults of LSTM and GRU are changes of the real cell's formula, run over a sequence with a mask
+(`tests/keras/gated_faults.py`). There are no claims of them here; what turns red are the
+certificates of `certify` and `certify_gradients`, asked with the cell states of an LSTM and
+without.
 """
 
 
@@ -69,6 +76,15 @@ def of_optimizers(subject: observe.Subject) -> Iterator[tuple[str, Red]]:
         yield fault, red(judge.judge(c, request.Answer(observed)))
 
 
+def of_cells(recurrence: str) -> Iterator[tuple[str, Red]]:
+    for twin in gated_faults.TWINS:
+        if twin.startswith(recurrence):
+            yield TWINS[0], gated_faults.red(twin, "")
+    for fault in gated_faults.FAULTS[recurrence]:
+        found = gated_faults.red(recurrence, fault)
+        yield fault, {what: r if np.isfinite(r) else 0.0 for what, r in found.items()}
+
+
 def row(fault: str, found: Red) -> str:
     ranked = sorted(found, key=lambda name: (-found[name], name))
     ratio = found[ranked[0]] if ranked else 0.0
@@ -83,9 +99,14 @@ def main() -> int:
     wrong = []
     with observe.Subject("tensorflow") as subject:
         who = subject.identity
-        parts = {"Layers": of_layers(subject, claims), "The optimizer": of_optimizers(subject)}
-        for title, part in parts.items():
-            tables += [f"\n## {title}\n", "| fault | claims | ratio |", "|---|---|---:|"]
+        parts = {
+            "Layers": ("claims", of_layers(subject, claims)),
+            "The optimizer": ("claims", of_optimizers(subject)),
+            "LSTM": ("certificates", of_cells("lstm")),
+            "GRU": ("certificates", of_cells("gru")),
+        }
+        for title, (what, part) in parts.items():
+            tables += [f"\n## {title}\n", f"| fault | {what} | ratio |", "|---|---|---:|"]
             for fault, found in part:
                 print(f"{fault}: {len(found)}", file=sys.stderr, flush=True)
                 if fault in TWINS:

@@ -39,7 +39,7 @@ from rnn_check.reports import changes, coverage, terminal
 from rnn_check.reports import verdicts as reports_verdicts
 from rnn_check.subjects import ask as observe
 from rnn_check.upgrades import changes as compare
-from rnn_check.verdicts import judge
+from rnn_check.verdicts import deviations, judge
 from rnn_check.verdicts.judge import Judged
 
 IDENTITY: dict[str, Any] = {
@@ -54,6 +54,8 @@ ODD: tuple[Any, ...] = (
     *({"dtype": "float32", "shape": [3], "data": "0/a/output"}, {"error": "E", "traceback": "T"}),
     *({"unsupported": "no"}, {"dtype": "object", "shape": [], "data": 7}, 2**63, "NaN"),
 )
+
+KNOWN = deviations.Known(deviations.load(deviations.bundled()))
 
 
 def original(folder: Path) -> tuple[bytes, list[Claim]]:
@@ -199,11 +201,14 @@ def use(path: Path, claims: Sequence[Claim], whole: Sequence[Judged]) -> None:
     judged = []
     for subject in record.read(path).subjects:
         verdicts = [
-            v
-            for c in claims
-            for v in judge.judge(c, subject.answer(c), dtype=subject.setting.dtype)
+            (c, judge.judge(c, subject.answer(c), dtype=subject.setting.dtype)) for c in claims
         ]
-        judged.append(Judged(subject.subject, verdicts, ("judge", str(path))))
+
+        def again(c: Claim, dtype: str, said: Observations = subject) -> list[judge.Verdict]:
+            return judge.judge(c, said.answer(c), dtype=dtype)
+
+        marked = KNOWN.mark(verdicts, subject.identity, subject.setting, again)
+        judged.append(Judged(subject.subject, marked, ("judge", str(path))))
     out = io.StringIO()
     console = terminal.console(out, 60 + len(judged) * 20)
     if not judged:

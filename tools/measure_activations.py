@@ -5,10 +5,11 @@
 Evaluates every elementwise activation, and its derivative where the backend differentiates, on one
 thread of a CPU: on every finite float16 and bfloat16, on a dense sample of float32 (all of them
 with --exhaustive, hours) and of float64. Errors are in the units of spread.activation_unit and
-derivative_unit, after what is allowed beside; spread._MEASURED holds the largest, and DEVIATIONS
-what is no rounding. The truth is reference.py's in float64, and in 80 bits for float64; the tests
-hold both against mpmath. One line of JSON a backend, activation and dtype; what is there is not
-measured again, so that a run can be stopped, and done one --backend and --dtype at a time.
+derivative_unit, after what is allowed beside; an Activation's `measured` holds the largest, and
+DEVIATIONS what is no rounding. The truth is activations.py's in float64, and in 80 bits for
+float64; the tests hold both against mpmath. One line of JSON a backend, activation and dtype; what
+is there is not measured again, so that a run can be stopped, and done one --backend and --dtype at
+a time.
 """
 
 import argparse
@@ -34,10 +35,11 @@ import numpy as np
 from rnn_check.numbers import activations as numbers_activations
 from rnn_check.numbers import spread
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic
-from rnn_check.numbers.spread import C_ACT, C_DERIVATIVE
 
 ROWS = ("softmax", "log_softmax")  # of several numbers; sparsemax is wrong on every backend
-NAMES = (*spread._SHAPES, *ROWS)
+ACTIVATIONS = numbers_activations.ACTIVATIONS
+ELEMENTWISE = tuple(n for n, act in ACTIVATIONS.items() if act.derivative and act.name == n)
+NAMES = (*ELEMENTWISE, *ROWS)
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 MODES = {
     "tensorflow": ("eager", "function", "xla"),
@@ -46,7 +48,10 @@ MODES = {
     "numpy": ("eager",),
     "openvino": ("eager", "predict"),  # a constant folded, and a compiled model
 }
-CONSTANTS = {"value": C_ACT, "derivative": C_DERIVATIVE}
+CONSTANTS = {
+    "value": {name: ACTIVATIONS[name].c for name in NAMES},
+    "derivative": {name: ACTIVATIONS[name].c_slope for name in NAMES},
+}
 CHUNK, BLOCK = 2**20, 2**15  # what Keras is asked at once; what fits into a cache in float64
 # Of 2^-24 <= |z| < 2^7, where almost everything happens, that many; of all the rest a quarter.
 COUNTS = {"float32": 4_000_000, "float64": 400_000}
@@ -222,7 +227,7 @@ def kind_of(dtype: str) -> Any:
 def borders(dtype: str) -> list[float]:
     """Where activations turn, bend, jump, saturate, change formula or overflow."""
     a = ARITHMETICS[dtype]
-    listed = {abs(at) for s in spread._SHAPES.values() for at, _ in (*s.turns, *s.slopes)}
+    listed = {abs(at) for s in ACTIVATIONS.values() for at, _ in (*s.turns, *s.slopes)}
     ends = [0.02, 0.1, 0.3, 0.55, 0.625, 1, 2, 4, 5, 8, 9, 10, 13, 14.5, 16.6, 17.3, 18, 20, 37, 40]
     ends += [87.3, 88.7, 103.9, 708, 745, *(v for v in listed if v)]
     ends += [a.min_normal, a.u, a.u**0.5, a.max / 6, a.max / 4, a.max / 2, a.max, a.max**0.5]
@@ -425,7 +430,7 @@ def allowances(name: str, z: Any, a: Arithmetic) -> dict[str, tuple[Any, Any, An
     unit, beside = spread.derivative_unit(name, z, rough, a)
     # Near a kink either side will do, as vjp_bound has it; and what is subnormal may be read as 0.
     flushed = np.where(abs(z) < a.min_normal, abs(z), 0.0)
-    slopes = spread._SHAPES[name].slopes
+    slopes = ACTIVATIONS[name].slopes
     for (kink, _), (after, _) in itertools.pairwise(slopes):
         if kink == after and (k := np.flatnonzero(abs(z - kink) <= flushed)).size:
             beside[k] += spread.derivative_spread(name, z[k], flushed[k])
@@ -534,8 +539,8 @@ which resumes what docs/activations.jsonl holds; `--backend` and `--dtype` measu
 
 Every figure is the largest error found, rounded up to three digits; "at" is where the largest of
 its row is. The unit is that of `spread.activation_unit` and `derivative_unit`, u·scale
-(`spread._SHAPES` says which scale), after what underflow may add. "Allowed" is the constant of
-the bounds, `C_ACT` or `C_DERIVATIVE`: twice the largest figure of an activation. The truth is
+(`Activation.scale` says which), after what underflow may add. "Allowed" is the constant of
+the bounds, `Activation.c` or `c_slope`: twice the largest figure of an activation. The truth is
 `activations.py`'s in float64, and in 80 bits for float64; the tests hold both against mpmath.
 
 * float16, bfloat16: every finite number.

@@ -22,7 +22,7 @@ _ASKS: dict[str, set[str]] = {
     "output": {"output", "states", "weights"},
     "states": {"states", "weights"},
     "last_state": {"last_state", "states", "weights"},
-    "certified": {"output", "states", "probe", "weights"},
+    "certified": {"output", "states", "gradients", "probe", "weights"},
     "loss": {"gradients"},
     "gradient": {"gradients", "probe", "weights"},
     "parameters": {"summary"},
@@ -71,7 +71,7 @@ def _needed(claim: Claim, e: Expectation) -> set[str]:
         return {"shrunk"}
     needed = set(_ASKS.get(e.what, ()))
     if claim.loss is None:
-        needed.discard("probe")
+        needed -= {"gradients", "probe"}
     if e.what == "output_shape":
         needed.discard("output" if e.value.startswith("(None") else "summary")
     return needed
@@ -135,6 +135,9 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
     """The experiment, as `plans` takes it; arrays are float64, and the framework rounds them."""
     layers = [_config(part) for part in claim.layers]
+    of: list[str] | None = sorted({e.of for e in claim.expectations if e.what == "gradient"})
+    if any(e.what == "certified" for e in claim.expectations):
+        of = None  # all that there are
     weights = None
     if claim.weights is not None:
         weights = {
@@ -155,7 +158,7 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
         "mask": claim.mask,
         "loss": None,
         "ask": wanted,
-        "of": sorted({e.of for e in claim.expectations if e.what == "gradient"}),
+        "of": of,
     }
     if claim.loss is not None:
         key = "value" if claim.loss.kind == "cotangent" else "target"

@@ -31,6 +31,7 @@ from rnn_check.certificates.sums import (
     Room,
     Sample,
     Sum,
+    Through,
     quanta,
     sample_of,
 )
@@ -298,15 +299,15 @@ class _Adjoint:
                 index = samples, slice(T - 1 - steps.start, before if before >= 0 else None, -1)
             yield _linear(index, dx, observed, at)
 
-    def factors(self, part: slice | None, room: Room) -> Iterator[tuple[Array, Array]]:
-        """[x_t, h_{t-1}]ᵀ of each block, that part of it, or ones; and δ_t."""
+    def factors(self, part: slice | None, room: Room) -> Iterator[tuple[Array, Array, Any]]:
+        """[x_t, h_{t-1}]ᵀ of each block, that part of it, or ones; δ_t; what their errors make."""
         for samples, steps in self.layer.blocks():
             delta = self.delta[samples, steps].astype(np.float64)
             delta = delta.reshape(-1, self.delta.shape[2])
             rows = np.ones((len(delta), 1))
             if part is not None:
                 rows = self.layer.operands(samples, steps, room)[:, part]
-            yield np.ascontiguousarray(rows.T), delta
+            yield np.ascontiguousarray(rows.T), delta, None
 
     def sums(self, part: slice | None, name: str, observed: Array) -> Iterator[Piece]:
         """dW and dU, those parts of Σ [x_t, h_{t-1}]ᵀδ_t, and db = Σ δ_t; `name` of the former."""
@@ -316,8 +317,11 @@ class _Adjoint:
         at = grid.within(0, R), grid.columns
         total: Sum | None = None
         squares: Any = 0.0
+        off: Any = None
         room = Room()
-        for rows, delta in self.factors(part, room):
+        for rows, delta, brought in self.factors(part, room):
+            if brought is not None:
+                off = brought if off is None else off + brought
             block = Sum(rows, Factor(delta, layer.a, tight=True))
             squares = squares + block.at(*at).squares
             if total is None:
@@ -334,12 +338,13 @@ class _Adjoint:
                         False if total.special is None else total.special
                     )
 
-        def operands() -> Iterator[tuple[str, str, Array, Array]]:
-            for rows, delta in self.factors(part, room):
-                yield name, "delta", rows[at[0]], delta[:, at[1]]
+        def operands() -> Iterator[tuple[str, str, Array, Array, Through | None]]:
+            for rows, delta, _ in self.factors(part, room):
+                yield name, "delta", rows[at[0]], delta[:, at[1]], None
 
         if total is not None:
-            yield _linear((), total.bounded(stored=T + 2), observed, at, squares, operands)
+            total = total.bounded(stored=T + 2, given=off)
+            yield _linear((), total, observed, at, squares, operands)
 
     def initial(self, observed: Array) -> Iterator[Piece]:
         """dh_0 = δ_1·Uᵀ, and the cotangents of its copies where the states show it and not zeros.

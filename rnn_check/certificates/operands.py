@@ -124,12 +124,15 @@ def examine(a: Arithmetic, errors: Sequence[Errors]) -> Finding:
     value, size, terms = (
         np.concatenate(part) for part in zip(*(p.sums for p in made), strict=True)
     )
-    known = [np.concatenate(part) / m for part in zip(*(p.values for p in made), strict=True)]
+    parts = list(dict.fromkeys(part for p in made for part in p.values))
+    known = [
+        np.concatenate([p.values.get(part, 0 * p.sums[0]) for p in made]) / m for part in parts
+    ]
     grid.take_out([*known, value / m, size / m])
     candidates, unclear, digits_of = [], set(), {f.name: f.digits for f in formats}
-    keys = [key for key in made[0].cut if all(key in p.cut for p in made)]
-    for operand, form, way in keys:
-        full = np.concatenate([p.cut[operand, form, way] for p in made]) / m
+    for key in dict.fromkeys(key for p in made for key in p.cut):
+        operand, form, way = key
+        full = np.concatenate([p.cut.get(key, 0 * p.sums[0]) for p in made]) / m
         if not np.isfinite(full).all() or not full.any():
             continue
         D, independent = grid.left_of(full)
@@ -269,7 +272,7 @@ class _Made(NamedTuple):
     """What the operands of some sums make."""
 
     sums: tuple[Array, Array, Array]  # value, Σ|terms|, how many terms are not 0; (R,C)
-    values: list[Array]  # of each part
+    values: dict[tuple[str, str], Array]  # of each part
     cut: dict[tuple[Operand, str, str], Array]  # (R,C) what cutting an operand adds
     exact: dict[tuple[str, str], bool]  # whether a format holds an operand: (name, format)
 
@@ -279,12 +282,17 @@ def _made(errors: Errors, formats: Sequence[Format], thin: slice) -> _Made:
     values: dict[tuple[str, str], Array] = {}
     cut: dict[tuple[Operand, str, str], Array] = {}
     exact: dict[tuple[str, str], bool] = {}
-    for left, right, rows, matrix in errors.operands():
+    for left, right, rows, matrix, through in errors.operands():
         rows = rows[thin]
-        part = rows @ matrix
+        seen: Callable[[Array], Array] = _as_it_is
+        size_of: Callable[[Array], Array] = _as_it_is
+        if through is not None:
+            seen, size_of = through.rows(thin).shown, through.rows(thin).sizes
+        part = seen(rows @ matrix)
         value += part
-        size += np.abs(rows) @ np.abs(matrix)
-        terms += (rows != 0).astype(np.float64) @ (matrix != 0).astype(np.float64)
+        size += size_of(np.abs(rows) @ np.abs(matrix))
+        count = (rows != 0).astype(np.float64) @ (matrix != 0).astype(np.float64)
+        terms += count[:, : errors.e.shape[1]]
         values[left, right] = values.get((left, right), 0.0) + part
         for form in formats:
             for way in WAYS:
@@ -297,13 +305,17 @@ def _made(errors: Errors, formats: Sequence[Format], thin: slice) -> _Made:
                     if not name:
                         continue
                     key = Operand(name, other, on_right), form.name, way
-                    added = rows @ off if on_right else off @ matrix
+                    added = seen(rows @ off if on_right else off @ matrix)
                     cut[key] = cut.get(key, 0.0) + added
-    return _Made((value, size, terms), list(values.values()), cut, exact)
+    return _Made((value, size, terms), values, cut, exact)
+
+
+def _as_it_is(part: Array) -> Array:
+    return part
 
 
 def _held(made: Sequence[_Made], operand: Operand, form: str) -> bool:
-    return all(p.exact[operand.other, form] for p in made)
+    return all(p.exact.get((operand.other, form), True) for p in made)
 
 
 class _Grid:

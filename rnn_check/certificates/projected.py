@@ -23,8 +23,9 @@ from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.result import Certificate, Piece, advised, judge
 from rnn_check.certificates.steps import Layer, certified, copies_of
 from rnn_check.certificates.sums import FLOAT64, UP, Room
+from rnn_check.numbers.activations import activation
 from rnn_check.numbers.formats import Array, gamma
-from rnn_check.numbers.spread import C_ACT, activation_error, spread
+from rnn_check.numbers.spread import activation_error, spread
 
 
 def certify_projected(
@@ -191,7 +192,7 @@ class _Projection:
         self.own_spread = _Parts(*((K + 3) * u**2 * second * part for K, part in lengths))
         self.most = max(float(np.abs(part).max(initial=0)) for part in (layer.W, layer.U, b))
         # what tanh may be off by, relative to the state that is seen instead of the true one
-        self.nu = 0.0 if layer.name == "linear" else 1.01 * C_ACT["tanh"] * a.u_stored
+        self.nu = 0.0 if layer.name == "linear" else 1.01 * activation(layer.name).c * a.u_stored
         # beyond, an error ν|h| is worth more than _NEAR_ONE in z: ν|h|/(1 - (|h| + ν)²)
         self.near_one = math.inf
         if self.nu:

@@ -28,6 +28,8 @@ class Piece(NamedTuple):
     blind: int = 0  # how many of those that are settled, but not meant, are blind
     rest: tuple[float, float] = (0.0, 0.0)  # the largest number expected there, the largest bound
     scale: Array | None = None  # how large the elements could be; None: as those expected are
+    reach: "Reach | None" = None  # between which numbers they lie; None: as all of the array do
+    says: Array | None = None  # which bounds can be exceeded; None: by what is said in `judge`
 
 
 # pieces(worst): what is proved to have no larger ratio than worst.ratio may be left out
@@ -96,7 +98,7 @@ class Certificate:
     @cached_property
     @np.errstate(all="ignore")
     def _derived(self) -> tuple[Array, Array]:
-        expected, bound = np.empty(self._given.shape), np.empty(self._given.shape)
+        expected, bound = (np.full(self._given.shape, fill) for fill in (np.nan, np.inf))
         for piece in self._pieces(_Worst(-math.inf)):
             expected[piece.place], bound[piece.place] = piece.expected, piece.bound
         return expected, bound
@@ -165,6 +167,9 @@ class _Judged:
 
     def add(self, piece: Piece, settled: int) -> None:
         bound, expected, others = piece.bound, piece.expected, settled - piece.bound.size
+        if piece.says is not None:
+            self.count += others + int(np.count_nonzero(piece.says))
+            return
         if self.reach is None:
             self.count += others + int(np.count_nonzero(bound < np.inf))
             return
@@ -193,9 +198,15 @@ ENOUGH_JUDGED = 0.9  # of all elements
 
 
 @np.errstate(all="ignore")
-def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = None) -> Certificate:
-    """Compare piece by piece, and put into words. reach None: any finite bound can be exceeded."""
-    worst, size, can, blind, nans, sample = _Worst(), 0, _Judged(reach), 0, 0, NOTHING
+def judge(
+    a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = None, note: str = ""
+) -> Certificate:
+    """Compare piece by piece, and put into words. reach None: any finite bound can be exceeded.
+
+    note: what to say of an array that holds, beside.
+    """
+    worst, size, blind, nans, sample = _Worst(), 0, 0, 0, NOTHING
+    can: dict[Reach | None, _Judged] = {}
     for piece in pieces(worst):
         observed = given[piece.place]
         if piece.only is not None:
@@ -207,8 +218,9 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = Non
         size += settled
         if settled:
             nans += int(np.count_nonzero(np.isnan(observed)))
-            can.add(piece, settled)
-            blind += (reach or Reach()).blind(piece)
+            own = piece.reach or reach
+            can.setdefault(own, _Judged(own)).add(piece, settled)
+            blind += (own or Reach()).blind(piece)
         if not residual.size:
             continue
         ratios = _ratios(residual, bound)
@@ -217,7 +229,7 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = Non
             worst.ratio, worst.where = float(ratios[at]), _place(at, piece, given.shape)
             worst.got, worst.expected = float(observed[at]), float(piece.expected[at])
             worst.off, worst.allowed = float(residual[at]), float(bound[at])
-    judged = can.total
+    judged = sum(each.total for each in can.values())
     bits, consistent, cut, aside = _precision(a, sample)
     ok: bool | None = 0 <= worst.ratio <= 1 and not cut
     if not size:
@@ -242,7 +254,7 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = Non
             reason += f"; the bound of {blind} of {size} is over a hundredth of what they can be"
         if nans:
             reason += f"; {nans} of {size} are NaN, which follow from one, or from an overflow"
-        reason += aside
+        reason += aside + note
     size = max(size, 1)
     return Certificate(
         ok, max(worst.ratio, 0.0), worst.where, judged / size, blind / size, bits, consistent,

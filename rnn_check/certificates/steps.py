@@ -27,7 +27,7 @@ All arrays are judged in blocks, so that memory does not grow with the sequence.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -53,7 +53,7 @@ from rnn_check.numbers.arrays import claimed as _claimed
 from rnn_check.numbers.arrays import numbers
 from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array
-from rnn_check.numbers.spread import C_ACT, activation_error, spread
+from rnn_check.numbers.spread import activation_error, spread
 
 _BLOCK = 2**20  # numbers in the arrays of a block, about: 8 MB
 
@@ -73,7 +73,6 @@ class _Grid(NamedTuple):
 
 
 _COLUMNS = 2**6  # of a sample: the more rows, the more steps and samples it holds
-_NOT_ELEMENTWISE = frozenset(("softmax", "log_softmax", "sparsemax"))
 
 
 def _grid(
@@ -115,6 +114,8 @@ def _one_of_each(rng: np.random.Generator, size: int, n: int) -> Array:
 class Layer:
     """The operands of every step, in processing order, the states as observed."""
 
+    gates, biases = 1, 1  # of a kernel's columns for each unit, and of its rows of biases
+
     def __init__(
         self,
         states: Any,
@@ -138,12 +139,15 @@ class Layer:
         _check("x", self.x, (B, T, "features"), "batch and timesteps of the states")
         F = self.x.shape[2]
         W, U = _read("kernel", kernel, a), _read("recurrent_kernel", recurrent_kernel, a)
-        _check("kernel", W, (F, H), "features of x by units of the states")
-        _check("recurrent_kernel", U, (H, H), "units by units of the states")
+        wide = self.gates * H
+        of_units = "units of the states" if self.gates == 1 else f"{self.gates} gates of H units"
+        _check("kernel", W, (F, wide), f"features of x by {of_units}")
+        _check("recurrent_kernel", U, (H, wide), f"units by {of_units}")
         self.W, self.U = W.astype(np.float64), U.astype(np.float64)
         self.bias = None if bias is None else _read("bias", bias, a).astype(np.float64)
         if self.bias is not None:
-            _check("bias", self.bias, (H,), "the units of the states")
+            shape = (wide,) if self.biases == 1 else (self.biases, wide)
+            _check("bias", self.bias, shape, f"the {of_units}")
         self.h0 = (
             np.zeros((B, H)) if initial_state is None else _read("initial_state", initial_state, a)
         )
@@ -186,7 +190,7 @@ class Layer:
     def sample(self) -> "_Grid":
         B, T, H = self.h.shape
         first = self.mask is None and not self.h0.any()
-        wide = H if self.name in _NOT_ELEMENTWISE else min(H, _COLUMNS)
+        wide = H if activations.activation(self.name).derivative is None else min(H, _COLUMNS)
         return _grid(B, T, H, wide, T > 1 and first, self.mask)
 
     def alone(self, x: Array, before: Array, h: Array) -> "Layer":
@@ -326,16 +330,8 @@ def certified(layer: Layer) -> Certificate:
     return judge(layer.a, layer.h, pieces, reach_of(layer.name))
 
 
-# The values of all others go on for ever, at one end at least
-_RANGES = {
-    "tanh": Reach(-1, 1), "hard_tanh": Reach(-1, 1), "softsign": Reach(-1, 1),
-    "sigmoid": Reach(0, 1), "hard_sigmoid": Reach(0, 1), "sparse_sigmoid": Reach(0, 1),
-    "softmax": Reach(0, 1), "sparsemax": Reach(0, 1), "relu6": Reach(0, 6),
-}  # fmt: skip
-
-
 def reach_of(name: str) -> Reach:
-    return _RANGES.get(name, Reach())
+    return Reach(*activations.activation(name).values)
 
 
 def copies_of(layer: Layer, samples: slice, steps: slice, observed: Array) -> Array:
@@ -350,35 +346,21 @@ def copies_of(layer: Layer, samples: slice, steps: slice, observed: Array) -> Ar
     return np.where(same, copies, layer.a.min_subnormal)
 
 
-class _Closed(NamedTuple):
-    """What bounds the spread of an activation in closed form.
-
-    |act''| <= rate·|act'| is |(log act')'| <= rate. So over [z - Δ, z + Δ] act' stays between
-    act'(z)·exp(∓rate·Δ), and act within Δ times the latter of act(z). It never is steeper than 1.
-    """
-
-    act: np.ufunc
-    slope: Callable[[Array], Any]  # act'(z) from h = act(z)
-    rate: float
-    most: float  # the largest |h| there is
-    own: float  # NumPy's error, in units of u·|h|: 4 ulp
-
-
-_CLOSED = {
-    "linear": _Closed(np.positive, np.ones_like, 0.0, math.inf, 0.0),
-    "tanh": _Closed(np.tanh, lambda h: 1 - h * h, 2.0, 1.0, 8.0),
-}
+def _is_quick(name: str) -> bool:
+    closed = activations.activation(name).closed
+    return closed is not None and closed.quick
 
 
 def _can_be_quick(name: str, z: Sum) -> bool:
-    return name in _CLOSED and z.is_plain and z.a.u_stored > FLOAT64.u and z.value.size > SAMPLED
+    quick = z.is_plain and _is_quick(name)
+    return quick and z.a.u_stored > FLOAT64.u and z.value.size > SAMPLED
 
 
 def _can_be_narrow(layer: Layer) -> bool:
     """Whether float32 holds all operands, and sums are so long that its own rounding is small."""
     held = layer.x.dtype == layer.h.dtype == np.float32 and layer.a.u_stored > FLOAT64.u
     long = len(layer.W) + len(layer.U) >= _LONG and not layer.forward.tight
-    return held and long and layer.name in _CLOSED
+    return held and long and _is_quick(layer.name)
 
 
 _LONG = 512
@@ -537,11 +519,14 @@ def _suspects(
 
     h is z in this precision, allowed the size of its terms, of which `top` is the largest; both
     are overwritten. z is off by own·size, sizes by their vague-th part; Δ = γ·size. The bound is
-    act'(z)·exp(-rate·Δ)·Δ + C_ACT·u·|h| at least, and act as seen here is off
+    act'(z)·exp(-rate·Δ)·Δ + act.c·u·|h| at least, and act as seen here is off
     by act'(z)·exp(rate·own·size)·own·size and its own error. 32 roundings are more than the slope's
     error and those of these few lines.
     """
-    closed, (gamma, own, vague), ratio = _CLOSED[name], off, worst.ratio
+    (gamma, own, vague), ratio = off, worst.ratio
+    known = activations.activation(name)
+    closed = known.closed
+    assert closed is not None and closed.act is not None
     u, other = float(np.finfo(h.dtype).eps) / 2, room(f"* {h.dtype}", *h.shape, dtype=h.dtype)
     closed.act(h, out=h)
     far_off = closed.rate * (gamma + 2 * own) * top * (1 + vague)
@@ -550,7 +535,7 @@ def _suspects(
     steepest = math.exp(far_off)
     fuzz = 2**5 * u
     less, more = 1 - fuzz - vague, 1 + fuzz + vague
-    act_error = ratio * C_ACT[name] * a.u_stored
+    act_error = ratio * known.c * a.u_stored
     near = own * steepest * more
     far = ratio * gamma / steepest * less - near
     if not far > 0:
@@ -567,14 +552,18 @@ def _suspects(
     return np.flatnonzero(~(np.abs(h, out=h) <= allowed))
 
 
-def _spread_and_noise(name: str, z: Sum, h: Array) -> tuple[Array, Array]:
-    """How far act(z + e) is from h = act(z) if |e| <= z.error, and how far evaluating it may be."""
+def _spread_and_noise(name: str, z: Any, h: Array, gate: bool = False) -> tuple[Array, Array]:
+    """How far act(z + e) is from h = act(z) if |e| <= z.error, and how far evaluating it may be.
+
+    gate: in closed form, if there is one at all.
+    """
     a, d = z.a, z.error
-    if name not in _CLOSED:
+    act = activations.activation(name)
+    closed = act.closed
+    if closed is None or not (closed.quick or gate):
         noise = activation_error(name, z.value, h, a, d)
         noise += activation_error(name, z.value, h, FLOAT64)
         return spread(name, z.value, d), noise
-    closed = _CLOSED[name]
     # exp(x) <= 1/(1 - x); and 2^-51 is more than the slope's own rounding
     far = d * np.fmin(1.0, (closed.slope(h) + 2.0**-51) / np.maximum(1 - closed.rate * d, 0))
     size = np.abs(h)
@@ -584,7 +573,7 @@ def _spread_and_noise(name: str, z: Sum, h: Array) -> tuple[Array, Array]:
         small = size < a.min_normal + 2 * d
         noise = np.where(small, np.minimum(size, a.min_normal), 0.0) if small.any() else 0 * size
     else:
-        noise = C_ACT[name] * (a.u_stored + FLOAT64.u) * size
+        noise = act.c * (a.u_stored + FLOAT64.u) * size
         noise += 2 * (a.min_normal + FLOAT64.min_normal) * (1 + np.abs(z.value) + d)
     noise[~(size <= a.max)] = np.inf
     return far, noise
@@ -626,24 +615,18 @@ def _activated(
     return h, bound, sample_of(z, (got - seen) / slope, np.abs(noise / slope), clear)
 
 
-# These choose by comparison, so that a NaN may come out as any of the choices.
-_CHOOSING = frozenset((
-    "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "hard_sigmoid", "hard_silu", "hard_tanh",
-    "hard_shrink", "soft_shrink", "sparse_plus", "sparse_sigmoid", "sparsemax",
-))  # fmt: skip
-
-
 def _unbounded(name: str, z: Sum, h: Array, bound: Array, observed: Array) -> Array:
     """The bound of act(z) where z is NaN or infinite because of an operand that is (error 0).
 
     A NaN makes a NaN. Of infinities the subject may have made one: inf - inf where a partial sum
     overflowed the other way, or -inf·sigmoid(-inf). Otherwise act has its limit.
     """
-    if name in _CHOOSING:
+    act = activations.activation(name)
+    if act.chooses:
         special: Any = np.inf
     else:
         nan = np.isnan(h) | np.isnan(observed)
-        limit = np.where(np.isinf(h), 0.0, C_ACT[name] * z.a.u_stored * np.abs(h))
+        limit = np.where(np.isinf(h), 0.0, act.c * z.a.u_stored * np.abs(h))
         special = np.where(np.isnan(z.value), 0.0, np.where(nan, np.inf, limit))
     return np.where(np.isfinite(z.value) | (z.error > 0), bound, special)
 
@@ -678,7 +661,7 @@ def certify_dense(
         rows = math.prod(hidden.shape[:-1])
         z = Sum(hidden.reshape(rows, H), factor).bounded(stored=2)
         observed = given.astype(np.float64).reshape(rows, O)
-        wide = O if name in _NOT_ELEMENTWISE else min(O, _COLUMNS)
+        wide = O if activations.activation(name).derivative is None else min(O, _COLUMNS)
         grid = _grid(len(observed), 1, O, wide)
         at = grid.within(0, len(observed)), grid.columns
         expected, bound, sample = _activated(name, z, observed, at, True)

@@ -375,13 +375,13 @@ class Sum:
             squares += np.square(self.addend_size)
         return np.asarray(squares)
 
-    def parts(self) -> Callable[[], Iterator[tuple[str, str, Array, Array]]]:
+    def parts(self) -> "Operands":
         """The operands once more, even when the rows' place in memory will hold others."""
         factor, rows = self.factor, self.rows.copy()
 
-        def each() -> Iterator[tuple[str, str, Array, Array]]:
+        def each() -> Iterator[tuple[str, str, Array, Array, Through | None]]:
             for (left, right), i, j in zip(factor.names, factor.starts, factor.ends, strict=True):
-                yield left, right, rows[:, i:j], factor.matrix[i:j]
+                yield left, right, rows[:, i:j], factor.matrix[i:j], None
 
         return each
 
@@ -463,16 +463,49 @@ class Narrow:
 CLOSER = 2.0**-4
 
 
+class Through(NamedTuple):
+    """How the error of a sum shows in what is made of it: times a weight, after another product."""
+
+    weight: Array  # (R,C)
+    inner: Array | None = None  # (R,K) what it is multiplied with before
+    matrix: Array | None = None  # (K,C) a product
+
+    def shown(self, error: Array) -> Array:
+        if self.inner is not None and self.matrix is not None:
+            error = (error * self.inner) @ self.matrix
+        return error * self.weight
+
+    def rows(self, which: Array | slice) -> "Through":
+        inner = None if self.inner is None else self.inner[which]
+        return Through(self.weight[which], inner, self.matrix)
+
+    def sizes(self, size: Array) -> Array:
+        """The same of absolute values."""
+        return self._each(np.abs).shown(size)
+
+    def squares(self, squares: Array) -> Array:
+        """The same of squares, whose roots are independent."""
+        return self._each(np.square).shown(squares)
+
+    def _each(self, change: Callable[[Array], Array]) -> "Through":
+        parts = (None if part is None else change(part) for part in (self.inner, self.matrix))
+        return Through(change(self.weight), *parts)
+
+
+# what rows and matrix are called, the rows (R,k), the matrix (k,C), and what their sums go through
+Operands = Callable[[], Iterable[tuple[str, str, Array, Array, Through | None]]]
+
+
 class Errors(NamedTuple):
     """The errors of a grid of sums, in units of the 2-norm of their terms; NaN where none counts.
 
-    operands() gives the parts of these sums once more: what rows and matrix are called, the rows
-    (R,k) and the matrix (k,C), of which one sum after the other may be a part.
+    operands() gives the parts of these sums once more, of which one sum after the other may be a
+    part.
     """
 
     e: Array  # (R,C)
     m: Array
-    operands: Callable[[], Iterable[tuple[str, str, Array, Array]]]
+    operands: Operands
 
 
 class Sample(NamedTuple):
@@ -515,7 +548,7 @@ def effective_precision(a: Arithmetic, sample: Sample) -> tuple[float | None, st
 
 def sample_of(
     s: Sum, e: Array, noise: Array | float = 0.0, clear: Any = True, squares: Array | None = None,
-    operands: Callable[[], Iterable[tuple[str, str, Array, Array]]] | None = None,
+    operands: "Operands | None" = None,
 ) -> Sample:  # fmt: skip
     """What the errors e (R,C) of these sums say about how the sums were made.
 
@@ -531,13 +564,25 @@ def sample_of(
     """
     a = s.a
     m = np.sqrt(s.squares if squares is None else squares)
-    counts = (noise <= 2**5 * a.u * m) & (s.lost <= a.u * m) & clear
-    counts = counts & np.isfinite(e) & np.isfinite(m) & (s.error > 0)
-    e = e / m
+    counts = (noise <= 2**5 * a.u * m) & (s.lost <= a.u * m) & clear & (s.error > 0)
+    return sampled(e, m, typical(s, m) / np.square(m), counts, operands or s.parts())
+
+
+def typical(s: Sum, m: Array) -> Array:
+    """The square of what rounding mostly makes of sums, of which m is the 2-norm of the terms."""
+    a = s.a
     variance = s.terms / 3 * a.u_sum**2
     if a.u_sum != a.u_product:
         variance += s.stored / 3 * a.u_product**2
-    possible = variance * np.square(np.abs(s.value) / m + 3) + 2 * a.u_operand**2
+    return np.asarray(
+        variance * np.square(np.abs(s.value) + 3 * m) + 2 * a.u_operand**2 * np.square(m)
+    )
+
+
+def sampled(e: Array, m: Array, possible: Array, counts: Array, operands: Operands) -> Sample:
+    """Those errors e (R,C) that count, in units of m; possible: of (e/m)²."""
+    counts = counts & np.isfinite(e) & np.isfinite(m) & (m > 0)
+    e = e / m
     sums, squares = int(np.count_nonzero(counts)), np.square(e)
     if sums < counts.size:
         e = np.where(counts, e, np.nan)
@@ -545,5 +590,5 @@ def sample_of(
     seen = Sample(sums, float(squares.sum()), float(possible.sum()))
     if not seen.seen > CLOSER * seen.possible / 2**6:
         return seen  # these sums will not be looked at more closely
-    errors = Errors(e, m, operands or s.parts())
+    errors = Errors(e, m, operands)
     return seen._replace(errors=(errors,))

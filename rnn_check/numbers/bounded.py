@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from rnn_check.numbers import activations
+from rnn_check.numbers.activations import Activation
 from rnn_check.numbers.formats import (
     _FLOAT64,
     Arithmetic,
@@ -40,9 +41,6 @@ from rnn_check.numbers.formats import (
     quantum,
 )
 from rnn_check.numbers.spread import (
-    _EXACT_ACTIVATIONS,
-    _EXACT_DERIVATIVES,
-    C_ACT,
     _same_shape,
     activation_error,
     derivative_error,
@@ -171,13 +169,13 @@ def vjp_bound(
             e = derivative_spread(act.name, z, d) + derivative_error(act.name, z, h, a, d)
             e = e + derivative_error(act.name, z, h, _FLOAT64)
             if np.any(h_rounded):
-                e = e + _by_rounded_state(act.name, z, h, d, np.asarray(h_rounded))
+                e = e + _by_rounded_state(act, z, h, d, np.asarray(h_rounded))
             largest = G.size + G.error
             most = largest * (abs(slope) + e)
             rounding = (gamma(3, a.u_stored) + gamma(3, _FLOAT64.u)) * most + 2 * a.min_normal
             copied = (e == 0) & ((slope == 0) | (slope == 1))
             error = G.error * (abs(slope) + e) + G.size * e + np.where(copied, 0.0, rounding)
-            if act.name not in _EXACT_DERIVATIVES:  # g·z on the way, as gelu and silu make it
+            if not act.exact_slope:  # g·z on the way, as gelu and silu make it
                 most = np.maximum(most, largest * (abs(z) + d))
             return dz, _upper(np.where(most > a.max, np.inf, error))
         n = z.shape[-1]
@@ -186,7 +184,7 @@ def vjp_bound(
         e = e + activation_error(act.name, z, h, _FLOAT64) + h_rounded
         p, e = (h, e) if act.name == "softmax" else (np.exp(h), np.exp(h) * np.expm1(e))
         if act.name == "log_softmax":
-            e = e + C_ACT["exponential"] * u * (p + e) * (1 + abs(h))
+            e = e + activations.activation("exponential").c * u * (p + e) * (1 + abs(h))
         most_g, most_p = G.size + G.error, abs(p) + e
         if act.name == "softmax":
             total = (G.value * p).sum(-1, keepdims=True)
@@ -212,17 +210,11 @@ def vjp_bound(
         return dz, _upper(np.where(most_g.sum(-1, keepdims=True) > a.max, np.inf, error))
 
 
-def _by_rounded_state(name: str, z: Array, h: Array, d: Array, r: Array) -> Array:
+def _by_rounded_state(act: Activation, z: Array, h: Array, d: Array, r: Array) -> Array:
     """How far act' may move if it is made of an h that was rounded by r, for any z within d."""
-    most: Array = abs(h) + spread(name, z, d)
-    if name == "tanh":  # 1 - h²
-        return np.asarray(r * (2 * most + r))
-    if name == "sigmoid":  # h(1 - h)
-        return np.asarray(r * (1 + r))
-    if name in ("exponential", "elu", "celu", "selu"):  # h, or h and a constant
-        return np.asarray(r + 0 * most)
-    # what is made of pieces of slope 1 moves as if z were rounded
-    return np.asarray(derivative_spread(name, z, d + r))
+    if act.by_state is None:
+        return np.asarray(derivative_spread(act.name, z, d + r))
+    return np.asarray(act.by_state(abs(h) + spread(act.name, z, d), r))
 
 
 def _threshold(z: Array, h: Array) -> Array:
@@ -236,7 +228,8 @@ def _threshold(z: Array, h: Array) -> Array:
 def _evaluated(name: str, z: Array, h: Array, d: Array, a: Arithmetic) -> Bound:
     """How far the subject's act(ẑ), |ẑ - z| <= d, may be from the reference's h = act(z)."""
     error = spread(name, z, d) + activation_error(name, z, h, a, d)
-    return error if name in _EXACT_ACTIVATIONS else error + activation_error(name, z, h, _FLOAT64)
+    exact = activations.activation(name).copies
+    return error if exact else error + activation_error(name, z, h, _FLOAT64)
 
 
 def orthogonality_bound(weight: Array, error: Array | float, a: Arithmetic) -> Bound:

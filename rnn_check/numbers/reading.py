@@ -1,11 +1,12 @@
 """How is one definition of a step read: as numbers, as bounded numbers, or over a tape?
 
-A recurrence is written once, with + - * and the five operations of a reading `n`:
+A recurrence is written once, with + - * and the six operations of a reading `n`:
 
-    n.affine((x, W), (h, U), bias=b)      x·W + h·U + b
+    n.affine((x, W), (h, U), bias=b)      x·W + h·U + b, or + Σ b of several biases (n,H)
     n.act(z), n.gate(z)                   the activation, the recurrent activation
     n.split(a, 3)                         three gates side by side
     n.blend(z, h, c)                      z·h + (1 - z)·c, in whatever form a framework writes that
+    n.seen("c", a, b)                     a + b, or what was observed of it where that is known
 
 `Numbers` reads it as arrays: the reference. `Bounds` reads it as bounded numbers: along a sequence
 they are the running bound, and from the states that were observed the certificate of one step.
@@ -25,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,7 @@ class Numbers:
 
     def affine(self, *products: tuple[Array, Array], bias: Array | None = None) -> Array:
         z = sum(a @ b for a, b in products)
-        return np.asarray(z if bias is None else z + bias)
+        return np.asarray(z if bias is None else z + (bias.sum(0) if bias.ndim > 1 else bias))
 
     def act(self, z: Array) -> Array:
         return np.asarray(self._act.function(z))
@@ -60,6 +62,9 @@ class Numbers:
 
     def where(self, keep: Array, new: Array, old: Array) -> Array:
         return np.where(keep, new, old)
+
+    def seen(self, name: str, a: Array, b: Array) -> Array:
+        return np.asarray(a + b)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +85,12 @@ class Bounded:
             object.__setattr__(self, "size", np.abs(self.value))
 
     @property
+    def is_nan(self) -> Any:
+        """Where it is NaN for sure, because an operand is; False if nowhere."""
+        nan = np.isnan(self.value)
+        return nan & (self.error == 0) if nan.any() else False
+
+    @cached_property
     def known(self) -> _Known:
         """As an operand: where the subject's number may be subnormal, it may count as zero."""
         return _known(self.value, self.error, self.a, self.size)
@@ -89,8 +100,10 @@ class Bounded:
         value = a.value * b.value
         most = (a.size + a.error) * (b.size + b.error)
         error = a.error * (b.size + b.error) + a.size * b.error
-        exact = (a.error == 0) & (b.error == 0) & _product_is_exact(a.value, b.value, self.a)
-        return _rounded(value, error, most, exact, self.a)
+        exact = (a.error == 0) & (b.error == 0)
+        if exact.any():
+            exact = exact & _product_is_exact(a.value, b.value, self.a)
+        return _rounded(value, error, most, exact, self.a, self.is_nan, other.is_nan)
 
     def __add__(self, other: Bounded) -> Bounded:
         return _sum(self, other, np.add)
@@ -100,6 +113,22 @@ class Bounded:
 
     def __rsub__(self, one: float) -> Bounded:
         return exactly(np.asarray(one, np.float64), self.a) - self
+
+    def off_by(self, more: Array | float) -> Bounded:
+        """The same number, when the subject's may be off by so much more."""
+        return Bounded(self.value, self.error + more, self.a, self.size)
+
+    @cached_property
+    def T(self) -> Bounded:
+        return self.each(np.transpose)
+
+    def at(self, t: int) -> Bounded:
+        return self.each(lambda part: part[t])
+
+    @property
+    def rows(self) -> Bounded:
+        """All but the last axis as one: (T,B,H) becomes (T·B,H)."""
+        return self.each(lambda part: part.reshape(-1, part.shape[-1]))
 
     def each(self, change: Callable[[Array], Array]) -> Bounded:
         """The same change of shape to all parts."""
@@ -115,18 +144,32 @@ def _sum(x: Bounded, y: Bounded, combine: np.ufunc) -> Bounded:
     p, q = x.known, y.known
     value = combine(p.value, q.value)
     most, error = p.size + p.error + q.size + q.error, p.error + q.error
-    rest = value - p.value  # the rounding error of the sum: Knuth's two-sum
-    other = combine(0.0, q.value)
-    lost = (p.value - (value - rest)) + (other - rest)
-    exact = (error == 0) & (lost == 0) & _held(value, x.a)
-    return _rounded(value, error, most, exact, x.a)
+    exact = error == 0
+    if exact.any():
+        rest = value - p.value  # the rounding error of the sum: Knuth's two-sum
+        other = combine(0.0, q.value)
+        lost = (p.value - (value - rest)) + (other - rest)
+        exact = exact & (lost == 0) & _held(value, x.a)
+    return _rounded(value, error, most, exact, x.a, x.is_nan, y.is_nan)
 
 
-def _rounded(value: Array, error: Array, most: Array, exact: Array, a: Arithmetic) -> Bounded:
-    """One result more: rounded by the subject and by the reference, unless neither needs it."""
+def _rounded(
+    value: Array, error: Array, most: Array, exact: Array, a: Arithmetic, *nan: Any
+) -> Bounded:
+    """One result more: rounded by the subject and by the reference, unless neither needs it.
+
+    Exactly NaN where one of the operands is (nan).
+    """
     one = (gamma(1, a.u_stored) + gamma(2, _FLOAT64.u)) * most + 2 * a.min_normal
     error = _upper(np.where(most > a.max, np.inf, error + np.where(exact, 0.0, one)))
-    return Bounded(value, error, a)
+    return Bounded(value, _but_nan(error, *nan), a)
+
+
+def _but_nan(error: Array, *nan: Any) -> Array:
+    for where in nan:
+        if where is not False:
+            error = np.where(where, 0.0, error)
+    return error
 
 
 def _held(value: Array, a: Arithmetic) -> Array:
@@ -165,11 +208,15 @@ class Bounds:
     def affine(
         self, *products: tuple[Bounded, Bounded], bias: Bounded | None = None, k: int | None = None
     ) -> Bounded:
-        """k: the roundings on the longest way. Stored on it are each product, and the bias."""
-        addends = () if bias is None else (bias,)
+        """k: the roundings on the longest way. Stored on it are each product, and each bias."""
+        addends = [] if bias is None else [bias]
+        if bias is not None and bias.value.ndim > 1:
+            rows = zip(bias.value, bias.error, bias.size, strict=True)
+            addends = [Bounded(v, e, bias.a, s) for v, e, s in rows]
         stored = len(products) + len(addends)
         value = sum(a.value @ b.value for a, b in products)
-        value = value if bias is None else value + bias.value
+        for addend in addends:
+            value = value + addend.value
         if k is None:
             k = sum(b.value.shape[-2] for _, b in products) + stored - 1
         error = _sum_error(
@@ -189,7 +236,8 @@ class Bounds:
 
     def _activated(self, name: str, z: Bounded) -> Bounded:
         h = np.asarray(activation(name).function(z.value))
-        return Bounded(h, _evaluated(name, z.value, h, z.error, self.a), self.a)
+        error = _evaluated(name, z.value, h, z.error, self.a)
+        return Bounded(h, error if activation(name).chooses else _but_nan(error, z.is_nan), self.a)
 
     def split(self, a: Bounded, parts: int) -> list[Bounded]:
         each = (np.split(part, parts, axis=-1) for part in (a.value, a.error, a.size))
@@ -215,22 +263,31 @@ class Bounds:
         kept = np.where(p.value == 1, q.error, r.error)
         exact = chosen & _held(q.value, self.a) & _held(r.value, self.a)
         error = np.where(exact & (kept == 0), 0.0, error + rounding)
-        return Bounded(value, _upper(np.where(most > self.a.max, np.inf, error)), self.a)
+        error = _upper(np.where(most > self.a.max, np.inf, error))
+        return Bounded(value, _but_nan(error, z.is_nan, h.is_nan, c.is_nan), self.a)
 
     def where(self, keep: Array, new: Bounded, old: Bounded) -> Bounded:
         pairs = ((new.value, old.value), (new.error, old.error), (new.size, old.size))
         value, error, size = (np.where(keep, *pair) for pair in pairs)
         return Bounded(value, error, self.a, size)
 
+    def seen(self, name: str, a: Bounded, b: Bounded) -> Bounded:
+        return a + b
+
 
 class Node:
     """A bounded number on a tape, and what of the loss's gradient has reached it."""
 
     def __init__(
-        self, tape: Tape, b: Bounded, back: Callable[[Bounded], None] | None = None
+        self,
+        tape: Tape,
+        b: Bounded,
+        back: Callable[[Bounded], None] | None = None,
+        asked: bool = True,
     ) -> None:
-        self.tape, self.b, self.back = tape, b, back
+        self.tape, self.b, self.back, self.asked = tape, b, back, asked
         self.gradient: Bounded | None = None
+        self.counts: Any = True  # where it is used at all
 
     def __mul__(self, other: Node) -> Node:
         def back(g: Bounded) -> None:
@@ -247,13 +304,16 @@ class Node:
         return self.tape.node(self.b + other.b, back)
 
     def receive(self, g: Bounded) -> None:
-        """Add to the gradient; frameworks may add up in another order, so sizes add up too."""
+        """Add to the gradient; frameworks may add up in another order, so sizes add up too.
+
+        To add an exact zero rounds nothing.
+        """
         if self.gradient is None:
             self.gradient = g
             return
         a, p, q = self.tape.a, self.gradient, g
         error = _sum_error(a, (), (p.known, q.known), k=2, stored=2)
-        error = np.where(p.size == 0, q.error, np.where(q.size == 0, p.error, error))
+        error = np.where(_nothing(p), q.error, np.where(_nothing(q), p.error, error))
         self.gradient = Bounded(p.value + q.value, error, a, p.size + q.size)
 
 
@@ -265,6 +325,7 @@ class Tape:
         self.a = self.n.a
         self._order: list[Node] = []
         self._products: dict[int, list[tuple[Bounded, Bounded]]] = {}
+        self._biases: set[int] = set()
 
     def node(self, b: Bounded, back: Callable[[Bounded], None] | None = None) -> Node:
         node = Node(self, b, back)
@@ -274,17 +335,25 @@ class Tape:
     def leaf(self, b: Bounded) -> Node:
         return Node(self, b)
 
+    def constant(self, b: Bounded) -> Node:
+        """What no gradient is asked of; `reached` tells what would make one."""
+        return Node(self, b, asked=False)
+
     def affine(self, *products: tuple[Node, Node], bias: Node | None = None) -> Node:
         b = self.n.affine(*((A.b, W.b) for A, W in products), bias=None if bias is None else bias.b)
 
         def back(d: Bounded) -> None:
             for A, W in products:
-                k = W.b.value.shape[-1] + 1
-                A.receive(self.n.affine((d, W.b.each(np.transpose)), k=k))
                 self._products.setdefault(id(W), []).append((A.b, d))
+                if not A.asked:
+                    continue
+                g = self.n.affine((d, W.b.T), k=W.b.value.shape[-1] + 1)
+                zeros = _nothing(d).all(axis=-1, keepdims=True)  # of these rows all products are 0
+                A.receive(Bounded(g.value, np.where(zeros, 0.0, g.error), self.a))
             if bias is not None:
                 ones = self.n.exactly(np.ones((len(d.value), 1)))
                 self._products.setdefault(id(bias), []).append((ones, d))
+                self._biases.add(id(bias))
 
         return self.node(b, back)
 
@@ -294,14 +363,23 @@ class Tape:
     def gate(self, z: Node) -> Node:
         return self._activated(self.n.names[1], z)
 
-    def _activated(self, name: str, z: Node) -> Node:
+    def _activated(self, name: str, z: Node, rounded: Array | float = 0.0) -> Node:
+        """rounded: by how much h is rounded by hand before act' is made of it."""
         h = self.n._activated(name, z.b)
 
         def back(g: Bounded) -> None:
-            dz = vjp_bound(name, g.value, g.error, z.b.value, h.value, z.b.error, self.a)
-            z.receive(Bounded(*dz, self.a))
+            parts = vjp_bound(
+                name, g.value, g.error, z.b.value, h.value, z.b.error, self.a, rounded
+            )
+            value, error = (np.where(node.counts, part, 0.0) for part in parts)
+            z.receive(Bounded(value, error, self.a))
 
-        return self.node(h, back)
+        node = self.node(h, back)
+        return node
+
+    def off_by(self, x: Node, more: Array | float) -> Node:
+        """See Bounded; its gradient is that of x."""
+        return self.node(x.b.off_by(more), x.receive)
 
     def split(self, a: Node, parts: int) -> list[Node]:
         """The gradients of the parts come together when the first of them is reached."""
@@ -330,6 +408,8 @@ class Tape:
         return self.node(self.n.blend(z.b, h.b, c.b), back)
 
     def where(self, keep: Array, new: Node, old: Node) -> Node:
+        new.counts = keep
+
         def back(g: Bounded) -> None:
             for node, chosen in ((new, keep), (old, ~keep)):
                 zero = [np.where(chosen, part, 0.0) for part in (g.value, g.error, g.size)]
@@ -337,11 +417,18 @@ class Tape:
 
         return self.node(self.n.where(keep, new.b, old.b), back)
 
+    def seen(self, name: str, a: Node, b: Node) -> Node:
+        return a + b
+
     def backward(self) -> None:
         """From the last operation to the first; cotangents have been `receive`d before."""
         for node in reversed(self._order):
             if node.back is not None and node.gradient is not None:
                 node.back(node.gradient)
+
+    def reached(self, weight: Node) -> Bounded:
+        """The gradient of its products, (R,H), those of the first use first: δ of a kernel."""
+        return _stacked([d for _, d in reversed(self._products[id(weight)])])
 
     def gradient(self, weight: Node) -> Bounded:
         """dL/d(weight), summed over the batch and then step by step; a bias has one row."""
@@ -350,14 +437,20 @@ class Tape:
             return self.n.exactly(np.zeros_like(weight.b.value))
         A, d = (_stacked([pair[i] for pair in pairs]) for i in (0, 1))
         rows = len(d.value)
-        is_bias = weight.b.value.ndim == 1
+        is_bias = id(weight) in self._biases
         # biases are not summed by a matrix product, so nothing wider is promised
         stored = rows + 1 if is_bias else len(pairs) + 1
         left = A.known.T
         error = _sum_error(self.a, ((left, d.known),), k=rows + 1, stored=stored)
         value = A.value.T @ d.value
         found = Bounded(value, error, self.a)
-        return found.each(lambda part: part[0]) if is_bias else found
+        shape = weight.b.value.shape
+        return found.each(lambda part: np.broadcast_to(part[0], shape)) if is_bias else found
+
+
+def _nothing(b: Bounded) -> Array:
+    """Where it is exactly 0, as a sum of no terms is."""
+    return np.asarray((b.size == 0) & (b.error == 0))
 
 
 def _stacked(parts: Sequence[Bounded]) -> Bounded:

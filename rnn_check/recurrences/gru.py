@@ -1,51 +1,137 @@
 """What should the numbers of a gated recurrent unit be?
 
-    z_t = gate(x_t·W_z + h_{t-1}·U_z + b_z)                 the update gate
-    r_t = gate(x_t·W_r + h_{t-1}·U_r + b_r)                 the reset gate
-    c_t = act(x_t·W_c + b_c + r_t∘(h_{t-1}·U_c + b'_c))     reset after the product (Keras, cuDNN)
+    z_t = gate(x_t·W_z + h_{t-1}·U_z + b_z + b'_z)          the update gate
+    r_t = gate(x_t·W_r + h_{t-1}·U_r + b_r + b'_r)          the reset gate
+    q_t = h_{t-1}·U_c + b'_c
+    c_t = act(x_t·W_c + b_c + r_t∘q_t)                      reset after the product (Keras, cuDNN)
     c_t = act(x_t·W_c + b_c + (r_t∘h_{t-1})·U_c)            reset before it (Cho et al. 2014)
-    h_t = z_t∘h_{t-1} + (1 - z_t)∘c_t
+    h_t = z_t∘h_{t-1} + (1 - z_t)∘c_t                       c the candidate, Keras's "h"
+
+and backwards, from dh_t = dL/dh_t:
+
+    δ_z = dh_t∘(h_{t-1} - c_t)∘gate'    δ_c = dh_t∘(1 - z_t)∘act'
+    δ_r = δ_c∘q_t∘gate'    dh_{t-1} = z_t∘dh_t + [δ_z, δ_r]·Uᵀ + (δ_c∘r_t)·U_cᵀ            after
+    δ_r = δ_c·U_cᵀ∘h_{t-1}∘gate'    dh_{t-1} = z_t∘dh_t + [δ_z, δ_r]·Uᵀ + (δ_c·U_cᵀ)∘r_t   before
+    dW = Σ x_tᵀδ_t    db = Σ δ_t    dU as of any product, U_c's of h_{t-1}ᵀ(δ_c∘r_t) or
+    (r_t∘h_{t-1})ᵀδ_c    db' = Σ [δ_z, δ_r, δ_c∘r_t]
 
 Gates stand side by side in the order z, r, c, as in keras.layers.GRU: kernel (F,3H),
-recurrent_kernel (H,3H), bias (3H,). With reset_after there are two biases, (2,3H) in Keras.
+recurrent_kernel (H,3H), bias (3H,). With the reset after the product there are two biases, b and
+b', in Keras the rows of one array (2,3H).
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from rnn_check.numbers.activations import Activation
+from rnn_check.numbers.formats import Array
+
 
 class Weights(NamedTuple):
-    """With the reset after the product."""
+    """Those of both gates, and those of the candidate. Without biases None."""
 
-    kernel: Any  # (F,3H)
-    recurrent_kernel: Any  # (H,3H)
-    bias: Any  # (3H,)
-    recurrent_bias: Any  # (3H,)
-
-
-class WeightsBefore(NamedTuple):
-    """With the reset before it: the recurrent kernel in two, that of the gates and U_c."""
-
-    kernel: Any  # (F,3H)
-    gates: Any  # (H,2H)
-    candidate: Any  # (H,H)
-    bias: Any  # (3H,)
+    gates: Any  # (F,2H)
+    recurrent_gates: Any  # (H,2H)
+    gates_bias: Any  # (2,2H): b and b', which may be added up in any order; before: (2H,)
+    candidate: Any  # (F,H)
+    recurrent_candidate: Any  # (H,H)
+    candidate_bias: Any  # (H,)
+    recurrent_candidate_bias: Any  # (H,); before: None
 
 
-def step(n: Any, w: Weights, x: Any, h: Any) -> tuple[Any]:
+class Step(NamedTuple):
+    """All of one step, (B,H) each; s the arguments of z, r and c.
+
+    inner: q with the reset after the product, r∘h with the reset before it.
+    """
+
+    h: Any
+    z: Any
+    r: Any
+    c: Any
+    s: Any
+    inner: Any
+
+
+def arranged(kernel: Any, recurrent_kernel: Any, bias: Any) -> Weights:
+    """From Keras's arrays. bias: (2,3H) with the reset after the product, (3H,) before, or None."""
+    H = len(recurrent_kernel)
+    two, last = (..., slice(0, 2 * H)), (..., slice(2 * H, None))
+    gates_bias = candidate_bias = recurrent_bias = None
+    if bias is not None:
+        gates_bias, candidate_bias = bias[two], bias[last]
+        if bias.ndim > 1:
+            candidate_bias, recurrent_bias = candidate_bias
+    return Weights(
+        kernel[two], recurrent_kernel[two], gates_bias,
+        kernel[last], recurrent_kernel[last], candidate_bias, recurrent_bias,
+    )  # fmt: skip
+
+
+def joined(w: Weights) -> tuple[Array, Array, Array]:
+    """And back; with biases."""
+    bias = w.candidate_bias
+    if w.recurrent_candidate_bias is not None:
+        bias = np.stack([bias, w.recurrent_candidate_bias])
+    return (
+        np.concatenate([w.gates, w.candidate], axis=-1),
+        np.concatenate([w.recurrent_gates, w.recurrent_candidate], axis=-1),
+        np.concatenate([w.gates_bias, bias], axis=-1),
+    )
+
+
+def _gates(n: Any, w: Weights, x: Any, h: Any) -> Any:
+    return n.split(n.affine((x, w.gates), (h, w.recurrent_gates), bias=w.gates_bias), 2)
+
+
+def step(n: Any, w: Weights, x: Any, h: Any) -> Step:
     """One step in any reading n (see `numbers.reading`), the reset after the product."""
-    x_z, x_r, x_c = n.split(n.affine((x, w.kernel), bias=w.bias), 3)
-    h_z, h_r, h_c = n.split(n.affine((h, w.recurrent_kernel), bias=w.recurrent_bias), 3)
-    z, r = n.gate(x_z + h_z), n.gate(x_r + h_r)
-    c = n.act(x_c + r * h_c)
-    return (n.blend(z, h, c),)
+    s_z, s_r = _gates(n, w, x, h)
+    z, r = n.gate(s_z), n.gate(s_r)
+    q = n.affine((h, w.recurrent_candidate), bias=w.recurrent_candidate_bias)
+    s_c = n.affine((x, w.candidate), bias=w.candidate_bias) + r * q
+    c = n.act(s_c)
+    return Step(n.blend(z, h, c), z, r, c, [s_z, s_r, s_c], q)
 
 
-def step_before(n: Any, w: WeightsBefore, x: Any, h: Any) -> tuple[Any]:
+def step_before(n: Any, w: Weights, x: Any, h: Any) -> Step:
     """The same, the reset before the product."""
-    x_z, x_r, x_c = n.split(n.affine((x, w.kernel), bias=w.bias), 3)
-    h_z, h_r = n.split(n.affine((h, w.gates)), 2)
-    z, r = n.gate(x_z + h_z), n.gate(x_r + h_r)
-    c = n.act(x_c + n.affine((r * h, w.candidate)))
-    return (n.blend(z, h, c),)
+    s_z, s_r = _gates(n, w, x, h)
+    z, r = n.gate(s_z), n.gate(s_r)
+    reset = r * h
+    s_c = n.affine((x, w.candidate), (reset, w.recurrent_candidate), bias=w.candidate_bias)
+    c = n.act(s_c)
+    return Step(n.blend(z, h, c), z, r, c, [s_z, s_r, s_c], reset)
+
+
+def step_back(
+    act: Activation, gate: Activation, w: Weights, before: tuple[Array], s: Step, dh: Array
+) -> tuple[Array, Array, tuple[Array]]:
+    """δ (B,3H), dU (H,3H) of this step alone, and dL/dh of the state before; the reset after."""
+    (h,) = before
+    d_z = gate.vjp(dh * (h - s.c), s.s[0], s.z)
+    d_c = act.vjp(dh * (1 - s.z), s.s[2], s.c)
+    d_r = gate.vjp(d_c * s.inner, s.s[1], s.r)
+    delta, d_q = np.concatenate([d_z, d_r, d_c], axis=-1), d_c * s.r
+    of_gates = np.concatenate([d_z, d_r], axis=-1)
+    dU = h.T @ np.concatenate([of_gates, d_q], axis=-1)
+    later = dh * s.z + of_gates @ w.recurrent_gates.T + d_q @ w.recurrent_candidate.T
+    return delta, dU, (later,)
+
+
+def step_back_before(
+    act: Activation, gate: Activation, w: Weights, before: tuple[Array], s: Step, dh: Array
+) -> tuple[Array, Array, tuple[Array]]:
+    """The same, the reset before the product."""
+    (h,) = before
+    d_z = gate.vjp(dh * (h - s.c), s.s[0], s.z)
+    d_c = act.vjp(dh * (1 - s.z), s.s[2], s.c)
+    through = d_c @ w.recurrent_candidate.T
+    d_r = gate.vjp(through * h, s.s[1], s.r)
+    of_gates = np.concatenate([d_z, d_r], axis=-1)
+    dU = np.concatenate([h.T @ of_gates, s.inner.T @ d_c], axis=-1)
+    later = dh * s.z + of_gates @ w.recurrent_gates.T + through * s.r
+    return np.concatenate([of_gates, d_c], axis=-1), dU, (later,)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from rnn_check.numbers import formats
+from rnn_check.numbers.activations import activation
 from rnn_check.numbers.bounded import _given, _Known, _known
 from rnn_check.numbers.formats import _FLOAT64, _UP, Arithmetic, Array, Bound, _upper, gamma
-from rnn_check.numbers.spread import C_ACT
 from rnn_check.recurrences import losses
 from rnn_check.recurrences.over_time import _arrays, _check
 
@@ -91,7 +91,7 @@ def running_loss(
             off = -np.log1p(-np.minimum(q.error / q.value, 1))
             # of what counts; but 0·log(0) is NaN, unless it comes from logits
             off = np.where(counts | (clipped & ~(q.error < q.value)), off, 0)
-            off = off + C_ACT["log_softmax"] * (a.u_stored + _FLOAT64.u) * (logs + off)
+            off = off + activation("log_softmax").c * (a.u_stored + _FLOAT64.u) * (logs + off)
             error = (t.error * (logs + off) + t.size * off).sum() / n
             terms = (t.size + t.error) * (logs + off)
         else:

@@ -64,6 +64,52 @@ def _arrays(*given: Array | None) -> list[Any]:
     return [None if a is None else a.astype(dtype, copy=False) for a in arrays]
 
 
+class Arranged(NamedTuple):
+    """The arguments of forward, checked, and in processing order."""
+
+    activation: Activation
+    x: Array  # (T,B,F)
+    kernel: Array  # (F,H)
+    recurrent_kernel: Array  # (H,H)
+    bias: Array | None  # (H,)
+    initial_state: Array | None  # (B,H)
+    skip: Array | None  # (T,B,1) True where the mask says the step does not count
+
+
+def arranged(
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None,
+    activation: str | None,
+    initial_state: Array | None,
+    mask: Array | None,
+    go_backwards: bool,
+) -> Arranged:
+    """See forward. Raises ValueError for an unknown activation or shapes that do not fit."""
+    act = activations.activation(activation)
+    x, W, U, b, h0 = _arrays(x, kernel, recurrent_kernel, bias, initial_state)
+    _check("x", x, ("batch", "timesteps", "features"))
+    _check("recurrent_kernel", U, ("units", "units"))
+    B, T, F = x.shape
+    H = U.shape[0]
+    _check("recurrent_kernel", U, (H, H), ": square, units by units")
+    _check("kernel", W, (F, H), ": features of x by units of recurrent_kernel")
+    if b is not None:
+        _check("bias", b, (H,), ": the units of recurrent_kernel")
+    if h0 is not None:
+        _check("initial_state", h0, (B, H), ": batch of x by units")
+    if mask is not None:
+        mask = np.asarray(mask, bool)
+        _check("mask", mask, (B, T), ": batch and timesteps of x")
+    if go_backwards:
+        x = x[:, ::-1]
+        mask = None if mask is None else mask[:, ::-1]
+
+    x = np.ascontiguousarray(x.swapaxes(0, 1))  # time-major: each step is one block
+    return Arranged(act, x, W, U, b, h0, None if mask is None else ~mask.T[:, :, np.newaxis])
+
+
 def forward(
     x: Array,
     kernel: Array,
@@ -90,26 +136,11 @@ def forward(
 
     Raises ValueError for an unknown activation or shapes that do not fit.
     """
-    act = activations.activation(activation)
-    x, W, U, b, h0 = _arrays(x, kernel, recurrent_kernel, bias, initial_state)
-    _check("x", x, ("batch", "timesteps", "features"))
-    _check("recurrent_kernel", U, ("units", "units"))
-    B, T, F = x.shape
-    H = U.shape[0]
-    _check("recurrent_kernel", U, (H, H), ": square, units by units")
-    _check("kernel", W, (F, H), ": features of x by units of recurrent_kernel")
-    if b is not None:
-        _check("bias", b, (H,), ": the units of recurrent_kernel")
-    if h0 is not None:
-        _check("initial_state", h0, (B, H), ": batch of x by units")
-    if mask is not None:
-        mask = np.asarray(mask, bool)
-        _check("mask", mask, (B, T), ": batch and timesteps of x")
-    if go_backwards:
-        x = x[:, ::-1]
-        mask = None if mask is None else mask[:, ::-1]
-
-    x = np.ascontiguousarray(x.swapaxes(0, 1))  # (T,B,F) time-major: each step is one block
+    given = arranged(
+        x, kernel, recurrent_kernel, bias, activation, initial_state, mask, go_backwards
+    )
+    act, x, W, U, b, h0, skip = given
+    (T, B, F), H = x.shape, U.shape[0]
     h = np.empty((T + 1, B, H), x.dtype)
     h[0] = 0 if h0 is None else h0
     np.matmul(x.reshape(T * B, F), W, out=h[1:].reshape(T * B, H))
@@ -118,15 +149,13 @@ def forward(
     z = np.empty((B, H), x.dtype)
     into = act.into or (lambda z, h: np.copyto(h, act.function(z)))
     before, add = h[0], np.add
-    if mask is None:
-        skip = None
+    if skip is None:
         for h_t in h[1:]:  # h_t holds x_t·W + b until the state replaces it
             before.dot(U, z)
             add(z, h_t, z)
             into(z, h_t)
             before = h_t
     else:
-        skip = ~mask.T[:, :, np.newaxis]
         for h_t, skip_t in zip(h[1:], skip, strict=True):
             before.dot(U, z)
             add(z, h_t, z)

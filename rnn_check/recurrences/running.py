@@ -6,15 +6,16 @@ A running error analysis (Higham, section 3.3), for vectors: errors grow from st
     E (B,T,H)   how far a state may be from the reference's     D (B,T,H) the same for z
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_check.numbers import formats
-from rnn_check.numbers.bounded import _evaluated, _given, _Known, _known, _sum_error, vjp_bound
+from rnn_check.numbers.bounded import _given
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
-from rnn_check.recurrences import over_time
+from rnn_check.numbers.reading import Bounded, Bounds, Node, Tape
+from rnn_check.recurrences import over_time, simple
 from rnn_check.recurrences.over_time import Gradients
 
 # The recurrence -------------------------------------------------------------------------------
@@ -33,62 +34,6 @@ class Running(NamedTuple):
 _INPUTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 
 
-class _Run:
-    """A forward pass of the reference, with the error of every operand beside it.
-
-    E_t <= spread(z_t, D_t) + activation_error + the reference's own, where D_t is the error of the
-    sum z_t = x_t·W + h_{t-1}·U + b, to which E_{t-1} contributes |U| E_{t-1}: a running error
-    analysis (Higham, section 3.3), for vectors.
-    """
-
-    def __init__(
-        self,
-        arrays: Mapping[str, Array | None],
-        a: Arithmetic,
-        errors: Mapping[str, Array] | None,
-        round_inputs: bool,
-        by_hand: "ByHand",
-        **options: Any,
-    ) -> None:
-        errors = {} if errors is None else errors
-        if unknown := [name for name in errors if name not in _INPUTS]:
-            raise ValueError(f"errors of {unknown[0]!r}: known are {', '.join(_INPUTS)}")
-        values = {k: None if v is None else np.asarray(v, np.float64) for k, v in arrays.items()}
-        cache: over_time.Cache = over_time.forward(**values, **options)[1]  # type: ignore[arg-type]
-        (T, B, F), H = cache.x.shape, cache.h.shape[-1]
-        absent = {"bias": (H,), "initial_state": (B, H)}
-        given = {
-            k: _given(np.zeros(absent[k]) if v is None else v, errors.get(k, 0.0), a, round_inputs)
-            for k, v in values.items()
-        }
-        self.cache, self.a, self.name = cache, a, cache.activation.name
-        x = given["x"].each(lambda part: part[:, ::-1] if cache.go_backwards else part)
-        self.x = x.each(lambda part: part.swapaxes(0, 1))  # (T,B,F), time-major as cache and below
-        self.kernel, self.recurrent_kernel = given["kernel"], given["recurrent_kernel"]
-        self.z = np.tensordot(cache.x, cache.kernel, 1)  # (T,B,H)
-        self.z += np.tensordot(cache.h[:-1], cache.recurrent_kernel, 1) + given["bias"].value
-        self.act = cache.activation.function(self.z)  # (T,B,H) is h, but where a masked step copies
-        self.rounded, self.z_rounded = (_steps_first(part, self.z.shape) for part in by_hand)
-        self.E = np.empty_like(cache.h)  # (T+1,B,H) the initial state first, each as it is carried
-        self.D = np.empty_like(self.z)  # (T,B,H)
-        self.computed = np.empty_like(self.z)  # (T,B,H) E before the state is rounded by hand
-        self.E[0] = given["initial_state"].error
-        for t in range(T):
-            products = ((self.x.at(t), self.kernel), (self.h(t), self.recurrent_kernel))
-            self.D[t] = _sum_error(a, products, (given["bias"],), k=F + H + 2, stored=3)
-            E = _evaluated(self.name, self.z[t], self.act[t], self.argument(t), a)
-            self.computed[t] = E if cache.skip is None else np.where(cache.skip[t], self.E[t], E)
-            self.E[t + 1] = self.computed[t] + self.rounded[t]
-
-    def argument(self, t: int) -> Array:
-        """How far z_t may be off when act is taken of it: (B,H)."""
-        return np.asarray(self.D[t] + self.z_rounded[t])
-
-    def h(self, t: int) -> _Known:
-        """The state before step t, as the operand it is there: (B,H)."""
-        return _known(self.cache.h[t], self.E[t], self.a)
-
-
 class ByHand(NamedTuple):
     """Half units of the last digit to which somebody who computes by hand rounds what is carried.
 
@@ -102,9 +47,77 @@ class ByHand(NamedTuple):
 _NOT_BY_HAND = ByHand()
 
 
-def _steps_first(part: Array | float, shape: tuple[int, ...]) -> Array:
-    part = np.asarray(part, np.float64)
-    return np.broadcast_to(part.swapaxes(0, 1) if part.ndim else part, shape)
+class _Layer:
+    """What goes into each step of `simple.step`, as bounded numbers."""
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Array | None],
+        arithmetic: Any,
+        errors: Mapping[str, Array] | None,
+        round_inputs: bool,
+        by_hand: ByHand,
+        **options: Any,
+    ) -> None:
+        errors = {} if errors is None else errors
+        if unknown := [name for name in errors if name not in _INPUTS]:
+            raise ValueError(f"errors of {unknown[0]!r}: known are {', '.join(_INPUTS)}")
+        values: dict[str, Any]
+        values = {k: None if v is None else np.asarray(v, np.float64) for k, v in arrays.items()}
+        arranged = over_time.arranged(**values, **options)
+        (T, B, _), H = arranged.x.shape, len(arranged.recurrent_kernel)
+        absent = {"bias": (H,), "initial_state": (B, H)}
+        self.a: Arithmetic = formats.arithmetic(arithmetic)
+        given = {
+            k: self.given(np.zeros(absent[k]) if v is None else v, errors.get(k, 0.0), round_inputs)
+            for k, v in values.items()
+        }
+        self.act, self.shape = arranged.activation.name, (T, B, H)
+        x = given["x"].each(lambda part: part[:, ::-1] if options["go_backwards"] else part)
+        x = x.each(lambda part: part.swapaxes(0, 1))
+        self.x = [x.at(t) for t in range(T)]  # (B,F) each
+        self.weights = simple.Weights(given["kernel"], given["recurrent_kernel"], given["bias"])
+        self.start = given["initial_state"]
+        self.keep = None if arranged.skip is None else ~arranged.skip
+        self.rounded, self.z_rounded = (self.steps_first(part) for part in by_hand)
+
+    def given(self, value: Array, error: Array | float, rounded: bool) -> Bounded:
+        known = _given(value, error, self.a, rounded)
+        return Bounded(known.value, known.error, self.a)
+
+    def steps_first(self, part: Array | float) -> Array:
+        part = np.asarray(part, np.float64)
+        return np.broadcast_to(part.swapaxes(0, 1) if part.ndim else part, self.shape)
+
+    def stacked(self, each: Sequence[Array]) -> Array:
+        """(B,T,H) of (B,H) for each step."""
+        return np.reshape(each, self.shape).swapaxes(0, 1)
+
+
+class _Steps(Bounds):
+    """Remembers the arguments of act, which may be rounded by hand first."""
+
+    def __init__(self, layer: _Layer) -> None:
+        super().__init__(layer.a, layer.act)
+        self.layer = layer
+        self.z: list[Bounded] = []
+
+    def act(self, z: Bounded) -> Bounded:
+        self.z.append(z)
+        return super().act(z.off_by(self.layer.z_rounded[len(self.z) - 1]))
+
+
+class _TapedSteps(Tape):
+    """The same over a tape; act' may be made of a state that was rounded."""
+
+    def __init__(self, layer: _Layer) -> None:
+        super().__init__(layer.a, layer.act)
+        self.layer, self.t = layer, 0
+
+    def act(self, z: Node) -> Node:
+        t, self.t = self.t, self.t + 1
+        z = self.off_by(z, self.layer.z_rounded[t])
+        return self._activated(self.n.names[0], z, self.layer.rounded[t])
 
 
 def running_bound(
@@ -134,10 +147,23 @@ def running_bound(
     """
     arrays = dict(zip(_INPUTS, (x, kernel, recurrent_kernel, bias, initial_state), strict=True))
     options = {"activation": activation, "mask": mask, "go_backwards": go_backwards}
+    computed: list[Bounded] = []
+    carried: list[Bounded] = []
     with np.errstate(all="ignore"):
-        run = _Run(arrays, formats.arithmetic(arithmetic), errors, round_inputs, by_hand, **options)
-    parts = (run.cache.h[1:], run.computed, run.E[1:], run.z, run.D)
-    return Running(*(part.swapaxes(0, 1) for part in parts))
+        layer = _Layer(arrays, arithmetic, errors, round_inputs, by_hand, **options)
+        n, h = _Steps(layer), layer.start
+        for t, x_t in enumerate(layer.x):
+            (new,) = simple.step(n, layer.weights, x_t, h)
+            computed.append(new if layer.keep is None else n.where(layer.keep[t], new, h))
+            h = computed[-1].off_by(layer.rounded[t])
+            carried.append(h)
+    return Running(
+        states=layer.stacked([b.value for b in computed]),
+        bound=layer.stacked([b.error for b in computed]),
+        carried=layer.stacked([b.error for b in carried]),
+        z=layer.stacked([b.value for b in n.z]),
+        z_bound=layer.stacked([b.error for b in n.z]),
+    )
 
 
 def running_gradients(
@@ -162,59 +188,46 @@ def running_gradients(
     cotangent (B,T,H) is dL/dh in processing order, known to within cotangent_error, and rounded to
     the arithmetic if it is exactly known and round_inputs; the rest as running_bound.
 
-    The recurrence of δ is analysed like that of h, backwards: g_t = c_t + δ_{t+1}·Uᵀ is a sum with
-    the error of δ_{t+1}, δ_t comes from it by vjp_bound with the D_t of the forward pass, and the
-    gradients of weights are sums over B·T products. A masked step passes g_t on; there frameworks
-    may add up cotangents in another order, so the sizes of all that were added are carried along.
+    The tape over `simple.step`, gone back over: g_t = c_t + δ_{t+1}·Uᵀ is a sum with the error of
+    δ_{t+1}, but at the last step, where nothing is added to c_t; δ_t comes from it by vjp_bound,
+    and the gradients of weights are sums over B·T products. A masked step passes g_t on; there
+    frameworks may add up cotangents in another order, so the sizes of all that were added are
+    carried along.
     """
     arrays = dict(zip(_INPUTS, (x, kernel, recurrent_kernel, bias, initial_state), strict=True))
     options = {"activation": activation, "mask": mask, "go_backwards": go_backwards}
-    a = formats.arithmetic(arithmetic)
     with np.errstate(all="ignore"):
-        run = _Run(arrays, a, errors, round_inputs, by_hand, **options)
-        cache, U = run.cache, run.recurrent_kernel
-        (T, B, H), F = run.z.shape, cache.x.shape[-1]
-        wanted = _given(
-            cotangent,
-            0.0 if cotangent_error is None else cotangent_error,
-            a,
-            round_inputs and cotangent_error is None,
+        layer = _Layer(arrays, arithmetic, errors, round_inputs, by_hand, **options)
+        (T, B, H), F = layer.shape, len(layer.weights.kernel.value)
+        exactly_known = cotangent_error is None
+        c = layer.given(
+            cotangent, 0.0 if cotangent_error is None else cotangent_error,
+            round_inputs and exactly_known,
+        ).each(lambda part: part.swapaxes(0, 1))  # fmt: skip
+        tape = _TapedSteps(layer)
+        weights = simple.Weights(*map(tape.leaf, layer.weights))
+        h = start = tape.leaf(layer.start)
+        for t, x_t in enumerate(layer.x):
+            (new,) = simple.step(tape, weights, tape.constant(x_t), h)
+            new = new if layer.keep is None else tape.where(layer.keep[t], new, h)
+            h = tape.off_by(new, layer.rounded[t])
+            h.receive(c.at(t))
+        tape.backward()
+        delta = tape.reached(weights.kernel)  # (T·B,H)
+        of_x = tape.n.affine((delta, layer.weights.kernel.T), k=H + 1)
+        of_weights = [tape.gradient(weight) for weight in weights]
+        of_start = tape.n.exactly(np.zeros((B, H))) if start.gradient is None else start.gradient
+
+    def part(which: str) -> Gradients:
+        dx = getattr(of_x, which).reshape(T, B, F).swapaxes(0, 1)
+        kernel, recurrent_kernel, bias = (getattr(b, which) for b in of_weights)
+        return Gradients(
+            x=dx[:, ::-1] if go_backwards else dx,
+            kernel=kernel,
+            recurrent_kernel=recurrent_kernel,
+            bias=bias,
+            initial_state=getattr(of_start, which),
+            delta=layer.stacked(getattr(delta, which)),
         )
-        gradients = over_time.backward(wanted.value, cache)
-        c = wanted.each(lambda part: part.swapaxes(0, 1))  # (T,B,H)
-        delta = gradients.delta.swapaxes(0, 1)  # (T,B,H)
-        error = np.empty_like(delta)
-        later = _known(np.zeros((B, H)), 0.0, a)
-        for t in reversed(range(T)):
-            now = c.at(t)
-            passed = _sum_error(a, (), (now, later), k=2, stored=2)
-            g = _known(now.value + later.value, passed, a, now.size + later.size)
-            _, error[t] = vjp_bound(
-                run.name, g.value, g.error, run.z[t], run.act[t], run.argument(t), a,
-                run.rounded[t],
-            )  # fmt: skip
-            if cache.skip is not None:
-                error[t] = np.where(cache.skip[t], 0.0, error[t])
-            d = _known(delta[t], error[t], a)
-            product = d.value @ U.T.value
-            later = _known(product, _sum_error(a, ((d, U.T),), k=H + 1), a)
-            if cache.skip is not None:
-                skip = cache.skip[t]
-                parts = zip(
-                    (g.value, g.error, g.size), (later.value, later.error, later.size), strict=True
-                )
-                later = _Known(*(np.where(skip, *pair) for pair in parts))
-        d = _known(delta, error, a).rows
-        steps = {"k": B * T + 1, "stored": T + 1}  # summed over the batch, then step by step
-        h = _known(cache.h[:-1], run.E[:-1], a).rows
-        ones = _known(np.ones((1, B * T)), 0.0, a)
-        dx = _sum_error(a, ((d, run.kernel.T),), k=H + 1).reshape(T, B, F).swapaxes(0, 1)
-        return gradients, Gradients(
-            x=dx[:, ::-1] if cache.go_backwards else dx,
-            kernel=_sum_error(a, ((run.x.rows.T, d),), **steps),
-            recurrent_kernel=_sum_error(a, ((h.T, d),), **steps),
-            # biases are not summed by a matrix product, so nothing wider is promised
-            bias=_sum_error(a, ((ones, d),), k=B * T + 1, stored=B * T + 1)[0],
-            initial_state=later.error,
-            delta=error.swapaxes(0, 1),
-        )
+
+    return part("value"), part("error")

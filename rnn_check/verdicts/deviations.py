@@ -224,15 +224,20 @@ class _Seen:
         self.is_all_rounded = bool(rest)
         for entry in entries if rest else ():
             if entry.rounds_like is not None and entry.seen == verdict.verdict:
-                held = {c.what for c in again(entry.rounds_like).comparisons if c.ok}
-                by = [
-                    c
-                    for c in rest
-                    if (c.what in held or _is_last_bit(c, entry.rounds_like))
-                    and entry.says_so(c.blame())
-                ]
-                self.rounded |= {id(entry)} if by else set()
-                rest = [c for c in rest if c not in by]
+                coarser = {c.what: c for c in again(entry.rounds_like).comparisons}
+                left = []
+                for c in rest:
+                    other = coarser.get(c.what)
+                    if not entry.says_so(c.blame()):
+                        left.append(c)
+                    elif other is not None and _is_part(other, c):
+                        self.rounded.add(id(entry))
+                        left += [] if other.ok else [other]
+                    elif _is_last_bit(c, entry.rounds_like):
+                        self.rounded.add(id(entry))
+                    else:
+                        left.append(c)
+                rest = left
         self.is_all_rounded &= not rest
         self.detail = rest[0].blame() if rest and self.rounded else verdict.detail
 
@@ -242,6 +247,19 @@ class _Seen:
         if entry.rounds_like is not None:
             return self.is_all_rounded and id(entry) in self.rounded
         return entry.says_so(self.detail)
+
+
+def _is_part(coarser: Comparison, fine: Comparison) -> bool:
+    """Whether coarser rounding explains a comparison, or all of it but for some of its elements.
+
+    What the coarser arithmetic has no bounds for at all explains nothing.
+    """
+    if coarser.ok:
+        return not coarser.says_nothing
+    if coarser.reason or coarser.ratios.shape != fine.ratios.shape:
+        return False
+    left, seen = coarser.ratios > 1, fine.ratios > 1
+    return bool((left <= seen).all() and (left < seen).any())
 
 
 def _is_last_bit(comparison: Comparison, arithmetic: str) -> bool:

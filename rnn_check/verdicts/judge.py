@@ -123,8 +123,8 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
 
     def verdict(kind: str, detail: str, comparisons: tuple[Comparison, ...] = ()) -> Verdict:
         numeric = [m for m in comparisons if m.got.dtype.kind == "f"]
-        ratio = max((m.ratio for m in numeric), default=None)
-        bits = [m.bits for m in comparisons if m.bits is not None]
+        ratio = max((m.ratio for m in numeric), default=None) if kind != NOT_RUN else None
+        bits = [] if kind == NOT_RUN else [m.bits for m in comparisons if m.bits is not None]
         return Verdict(
             claim=c.name,
             file=str(c.file),
@@ -146,17 +146,21 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
         return verdict(NOT_RUN, f"the run was asked for in {case.policy.name}")
     if answer.error and needed:
         return verdict(ERROR, answer.error)
-    for question in sorted(needed & case.observed.keys()):
-        answer = case.observed[question]
+    for question in sorted(needed & case.answers.keys()):
+        answer = case.answers[question]
         if isinstance(answer, Mapping) and "unsupported" in answer:
-            if (e.what, question) == ("certified", "probe"):
+            if e.what == "certified" and question in ("gradients", "probe"):
                 continue  # the forward pass is certified all the same, and the verdict says so
             return dataclasses.replace(
                 verdict(NOT_RUN, str(answer["unsupported"])), unsupported=True
             )
         if isinstance(answer, Mapping) and answer.keys() == {"error", "traceback"}:
             return verdict(ERROR, f"{question}: {answer['error']}\n{answer['traceback']}")
-    if missing := sorted(needed - case.observed.keys()):
+        if question == "weights" and (why := _no_weights(answer)):
+            return verdict(ERROR, f"what was observed cannot be compared: {why}")
+    if e.what == "certified":
+        needed = needed - {"gradients"}  # older records have none: see `only_probed`
+    if missing := sorted(needed - case.answers.keys()):
         return verdict(NOT_RUN, f"not observed: {', '.join(missing)}")
     try:
         comparisons = tuple(case.compare(e))
@@ -173,15 +177,18 @@ def _verdict(case: _Case, e: Expectation, answer: Answer) -> Verdict:
     of_subject = [m for m in comparisons if m.who != "claim"]
     for deciding in (of_claim, of_subject):
         if deciding and all(m.says_nothing for m in deciding):
-            return verdict(NOT_RUN, deciding[0].unbounded)
+            return verdict(NOT_RUN, deciding[0].unbounded, comparisons)
     for m in comparisons:
         if m.who in ("claim", "subject") and m.unbounded and (why := too_little(m)):
-            return verdict(NOT_RUN, why)
+            return verdict(NOT_RUN, why, comparisons)
     if unproved := [m.unproved for m in comparisons if m.unproved]:
-        return verdict(NOT_RUN, unproved[0])
+        return verdict(NOT_RUN, unproved[0], comparisons)
     if not comparisons:
         return verdict(ERROR, "nothing was compared")
-    return verdict(AGREE, _praise(comparisons), comparisons)
+    praise = _praise(comparisons)
+    if e.what == "certified" and (names := case.only_probed):
+        praise += f"; the gradients of {', '.join(names)} only as a model with a probe shows them"
+    return verdict(AGREE, praise, comparisons)
 
 
 def too_little(m: Comparison) -> str:
@@ -235,16 +242,20 @@ class _Unsupported(Exception):
 class _Case:
     """A claim beside what was observed: the comparisons that decide each expectation."""
 
-    def __init__(self, claim: Claim, observed: Mapping[str, Any], dtype: str) -> None:
+    def __init__(self, claim: Claim, answers: Mapping[str, Any], dtype: str) -> None:
         self.claim = claim
         self.policy = Policy(dtype)
-        self.read_back = observed.get("weights", {})
-        if self.read_back:
-            ran_on = _as_sent(claim, self.read_back, self.policy.kept_in)
-            observed = {**observed, "weights": ran_on}
-        self.observed = observed
+        self.answers = answers  # as they were said, whatever that may be
         self.dtype = self.policy.computed_in
         self._truths: dict[tuple[str, str], Truth] = {}
+
+    @cached_property
+    def observed(self) -> Mapping[str, Any]:
+        """The answers, with the weights that the subject ran on."""
+        if _no_weights(self.answers.get("weights")):
+            return self.answers
+        ran_on = _as_sent(self.claim, self.answers["weights"], self.policy.kept_in)
+        return {**self.answers, "weights": ran_on}
 
     def truth(self, computed_in: str, loss_in: str = "") -> Truth:
         key = (computed_in, loss_in)
@@ -365,6 +376,7 @@ class _Case:
             yield stack.bounded("output", output, self.truth(self.dtype)["output"], "subject")
         if self.claim.loss is not None:
             yield from self._gradient_steps([])
+            yield from self._unprobed()
 
     def _regularization(self, e: Expectation) -> Iterator[Comparison]:
         yield from self._array(e, "regularization", self.observed["losses"]["losses"])
@@ -414,9 +426,9 @@ class _Case:
         states = self.observed["outputs"]["states"]
         return stack.steps(self.claim, self.observed["weights"], outputs, states, self.policy.layer)
 
-    def _steps(self, name: str = "states") -> Comparison:
+    def _steps(self, name: str = "states", states: Array | None = None) -> Comparison:
         """Each state against the state before it."""
-        states = self._carried(self.observed[name])
+        states = self._carried(self.observed[name] if states is None else states)
         found = steps.certify(states, dtype=self.dtype, **self._run())
         return step(name, found, axes("states", "", 3))
 
@@ -431,6 +443,8 @@ class _Case:
         probe = self.observed["probe"]
         if isinstance(probe, Mapping) and "unsupported" in probe:
             return  # a backend without gradients
+        if "states" not in self.observed or not _alike(probe["states"], self.observed["states"]):
+            yield self._steps("states with the probe", probe["states"])
         cotangent, error = truth.cotangent_of(
             self.claim, probe["states"], probe["output"], self.dtype, self.policy.loss_in
         )
@@ -446,6 +460,38 @@ class _Case:
             if not of or name in ("delta", *of):
                 names = axes("gradient", name, result.residual.ndim)
                 yield step(f"gradient of {name}" if name != "delta" else name, result, names)
+
+    @property
+    def only_probed(self) -> list[str]:
+        """The gradients that are not judged of the model itself.
+
+        An older rnn_check did not ask for them. Before the first step that counts either zeros or
+        the initial state are shown, so that its gradient has no one truth.
+        """
+        probe, told = (self.answers.get(question, {}) for question in ("probe", "gradients"))
+        if self.claim.is_stack or "unsupported" in probe:
+            return []
+        mask = self.claim.processed_mask
+        untold = [name for name in GRADIENTS if name in probe and name not in told]
+        if mask is not None and not mask[:, 0].all() and "initial_state" in told:
+            untold.append("initial_state")
+        return untold
+
+    def _unprobed(self) -> Iterator[Comparison]:
+        """What the model computes without the probe: the same bits, or within the running bound.
+
+        The probe has more features than the model. A layer that tells them apart could be right
+        with it and wrong without.
+        """
+        probe, told = (self.observed.get(question, {}) for question in ("probe", "gradients"))
+        names = [name for name in GRADIENTS if name in probe and name not in self.only_probed]
+        pairs = [(f"gradient of {name} without the probe", name, told[name]) for name in names]
+        if "output" in probe and self.claim.dense is not None:  # else it is the states
+            pairs.append(("output with the probe", "output", probe["output"]))
+        for what, name, got in pairs:
+            if not _alike(got, self.observed["output"] if name == "output" else probe[name]):
+                truth = self.truth(self.dtype, self.policy.loss_in)[name]
+                yield stack.bounded(what, got, truth, "subject")
 
     def _carried(self, states: Array) -> Array:
         """The states as they were carried, where `zero_output_for_mask` shows zeros instead."""
@@ -546,7 +592,7 @@ class _Case:
         assert self.claim.weights is not None
         for layer, table in self.claim.weights.items():
             for name, given in table.items():
-                got = self.read_back[layer][name]
+                got = self.answers["weights"][layer][name]
                 got = got.astype(_at_least(got.dtype, self.policy.kept_in))
                 sent = given.value.astype(got.dtype)
                 if self.policy.kept_in == "bfloat16":  # told as float32
@@ -739,6 +785,16 @@ def _at_least(dtype: np.dtype[Any], kept_in: str) -> np.dtype[Any]:
     return np.promote_types(dtype, "float32" if kept_in == "bfloat16" else kept_in)
 
 
+def _no_weights(answer: Any) -> str:
+    """Why an answer is no weights, layer by layer; empty if it is."""
+    for table in (answer, *(answer.values() if isinstance(answer, Mapping) else ())):
+        if not isinstance(table, Mapping):
+            return f"the weights are no tables of arrays, but {table!r:.40}"
+        if bad := [name for name, a in table.items() if not isinstance(a, Mapping | np.ndarray)]:
+            return f"the weights {bad[0]!r:.40} are no array"
+    return ""
+
+
 def _as_sent(claim: Claim, read_back: Mapping[str, Any], kept_in: str) -> dict[str, Any]:
     """The weights that the subject ran on: as they read back, or else as they were given.
 
@@ -746,12 +802,9 @@ def _as_sent(claim: Claim, read_back: Mapping[str, Any], kept_in: str) -> dict[s
     have to be one of the two nearest to what was given in the dtype of weights (some cast twice),
     or 0 in place of a subnormal.
     """
-    a, sent = formats.arithmetic(kept_in), dict(read_back)
+    a, sent = formats.arithmetic(kept_in), {name: dict(kept) for name, kept in read_back.items()}
     for layer, table in (claim.weights or {}).items():
-        kept = sent.get(layer)
-        if not isinstance(kept, Mapping):
-            continue
-        sent[layer] = dict(kept)
+        kept = sent.get(layer, {})
         for name, given in table.items():
             array = kept.get(name)
             if not isinstance(array, np.ndarray) or array.shape != given.shape:

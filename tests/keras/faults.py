@@ -338,6 +338,17 @@ class InputGradientScaled(Faulty):
             return _with_gradient(x, lambda g: g * (1 + 1e-5))
 
 
+class ProbeAware(Faulty):
+    """recurrent gradient off by 1e-3 without a probe"""
+
+    class cell_class(Cell):
+        def U(self) -> Tensor:
+            appended, identity = self.kernel[-self.units :], tf.eye(self.units)
+            if appended.shape == identity.shape and tf.reduce_all(appended == identity):
+                return super().U()  # the adjoints are being read out
+            return _with_gradient(super().U(), lambda g: g * (1 + 1e-3))
+
+
 class CotangentIgnored(Faulty):
     """cotangent ignored"""
 

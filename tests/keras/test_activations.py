@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from rnn_check.numbers import spread
+from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import ARITHMETICS
 from tests.numbers.test_rounding import ELEMENTWISE, TRUTH, arguments, slope_truth
 from tests.support.sampling import long
@@ -48,7 +48,7 @@ def test_the_truth_for_float64_is_of_80_bits(name: str) -> None:
         exactly = {"value": TRUTH[name], "derivative": lambda v: slope_truth(name, v)}
         for what, (found, unit, beside) in given.items():
             for v, t, one, free in zip(z, found, unit, beside, strict=True):
-                if what == "derivative" and any(v == at for at, _ in spread._SHAPES[name].slopes):
+                if what == "derivative" and any(v == at for at, _ in ACTIVATIONS[name].slopes):
                     continue  # at a kink mpmath takes the middle
                 high = float(t)
                 error = abs(mpf(high) + mpf(float(t - np.longdouble(high))) - exactly[what](mpf(v)))
@@ -86,7 +86,7 @@ def test_the_constants_are_twice_the_largest_that_was_measured(
 ) -> None:
     rest, _ = measuring.largest(lines)
     for part, (what, constants) in enumerate(CONSTANTS.items()):
-        most = spread._MEASURED[name][part]
+        most = ACTIVATIONS[name].measured[part]
         found = [
             one["worst"]
             for key, one in rest.items()
@@ -96,7 +96,7 @@ def test_the_constants_are_twice_the_largest_that_was_measured(
         assert largest <= most + 1e-7
         if name not in ROWS:  # of which only a few are asked
             assert most <= 1.02 * largest
-        assert constants[name] == spread._MARGIN * most
+        assert constants[name] == 2 * most
 
 
 def test_every_known_deviation_was_seen_where_it_is_said_to_be(lines: list[dict[str, Any]]) -> None:

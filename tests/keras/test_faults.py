@@ -14,6 +14,7 @@ from rnn_check.asking import request
 from rnn_check.claims import claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
+from tests.keras import gated_faults
 from tests.support import planted
 from tests.support.sampling import first_of_each
 from tools import fault_table
@@ -45,6 +46,26 @@ def test_a_planted_fault_turns_the_claim_red(
     verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
     assert [v for v in verdicts if v.verdict == judge.ERROR] == []
     assert any(v.is_red for v in verdicts), f"{fault} escaped"
+
+
+def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
+    subject: observe.Subject,
+) -> None:
+    c = CLAIMS["certified/tanh_sequence"]
+    at = [e.what for e in c.expectations].index("certified")
+    fault = "recurrent gradient off by 1e-3 without a probe"
+    how = request.Setting(layer=planted.LAYERS[fault])
+    answer = request.ask(c, subject, how)
+    verdict = judge.judge(c, answer)[at]
+    assert verdict.verdict == judge.DIFFER
+    assert "gradient of recurrent_kernel without the probe" in verdict.detail
+
+    assert answer.observed is not None
+    older = {what: said for what, said in answer.observed.items() if what != "gradients"}
+    verdict = judge.judge(c, request.Answer(older))[at]
+    assert verdict.verdict == judge.AGREE
+    assert "recurrent_kernel" in verdict.detail
+    assert "only as a model with a probe shows them" in verdict.detail
 
 
 @pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
@@ -79,5 +100,6 @@ def test_the_table_lists_every_fault() -> None:
     """docs/faults.md, whose command fails if one of them escapes."""
     text = fault_table.FILE.read_text(encoding="utf-8")
     tables = [re.findall(r"^\| (.*?) \| [1-9]", part, re.M) for part in text.split("\n## ")[1:]]
-    wanted = ([*planted.LAYERS], [*planted.OPTIMIZERS])
+    of_cells = map(list, gated_faults.FAULTS.values())
+    wanted = ([*planted.LAYERS], [*planted.OPTIMIZERS], *of_cells)
     assert tables == [[f for f in all_ if f not in fault_table.TWINS] for all_ in wanted]

@@ -26,8 +26,7 @@ CLAIMS = {file.stem: claim.load_each(file)[0] for file in sorted(OPTIONS.glob("*
 # told beside what is judged: from what it follows, and what is judged by a claim about numbers
 ASIDE = {"weights", "before", "each", "gradients", "loss", "initial_weights"}
 ALSO_ASIDE = {
-    ("probe", "output"),
-    ("probe", "states"),  # from which the adjoints follow
+    ("probe", "output"),  # the states once more
     ("fit_once", "after", "dense", "kernel"),  # it may be trained, and is not constrained
     ("fit_once", "after", "dense", "bias"),
     ("fit_once", "after", "simple_rnn", "bias"),

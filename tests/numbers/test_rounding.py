@@ -18,16 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from rnn_check.numbers import activations, bounded, formats, spread
+from rnn_check import certify, certify_gradients
+from rnn_check.numbers import activations, bounded, formats, reading, spread
 from rnn_check.numbers import printed as numbers_printed
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, arithmetic
-from rnn_check.numbers.spread import C_ACT, C_DERIVATIVE
-from rnn_check.recurrences import dense, losses
+from rnn_check.recurrences import dense, losses, over_time
 from rnn_check.recurrences import running as recurrences_running
+from tests.support.layers import random_layer
 
 FLOAT32, FLOAT64 = ARITHMETICS["float32"], ARITHMETICS["float64"]
 ROWS = ("softmax", "log_softmax", "sparsemax")
-ELEMENTWISE = tuple(name for name in spread._SHAPES)
+ELEMENTWISE = tuple(
+    name for name, act in activations.ACTIVATIONS.items() if act.derivative and act.name == name
+)
 
 
 # The truth ------------------------------------------------------------------------------------
@@ -207,7 +210,7 @@ WIDTHS = (1e-300, 1e-12, 1e-6, 0.01, 0.3, 2.0, 40.0)
 def arguments(name: str, seed: int = 0) -> Any:
     """Numbers of all sizes, and those around which the activation turns, bends or jumps."""
     rng = np.random.default_rng(seed)
-    shape = spread._SHAPES[name]
+    shape = activations.ACTIVATIONS[name]
     special = [where for where, _ in (*shape.turns, *shape.slopes)]
     near = [v + e for v in (0.0, *special) for e in (0.0, 1e-9, -1e-9, 0.2, -0.2)]
     return np.array([*rng.normal(0, 1, 4), *rng.normal(0, 8, 4), 30.5, -30.5, *near])
@@ -221,7 +224,7 @@ def test_spread_covers_the_interval_and_is_no_wider(name: str) -> None:
     """
     z = arguments(name)
     beside = (0, mpf(2) ** -90, -(mpf(2) ** -90))
-    turns = [mpf(where) + e for where, _ in spread._SHAPES[name].turns for e in beside]
+    turns = [mpf(where) + e for where, _ in activations.ACTIVATIONS[name].turns for e in beside]
     act = TRUTH[name]
 
     def furthest(value: Any, d: Any) -> Any:
@@ -329,7 +332,7 @@ def test_rows_have_no_elementwise_derivative() -> None:
 
 @pytest.mark.parametrize("name", [*ELEMENTWISE, *ROWS])
 def test_the_reference_is_within_its_own_allowance(name: str) -> None:
-    """rounding takes C_ACT and C_DERIVATIVE of float64 for the reference's errors as well."""
+    """The bounds take `c` and `c_slope` of float64 for the reference's errors as well."""
     rng = np.random.default_rng(3)
     z = np.concatenate([rng.normal(0, s, 60) for s in (1e-9, 0.5, 4, 30)])
     if name in ROWS:
@@ -342,10 +345,6 @@ def test_the_reference_is_within_its_own_allowance(name: str) -> None:
         truth = np.vectorize(lambda v: slope_truth(name, v), otypes=[object])(exact(z))
         error = true_error(act.derivative(z, h), truth)
         assert (error <= spread.derivative_error(name, z, h, FLOAT64)).all()
-
-
-def test_every_activation_has_its_constants() -> None:
-    assert set(C_ACT) == set(C_DERIVATIVE) == set(activations.ACTIVATIONS)
 
 
 @pytest.mark.parametrize("name", ["hard_sigmoid", "hard_silu"])
@@ -700,7 +699,7 @@ def test_float32_executions_stay_within_the_bounds(name: str) -> None:
             assert max(found.values()) <= 1, found
             largest = {k: max(v, largest[k]) for k, v in found.items()}
     if name != "sparsemax":  # its spread and allowance are for the worst of n equal components
-        # Rounding grows with √k where γ_k grows with k, and C_ACT is twice what frameworks need,
+        # Rounding grows with √k where γ_k grows with k, and `c` is twice what frameworks need,
         # where these subjects evaluate within one unit: a bound that is below a hundredth of this
         # would not be worth its name.
         assert largest["states"] > 0.01
@@ -787,7 +786,7 @@ def test_the_adversary_comes_close_but_not_through() -> None:
 
 def broken(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[Any], Any]) -> None:
     """Wherever the name is used."""
-    for module in (formats, spread, bounded, recurrences_running, dense, losses):
+    for module in (formats, spread, bounded, reading, recurrences_running, dense, losses):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, change(getattr(module, name)))
 
@@ -819,18 +818,43 @@ def test_an_error_that_does_not_propagate_is_caught(monkeypatch: pytest.MonkeyPa
 def test_an_activation_without_allowance_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large z: the sum's error is flattened by tanh, and what remains is tanh's own."""
     layer = case("tanh", 9, size=3.0)
+    known = activations.ACTIVATIONS
+    off = known["tanh"].measured[0] * FLOAT32.u
 
     class Sloppy(Subject):
         def run(self, case: Case) -> dict[str, Any]:
-            off = spread._MEASURED["tanh"][0] * FLOAT32.u
             return super().run(case) | {"states": super().run(case)["states"] * (1 + off)}
 
     subject = Sloppy(unchanged, unchanged)
     value, bound = layer.bounds("float32")
     assert ratios(subject.run(layer), as_exact(value), bound)["states"] <= 1
-    monkeypatch.setitem(spread.C_ACT, "tanh", 0.0)
+    monkeypatch.setitem(known, "tanh", replace(known["tanh"], measured=(0.0, 14.8)))
     value, bound = layer.bounds("float32")
     assert ratios(subject.run(layer), as_exact(value), bound)["states"] > 1
+
+
+def test_an_activation_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """arctan is none of Keras's. With its entry alone, a layer of it is certified, both ways."""
+    arctan = activations.elementwise(
+        "arctan", np.arctan, lambda z, h: 1 / (1 + z * z), (1.0, 3.0),
+        values=(-np.pi / 2, np.pi / 2), slopes=((0, 1),), squares=True,
+    )  # fmt: skip
+    monkeypatch.setitem(activations.ACTIVATIONS, "arctan", arctan)
+    layer = random_layer(3, activation="arctan", most=12)
+    with np.errstate(all="ignore"):
+        states, cache = over_time.forward(**layer.arguments)
+        found = over_time.backward(layer.cotangent, cache)._asdict()
+    observed = {n: g for n, g in found.items() if n != "bias" or layer.bias is not None}
+    asked = {"cotangent": layer.cotangent, "states": states, **layer.arguments}
+    assert certify(states.copy(), **layer.arguments).ok
+    assert all(c.ok for c in certify_gradients(observed, **asked).values())
+    other = states.copy()
+    other[0, -1, 0] += 1e-4
+    assert certify(other, **layer.arguments).ok is False
+    observed["delta"] = observed["delta"] * np.float32(1 + 1e-3)
+    assert certify_gradients(observed, **asked)["delta"].ok is False
+    running = recurrences_running.running_bound(**layer.arguments)
+    assert (np.abs(states - running.states) <= running.bound).all()
 
 
 def test_a_kink_that_is_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -840,8 +864,8 @@ def test_a_kink_that_is_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
     value, bound = zero.bounds("float32")
     other = value | {"delta": np.ones((1, 2, 3))}
     assert ratios(other, as_exact(value), bound)["delta"] <= 1
-    shape = replace(spread._SHAPES["relu"], slopes=())
-    monkeypatch.setitem(spread._SHAPES, "relu", shape)
+    known = activations.ACTIVATIONS
+    monkeypatch.setitem(known, "relu", replace(known["relu"], slopes=()))
     value, bound = zero.bounds("float32")
     assert ratios(other, as_exact(value), bound)["delta"] > 1
 

@@ -4,6 +4,7 @@
 whatever process and framework, can draw the very same ones.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,64 @@ class Layer:
             "bias": self.bias, "activation": self.activation, "initial_state": self.initial_state,
             "mask": self.mask, "go_backwards": self.go_backwards,
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Gated(Layer):
+    """The same of a GRU or an LSTM, whose kernels and biases are wider."""
+
+    recurrence: str
+    recurrent_activation: str
+    reset_after: bool  # of a GRU
+    initial_cell_state: Array | None  # (B,H), of an LSTM with an initial state
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """As the certificates take them."""
+        arguments = super().arguments | {
+            "recurrence": self.recurrence, "recurrent_activation": self.recurrent_activation,
+            "reset_after": self.reset_after,
+        }  # fmt: skip
+        if self.recurrence == "lstm" and self.initial_state is not None:
+            arguments["initial_state"] = (self.initial_state, self.initial_cell_state)
+        return arguments
+
+
+def random_gated(seed: int, recurrence: str, dtype: Any = np.float32, most: int = 64) -> Gated:
+    """Layer number `seed` of this recurrence: what random_layer draws, with gates."""
+    rng = np.random.default_rng([seed, 1])
+    reset_after = recurrence == "lstm" or bool(rng.uniform() < 0.6)
+    usual = rng.uniform(size=2) < 0.5
+    names = ["tanh" if usual[0] else str(rng.choice(ACTIVATIONS)),
+             "sigmoid" if usual[1] else str(rng.choice(ACTIVATIONS))]  # fmt: skip
+    gates = 4 if recurrence == "lstm" else 3
+    simple = random_layer(seed, dtype, activation=names[0], most=most)
+    rows = 2 if recurrence == "gru" and reset_after else 1
+    # as many layers of the same scale as there are gates, side by side
+    shapes = {"kernel": (1, gates), "recurrent_kernel": (1, gates), "bias": (rows, gates)}
+
+    def wide(name: str) -> Array | None:
+        like = getattr(simple, name)
+        if like is None:
+            return None
+        like = np.atleast_2d(like)
+        (m, n), (times, across) = like.shape, shapes[name]
+        flat = rng.choice(like.reshape(-1), size=(m * times, n * across))
+        sign = rng.choice([-1.0, 1.0], size=flat.shape)
+        drawn = (flat * sign * rng.choice([0.5, 1.0], size=flat.shape)).astype(dtype)
+        return drawn[0] if name == "bias" and rows == 1 else drawn
+
+    start = simple.initial_state if recurrence == "lstm" else None
+    fields = {f.name: getattr(simple, f.name) for f in dataclasses.fields(Layer)}
+    return Gated(
+        **fields | {name: wide(name) for name in shapes},
+        recurrence=recurrence,
+        recurrent_activation=names[1],
+        reset_after=reset_after,
+        initial_cell_state=start[::-1].copy()
+        if recurrence == "lstm" and start is not None
+        else None,
+    )
 
 
 def random_layer(

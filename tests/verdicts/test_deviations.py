@@ -237,6 +237,49 @@ def test_coarser_rounding_excuses_what_agrees_in_that_arithmetic_and_no_more() -
         assert marks[0].is_known is known
 
 
+def test_another_deviation_may_meet_coarser_rounding_in_one_array() -> None:
+    """Three numbers that are rounded, one of which is infinite for another reason."""
+
+    def seen(*errors: float, bound: float = 1.0) -> list[Verdict]:
+        error = np.array(errors)
+        parts = np.where(np.isinf(error), np.inf, 1.0), np.ones(3), error, np.full(3, bound)
+        states = Comparison("step", "states", *parts)
+        return [dataclasses.replace(verdict("certified", DIFFER), comparisons=(states,))]
+
+    rounds = entry(rounds_like="float32", says="states")
+    other = entry(says="framework's inf", why="it overflows")
+    for again, entries, known in (
+        (seen(0.5, 0.5, np.inf), (rounds, other), True),
+        (seen(0.5, 0.5, np.inf), (rounds,), False),
+        (seen(0.5, 2.0, 0.5), (rounds, other), False),  # what is left is not infinite
+        (seen(9.0, 9.0, np.inf), (rounds, other), False),  # nothing is explained
+    ):
+        marks = Known(entries).mark(
+            [(mine(), seen(9.0, 9.0, np.inf))], SUBJECT, Setting(), lambda c, _, a=again: a
+        )
+        assert marks[0].is_known is known
+
+
+def test_numbers_of_which_the_coarser_arithmetic_proves_too_little_may_be_rounded() -> None:
+    rounds = entry(rounds_like="float32", says=["states", "output"])
+    wide = compared(0.5, 0.5)[0]
+    unproved = [dataclasses.replace(wide, verdict=NOT_RUN)]
+    silent = [
+        dataclasses.replace(
+            wide,
+            comparisons=tuple(
+                dataclasses.replace(c, bound=np.full_like(c.bound, np.inf), unbounded="too large")
+                for c in wide.comparisons
+            ),
+        )
+    ]
+    for again, known in ((unproved, True), (silent, False)):
+        marks = Known([rounds]).mark(
+            [(mine(), compared(1e6, 1e6))], SUBJECT, Setting(), lambda c, _, a=again: a
+        )
+        assert marks[0].is_known is known
+
+
 def test_an_answer_that_is_in_no_record_is_judged_again_in_coarser_arithmetic() -> None:
     """As `verify` and `compare` ask: there is no digest of what was asked."""
     c = dataclasses.replace(mine(), loss=None)

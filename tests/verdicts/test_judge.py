@@ -5,6 +5,7 @@ The observations here are made by NumPy, in float32, so that each can be spoilt 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from rnn_check.claims.truth import Truth
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
+from tools import fuzz_records
 
 HAND_SET = claim.load(claim.bundled() / "article" / "hand_set_weights.toml")
 TANH = """
@@ -59,6 +61,27 @@ def test_what_is_right_agrees() -> None:
     assert verdict.verdict == AGREE
     assert verdict.ratio is not None
     assert 0 < verdict.ratio < 1
+
+
+def test_nothing_that_a_subject_says_stops_the_judge_or_agrees_by_itself() -> None:
+    asked: set[str] = set()
+    for c in claim.load_all([claim.bundled()]):
+        new = set() if c.slow else set(request.asks(c)) - asked
+        asked |= new
+        for what, odd in itertools.product(new, fuzz_records.ODD):
+            said = {question: {} for question in request.asks(c)} | {what: odd}
+            for e, verdict in zip(c.expectations, judge.judge(c, Answer(said)), strict=True):
+                if what in request._needed(c, e):
+                    assert verdict.verdict != AGREE, (c.name, what, odd, verdict)
+    assert len(asked) > 20
+
+
+@pytest.mark.parametrize("odd", [True, None, 3, "", [1], {"simple_rnn": True}])
+def test_weights_that_are_none_are_told_in_one_sentence(odd: Any) -> None:
+    said = {**observe(HAND_SET), "weights": odd}
+    verdict = only(judge.judge(HAND_SET, Answer(said)))
+    assert verdict.verdict == ERROR
+    assert "weights" in verdict.detail
 
 
 @pytest.mark.parametrize(

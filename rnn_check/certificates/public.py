@@ -1,0 +1,139 @@
+"""Is this what a recurrent layer computes? One call for every recurrence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rnn_check.certificates import adjoints, gated, gated_adjoints, steps
+from rnn_check.certificates.result import Certificate, advised
+from rnn_check.recurrences.gated import recurrence as gated_recurrence
+
+
+def certify(
+    states: Any,
+    *,
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    activation: str | None = "tanh",
+    initial_state: Any = None,
+    mask: Any = None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    dtype: Any = None,
+    recurrence: str = "simple",
+    recurrent_activation: str | None = "sigmoid",
+    reset_after: bool = True,
+    cell_states: Any = None,
+) -> Certificate:
+    """Is each of these states the next value of the recurrence, up to the rounding of its step?
+
+    states (B,T,H) in processing order, as the subject returned them; x (B,T,F), kernel (F,H),
+    recurrent_kernel (H,H), bias (H,), initial_state (B,H) (zeros if not given), mask (B,T) in
+    input order, True where a step counts; with go_backwards, x and mask are reversed first.
+    dtype is the arithmetic that the subject claims, by default the states' own: "float64",
+    "float32", "float16", "bfloat16" (the states then in any wider dtype), or Keras's policies
+    "mixed_float16" and "mixed_bfloat16". Operands that it cannot hold are rounded to it first, to
+    nearest, as frameworks do. float16 and bfloat16 are taken to be summed in float32, and to be
+    narrow in all that is stored, as TensorFlow does.
+
+    recurrence "simple", "gru" or "lstm". The latter have gates side by side, as Keras has them:
+    a GRU's z, r, h, with kernel (F,3H), recurrent_kernel (H,3H) and bias (2,3H), or (3H,) with
+    reset_after=False; an LSTM's i, f, c, o, with 4H in place of 3H and bias (4H,). An LSTM's
+    initial_state is a pair, of h and of c. Its cell_states (B,T,H), if seen, are certified with the
+    states: `where`, and the whole arrays, then have one axis more in front, of which 0 stands for
+    the states and 1 for the cell states. If the last ones alone are seen, (B,H), or none, the cell
+    states are known by what the states say of them: an interval for each, of which the share that
+    is wider than a hundredth counts as blind.
+
+    A masked step must copy the state before it, bit for bit; before a sample's first step that
+    counts, that is its initial state or, as Keras returns it, zeros. With zero_output_for_mask, the
+    subject returns zeros for all masked steps instead. A sum that may overflow has no bound. A NaN
+    among the operands of a step must make it NaN, and nothing else may.
+
+    Raises ValueError for shapes that do not fit, unknown recurrences, activations and arithmetics.
+    """
+    if recurrence == "simple":
+        if cell_states is not None:
+            raise ValueError('cell_states are an LSTM\'s, and recurrence is "simple"')
+        return steps.certify(
+            states, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias,
+            activation=activation, initial_state=initial_state, mask=mask,
+            go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, dtype=dtype,
+        )  # fmt: skip
+    with np.errstate(all="ignore"):
+        layer = gated.GatedLayer(
+            gated_recurrence(recurrence, reset_after), recurrent_activation, cell_states, states,
+            x, kernel, recurrent_kernel, bias, activation, initial_state, mask, go_backwards,
+            zero_output_for_mask, dtype,
+        )  # fmt: skip
+        return advised(gated.certified(layer), dtype, layer.h)
+
+
+def certify_gradients(
+    observed: Mapping[str, Any],
+    *,
+    cotangent: Any,
+    states: Any,
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    activation: str | None = "tanh",
+    initial_state: Any = None,
+    mask: Any = None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    dtype: Any = None,
+    cotangent_error: Any = None,
+    recurrence: str = "simple",
+    recurrent_activation: str | None = "sigmoid",
+    reset_after: bool = True,
+    cell_states: Any = None,
+    cell_cotangent: Any = None,
+) -> dict[str, Certificate]:
+    """Is each adjoint the one that follows from the next, and each gradient the sum they make?
+
+    observed: "delta" (B,T,H), dL/dz in processing order, from which the others are judged, and any
+    of "x" (B,T,F) in input order, "kernel" (F,H), "recurrent_kernel" (H,H), "bias" (H,),
+    "initial_state" (B,H). cotangent (B,T,H) is dL/dh in processing order, as far as h is part of
+    the output, off by at most cotangent_error. The other arguments are those of `certify`; the
+    states are taken as they are, so certify them first.
+
+    delta is 0 where the mask skips a step, and what reaches its state goes on to the one before.
+    act' may have been evaluated from z or from h, and on either side of a kink. Sums over all steps
+    may have been made in any order, step by step included.
+
+    With gates, "delta" (B,T,GH) is dL/d of the argument of each gate, in the order of the kernel's
+    columns, as one feature more for each of those columns shows it, that is 0 in x and 1 in that
+    column of the kernel. An LSTM has "initial_cell_state" (B,H) besides, and cell_cotangent
+    (B,T,H), dL/dc as far as c is part of the output; its activations have to be elementwise, as a
+    GRU's. What reaches c (of a GRU: h) from later steps is hidden, and known by what each δ says of
+    it.
+
+    Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
+    unknown names, and without a delta.
+    """
+    if recurrence == "simple":
+        if cell_states is not None or cell_cotangent is not None:
+            raise ValueError('cell states are an LSTM\'s, and recurrence is "simple"')
+        return adjoints.certify_gradients(
+            observed, cotangent=cotangent, states=states, x=x, kernel=kernel,
+            recurrent_kernel=recurrent_kernel, bias=bias, activation=activation,
+            initial_state=initial_state, mask=mask, go_backwards=go_backwards,
+            zero_output_for_mask=zero_output_for_mask, dtype=dtype,
+            cotangent_error=cotangent_error,
+        )  # fmt: skip
+    with np.errstate(all="ignore"):
+        layer = gated.GatedLayer(
+            gated_recurrence(recurrence, reset_after), recurrent_activation, cell_states, states,
+            x, kernel, recurrent_kernel, bias, activation, initial_state, mask, go_backwards,
+            zero_output_for_mask, dtype,
+        )  # fmt: skip
+        return gated_adjoints.certified(
+            layer, observed, cotangent, cotangent_error, cell_cotangent, dtype
+        )

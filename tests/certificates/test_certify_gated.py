@@ -1,0 +1,456 @@
+"""Is an LSTM or a GRU proved right when it is, and wrong when it is not?
+
+Honest executions are those of the references in float32; real ones on Keras are asked by
+no_false_alarm.py, and what is planted in real cells by gated_faults.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnn_check import certify, certify_gradients
+from rnn_check.certificates.operands import FORMATS, narrowed
+from rnn_check.numbers.formats import Array
+from rnn_check.recurrences import gated
+from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
+from tests.keras import gated_faults
+from tests.support.sampling import sampled
+from tools import no_false_alarm
+
+ALL = {"lstm": LSTM, "gru": GRU, "gru, reset before": GRU_BEFORE}
+each_recurrence = pytest.mark.parametrize("r", ALL.values(), ids=ALL)
+B, T, F, H = 4, 15, 5, 6
+
+
+class Layer:
+    """An honest layer, its states and its gradients, in some dtype."""
+
+    def __init__(
+        self,
+        r: Recurrence,
+        sizes: tuple[int, int, int, int] = (B, T, F, H),
+        *,
+        seed: int = 0,
+        scale: float = 1.0,
+        dtype: Any = np.float32,
+        **options: Any,
+    ) -> None:
+        (B, T, F, H), rng, G = sizes, np.random.default_rng(seed), len(r.gates)
+
+        def normal(*shape: int, size: float = 1.0) -> Array:
+            return (size * rng.normal(size=shape)).astype(dtype)
+
+        self.r, self.options = r, options
+        self.x, self.start = normal(B, T, F), tuple(normal(B, H) for _ in r.states)
+        self.weights = {
+            "kernel": normal(F, G * H, size=scale * F**-0.5),
+            "recurrent_kernel": normal(H, G * H, size=scale * H**-0.5),
+            "bias": normal(*r.bias_shape(H), size=scale / 2),
+        }
+        self.cotangent = normal(B, T, H)
+
+    def run(self, **changed: Any) -> gated.Run:
+        given = {"x": self.x, **self.weights, "initial_state": self.start, **self.options}
+        return gated.forward(self.r, **given | changed)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        return {
+            "x": self.x, **self.weights, **self.options, "recurrence": self.r.name,
+            "reset_after": self.r is not GRU_BEFORE,
+            "initial_state": self.start if self.r is LSTM else self.start[0],
+        }  # fmt: skip
+
+    def seen(self, run: gated.Run) -> dict[str, Any]:
+        return {"cell_states": run.states["c"]} if self.r is LSTM else {}
+
+    def gradients(self, run: gated.Run, **cell: Any) -> dict[str, Array]:
+        g = gated.backward({"h": self.cotangent, **cell}, run)
+        found = {name: getattr(g, name) for name in gated.Gradients._fields}
+        starts = found.pop("initial_state")
+        named = zip(("initial_state", "initial_cell_state"), starts, strict=False)
+        return found | dict(named)
+
+
+def mask(sizes: tuple[int, int] = (B, T)) -> Array:
+    return np.random.default_rng(3).uniform(size=sizes) < 0.7
+
+
+# -- honest ----------------------------------------------------------------------------------------
+
+
+@each_recurrence
+@pytest.mark.parametrize("scale", [0.01, 1.0, 4.0])
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_honest_layer_is_proved(
+    r: Recurrence, scale: float, go_backwards: bool, masked: bool
+) -> None:
+    options = {"go_backwards": go_backwards, "mask": mask() if masked else None}
+    layer = Layer(r, scale=scale, **options)
+    run = layer.run()
+    for seen in ({}, layer.seen(run)):
+        found = certify(run.states["h"], **layer.asked, **seen)
+        assert found.ok is not False, found.reason
+        assert found.ok or scale == 4.0
+        results = certify_gradients(
+            layer.gradients(run), cotangent=layer.cotangent, states=run.states["h"],
+            **layer.asked, **seen,
+        )  # fmt: skip
+        for name, gradient in results.items():
+            assert gradient.ok is not False, (name, gradient.reason)
+            assert gradient.ok or scale == 4.0, (name, gradient.reason)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+@each_recurrence
+@pytest.mark.parametrize("activation", ["linear", "relu", "hard_tanh", "softsign", "softmax"])
+@pytest.mark.parametrize("gate", ["hard_sigmoid", "linear", "tanh", "softmax"])
+def test_other_activations_are_no_alarm(r: Recurrence, activation: str, gate: str) -> None:
+    options = {"activation": activation, "recurrent_activation": gate}
+    layer = Layer(r, scale=0.5, **options)
+    run = layer.run()
+    for seen in ({}, layer.seen(run)):
+        assert certify(run.states["h"], **layer.asked, **seen).ok is not False
+        results = certify_gradients(
+            layer.gradients(run), cotangent=layer.cotangent, states=run.states["h"],
+            **layer.asked, **seen,
+        )  # fmt: skip
+        assert [name for name, result in results.items() if result.ok is False] == []
+
+
+@each_recurrence
+def test_float64_is_proved_to_its_own_digits(r: Recurrence) -> None:
+    layer = Layer(r, dtype=np.float64)
+    run = layer.run()
+    found = certify(run.states["h"], **layer.asked, **layer.seen(run))
+    assert found.ok
+    assert not certify(run.states["h"] * (1 + 1e-12), **layer.asked).ok
+
+
+@each_recurrence
+def test_sixteen_bits_are_asked_as_such(r: Recurrence) -> None:
+    layer = Layer(r, dtype=np.float16)
+    run = layer.run()
+    assert run.states["h"].dtype == np.float16
+    assert certify(run.states["h"], **layer.asked, **layer.seen(run)).ok is True
+    assert certify(run.states["h"].astype(np.float32), **layer.asked, dtype="float32").ok is False
+
+
+@each_recurrence
+def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks of a few steps: the same expected numbers, bounds and verdict."""
+    layer = Layer(r, mask=mask())
+    run = layer.run()
+    arguments = {"states": run.states["h"], "cotangent": layer.cotangent, **layer.asked}
+    ways = ({}, layer.seen(run)) if r is LSTM else ({},)
+
+    def all_of(seen: dict[str, Any]) -> list[Any]:
+        given = {k: v for k, v in arguments.items() if k not in ("states", "cotangent")}
+        found = certify(run.states["h"], **given, **seen)
+        return [found, *certify_gradients(layer.gradients(run), **arguments, **seen).values()]
+
+    whole = [all_of(seen) for seen in ways]
+    parts = [(c.expected, c.bound) for every in whole for c in every]
+    monkeypatch.setattr("rnn_check.certificates.gated._BLOCK", 150)
+    small = [all_of(seen) for seen in ways]
+    for (expected, bound), c in zip(parts, [c for every in small for c in every], strict=True):
+        np.testing.assert_allclose(c.expected, expected, rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(c.bound, bound, rtol=0.1)
+    assert [c.ok for every in small for c in every] == [c.ok for every in whole for c in every]
+
+
+def made_twice(layer: Layer) -> tuple[Array, Array]:
+    """h and c of an LSTM, of which h is made of a c that was added up with fused multiply-add."""
+    W, U, b = layer.weights.values()
+    h, c = layer.start
+    shown = []
+    for t in range(layer.x.shape[1]):
+        z = np.split(layer.x[:, t] @ W + h @ U + b, 4, axis=-1)
+        i, f, o = (1 / (1 + np.exp(-z[k])) for k in (0, 1, 3))
+        product = i * np.tanh(z[2])
+        fused = (f.astype(np.float64) * c + product).astype(np.float32)
+        c = f * c + product
+        h = o * np.tanh(fused)
+        shown.append((h, c))
+    return np.stack([h for h, _ in shown], 1), np.stack([c for _, c in shown], 1)
+
+
+def test_a_cell_state_that_is_made_twice_is_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As XLA does it. Where terms cancel, the two differ by more than tanh and o round."""
+    layer = Layer(LSTM, (256, 20, 1, 16), scale=0.02)
+    layer.start = tuple(s * np.float32(1e-3) for s in layer.start)
+    h, c = made_twice(layer)
+    for seen in ({}, {"cell_states": c}, {"cell_states": c[:, -1]}):
+        found = certify(h, **layer.asked, **seen)
+        assert found.ok, found.reason
+
+
+# -- wrong -----------------------------------------------------------------------------------------
+
+
+@each_recurrence
+@pytest.mark.parametrize("name", ["kernel", "recurrent_kernel", "bias"])
+def test_one_weight_that_is_off_is_found(r: Recurrence, name: str) -> None:
+    layer = Layer(r)
+    wrong = layer.weights[name].copy()
+    wrong.flat[np.argmax(np.abs(wrong))] *= np.float32(1 + 1e-3)
+    run = layer.run(**{name: wrong})
+    for seen in ({}, layer.seen(run)):
+        found = certify(run.states["h"], **layer.asked, **seen)
+        assert found.ok is False
+        assert found.ratio > 1
+
+
+@each_recurrence
+def test_a_single_state_that_is_off_is_found_where_it_is(r: Recurrence) -> None:
+    layer = Layer(r)
+    run = layer.run()
+    h = run.states["h"].copy()
+    h[2, 7, 3] *= np.float32(1 + 1e-4)
+    found = certify(h, **layer.asked)
+    assert found.ok is False
+    assert found.where[1] in (7, 8)
+
+
+def test_a_cell_state_that_is_off_is_found_where_it_is() -> None:
+    layer = Layer(LSTM)
+    run = layer.run()
+    c = run.states["c"].copy()
+    c[2, 7, 3] *= np.float32(1 + 1e-4)
+    found = certify(run.states["h"], **layer.asked, cell_states=c)
+    assert found.ok is False
+    assert found.where in [(1, 2, 7, 3), (1, 2, 8, 3), (0, 2, 7, 3)]  # itself, or what it makes
+    assert found.observed.shape == (2, B, T, H)
+
+
+def test_the_last_cell_state_alone_is_held_against_the_interval() -> None:
+    layer = Layer(LSTM)
+    run = layer.run()
+    last = run.states["c"][:, -1]
+    assert certify(run.states["h"], **layer.asked, cell_states=last).ok
+    wrong = last.copy()
+    wrong[1, 2] *= np.float32(1 + 1e-4)
+    found = certify(run.states["h"], **layer.asked, cell_states=wrong)
+    assert found.ok is False
+    assert found.where == (1, 1, T - 1, 2)
+
+
+def test_the_last_cell_state_after_masked_steps_is_a_copy() -> None:
+    there = mask()
+    there[:, -4:] = False
+    layer = Layer(LSTM, mask=there)
+    run = layer.run()
+    assert certify(run.states["h"], **layer.asked, cell_states=run.states["c"][:, -1]).ok
+    assert certify(run.states["h"], **layer.asked, cell_states=run.states["c"]).ok
+    off = run.states["c"].copy()
+    off[0, -1, 0] = np.nextafter(off[0, -1, 0], np.float32(9))
+    assert certify(run.states["h"], **layer.asked, cell_states=off).ok is False
+
+
+def test_a_hidden_cell_state_that_jumps_is_found() -> None:
+    """h alone: c is another from one step on, and h is made of that."""
+    layer = Layer(LSTM)
+    run = layer.run()
+    c = run.states["c"][:, 6].copy()
+    c[0, 0] *= np.float32(1 + 1e-3)
+    rest = layer.run(x=layer.x[:, 7:], initial_state=(run.states["h"][:, 6], c))
+    h = np.concatenate([run.states["h"][:, :7], rest.states["h"]], axis=1)
+    found = certify(h, **layer.asked)
+    assert found.ok is False
+    assert found.where == (0, 7, 0)
+
+
+def test_a_saturated_cell_state_is_not_called_proved() -> None:
+    """Forget and input gates of 1, an output gate of 1: c grows, tanh of it is 1, and h says
+    nothing."""
+    layer = Layer(LSTM, scale=0.0)
+    layer.weights["bias"] = np.repeat(np.float32([30, 30, 30, 30]), H)
+    layer.start = tuple(np.full_like(s, 50) for s in layer.start)
+    run = layer.run()
+    found = certify(run.states["h"], **layer.asked)
+    assert found.ok is not False
+    assert found.blind <= 1
+    seen = certify(run.states["h"], **layer.asked, cell_states=run.states["c"])
+    assert seen.ok is True
+
+
+@each_recurrence
+@pytest.mark.parametrize("gate", [0, 1, 2])
+@pytest.mark.parametrize("name", ["kernel", "recurrent_kernel"])
+def test_one_gates_operand_in_tf32_is_named(r: Recurrence, gate: int, name: str) -> None:
+    """In a wide layer every element is within its bound, and the errors tell."""
+    layer = Layer(r, (8, 6, 300, 300), scale=1.0)
+    (tf32,) = (f for f in FORMATS if f.name == "TF32")
+    W = layer.weights[name].copy()
+    columns = slice(gate * 300, (gate + 1) * 300)
+    W[:, columns] = narrowed(W[:, columns].astype(np.float64), tf32, "rounded")
+    run = layer.run(**{name: W})
+    found = certify(run.states["h"], **layer.asked, **layer.seen(run))
+    assert found.ok is False
+    if found.ratio <= 1:
+        assert f"{name} of gate {r.gates[gate]} rounded to TF32" in found.reason
+    honest = layer.run()
+    assert certify(honest.states["h"], **layer.asked, **layer.seen(honest)).consistent_with in (
+        "float32",
+    )
+
+
+def test_what_cannot_be_told_from_h_alone_is_said() -> None:
+    layer = Layer(LSTM)
+    assert (
+        "is not seen where cell_states are not"
+        in certify(layer.run().states["h"], **layer.asked).reason
+    )
+
+
+# -- NaN and infinity ------------------------------------------------------------------------------
+
+
+@each_recurrence
+def test_a_nan_makes_nan_and_nothing_else_does(r: Recurrence) -> None:
+    layer = Layer(r)
+    layer.x[1, 4, 2] = np.nan
+    run = layer.run()
+    h = run.states["h"]
+    assert np.isnan(h[1, 4:]).all()
+    assert not np.isnan(h[0]).any()
+    for seen in ({}, layer.seen(run)):
+        assert certify(h, **layer.asked, **seen).ok is not False
+        swallowed = h.copy()
+        swallowed[1, 4, 0] = 0.5
+        assert certify(swallowed, **layer.asked, **seen).ok is False
+        made = h.copy()
+        made[0, 4, 0] = np.nan
+        assert certify(made, **layer.asked, **seen).ok is False
+
+
+def test_a_hidden_cell_state_that_overflows_may_be_nan() -> None:
+    """relu6 of it is between 0 and 6, or NaN."""
+    layer = Layer(
+        LSTM, activation="relu6", recurrent_activation="relu", scale=0.0,
+        seed=1,
+    )  # fmt: skip
+    layer.weights["bias"] = np.repeat(np.float32([1e30, 1e30, 1, 1]), H)
+    layer.start = tuple(np.full_like(s, -1e30) for s in layer.start)
+    with np.errstate(all="ignore"):
+        h = layer.run().states["h"]
+    h[:, 3:] = np.nan
+    assert certify(h, **layer.asked).ok is not False
+
+
+# -- gradients -------------------------------------------------------------------------------------
+
+
+@each_recurrence
+@pytest.mark.parametrize("masked", [False, True])
+def test_each_gradient_that_is_off_is_found(r: Recurrence, masked: bool) -> None:
+    layer = Layer(r, mask=mask() if masked else None)
+    run = layer.run()
+    right = layer.gradients(run)
+    for seen in ({}, layer.seen(run)):
+        for name in right:
+            wrong = right | {name: right[name].copy()}
+            at = np.argmax(np.abs(wrong[name]))
+            wrong[name].flat[at] *= np.float32(1 + 2e-3)
+            found = certify_gradients(
+                wrong, cotangent=layer.cotangent, states=run.states["h"], **layer.asked, **seen
+            )
+            assert found[name].ok is False, name
+
+
+def test_a_cotangent_of_the_cell_states_is_taken() -> None:
+    layer = Layer(LSTM, mask=mask())
+    run = layer.run()
+    more = np.random.default_rng(5).normal(size=(B, T, H)).astype(np.float32)
+    observed = layer.gradients(run, c=more)
+    for seen in ({}, layer.seen(run)):
+        given = {"cotangent": layer.cotangent, "states": run.states["h"], **layer.asked, **seen}
+        right = certify_gradients(observed, **given, cell_cotangent=more)
+        assert all(c.ok for c in right.values())
+        assert certify_gradients(observed, **given)["delta"].ok is False
+
+
+@pytest.mark.parametrize("r", [GRU, GRU_BEFORE], ids=["after", "before"])
+def test_adjoints_that_are_made_twice_are_no_alarm(r: Recurrence) -> None:
+    """As XLA does it: those that meet U have another 1 - c² than those that meet W."""
+    layer = Layer(r, (1, 1, 5, 24), scale=3.0)
+    run = layer.run()
+    tanh = run.activation
+    other = dataclasses.replace(
+        tanh, vjp=lambda g, z, h: g * (1 - h * h), derivative=lambda z, h: 1 - h * h
+    )
+    observed = layer.gradients(run)
+    again = layer.gradients(dataclasses.replace(run, activation=other))
+    off = np.abs(observed["delta"] - again["delta"]) / np.abs(observed["delta"])
+    assert off.max() > 100 * 2.0**-24
+    observed["recurrent_kernel"] = again["recurrent_kernel"]
+    if r is GRU:
+        observed["bias"][1] = again["bias"][1]
+    results = certify_gradients(
+        observed, cotangent=layer.cotangent, states=run.states["h"], **layer.asked
+    )
+    assert [(name, c.reason) for name, c in results.items() if c.ok is False] == []
+
+
+# -- what does not fit -----------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    layer = Layer(LSTM)
+    h = layer.run().states["h"]
+    for changed, words in (
+        ({"recurrence": "mgu"}, "recurrence is 'mgu'"),
+        ({"recurrence": "gru"}, "kernel has shape"),
+        ({"recurrence": "simple"}, "kernel has shape"),
+        ({"initial_state": layer.start[0]}, "should hold two arrays"),
+        ({"cell_states": h[:, :, :-1]}, "cell_states has shape"),
+        ({"recurrent_activation": "sigmod"}, "did you mean 'sigmoid'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            certify(h, **layer.asked | changed)
+    gru = Layer(GRU)
+    with pytest.raises(ValueError, match="cell_states are an LSTM's"):
+        certify(gru.run().states["h"], **gru.asked, cell_states=h)
+
+
+# -- planted faults --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recurrence", gated_faults.TWINS)
+def test_a_cell_without_a_fault_is_green(recurrence: str) -> None:
+    assert gated_faults.red(recurrence, "") == {}
+
+
+PLANTED = [(r, name) for r, faults in gated_faults.FAULTS.items() for name in faults]
+
+
+@pytest.mark.parametrize("planted", sampled(PLANTED, 24), ids=str)
+def test_no_planted_fault_escapes(planted: tuple[str, str]) -> None:
+    assert gated_faults.red(*planted)
+
+
+@pytest.mark.parametrize("recurrence", gated_faults.FAULTS)
+def test_there_are_faults_of_every_kind(recurrence: str) -> None:
+    assert len(gated_faults.FAULTS[recurrence]) >= 25
+
+
+# -- real layers -----------------------------------------------------------------------------------
+
+
+FAMILIES = [(r, n) for n in range(15) for r in ("lstm", "gru")]
+
+
+@pytest.mark.parametrize("family", sampled(FAMILIES, 10), ids=str)
+def test_no_honest_layer_on_keras_fails(family: tuple[str, int]) -> None:
+    """Ten layers of one structure, eager, forward and backward."""
+    recurrence, first = family
+    tally = no_false_alarm.run(
+        layers=10, per_family=10, first=first, modes=("eager",), recurrence=recurrence
+    )
+    assert tally.alarms == []
+    assert tally.certificates >= 10

@@ -1,0 +1,239 @@
+"""Are the references of LSTM and GRU their equations, forward and backward, and how far off?
+
+Held against what is not themselves: equations in 50 digits, exact fractions, complex steps, Keras,
+and honest executions in float32.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+from rnn_check.numbers.activations import ACTIVATIONS
+from rnn_check.numbers.formats import Array
+from rnn_check.recurrences import gated
+from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
+
+B, T, F, H = 2, 6, 3, 4
+ALL = {"lstm": LSTM, "gru": GRU, "gru, reset before": GRU_BEFORE}
+each_recurrence = pytest.mark.parametrize("r", ALL.values(), ids=ALL)
+SMOOTH = ("tanh", "sigmoid", "silu", "softplus", "mish", "softsign", "linear")
+
+
+def drawn(r: Recurrence, seed: int = 0, dtype: Any = np.float64) -> dict[str, Any]:
+    """The arguments of forward, with a mask and reversed."""
+    rng = np.random.default_rng(seed)
+    G = len(r.gates)
+
+    def normal(*shape: int, size: float = 1.0) -> Array:
+        return (size * rng.normal(size=shape)).astype(dtype)
+
+    return {
+        "x": normal(B, T, F), "kernel": normal(F, G * H, size=F**-0.5),
+        "recurrent_kernel": normal(H, G * H, size=H**-0.5), "bias": normal(*r.bias_shape(H)),
+        "initial_state": tuple(normal(B, H) for _ in r.states),
+        "mask": rng.uniform(size=(B, T)) < 0.7, "go_backwards": True,
+    }  # fmt: skip
+
+
+def cotangents(r: Recurrence, seed: int = 1) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=(B, T, H)) for name in r.states}
+
+
+# -- equations, one number after the other ---------------------------------------------------------
+
+
+def by_hand(r: Recurrence, given: dict[str, Any], act: Any, gate: Any) -> dict[str, list[Any]]:
+    """The last states of the first sample, as a textbook writes it: no matrix, no library."""
+    W, U, b = given["kernel"], given["recurrent_kernel"], given["bias"]
+    b, second = (b[0], b[1]) if r is GRU else (b, 0 * b)
+    states = [list(s[0]) for s in given["initial_state"]]
+    order = range(T - 1, -1, -1) if given["go_backwards"] else range(T)
+    for t in order:
+        if given["mask"] is not None and not given["mask"][0, t]:
+            continue
+        x, h = given["x"][0, t], states[0]
+
+        def of_x(column: int) -> Any:
+            return sum(x[k] * W[k, column] for k in range(F)) + b[column]  # noqa: B023
+
+        def of_h(column: int, h: Any) -> Any:
+            return sum(h[k] * U[k, column] for k in range(H)) + second[column]
+
+        new_h, new_c = [], []
+        for j in range(H):
+            if r is LSTM:
+                i, f, g, o = (of_x(n * H + j) + of_h(n * H + j, h) for n in range(4))
+                c = gate(f) * states[1][j] + gate(i) * act(g)
+                new_c.append(c)
+                new_h.append(gate(o) * act(c))
+                continue
+            z = gate(of_x(j) + of_h(j, h))
+            resets = [gate(of_x(H + k) + of_h(H + k, h)) for k in range(H)]
+            if r is GRU:
+                inner = resets[j] * of_h(2 * H + j, h)
+            else:
+                inner = of_h(2 * H + j, [resets[k] * h[k] for k in range(H)])
+            new_h.append(z * h[j] + (1 - z) * act(of_x(2 * H + j) + inner))
+        states = [new_h, new_c] if r is LSTM else [new_h]
+    return dict(zip(r.states, states, strict=True))
+
+
+def of_type(given: dict[str, Any], change: Any) -> dict[str, Any]:
+    every = np.vectorize(change, otypes=[object])
+    return {
+        name: tuple(map(every, value))
+        if isinstance(value, tuple)
+        else every(value)
+        if isinstance(value, np.ndarray) and value.dtype != bool
+        else value
+        for name, value in given.items()
+    }
+
+
+@each_recurrence
+def test_the_reference_is_its_equations_in_fifty_digits(r: Recurrence) -> None:
+    given = drawn(r)
+    with mpmath.workdps(50):
+        many = of_type(given, mpmath.mpf)
+        wanted = by_hand(r, many, mpmath.tanh, lambda z: 1 / (1 + mpmath.exp(-z)))
+        found = gated.forward(r, **given)
+        for name, values in wanted.items():
+            np.testing.assert_allclose(
+                found.states[name][0, -1], [float(v) for v in values], rtol=1e-13, atol=1e-15
+            )
+
+
+HARD = {
+    "linear": lambda z: z,
+    "hard_tanh": lambda z: min(max(z, -1), 1),
+    "relu6": lambda z: min(max(z, 0), 6),
+    "hard_sigmoid": lambda z: min(max(z + 3, 0), 6) / 6,
+}
+
+
+@each_recurrence
+@pytest.mark.parametrize(
+    ("activation", "gate"),
+    [("linear", "hard_tanh"), ("hard_tanh", "relu6"), ("linear", "hard_sigmoid")],
+)
+def test_the_reference_is_exact_in_fractions(r: Recurrence, activation: str, gate: str) -> None:
+    """With hard gates every number is a fraction, and each is the very same."""
+    digits = 16 if gate == "hard_sigmoid" else 4  # and numbers so small that it stays within
+    given = of_type(drawn(r, 3), lambda v: Fraction(round(float(v) * 4), digits))
+    wanted = by_hand(r, given, HARD[activation], HARD[gate])
+    found = gated.forward(r, **given, activation=activation, recurrent_activation=gate)
+    for name, values in wanted.items():
+        assert list(found.states[name][0, -1]) == values
+
+
+@each_recurrence
+@pytest.mark.parametrize(("activation", "gate"), [(a, g) for a in SMOOTH[:3] for g in SMOOTH])
+def test_gradients_are_those_of_complex_steps(r: Recurrence, activation: str, gate: str) -> None:
+    names = {"activation": activation, "recurrent_activation": gate}
+    given, c = drawn(r, 5), cotangents(r)
+    found = gated.backward(c, gated.forward(r, **given, **names))
+
+    def loss(**changed: Any) -> complex:
+        run = gated.forward(r, **given | changed, **names)
+        return sum((run.states[name] * c[name]).sum() for name in r.states)
+
+    def slope(name: str, array: Array, at: tuple[int, ...]) -> float:
+        moved = array.astype(np.complex128)
+        moved[at] += 1e-30j
+        return float(loss(**{name: moved}).imag / 1e-30)
+
+    for name in ("x", "kernel", "recurrent_kernel", "bias"):
+        for at in list(np.ndindex(given[name].shape))[::11]:
+            wanted = slope(name, given[name], at)
+            assert getattr(found, name)[at] == pytest.approx(wanted, rel=1e-10, abs=1e-12)
+    for k, start in enumerate(given["initial_state"]):
+        for at in list(np.ndindex(start.shape))[::3]:
+            moved = [s.astype(np.complex128) for s in given["initial_state"]]
+            moved[k][at] += 1e-30j
+            wanted = loss(initial_state=tuple(moved)).imag / 1e-30
+            assert found.initial_state[k][at] == pytest.approx(wanted, rel=1e-10, abs=1e-12)
+
+
+@each_recurrence
+@pytest.mark.parametrize("activation", sorted({a.name for a in ACTIVATIONS.values()}))
+def test_every_activation_is_taken_as_either(r: Recurrence, activation: str) -> None:
+    given = drawn(r, 6, np.float32)
+    for name in ("kernel", "recurrent_kernel", "bias"):
+        given[name] = given[name] / 16  # exponential is no gate for large numbers
+    for names in ({"activation": activation}, {"recurrent_activation": activation}):
+        honest = gated.forward(r, **given, **names)
+        bounds = gated.running_bound(r, **given, **names)
+        for name, (value, bound) in bounds.states.items():
+            assert (np.abs(honest.states[name] - value) <= bound).all()
+
+
+# -- how far others may be off ---------------------------------------------------------------------
+
+
+@each_recurrence
+def test_an_honest_execution_is_within_the_running_bounds(r: Recurrence) -> None:
+    given, c = drawn(r, 8, np.float32), cotangents(r)
+    c = {name: part.astype(np.float32) for name, part in c.items()}
+    run, bounds = gated.forward(r, **given), gated.running_bound(r, **given)
+    for shown, known in ((run.states, bounds.states), (run.gates, bounds.gates)):
+        assert shown.keys() == known.keys()
+        for name, (value, bound) in known.items():
+            assert shown[name].dtype == np.float32
+            assert (np.abs(shown[name] - value) <= bound).all()
+            assert np.median(bound) < 1e-4
+    value, bound = gated.running_gradients(r, **given, cotangents=c)
+    honest = gated.backward(c, run)
+    for name in gated.Gradients._fields:
+        parts = (getattr(g, name) for g in (honest, value, bound))
+        for got, v, e in zip(*parts, strict=True):
+            assert (np.abs(got - v) <= e).all(), name
+            assert np.median(e) < 1e-3
+
+
+@each_recurrence
+def test_running_gradients_are_those_of_the_reference(r: Recurrence) -> None:
+    given, c = drawn(r, 9), cotangents(r)
+    value, _ = gated.running_gradients(r, **given, cotangents=c, arithmetic="float64")
+    wanted = gated.backward(c, gated.forward(r, **given))
+    for name in gated.Gradients._fields:
+        got, there = getattr(value, name), getattr(wanted, name)
+        for one, other in zip(got, there, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+
+
+@each_recurrence
+def test_what_the_inputs_bring_is_in_the_bound(r: Recurrence) -> None:
+    """Weights printed to three digits: any that round to them are within."""
+    given = drawn(r, 10)
+    printed = given | {"kernel": np.round(given["kernel"], 3)}
+    known = gated.running_bound(
+        r,
+        **printed,
+        arithmetic="float64",
+        errors={"kernel": np.full(printed["kernel"].shape, 5e-4)},
+    )
+    value, bound = known.states["h"]
+    off = np.abs(gated.forward(r, **given).states["h"] - value)
+    assert off.max() > 1e-6
+    assert (off <= bound).all()
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    given = drawn(LSTM)
+    for name, wrong in (
+        ("kernel", given["kernel"][:, :-1]), ("recurrent_kernel", given["recurrent_kernel"][:-1]),
+        ("bias", given["bias"][:-1]), ("mask", given["mask"][:, :-1]),
+        ("initial_state", given["initial_state"][:1]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=name):
+            gated.forward(LSTM, **given | {name: wrong})
+    with pytest.raises(ValueError, match="recurrence is 'mgu'"):
+        gated.recurrence("mgu")
+    with pytest.raises(ValueError, match="errors of 'bais'"):
+        gated.running_bound(LSTM, **given, errors={"bais": 1.0})
