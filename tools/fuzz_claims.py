@@ -47,7 +47,7 @@ from rnn_check.claims.expectations.expectation import KINDS, At
 from rnn_check.numbers import activations
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects.asked import session as subject
+from rnn_check.subjects.asked import named as subject
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "claim.schema.json"
 LONGEST = 2_000  # characters of a message

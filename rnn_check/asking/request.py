@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from rnn_check.asking import plans
 from rnn_check.claims import truth
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import AnyLayer
@@ -65,14 +66,14 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
     if (answer := unasked(claim, setting)) is not None:
         return answer
     try:
-        said, observed = subject.asked(request(claim, asks(claim), setting))
+        said, observed = plans.ask(subject, request(claim, asks(claim), setting))
         return Answer(observed, said=said)
     except observe.SubjectError as error:
         return Answer(error=str(error), fault=not isinstance(error, observe.Raised))
 
 
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
-    """The question to `session.py`; arrays are float64 and are rounded by the framework's dtype."""
+    """The experiment, as `plans` takes it; arrays are float64, and the framework rounds them."""
     layers = [_config(part) for part in claim.layers]
     each = [e.gradients() for e in claim.expectations]
     of = None if None in each else sorted({name for names in each for name in names or []})
@@ -123,7 +124,7 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
 
 
 def _config(part: AnyLayer) -> dict[str, Any]:
-    """The layer as `session.py` takes it: Keras's own keys; None where the claim says "None"."""
+    """The layer as `asked.named` has it: Keras's own keys; None where the claim says "None"."""
     config: dict[str, Any] = _plain(msgspec.to_builtins(part, builtin_types=(Decimal,)))
     return config
 

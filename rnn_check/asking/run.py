@@ -28,7 +28,8 @@ from rnn_check.asking.records import Memory, Observations, Recalled
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects.asked.session import BACKENDS
+from rnn_check.subjects import plan
+from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.subjects.environments import Environment
 
 SIDE_BY_SIDE = 2
@@ -39,13 +40,15 @@ TRIES = 3  # starts that fail one after the other before a subject is given up
 class Target:
     """One process: a backend, and how it is asked: one subject a setting.
 
-    python: the interpreter; environment: what has to be made first and has its own.
+    python: the interpreter; environment: what has to be made first and has its own. framework: one
+    that is not Keras is its own backend.
     """
 
     backend: str
     settings: tuple[Setting, ...] = (Setting(),)
     python: str = sys.executable
     environment: Environment | None = None
+    framework: str = "keras"
 
 
 def installed(backend: str) -> bool:
@@ -171,8 +174,15 @@ class Run:
         if target.environment is not None:
             python = target.environment.make(lambda stage: self.tell(number, stage))
         self.tell(number, "importing")
+        other: dict[str, Any] = (
+            {} if target.framework == "keras" else {"framework": target.framework}
+        )
         return observe.Subject(
-            target.backend, python=python, timeout=self._timeout, memory=self._most_memory
+            target.backend,
+            python=python,
+            timeout=self._timeout,
+            memory=self._most_memory,
+            **other,
         )
 
     def _serve(self, number: int, claims: Sequence[Claim]) -> None:
@@ -271,8 +281,9 @@ class Run:
 def _check_layers(process: observe.Subject, target: Target) -> None:
     """Raises SubjectError if an own layer cannot be asked, with all that it lacks."""
     for layer in {setting.layer for setting in target.settings if setting.layer}:
-        asked = {"layers": [], "ask": ["offers"], "replace": {"SimpleRNN": layer}}
-        offers = process.ask(asked)["offers"]
+        step = plan.step("offers", kind="SimpleRNN")
+        message = plan.Message([step], {"replace": {"SimpleRNN": layer}})
+        offers = process.follow(message, ["offers"])[message.names[step.digest]]
         if "error" in offers:
             words = f"{layer} cannot be imported: {offers['error']}"
             raise observe.SubjectError(words, str(offers.get("traceback", "")))

@@ -62,8 +62,8 @@ from rnn_check.claims.tables import (
 from rnn_check.claims.written import Array, Given, Reader, regular_bytes
 from rnn_check.numbers import activations
 from rnn_check.refusal import ClaimError, nearest
-from rnn_check.subjects.asked.session import KINDS as FAMILIES
-from rnn_check.subjects.asked.session import refusals, refusals_of_wrong
+from rnn_check.subjects.asked.named import KINDS as FAMILIES
+from rnn_check.subjects.asked.named import refusals, refusals_of_wrong
 
 # what a file may hold, and what its layers may take (docs/claims.md)
 MOST_BYTES = 2**18
@@ -135,7 +135,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _family_schema(family: str) -> dict[str, Any]:
-    """A word, or a table {kind = ..., its arguments}, as `session.KINDS` has them."""
+    """A word, or a table {kind = ..., its arguments}, as `named.KINDS` has them."""
     tables = [
         {
             "type": "object",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from rnn_check.claims.written import Integers, Reading
-from rnn_check.subjects.asked.session import MOST_SIZE, NAME
+from rnn_check.subjects.asked.named import MOST_SIZE, NAME
 
 ComputedIn = Literal["exact", "real", "float32", "float64", "hand"]
 

@@ -233,7 +233,7 @@ def _words(texts: Sequence[str]) -> list[_Word]:
 def _read(text: str) -> list[_Word]:
     from rnn_check.asking import run
     from rnn_check.subjects import environments as environment
-    from rnn_check.subjects.asked.session import default_backend
+    from rnn_check.subjects.asked.backends import default_backend
 
     file, number = _file(text)
     if file is not None:
@@ -488,7 +488,7 @@ def _compared(
     from rnn_check.asking import records as record
     from rnn_check.asking.run import Asked, Run
     from rnn_check.subjects import environments as environment
-    from rnn_check.subjects.asked.session import available_cores
+    from rnn_check.subjects.asked.machine import available_cores
     from rnn_check.upgrades import changes as compare
     from rnn_check.verdicts.judge import Judged
 

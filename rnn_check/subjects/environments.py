@@ -9,7 +9,7 @@ a folder, a configuration that UV_CONFIG_FILE names), never a uv.toml or pyproje
 to lie in this folder or the user's. Environments stand in a cache folder of the user, one for each
 set of files (by their hashes), source and Python. Each is made beside its place and moved there
 whole, by one process and thread at a time; one that is damaged is made anew. rnn_check is not
-installed in them: `session.py` runs there as a script.
+installed in them: the folder `asked` runs there as a script.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from packaging.version import InvalidVersion
 
 from rnn_check.refusal import nearest
 from rnn_check.subjects.ask import BACKENDS, SubjectError
-from rnn_check.subjects.asked.session import cache_folder
+from rnn_check.subjects.asked.machine import cache_folder
 from rnn_check.subjects.process import LAST_LINES
 
 KERAS = ("keras", "keras-nightly")

@@ -5,7 +5,7 @@ So it runs in a session of its own, which is ended as a whole, whatever the reas
 it forked would otherwise live on. A thread watches its time and its memory, another one keeps the
 last of what it writes, and its temporary files stand in a folder that is removed with it.
 
-If the host is killed it can do none of that; see `session.end_with_the_host`.
+If the host is killed it can do none of that; see `asked.wire.end_with_the_host`.
 """
 
 from __future__ import annotations

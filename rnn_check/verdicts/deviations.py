@@ -36,7 +36,7 @@ from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.numbers import formats
 from rnn_check.refusal import ClaimError, nearest
 from rnn_check.subjects import policy
-from rnn_check.subjects.asked.session import BACKENDS
+from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.verdicts import done as experiment
 from rnn_check.verdicts.done import KINDS, OPTIONS, MaskForm, MaskFrom, Numbers, Wrong
 from rnn_check.verdicts.judge import AGREE, Verdict
@@ -89,8 +89,8 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     rounds_like: Literal["float32", "float16", "bfloat16"] | None = None
 
     def is_of(self, subject: Mapping[str, Any], setting: Setting) -> bool:
-        """Whether it speaks of this subject. Of a layer of the user's own it never does."""
-        if setting.layer is not None:
+        """Whether it speaks of this subject: of Keras, and never of a layer of the user's own."""
+        if setting.layer is not None or subject.get("framework", "keras") != "keras":
             return False
         named = {**subject, "mode": setting.mode, "dtype": setting.dtype}
         return all(

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from rnn_check.asking import plans
 from rnn_check.asking import request as asking_request
 from rnn_check.certificates import outcomes
 from rnn_check.certificates import updates as certificates_updates
@@ -471,7 +472,7 @@ def ask(subject: Subject, c: Claim, mode: str = "eager", **replace: str) -> dict
     request = asking_request.request(c, ["training"], asking_request.Setting(mode)) | (
         {"replace": replace} if replace else {}
     )
-    observed = subject.ask(request)
+    observed = plans.ask(subject, request)[1]
     if "unsupported" in observed["training"]:
         pytest.skip(observed["training"]["unsupported"])
     return observed

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rnn_check.asking import request
 from rnn_check.claims import claim, written
 from rnn_check.claims.claim import Claim, ClaimError
-from rnn_check.subjects.asked import session as subject
+from rnn_check.subjects.asked import named as subject
 from tests.support.sampling import sampled
 from tools import fuzz_claims
 

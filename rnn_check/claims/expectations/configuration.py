@@ -13,7 +13,7 @@ from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims.expectations.case import Case, Unsupported
 from rnn_check.claims.expectations.expectation import Expectation, Path, Reading
 from rnn_check.claims.experiment import Experiment
-from rnn_check.subjects.asked.session import NAME
+from rnn_check.subjects.asked.named import NAME
 
 OPTIMIZERS: dict[str, tuple[str, ...]] = {  # and their options, whose defaults can be claimed
     "Adam": ("learning_rate", "beta_1", "beta_2", "epsilon", "amsgrad", "weight_decay", "clipnorm",
