@@ -1,7 +1,7 @@
 """What does a subject have to do, so that a question can be answered?
 
-Each question is a function of this module, called as it is: an experiment becomes a plan, which is
-steps, and how their answers are put together to what was observed. An experiment is a table:
+Each question is a function, called as it is (see `question`): an experiment becomes a plan, which
+is steps, and how their answers are put together to what was observed. An experiment is a table:
 
     layers         descriptions, see `asked.named`
     x, initial_state, mask, input_shape [T, F], x_dtype (what x is cast to first)
@@ -48,6 +48,9 @@ class Plan:
             if {"error", "unsupported"} & said[name].keys():
                 return said[name]
         return self.together(said)
+
+
+Question = Callable[[Experiment], Plan]
 
 
 # -- an experiment ---------------------------------------------------------------------------------
@@ -529,14 +532,23 @@ def dynamic(e: Experiment) -> Plan:
     return Plan({"run": run}, lambda said: said["run"])
 
 
-QUESTIONS: dict[str, Callable[[Experiment], Plan]] = {
-    question.__name__: question
-    for question in (
-        *(summary, initial_weights, initialized, weights, output, states, last_state, gradients),
-        *(probe, training, dropout, cell, shrunk, raises, config, outputs, stateful, round_trip),
-        *(losses, evaluate, fit_once, one_update, dynamic),
-    )
-}
+QUESTIONS: dict[str, Question] = {}
+
+
+def question(plan: Question) -> Question:
+    """From here on it is asked under its name, wherever it is defined: a kind of expectation may
+    bring its own. Raises TypeError if another one is called so."""
+    if QUESTIONS.setdefault(plan.__name__, plan) is not plan:
+        raise TypeError(f"there are two questions that are called {plan.__name__!r}")
+    return plan
+
+
+for _each in (
+    *(summary, initial_weights, initialized, weights, output, states, last_state, gradients),
+    *(probe, training, dropout, cell, shrunk, raises, config, outputs, stateful, round_trip),
+    *(losses, evaluate, fit_once, one_update, dynamic),
+):
+    question(_each)
 
 
 # -- asking ----------------------------------------------------------------------------------------

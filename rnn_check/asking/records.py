@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -196,7 +197,8 @@ class Memory:
 def _programs() -> str:
     """A digest of the programs that ask and answer."""
     asked = sorted(Path(machine.__file__).parent.glob("*.py"))
-    texts = (file.read_bytes() for file in (*asked, Path(plans.__file__)))
+    planned = {inspect.getfile(plan) for plan in plans.QUESTIONS.values()}
+    texts = (file.read_bytes() for file in (*asked, *map(Path, sorted(planned))))
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 

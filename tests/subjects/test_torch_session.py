@@ -20,6 +20,7 @@ from rnn_check.subjects.ask import NotInstalled, Subject
 from rnn_check.subjects.asked import session as sessions
 from rnn_check.subjects.asked import torch_
 from rnn_check.verdicts import judge
+from tests.support.puppet import InThisProcess
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 B, T, F, H = 2, 3, 3, 3
@@ -119,27 +120,10 @@ def test_the_documents_name_every_verb() -> None:
     assert re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE) == list(sessions.VERBS)
 
 
-class _InThisProcess:
-    """A subject whose session runs here, so that faults can be planted in it."""
-
-    backend = "torch"
-
-    def __init__(self, session: torch_.Torch) -> None:
-        self.session = session
-
-    def follow(self, message: Any, wanted: Any = ()) -> Any:
-        line = json.dumps({"id": 1, **message.request})
-        return sessions.reply_to(self.session, line)["observed"]
-
-    check = Subject.check
-    understood = Subject.understood
-    _name = "the subject torch"
-
-
 def _judged(session: torch_.Torch) -> set[str]:
     (c,) = [each for each in claim.load_all([claim.bundled() / "certified"])
             if each.name.endswith("tanh_sequence")]  # fmt: skip
-    answer = request.ask(c, _InThisProcess(session), request.Setting())  # type: ignore[arg-type]
+    answer = request.ask(c, InThisProcess(session), request.Setting())  # type: ignore[arg-type]
     return {v.verdict for v in judge.judge(c, answer) if "certified" in v.what}
 
 
