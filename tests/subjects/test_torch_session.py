@@ -120,11 +120,12 @@ def test_the_documents_name_every_verb() -> None:
     assert re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE) == list(sessions.VERBS)
 
 
-def _judged(session: torch_.Torch) -> set[str]:
-    (c,) = [each for each in claim.load_all([claim.bundled() / "certified"])
-            if each.name.endswith("tanh_sequence")]  # fmt: skip
+def _judged(
+    session: torch_.Torch, name: str = "certified/tanh_sequence", what: str = "certified"
+) -> set[str]:
+    c = claim.load(claim.bundled() / f"{name}.toml")
     answer = request.ask(c, InThisProcess(session), request.Setting())  # type: ignore[arg-type]
-    return {v.verdict for v in judge.judge(c, answer) if "certified" in v.what}
+    return {v.verdict for v in judge.judge(c, answer) if what in v.what}
 
 
 class _Transposed(torch_.Torch):
@@ -156,6 +157,18 @@ def test_an_honest_torch_is_certified_and_a_fault_in_it_is_red() -> None:
     assert _judged(torch_.Torch(torch)) == {judge.AGREE}
     for fault in (_Transposed, _SecondBias, _LostStep):
         assert _judged(fault(torch)) & {judge.DIFFER, judge.ERROR}, fault
+
+
+class _OverSamples(torch_.Torch):
+    def activated(self, name: Any, value: Any) -> Any:
+        return self.torch.softmax(value, 0) if name == "softmax" else super().activated(name, value)
+
+
+def test_a_softmax_is_over_units() -> None:
+    torch = pytest.importorskip("torch")
+    of = "derived/softmax_network", "output"
+    assert _judged(torch_.Torch(torch), *of) == {judge.AGREE}
+    assert _judged(_OverSamples(torch), *of) == {judge.DIFFER}
 
 
 @pytest.mark.parametrize(
