@@ -243,7 +243,7 @@ def _read(text: str) -> list[_Word]:
             raise BadInput(f"{text}: {file} holds {many} subject" + "s" * (many != 1))
         notes = () if said.complete else ("it was interrupted: not all was asked",)
         return [
-            _Word(f"{file}#{n}" if many > 1 else text, str(s.identity["backend"]), s, notes=notes)
+            _Word(f"{file}#{n}" if many > 1 else text, s.identity.backend, s, notes=notes)
             for n, s in enumerate(said.subjects, 1)
             if number in (0, n)
         ]
@@ -489,6 +489,7 @@ def _compared(
     from rnn_check.asking.run import Asked, Run
     from rnn_check.subjects import environments as environment
     from rnn_check.subjects.asked.machine import available_cores
+    from rnn_check.subjects.identity import not_started
     from rnn_check.upgrades import changes as compare
     from rnn_check.verdicts.judge import Judged
 
@@ -518,8 +519,8 @@ def _compared(
     sides: list[Side] = []
     for i, each in enumerate(prepared):
         if each.target is None and each.observed is None:
-            name = {"backend": "", "mode": how.setting.mode, "dtype": how.setting.dtype}
-            judged = Judged(name, [])
+            nobody = not_started("").asked(how.setting.mode, how.setting.dtype)
+            judged = Judged(nobody, [])
             sides.append(compare.Side(each.word, judged, each.failure, each.notes, each.options))
             continue
         observed = each.observed

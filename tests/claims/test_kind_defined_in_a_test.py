@@ -34,6 +34,7 @@ from rnn_check.claims.expectations.expectation import Path as Way
 from rnn_check.claims.experiment import Experiment
 from rnn_check.refusal import ClaimError
 from rnn_check.reports import changes, page, terminal, verdicts
+from rnn_check.subjects.identity import not_started
 from rnn_check.subjects.plan import step
 from rnn_check.upgrades import changes as compare
 from rnn_check.verdicts import judge
@@ -94,7 +95,7 @@ def test_it_is_loaded_published_asked_judged_and_reported(
     assert request.asks(c) == ["output", "states", "weights"]
     found = judge.judge(c, answered(c))
     assert [v.verdict for v in found] == [AGREE] * 3
-    judged = [Judged({"backend": "puppet"}, found)]
+    judged = [Judged(not_started("puppet").asked(), found)]
     out = io.StringIO()
     verdicts.terminal(judged, terminal.console(out, 100), amount=verdicts.Amount.ALL)
     assert "within_one of above" in out.getvalue()
@@ -108,7 +109,7 @@ def test_it_is_compared(kind: type[Expectation], tmp_path: Path) -> None:
     assert right.observed is not None
     other = {**right.observed, "states": right.observed["states"] + np.float32(2)}
     sides = [
-        compare.Side(f"side {i}", Judged({"backend": "puppet"}, judge.judge(c, a)), "")
+        compare.Side(f"side {i}", Judged(not_started("puppet").asked(), judge.judge(c, a)), "")
         for i, a in enumerate((right, Answer(other)))
     ]
     compared = compare.compare([c], sides)

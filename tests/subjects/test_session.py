@@ -31,7 +31,7 @@ def asked_by(python: str) -> tuple[str, dict[str, Any]]:
     """Which Python answered, and what."""
     script = [python, "-I", numpy_session.__file__, str(ASKED)]
     with Subject("numpy", command=script) as subject:
-        version = str(subject.identity["python"])
+        version = subject.identity.python
         return version, plans.ask(subject, EXPERIMENT)[1]
 
 

@@ -37,7 +37,7 @@ WEIGHTS = {"simple_rnn": {"kernel": KERNEL, "recurrent_kernel": RECURRENT, "bias
 def torch_subject() -> Iterator[Subject]:
     with Subject(framework="torch") as subject:
         try:
-            assert subject.identity["framework"] == "torch"
+            assert subject.identity.framework == "torch"
         except NotInstalled as error:
             pytest.skip(str(error))
         yield subject

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.console import Console
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import claim, truth
 from rnn_check.reports import changes as reports_changes
+from rnn_check.subjects.identity import known, not_started
 from rnn_check.upgrades import changes as compare
 from rnn_check.upgrades import changes as upgrades_changes
 from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
@@ -60,7 +62,8 @@ def side(number: int, *verdicts: Verdict, failure: str = "") -> Side:
         **{"keras": "3.15.1", "backend": "tensorflow", "backend_version": version},
         **{"python": "3.11.7", "numpy": "2.4.6", "device": "CPU", "dtype": "float32"},
     }
-    return Side(f"tensorflow=={version}", Judged({} if failure else subject, verdicts), failure)
+    who = (not_started("") if failure else known(subject)).asked()
+    return Side(f"tensorflow=={version}", Judged(who, verdicts), failure)
 
 
 def compared(claims: list[claim.Claim], *of: Verdict | list[Verdict]) -> Compared:
@@ -251,7 +254,7 @@ def test_policies_have_their_bounds_each(claims: list[claim.Claim]) -> None:
     """Certified step by step: what float16 may be off by is allowed to the one, not to both."""
     pair = [dataclasses.replace(numbers(s, who="step"), what="states") for s in (STATES, nudged(1))]
     sides = [side(i, verdict(AGREE, each)) for i, each in enumerate(pair)]
-    subject = {**sides[1].subject, "dtype": "float16"}
+    subject = msgspec.structs.replace(sides[1].subject, dtype="float16")
     sides[1] = dataclasses.replace(sides[1], judged=Judged(subject, sides[1].judged.verdicts))
     change = compare.compare([claims[0]], sides).rows[0].changes[1]
     assert change is not None
