@@ -38,6 +38,7 @@ from rnn_check.numbers.formats import (
     Bound,
     _upper,
     gamma,
+    held,
     quantum,
 )
 from rnn_check.numbers.spread import (
@@ -93,9 +94,7 @@ def _given(value: Array, error: Array | float, a: Arithmetic, rounded: bool) -> 
     value = np.asarray(value, np.float64)
     error = np.broadcast_to(np.asarray(error, np.float64), value.shape)
     if rounded and a.u_stored:
-        digits = np.ldexp(np.frexp(value)[0], round(-math.log2(a.u_stored)))
-        least = np.ldexp(value, -round(math.log2(a.min_subnormal)))
-        kept = (error == 0) & (digits == np.rint(digits)) & (least == np.rint(least))
+        kept = (error == 0) & held(value, a)
         most = abs(value) + error
         rounding = np.where(kept, 0.0, a.u_stored * most + a.min_subnormal)
         error = np.where(most * (1 + a.u_stored) > a.max, np.inf, error + rounding)

@@ -23,7 +23,6 @@ and nothing of the last two where both are known exactly and the result needs no
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +32,15 @@ import numpy as np
 
 from rnn_check.numbers.activations import activation
 from rnn_check.numbers.bounded import _evaluated, _Known, _known, _sum_error, vjp_bound
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, _upper, arithmetic, gamma
+from rnn_check.numbers.formats import (
+    ARITHMETICS,
+    Arithmetic,
+    Array,
+    _upper,
+    arithmetic,
+    gamma,
+    held,
+)
 
 _FLOAT64 = ARITHMETICS["float64"]
 
@@ -176,9 +183,8 @@ def _held(value: Array, a: Arithmetic) -> Array:
     """Whether the arithmetic holds the value, as a normal number or zero."""
     if not a.u_stored:
         return np.ones(np.shape(value), bool)
-    digits = np.ldexp(np.frexp(value)[0], round(-math.log2(a.u_stored)))
     normal = (value == 0) | ((np.abs(value) >= a.min_normal) & (np.abs(value) <= a.max))
-    return np.asarray(normal & (digits == np.rint(digits)))
+    return np.asarray(normal & held(value, a))
 
 
 def _product_is_exact(x: Array, y: Array, a: Arithmetic) -> Array:
