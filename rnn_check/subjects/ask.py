@@ -11,7 +11,6 @@ lines that the process wrote, and the host lives on.
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rnn_check.refusal import nearest
 from rnn_check.subjects.asked import session as _subject
 from rnn_check.subjects.asked.session import default_backend, encode
 from rnn_check.subjects.process import Ended, Process, cut, last_lines
@@ -93,8 +93,7 @@ class Subject:
     ) -> None:
         self.backend = backend or default_backend()
         if self.backend not in BACKENDS:
-            near = difflib.get_close_matches(self.backend, BACKENDS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(BACKENDS)}"
+            hint = nearest(self.backend, BACKENDS)
             raise NotInstalled(f"unknown backend {self.backend!r}{hint}")
         # another environment is not to see what this one's variables and user folders hold
         self._is_here = python == sys.executable

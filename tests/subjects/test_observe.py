@@ -346,9 +346,15 @@ def test_an_interpreter_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("tensorlow", "unknown backend 'tensorlow'; did you mean tensorflow?"),
-        ("pytorch", "unknown backend 'pytorch'; did you mean torch?"),
-        ("mxnet!", "unknown backend 'mxnet!'; known: tensorflow, jax, torch, openvino, numpy"),
+        (
+            "tensorlow",
+            "unknown backend 'tensorlow'; did you mean `tensorflow`?; known: jax, numpy, openvino, tensorflow, torch",
+        ),
+        (
+            "pytorch",
+            "unknown backend 'pytorch'; did you mean `torch`?; known: jax, numpy, openvino, tensorflow, torch",
+        ),
+        ("mxnet!", "unknown backend 'mxnet!'; known: jax, numpy, openvino, tensorflow, torch"),
     ],
 )
 def test_an_unknown_backend_names_the_nearest(
