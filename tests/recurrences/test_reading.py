@@ -16,8 +16,9 @@ import mpmath
 import numpy as np
 import pytest
 
+from rnn_check.numbers.bounded import Bounded
 from rnn_check.numbers.formats import Array
-from rnn_check.numbers.reading import Bounded, Bounds, Numbers, Tape
+from rnn_check.numbers.reading import Bounds, Numbers, Tape
 from rnn_check.recurrences import gru, lstm, over_time, running, simple
 
 B, T, F, H = 3, 12, 5, 6
