@@ -29,9 +29,9 @@ from rnn_check.cli.commands import (
     chosen_claims,
     known_deviations,
     main,
-    nearest,
     options_of,
 )
+from rnn_check.refusal import nearest
 from rnn_check.reports.terminal import console, interruptions
 from rnn_check.subjects.policy import NAMES
 

@@ -46,6 +46,7 @@ from rnn_check.refusal import nearest
 from rnn_check.subjects.ask import BACKENDS, SubjectError
 from rnn_check.subjects.asked.machine import cache_folder
 from rnn_check.subjects.process import LAST_LINES
+from rnn_check.subjects.whole import written_whole
 
 KERAS = ("keras", "keras-nightly")
 # packages that are a backend, and whether they bring their own Keras
@@ -281,9 +282,8 @@ def resolve(
     resolution = _Resolution(datetime.now(UTC), environment.as_of, packages)
     with contextlib.suppress(OSError):  # it only saves time
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_suffix(f".{secrets.token_hex(4)}")
-        beside.write_bytes(msgspec.json.encode(resolution))
-        beside.replace(file)
+        with written_whole(file) as new:
+            new.write_bytes(msgspec.json.encode(resolution))
     return environment
 
 

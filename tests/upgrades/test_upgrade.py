@@ -370,7 +370,7 @@ BAD = {
     (TF, "keras==3.1.0"): "are the same: keras 3.1.0 on tensorflow",
     (TF, "tensorfow==2"): "did you mean `tensorflow`?",
     (TF, "keras==3@jaxx"): "unknown backend 'jaxx'",
-    (TF, "current@jaxx"): "unknown backend 'jaxx'; did you mean jax?",
+    (TF, "current@jaxx"): "unknown backend 'jaxx'; did you mean `jax`?",
     (TF, "no_such.npz"): "no_such.npz: cannot be read: No such file",
     (TF, "./box"): "and there is no file ./box",
     (TF, JAX, "--as-of", "May"): "--as-of: expected a date",
