@@ -32,7 +32,7 @@ from rnn_check.cli.commands import (
     nearest,
     options_of,
 )
-from rnn_check.reports.terminal import console, interruptions
+from rnn_check.reports.terminal import console, interruptions, is_watched, say
 from rnn_check.subjects.policy import NAMES
 
 if TYPE_CHECKING:
@@ -565,27 +565,36 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + f" and {more:,} more" * (more > 0)
 
 
-class _Silent:
-    """No progress is shown: nobody is watching."""
+class _Lines:
+    """Nobody sees a bar, but somebody may wait at a log: a line for each stage of a subject."""
 
-    def stage(self, number: int, stage: str) -> None: ...
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+        self._stages: dict[int, str] = {}
+
+    def stage(self, number: int, stage: str) -> None:
+        if self._stages.get(number) != stage:  # who waits says so again and again
+            self._stages[number] = stage
+            say(f"{self._words[number]}: {stage}")
 
     def answered(self, number: int) -> None: ...
 
 
 @contextlib.contextmanager
 def _progress(words: Sequence[str], claims: int) -> Iterator[Any]:
-    """What is being installed, imported and asked, on a terminal."""
-    if not sys.stderr.isatty():
-        yield _Silent()
+    """What is being installed, imported and asked: a bar on a terminal, else lines."""
+    if not is_watched(sys.stderr):
+        yield _Lines(words)
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = [TextColumn("{task.description}"), TextColumn("[dim]{task.fields[stage]}")]
+    columns = [  # jax[cuda12] is no markup
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[stage]}", style="dim", markup=False),
+    ]
     with Progress(
         *columns, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=Console(stderr=True), transient=True,
+        console=console(sys.stderr), transient=True,
     ) as progress:  # fmt: skip
         tasks = [
             progress.add_task(word, total=claims, stage="waiting", start=False) for word in words

@@ -65,6 +65,7 @@ def resolve(
 def make(self: Environment, tell: Callable[[str], None] = lambda stage: None) -> str:
     if "8.8" in self.wanted.text:
         raise Unmade("its environment cannot be made", "the disk is full")
+    tell("installing")
     return sys.executable
 
 
@@ -130,7 +131,7 @@ def test_the_terminal_explains_what_got_worse(cache: Path, monkeypatch: pytest.M
 def test_markdown_is_all_that_is_printed(cache: Path) -> None:
     result = compare(cache, TF, JAX, "--markdown")
     assert result.stdout.startswith("**Nothing differs, not a bit, in 2 claims.**\n")
-    assert result.stderr == ""
+    assert compare(cache, TF, JAX, "--markdown").output == result.stdout  # as is remembered
 
 
 def test_a_record_and_this_environment_are_subjects(
@@ -500,13 +501,38 @@ def test_after_ctrl_c_the_next_run_goes_on_from_there(cache: Path) -> None:
     assert asked(cache).count("tensorflow:a") == 1
 
 
+def test_a_log_has_a_line_for_each_stage_of_a_subject(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch, tensorflow={"a": "exit"})  # and is started again, which is no stage
+    said = compare(cache, TF, JAX, "--json").stderr.splitlines()
+    stages = ("installing", "importing", "asking")
+    for word in (TF, JAX):
+        of_word = [line for line in said if word in line]
+        assert of_word == [f"rnn-check: {word}: {stage}" for stage in stages]
+    assert len(said) == 6
+
+
+def test_who_waits_for_long_says_so_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(self: Environment, tell: Callable[[str], None] = lambda stage: None) -> str:
+        for _ in range(3):
+            tell("waiting for another run")
+        return sys.executable
+
+    monkeypatch.setattr(Environment, "make", waits)
+    said = compare(cache, "keras==3.2.0,jax[cuda12]==1@jax", "current@jax").stderr
+    assert said.count("rnn-check: keras==3.2.0,jax[cuda12]==1@jax: waiting for another run\n") == 1
+    assert said.count("waiting") == 1
+
+
 def test_a_terminal_sees_what_is_being_done(cache: Path, tmp_path: Path) -> None:
     """Under a pseudo-terminal stderr shows each subject; stdout is the report alone."""
     claims = puppet.claims(cache / "claims", "a")
+    extra = "keras==3.2.0,jax[cuda12]==0.7@jax"  # what stands in brackets is no markup
     host, terminal = pty.openpty()
     code = INTERRUPTED.replace('torch={"b": "hang"}', "")
     done = subprocess.Popen(
-        [sys.executable, "-c", code, str(cache), "compare", TF, JAX, "--claims", str(claims)],
+        [sys.executable, "-c", code, str(cache), "compare", TF, extra, "--claims", str(claims)],
         cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=terminal,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
     )  # fmt: skip
@@ -519,6 +545,7 @@ def test_a_terminal_sees_what_is_being_done(cache: Path, tmp_path: Path) -> None
     assert b"Nothing differs" in done.communicate()[0]
     assert done.returncode == 0
     assert TF.encode() in said
+    assert extra.encode() in said
     assert b"importing" in said or b"asking" in said
 
 
