@@ -784,7 +784,11 @@ def _bytes(context: click.Context, option: click.Parameter, value: str | None) -
 def clear(keys: tuple[str, ...], older_than: timedelta | None, size: int | None) -> None:
     """Remove the environments whose KEYS `cache list` shows; without one, everything.
 
-    Everything is environments, what was resolved, what they answered, and what jax compiled.
+    Everything is environments, what was resolved, what they answered, and what jax compiled. An
+    environment that another run uses, or installs, is left, and is named.
+
+    Exit codes: 0 removed (with --older-than or --size also if some of it was left), 2 bad input, or
+    something was left or cannot be removed.
     """
     from rich.filesize import decimal
 
@@ -794,13 +798,18 @@ def clear(keys: tuple[str, ...], older_than: timedelta | None, size: int | None)
         raise BadInput("a KEY goes with neither --older-than nor --size")
     try:
         if keys:
-            freed = environment.remove(environment.keyed(environment.cached(), keys))
+            cleared = environment.remove(environment.keyed(environment.cached(), keys))
         elif older_than is None and size is None:
-            freed = environment.clear()
+            cleared = environment.clear()
         else:
             found = environment.cached()
-            freed = environment.remove(environment.unused(found, older_than, size))
-            freed += environment.forget(older_than) if older_than is not None else 0
+            cleared = environment.remove(environment.unused(found, older_than, size))
+            cleared.freed += environment.forget(older_than) if older_than is not None else 0
     except (environment.WordError, environment.Unremoved) as error:
         raise BadInput(str(error)) from None
-    click.echo(f"removed {decimal(freed)} from {environment.cache()}")
+    click.echo(f"removed {decimal(cleared.freed)} from {environment.cache()}")
+    left = [f"{each}; it stays" for each in cleared.left]
+    if left and older_than is None and size is None:
+        raise BadInput("\n".join(left))
+    for each in left:
+        say(each)
