@@ -142,6 +142,12 @@ class Reach(NamedTuple):
     def is_limited(self) -> bool:
         return self.high - self.low < math.inf
 
+    def ends(self, observed: Array) -> int:
+        """How many numbers are the least or the largest that there may be."""
+        if not self.is_limited:
+            return 0
+        return int(np.count_nonzero((observed == self.low) | (observed == self.high)))
+
     def blind(self, piece: Piece) -> int:
         """How many bounds are over a hundredth of what there is to be known."""
         if self.is_limited:
@@ -196,8 +202,11 @@ ENOUGH_JUDGED = 0.9  # of all elements
 def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = None) -> Certificate:
     """Compare piece by piece, and put into words. reach None: any finite bound can be exceeded."""
     worst, size, can, blind, nans, sample = _Worst(), 0, _Judged(reach), 0, 0, NOTHING
+    saturated = 0
     for piece in pieces(worst):
         observed = given[piece.place]
+        if reach is not None:
+            saturated += reach.ends(observed)
         if piece.only is not None:
             observed = observed[np.unravel_index(piece.only, observed.shape)]
         observed = observed.astype(np.float64)
@@ -240,6 +249,11 @@ def judge(a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = Non
             reason += f", but for {size - judged} of {size} that have no bound"
         if blind > (1 - ENOUGH_JUDGED) * size:
             reason += f"; the bound of {blind} of {size} is over a hundredth of what they can be"
+        if saturated > (1 - ENOUGH_JUDGED) * size:
+            reason += (
+                f"; {saturated} of {size} are at an end of what the activation gives, where all "
+                "sums that are large enough look alike"
+            )
         if nans:
             reason += f"; {nans} of {size} are NaN, which follow from one, or from an overflow"
         reason += aside
