@@ -471,16 +471,25 @@ def test_another_index_is_another_environment_and_a_file_has_to_be_the_one_that_
 def test_a_configuration_that_lies_here_says_nothing(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    wheel(tmp_path / "evil", "keras", "3.1.0", "numpy<3", code="patched = True")
+    """Neither where packages come from nor which: what is told in the environment is all."""
+    monkeypatch.delenv("UV_CONFIG_FILE")  # beside which no other would be looked for
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("UV_FIND_LINKS", str(index))
+    wheel(tmp_path / "evil", "keras", "3.1.9", "numpy<3", code="patched = True")
     here = tmp_path / "here"
     here.mkdir()
-    table = "[tool.uv.pip]" if name == "pyproject.toml" else "[pip]"
-    (here / name).write_text(
-        f"{table}\nno-index = true\nfind-links = [{str(tmp_path / 'evil')!r}]\n"
-    )
-    before = made("keras==3.1.0,jax")
+    table = "[tool.uv]\n" if name == "pyproject.toml" else ""
+    says = {
+        "where": f"find-links = [{str(tmp_path / 'evil')!r}]\n",
+        "which": 'override-dependencies = ["keras==3.0.0"]\n',
+    }
+    before = made("keras,jax")
+    assert "keras==3.1.1" in before.pins
     monkeypatch.chdir(here)
-    assert environment.resolve(before.wanted, HERE, NOW, refresh=True) == before
+    for said in says.values():
+        (here / name).write_text(table + said)
+        assert environment.resolve(before.wanted, HERE, NOW, refresh=True) == before
 
 
 def test_ctrl_c_ends_an_installer_and_what_it_started(tmp_path: Path) -> None:
