@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,6 +28,8 @@ def _quoted(text: str, most: int) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a complaint about an unknown word: the nearest known one, and all if few are."""
+    import difflib  # not before it is needed: `rnn-check --help` reads this module
+
     known = sorted(known)
     close = difflib.get_close_matches(word[:100], known, 1, 0.5)
     hint = f"; did you mean `{close[0]}`?" if close else ""

@@ -147,6 +147,21 @@ def test_the_workflow_asks_what_the_command_understands() -> None:
     for word in given["subjects"]:
         environment.parse(word)
     assert given["html"].name in text[text.index("upload-artifact") :]
+    # what is checked out there is the reader's own repository
+    assert re.findall(r"pip install (.*)", text) == ['"rnn_check @ git+${RNN_CHECK}"']
+
+
+def test_a_source_distribution_holds_what_its_own_tests_open() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    held = set(project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    opened = {path.name for path in ROOT.glob("*.md")}
+    for file in [*ROOT.glob("tests/**/*.py"), *ROOT.glob("tools/*.py"), ROOT / "conftest.py"]:
+        text = file.read_text(encoding="utf-8")
+        opened |= set(re.findall(r'(?:\bROOT|\.parents\[\d\]) / "([\w.]+)"', text))
+        opened |= set(re.findall(r"^from (tools|tests|rnn_check)\b", text, re.MULTILINE))
+    # what hatchling puts there unasked
+    assert {name for name in opened if (ROOT / name).exists()} - {"pyproject.toml"} <= held
+    assert {"docs", "fixtures", "tests", "tools"} <= opened
 
 
 # --- docs/claims.md -------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ from rnn_check.subjects.asked import machine
 from rnn_check.subjects.identity import Identity, Who, known
 from rnn_check.subjects.policy import Policy
 from rnn_check.subjects.process import cut, size
+from rnn_check.subjects.whole import check_writable, written_whole
 
 SCHEMA = 1
 LARGEST = 1 << 28  # bytes of a record, unpacked: a hundred subjects that were asked everything
@@ -325,17 +326,11 @@ def write(path: Path, subjects: Sequence[Observations], *, complete: bool = True
     text = json.dumps(msgspec.to_builtins(document), ensure_ascii=False).encode()
     arrays["document"] = np.frombuffer(text, np.uint8)
     arrays["digest"] = np.frombuffer(_digest(arrays), np.uint8)
-    path = path.resolve()  # a link stays one
-    beside = path.with_name(f".rnn_check-{secrets.token_hex(6)}.tmp")
     try:
-        with beside.open("xb") as file:
+        with written_whole(path) as new, new.open("xb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        os.replace(beside, path)
     except OSError as error:
         raise RecordError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 class Writer:
@@ -351,10 +346,8 @@ class Writer:
         self.subjects = subjects
         if path.exists() and not path.is_file():
             raise RecordError(f"{path}: is no regular file, and would be replaced by one")
-        beside = path.resolve().with_name(f".rnn_check-{secrets.token_hex(6)}.tmp")
         try:
-            beside.write_bytes(b"as good as any")
-            beside.unlink()
+            check_writable(path)
         except OSError as error:
             raise RecordError(f"{path}: cannot be written: {error.strerror or error}") from None
         self._due = 0.0

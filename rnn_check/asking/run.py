@@ -118,7 +118,7 @@ class Run:
             if target.environment is not None:
                 continue  # it may have to be made, and may not have to be asked
             with contextlib.suppress(observe.SubjectError):  # said when it is asked
-                self._processes[number] = self._open(target, number)
+                self._processes[number] = self._open(target, number, target.python)
 
     def __enter__(self) -> Run:
         return self
@@ -170,10 +170,7 @@ class Run:
         self.subjects[asked.subject].answers[asked.claim.name] = asked.answer
         return asked
 
-    def _open(self, target: Target, number: int) -> observe.Subject:
-        python = target.python
-        if target.environment is not None:
-            python = target.environment.make(lambda stage: self.tell(number, stage))
+    def _open(self, target: Target, number: int, python: str) -> observe.Subject:
         self.tell(number, "importing")
         other: dict[str, Any] = (
             {} if target.framework == "keras" else {"framework": target.framework}
@@ -200,10 +197,11 @@ class Run:
     def _answers(self, number: int, claims: Sequence[Claim]) -> Iterator[Asked]:
         target = self.targets[number]
         first = sum(len(each.settings) for each in self.targets[:number])
+        holding = contextlib.ExitStack()  # of the environment, which nobody may remove until then
         try:
             known = [self._recalled(target, setting) for setting in target.settings]
             if any(self._unknown(each, claims) for each in known):
-                self._started(number)
+                self._started(number, holding)
             else:
                 self._as_remembered(first, known)
             for index, each in enumerate(known, first):
@@ -218,6 +216,7 @@ class Run:
         finally:
             if number in self._processes:
                 self._processes[number].close()
+            holding.close()
 
     # what was said before
 
@@ -243,13 +242,21 @@ class Run:
 
     # the process
 
-    def _started(self, number: int) -> None:
-        """Wait for the process to say who it is, or why it cannot be started."""
+    def _started(self, number: int, holding: contextlib.ExitStack) -> None:
+        """Wait for the process to say who it is, or why it cannot be started.
+
+        holding: takes what has to last as long as the process.
+        """
         target = self.targets[number]
         identity = not_started(target.backend)
         try:
-            process = self._processes.get(number) or self._open(target, number)
-            self._processes[number] = process
+            process = self._processes.get(number)
+            if process is None:
+                python = target.python
+                if target.environment is not None:
+                    made = target.environment.held(lambda stage: self.tell(number, stage))
+                    python = holding.enter_context(made)
+                process = self._processes[number] = self._open(target, number, python)
             if self._stopped:  # after the processes to end were counted
                 process.kill()
             identity = process.identity

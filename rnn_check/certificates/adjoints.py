@@ -37,72 +37,10 @@ from rnn_check.certificates.sums import (
 )
 from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check
-from rnn_check.numbers.arrays import claimed as _claimed
 from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.bounded import vjp_bound
 from rnn_check.numbers.formats import Array
 from rnn_check.numbers.spread import derivative_error, derivative_spread
-from rnn_check.recurrences.dense import running_dense_gradients
-from rnn_check.recurrences.losses import running_loss
-
-
-def certify_dense_gradients(
-    observed: Mapping[str, Any],
-    *,
-    cotangent: Any,
-    h: Any,
-    kernel: Any,
-    bias: Any = None,
-    activation: str | None = "linear",
-    dtype: Any = None,
-    cotangent_error: Any = 0.0,
-) -> dict[str, Certificate]:
-    """Are these the gradients of the output layer? The mathematics: `bounded.vjp_bound`.
-
-    observed: any of "h" (...,H), "kernel" (H,O) and "bias" (O,); cotangent (...,O) is dL/d(output),
-    off by at most cotangent_error. h as the subject computed it. Raises ValueError for other names.
-    """
-    got = {name: _read(name, array) for name, array in observed.items()}
-    a = _claimed(dtype, next(iter(got.values()), np.zeros(0)))
-    bias = None if bias is None else _read("bias", bias, a)
-    truth, bounds = running_dense_gradients(
-        _read("cotangent", cotangent, a), cotangent_error, _read("h", h, a), 0.0,
-        _read("kernel", kernel, a), bias, activation=activation, arithmetic=a,
-    )  # fmt: skip
-    result = {}
-    for name, array in got.items():
-        if name not in truth._fields:
-            raise ValueError(f"observed has {name!r}, but should have some of h, kernel, bias")
-        expected, bound = getattr(truth, name), getattr(bounds, name)
-        _check(f"observed {name}", array, expected.shape, "as the other arguments have it")
-        found = judge(a, array, _whole(expected, bound))
-        result[name] = advised(found, dtype, array)
-    return result
-
-
-def certify_loss(
-    loss: Any, *, kind: str, target: Any, prediction: Any, dtype: Any = None
-) -> Certificate:
-    """Is this number the loss of these predictions, as the subject itself computed them?
-
-    kind "mse" or "categorical_crossentropy", as losses.running_loss knows them; target and
-    prediction of one shape. What the loss hands on to the layers is losses.running_loss_gradient.
-    """
-    given = _read("loss", loss)
-    _check("loss", given, (), "one number")
-    a = _claimed(dtype, given)
-    target, prediction = _read("target", target, a), _read("prediction", prediction, a)
-    if not target.size:
-        return judge(a, given, lambda worst: iter(()))
-    truth, bound = running_loss(kind, target, prediction, arithmetic=a)
-    found = judge(a, given, _whole(np.asarray(truth), np.asarray(bound)))
-    return advised(found, dtype, given)
-
-
-def _whole(expected: Array, bound: Array) -> Pieces:
-    """The one piece of an array whose bound was derived elsewhere."""
-    return lambda worst: iter([Piece((), expected, bound)])
-
 
 # Gradients ------------------------------------------------------------------------------------
 

@@ -50,8 +50,9 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check
 from rnn_check.numbers.arrays import numbers
 from rnn_check.numbers.arrays import read as _read
+from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array, gamma
-from rnn_check.numbers.reading import Bounded, Bounds, exactly
+from rnn_check.numbers.reading import Bounds
 from rnn_check.numbers.spread import activation_error
 from rnn_check.recurrences.gated import GRU, LSTM, Recurrence
 

@@ -50,9 +50,8 @@ from rnn_check.certificates.sums import (
 from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check
 from rnn_check.numbers.arrays import read as _read
-from rnn_check.numbers.bounded import vjp_bound
+from rnn_check.numbers.bounded import Bounded, exactly, vjp_bound
 from rnn_check.numbers.formats import Array, gamma
-from rnn_check.numbers.reading import Bounded, exactly
 from rnn_check.numbers.spread import (
     activation_error,
     derivative_error,

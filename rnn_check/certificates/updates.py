@@ -38,7 +38,7 @@ import numpy as np
 from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import claimed, numbers
 from rnn_check.numbers.bounded import vjp_bound
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, gamma
+from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, gamma, rounded
 from rnn_check.numbers.spread import activation_error, spread
 
 _FLOAT64 = ARITHMETICS["float64"]
@@ -197,7 +197,7 @@ def certify_training(
         if start is not None:
             given = {name: numbers(f"start {name}", start[name])[None] for name in names}
             begin = _rows(given, names, shapes)
-            begin = begin.astype(a.name).astype(np.float64)
+            begin = rounded(begin, a)
         nothing, zero = np.zeros_like(begin), np.zeros((1, 1))
         counts = _Number(np.arange(1.0, N + 1)[:, None], np.zeros((N, 1)))
         losses = np.concatenate([zero, losses])
@@ -394,7 +394,7 @@ def _gradients(
     N, F, H = weights["kernel"].shape
     w = {name: _exactly(array, a) for name, array in weights.items()}
     b, c = ([w[n].each(_per_row)] if n in w else [] for n in ("bias", "dense.bias"))
-    steps = network.steps.astype(a.name).astype(np.float64)  # (T,B,F) as the framework has it
+    steps = rounded(network.steps, a)  # (T,B,F) as the framework has it
     T, B, _ = steps.shape
     x = [_exactly(step, a) for step in steps]
 
@@ -407,7 +407,7 @@ def _gradients(
     before = _sum(a, ((h[-1], w["dense.kernel"]),), c, k=H + 2)  # (N,B,O)
     output = _activated(dense, before, a)
 
-    target = network.target.astype(a.name).astype(np.float64)
+    target = rounded(network.target, a)
     n = target.size
     off = output.value - target
     off_error = output.error + _gamma(1, a) * (np.abs(off) + output.error)
@@ -475,7 +475,7 @@ def _moved(old: Array, new: _Number, beta: float, a: Arithmetic) -> _Number:
 
 
 def _rounded(constant: float, a: Arithmetic) -> float:
-    return float(np.dtype(a.name).type(constant))
+    return float(rounded(constant, a))
 
 
 _POW = 8  # in u: four units in the last place, CUDA's powf; Eigen's and glibc's are below one

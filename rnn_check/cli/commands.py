@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rnn_check.refusal import nearest
 from rnn_check.reports import terminal
 from rnn_check.reports.terminal import Interrupted, console, plain, say
 from rnn_check.subjects.policy import NAMES
@@ -793,13 +794,6 @@ def _layer(spec: str) -> str:
         return checked(spec)
     except LayerError as error:
         raise BadInput(f"--layer: {error}") from None
-
-
-def nearest(word: str, known: tuple[str, ...]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
 
 class BadInput(click.ClickException):

@@ -11,7 +11,6 @@ NumPy only. Every function keeps the precision it is given (float32 stays float3
 complex numbers wherever its mathematics is analytic, so that complex step can check it.
 """
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers.formats import Array
+from rnn_check.refusal import nearest
 
 
 class Extent(NamedTuple):
@@ -514,6 +514,5 @@ def activation(name: str | None) -> Activation:
     """
     known = ACTIVATIONS.get("linear" if name is None else name)
     if known is None:
-        near = difflib.get_close_matches(str(name).lower(), ACTIVATIONS, n=1, cutoff=0)[0]
-        raise ValueError(f"unknown activation {name!r}: did you mean {near!r}?")
+        raise ValueError(f"unknown activation {name!r}{nearest(str(name).lower(), ACTIVATIONS)}")
     return known

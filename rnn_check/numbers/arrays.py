@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, arithmetic
+from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, arithmetic, held, rounded
 
 _KINDS = "fiub"  # floats, integers, booleans
 
@@ -61,16 +61,7 @@ def read(name: str, array: Any, a: Arithmetic | None = None) -> Array:
         return given
     if a.u_stored == ARITHMETICS["float32"].u:
         return given.astype(np.float32)
-    return _rounded(given.astype(np.float64), a)
-
-
-def _rounded(value: Array, a: Arithmetic) -> Array:
-    digits = round(-math.log2(a.u_stored))
-    exponent = np.frexp(value)[1] - digits
-    exponent = np.maximum(exponent, round(math.log2(a.min_subnormal)))
-    rounded = np.ldexp(np.rint(np.ldexp(value, -exponent)), exponent)
-    rounded = np.where(np.abs(rounded) > a.max, np.copysign(np.inf, value), rounded)
-    return np.where(np.isfinite(value), rounded, value)
+    return rounded(given, a)
 
 
 def claimed(dtype: Any, array: Array) -> Arithmetic:
@@ -122,7 +113,7 @@ def narrower(array: Array) -> str | None:
         value = value[np.isfinite(value)]
         for name in ("bfloat16", "float16", "float32"):
             a = ARITHMETICS[name]
-            if own < a.u_stored and (_rounded(value, a) == value).all():
+            if own < a.u_stored and held(value, a).all():
                 break
         else:
             return None

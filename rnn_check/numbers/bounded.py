@@ -22,9 +22,12 @@ All bounds are float64 and never NaN: where nothing can be said, a bound is inf.
 products of numbers >= 0; the rounding of their own evaluation is covered by one last factor.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,7 @@ from rnn_check.numbers.formats import (
     Bound,
     _upper,
     gamma,
+    held,
     quantum,
 )
 from rnn_check.numbers.spread import (
@@ -48,44 +52,149 @@ from rnn_check.numbers.spread import (
     spread,
 )
 
-# Sums of products -----------------------------------------------------------------------------
 
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """A number of the reference (float64), and how far the subject's may be from it.
 
-@dataclass(frozen=True)
-class _Known:
-    """A number of the reference, and how far the subject's may be from it."""
+    value, error: of one shape; error is inf where nothing can be said. a: the subject's arithmetic.
+    size: |value|, or more: what its roundings are relative to.
+    """
 
     value: Array
     error: Array
-    size: Array  # |value|, or more: what its roundings are relative to
+    a: Arithmetic
+    size: Any = None
 
-    def each(self, change: Callable[[Array], Array]) -> "_Known":
-        """The same change of shape to all three."""
-        return _Known(change(self.value), change(self.error), change(self.size))
-
-    @property
-    def T(self) -> "_Known":
-        return self.each(np.transpose)
+    def __post_init__(self) -> None:
+        if self.size is None:
+            object.__setattr__(self, "size", np.abs(self.value))
 
     @property
-    def rows(self) -> "_Known":
+    def is_nan(self) -> Any:
+        """Where it is NaN for sure, because an operand is; False if nowhere."""
+        nan = np.isnan(self.value)
+        return nan & (self.error == 0) if nan.any() else False
+
+    @cached_property
+    def most(self) -> Array:
+        """What the subject's is at most, in absolute value."""
+        return np.asarray(self.size + self.error)
+
+    @cached_property
+    def known(self) -> Bounded:
+        """As an operand: where the subject's number may be subnormal, it may count as zero."""
+        flushed = abs(self.value) - self.error < self.a.min_normal
+        error = np.where(flushed, np.maximum(self.error, abs(self.value)), self.error)
+        return Bounded(self.value, error, self.a, self.size)
+
+    def __mul__(self, other: Bounded) -> Bounded:
+        a, b = self.known, other.known
+        value = a.value * b.value
+        most = a.most * b.most
+        error = a.error * b.most + a.size * b.error
+        exact = (a.error == 0) & (b.error == 0)
+        if exact.any():
+            exact = exact & _product_is_exact(a.value, b.value, self.a)
+        return _rounded(value, error, most, exact, self.a, self.is_nan, other.is_nan)
+
+    def __add__(self, other: Bounded) -> Bounded:
+        return _sum(self, other, np.add)
+
+    def __sub__(self, other: Bounded) -> Bounded:
+        return _sum(self, other, np.subtract)
+
+    def __rsub__(self, one: float) -> Bounded:
+        return exactly(np.asarray(one, np.float64), self.a) - self
+
+    def off_by(self, more: Array | float) -> Bounded:
+        """The same number, when the subject's may be off by so much more."""
+        return Bounded(self.value, self.error + more, self.a, self.size)
+
+    @cached_property
+    def T(self) -> Bounded:
+        """Matrices transposed, of whatever leading axes."""
+        return self.each(lambda part: part.swapaxes(-1, -2))
+
+    def at(self, t: int) -> Bounded:
+        return self.each(lambda part: part[t])
+
+    @property
+    def rows(self) -> Bounded:
         """All but the last axis as one: (T,B,H) becomes (T·B,H)."""
         return self.each(lambda part: part.reshape(-1, part.shape[-1]))
 
-    def at(self, t: int) -> "_Known":
-        return self.each(lambda part: part[t])
+    def each(self, change: Callable[[Array], Array]) -> Bounded:
+        """The same change of shape to all parts."""
+        return Bounded(change(self.value), change(self.error), self.a, change(self.size))
 
 
-def _known(value: Array, error: Array | float, a: Arithmetic, size: Array | None = None) -> _Known:
-    """As an operand: where the subject's number may be subnormal, it may count as zero."""
+def exactly(value: Array, a: Arithmetic) -> Bounded:
     value = np.asarray(value, np.float64)
-    error = np.broadcast_to(np.asarray(error, np.float64), value.shape)
-    flushed = abs(value) - error < a.min_normal
-    error = np.where(flushed, np.maximum(error, abs(value)), error)
-    return _Known(value, error, abs(value) if size is None else size)
+    return Bounded(value, np.zeros_like(value), a)
 
 
-def _given(value: Array, error: Array | float, a: Arithmetic, rounded: bool) -> _Known:
+def _sum(x: Bounded, y: Bounded, combine: np.ufunc) -> Bounded:
+    p, q = x.known, y.known
+    value = combine(p.value, q.value)
+    most, error = p.most + q.most, p.error + q.error
+    exact = error == 0
+    if exact.any():
+        rest = value - p.value  # the rounding error of the sum: Knuth's two-sum
+        other = combine(0.0, q.value)
+        lost = (p.value - (value - rest)) + (other - rest)
+        exact = exact & (lost == 0) & _held(value, x.a)
+    return _rounded(value, error, most, exact, x.a, x.is_nan, y.is_nan)
+
+
+def _rounded(
+    value: Array, error: Array, most: Array, exact: Array, a: Arithmetic, *nan: Any
+) -> Bounded:
+    """One result more: rounded by the subject and by the reference, unless neither needs it.
+
+    Exactly NaN where one of the operands is (nan).
+    """
+    one = (gamma(1, a.u_stored) + gamma(2, _FLOAT64.u)) * most + 2 * a.min_normal
+    error = _upper(np.where(most > a.max, np.inf, error + np.where(exact, 0.0, one)))
+    return Bounded(value, _but_nan(error, *nan), a)
+
+
+def _but_nan(error: Array, *nan: Any) -> Array:
+    for where in nan:
+        if where is not False:
+            error = np.where(where, 0.0, error)
+    return error
+
+
+def _held(value: Array, a: Arithmetic) -> Array:
+    """Whether the arithmetic holds the value, as a normal number or zero."""
+    if not a.u_stored:
+        return np.ones(np.shape(value), bool)
+    normal = (value == 0) | ((np.abs(value) >= a.min_normal) & (np.abs(value) <= a.max))
+    return np.asarray(normal & held(value, a))
+
+
+def _product_is_exact(x: Array, y: Array, a: Arithmetic) -> Array:
+    """Whether x·y is a float64, and a number of the arithmetic: by the digits of its factors."""
+    with np.errstate(all="ignore"):
+        value = x * y
+        split = 2.0**27 + 1  # Dekker's product: halves of 26 bits, whose products are exact
+        high = [v * split - (v * split - v) for v in (x, y)]
+        low = [v - h for v, h in zip((x, y), high, strict=True)]
+        lost = low[0] * low[1] - (
+            ((value - high[0] * high[1]) - low[0] * high[1]) - high[0] * low[1]
+        )
+    inside = (np.abs(value) < 2.0**900) & ((value == 0) | (np.abs(value) > 2.0**-900))
+    return np.asarray((lost == 0) & inside & _held(value, a))
+
+
+def operand(value: Array | float, error: Array | float, a: Arithmetic) -> Bounded:
+    """As an operand, the error of any shape that fits the value's."""
+    value = np.asarray(value, np.float64)
+    return Bounded(value, np.broadcast_to(np.asarray(error, np.float64), value.shape), a).known
+
+
+def _given(value: Array, error: Array | float, a: Arithmetic, rounded: bool) -> Bounded:
     """An input as the subject receives it: known to within `error`, then rounded to its arithmetic.
 
     A number that is representable, and exactly known, is not changed by rounding.
@@ -93,19 +202,17 @@ def _given(value: Array, error: Array | float, a: Arithmetic, rounded: bool) -> 
     value = np.asarray(value, np.float64)
     error = np.broadcast_to(np.asarray(error, np.float64), value.shape)
     if rounded and a.u_stored:
-        digits = np.ldexp(np.frexp(value)[0], round(-math.log2(a.u_stored)))
-        least = np.ldexp(value, -round(math.log2(a.min_subnormal)))
-        kept = (error == 0) & (digits == np.rint(digits)) & (least == np.rint(least))
+        kept = (error == 0) & held(value, a)
         most = abs(value) + error
         rounding = np.where(kept, 0.0, a.u_stored * most + a.min_subnormal)
         error = np.where(most * (1 + a.u_stored) > a.max, np.inf, error + rounding)
-    return _known(value, error, a)
+    return operand(value, error, a)
 
 
 def _sum_error(
     a: Arithmetic,
-    products: Iterable[tuple[_Known, _Known]],
-    addends: Iterable[_Known] = (),
+    products: Iterable[tuple[Bounded, Bounded]],
+    addends: Iterable[Bounded] = (),
     *,
     k: int,
     stored: int = 1,
@@ -126,7 +233,7 @@ def _sum_error(
     unit = np.inf
     for A, B in products:
         size = size + A.size @ B.size
-        brought = brought + A.error @ (B.size + B.error) + A.size @ B.error
+        brought = brought + A.error @ B.most + A.size @ B.error
         unit = min(unit, quantum(A.value) * quantum(B.value))
     for C in addends:
         size, brought = size + C.size, brought + C.error
@@ -162,7 +269,7 @@ def vjp_bound(
     act = activations.activation(activation_name)
     z, d = _same_shape(z, d)
     with np.errstate(all="ignore"):
-        G = _known(g, g_error, a)
+        G = operand(g, g_error, a)
         dz = np.asarray(act.vjp(G.value, z, np.asarray(h, np.float64)))
         if act.derivative is not None:
             slope = act.derivative(z, h)
@@ -170,7 +277,7 @@ def vjp_bound(
             e = e + derivative_error(act.name, z, h, _FLOAT64)
             if np.any(h_rounded):
                 e = e + _by_rounded_state(act, z, h, d, np.asarray(h_rounded))
-            largest = G.size + G.error
+            largest = G.most
             most = largest * (abs(slope) + e)
             rounding = (gamma(3, a.u_stored) + gamma(3, _FLOAT64.u)) * most + 2 * a.min_normal
             copied = (e == 0) & ((slope == 0) | (slope == 1))
@@ -185,7 +292,7 @@ def vjp_bound(
         p, e = (h, e) if act.name == "softmax" else (np.exp(h), np.exp(h) * np.expm1(e))
         if act.name == "log_softmax":
             e = e + activations.activation("exponential").c * u * (p + e) * (1 + abs(h))
-        most_g, most_p = G.size + G.error, abs(p) + e
+        most_g, most_p = G.most, abs(p) + e
         if act.name == "softmax":
             total = (G.value * p).sum(-1, keepdims=True)
             total_most = (most_g * most_p).sum(-1, keepdims=True)

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes  # gives NumPy its bfloat16
 import numpy as np
 import numpy.typing as npt
 
@@ -39,6 +40,13 @@ class Arithmetic:
     u_sum: float
     u_product: float
     u_operand: float = 0.0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What is stored in; float64 where nothing is rounded."""
+        stored = {"tf32": "float32", "exact": "float64", "bfloat16": ml_dtypes.bfloat16}
+        found: np.dtype[Any] = np.dtype(stored.get(self.name, self.name))
+        return found
 
     @property
     def bits(self) -> int:
@@ -122,6 +130,17 @@ def arithmetic(dtype_or_name: Any) -> Arithmetic:
         known = ", ".join([*ARITHMETICS, "exact", "hand"])
         raise ValueError(f"unknown arithmetic {name!r}: known are {known}")
     return ARITHMETICS[name.lower()]
+
+
+@np.errstate(all="ignore")
+def rounded(value: Array | float, a: Arithmetic) -> Bound:
+    """To what the arithmetic stores, as frameworks cast: to bfloat16 by way of float32."""
+    return np.asarray(value).astype(a.dtype).astype(np.float64)
+
+
+def held(value: Array, a: Arithmetic) -> Array:
+    """Which of these the arithmetic stores as they are, infinities and subnormal numbers too."""
+    return np.asarray(rounded(value, a) == value)
 
 
 def gamma(k: int, u: float) -> float:

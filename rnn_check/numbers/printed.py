@@ -22,6 +22,7 @@ def _up(value: Fraction) -> float:
 
 
 def _half(d: Decimal) -> Fraction:
+    """Half a unit of the last printed digit."""
     exponent = d.as_tuple().exponent
     if not isinstance(exponent, int):
         raise ValueError(f"{d} has no digits, so no last one")
@@ -30,19 +31,12 @@ def _half(d: Decimal) -> Fraction:
     return Fraction(10) ** exponent / 2
 
 
-def half_unit(d: Decimal) -> float:
-    """Half a unit of the last printed digit, rounded up: 0.40 is 0.005, 7. is 0.5, 1e-3 is 0.0005.
-
-    Raises ValueError for NaN, infinities, and exponents beyond ±5000.
-    """
-    return _up(_half(d))
-
-
 def printed_interval(values: Any) -> tuple[Bound, Bound, Bound]:
     """(lo, hi, value) of printed decimals: what they can stand for, rounded outward, and nearest.
 
-    values: a Decimal, or (nested) lists or an object array of Decimals. Raises ValueError as
-    half_unit does, and for what is ragged or not a Decimal.
+    values: a Decimal, or (nested) lists or an object array of Decimals: 0.40 stands for 0.395 to
+    0.405, 7. for 6.5 to 7.5. Raises ValueError for NaN, infinities, exponents beyond ±5000, and for
+    what is ragged or not a Decimal.
     """
     printed = np.array(values, dtype=object)
     lo, hi, value = (np.empty(printed.shape) for _ in range(3))

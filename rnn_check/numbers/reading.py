@@ -23,17 +23,28 @@ and nothing of the last two where both are known exactly and the result needs no
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from rnn_check.numbers.activations import activation
-from rnn_check.numbers.bounded import _evaluated, _Known, _known, _sum_error, vjp_bound
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, _upper, arithmetic, gamma
+from rnn_check.numbers.bounded import (
+    Bounded,
+    _but_nan,
+    _evaluated,
+    _held,
+    _sum_error,
+    exactly,
+    vjp_bound,
+)
+from rnn_check.numbers.formats import (
+    ARITHMETICS,
+    Array,
+    _upper,
+    arithmetic,
+    gamma,
+)
 
 _FLOAT64 = ARITHMETICS["float64"]
 
@@ -65,134 +76,6 @@ class Numbers:
 
     def seen(self, name: str, a: Array, b: Array) -> Array:
         return np.asarray(a + b)
-
-
-@dataclass(frozen=True, eq=False)
-class Bounded:
-    """A number of the reference (float64), and how far the subject's may be from it.
-
-    value, error: of one shape; error is inf where nothing can be said. a: the subject's arithmetic.
-    size: |value|, or more: what its roundings are relative to.
-    """
-
-    value: Array
-    error: Array
-    a: Arithmetic
-    size: Any = None
-
-    def __post_init__(self) -> None:
-        if self.size is None:
-            object.__setattr__(self, "size", np.abs(self.value))
-
-    @property
-    def is_nan(self) -> Any:
-        """Where it is NaN for sure, because an operand is; False if nowhere."""
-        nan = np.isnan(self.value)
-        return nan & (self.error == 0) if nan.any() else False
-
-    @cached_property
-    def known(self) -> _Known:
-        """As an operand: where the subject's number may be subnormal, it may count as zero."""
-        return _known(self.value, self.error, self.a, self.size)
-
-    def __mul__(self, other: Bounded) -> Bounded:
-        a, b = self.known, other.known
-        value = a.value * b.value
-        most = (a.size + a.error) * (b.size + b.error)
-        error = a.error * (b.size + b.error) + a.size * b.error
-        exact = (a.error == 0) & (b.error == 0)
-        if exact.any():
-            exact = exact & _product_is_exact(a.value, b.value, self.a)
-        return _rounded(value, error, most, exact, self.a, self.is_nan, other.is_nan)
-
-    def __add__(self, other: Bounded) -> Bounded:
-        return _sum(self, other, np.add)
-
-    def __sub__(self, other: Bounded) -> Bounded:
-        return _sum(self, other, np.subtract)
-
-    def __rsub__(self, one: float) -> Bounded:
-        return exactly(np.asarray(one, np.float64), self.a) - self
-
-    def off_by(self, more: Array | float) -> Bounded:
-        """The same number, when the subject's may be off by so much more."""
-        return Bounded(self.value, self.error + more, self.a, self.size)
-
-    @cached_property
-    def T(self) -> Bounded:
-        return self.each(np.transpose)
-
-    def at(self, t: int) -> Bounded:
-        return self.each(lambda part: part[t])
-
-    @property
-    def rows(self) -> Bounded:
-        """All but the last axis as one: (T,B,H) becomes (T·B,H)."""
-        return self.each(lambda part: part.reshape(-1, part.shape[-1]))
-
-    def each(self, change: Callable[[Array], Array]) -> Bounded:
-        """The same change of shape to all parts."""
-        return Bounded(change(self.value), change(self.error), self.a, change(self.size))
-
-
-def exactly(value: Array, a: Arithmetic) -> Bounded:
-    value = np.asarray(value, np.float64)
-    return Bounded(value, np.zeros_like(value), a)
-
-
-def _sum(x: Bounded, y: Bounded, combine: np.ufunc) -> Bounded:
-    p, q = x.known, y.known
-    value = combine(p.value, q.value)
-    most, error = p.size + p.error + q.size + q.error, p.error + q.error
-    exact = error == 0
-    if exact.any():
-        rest = value - p.value  # the rounding error of the sum: Knuth's two-sum
-        other = combine(0.0, q.value)
-        lost = (p.value - (value - rest)) + (other - rest)
-        exact = exact & (lost == 0) & _held(value, x.a)
-    return _rounded(value, error, most, exact, x.a, x.is_nan, y.is_nan)
-
-
-def _rounded(
-    value: Array, error: Array, most: Array, exact: Array, a: Arithmetic, *nan: Any
-) -> Bounded:
-    """One result more: rounded by the subject and by the reference, unless neither needs it.
-
-    Exactly NaN where one of the operands is (nan).
-    """
-    one = (gamma(1, a.u_stored) + gamma(2, _FLOAT64.u)) * most + 2 * a.min_normal
-    error = _upper(np.where(most > a.max, np.inf, error + np.where(exact, 0.0, one)))
-    return Bounded(value, _but_nan(error, *nan), a)
-
-
-def _but_nan(error: Array, *nan: Any) -> Array:
-    for where in nan:
-        if where is not False:
-            error = np.where(where, 0.0, error)
-    return error
-
-
-def _held(value: Array, a: Arithmetic) -> Array:
-    """Whether the arithmetic holds the value, as a normal number or zero."""
-    if not a.u_stored:
-        return np.ones(np.shape(value), bool)
-    digits = np.ldexp(np.frexp(value)[0], round(-math.log2(a.u_stored)))
-    normal = (value == 0) | ((np.abs(value) >= a.min_normal) & (np.abs(value) <= a.max))
-    return np.asarray(normal & (digits == np.rint(digits)))
-
-
-def _product_is_exact(x: Array, y: Array, a: Arithmetic) -> Array:
-    """Whether x·y is a float64, and a number of the arithmetic: by the digits of its factors."""
-    with np.errstate(all="ignore"):
-        value = x * y
-        split = 2.0**27 + 1  # Dekker's product: halves of 26 bits, whose products are exact
-        high = [v * split - (v * split - v) for v in (x, y)]
-        low = [v - h for v, h in zip((x, y), high, strict=True)]
-        lost = low[0] * low[1] - (
-            ((value - high[0] * high[1]) - low[0] * high[1]) - high[0] * low[1]
-        )
-    inside = (np.abs(value) < 2.0**900) & ((value == 0) | (np.abs(value) > 2.0**-900))
-    return np.asarray((lost == 0) & inside & _held(value, a))
 
 
 class Bounds:
@@ -253,8 +136,8 @@ class Bounds:
         p, q, r = z.known, h.known, c.known
         value = p.value * q.value + (1 - p.value) * r.value
         rest = np.abs(1 - p.value) + p.error
-        most = (p.size + p.error) * (q.size + q.error + r.size + r.error)
-        most = most + rest * (r.size + r.error) + (r.size + r.error)
+        most = p.most * (q.most + r.most)
+        most = most + rest * r.most + r.most
         error = p.error * (np.abs(q.value - r.value) + q.error + r.error)
         error = error + p.size * q.error + np.abs(1 - p.value) * r.error
         u = self.a.u_stored

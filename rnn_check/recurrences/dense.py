@@ -9,7 +9,7 @@ import numpy as np
 
 from rnn_check.numbers import activations, formats
 from rnn_check.numbers.activations import Activation
-from rnn_check.numbers.bounded import _evaluated, _given, _known, _sum_error, vjp_bound
+from rnn_check.numbers.bounded import _evaluated, _given, _sum_error, operand, vjp_bound
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
 from rnn_check.recurrences import dense as recurrences_dense
 from rnn_check.recurrences.over_time import _arrays, _check
@@ -127,9 +127,9 @@ def running_dense_gradients(
         dz, error = vjp_bound(
             name, doutput, doutput_error, cache.z, cache.output, dense.D, a, output_rounded
         )
-        d = _known(dz, error, a)
+        d = operand(dz, error, a)
         rows = math.prod(dz.shape[:-1])
-        ones = _known(np.ones((1, rows)), 0.0, a)
+        ones = operand(np.ones((1, rows)), 0.0, a)
         return gradients, DenseGradients(
             h=_sum_error(a, ((d, dense.kernel.T),), k=dz.shape[-1] + 1),
             kernel=_sum_error(a, ((dense.h.rows.T, d.rows),), k=rows + 1),
@@ -157,7 +157,7 @@ class _Dense:
         h, V = np.asarray(h, np.float64), np.asarray(kernel, np.float64)
         c = np.zeros(V.shape[1]) if bias is None else np.asarray(bias, np.float64)
         self.cache = recurrences_dense.dense(h, V, c, activation=activation)[1]
-        self.h = _known(h, h_error, a)
+        self.h = operand(h, h_error, a)
         self.kernel = _given(V, errors.get("kernel", 0.0), a, round_inputs)
         offset = _given(c, errors.get("bias", 0.0), a, round_inputs)
         self.D = _sum_error(a, ((self.h, self.kernel),), (offset,), k=len(V) + 2, stored=2)

@@ -18,9 +18,9 @@ import numpy as np
 
 from rnn_check.numbers import activations, formats
 from rnn_check.numbers.activations import Activation
-from rnn_check.numbers.bounded import _given
+from rnn_check.numbers.bounded import Bounded, _given
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
-from rnn_check.numbers.reading import Bounded, Bounds, Numbers, Tape
+from rnn_check.numbers.reading import Bounds, Numbers, Tape
 from rnn_check.recurrences import gru, lstm
 from rnn_check.recurrences.over_time import _arrays, _check
 
@@ -292,8 +292,7 @@ def _bounded(
     given = _read(r, wide[0], wide[1], wide[2], wide[3], **options)
 
     def known(value: Any, error: Any = 0.0) -> Bounded:
-        k = _given(value, error, a, round_inputs)
-        return Bounded(np.asarray(k.value), np.asarray(k.error), a, np.asarray(k.size))
+        return _given(value, error, a, round_inputs)
 
     error = np.broadcast_to(np.asarray(errors.get("x", 0.0), np.float64), np.shape(wide[0]))
     error = (error[:, ::-1] if options["go_backwards"] else error).swapaxes(0, 1)
@@ -412,9 +411,8 @@ def running_gradients(
                 if name in cotangents:
                     c = np.asarray(cotangents[name], np.float64)[:, t]
                     e = off.get(name)
-                    k = _given(c, 0.0 if e is None else np.asarray(e)[:, t], a,
-                               round_inputs and e is None)  # fmt: skip
-                    state.receive(Bounded(k.value, k.error, a, k.size))
+                    e = 0.0 if e is None else np.asarray(e)[:, t]
+                    state.receive(_given(c, e, a, round_inputs and off.get(name) is None))
         tape.backward()
         of_weights = type(w)(*(None if node is None else tape.gradient(node) for node in w))
     zero = Bounded(np.zeros(()), np.zeros(()), a)

@@ -7,7 +7,7 @@ import numpy as np
 
 from rnn_check.numbers import formats
 from rnn_check.numbers.activations import activation
-from rnn_check.numbers.bounded import _given, _Known, _known
+from rnn_check.numbers.bounded import Bounded, _given, operand
 from rnn_check.numbers.formats import _FLOAT64, _UP, Arithmetic, Array, Bound, _upper, gamma
 from rnn_check.recurrences import losses
 from rnn_check.recurrences.over_time import _arrays, _check
@@ -72,7 +72,7 @@ def running_loss(
     """
     a = formats.arithmetic(arithmetic)
     with np.errstate(all="ignore"):
-        p, t = _known(prediction, prediction_error, a), _given(target, target_error, a, True)
+        p, t = operand(prediction, prediction_error, a), _given(target, target_error, a, True)
         if kind == "mse":
             loss = losses.mean_squared_error(t.value, p.value)[0]
             r = _residual(p, t, a)
@@ -147,7 +147,7 @@ def running_loss_gradient(
     """
     a = formats.arithmetic(arithmetic)
     with np.errstate(all="ignore"):
-        o, t = _known(prediction, prediction_error, a), _given(target, target_error, a, True)
+        o, t = operand(prediction, prediction_error, a), _given(target, target_error, a, True)
         if kind == "mse":
             gradient = losses.mean_squared_error(t.value, o.value)[1]
             r = _residual(o, t, a)
@@ -192,15 +192,15 @@ def running_loss_gradient(
         return np.nan_to_num(gradient), _upper(np.where(known, error, np.inf))
 
 
-def _residual(p: _Known, t: _Known, a: Arithmetic) -> _Known:
+def _residual(p: Bounded, t: Bounded, a: Arithmetic) -> Bounded:
     """Their difference as the subject computes it."""
     r = p.value - t.value
     brought = p.error + t.error
     rounding = (a.u_stored + _FLOAT64.u) * (abs(r) + brought) * (brought + abs(r) > 0)
-    return _Known(r, brought + rounding, abs(r))
+    return Bounded(r, brought + rounding, a)
 
 
-def _total(o: _Known, a: Arithmetic) -> tuple[Array, Array]:
+def _total(o: Bounded, a: Arithmetic) -> tuple[Array, Array]:
     """Σ o over the last axis, which stays, and how far the subject's may be off."""
     n = o.value.shape[-1]
     size = (o.size + o.error).sum(-1, keepdims=True)
@@ -209,7 +209,7 @@ def _total(o: _Known, a: Arithmetic) -> tuple[Array, Array]:
     return o.value.sum(-1, keepdims=True), np.where(size > a.max, np.inf, error)
 
 
-def _shares(o: _Known, a: Arithmetic, epsilon: float) -> _Known:
+def _shares(o: Bounded, a: Arithmetic, epsilon: float) -> Bounded:
     """o/Σo, kept epsilon away from 0 and 1 if that is not 0, and how far the subject's may be off.
 
     |ô/Ŝ - o/S| <= (do + |o/S| dS)/(|S| - dS), and one rounding. Clipping brings numbers no further
@@ -222,11 +222,11 @@ def _shares(o: _Known, a: Arithmetic, epsilon: float) -> _Known:
     error = error + (a.u_stored + _FLOAT64.u) * (abs(share) + error) + a.min_normal
     error = np.where(least > 0, error * _UP, np.inf)
     if not epsilon:
-        return _Known(share, error, abs(share))
+        return Bounded(share, error, a)
     ends = (share - error, share, share + error)
     low, kept, high = (np.clip(end, epsilon, 1 - epsilon) for end in ends)
     limit = epsilon if epsilon < a.min_normal else a.u_stored * epsilon
     off = np.maximum(high - kept, kept - low)
     off = off + np.where(share - error < epsilon + limit, limit, 0)
     off = off + np.where(share + error > 1 - epsilon - a.u_stored, a.u_stored, 0)
-    return _Known(kept, np.where(np.isfinite(error), off, np.inf), kept)
+    return Bounded(kept, np.where(np.isfinite(error), off, np.inf), a)

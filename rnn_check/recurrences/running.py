@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers import formats
-from rnn_check.numbers.bounded import _given
+from rnn_check.numbers.bounded import Bounded, _given
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
-from rnn_check.numbers.reading import Bounded, Bounds, Node, Tape
+from rnn_check.numbers.reading import Bounds, Node, Tape
 from rnn_check.recurrences import over_time, simple
 from rnn_check.recurrences.over_time import Gradients
 
@@ -69,7 +69,9 @@ class _Layer:
         absent = {"bias": (H,), "initial_state": (B, H)}
         self.a: Arithmetic = formats.arithmetic(arithmetic)
         given = {
-            k: self.given(np.zeros(absent[k]) if v is None else v, errors.get(k, 0.0), round_inputs)
+            k: _given(
+                np.zeros(absent[k]) if v is None else v, errors.get(k, 0.0), self.a, round_inputs
+            )
             for k, v in values.items()
         }
         self.act, self.shape = arranged.activation.name, (T, B, H)
@@ -80,10 +82,6 @@ class _Layer:
         self.start = given["initial_state"]
         self.keep = None if arranged.skip is None else ~arranged.skip
         self.rounded, self.z_rounded = (self.steps_first(part) for part in by_hand)
-
-    def given(self, value: Array, error: Array | float, rounded: bool) -> Bounded:
-        known = _given(value, error, self.a, rounded)
-        return Bounded(known.value, known.error, self.a)
 
     def steps_first(self, part: Array | float) -> Array:
         part = np.asarray(part, np.float64)
@@ -200,8 +198,8 @@ def running_gradients(
         layer = _Layer(arrays, arithmetic, errors, round_inputs, by_hand, **options)
         (T, B, H), F = layer.shape, len(layer.weights.kernel.value)
         exactly_known = cotangent_error is None
-        c = layer.given(
-            cotangent, 0.0 if cotangent_error is None else cotangent_error,
+        c = _given(
+            cotangent, 0.0 if cotangent_error is None else cotangent_error, layer.a,
             round_inputs and exactly_known,
         ).each(lambda part: part.swapaxes(0, 1))  # fmt: skip
         tape = _TapedSteps(layer)

@@ -12,7 +12,6 @@ lines that the process wrote, and the host lives on.
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from rnn_check.refusal import nearest
 from rnn_check.subjects.asked import backends as _backends
 from rnn_check.subjects.asked import named as _named
 from rnn_check.subjects.asked import wire as _wire
@@ -105,8 +105,7 @@ class Subject:
         self.framework = framework
         self.backend = framework if framework != "keras" else backend or default_backend()
         if self.backend not in BACKENDS:
-            near = difflib.get_close_matches(self.backend, BACKENDS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(BACKENDS)}"
+            hint = nearest(self.backend, BACKENDS)
             raise NotInstalled(f"unknown backend {self.backend!r}{hint}")
         # another environment is not to see what this one's variables and user folders hold
         self._is_here = python == sys.executable

@@ -8,10 +8,10 @@ mistakes are mostly seen by then. What only the class itself can tell is asked o
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
+from rnn_check.refusal import nearest
 from rnn_check.subjects.asked.own import ARGUMENTS, ATTRIBUTES, METHODS
 
 SHOWN = "docs/own_layer.md shows one that can"
@@ -45,10 +45,7 @@ def checked(spec: str) -> str:
         raise LayerError(f"{file}: no Python: {error}") from None
     names = set(_bound(tree))
     if name not in names and "*" not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        classes = ", ".join(sorted(c.name for c in ast.walk(tree) if isinstance(c, ast.ClassDef)))
-        has = f"did you mean {near[0]}?" if near else f"its classes: {classes or 'none'}"
-        raise LayerError(f"{file} defines no {name}; {has}")
+        raise LayerError(f"{file} defines no {name}{nearest(name, names)}")
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == name and (lacks := list(_lacks(node))):
             said = "".join(f"\n  - {each}" for each in lacks)

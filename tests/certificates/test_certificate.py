@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rnn_check.certificates import steps
-from rnn_check.certificates.adjoints import certify_dense_gradients, certify_gradients, certify_loss
+from rnn_check.certificates.adjoints import certify_gradients
 from rnn_check.certificates.result import Certificate
 from rnn_check.certificates.steps import certify, certify_dense
 from rnn_check.certificates.sums import Factor, Sum
@@ -1173,35 +1173,11 @@ def test_an_output_layer_is_certified_and_its_faults_are_not(
     activation: str | None, leading: tuple[int, ...]
 ) -> None:
     rng = np.random.default_rng(0)
-    h, V, c, g = (
-        rng.normal(size=s).astype(np.float32) for s in ((*leading, 4), (4, 3), (3,), (*leading, 3))
-    )
-    output, cache = dense.dense(h, V, c, activation=activation)
-    gradients = dense.dense_backward(g, cache)._asdict()
+    h, V, c = (rng.normal(size=s).astype(np.float32) for s in ((*leading, 4), (4, 3), (3,)))
+    output, _ = dense.dense(h, V, c, activation=activation)
     assert certify_dense(output, h=h, kernel=V, bias=c, activation=activation).ok
     assert not certify_dense(output, h=h, kernel=V, activation=activation).ok
     assert not certify_dense(output, h=h, kernel=weight_off(V), bias=c, activation=activation).ok
-    options: dict[str, Any] = {"h": h, "kernel": V, "bias": c, "activation": activation}
-    found = certify_dense_gradients(gradients, cotangent=g, **options)
-    assert set(found) == {"h", "kernel", "bias"} and all(f.ok for f in found.values())
-    for name, gradient in gradients.items():
-        wrong = gradients | {name: gradient * np.float32(1 + 1e-4)}
-        assert not certify_dense_gradients(wrong, cotangent=g, **options)[name].ok
-
-
-@pytest.mark.parametrize("kind", ["mse", "categorical_crossentropy"])
-def test_a_loss_is_certified_from_the_predictions(kind: str) -> None:
-    rng = np.random.default_rng(0)
-    p = activations.ACTIVATIONS["softmax"].function(rng.normal(size=(5, 3))).astype(np.float32)
-    target = np.eye(3, dtype=np.float32)[[0, 2, 1, 1, 0]]
-    loss = np.float32(
-        ((p - target) ** 2).mean() if kind == "mse" else -np.log((p * target).sum(-1)).mean()
-    )
-    assert certify_loss(loss, kind=kind, target=target, prediction=p).ok
-    found = certify_loss(loss * np.float32(1.0001), kind=kind, target=target, prediction=p)
-    assert not found.ok and found.where == ()
-    with pytest.raises(ValueError, match="mae"):
-        certify_loss(loss, kind="mae", target=target, prediction=p)
 
 
 # Bad input ------------------------------------------------------------------------------------
@@ -1282,3 +1258,11 @@ def test_operands_are_rounded_to_the_arithmetic_first(
         wanted = store(values).astype(np.float64)
     got = steps._read("x", values.astype(np.float64), ARITHMETICS[name])
     assert (got.view(np.int64) == wanted.view(np.int64)).all()
+
+
+def test_float64_becomes_bfloat16_by_way_of_float32_as_frameworks_cast_it() -> None:
+    """Above a tie by less than float32 sees, and so to even and down; to nearest it were up."""
+    above = np.array([1 + 2.0**-8 + 2.0**-40])
+    assert steps._read("x", above, ARITHMETICS["bfloat16"]) == 1
+    cast = pytest.importorskip("torch").tensor(above).bfloat16()
+    assert cast.item() == 1

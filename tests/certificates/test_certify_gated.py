@@ -409,7 +409,7 @@ def test_what_does_not_fit_is_refused() -> None:
         ({"recurrence": "simple"}, "kernel has shape"),
         ({"initial_state": layer.start[0]}, "should hold two arrays"),
         ({"cell_states": h[:, :, :-1]}, "cell_states has shape"),
-        ({"recurrent_activation": "sigmod"}, "did you mean 'sigmoid'"),
+        ({"recurrent_activation": "sigmod"}, "did you mean `sigmoid`"),
     ):
         with pytest.raises(ValueError, match=words):
             certify(h, **layer.asked | changed)

@@ -212,8 +212,8 @@ def test_the_running_subject_refuses_as_well(subject: Subject) -> None:
 def test_the_oldest_keras_is_not_asked_to_load_anything() -> None:
     """Keras 2.12 would run what a Lambda holds."""
     wanted = environment.parse("tensorflow==2.12.0")
-    python = environment.resolve(wanted, environment.find_python("3.10")).make()
-    with Subject("tensorflow", python=python, timeout=300) as old:
+    made = environment.resolve(wanted, environment.find_python("3.10"))
+    with made.held() as python, Subject("tensorflow", python=python, timeout=300) as old:
         for name in sorted(set(NAMES) - set(script.CELLS)):
             layers = [{"kind": "RNN", "cell": {"kind": name, "function": "f"}}]
             made = step("attempt", layers=layers, input_shape=[None, 2, 2], x=np.zeros((1, 2, 2)))

@@ -242,8 +242,8 @@ INITIAL = {
 def printed(section: str, name: str) -> tuple[Array, Array]:
     """The numbers, and half a unit of each one's last digit."""
     rows = [[Decimal(d) for d in row.split()] for row in INITIAL[section][name].splitlines()]
-    halves = [[numbers_printed.half_unit(d) for d in row] for row in rows]
-    return np.array(rows, dtype=float), np.array(halves)
+    lo, hi, value = numbers_printed.printed_interval(rows)
+    return value, np.maximum(value - lo, hi - value)
 
 
 @pytest.fixture(params=[3, 4])
@@ -364,5 +364,6 @@ def test_dense_weights_that_give_the_printed_predictions_exist() -> None:
     # and at most 5 times as it is added up; what is left over of the solution is known.
     rounded = formats.gamma(7, U32) * (abs(augmented) @ abs(solution))
     left = abs(augmented @ solution - wanted)
-    half = np.array([numbers_printed.half_unit(p) for p in PREDICTIONS])
+    lo, hi, _ = numbers_printed.printed_interval(PREDICTIONS)
+    half = np.maximum(wanted - lo, hi - wanted)
     assert (abs(predictions - wanted) <= rounded + left + half).all()

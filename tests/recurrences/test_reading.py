@@ -1,7 +1,9 @@
 """Is one definition of a step the reference, its bounds and its gradients?
 
 The readings are held against what is not themselves: the loop that is run and its running bounds,
-complex steps, mpmath, and honest executions in float32.
+complex steps of many digits, the equations in many digits, and honest executions in float32. How
+far float64 itself may be off is what the readings say of it: `Bounds("float64")` of one execution,
+`Bounds("exact")` of the reference beside numbers that nothing rounds.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import mpmath
 import numpy as np
 import pytest
 
+from rnn_check.numbers.bounded import Bounded
 from rnn_check.numbers.formats import Array
-from rnn_check.numbers.reading import Bounded, Bounds, Numbers, Tape
+from rnn_check.numbers.reading import Bounds, Numbers, Tape
 from rnn_check.recurrences import gru, lstm, over_time, running, simple
 
 B, T, F, H = 3, 12, 5, 6
+FLOAT32 = 2.0**-24  # a bound of float64 that were larger than one such rounding would see little
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,22 @@ def bounded(n: Bounds, cell: Cell, w: Any, x: list[Array], start: list[Array]) -
 
 
 def worst(got: Array, wanted: Bounded) -> float:
-    return float((np.abs(got - wanted.value) / wanted.error).max())
+    off = np.abs(got - wanted.value)
+    return float(np.where(off == 0, 0.0, off / wanted.error).max())
+
+
+class ManyDigits(Numbers):
+    """Arrays of mpmath's numbers, of as many digits as are asked of it."""
+
+    def act(self, z: Array) -> Array:
+        return np.asarray(np.frompyfunc(mpmath.tanh, 1, 1)(z))
+
+    def gate(self, z: Array) -> Array:
+        return np.asarray(np.frompyfunc(lambda v: 1 / (1 + mpmath.exp(-v)), 1, 1)(z))
+
+
+def in_many_digits(array: Array) -> Array:
+    return np.asarray(np.frompyfunc(mpmath.mpf, 1, 1)(array.astype(np.float64)))
 
 
 # -- against the loop that is run ------------------------------------------------------------------
@@ -90,18 +109,30 @@ def arguments(w: Any, x: list[Array], h0: Array) -> dict[str, Any]:
 
 
 def test_the_loop_that_is_run_is_the_textbook() -> None:
+    """Both are executions in float64, and so within its bounds."""
     cell = CELLS["simple"]
     w, x, (h0,) = drawn(cell)
+    c = np.random.default_rng(1).normal(size=(T, B, H)).astype(np.float32)
     wide = simple.Weights(*(part.astype(np.float64) for part in w))
-    h, z = simple.forward(np.stack(x).astype(np.float64), wide, h0.astype(np.float64))
-    states, cache = over_time.forward(**arguments(wide, [v.astype(float) for v in x], h0))
-    np.testing.assert_allclose(states.swapaxes(0, 1), h[1:], rtol=1e-13, atol=1e-15)
-    c = np.random.default_rng(1).normal(size=(T, B, H))
-    wanted = over_time.backward(c.swapaxes(0, 1), cache)._asdict()
-    found = simple.backward(c, np.stack(x).astype(np.float64), wide, h, z)
-    for name, gradient in found.items():
-        turned = gradient.swapaxes(0, 1) if name == "x" else gradient
-        np.testing.assert_allclose(turned, wanted[name], rtol=1e-11, atol=1e-13)
+    xs, start = np.stack(x).astype(np.float64), h0.astype(np.float64)
+    h, z = simple.forward(xs, wide, start)
+    textbook = simple.backward(c, xs, wide, h, z)
+    states, cache = over_time.forward(**arguments(wide, list(xs), start))
+    found = over_time.backward(c.swapaxes(0, 1), cache)._asdict()
+    bounds = bounded(Bounds("float64"), cell, w, x, [h0])
+    for t, (state,) in enumerate(bounds):
+        assert worst(h[t + 1], state) <= 1
+        assert worst(states[:, t], state) <= 1
+        assert (state.error < FLOAT32 * state.size).all()
+    gradients, (begin,), inputs = taped(cell, w, x, [h0], c, "float64")
+    named = dict(zip(w._fields, gradients, strict=True)) | {"initial_state": begin.gradient}
+    for name, gradient in named.items():
+        assert worst(textbook[name], gradient) <= 1
+        assert worst(found[name], gradient) <= 1
+        assert (gradient.error < FLOAT32 * gradient.size).all()
+    for t, node in enumerate(inputs):
+        assert worst(textbook["x"][t], node.gradient) <= 1
+        assert worst(found["x"][:, t], node.gradient) <= 1
 
 
 def test_bounds_along_a_sequence_are_the_running_bounds() -> None:
@@ -109,12 +140,15 @@ def test_bounds_along_a_sequence_are_the_running_bounds() -> None:
     w, x, (h0,) = drawn(cell)
     known = running.running_bound(**arguments(w, x, h0))
     found = bounded(Bounds("float32"), cell, w, x, [h0])
-    np.testing.assert_allclose(np.stack([s[0].error for s in found], 1), known.bound, rtol=1e-9)
+    np.testing.assert_array_equal(np.stack([s[0].value for s in found], 1), known.states)
+    np.testing.assert_array_equal(np.stack([s[0].error for s in found], 1), known.bound)
 
 
-def taped(cell: Cell, w: Any, x: list[Array], start: list[Array], c: Array) -> Any:
-    """(gradients of the weights, the tape's start)."""
-    tape = Tape("float32")
+def taped(
+    cell: Cell, w: Any, x: list[Array], start: list[Array], c: Array, dtype: str = "float32"
+) -> Any:
+    """(gradients of the weights, the tape's start, its inputs)."""
+    tape = Tape(dtype)
     leaves = cell.weights(*(tape.leaf(tape.n.exactly(part)) for part in given(w)))
     begin = [tape.leaf(tape.n.exactly(s)) for s in start]
     inputs = [tape.leaf(tape.n.exactly(v)) for v in x]
@@ -125,20 +159,19 @@ def taped(cell: Cell, w: Any, x: list[Array], start: list[Array], c: Array) -> A
 
 
 def test_gradients_over_the_tape_are_those_of_the_running_analysis() -> None:
-    """As large or smaller: at the last step there is nothing that is added to the cotangent."""
     cell = CELLS["simple"]
     w, x, (h0,) = drawn(cell)
     c = np.random.default_rng(2).normal(size=(T, B, H)).astype(np.float32)
     value, bound = running.running_gradients(**arguments(w, x, h0), cotangent=c.swapaxes(0, 1))
     found, (start,), inputs = taped(cell, w, x, [h0], c)
     gradients = dict(zip(w._fields, found, strict=True)) | {"initial_state": start.gradient}
-    of_x = np.stack([v.gradient.value for v in inputs], 1)
-    np.testing.assert_allclose(of_x, value.x, rtol=1e-10, atol=1e-12)
     for name, gradient in gradients.items():
-        np.testing.assert_allclose(gradient.value, getattr(value, name), rtol=1e-10, atol=1e-12)
-        ratio = gradient.error / getattr(bound, name)
-        assert ratio.max() <= 1 + 1e-9
-        assert ratio.min() > 0.95
+        np.testing.assert_array_equal(gradient.value, getattr(value, name))
+        np.testing.assert_array_equal(gradient.error, getattr(bound, name))
+    n = Bounds("exact")  # there, one product of all steps
+    for t, node in enumerate(inputs):
+        delta = n.affine((n.exactly(value.delta[:, t]), n.exactly(w.kernel.T)))
+        assert (np.abs(node.gradient.value - value.x[:, t]) <= delta.error).all()
 
 
 # -- against executions, complex steps and many digits ---------------------------------------------
@@ -178,19 +211,24 @@ def test_one_weight_that_is_off_does_not_follow(name: str) -> None:
 
 @pytest.mark.parametrize("name", CELLS)
 def test_gradients_over_the_tape_are_those_of_complex_steps(name: str) -> None:
-    cell = CELLS[name]
+    """In one direction of each weight, and of the start; the step's own error is its square."""
+    cell, step = CELLS[name], mpmath.mpf(10) ** -30
     w, x, start = drawn(cell, 5)
     c = np.random.default_rng(6).normal(size=(T, B, H)).astype(np.float32)
-    found, _, _ = taped(cell, w, x, start, c)
-    wide = [part.astype(np.complex128) for part in given(w)]
-    inputs = [v.astype(float) for v in x], [s.astype(float) for s in start]
-    for k, gradient in enumerate(found):
-        for at in list(np.ndindex(wide[k].shape))[::17]:
-            moved = [part.copy() for part in wide]
-            moved[k][at] += 1e-30j
-            states = ran(Numbers(), cell, cell.weights(*moved), *inputs)
-            slope = sum((s[0] * c_t).sum() for s, c_t in zip(states, c, strict=True)).imag / 1e-30
-            assert gradient.value[at] == pytest.approx(slope, rel=1e-9, abs=1e-12)
+    of_weights, begin, _ = taped(cell, w, x, start, c, "exact")
+    gradients = [*of_weights, *(node.gradient for node in begin)]
+    with mpmath.workdps(70):
+        parts = list(map(in_many_digits, [*given(w), *start]))
+        inputs, many = list(map(in_many_digits, x)), len(of_weights)
+        for k, gradient in enumerate(gradients):
+            way = np.random.default_rng(k).choice([-1.0, 1.0], size=parts[k].shape)
+            moved = [*parts[:k], parts[k] + mpmath.mpc(0, step) * way, *parts[k + 1 :]]
+            states = ran(ManyDigits(), cell, cell.weights(*moved[:many]), inputs, moved[many:])
+            totals = (s[0] * in_many_digits(c_t) for s, c_t in zip(states, c, strict=True))
+            slope = sum(total.sum() for total in totals).imag / step
+            off = (in_many_digits(gradient.value) * way).sum() - slope
+            allowed = in_many_digits(gradient.error).sum()
+            assert abs(off) <= allowed < FLOAT32 * abs(slope)
 
 
 def test_the_gated_references_are_their_equations_in_fifty_digits() -> None:
@@ -204,23 +242,37 @@ def test_the_gated_references_are_their_equations_in_fifty_digits() -> None:
             r = sigmoid(2 * v + mpmath.mpf(0.25) - h / 4 + mpmath.mpf(0.75))
             candidate = mpmath.tanh(-v + mpmath.mpf(0.375) + r * (h * mpmath.mpf(0.75) + 1))
             h = z * h + (1 - z) * candidate
-        of_gru = float(h)
+        of_gru = [h]
         h, c = mpmath.mpf(start), mpmath.mpf(-0.5)
         for v in x:
             i, f = sigmoid(v + h / 2), sigmoid(2 * v - h / 4 + 1)
             g, o = mpmath.tanh(-v + h * mpmath.mpf(0.75)), sigmoid(v / 2 - h)
             c = f * c + i * g
             h = o * mpmath.tanh(c)
-        of_lstm = float(h), float(c)
+        of_lstm = [h, c]
     one = lambda *values: np.array([values], np.float64)  # noqa: E731
-    found = ran(Numbers(), CELLS["gru"], gru.arranged(
+    gru_weights = gru.arranged(
         one(1, 2, -1), one(0.5, -0.25, 0.75), np.array([[0.125, 0.25, 0.375], [0.5, 0.75, 1.0]]),
-    ), [one(v) for v in x], [one(start)])  # fmt: skip
-    assert found[-1][0].item() == pytest.approx(of_gru, rel=1e-14)
-    found = ran(Numbers(), CELLS["lstm"], lstm.Weights(
-        one(1, 2, -1, 0.5), one(0.5, -0.25, 0.75, -1), np.array([0.0, 1, 0, 0]),
-    ), [one(v) for v in x], [one(start), one(-0.5)])  # fmt: skip
-    assert [s.item() for s in found[-1]] == pytest.approx(of_lstm, rel=1e-14)
+    )  # fmt: skip
+    lstm_weights = lstm.Weights(
+        one(1, 2, -1, 0.5), one(0.5, -0.25, 0.75, -1), np.array([0.0, 1, 0, 0])
+    )
+    for name, w, begin, wanted in (
+        ("gru", gru_weights, [one(start)], of_gru),
+        ("lstm", lstm_weights, [one(start), one(-0.5)], of_lstm),
+    ):
+        inputs = [one(v) for v in x]
+        honest = ran(Numbers(), CELLS[name], w, inputs, begin)[-1]
+        for exact, state, of_float64, got in zip(
+            wanted,
+            bounded(Bounds("exact"), CELLS[name], w, inputs, begin)[-1],
+            bounded(Bounds("float64"), CELLS[name], w, inputs, begin)[-1],
+            honest,
+            strict=True,
+        ):
+            off = abs(exact - mpmath.mpf(state.value.item()))
+            assert off <= state.error.item() < FLOAT32 * abs(exact)
+            assert worst(got, of_float64) <= 1
 
 
 def test_what_needs_no_rounding_has_no_bound() -> None:

@@ -679,9 +679,9 @@ def test_aliases_and_none() -> None:
     assert all(ACTIVATIONS[name].name == name for name in NAMES)
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("tahn", "tanh"), ("ReLU", "relu"), ("", "")])
+@pytest.mark.parametrize(("typed", "meant"), [("tahn", "tanh"), ("ReLU", "relu")])
 def test_unknown_activation_names_the_nearest(typed: str, meant: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown activation '{typed}': did you mean '{meant}"):
+    with pytest.raises(ValueError, match=f"unknown activation '{typed}'; did you mean `{meant}`"):
         activations.activation(typed)
 
 
@@ -840,7 +840,7 @@ def test_the_whole_network_agrees_with_complex_step(head: str) -> None:
         ({"bias": np.ones((2, 4))}, r"bias has shape \(2, 4\), but should have \(4,\)"),
         ({"initial_state": np.ones(4)}, r"initial_state has shape \(4,\), .* \(3, 4\)"),
         ({"mask": np.ones((5, 3))}, r"mask has shape \(5, 3\), but should have \(3, 5\)"),
-        ({"activation": "tanhh"}, "did you mean 'tanh'"),
+        ({"activation": "tanhh"}, "did you mean `tanh`"),
     ],
 )
 def test_misshapen_arguments_are_named(changed: dict[str, Any], message: str) -> None:

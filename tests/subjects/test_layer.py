@@ -67,9 +67,9 @@ def test_what_may_be_a_layer_passes(text: str, tmp_path: Path) -> None:
     [
         ("class MyRNN(: pass", ", line 1: no Python: "),
         ("class MyRNN:\n\n  def call(:\n", ", line 3: no Python: "),
-        ("class MyRnn(Base): pass", "defines no MyRNN; did you mean MyRnn?"),
-        ("x = 1", "defines no MyRNN; its classes: none"),
-        ("class A(B): pass", "defines no MyRNN; its classes: A"),
+        ("class MyRnn(Base): pass", "defines no MyRNN; did you mean `MyRnn`?"),
+        ("x = 1", "defines no MyRNN; known: x"),
+        ("class A(B): pass", "defines no MyRNN; known: A"),
         ("x = '\0'", "no Python"),
         ("(" * 5000, "no Python"),
     ],

@@ -350,12 +350,15 @@ def test_an_interpreter_that_is_not_there() -> None:
         Subject("tensorflow", python="/no_such_python")
 
 
+KNOWN = "; known: jax, numpy, openvino, tensorflow, torch"
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("tensorlow", "unknown backend 'tensorlow'; did you mean tensorflow?"),
-        ("pytorch", "unknown backend 'pytorch'; did you mean torch?"),
-        ("mxnet!", "unknown backend 'mxnet!'; known: tensorflow, jax, torch, openvino, numpy"),
+        ("tensorlow", f"unknown backend 'tensorlow'; did you mean `tensorflow`?{KNOWN}"),
+        ("pytorch", f"unknown backend 'pytorch'; did you mean `torch`?{KNOWN}"),
+        ("mxnet!", f"unknown backend 'mxnet!'{KNOWN}"),
     ],
 )
 def test_an_unknown_backend_names_the_nearest(

@@ -59,6 +59,19 @@ LEAVES = {
         "import subprocess, sys\n"
         "subprocess.Popen([sys.executable, '-c', {script!r}])"
     ),
+    "a fork in a session of its own": "import os, time\nif os.fork() == 0: os.setsid(); {tell}",
+    "a daemon, which nobody is the parent of": (
+        "import os, time\nif os.fork() == 0:\n"
+        "  os.setsid()\n  if os.fork() == 0: {tell}\n  os._exit(0)"
+    ),
+    "a program in a session of its own": (
+        "import subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', {script!r}], start_new_session=True)"
+    ),
+    "a program that knows nothing of us": (
+        "import subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', {script!r}], start_new_session=True, env={{}})"
+    ),
 }  # fmt: skip
 
 
@@ -75,6 +88,10 @@ def test_what_a_subject_started_ends_with_it(what: str, then: str, tmp_path: Pat
         ask(asked, {"do": do})
         (started,) = told(tmp_path, "pid")
         assert not is_gone(started)
+        if what == "a program that knows nothing of us":  # but had a parent when it was seen
+            listed = asked._process
+            assert listed is not None
+            wait_for(lambda: started in listed._family._members)
         if then == "exits":  # its fork holds the pipes open, and nobody waits for that
             with pytest.raises(SubjectError, match="ended with exit code 3"):
                 ask(asked, {"do": "os._exit(3)"})
@@ -197,6 +214,9 @@ TAKES = {
     "what it starts": (
         "import subprocess; subprocess.run([sys.executable, '-c',"
         " 'import time; taken = bytearray(b\"y\") * (400 << 20); time.sleep(600)'])"
+    ),
+    "what left its session": (
+        "os.fork() or os.setsid(); taken = bytearray(b'y') * (150 << 20); time.sleep(600)"
     ),
 }
 
