@@ -248,6 +248,11 @@ def _read(text: str) -> list[_Word]:
             if number in (0, n)
         ]
     name, at, backend = text.partition("@")
+    if "torch.nn" in (name.partition("=")[0], backend):
+        raise BadInput(
+            f"{text}: environments are made for Keras alone; `rnn-check observe --framework torch "
+            "-o FILE.npz` in each environment makes records of torch.nn, which can be compared"
+        )
     if name == "current":
         backend = backend if at else default_backend()
         if backend not in BACKENDS:

@@ -186,3 +186,23 @@ def test_what_does_not_go_with_torch_is_refused(options: list[str], words: str) 
     result = CliRunner().invoke(main, ["--framework", "torch", *options])
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+@pytest.mark.parametrize("word", ["torch.nn", "torch.nn==2.12.0", "torch==2.12.0@torch.nn"])
+def test_an_environment_of_torch_nn_is_refused_and_records_are_named(word: str) -> None:
+    result = CliRunner().invoke(main, ["compare", "current", word])
+    assert result.exit_code == 2
+    assert "observe --framework torch" in result.stderr
+
+
+def test_records_of_torch_nn_are_compared(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    for name in ("a", "b"):
+        more = ["-k", "certified/tanh_sequence"]
+        out = ["-o", str(tmp_path / f"{name}.npz")]
+        done = CliRunner().invoke(main, ["observe", "--framework", "torch", *more, *out])
+        assert done.exit_code == 0, done.stderr
+    both = [str(tmp_path / f"{name}.npz") for name in ("a", "b")]
+    done = CliRunner().invoke(main, ["compare", *both])
+    assert done.exit_code == 0, done.output
+    assert "torch 2" in done.output
