@@ -39,8 +39,10 @@ from rnn_check.claims.layers import (
     RNN,
     AnyLayer,
     Bidirectional,
+    Carrying,
     Dense,
     Embedding,
+    Gated,
     Layer,
     Masking,
     SimpleRNN,
@@ -742,9 +744,8 @@ class _Builder:
                 raise self.fail(f"{at}.go_backwards", "not inside Bidirectional; leave it out")
         for _, part, _ in layer.parts(1):
             functions = {"activation": part.function}
-            gate = getattr(part, "recurrent_activation", msgspec.UNSET)
-            if gate is not msgspec.UNSET:
-                functions["recurrent_activation"] = gate
+            if isinstance(part, Gated):
+                functions["recurrent_activation"] = part.gate_function
             for key, name in functions.items():
                 try:
                     activations.activation(name)
@@ -831,15 +832,14 @@ class _Builder:
         if table.initial_state is not None:
             state = self.read.given(table.initial_state, "input.initial_state", reading)
             first = next(layer for layer in layers if not isinstance(layer, Masking))
-            shape: tuple[int, ...] = (batch, getattr(first, "units", 0))
-            if isinstance(first, Bidirectional):
-                shape = (2, batch, first.layer.units)
-            elif not isinstance(first, SimpleRNN | RNN) or len(first.parts(1)) > 1:
+            if not isinstance(first, Carrying) or (isinstance(first, RNN) and len(first.cells) > 1):
                 raise self.fail(
                     "input.initial_state",
-                    "only of a SimpleRNN, a Bidirectional layer, or an RNN over one cell that is "
-                    "the first layer, or comes after Masking",
+                    "only of a SimpleRNN, LSTM, GRU, a Bidirectional layer, or an RNN over one "
+                    "cell that is the first layer, or comes after Masking",
                 )
+            several = len(first.state_sizes)
+            shape = (*([several] if several > 1 else []), batch, first.state_sizes[0])
             self._shaped(state.shape, shape, "input.initial_state")
         if table.mask is not None:
             if isinstance(layers[0], Masking | Embedding):

@@ -43,6 +43,7 @@ LETTERS: dict[Kind, dict[str, str]] = {
     "LSTM": {"i": "i", "f": "f", "o": "o", "c": "c", "g": "c", "j": "c", "a": "c"},
     "GRU": {"z": "z", "u": "z", "r": "r", "h": "h", "n": "h", "c": "h", "g": "h"},
 }
+CANDIDATE: dict[Kind, str] = {"SimpleRNN": "h", "LSTM": "c", "GRU": "h"}
 # of which σ(-a) = 1 - σ(a), so that 1 - z is a gate too, whose weights are -1 times those of z
 MIRRORED = frozenset({"sigmoid", "hard_sigmoid"})
 MOST_BIAS = 10**6  # that a program adds

@@ -17,7 +17,6 @@ STACKS = [
     for file in sorted(OPTIONS.glob("*.toml"))
     for each in claim.load_each(file)
     if each.is_stack and each.x is not None and each.weights is not None
-    if not isinstance(each.layers[0], layers.LSTM | layers.GRU)  # whose recurrence is not derived
 ]
 ACTIVATIONS = {
     "tanh": np.tanh,
