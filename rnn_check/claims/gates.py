@@ -67,6 +67,11 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     forget_bias: Decimal | int | None = None
     z_weighs: Literal["state", "candidate"] = "state"
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether arrays of all gates are Keras's."""
+        return self.gates is None and self.joined is None and self.z_weighs == "state"
+
 
 Table = Mapping[str, Given | Mapping[str, Given]]
 
@@ -169,7 +174,7 @@ def weights(
         zero = _exactly(np.zeros(units))
         other = _beside([second.get(gate, zero) for gate in ORDER[kind]])
         if two:
-            out["bias"] = _stacked(out["bias"], other)
+            out["bias"] = stacked([out["bias"], other])
         elif second:
             out["bias"] = out["bias"].plus(other)
     if kind == "LSTM" and reading.forget_bias is not None:
@@ -426,8 +431,9 @@ def _beside(parts: list[Given]) -> Given:
     return _together(parts, lambda arrays: np.concatenate(arrays, axis=-1))
 
 
-def _stacked(first: Given, second: Given) -> Given:
-    return _together([first, second], np.stack)
+def stacked(parts: list[Given]) -> Given:
+    """Arrays of one shape, one after the other."""
+    return _together(parts, np.stack)
 
 
 def _exactly(value: Array) -> Given:

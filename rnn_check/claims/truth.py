@@ -129,8 +129,7 @@ class Truth:
 
     def gate(self, letter: str) -> Bounded:
         """(B,T,H): a gate as its author has it, or the candidate."""
-        kind: Any = type(self.claim.rnn).__name__
-        name, mirrored = gates.gate_of(kind, letter, self.claim.gates)
+        name, mirrored = gates.gate_of(self.claim.rnn.family, letter, self.claim.gates)
         value, bound = self._gated.gates[name]
         if mirrored:  # of which the author's arithmetic is that of the other
             value, bound = 1.0 - value, bound + 2.0**-53

@@ -619,12 +619,12 @@ computed_in = "real"
          "known: categorical_crossentropy, cotangent, mse"),
         ('kind = "Dense"', 'kind = "Desne"', "layers[1].kind", "did you mean `Dense`"),
         ('kind = "SimpleRNN"\nunits = 3',
-         'kind = "Bidirectional"\nlayer = {kind = "GRU", units = 3}', "layers[0].layer.kind",
-         "unknown kind 'GRU'; known: SimpleRNN"),
+         'kind = "Bidirectional"\nlayer = {kind = "RNN", units = 3}', "layers[0].layer.kind",
+         "unknown kind 'RNN'; known: SimpleRNN, LSTM, GRU"),
         ('kind = "SimpleRNN"\nunits = 3', 'kind = "RNN"\ncell = {kind = "GRU", units = 3}',
-         "layers[0].cell.kind", "known: CustomCell, SimpleRNNCell"),
+         "layers[0].cell.kind", "did you mean `GRUCell`?; known: CustomCell, GRUCell"),
         ('kind = "SimpleRNN"\nunits = 3', 'kind = "RNN"\ncell = [{units = 3}]',
-         "layers[0].cell[0].kind", "one of SimpleRNNCell, CustomCell"),
+         "layers[0].cell[0].kind", "one of SimpleRNNCell, CustomCell, LSTMCell, GRUCell"),
         ('kind = "SimpleRNN"\nunits = 3', "units = 3", "layers[0].kind", "one of "),
         ("[training]", '[reading]\nlayout = "Wx"\n[training]', "reading.layout", "mean `W·x`"),
         ("[training]", '[reading]\nweights = "round"\n[training]', "reading.weights",
@@ -797,7 +797,7 @@ from  = "stated"
     assert gradient.not_run == f"gradient is derived of {plain}, and of LSTM or GRU alone, only"
     marked = claim.loads(text + 'not_run = "later"\ncomputed_in = "float32"\n').expectations[1]
     assert marked.not_run == "later"
-    for what in ("preactivation", "fit_once", "updates"):
+    for what in ("preactivation", "one_update"):
         value = "[1]" if what == "preactivation" else "true"
         other = text.replace('"gradient"\nof    = "x"', f'"{what}"')
         other = other.replace("[[0.9919, 0.1738, -0.1451]]", value)
@@ -860,7 +860,7 @@ def test_the_states_of_a_stack_are_not_run() -> None:
     text = (OPTIONS / "bidirectional_states.toml").read_text(encoding="utf-8")
     text += '\n[[expect]]\nwhat = "states"\nvalue = [[1]]\ncomputed_in = "real"\nfrom = "a"\n'
     for each in claim.loads_each(text):
-        assert "SimpleRNN and Dense, only" in each.expectations[-1].not_run
+        assert "LSTM or GRU that comes first, only" in each.expectations[-1].not_run
         assert not each.expectations[0].not_run
 
 

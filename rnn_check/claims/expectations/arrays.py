@@ -20,7 +20,7 @@ from rnn_check.claims.expectations.expectation import (
 )
 from rnn_check.claims.expectations.numbers import Placed
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import LSTM
+from rnn_check.claims.layers import LSTM, Gated
 from rnn_check.claims.truth import GRADIENTS
 from rnn_check.claims.written import Array
 
@@ -156,7 +156,7 @@ class Gate(OfSteps, frozen=True, kw_only=True):
     of: str
 
     def allowed(self, run: Experiment) -> list[str]:
-        kind = _kind(run)
+        kind = run.rnn.family
         return [each for each, g in gates.LETTERS[kind].items() if g != gates.CANDIDATE[kind]]
 
     def asks(self, run: Experiment) -> set[str]:
@@ -178,7 +178,7 @@ class Candidate(OfSteps, frozen=True, kw_only=True):
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
-        if not gates.LETTERS[_kind(run)]:
+        if not gates.LETTERS[run.rnn.family]:
             yield "an LSTM or a GRU"
 
     def asks(self, run: Experiment) -> set[str]:
@@ -189,13 +189,8 @@ class Candidate(OfSteps, frozen=True, kw_only=True):
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         assert self.computed_in is not None
-        letter = gates.CANDIDATE[_kind(case.claim)]
+        letter = gates.CANDIDATE[case.claim.rnn.family]
         yield self.word(case, case.truth(self.computed_in).gate(letter))
-
-
-def _kind(run: Experiment) -> gates.Kind:
-    found: gates.Kind = type(run.rnn).__name__  # type: ignore[assignment]
-    return found
 
 
 class Output(Placed, frozen=True, kw_only=True):
@@ -274,6 +269,12 @@ class Gradient(Placed, frozen=True, kw_only=True):
 
     def asks(self, run: Experiment) -> set[str]:
         return {"gradients", "weights"} | ({"probe"} if run.loss is not None else set())
+
+    def unjudged(self, run: Experiment) -> str:
+        weights = self.of not in ("x", "initial_state")
+        if weights and isinstance(run.rnn, Gated) and not run.gates.is_in_order:
+            return f"the gradient of {self.of} is derived in Keras's order of gates only"
+        return ""
 
     def gradients(self) -> list[str]:
         return [self.of]

@@ -12,6 +12,7 @@ import numpy as np
 from rnn_check.certificates import public
 from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.comparison import Comparison, step
+from rnn_check.claims.gates import Kind as Family
 from rnn_check.claims.layers.layer import (
     Constraint,
     Initializer,
@@ -40,6 +41,7 @@ class Recurrence(Part, frozen=True):
     """What takes a step: a kernel, a recurrent kernel and a bias, of each gate.
 
     states: what it carries from step to step, the output first, as it is called in reports.
+    family: what it computes, by the name of the layer that does.
     """
 
     units: Size
@@ -48,6 +50,7 @@ class Recurrence(Part, frozen=True):
 
     default_activation: ClassVar[str] = "tanh"
     states: ClassVar[tuple[str, ...]] = ("state",)
+    family: ClassVar[Family] = "SimpleRNN"
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -140,6 +143,7 @@ class LongShortTerm(Gated, frozen=True):
 
     gates: ClassVar[int] = 4
     states: ClassVar[tuple[str, ...]] = ("state", "cell state")
+    family: ClassVar[Family] = "LSTM"
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -163,6 +167,7 @@ class GatedUnit(Gated, frozen=True):
     """A gated recurrent unit: gates z, r, h; with reset_after it has two biases."""
 
     gates: ClassVar[int] = 3
+    family: ClassVar[Family] = "GRU"
     defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "reset_after": True}
 
     @property
