@@ -620,7 +620,7 @@ computed_in = "real"
         ('kind = "Dense"', 'kind = "Desne"', "layers[1].kind", "did you mean `Dense`"),
         ('kind = "SimpleRNN"\nunits = 3',
          'kind = "Bidirectional"\nlayer = {kind = "RNN", units = 3}', "layers[0].layer.kind",
-         "unknown kind 'RNN'; known: SimpleRNN, LSTM, GRU"),
+         "did you mean `SimpleRNN`?; known: GRU, LSTM, SimpleRNN"),
         ('kind = "SimpleRNN"\nunits = 3', 'kind = "RNN"\ncell = {kind = "GRU", units = 3}',
          "layers[0].cell.kind", "did you mean `GRUCell`?; known: CustomCell, GRUCell"),
         ('kind = "SimpleRNN"\nunits = 3', 'kind = "RNN"\ncell = [{units = 3}]',
