@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check.certificates import steps as certificates_steps
+from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, equal, no_bound, step
 from rnn_check.claims.claim import (
     DERIVED,
@@ -320,7 +320,7 @@ def steps(
             if mask is not None and option(layer, "zero_output_for_mask"):
                 yield zeros(output, _in_order(layer, mask))
                 shown = carried(output, _in_order(layer, mask))
-            found = certificates_steps.certify(
+            found = public.certify(
                 shown, x=before, **_by_argument(own), activation=activation_of(layer), mask=mask,
                 initial_state=start[0][0] if start else None,
                 go_backwards=option(layer, "go_backwards"), dtype=dtype,

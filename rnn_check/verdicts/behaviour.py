@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import UnsetType, structs
 
 from rnn_check.asking.request import LEARNING_RATE
-from rnn_check.certificates import steps
+from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, equal, step
 from rnn_check.claims import stack, truth
 from rnn_check.claims.claim import (
@@ -125,7 +125,7 @@ def _sequence(
     if mask is not None and option(claim.rnn, "zero_output_for_mask"):
         states = stack.carried(states, mask)
     given: dict[str, Any] = {**weights, **claim.recurrence, "initial_state": start}
-    found = steps.certify(states, x=claim.x.value, dtype=dtype, **given)
+    found = public.certify(states, x=claim.x.value, dtype=dtype, **given)
     yield step(what, found, ("sample", "timestep", "unit"))
 
 
@@ -293,7 +293,7 @@ def cell(claim: Claim, observed: Observed, dtype: str) -> Iterator[Comparison]:
     layer = claim.layers[0]
     assert isinstance(layer, RNN) and claim.x is not None and claim.initial_state is not None
     weights: dict[str, Any] = {"bias": None, **observed["weights"][layer.name]}
-    found = steps.certify(
+    found = public.certify(
         told["outputs"], x=claim.x.value, **weights, activation=activation_of(layer.cells[0]),
         initial_state=claim.initial_state.value, dtype=dtype.removeprefix("mixed_"),
     )  # fmt: skip

@@ -22,8 +22,8 @@ import ml_dtypes
 import numpy as np
 
 from rnn_check.asking.request import Answer, _needed
-from rnn_check.certificates import adjoints, steps, updates
 from rnn_check.certificates import outcomes as certificates_outcomes
+from rnn_check.certificates import public, updates
 from rnn_check.certificates import result as certificates_result
 from rnn_check.certificates.comparison import HELD, Comparison, bits, equal, no_bound, step
 from rnn_check.claims import stack, truth
@@ -429,7 +429,7 @@ class _Case:
     def _steps(self, name: str = "states", states: Array | None = None) -> Comparison:
         """Each state against the state before it."""
         states = self._carried(self.observed[name] if states is None else states)
-        found = steps.certify(states, dtype=self.dtype, **self._run())
+        found = public.certify(states, dtype=self.dtype, **self._run())
         return step(name, found, axes("states", "", 3))
 
     def _zeros(self) -> Iterator[Comparison]:
@@ -448,7 +448,7 @@ class _Case:
         cotangent, error = truth.cotangent_of(
             self.claim, probe["states"], probe["output"], self.dtype, self.policy.loss_in
         )
-        found = adjoints.certify_gradients(
+        found = public.certify_gradients(
             {k: v for k, v in probe.items() if k in ("delta", *GRADIENTS)},
             cotangent=cotangent,
             cotangent_error=error,
