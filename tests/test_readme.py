@@ -16,8 +16,11 @@ import tomli_w
 from click.testing import CliRunner
 
 from rnn_check.asking import request
-from rnn_check.claims import claim, written
+from rnn_check.claims import claim, tables, written
 from rnn_check.claims.claim import Claim, ClaimError
+from rnn_check.claims.expectations import configuration
+from rnn_check.claims.expectations.expectation import KINDS
+from rnn_check.claims.layers import AnyLayer, Cell
 from rnn_check.cli import compare as upgrade
 from rnn_check.cli.commands import main
 from rnn_check.subjects import environments as environment
@@ -144,6 +147,21 @@ def test_the_workflow_asks_what_the_command_understands() -> None:
     for word in given["subjects"]:
         environment.parse(word)
     assert given["html"].name in text[text.index("upload-artifact") :]
+    # what is checked out there is the reader's own repository
+    assert re.findall(r"pip install (.*)", text) == ['"rnn_check @ git+${RNN_CHECK}"']
+
+
+def test_a_source_distribution_holds_what_its_own_tests_open() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    held = set(project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    opened = {path.name for path in ROOT.glob("*.md")}
+    for file in [*ROOT.glob("tests/**/*.py"), *ROOT.glob("tools/*.py"), ROOT / "conftest.py"]:
+        text = file.read_text(encoding="utf-8")
+        opened |= set(re.findall(r'(?:\bROOT|\.parents\[\d\]) / "([\w.]+)"', text))
+        opened |= set(re.findall(r"^from (tools|tests|rnn_check)\b", text, re.MULTILINE))
+    # what hatchling puts there unasked
+    assert {name for name in opened if (ROOT / name).exists()} - {"pyproject.toml"} <= held
+    assert {"docs", "fixtures", "tests", "tools"} <= opened
 
 
 # --- docs/claims.md -------------------------------------------------------------------------------
@@ -211,13 +229,13 @@ def test_every_kind_and_every_key_of_the_format_has_an_example() -> None:
     documents = [completed(example) for example in EXAMPLES]
     values = list(nodes(documents))
     keys = {key for node in values if isinstance(node, dict) for key in node}
-    assert set(get_args(claim.What)) == {e["what"] for d in documents for e in d["expect"]}
+    assert KINDS.keys() == {e["what"] for d in documents for e in d["expect"]}
     assert set(written._RECIPES) <= keys
-    assert fields(msgspec.inspect.type_info(claim.ClaimFile)) <= keys
+    assert fields(msgspec.inspect.type_info(claim.document())) <= keys
     words = {node for node in values if isinstance(node, str)}
-    for kind in (claim.ComputedIn, written.Reading, written.Integers):
+    for kind in (tables.ComputedIn, written.Reading, written.Integers):
         assert set(get_args(kind)) <= words | set(re.findall(r"`\"?(\w+)\"?`", WRITING))
-    assert {layer.__name__ for layer in get_args(claim.Layer) + get_args(claim.Cell)} <= words
+    assert {layer.__name__ for layer in get_args(AnyLayer) + get_args(Cell)} <= words
 
 
 def nodes(part: Any) -> Iterator[Any]:
@@ -251,10 +269,10 @@ ROWS = {
 
 
 def test_the_table_names_every_kind() -> None:
-    assert {*get_args(claim.What)} == ROWS.keys() - {"what"}
+    assert KINDS.keys() == ROWS.keys() - {"what"}
 
 
-@pytest.mark.parametrize("what", get_args(claim.What))
+@pytest.mark.parametrize("what", KINDS)
 def test_the_table_names_every_of_a_kind(what: str, folder: Path) -> None:
     """As the loader's own complaint lists them; names of layers and options are told in words."""
     document = completed(
@@ -270,7 +288,9 @@ def test_the_table_names_every_of_a_kind(what: str, folder: Path) -> None:
         assert not ROWS[what]
         return
     known = set(refused.value.problem.rpartition("known: ")[2].split(", "))
-    optimizers = {f"{name}.{option}" for name, each in claim.OPTIMIZERS.items() for option in each}
+    optimizers = {
+        f"{name}.{option}" for name, each in configuration.OPTIMIZERS.items() for option in each
+    }
     if what == "default":
         assert optimizers <= known
         for name in optimizers:
@@ -292,4 +312,4 @@ def test_the_limits_are_those_of_the_loader() -> None:
     }
     names = [name for module in (claim, written) for name in vars(module) if name[:5] == "MOST_"]
     told = {str(getattr(module, n, "")) for module in (claim, written) for n in names} - {""}
-    assert told - {str(written.MOST_DIRECTORY), str(claim.MOST_SIZE)} <= limits
+    assert told - {str(written.MOST_DIRECTORY), str(tables.MOST_SIZE)} <= limits

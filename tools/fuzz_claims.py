@@ -42,11 +42,12 @@ import numpy as np
 import tomli_w
 
 from rnn_check.asking import request as asking_request
-from rnn_check.claims import claim
+from rnn_check.claims import claim, tables
+from rnn_check.claims.expectations.expectation import KINDS, At
 from rnn_check.numbers import activations
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects.asked import session as subject
+from rnn_check.subjects.asked import named as subject
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "claim.schema.json"
 LONGEST = 2_000  # characters of a message
@@ -59,7 +60,7 @@ Way = tuple[str | int, ...]  # from the document down to a value
 
 HEX = "@hexadecimal@"  # TOML has such integers, its writer has not
 WORDS = [
-    *typing.get_args(claim.What),
+    *KINDS,
     *subject.LAYERS, *subject.CELLS, *activations.ACTIVATIONS,
     *(kind for family in subject.KINDS.values() for kind in family),
     *("kernel", "recurrent_kernel", "bias", "x", "initial_state", "dense.kernel", "simple_rnn"),
@@ -81,7 +82,7 @@ NUMBERS = [
 KEYS = [
     *claim.ClaimFile.__struct_fields__,
     *(name for options in subject.LAYERS.values() for name in options),
-    *(name for table in (claim.Source, claim.InputTable, claim.At, claim.WrongTable)
+    *(name for table in (tables.Source, tables.InputTable, At, tables.WrongTable)
       for name in table.__struct_fields__),
     *("kind", "name", "what", "from", "of", "value", "at", "on", "not_run", "known_to_differ"),
     *("kernel", "recurrent_kernel", "recurrent_bias", "forward", "backward", "npz", "key"),
@@ -273,7 +274,7 @@ class Maker:
             WORDS
         )
         if draw.random() < 0.5:
-            names = [*claim.At.__struct_fields__, "step"]
+            names = [*At.__struct_fields__, "step"]
             index = draw.choice([0, 1, -1, 100, [0], [0, 0], [], [0, -1], 10**20, True, "0"])
             expect["at"] = {draw.choice(names): index}
         if draw.random() < 0.5:

@@ -209,6 +209,8 @@ def use(path: Path, claims: Sequence[Claim], whole: Sequence[Judged]) -> None:
 
         marked = KNOWN.mark(verdicts, subject.identity, subject.setting, again)
         judged.append(Judged(subject.subject, marked, ("judge", str(path))))
+    ours = [v.detail for each in judged for v in each.verdicts if judge.FAULT in v.detail]
+    assert not ours, ours[0]
     out = io.StringIO()
     console = terminal.console(out, 60 + len(judged) * 20)
     if not judged:

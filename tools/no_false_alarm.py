@@ -182,7 +182,8 @@ class Subject:
         )
         forward, backward = self.functions[mode]
         states = forward(x, h0, mask).numpy()
-        tally.add(f"{name} states", certify(states, **layer.arguments))
+        result = certify(states, **layer.arguments)
+        tally.add(f"{name} states", result, _fused(mode, layer.activation, result))
         if layer.activation in NOT_ELEMENTWISE:
             return
         padded = tf.concat([x, tf.zeros((*layer.x.shape[:2], self.units))], axis=-1)
@@ -297,9 +298,12 @@ class GatedSubject(Subject):
         arguments = layer.arguments
         seen = {"cell_states": last.numpy()} if is_lstm else {}
         result = certify(states.numpy(), **arguments, **seen)
-        fused = mode == "function" and "mish" in (layer.activation, layer.recurrent_activation)
-        known = "fused" if fused and result.ok is False else None
-        tally.add(f"{name} states", result, known)
+        applied = layer.activation, layer.recurrent_activation
+        tally.add(
+            f"{name} states",
+            result,
+            next(filter(None, (_fused(mode, a, result) for a in applied)), None),
+        )
         padded = tf.concat([x, tf.zeros((*layer.x.shape[:2], self.wide))], axis=-1)
         shown, (dx, d_start, d_weights) = backward(padded, start, mask, c)
         states = shown.numpy()[:, :, :units]
@@ -334,6 +338,11 @@ class GatedSubject(Subject):
             for what, result in results.items():
                 known = None if result.ok is not False else _known(layer, what, result)
                 tally.add(f"{name} gradient of {what} {list(seen)}", result, known)
+
+
+def _fused(mode: str, activation: str, result: Any) -> str | None:
+    """Whether an alarm of a forward pass is of the fused mish."""
+    return "fused" if (mode, activation, result.ok) == ("function", "mish", False) else None
 
 
 def _known(layer: Layer, what: str, result: Any) -> str | None:

@@ -35,13 +35,14 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from rnn_check.asking import request
+from rnn_check.asking import plans, request
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import MOST_ARCHIVE, Array, beside
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects.asked import session as subject
+from rnn_check.subjects import identity
+from rnn_check.subjects.asked import machine
 from rnn_check.subjects.policy import Policy
 from rnn_check.subjects.process import cut, size
 from rnn_check.subjects.whole import check_writable, written_whole
@@ -122,7 +123,7 @@ class Observations:
 class Recalled:
     """What an environment that does not change said, and what exactly it was asked.
 
-    asked: claim by claim, SHA-256 of the question as it was sent.
+    asked: claim by claim, the digest of the plan that was sent.
     """
 
     setting: Setting
@@ -143,9 +144,8 @@ class Recalled:
         self.asked[claim.name] = self._question(claim)
 
     def _question(self, claim: Claim) -> str:
-        asked = request.request(claim, request.asks(claim), self.setting)
-        text = json.dumps(asked, default=observe.encode, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        _, message = plans.planned(request.request(claim, request.asks(claim), self.setting))
+        return message.digest
 
 
 @dataclass(frozen=True)
@@ -184,14 +184,21 @@ class Memory:
 
     def _path(self, environment: str, backend: str, setting: Setting) -> Path:
         """What may change an answer besides the question is in the name."""
-        settings = {k: v for k, v in os.environ.items() if subject.SETTINGS.match(k)}
+        settings = {k: v for k, v in os.environ.items() if machine.SETTINGS.match(k)}
         parts = [
             *(environment, backend, dataclasses.asdict(setting), settings),
-            *(subject.cpu_model(), subject.available_cores()),
-            hashlib.sha256(Path(subject.__file__).read_bytes()).hexdigest(),
+            *(machine.cpu_model(), machine.available_cores(), _programs()),
         ]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{digest[:20]}.npz"
+
+
+@functools.cache
+def _programs() -> str:
+    """A digest of the programs that ask and answer."""
+    asked = sorted(Path(machine.__file__).parent.glob("*.py"))
+    texts = (file.read_bytes() for file in (*asked, Path(plans.__file__)))
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 # --- digests --------------------------------------------------------------------------------------
@@ -269,32 +276,6 @@ class _Setting(msgspec.Struct, forbid_unknown_fields=True):
     dtype: _Dtype
     layer: str | None
     slow: bool
-
-
-class _NotStarted(msgspec.Struct):
-    """Who could not be asked."""
-
-    backend: str
-
-
-class _Identity(msgspec.Struct):
-    """Who was asked, as `session.identity` says it."""
-
-    keras: str
-    backend: str
-    backend_version: str
-    python: str
-    numpy: str
-    device: str
-    dtype: str
-    framework: str = "keras"
-    packages: dict[str, str] = {}
-    modes: list[str] = []
-    gradients: bool = False
-    cpu: str = ""
-    threads: int = 0
-    platform: str = ""
-    settings: dict[str, str] = {}
 
 
 class _Subject(msgspec.Struct, forbid_unknown_fields=True):
@@ -441,7 +422,7 @@ def _read(path: Path) -> Record:
         subjects = [
             Observations(
                 setting=Setting(**msgspec.structs.asdict(each.setting)),
-                identity=_identity(each.identity),
+                identity=identity.known(each.identity),
                 answers={name: _answer(reply, arrays) for name, reply in each.answers.items()},
                 claims=document.claims,
             )
@@ -451,13 +432,6 @@ def _read(path: Path) -> Record:
         words = cut(str(error), 300)
         raise RecordError(f"{path}: not a record of rnn_check: {words}") from None
     return Record(subjects, document.complete)
-
-
-def _identity(said: dict[str, Any]) -> dict[str, Any]:
-    """What is known of it, each of its type: what else a record says is nobody's business."""
-    kind = _Identity if "keras" in said else _NotStarted
-    msgspec.convert(said, kind)
-    return {key: value for key, value in said.items() if key in kind.__struct_fields__}
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:

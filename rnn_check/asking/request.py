@@ -9,77 +9,17 @@ from typing import Any
 
 import msgspec
 
-from rnn_check.asking import request as asking_request
+from rnn_check.asking import plans
 from rnn_check.claims import truth
-from rnn_check.claims.claim import Claim, Expectation, Layer
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.layers import AnyLayer
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects.policy import Policy
-
-LEARNING_RATE = 0.125  # of the one step of fit that is asked for; a power of two rounds nothing
-
-
-_ASKS: dict[str, set[str]] = {
-    "output": {"output", "states", "weights"},
-    "states": {"states", "weights"},
-    "last_state": {"last_state", "states", "weights"},
-    "certified": {"output", "states", "gradients", "probe", "weights"},
-    "loss": {"gradients"},
-    "gradient": {"gradients", "probe", "weights"},
-    "parameters": {"summary"},
-    "trainable": {"summary"},
-    "non_trainable": {"summary"},
-    "output_shape": {"summary", "output"},
-    "output_dtype": {"output"},
-    "weight_shape": {"initial_weights"},
-    "weights_read_back": {"weights"},
-    "orthogonal": {"initial_weights"},
-    "within_glorot_uniform": {"initial_weights"},
-    "zero": {"initial_weights"},
-    "reproducible": {"initialized"},
-    "predictions_reachable": {"output"},
-    "updates": {"training"},
-    "config": {"config"},
-    "default": {"config"},
-    "mask": {"outputs"},
-    "stateful": {"stateful", "weights"},
-    "round_trip": {"round_trip"},
-    "dropout": {"dropout"},
-    "regularization": {"losses"},
-    "activity_loss": {"losses"},
-    "loss_of_evaluate": {"evaluate"},
-    "frozen": {"fit_once"},
-    "constrained": {"fit_once"},
-    "any_shape": {"dynamic", "weights"},
-    "cell": {"cell", "weights"},
-    "one_update": {"one_update"},
-    "raises": {"raises"},
-}
-_ASKS_OF_STACKS: dict[str, set[str]] = {
-    "output": {"outputs", "weights"},
-    "certified": {"outputs", "weights"},
-    "output_shape": {"summary"},
-}
-
-
-def _needed(claim: Claim, e: Expectation) -> set[str]:
-    """What has to be asked of a subject to judge the expectation."""
-    if e.not_run or e.on == "printed":
-        return set()
-    if claim.is_stack and e.what in _ASKS_OF_STACKS:
-        return set(_ASKS_OF_STACKS[e.what])
-    if e.what == "raises" and e.of == "smaller batch":
-        return {"shrunk"}
-    needed = set(_ASKS.get(e.what, ()))
-    if claim.loss is None:
-        needed -= {"gradients", "probe"}
-    if e.what == "output_shape":
-        needed.discard("output" if e.value.startswith("(None") else "summary")
-    return needed
 
 
 def asks(claim: Claim) -> list[str]:
     """What has to be asked of a subject to judge the claim."""
-    return sorted(set().union(*(_needed(claim, e) for e in claim.expectations)))
+    return sorted(set().union(*(e.asked(claim) for e in claim.expectations)))
 
 
 @dataclass(frozen=True)
@@ -126,18 +66,17 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
     if (answer := unasked(claim, setting)) is not None:
         return answer
     try:
-        said, observed = subject.asked(request(claim, asks(claim), setting))
+        said, observed = plans.ask(subject, request(claim, asks(claim), setting))
         return Answer(observed, said=said)
     except observe.SubjectError as error:
         return Answer(error=str(error), fault=not isinstance(error, observe.Raised))
 
 
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
-    """The question to `session.py`; arrays are float64 and are rounded by the framework's dtype."""
+    """The experiment, as `plans` takes it; arrays are float64, and the framework rounds them."""
     layers = [_config(part) for part in claim.layers]
-    of: list[str] | None = sorted({e.of for e in claim.expectations if e.what == "gradient"})
-    if any(e.what == "certified" for e in claim.expectations):
-        of = None  # all that there are
+    each = [e.gradients() for e in claim.expectations]
+    of = None if None in each else sorted({name for names in each for name in names or []})
     weights = None
     if claim.weights is not None:
         weights = {
@@ -169,17 +108,14 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
             "learning_rate": float(trained.learning_rate),
             "epochs": trained.epochs,
         }
-    if {"fit_once", "one_update"} & set(wanted):
-        question["training"] = {"learning_rate": asking_request.LEARNING_RATE}
     if claim.input_dtype is not None:
         question["x_dtype"] = claim.input_dtype
     if claim.wrong is not None:
         given = _plain(msgspec.to_builtins(claim.wrong, builtin_types=(Decimal,)))
         question["wrong"] = {name: value for name, value in given.items() if value}
-    ways = {e.what: e.of for e in claim.expectations}
-    for what, word in (("stateful", "through"), ("round_trip", "how")):
-        if what in ways:
-            question[word] = ways[what]
+    for e in claim.expectations:
+        if not e.not_run:
+            question |= e.tells()
     if (floatx := Policy(setting.dtype).floatx) != "float32":
         question["floatx"] = floatx
     if setting.layer is not None:
@@ -187,8 +123,8 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
     return question
 
 
-def _config(part: Layer) -> dict[str, Any]:
-    """The layer as `session.py` takes it: Keras's own keys; None where the claim says "None"."""
+def _config(part: AnyLayer) -> dict[str, Any]:
+    """The layer as `asked.named` has it: Keras's own keys; None where the claim says "None"."""
     config: dict[str, Any] = _plain(msgspec.to_builtins(part, builtin_types=(Decimal,)))
     return config
 

@@ -28,7 +28,8 @@ from rnn_check.asking.records import Memory, Observations, Recalled
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects.asked.session import BACKENDS
+from rnn_check.subjects import plan
+from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.subjects.environments import Environment
 
 SIDE_BY_SIDE = 2
@@ -39,13 +40,15 @@ TRIES = 3  # starts that fail one after the other before a subject is given up
 class Target:
     """One process: a backend, and how it is asked: one subject a setting.
 
-    python: the interpreter; environment: what has to be made first and has its own.
+    python: the interpreter; environment: what has to be made first and has its own. framework: one
+    that is not Keras is its own backend.
     """
 
     backend: str
     settings: tuple[Setting, ...] = (Setting(),)
     python: str = sys.executable
     environment: Environment | None = None
+    framework: str = "keras"
 
 
 def installed(backend: str) -> bool:
@@ -114,7 +117,7 @@ class Run:
             if target.environment is not None:
                 continue  # it may have to be made, and may not have to be asked
             with contextlib.suppress(observe.SubjectError):  # said when it is asked
-                self._processes[number] = self._open(target, number)
+                self._processes[number] = self._open(target, number, target.python)
 
     def __enter__(self) -> Run:
         return self
@@ -166,13 +169,17 @@ class Run:
         self.subjects[asked.subject].answers[asked.claim.name] = asked.answer
         return asked
 
-    def _open(self, target: Target, number: int) -> observe.Subject:
-        python = target.python
-        if target.environment is not None:
-            python = target.environment.make(lambda stage: self.tell(number, stage))
+    def _open(self, target: Target, number: int, python: str) -> observe.Subject:
         self.tell(number, "importing")
+        other: dict[str, Any] = (
+            {} if target.framework == "keras" else {"framework": target.framework}
+        )
         return observe.Subject(
-            target.backend, python=python, timeout=self._timeout, memory=self._most_memory
+            target.backend,
+            python=python,
+            timeout=self._timeout,
+            memory=self._most_memory,
+            **other,
         )
 
     def _serve(self, number: int, claims: Sequence[Claim]) -> None:
@@ -189,10 +196,11 @@ class Run:
     def _answers(self, number: int, claims: Sequence[Claim]) -> Iterator[Asked]:
         target = self.targets[number]
         first = sum(len(each.settings) for each in self.targets[:number])
+        holding = contextlib.ExitStack()  # of the environment, which nobody may remove until then
         try:
             known = [self._recalled(target, setting) for setting in target.settings]
             if any(self._unknown(each, claims) for each in known):
-                self._started(number)
+                self._started(number, holding)
             else:
                 self._as_remembered(first, known)
             for index, each in enumerate(known, first):
@@ -207,6 +215,7 @@ class Run:
         finally:
             if number in self._processes:
                 self._processes[number].close()
+            holding.close()
 
     # what was said before
 
@@ -231,13 +240,21 @@ class Run:
 
     # the process
 
-    def _started(self, number: int) -> None:
-        """Wait for the process to say who it is, or why it cannot be started."""
+    def _started(self, number: int, holding: contextlib.ExitStack) -> None:
+        """Wait for the process to say who it is, or why it cannot be started.
+
+        holding: takes what has to last as long as the process.
+        """
         target = self.targets[number]
         identity: dict[str, Any] = {"backend": target.backend}
         try:
-            process = self._processes.get(number) or self._open(target, number)
-            self._processes[number] = process
+            process = self._processes.get(number)
+            if process is None:
+                python = target.python
+                if target.environment is not None:
+                    made = target.environment.held(lambda stage: self.tell(number, stage))
+                    python = holding.enter_context(made)
+                process = self._processes[number] = self._open(target, number, python)
             if self._stopped:  # after the processes to end were counted
                 process.kill()
             identity = process.identity
@@ -271,8 +288,9 @@ class Run:
 def _check_layers(process: observe.Subject, target: Target) -> None:
     """Raises SubjectError if an own layer cannot be asked, with all that it lacks."""
     for layer in {setting.layer for setting in target.settings if setting.layer}:
-        asked = {"layers": [], "ask": ["offers"], "replace": {"SimpleRNN": layer}}
-        offers = process.ask(asked)["offers"]
+        step = plan.step("offers", kind="SimpleRNN")
+        message = plan.Message([step], {"replace": {"SimpleRNN": layer}})
+        offers = process.follow(message, ["offers"])[message.names[step.digest]]
         if "error" in offers:
             words = f"{layer} cannot be imported: {offers['error']}"
             raise observe.SubjectError(words, str(offers.get("traceback", "")))

@@ -144,6 +144,12 @@ class Reach(NamedTuple):
     def is_limited(self) -> bool:
         return self.high - self.low < math.inf
 
+    def ends(self, observed: Array) -> int:
+        """How many numbers are the least or the largest that there may be."""
+        if not self.is_limited:
+            return 0
+        return int(np.count_nonzero((observed == self.low) | (observed == self.high)))
+
     def blind(self, piece: Piece) -> int:
         """How many bounds are over a hundredth of what there is to be known."""
         if self.is_limited:
@@ -207,8 +213,11 @@ def judge(
     """
     worst, size, blind, nans, sample = _Worst(), 0, 0, 0, NOTHING
     can: dict[Reach | None, _Judged] = {}
+    saturated = 0
     for piece in pieces(worst):
         observed = given[piece.place]
+        if reach is not None:
+            saturated += reach.ends(observed)
         if piece.only is not None:
             observed = observed[np.unravel_index(piece.only, observed.shape)]
         observed = observed.astype(np.float64)
@@ -252,6 +261,11 @@ def judge(
             reason += f", but for {size - judged} of {size} that have no bound"
         if blind > (1 - ENOUGH_JUDGED) * size:
             reason += f"; the bound of {blind} of {size} is over a hundredth of what they can be"
+        if saturated > (1 - ENOUGH_JUDGED) * size:
+            reason += (
+                f"; {saturated} of {size} are at an end of what the activation gives, where all "
+                "sums that are large enough look alike"
+            )
         if nans:
             reason += f"; {nans} of {size} are NaN, which follow from one, or from an overflow"
         reason += aside + note

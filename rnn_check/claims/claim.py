@@ -21,21 +21,49 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, Literal, Union
 
 import msgspec.inspect
 import numpy as np
 
-from rnn_check.claims.written import Array, Given, Integers, Reader, Reading, regular_bytes
-from rnn_check.numbers import activations, formats
+from rnn_check.claims import expectations as _all_kinds  # noqa: F401  (registers them)
+from rnn_check.claims import truth
+from rnn_check.claims.expectations.expectation import KINDS, WEIGHTS, Expectation
+from rnn_check.claims.expectations.expectation import Reading as ReadBeside
+from rnn_check.claims.experiment import Experiment, Loss
+from rnn_check.claims.layers import (
+    RNN,
+    AnyLayer,
+    Bidirectional,
+    Dense,
+    Embedding,
+    Layer,
+    Masking,
+    SimpleRNN,
+    TimeDistributed,
+)
+from rnn_check.claims.layers.recurrent import Recurrent
+from rnn_check.claims.tables import (
+    MOST_WEIGHTS,
+    SCALAR_SCHEMA,
+    InputTable,
+    LossTable,
+    PrintedTable,
+    ReadingTable,
+    Source,
+    Table,
+    TrainingTable,
+    WrongTable,
+)
+from rnn_check.claims.written import Array, Given, Reader, regular_bytes
+from rnn_check.numbers import activations
 from rnn_check.refusal import ClaimError, nearest
-from rnn_check.subjects.asked.session import KINDS, MOST_SIZE, NAME, refusals, refusals_of_wrong
-
-ComputedIn = Literal["exact", "real", "float32", "float64", "hand"]
+from rnn_check.subjects.asked.named import KINDS as FAMILIES
+from rnn_check.subjects.asked.named import refusals, refusals_of_wrong
 
 # what a file may hold, and what its layers may take (docs/claims.md)
 MOST_BYTES = 2**18
@@ -44,401 +72,31 @@ MOST_VALUES = 50_000  # counted anew in each claim that [vary] makes
 MOST_VARIANTS = 512
 MOST_KEY, MOST_DIGITS = 100, 1000  # characters of a key or of the label of a variant; of a number
 MOST_STEPS, MOST_UNROLLED = 10_000, 1_000  # timesteps
-MOST_WEIGHTS = 2_000_000  # of all layers together
 MOST_LAYERS = 64  # cells included
 MOST_STATES = (
     4_000_000  # B·T·units (of each gate) of all layers, anew for each [[expect]] and claim
 )
-MOST_EPOCHS = 10_000
 MOST_UPDATED = 5_000_000  # weights times epochs
 MOST_TRAINED = 50_000_000  # B·T·units times epochs
 
 
 # --- the schema -----------------------------------------------------------------------------------
 
-_NUMBERS_SCHEMA: dict[str, Any] = {
-    "description": "nested lists of numbers (or hex floats as strings), or a recipe",
-    "type": ["array", "object", "number", "string", "boolean"],
-}
-Numbers = Annotated[Any, msgspec.Meta(extra_json_schema=_NUMBERS_SCHEMA)]
-Size = Annotated[int, msgspec.Meta(ge=1, le=MOST_SIZE)]
-Rows = Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)]
-Seed = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-Index = Annotated[int, msgspec.Meta(ge=-(10**7), le=10**7)]
-Name = Annotated[str, msgspec.Meta(pattern=f"^{NAME.pattern}$")]
-Number = Decimal | int
-_SCALAR_SCHEMA: dict[str, Any] = {"type": ["number", "string", "boolean"]}
-Scalar = Annotated[Any, msgspec.Meta(extra_json_schema=_SCALAR_SCHEMA)]
 
-
-def _one_of(family: str) -> msgspec.Meta:
-    return msgspec.Meta(extra_json_schema={"$ref": f"#/$defs/{family}"})
-
-
-class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    pass
-
-
-class Source(_Table, frozen=True):
-    """Where the numbers were published."""
-
-    document: str
-    section: str = ""
-    author: str = ""
-    url: str = ""
-    published: str = ""
-    seen_in: str = ""
-    notes: str = ""
-
-
-Flag = bool | msgspec.UnsetType
-Initializer = Annotated[Any, _one_of("initializer")]
-Regularizer = Annotated[Any, _one_of("regularizer")]
-Constraint = Annotated[Any, _one_of("constraint")]
-
-
-class SimpleRNNCell(_Table, frozen=True, tag_field="kind", tag="SimpleRNNCell"):
-    """What SimpleRNN does at one step; RNN takes one or several."""
-
-    units: Size
-    activation: str | msgspec.UnsetType = msgspec.UNSET  # "None" passes None
-    use_bias: Flag = msgspec.UNSET
-
-    default_activation: ClassVar[str] = "tanh"
-
-
-class CustomCell(_Table, frozen=True, tag_field="kind", tag="CustomCell"):
-    """A cell that a user wrote: the recurrence of SimpleRNNCell, with none of Keras's code."""
-
-    units: Size
-    activation: str | msgspec.UnsetType = msgspec.UNSET
-    use_bias: Flag = msgspec.UNSET
-
-    default_activation: ClassVar[str] = "tanh"
-
-
-Cell = SimpleRNNCell | CustomCell
-
-
-class _Recurrent(_Table, frozen=True):
-    """What SimpleRNN, LSTM and GRU take.  A key left out is not passed to Keras: its default holds.
-
-    activation: Keras's name; "None" passes None, "callable NAME" a Python function that is NAME.
-    """
-
-    units: Size
-    activation: str | msgspec.UnsetType = msgspec.UNSET
-    use_bias: Flag = msgspec.UNSET
-    return_sequences: Flag = msgspec.UNSET
-    return_state: Flag = msgspec.UNSET
-    go_backwards: Flag = msgspec.UNSET
-    stateful: Flag = msgspec.UNSET
-    unroll: Flag = msgspec.UNSET
-    zero_output_for_mask: Flag = msgspec.UNSET
-    trainable: Flag = msgspec.UNSET
-    dropout: Number | msgspec.UnsetType = msgspec.UNSET
-    recurrent_dropout: Number | msgspec.UnsetType = msgspec.UNSET
-    seed: Seed | msgspec.UnsetType = msgspec.UNSET
-    kernel_initializer: Initializer = msgspec.UNSET
-    recurrent_initializer: Initializer = msgspec.UNSET
-    bias_initializer: Initializer = msgspec.UNSET
-    kernel_regularizer: Regularizer = msgspec.UNSET
-    recurrent_regularizer: Regularizer = msgspec.UNSET
-    bias_regularizer: Regularizer = msgspec.UNSET
-    activity_regularizer: Regularizer = msgspec.UNSET
-    kernel_constraint: Constraint = msgspec.UNSET
-    recurrent_constraint: Constraint = msgspec.UNSET
-    bias_constraint: Constraint = msgspec.UNSET
-
-    default_activation: ClassVar[str] = "tanh"
-    gates: ClassVar[int] = 1
-
-
-class SimpleRNN(_Recurrent, frozen=True, tag_field="kind", tag="SimpleRNN"):
-    """Keras's layer of that name."""
-
-    name: Name = "simple_rnn"
-
-
-class LSTM(_Recurrent, frozen=True, tag_field="kind", tag="LSTM"):
-    """Keras's layer of that name; its recurrence is not derived here."""
-
-    name: Name = "lstm"
-    recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
-    unit_forget_bias: Flag = msgspec.UNSET
-
-    gates: ClassVar[int] = 4
-
-
-class GRU(_Recurrent, frozen=True, tag_field="kind", tag="GRU"):
-    """Keras's layer of that name; its recurrence is not derived here."""
-
-    name: Name = "gru"
-    recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
-    reset_after: Flag = msgspec.UNSET
-
-    gates: ClassVar[int] = 3
-
-
-class Dense(_Table, frozen=True, tag_field="kind", tag="Dense"):
-    """The article's output layer, o = h·V + c."""
-
-    units: Size
-    name: Name = "dense"
-    activation: str | msgspec.UnsetType = msgspec.UNSET
-    use_bias: Flag = msgspec.UNSET
-    trainable: Flag = msgspec.UNSET
-
-    default_activation: ClassVar[str] = "linear"
-
-
-class RNN(_Table, frozen=True, tag_field="kind", tag="RNN"):
-    """Keras's RNN over one cell, or over several stacked ones (StackedRNNCells)."""
-
-    cell: Cell | list[Cell]
-    name: Name = "rnn"
-    return_sequences: Flag = msgspec.UNSET
-    return_state: Flag = msgspec.UNSET
-    go_backwards: Flag = msgspec.UNSET
-    unroll: Flag = msgspec.UNSET
-    zero_output_for_mask: Flag = msgspec.UNSET
-
-    @property
-    def cells(self) -> list[Cell]:
-        return self.cell if isinstance(self.cell, list) else [self.cell]
-
-    @property
-    def units(self) -> int:
-        return self.cells[-1].units
-
-
-class Bidirectional(_Table, frozen=True, tag_field="kind", tag="Bidirectional"):
-    """A SimpleRNN and its mirror image, their outputs merged."""
-
-    layer: SimpleRNN
-    name: Name = "bidirectional"
-    merge_mode: Literal["concat", "sum", "mul", "ave"] = "concat"
-
-    @property
-    def units(self) -> int:
-        return self.layer.units * (2 if self.merge_mode == "concat" else 1)
-
-
-class TimeDistributed(_Table, frozen=True, tag_field="kind", tag="TimeDistributed"):
-    """A Dense layer at each timestep."""
-
-    layer: Dense
-    name: Name = "time_distributed"
-
-    @property
-    def units(self) -> int:
-        return self.layer.units
-
-
-class Masking(_Table, frozen=True, tag_field="kind", tag="Masking"):
-    """Masks the timesteps whose features all equal mask_value."""
-
-    name: Name = "masking"
-    mask_value: Number = 0
-
-
-class Embedding(_Table, frozen=True, tag_field="kind", tag="Embedding"):
-    """Rows of a table; with mask_zero, index 0 is padding."""
-
-    input_dim: Rows
-    output_dim: Size
-    name: Name = "embedding"
-    mask_zero: Flag = msgspec.UNSET
-
-    @property
-    def units(self) -> int:
-        return self.output_dim
-
-
-Layer = SimpleRNN | LSTM | GRU | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
-RECURRENT = (SimpleRNN, LSTM, GRU, RNN, Bidirectional)
-DERIVED = (SimpleRNN, RNN, Bidirectional)  # whose recurrence is derived here
-
-
-class ReadingTable(_Table, frozen=True):
-    """How the author's numbers are to be read."""
-
-    weights: Reading = "exact"
-    input: Reading = "exact"
-    integers: Integers = "exact"  # whether 3 is 3, or any number from 2.5 to 3.5
-    layout: Literal["x·W", "W·x"] = "x·W"
-    computed_in: ComputedIn | None = None
-
-
-class InputTable(_Table, frozen=True):
-    x: Numbers = None
-    initial_state: Numbers = None  # of a Bidirectional layer [the forward, the backward one]
-    mask: Numbers = None
-    shape: list[Rows] | None = None  # (T, F) or (T,) of an Embedding, when no numbers are run
-    dtype: Literal["int32", "int64", "float16", "float64"] | None = None  # what x is passed as
-
-
-class LossTable(_Table, frozen=True):
-    """L = Σ cotangent·output, or one of Keras's losses."""
-
-    kind: Literal["cotangent", "mse", "categorical_crossentropy"] = "cotangent"
-    cotangent: Numbers = None
-    target: Numbers = None
-
-
-class PrintedTable(_Table, frozen=True):
-    """What the author printed and nobody runs: it is checked as it stands."""
-
-    kernel: Numbers = None
-    recurrent_kernel: Numbers = None
-    bias: Numbers = None
-    predictions: Numbers = None
-
-
-class TrainingTable(_Table, frozen=True):
-    """How the author trained: what `compile` and `fit` were given."""
-
-    optimizer: Literal["Adam", "SGD"]
-    learning_rate: Number
-    epochs: Annotated[int, msgspec.Meta(ge=1, le=MOST_EPOCHS)]
-
-
-class WrongTable(_Table, frozen=True):
-    """Arguments that Keras should refuse, in place of the right ones above."""
-
-    layer: dict[str, Scalar] = {}
-    x_shape: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None
-    initial_state_shape: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None
-    mask_shape: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None
-
-
-class At(_Table, frozen=True):
-    """Which entries the value speaks of; an axis left out is taken whole."""
-
-    sample: Index | list[Index] | None = None
-    timestep: Index | list[Index] | None = None
-    unit: Index | list[Index] | None = None
-    feature: Index | list[Index] | None = None
-    row: Index | list[Index] | None = None
-    column: Index | list[Index] | None = None
-    epoch: Index | None = None
-
-
-What = Literal[
-    "input",
-    "preactivation",
-    "output",
-    "states",
-    "last_state",
-    "loss",
-    "gradient",
-    "certified",
-    "config",
-    "default",
-    "parameters",
-    "trainable",
-    "non_trainable",
-    "output_shape",
-    "output_dtype",
-    "input_shape",
-    "weight_shape",
-    "weights_read_back",
-    "orthogonal",
-    "within_glorot_uniform",
-    "zero",
-    "reproducible",
-    "initial_weights",
-    "loss_of_predictions",
-    "predictions_reachable",
-    "trained_weights",
-    "updates",
-    "ordinary_outcome",
-    "mask",
-    "stateful",
-    "round_trip",
-    "dropout",
-    "regularization",
-    "activity_loss",
-    "loss_of_evaluate",
-    "frozen",
-    "constrained",
-    "any_shape",
-    "cell",
-    "one_update",
-    "raises",
-]
-ARRAYS = frozenset({"input", "preactivation", "output", "states", "last_state", "gradient"})
-SCALARS = frozenset({"loss", "loss_of_predictions", "regularization"})
-CONFIGURED = frozenset({"config", "default"})  # an option that the claim gives, or leaves out
-COUNTS = frozenset({"parameters", "trainable", "non_trainable"})
-SHAPES = frozenset({"output_shape", "input_shape", "weight_shape"})
-# in some arithmetic; and of these, what `at` may choose from
-NUMERIC = ARRAYS | SCALARS | {"initial_weights", "trained_weights"}
-WITH_AXES = (NUMERIC - SCALARS) | {"ordinary_outcome", "loss"}
-PROPERTIES = frozenset({"orthogonal", "within_glorot_uniform", "zero"})
-# what a layer does beyond its numbers, and in which ways it can be asked
-BEHAVIOURS: dict[str, tuple[str, ...]] = {
-    "stateful": ("call", "predict", "fit", "evaluate"),
-    "round_trip": ("config", "weights", "keras", "clone"),
-    "dropout": ("input", "recurrent"),
-    "loss_of_evaluate": ("",),
-    "frozen": ("",),
-    "constrained": ("",),
-    "any_shape": ("",),
-    "cell": ("",),
-    "one_update": ("",),
-}
-HOLDS = (
-    PROPERTIES
-    | {"certified", "weights_read_back", "predictions_reachable", "updates"}
-    | {"reproducible", "activity_loss"}
-    | BEHAVIOURS.keys()
-)
-# what can be said of layers that are not SimpleRNN alone, or SimpleRNN and Dense
-OF_STACKS = COUNTS | BEHAVIOURS.keys() | {"output", "certified", "mask", "weights_read_back"}
-OF_STACKS |= {"regularization", "activity_loss", "raises", "output_shape", "reproducible"}
-OF_STACKS |= {"config", "default", "loss"}
-# of these, what can be said without the recurrence
-OF_LSTM_AND_GRU = COUNTS | {"output_shape", "weights_read_back", "reproducible", "activity_loss"}
-OF_LSTM_AND_GRU |= {"round_trip", "frozen", "raises", "config", "default"}
-OPTIMIZERS: dict[str, tuple[str, ...]] = {  # and their options, whose defaults can be claimed
-    "Adam": ("learning_rate", "beta_1", "beta_2", "epsilon", "amsgrad", "weight_decay", "clipnorm",
-             "global_clipnorm", "clipvalue", "use_ema", "ema_momentum"),
-    "SGD": ("learning_rate", "momentum", "nesterov", "weight_decay", "clipnorm", "global_clipnorm",
-            "clipvalue", "use_ema", "ema_momentum"),
-}  # fmt: skip
-OF_STACKS -= {"one_update"}
-TRAINED = frozenset({"updates", "ordinary_outcome"})
-ONLY_STATED = frozenset({"initial_weights", "trained_weights"})
-GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
-
-
-class ExpectTable(_Table, frozen=True, rename={"from_": "from"}):
-    what: What
-    from_: str
-    value: Numbers = None
-    of: str = ""
-    at: At = At()
-    on: Literal["subject", "printed"] = "subject"
-    computed_in: ComputedIn | None = None
-    known_to_differ: str = ""
-    not_run: str = ""
-
-
-class ClaimFile(_Table, frozen=True):
+class ClaimFile(Table, frozen=True, kw_only=True):
     """The document as written."""
 
     schema: Literal[1]
     title: str
     source: Source
-    expect: list[ExpectTable]
-    catches: list[str] = []
+    expect: list[Any]  # of the union of all kinds: see `document`
+    catches: list[str] = msgspec.field(default_factory=list)
     notes: str = ""
     slow: bool = False
-    covers: list[str] = []
+    covers: list[str] = msgspec.field(default_factory=list)
     vary: dict[str, list[Any] | dict[str, Any]] | None = None
-    layer: Layer | None = None
-    layers: list[Layer] | None = None
+    layer: AnyLayer | None = None
+    layers: list[AnyLayer] | None = None
     reading: ReadingTable = ReadingTable()
     weights: dict[str, Any] | None = None
     input: InputTable | None = None
@@ -448,10 +106,27 @@ class ClaimFile(_Table, frozen=True):
     wrong: WrongTable | None = None
 
 
+def document() -> type[ClaimFile]:
+    """The same with every kind of expectation that there is."""
+    return _document(tuple(KINDS.values()))
+
+
+@functools.cache
+def _document(kinds: tuple[type[Expectation], ...]) -> type[ClaimFile]:
+    every: Any = Union[kinds]  # noqa: UP007  (of what is there, not of what is written)
+    made = msgspec.defstruct(
+        "ClaimFile", [("expect", list[every])], bases=(ClaimFile,), frozen=True, kw_only=True,
+        module=__name__,
+    )  # fmt: skip
+    made.__doc__ = ClaimFile.__doc__
+    assert issubclass(made, ClaimFile)
+    return made
+
+
 def json_schema() -> dict[str, Any]:
     """The claim format as a JSON Schema (draft 2020-12), for editors."""
-    schema: dict[str, Any] = _as_numbers(msgspec.json.schema(ClaimFile))
-    schema["$defs"] |= {family: _family_schema(family) for family in KINDS}
+    schema: dict[str, Any] = _as_numbers(msgspec.json.schema(document()))
+    schema["$defs"] |= {family: _family_schema(family) for family in FAMILIES}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rnn_check claim",
@@ -460,15 +135,15 @@ def json_schema() -> dict[str, Any]:
 
 
 def _family_schema(family: str) -> dict[str, Any]:
-    """A word, or a table {kind = ..., its arguments}, as `session.KINDS` has them."""
+    """A word, or a table {kind = ..., its arguments}, as `named.KINDS` has them."""
     tables = [
         {
             "type": "object",
-            "properties": {"kind": {"const": kind}, **dict.fromkeys(arguments, _SCALAR_SCHEMA)},
+            "properties": {"kind": {"const": kind}, **dict.fromkeys(arguments, SCALAR_SCHEMA)},
             "required": ["kind"],
             "additionalProperties": False,
         }
-        for kind, arguments in KINDS[family].items()
+        for kind, arguments in FAMILIES[family].items()
     ]
     return {"anyOf": [{"type": "string"}, *tables]}
 
@@ -485,214 +160,49 @@ def _as_numbers(schema: Any) -> Any:
 # --- the claim ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """One asserted value and whose word it stands on."""
-
-    what: str
-    of: str
-    value: Any  # Given for arrays and scalars, int, str or True
-    from_: str
-    at: At
-    on: str
-    computed_in: str
-    known_to_differ: str
-    not_run: str
-    turned: bool = False  # whether `at` speaks of the author's W·x layout, where `value` is Keras's
-
-    @property
-    def name(self) -> str:
-        """How tables call it: "gradient of kernel", "output at timestep 3"."""
-        name = f"{self.what} of {self.of}" if self.of else self.what
-        if self.on == "printed":
-            name += " as printed"
-        places = [
-            f"{axis} {index}"
-            for axis, index in msgspec.structs.asdict(self.at).items()
-            if index is not None
-        ]
-        return f"{name} at {', '.join(places)}" if places else name
-
-    def select(self, array: Array) -> Array:
-        """The entries of `array` that the value speaks of."""
-        names = self.axes(array.ndim)
-        for axis, name in reversed(list(enumerate(names))):
-            index = getattr(self.at, name)
-            if index is not None:
-                array = np.take(array, index, axis=axis)
-        return array
-
-    def axes(self, ndim: int) -> tuple[str, ...]:
-        """What the axes of the whole array are called by who wrote the claim."""
-        names = axes(self.what, self.of, ndim)
-        return names[::-1] if self.turned else names
-
-
-def axes(what: str, of: str, ndim: int) -> tuple[str, ...]:
-    """What the axes of an array are called, in claim files (`at`) and in reports."""
-    of_weights = what in ("gradient", "initial_weights", "trained_weights")
-    if of_weights and of not in ("x", "initial_state", "delta"):
-        return ("unit",) if ndim == 1 else ("row", "column")
-    last = "feature" if what == "input" or of == "x" else "unit"
-    return {0: (), 1: (last,), 2: ("sample", last), 3: ("sample", "timestep", last)}[ndim]
-
-
-@dataclass(frozen=True)
-class Loss:
-    kind: str
-    value: Given  # the cotangent or the target
-
-
-@dataclass(frozen=True)
-class Claim:
+@dataclass(frozen=True, kw_only=True)
+class Claim(Experiment):
     """An experiment and what is said of it; everything validated, arrays in Keras's layout."""
 
     name: str
     file: Path
     title: str
     source: Source
-    layers: tuple[Layer, ...]
     expectations: tuple[Expectation, ...]
     catches: tuple[str, ...] = ()
     notes: str = ""
     slow: bool = False
-    weights: Mapping[str, Mapping[str, Given]] | None = None
-    x: Given | None = None
-    initial_state: Given | None = None
-    mask: Array | None = None
-    input_shape: tuple[int, ...] | None = None  # (T, F); (T,) of an Embedding's indices
-    input_dtype: str | None = None
-    loss: Loss | None = None
-    printed: Mapping[str, Given] = field(default_factory=dict)
-    training: TrainingTable | None = None
-    wrong: WrongTable | None = None
     covers: tuple[str, ...] = ()
 
-    @property
-    def is_stack(self) -> bool:
-        """Whether it is anything but a SimpleRNN, or a SimpleRNN and then a Dense layer."""
-        return not _is_plain(self.layers)
+    def rounded_by_hand(self) -> dict[str, Array]:
+        """Half a unit of the last digit that the claim prints of what is carried on.
 
-    @property
-    def rnn(self) -> SimpleRNN:
-        layer = self.layers[0]
-        assert isinstance(layer, SimpleRNN)
-        return layer
-
-    @property
-    def dense(self) -> Dense | None:
-        layer = self.layers[1] if len(self.layers) > 1 else None
-        assert layer is None or isinstance(layer, Dense)
-        return layer
-
-    @property
-    def processed_mask(self) -> Array | None:
-        """The mask (B,T) in the order in which the steps are processed."""
-        if self.mask is None or not option(self.rnn, "go_backwards"):
-            return self.mask
-        return self.mask[:, ::-1]
-
-    @property
-    def recurrence(self) -> dict[str, Any]:
-        """The options of the recurrence, as `over_time.forward` and `certify` take them."""
-        return {
-            "activation": activation_of(self.rnn),
-            "mask": self.mask,
-            "go_backwards": option(self.rnn, "go_backwards"),
-        }
-
-
-_DEFAULTS = {"use_bias": True, "trainable": True, "reset_after": True}
-
-
-def _is_plain(layers: Sequence[Layer]) -> bool:
-    return [type(layer) for layer in layers] in ([SimpleRNN], [SimpleRNN, Dense])
-
-
-def underived(layers: Sequence[Layer], what: str) -> str:
-    """Why nobody here can judge that of such layers; empty if it can be judged."""
-    for layer in layers:
-        if isinstance(layer, LSTM | GRU) and what not in OF_LSTM_AND_GRU:
-            return f"the recurrence of {type(layer).__name__} is not derived here"
-    if not _is_plain(layers) and what not in OF_STACKS:
-        return f"{what} is derived of a SimpleRNN, or of SimpleRNN and Dense, only"
-    return ""
-
-
-def returns_sequences(layer: Layer) -> bool:
-    """Whether (B,T,...) goes in and (B,T,...) comes out."""
-    if isinstance(layer, Bidirectional):
-        return returns_sequences(layer.layer)
-    return not isinstance(layer, RECURRENT) or option(layer, "return_sequences")
-
-
-def is_trainable(layer: Layer) -> bool:
-    return option(layer.layer if isinstance(layer, Bidirectional) else layer, "trainable")
-
-
-def returns_state(layer: Layer) -> bool:
-    return option(layer.layer if isinstance(layer, Bidirectional) else layer, "return_state")
-
-
-def shape_after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of its output, without the batch."""
-    if isinstance(layer, Masking):
-        return shape
-    if isinstance(layer, Embedding):
-        return (*shape, layer.units)
-    return (*(shape[:-1] if returns_sequences(layer) else ()), layer.units)
-
-
-def weight_shapes(layer: Layer | Cell, features: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of its weights by path: "kernel", "forward.bias", "cell_0.kernel"."""
-    if isinstance(layer, Masking):
-        return {}
-    if isinstance(layer, Embedding):
-        return {"embeddings": (layer.input_dim, layer.output_dim)}
-    if isinstance(layer, TimeDistributed):
-        return weight_shapes(layer.layer, features)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for prefix, part, fan_in in parts(layer, features):
-        width = part.units * getattr(part, "gates", 1)
-        shapes[prefix + "kernel"] = (fan_in, width)
-        if not isinstance(part, Dense):
-            shapes[prefix + "recurrent_kernel"] = (part.units, width)
-        if option(part, "use_bias"):
-            of_both = isinstance(part, GRU) and option(
-                part, "reset_after"
-            )  # kernels, one bias each
-            shapes[prefix + "bias"] = (2, width) if of_both else (width,)
-    return shapes
-
-
-def parts(layer: Layer | Cell, features: int) -> list[tuple[str, _Recurrent | Cell | Dense, int]]:
-    """The layers or cells that hold its weights: (prefix of their paths, part, its features)."""
-    if isinstance(layer, Bidirectional):
-        return [(f"{side}.", layer.layer, features) for side in ("forward", "backward")]
-    if isinstance(layer, RNN):
-        sizes = [features, *(cell.units for cell in layer.cells)]
-        names = [f"cell_{i}." for i in range(len(sizes))] if isinstance(layer.cell, list) else [""]
-        return list(zip(names, layer.cells, sizes, strict=False))
-    assert isinstance(layer, _Recurrent | SimpleRNNCell | CustomCell | Dense)
-    return [("", layer, features)]
-
-
-def options_of(layer: Layer) -> tuple[str, ...]:
-    """The keys of its description that Keras takes."""
-    return tuple(name for name in layer.__struct_fields__ if name not in ("units", "name"))
-
-
-def option(layer: Layer | _Recurrent | Cell, name: str) -> bool:
-    """The value of a boolean option, Keras's default if the claim leaves it out."""
-    value = getattr(layer, name, msgspec.UNSET)
-    return _DEFAULTS.get(name, False) if value is msgspec.UNSET else bool(value)
-
-
-def activation_of(layer: _Recurrent | Cell | Dense) -> str:
-    if layer.activation is msgspec.UNSET:
-        return layer.default_activation
-    name = layer.activation.removeprefix("callable ")
-    return "linear" if name == "None" else name
+        Of states, pre-activations and outputs, 0 where none is printed; the finest, where several
+        are. Somebody who computes by hand goes on with the number on the paper.
+        """
+        if self.x is None:
+            return {}
+        steps = (*self.x.shape[:2], self.rnn.units) if not self.is_stack else ()
+        shapes = {name: steps for name in ("preactivation", "states") if steps}
+        shapes["output"] = self.output_shape
+        finest = {name: np.full(shape, np.inf) for name, shape in shapes.items()}
+        for e in self.expectations:
+            if e.what not in ("preactivation", "output", "states", "last_state") or (
+                e.computed_in != "hand" or not isinstance(e.value, Given)
+            ):
+                continue
+            name, last = e.what, e.what == "last_state"
+            if e.what == "output" and not self.is_stack and self.dense is None:
+                name, last = "states", not self.rnn.option("return_sequences")
+            whole = finest["states" if last else name]
+            part = whole[:, -1] if last else whole  # a view
+            at = e.select(np.arange(part.size).reshape(part.shape))
+            part[np.unravel_index(at, part.shape)] = np.minimum(e.select(part), e.value.half_unit)
+        rounded = {n: np.where(np.isfinite(part), part, 0.0) for n, part in finest.items()}
+        zero = None if self.is_stack else truth.shown_as_zero(self)
+        if zero is not None:  # what is shown there is no state
+            rounded["states"] = np.where(zero, 0.0, rounded["states"])
+        return rounded
 
 
 # --- loading --------------------------------------------------------------------------------------
@@ -894,14 +404,14 @@ def _path(way: Any) -> str:
     return path.lstrip(".")
 
 
-def _written(document: dict[str, Any], file: Path) -> ClaimFile:
+def _written(told: dict[str, Any], file: Path) -> ClaimFile:
     """The document as the schema has it."""
     try:
-        written = msgspec.convert(document, ClaimFile, builtin_types=(Decimal,))
+        written = msgspec.convert(told, document(), builtin_types=(Decimal,))
     except (msgspec.ValidationError, OverflowError) as error:
-        raise _explain(str(error), document, file) from None
+        raise _explain(str(error), told, file) from None
     several = written.layers is not None
-    described = [document["layer"]] if "layer" in document else document.get("layers", [])
+    described = [told["layer"]] if "layer" in told else told.get("layers", [])
     for i, layer in enumerate(described):
         for where, problem in refusals(layer):
             raise ClaimError(file, (f"layers[{i}]" if several else "layer") + where, problem)
@@ -995,29 +505,42 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
     path = where.strip("`").removeprefix("$").removeprefix(".").removeprefix("key in ")
     node, kinds = _walk(document, path)
     keys = [kind for kind in kinds if isinstance(kind, msgspec.inspect.StructType)]
+    expectation = _expectation(node) if re.fullmatch(r"expect\[\d+\]", path) else None
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
         key = unknown[1]
         known = [f.encode_name for kind in _tagged(keys, node) for f in kind.fields]
-        known += ["kind"] if any(kind.tag_field for kind in keys) else []
+        known += [kind.tag_field for kind in keys[:1] if kind.tag_field]
         hint = nearest(key, known)
         if key in ("weights", "input", "expect") or not known:
             hint = f"; known: {', '.join(sorted(known))}"
+        if expectation is not None and ("did you mean" not in hint or key in _OF_OTHERS):
+            hint = f"{node['what']} takes no `{key}`; it takes {', '.join(sorted(known))}"
+            return ClaimError(file, f"{path}.{key}", hint)
         return ClaimError(file, f"{path}.{key}".lstrip("."), f"unknown key{hint}")
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
         key = f"{path}.{missing[1]}".lstrip(".")
         hint = "; say on whose word the value stands" if missing[1] == "from" else ""
-        if missing[1] == "kind":
+        if missing[1] in ("kind", "what"):
             hint = f"; one of {', '.join(_tags(keys))}"
+        if expectation is not None and missing[1] == "of":
+            values = _literals(_walk(document, key)[1])
+            return ClaimError(file, key, f"required: one of {', '.join(values)}")
         return ClaimError(file, key, f"required key is missing{hint}")
     word = path.rpartition(".")[2]
     if path == "schema":
         return ClaimError(file, path, f"this version reads schema 1, the file says {node!r}")
-    literals = [kind for kind in kinds if isinstance(kind, msgspec.inspect.LiteralType)]
-    values = [str(value) for kind in literals for value in kind.values]
-    if word == "kind" and not values:
-        values = _tags(k for k in _walk(document, path[: -len(".kind")])[1])
+    values = _literals(kinds)
+    if word in ("kind", "what") and not values:
+        values = _tags(_walk(document, path[: -len(f".{word}")])[1])
     if values and isinstance(node, str):
-        return ClaimError(file, path, f"unknown {word} {node!r}{nearest(node, values)}")
+        bare = node.rpartition(".")[2]
+        if word == "of" and bare in values:
+            return ClaimError(file, path, f"unknown {node!r}; did you mean `{bare}`?")
+        if word == "of":
+            word = ""
+        return ClaimError(
+            file, path, f"unknown {word} {node!r}".replace("  ", " ") + nearest(node, values)
+        )
     if limit := re.fullmatch(r"Expected `int` (>=|<=) (-?\d+)", problem):
         wanted = {
             ">=1": "a positive integer",
@@ -1034,12 +557,28 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
     return ClaimError(file, path, problem)
 
 
+# keys that some kind of expectation takes
+_OF_OTHERS = {"of", "at", "on", "computed_in", "value"}
+
+
+def _expectation(node: Any) -> type[Expectation] | None:
+    """The kind that an [[expect]] table says it is."""
+    return KINDS.get(str(node.get("what"))) if isinstance(node, dict) else None
+
+
 def _tagged(
     kinds: Iterable[msgspec.inspect.StructType], node: Any
 ) -> list[msgspec.inspect.StructType]:
     """Those of the kinds that the table `node` says it is; all if it does not say."""
-    kind = node.get("kind") if isinstance(node, dict) else None
-    return [each for each in kinds if each.tag_field is None or each.tag == kind] or list(kinds)
+    told = node if isinstance(node, dict) else {}
+    kinds = list(kinds)
+    return [k for k in kinds if k.tag_field is None or k.tag == told.get(k.tag_field)] or kinds
+
+
+def _literals(kinds: Iterable[msgspec.inspect.Type]) -> list[str]:
+    """The words that may stand there."""
+    words = [k for k in kinds if isinstance(k, msgspec.inspect.LiteralType)]
+    return [str(value) for word in words for value in word.values if value]
 
 
 def _tags(kinds: Iterable[msgspec.inspect.Type]) -> list[str]:
@@ -1048,7 +587,7 @@ def _tags(kinds: Iterable[msgspec.inspect.Type]) -> list[str]:
 
 def _walk(node: Any, path: str) -> tuple[Any, list[msgspec.inspect.Type]]:
     """What stands at a path of the document, and what may stand there."""
-    kinds = _alternatives(_whole())
+    kinds = _alternatives(_whole(document()))
     for key, index in re.findall(r"([^.\[\]]+)|\[(\d+|\.\.\.)\]", path):
         inner: list[msgspec.inspect.Type] = []
         structs = [k for k in kinds if isinstance(k, msgspec.inspect.StructType)]
@@ -1068,8 +607,8 @@ def _walk(node: Any, path: str) -> tuple[Any, list[msgspec.inspect.Type]]:
 
 
 @functools.cache
-def _whole() -> msgspec.inspect.Type:
-    return msgspec.inspect.type_info(ClaimFile)
+def _whole(kind: type[ClaimFile]) -> msgspec.inspect.Type:
+    return msgspec.inspect.type_info(kind)
 
 
 def _alternatives(kind: msgspec.inspect.Type) -> list[msgspec.inspect.Type]:
@@ -1100,19 +639,15 @@ class _Builder:
         printed = self._printed(layers[0], features)
         self._sizes(layers, x, input_shape)
         self._wrong()
-        if weights is None and x is not None and self._runs(layers):
+        runs = any(
+            WEIGHTS in e.needs and not e.not_run and not e.underived(Experiment(layers=layers))
+            for e in doc.expect
+        )
+        if weights is None and x is not None and runs:
             raise self.fail("weights", "required: the claim gives an input to run but no weights")
         loss = self._loss(layers, x)
-        partial = Claim(
-            name=self.name,
-            file=self.read.file,
-            title=doc.title,
-            source=doc.source,
+        run = Experiment(
             layers=layers,
-            expectations=(),
-            catches=tuple(doc.catches),
-            notes=doc.notes,
-            slow=doc.slow,
             weights=weights,
             x=x,
             initial_state=initial_state,
@@ -1123,26 +658,32 @@ class _Builder:
             printed=printed,
             training=doc.training,
             wrong=doc.wrong,
-            covers=tuple(doc.covers),
         )
         if not doc.expect:
             raise self.fail("expect", "the claim expects nothing; add an [[expect]] table")
-        expectations = tuple(self._expectation(i, e, partial) for i, e in enumerate(doc.expect))
-        for what in ("stateful", "round_trip"):
-            if len({e.of for e in expectations if e.what == what}) > 1:
-                raise self.fail("expect", f"one {what} a claim; [vary] makes several claims")
-        return Claim(**{**partial.__dict__, "expectations": expectations})
+        reading = ReadBeside(self.read, run, doc.reading.layout, doc.reading.computed_in, "")
+        told: dict[str, dict[str, Any]] = {}
+        for e in doc.expect:
+            if told.setdefault(e.what, e.tells()) != e.tells():
+                raise self.fail("expect", f"one {e.what} a claim; [vary] makes several claims")
+        return Claim(
+            **{f.name: getattr(run, f.name) for f in dataclasses.fields(run)},
+            name=self.name,
+            file=self.read.file,
+            title=doc.title,
+            source=doc.source,
+            expectations=tuple(
+                e.read_in(dataclasses.replace(reading, key=f"expect[{i}]"))
+                for i, e in enumerate(doc.expect)
+            ),
+            catches=tuple(doc.catches),
+            notes=doc.notes,
+            slow=doc.slow,
+            covers=tuple(doc.covers),
+        )
 
     def fail(self, key: str, problem: str) -> ClaimError:
         return self.read.fail(key, problem)
-
-    def _runs(self, layers: tuple[Layer, ...]) -> bool:
-        needs = ARRAYS | {"loss", "certified", "weights_read_back", "predictions_reachable"}
-        needs |= BEHAVIOURS.keys() - {"dropout"}
-        return any(
-            e.what in needs and not e.not_run and not underived(layers, e.what)
-            for e in self.doc.expect
-        )
 
     def _texts(self) -> None:
         texts = [("title", self.doc.title), ("source.document", self.doc.source.document)]
@@ -1159,13 +700,13 @@ class _Builder:
         if not (Decimal(rate).is_finite() and self.read.number(rate, key) > 0):
             raise self.fail(key, f"expected a positive number, got {rate}")
 
-    def _layers(self) -> tuple[Layer, ...]:
+    def _layers(self) -> tuple[AnyLayer, ...]:
         doc = self.doc
         if (doc.layer is None) == (doc.layers is None):
             raise self.fail("layer", "give either one [layer] or several [[layers]]")
         layers: tuple[Any, ...] = tuple(doc.layers) if doc.layers is not None else (doc.layer,)
         key = "layers" if doc.layers is not None else "layer"
-        if not any(isinstance(layer, RECURRENT) for layer in layers):
+        if not any(layer.is_recurrent for layer in layers):
             raise self.fail(key, "none of the layers is recurrent")
         count = sum(len(layer.cells) if isinstance(layer, RNN) else 1 for layer in layers)
         if count > MOST_LAYERS:
@@ -1179,11 +720,11 @@ class _Builder:
             self._layer(layer, at)
             if isinstance(layer, Embedding) and i:
                 raise self.fail(f"{at}.kind", "an Embedding comes first: it takes indices")
-            if isinstance(layer, (*RECURRENT, TimeDistributed)) and any(
-                not returns_sequences(before) for before in layers[:i]
+            if (layer.is_recurrent or isinstance(layer, TimeDistributed)) and any(
+                not before.returns_sequences for before in layers[:i]
             ):
                 raise self.fail(f"{at}.kind", f"{layer.name} needs a sequence before it")
-        if any(returns_state(layer) for layer in layers[:-1]):
+        if any(layer.returns_state for layer in layers[:-1]):
             raise self.fail(f"{key}.return_state", "only of the last layer; leave it out")
         return layers
 
@@ -1197,10 +738,10 @@ class _Builder:
             raise self.fail(f"{at}.cell", "expected at least one cell")
         if isinstance(layer, Bidirectional):
             at = f"{at}.layer"
-            if option(layer.layer, "go_backwards"):
+            if layer.layer.option("go_backwards"):
                 raise self.fail(f"{at}.go_backwards", "not inside Bidirectional; leave it out")
-        for _, part, _ in parts(layer, 1):
-            functions = {"activation": activation_of(part)}
+        for _, part, _ in layer.parts(1):
+            functions = {"activation": part.function}
             gate = getattr(part, "recurrent_activation", msgspec.UNSET)
             if gate is not msgspec.UNSET:
                 functions["recurrent_activation"] = gate
@@ -1210,7 +751,7 @@ class _Builder:
                 except ValueError as error:
                     raise self.fail(f"{at}.{key}", str(error)) from None
         layer = layer.layer if isinstance(layer, Bidirectional) else layer
-        if isinstance(layer, _Recurrent):
+        if isinstance(layer, Recurrent):
             for name in ("dropout", "recurrent_dropout"):
                 rate = getattr(layer, name)
                 if rate is not msgspec.UNSET and not 0 <= rate < 1:
@@ -1230,24 +771,17 @@ class _Builder:
             raise self.fail("input", "required: what the layer is built for before it is misused")
 
     def _sizes(
-        self, layers: tuple[Layer, ...], x: Given | None, input_shape: tuple[int, ...] | None
+        self, layers: tuple[AnyLayer, ...], x: Given | None, input_shape: tuple[int, ...] | None
     ) -> None:
         """Refuse what would take a subject, or the judge, gigabytes or hours."""
         batch = x.shape[0] if x is not None else 1
         steps, features = (input_shape[0], input_shape[-1]) if input_shape else (1, 1)
         weights = width = 0
         for layer in layers:
-            weights += sum(math.prod(shape) for shape in weight_shapes(layer, features).values())
-            if isinstance(layer, Embedding):
-                width += layer.units
-            elif not isinstance(layer, Masking):
-                inside = layer.layer if isinstance(layer, TimeDistributed) else layer
-                width += sum(p.units * getattr(p, "gates", 1) for _, p, _ in parts(inside, 1))
-            features = features if isinstance(layer, Masking) else layer.units
-        unrolled = any(
-            option(layer.layer if isinstance(layer, Bidirectional) else layer, "unroll")
-            for layer in layers
-        )
+            weights += sum(math.prod(shape) for shape in layer.weight_shapes(features).values())
+            width += layer.width
+            features = layer.features_after(features)
+        unrolled = any(layer.inner.option("unroll") for layer in layers)
         states = batch * steps * width
         self.states[0] += states * len(self.doc.expect)
         epochs = self.doc.training.epochs if self.doc.training else 0
@@ -1265,7 +799,7 @@ class _Builder:
                 raise self.fail(where, f"{got:,} {what} are too many; at most {most:,}")
 
     def _input(
-        self, layers: tuple[Layer, ...]
+        self, layers: tuple[AnyLayer, ...]
     ) -> tuple[Given | None, Given | None, Array | None, tuple[int, ...] | None]:
         table = self.doc.input
         if table is None:
@@ -1300,7 +834,7 @@ class _Builder:
             shape: tuple[int, ...] = (batch, getattr(first, "units", 0))
             if isinstance(first, Bidirectional):
                 shape = (2, batch, first.layer.units)
-            elif not isinstance(first, SimpleRNN | RNN) or len(parts(first, 1)) > 1:
+            elif not isinstance(first, SimpleRNN | RNN) or len(first.parts(1)) > 1:
                 raise self.fail(
                     "input.initial_state",
                     "only of a SimpleRNN, a Bidirectional layer, or an RNN over one cell that is "
@@ -1319,7 +853,7 @@ class _Builder:
             raise self.fail(key, f"expected shape {wanted}, got {got}")
 
     def _weights(
-        self, layers: tuple[Layer, ...], features: int | None
+        self, layers: tuple[AnyLayer, ...], features: int | None
     ) -> dict[str, dict[str, Given]] | None:
         tables = self.doc.weights
         if tables is None:
@@ -1345,13 +879,14 @@ class _Builder:
             if not isinstance(table, dict):
                 raise self.fail(key, f"expected a table of that layer's weights; give {several}")
             weights[layer.name] = self._layer_weights(layer, table, key, features)
-            features = layer.units if not isinstance(layer, Masking) else features
+            if features is not None:
+                features = layer.features_after(features)
         return weights
 
     def _layer_weights(
         self, layer: Layer, table: dict[str, Any], key: str, features: int | None
     ) -> dict[str, Given]:
-        shapes = weight_shapes(layer, -1 if features is None else features)
+        shapes = layer.weight_shapes(-1 if features is None else features)
         wanted = {
             path: tuple(None if n < 0 else n for n in shape) for path, shape in shapes.items()
         }
@@ -1427,13 +962,7 @@ class _Builder:
                 self._shaped(arrays[k].shape, tuple(n or 0 for n in shape), f"printed.{k}")
         return arrays
 
-    def _output_shape(self, layers: tuple[Layer, ...], x: Given) -> tuple[int, ...]:
-        shape = x.shape[1:]
-        for layer in layers:
-            shape = shape_after(layer, shape)
-        return (x.shape[0], *shape)
-
-    def _loss(self, layers: tuple[Layer, ...], x: Given | None) -> Loss | None:
+    def _loss(self, layers: tuple[AnyLayer, ...], x: Given | None) -> Loss | None:
         table = self.doc.loss
         if table is None:
             return None
@@ -1445,323 +974,8 @@ class _Builder:
             raise self.fail(f"loss.{other}", f"not used by the loss {table.kind!r}; leave it out")
         value = self.read.given(getattr(table, name), f"loss.{name}")
         if x is not None:
-            self._shaped(value.shape, self._output_shape(layers, x), f"loss.{name}")
+            self._shaped(value.shape, Experiment(layers=layers, x=x).output_shape, f"loss.{name}")
         return Loss(table.kind, value)
-
-    # -- expectations --
-
-    def _expectation(self, i: int, e: ExpectTable, claim: Claim) -> Expectation:
-        key = f"expect[{i}]"
-        reason = underived(claim.layers, e.what)
-        if not reason:
-            self._of(e, claim, key)
-            self._needs(e, claim, key)
-            reason = self._unjudged(e, claim)
-        if e.known_to_differ and e.not_run:
-            raise self.fail(f"{key}.not_run", "not together with known_to_differ")
-        computed_in = e.computed_in or self.doc.reading.computed_in
-        numeric = e.what in NUMERIC
-        if numeric and not (e.not_run or reason) and computed_in is None:
-            raise self.fail(
-                f"{key}.computed_in",
-                "required: in what arithmetic was the value computed "
-                "(exact, real, float32, float64 or hand)?",
-            )
-        if e.on == "printed" and e.what not in PROPERTIES:
-            raise self.fail(f"{key}.on", f"{e.what} is not a property of printed weights")
-        if e.computed_in and not (numeric or e.on == "printed"):
-            raise self.fail(
-                f"{key}.computed_in", f"{e.what} is no number that somebody computed; leave it out"
-            )
-        if e.what not in WITH_AXES and e.at != At():
-            raise self.fail(f"{key}.at", f"{e.what} has no axes; leave it out")
-        value = self._value(e, claim, f"{key}.value")
-        return Expectation(
-            what=e.what,
-            of=e.of,
-            value=value,
-            from_=e.from_,
-            at=e.at,
-            on=e.on,
-            computed_in=computed_in or "exact",
-            known_to_differ=e.known_to_differ,
-            not_run=e.not_run or reason,
-            turned=self._is_turned(e.of) and e.what in WITH_AXES,
-        )
-
-    def _unjudged(self, e: ExpectTable, claim: Claim) -> str:
-        """Why nobody can judge it yet, though there is nothing wrong with it; empty if they can."""
-        if e.what in ONLY_STATED:
-            return f"{e.what} cannot be reproduced yet"
-        trained = claim.training
-        if e.what in TRAINED and trained is not None and trained.optimizer != "Adam":
-            return f"{e.what} of training with {trained.optimizer} is not derived here, only Adam's"
-        return ""
-
-    def _of(self, e: ExpectTable, claim: Claim, key: str) -> None:
-        names = [layer.name for layer in claim.layers]
-        allowed: list[str]
-        if e.what == "gradient":
-            allowed = list(GRADIENTS)
-            if not option(claim.rnn, "use_bias"):
-                allowed.remove("bias")
-            if claim.dense is not None:
-                allowed += ["dense.kernel", "dense.bias"]
-        elif e.what in BEHAVIOURS:
-            allowed = list(BEHAVIOURS[e.what])
-        elif e.what == "mask":
-            allowed = names
-        elif e.what == "reproducible":
-            allowed = list(weight_shapes(claim.layers[0], 1))
-        elif e.what == "raises":
-            allowed = ["", "construct", "build", "call", "smaller batch"]
-        elif e.what in CONFIGURED:
-            allowed = []
-            for layer in claim.layers:
-                where = f"{layer.name}." if len(names) > 1 else ""
-                for name in options_of(layer):
-                    is_given = getattr(layer, name) is not msgspec.UNSET
-                    if is_given == (e.what == "config"):
-                        allowed.append(where + name)
-            if e.what == "default":
-                allowed += [f"{name}.{o}" for name, options in OPTIMIZERS.items() for o in options]
-        elif e.what in COUNTS:
-            allowed = ["", *names]
-        elif e.what == "output_shape":
-            allowed = ["", *names] if len(names) == 1 else names
-        elif e.what in {"weight_shape", "trained_weights", "initial_weights"} | PROPERTIES:
-            allowed = ["kernel", "recurrent_kernel", "bias"]
-        elif e.what == "ordinary_outcome":
-            allowed = ["loss", "predictions"]
-        else:
-            allowed = [""]
-        if e.of not in allowed:
-            if not e.of:
-                raise self.fail(f"{key}.of", f"required: one of {', '.join(filter(None, allowed))}")
-            if allowed == [""]:
-                raise self.fail(f"{key}.of", f"{e.what} takes no `of`; leave it out")
-            bare = e.of.removeprefix(f"{claim.layers[0].name}.")
-            hint = f"; did you mean `{bare}`?" if bare in allowed else ""
-            known = hint or nearest(e.of, filter(None, allowed))
-            raise self.fail(f"{key}.of", f"unknown {e.of!r}{known}")
-
-    def _needs(self, e: ExpectTable, claim: Claim, key: str) -> None:
-        if e.not_run:
-            return
-        needs: dict[str, bool] = {}
-        if e.what in BEHAVIOURS.keys() - {"dropout"} | {"mask", "regularization", "activity_loss"}:
-            needs["input.x"] = claim.x is not None
-            needs["weights"] = claim.weights is not None
-        if e.what in {"frozen", "constrained", "loss_of_evaluate"}:
-            needs['loss.kind = "mse"'] = claim.loss is not None and claim.loss.kind == "mse"
-        if e.what == "activity_loss":
-            given = (getattr(r, "activity_regularizer", None) for r in claim.layers)
-            needs["an activity_regularizer"] = any(isinstance(each, dict) for each in given)
-        if e.what == "reproducible":
-            needs["input"] = claim.input_shape is not None
-            name = e.of.removesuffix("_kernel") + "_initializer"
-            drawn = getattr(claim.layers[0], name, None)
-            needs[f"{name} with a seed"] = isinstance(drawn, dict) and "seed" in drawn
-        if e.what == "dropout":
-            rate = "recurrent_dropout" if e.of == "recurrent" else "dropout"
-            given_rate = getattr(claim.layers[0], rate, msgspec.UNSET)
-            needs[f"a {rate} rate"] = given_rate is not msgspec.UNSET
-        if e.what == "cell":
-            layer = claim.layers[0]
-            cells = layer.cells if isinstance(layer, RNN) else []
-            needs["an RNN over one cell"] = len(cells) == len(claim.layers) == 1
-            needs["input.initial_state"] = claim.initial_state is not None
-        if e.what == "one_update":
-            needs['loss.kind = "mse"'] = claim.loss is not None and claim.loss.kind == "mse"
-            needs["a SimpleRNN that stands alone"] = claim.dense is None
-            needs["one sample"] = claim.x is not None and claim.x.shape[0] == 1
-            rates = (claim.rnn.dropout, claim.rnn.recurrent_dropout)
-            needs["dropout rates of 0.5, 0.75 or 0.875, whose scale 1/(1 - p) is exact"] = all(
-                rate is msgspec.UNSET or float(rate) in (0, 0.5, 0.75, 0.875) for rate in rates
-            )
-        if e.what == "raises" and e.of == "smaller batch":
-            needs["input.x of two samples or more"] = claim.x is not None and claim.x.shape[0] > 1
-        elif e.what == "raises":
-            needs["a [wrong] table"] = claim.wrong is not None
-        if e.what in ARRAYS | {"certified", "loss"}:
-            needs["input.x"] = claim.x is not None
-            needs["weights"] = claim.weights is not None
-        if e.what in {"gradient", "loss"}:
-            needs["loss"] = claim.loss is not None
-        if e.what in COUNTS | {"output_shape", "input_shape", "output_dtype", "weight_shape"}:
-            needs["input"] = claim.input_shape is not None
-        if e.what in {"input_shape", "output_dtype"}:
-            needs["input.x"] = claim.x is not None
-        if e.what in {"weights_read_back", "output_dtype"}:
-            needs["weights"] = claim.weights is not None
-        if e.what in PROPERTIES and e.on == "printed":
-            needs[f"printed.{e.of}"] = e.of in claim.printed
-        if e.what in PROPERTIES and e.on == "subject":
-            needs["input"] = claim.input_shape is not None
-        if e.what == "loss_of_predictions":
-            needs["printed.predictions"] = "predictions" in claim.printed
-            needs["loss.target"] = claim.loss is not None and claim.loss.kind != "cotangent"
-        if e.what == "predictions_reachable":
-            needs["printed.predictions"] = "predictions" in claim.printed
-            needs["a Dense layer"] = claim.dense is not None
-            needs["weights"] = claim.weights is not None
-        if e.what in TRAINED:
-            needs["training"] = claim.training is not None
-            needs["input.x"] = claim.x is not None
-            needs["weights"] = claim.weights is not None
-            needs['loss.kind = "mse"'] = claim.loss is not None and claim.loss.kind == "mse"
-            needs["a Dense layer"] = claim.dense is not None
-        if e.what == "updates" and claim.dense is not None and claim.weights is not None:
-            needs[f"weights.{claim.dense.name}"] = claim.dense.name in claim.weights
-        for what, there in needs.items():
-            if not there:
-                raise self.fail(
-                    f"{key}.what", f"{e.what} needs {what}, which the claim does not give"
-                )
-        if e.what in ("predictions_reachable", "loss_of_predictions"):
-            got = claim.printed["predictions"].value.size
-            wanted = math.prod(self._output_shape(claim.layers, claim.x)) if claim.x else got
-            if claim.loss is not None and e.what == "loss_of_predictions":
-                wanted = claim.loss.value.value.size
-            if got != wanted:
-                of = "the model puts out" if e.what == "predictions_reachable" else "has the target"
-                raise self.fail("printed.predictions", f"{got} numbers, where {of} {wanted}")
-        if e.what == "last_state" and not option(claim.rnn, "return_state"):
-            raise self.fail(f"{key}.what", "last_state needs return_state = true in the layer")
-        if e.what in TRAINED and (
-            option(claim.rnn, "return_sequences")
-            or claim.initial_state is not None
-            or claim.mask is not None
-        ):
-            raise self.fail(
-                f"{key}.what",
-                f"{e.what} is of a layer that returns its last output, without mask and state",
-            )
-
-    def _value(self, e: ExpectTable, claim: Claim, key: str) -> Any:
-        if e.value is None:
-            if e.what in ONLY_STATED:
-                return None
-            raise self.fail(key, "required key is missing")
-        if e.what in HOLDS:
-            if e.value is not True:
-                raise self.fail(key, f"expected true, got {e.value!r}")
-            return True
-        if e.what in CONFIGURED:
-            return self._configured(e.value, key)
-        if e.what in COUNTS:
-            if not isinstance(e.value, int) or isinstance(e.value, bool) or e.value < 0:
-                raise self.fail(key, f"expected a number of parameters, got {e.value!r}")
-            return e.value
-        if e.what in SHAPES:
-            pattern = r"\((?:None|[0-9]{1,9})(?:, (?:None|[0-9]{1,9})){0,7},?\)"
-            if not isinstance(e.value, str) or not re.fullmatch(pattern, e.value):
-                raise self.fail(key, f'expected a shape as printed, "(None, 3)", got {e.value!r}')
-            if e.what == "weight_shape" and self._is_turned(e.of):
-                return f"({', '.join(reversed(re.findall(r'None|[0-9]+', e.value)))})"
-            return e.value
-        if e.what == "raises":
-            if not isinstance(e.value, str) or not e.value.isidentifier():
-                raise self.fail(
-                    key, f'expected the name of an exception, "ValueError", got {e.value!r}'
-                )
-            return e.value
-        if e.what == "mask":
-            return self._mask(e, claim, key)
-        if e.what == "output_dtype":
-            if not isinstance(e.value, str) or e.value not in formats.ARITHMETICS:
-                known = ", ".join(formats.ARITHMETICS)
-                raise self.fail(key, f"unknown dtype {e.value!r}; known: {known}")
-            return e.value
-        # inf and nan are claimed, and differ
-        value = self.read.given(e.value, key, finite=False)
-        if e.what in WITH_AXES:
-            value = self._turned(value, e.of)
-        self._check_value_shape(e, claim, value, key)
-        return value
-
-    def _configured(self, value: Any, key: str) -> Any:
-        """True, a number, a word ("None" is None), or a table: {kind = "Orthogonal", gain = 1}."""
-        if isinstance(value, dict) and isinstance(value.get("kind"), str):
-            for name in value:
-                if not NAME.fullmatch(name) or name == "npz":
-                    raise self.fail(f"{key}.{name}", "no argument of a class is so called")
-            return {name: self._configured(part, f"{key}.{name}") for name, part in value.items()}
-        if isinstance(value, bool) or value in ("None", None):
-            return value if isinstance(value, bool) else None
-        if isinstance(value, str) and value.strip():
-            return value
-        if isinstance(value, int | Decimal):
-            return float(self.read.given(value, key).value)
-        raise self.fail(
-            key, f'expected true, a number, "None", a name, or {{ kind = ... }}, got {value!r}'
-        )
-
-    def _mask(self, e: ExpectTable, claim: Claim, key: str) -> Array | None:
-        """(B,T), or None (written "none") where no mask is handed on."""
-        if e.value == "none":
-            return None
-        mask = self.read.booleans(e.value, key)
-        if claim.x is not None:  # else it is not run
-            self._shaped(mask.shape, claim.x.shape[:2], key)
-        return mask
-
-    def _check_value_shape(self, e: ExpectTable, claim: Claim, value: Given, key: str) -> None:
-        shape = self._shape_of(e, claim)
-        if shape is None:
-            return
-        turned = self._is_turned(e.of)
-        whole = Expectation(e.what, e.of, None, "", e.at, "", "", "", "", turned)
-        names = whole.axes(len(shape))
-        for name, index in msgspec.structs.asdict(e.at).items():
-            at = f"{key.removesuffix('.value')}.at"
-            if index is None or (name == "epoch" and e.what in ("loss", "trained_weights")):
-                continue
-            if name not in names:
-                only = f", only {', '.join(sorted(names))}" if names else ""
-                raise self.fail(f"{at}.{name}", f"{whole.name} has no such axis{only}")
-            size = shape[names.index(name)]
-            for one in index if isinstance(index, list) else [index]:
-                if not -size <= one < size:
-                    raise self.fail(
-                        at, f"{name} {one} is out of bounds: there are {size}, counted from 0"
-                    )
-            if index == []:
-                raise self.fail(f"{at}.{name}", "empty list; name at least one")
-        # counted without making it: an array of no bytes that is as large as it says
-        wanted = whole.select(np.broadcast_to(np.empty((), bool), shape)).shape
-        self._shaped(value.shape, wanted, key)
-
-    def _shape_of(self, e: ExpectTable, claim: Claim) -> tuple[int, ...] | None:
-        """The whole array's shape; None where the claim does not fix it."""
-        if e.what in SCALARS or (e.what, e.of) == ("ordinary_outcome", "loss"):
-            return ()
-        if claim.is_stack:
-            runs = e.what == "output" and claim.x is not None
-            return self._output_shape(claim.layers, claim.x) if runs and claim.x else None
-        units = claim.rnn.units
-        rnn = {"recurrent_kernel": (units, units), "bias": (units,)}
-        if claim.input_shape is not None:
-            rnn["kernel"] = (claim.input_shape[1], units)
-        if e.what in ("initial_weights", "trained_weights"):
-            return rnn.get(e.of)
-        if claim.x is None:
-            return None
-        batch, timesteps, features = claim.x.shape
-        if e.what == "gradient":
-            if claim.dense is not None:
-                rnn["dense.kernel"] = (units, claim.dense.units)
-                rnn["dense.bias"] = (claim.dense.units,)
-            rnn["x"] = (batch, timesteps, features)
-            rnn["initial_state"] = (batch, units)
-            return rnn[e.of]
-        if e.what == "input":
-            return (batch, timesteps, features)
-        if e.what in ("states", "preactivation"):
-            return (batch, timesteps, units)
-        if e.what == "last_state":
-            return (batch, units)
-        return self._output_shape(claim.layers, claim.x)
 
 
 def load_all(paths: Iterable[Path | str] = ()) -> Iterator[Claim]:

@@ -4,7 +4,7 @@ Layer by layer: a value, how far an arithmetic may be from it, and the mask that
 A mask belongs to the steps of what it travels with: a layer that returns its sequence reversed
 hands the mask on reversed.
 
-Sizes: B samples, T timesteps, F features, H units. Weights go by path, as `claim.weight_shapes`.
+Sizes: B samples, T timesteps, F features, H units. Weights go by path, as `Part.weight_shapes`.
 """
 
 from __future__ import annotations
@@ -18,25 +18,17 @@ import numpy as np
 
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, equal, no_bound, step
-from rnn_check.claims.claim import (
-    DERIVED,
+from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import (
     RNN,
+    AnyLayer,
     Bidirectional,
-    Cell,
-    Claim,
-    CustomCell,
     Dense,
     Embedding,
-    Layer,
     Masking,
+    Recurrence,
     SimpleRNN,
-    SimpleRNNCell,
     TimeDistributed,
-    activation_of,
-    option,
-    parts,
-    returns_sequences,
-    returns_state,
 )
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
@@ -62,7 +54,7 @@ class Signal:
 
 
 def through(
-    layer: Layer,
+    layer: AnyLayer,
     weights: Weights,
     given: Signal,
     arithmetic: str,
@@ -71,7 +63,7 @@ def through(
 ) -> Signal:
     """What the layer makes of it, in float64, and how far the arithmetic may be from that.
 
-    starts: the initial state of each of its parts (see `claim.parts`); zeros if there is none.
+    starts: the initial state of each of its parts (see `Part.parts`); zeros if there is none.
     by_hand: to what its output is rounded by hand, half units in the output's shape.
     """
     if isinstance(layer, Masking):
@@ -82,17 +74,19 @@ def through(
         rows = given.value.astype(np.int64)
         value, error = (part[rows] for part in weights["embeddings"])
         error = error + _rounded(value, arithmetic)
-        return Signal(value, error, given.value != 0 if option(layer, "mask_zero") else None)
+        return Signal(value, error, given.value != 0 if layer.option("mask_zero") else None)
     if isinstance(layer, Dense | TimeDistributed):
         dense = layer.layer if isinstance(layer, TimeDistributed) else layer
         values: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
         errors = {name: error for name, (_, error) in weights.items()}
         value, error = recurrences_dense.running_dense(
             given.value, given.error, **values, errors=errors,
-            activation=activation_of(dense), arithmetic=arithmetic,
+            activation=dense.function, arithmetic=arithmetic,
         )  # fmt: skip
         return Signal(value, error, given.mask)
-    assert isinstance(layer, DERIVED)  # claims say nothing of the numbers of other recurrences
+    assert isinstance(
+        layer, SimpleRNN | RNN | Bidirectional
+    )  # claims say nothing of the numbers of other recurrences
     states = carried_states(layer, weights, given, arithmetic, starts, by_hand)
     if isinstance(layer, Bidirectional):
         return _both_ways(layer, states, given.mask, arithmetic)
@@ -110,10 +104,10 @@ def carried_states(
 ) -> list[Bounded]:
     """The states of each of its parts as they are carried, in processing order: (B,T,H) each."""
     value, error, mask = given.value, given.error, given.mask
-    backwards = option(layer, "go_backwards")
+    backwards = layer.option("go_backwards")
     carried = []
-    for index, (prefix, part, _) in enumerate(parts(layer, given.value.shape[-1])):
-        assert isinstance(part, SimpleRNN | SimpleRNNCell | CustomCell)
+    for index, (prefix, part, _) in enumerate(layer.parts(given.value.shape[-1])):
+        assert isinstance(part, Recurrence)
         start = starts[index] if starts else None
         hand = running.ByHand(_states_by_hand(layer, index, by_hand))
         ran = _run(part, prefix, weights, value, error, mask, backwards, arithmetic, start, hand)
@@ -135,7 +129,7 @@ def _states_by_hand(
 
     The last state is carried no further, and of merged ones neither is printed.
     """
-    if output is None or not returns_sequences(layer):
+    if output is None or not layer.returns_sequences:
         return 0.0
     if isinstance(layer, Bidirectional):
         units = layer.layer.units
@@ -154,12 +148,12 @@ def ends(
 ) -> dict[str, Bounded]:
     """The state that each of its parts ends with, (B,H), by what to call it: "forward state"."""
     carried = carried_states(layer, weights, given, arithmetic, starts)
-    names = [prefix.replace(".", " ") + "state" for prefix, _, _ in parts(layer, 1)]
+    names = [prefix.replace(".", " ") + "state" for prefix, _, _ in layer.parts(1)]
     return {n: (v[:, -1], e[:, -1]) for n, (v, e) in zip(names, carried, strict=True)}
 
 
 def _run(
-    part: SimpleRNN | Cell,
+    part: Recurrence,
     prefix: str,
     weights: Weights,
     value: Array,
@@ -179,7 +173,7 @@ def _run(
     return running.running_bound(
         value,
         **values,
-        activation=activation_of(part),
+        activation=part.function,
         mask=mask,
         go_backwards=backwards,
         arithmetic=arithmetic,
@@ -190,7 +184,7 @@ def _run(
 
 def _in_order(layer: SimpleRNN | RNN, mask: Array) -> Array:
     """In the order in which the layer takes the steps."""
-    return mask[:, ::-1] if option(layer, "go_backwards") else mask
+    return mask[:, ::-1] if layer.option("go_backwards") else mask
 
 
 def _returned(
@@ -199,9 +193,9 @@ def _returned(
     """What Keras shows of the states; the mask (B,T) in processing order."""
     value, error = states
     if mask is not None:
-        zero = shown_as_zero(mask, zeros or option(layer, "zero_output_for_mask"))
+        zero = shown_as_zero(mask, zeros or layer.option("zero_output_for_mask"))
         value, error = np.where(zero, 0.0, value), np.where(zero, 0.0, error)
-    if not returns_sequences(layer):
+    if not layer.returns_sequences:
         return Signal(value[:, -1], error[:, -1])
     return Signal(value, error, mask)
 
@@ -230,9 +224,9 @@ def _both_ways(
     sides = []
     for carried, backwards in zip(states, (False, True), strict=True):
         own_mask = mask[:, ::-1] if mask is not None and backwards else mask
-        shown = _returned(layer.layer, carried, own_mask, zeros=returns_sequences(layer))
+        shown = _returned(layer.layer, carried, own_mask, zeros=layer.returns_sequences)
         value, error = shown.value, shown.error
-        if backwards and returns_sequences(layer):
+        if backwards and layer.returns_sequences:
             value, error = value[:, ::-1], error[:, ::-1]
         sides.append((value, error))
     (a, da), (b, db) = sides
@@ -246,7 +240,7 @@ def _both_ways(
         error = error + _rounded(value, arithmetic, error)
         if layer.merge_mode == "ave":  # halving is exact
             value, error = value / 2, error / 2
-    return Signal(value, error, mask if returns_sequences(layer) else None)
+    return Signal(value, error, mask if layer.returns_sequences else None)
 
 
 def _rounded(value: Array, arithmetic: str, error: Array | float = 0.0) -> Array:
@@ -268,7 +262,7 @@ def _rounded(value: Array, arithmetic: str, error: Array | float = 0.0) -> Array
 # -- a claim's stack -------------------------------------------------------------------------------
 
 
-def run(claim: Claim, arithmetic: str, by_hand: Array | None = None) -> list[Signal]:
+def run(claim: Experiment, arithmetic: str, by_hand: Array | None = None) -> list[Signal]:
     """What each layer of the claim's stack hands on; by_hand: see `through`, of the last layer."""
     assert claim.x is not None
     weights = claim.weights or {}
@@ -279,13 +273,13 @@ def run(claim: Claim, arithmetic: str, by_hand: Array | None = None) -> list[Sig
         given = {name: (g.value, g.error) for name, g in weights.get(layer.name, {}).items()}
         last = layer is claim.layers[-1]
         signal = through(layer, given, signal, arithmetic, start, by_hand if last else None)
-        if isinstance(layer, DERIVED):
+        if isinstance(layer, SimpleRNN | RNN | Bidirectional):
             start = []
         handed.append(signal)
     return handed
 
 
-def starts(claim: Claim) -> list[Bounded]:
+def starts(claim: Experiment) -> list[Bounded]:
     """The initial state of each part of the first recurrent layer, if the claim gives any."""
     given = claim.initial_state
     if given is None:
@@ -296,7 +290,7 @@ def starts(claim: Claim) -> list[Bounded]:
 
 
 def steps(
-    claim: Claim,
+    claim: Experiment,
     weights: Mapping[str, Mapping[str, Array]],
     outputs: Sequence[Array],
     states: Sequence[Array],
@@ -315,26 +309,26 @@ def steps(
     start = starts(claim)
     for layer, output, mask in zip(claim.layers, outputs, masks, strict=False):
         own = weights.get(layer.name, {})
-        if isinstance(layer, SimpleRNN) and returns_sequences(layer):
+        if isinstance(layer, SimpleRNN) and layer.returns_sequences:
             shown = output
-            if mask is not None and option(layer, "zero_output_for_mask"):
+            if mask is not None and layer.option("zero_output_for_mask"):
                 yield zeros(output, _in_order(layer, mask))
                 shown = carried(output, _in_order(layer, mask))
             found = public.certify(
-                shown, x=before, **_by_argument(own), activation=activation_of(layer), mask=mask,
+                shown, x=before, **_by_argument(own), activation=layer.function, mask=mask,
                 initial_state=start[0][0] if start else None,
-                go_backwards=option(layer, "go_backwards"), dtype=dtype,
+                go_backwards=layer.option("go_backwards"), dtype=dtype,
             )  # fmt: skip
             yield step(f"states of {layer.name}", found, _axes(output))
         else:
             told = through(layer, exactly(own), Signal.exactly(before, mask), arithmetic, start)
             yield bounded(f"output of {layer.name}", output, (told.value, told.error))
-        if returns_state(layer):
-            assert isinstance(layer, DERIVED)
+        if layer.returns_state:
+            assert isinstance(layer, SimpleRNN | RNN | Bidirectional)
             left = ends(layer, exactly(own), Signal.exactly(before, mask), arithmetic, start)
             for (name, state), got in zip(left.items(), states, strict=True):
                 yield bounded(f"{name} of {layer.name}", got, state)
-        if isinstance(layer, DERIVED):
+        if isinstance(layer, SimpleRNN | RNN | Bidirectional):
             start = []
         before = output
 

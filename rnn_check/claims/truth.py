@@ -17,24 +17,14 @@ import numpy as np
 
 from rnn_check.certificates import steps as certificates_steps
 from rnn_check.claims import stack
-from rnn_check.claims.claim import (
-    GRADIENTS,
-    GRU,
-    LSTM,
-    Bidirectional,
-    Claim,
-    Dense,
-    SimpleRNN,
-    TimeDistributed,
-    activation_of,
-    option,
-    shape_after,
-)
-from rnn_check.claims.written import Array, Given
+from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import GRU, LSTM, Bidirectional, Dense, SimpleRNN, TimeDistributed
+from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.recurrences import dense, over_time, running
 from rnn_check.recurrences import losses as recurrences_losses
 
+GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 Bounded = tuple[Array, Array]  # a value and its bound, of one shape
 
 
@@ -47,7 +37,7 @@ class Truth:
     loss_in: what a loss of Keras's is computed in, if that is coarser.
     """
 
-    claim: Claim
+    claim: Experiment
     computed_in: str
     loss_in: str = ""
 
@@ -67,7 +57,7 @@ class Truth:
         if not isinstance(inner, SimpleRNN | Dense):
             return found
         value, bound = found
-        low, high = certificates_steps.reach_of(activation_of(inner))
+        low, high = certificates_steps.reach_of(inner.function)
         return value, np.where(bound >= np.maximum(high - value, value - low), np.inf, bound)
 
     @property
@@ -90,35 +80,7 @@ class Truth:
 
     @cached_property
     def _rounded(self) -> dict[str, Array]:
-        """By hand: half a unit of the last digit that the claim prints of what is carried on.
-
-        Of states, pre-activations and outputs, 0 where none is printed; the finest, where several
-        are. Somebody who computes by hand goes on with the number on the paper.
-        """
-        claim = self.claim
-        if self.computed_in != "hand" or claim.x is None:
-            return {}
-        steps = (*claim.x.shape[:2], claim.rnn.units) if not claim.is_stack else ()
-        shapes = {name: steps for name in ("preactivation", "states") if steps}
-        shapes["output"] = output_shape(claim)
-        finest = {name: np.full(shape, np.inf) for name, shape in shapes.items()}
-        for e in claim.expectations:
-            if e.what not in ("preactivation", "output", "states", "last_state") or (
-                e.computed_in != "hand" or not isinstance(e.value, Given)
-            ):
-                continue
-            name, last = e.what, e.what == "last_state"
-            if e.what == "output" and not claim.is_stack and claim.dense is None:
-                name, last = "states", not option(claim.rnn, "return_sequences")
-            whole = finest["states" if last else name]
-            part = whole[:, -1] if last else whole  # a view
-            at = e.select(np.arange(part.size).reshape(part.shape))
-            part[np.unravel_index(at, part.shape)] = np.minimum(e.select(part), e.value.half_unit)
-        rounded = {n: np.where(np.isfinite(part), part, 0.0) for n, part in finest.items()}
-        zero = None if claim.is_stack else _shown_as_zero(claim)
-        if zero is not None:  # what is shown there is no state
-            rounded["states"] = np.where(zero, 0.0, rounded["states"])
-        return rounded
+        return self.claim.rounded_by_hand() if self.computed_in == "hand" else {}
 
     @property
     def _by_hand(self) -> running.ByHand:
@@ -142,14 +104,14 @@ class Truth:
         return self._running.states[:, -1], self._running.bound[:, -1]
 
     def _as_shown(self, bound: Array) -> Bounded:
-        zero, states = _shown_as_zero(self.claim), self._running.states
+        zero, states = shown_as_zero(self.claim), self._running.states
         if zero is None:
             return states, bound
         return np.where(zero, 0.0, states), np.where(zero, 0.0, bound)
 
     def _returned(self, states: Bounded) -> Bounded:
         """(B,T,H) or (B,H): what the recurrent layer outputs."""
-        if option(self.claim.rnn, "return_sequences"):
+        if self.claim.rnn.option("return_sequences"):
             return states
         return states[0][:, -1], states[1][:, -1]
 
@@ -223,7 +185,7 @@ class Truth:
             self.loss_in,
             self._rounded.get("output"),
         )
-        zero = _shown_as_zero(self.claim)
+        zero = shown_as_zero(self.claim)
         if zero is not None:  # a zero that is shown instead of a state does not depend on it
             cotangent, error = _zeroed(zero, cotangent, error)
         found = running.running_gradients(
@@ -252,13 +214,13 @@ class Truth:
                 if what == f"output of {layer.name}":
                     return signal.error
                 if what == f"states of {layer.name}":
-                    if mask is None or not option(layer, "zero_output_for_mask"):
+                    if mask is None or not layer.option("zero_output_for_mask"):
                         return signal.error
-                    ordered = mask[:, ::-1] if option(layer, "go_backwards") else mask
+                    ordered = mask[:, ::-1] if layer.option("go_backwards") else mask
                     return stack.carried(signal.error, ordered)
             return None
         name = what.removeprefix("gradient of ")
-        sequence = claim.dense is None and option(claim.rnn, "return_sequences")
+        sequence = claim.dense is None and claim.rnn.option("return_sequences")
         if name == "states" or (name == "output" and sequence):
             return self._running.bound
         if name in ("output", "last_state") or (claim.loss is not None and name in GRADIENTS):
@@ -267,7 +229,7 @@ class Truth:
 
 
 def cotangent_of(
-    claim: Claim, states: Array, output: Array, arithmetic: str, loss_in: str = ""
+    claim: Experiment, states: Array, output: Array, arithmetic: str, loss_in: str = ""
 ) -> tuple[Array, Array | None]:
     """dL/dh (B,T,H) and its error, from the states (B,T,H) and output that a subject computed.
 
@@ -275,37 +237,28 @@ def cotangent_of(
     the cotangents there belong to, `certify_gradients` reads from the states.
     """
     states = states.astype(np.float64)
-    hidden = states if option(claim.rnn, "return_sequences") else states[:, -1]
+    hidden = states if claim.rnn.option("return_sequences") else states[:, -1]
     exactly = np.zeros_like(hidden)
     observed = output.astype(np.float64)
     cotangent, error, _ = _backward_to_states(
         claim, (hidden, exactly), (observed, np.zeros_like(observed)), arithmetic, loss_in
     )
     mask = claim.processed_mask
-    if mask is not None and option(claim.rnn, "zero_output_for_mask"):
+    if mask is not None and claim.rnn.option("zero_output_for_mask"):
         cotangent, error = _zeroed(~mask[:, :, None], cotangent, error)
     return cotangent, error
 
 
-def output_shape(claim: Claim) -> tuple[int, ...]:
-    """With the batch."""
-    assert claim.x is not None
-    shape = claim.x.shape[1:]
-    for layer in claim.layers:
-        shape = shape_after(layer, shape)
-    return (claim.x.shape[0], *shape)
-
-
-def _from_logits(claim: Claim) -> bool:
+def _from_logits(claim: Experiment) -> bool:
     """Whether a framework may know the logits behind the output: those of a softmax."""
     last = claim.layers[-1]
     last = last.layer if isinstance(last, TimeDistributed) else last
     return getattr(last, "activation", None) in ("softmax", "callable softmax")
 
 
-def _mask_of_output(claim: Claim) -> Array | None:
+def _mask_of_output(claim: Experiment) -> Array | None:
     """(B,T) in processing order: what travels with the output of a SimpleRNN, and of its Dense."""
-    return claim.processed_mask if option(claim.rnn, "return_sequences") else None
+    return claim.processed_mask if claim.rnn.option("return_sequences") else None
 
 
 _MASKING = 6  # roundings: Keras multiplies by mask·T/V (V of T steps kept) and divides by T
@@ -359,7 +312,7 @@ def _loss_gradient_of_kept(
 
 
 def _backward_to_states(
-    claim: Claim,
+    claim: Experiment,
     hidden: Bounded,
     output: Bounded,
     arithmetic: str,
@@ -391,7 +344,7 @@ def _backward_to_states(
             for name in ("kernel", "bias")
         }
         cotangent, error = found[0].h, found[1].h
-    if not option(claim.rnn, "return_sequences"):
+    if not claim.rnn.option("return_sequences"):
         timesteps = claim.x.shape[1]
         cotangent = at_the_end(cotangent, timesteps)
         error = None if error is None else at_the_end(error, timesteps)
@@ -411,10 +364,10 @@ def _zeroed(zero: Array, cotangent: Array, error: Array | None) -> tuple[Array, 
     return np.where(zero, 0.0, cotangent), None if error is None else np.where(zero, 0.0, error)
 
 
-def dense_layer(claim: Claim, arithmetic: str) -> dict[str, Any]:
+def dense_layer(claim: Experiment, arithmetic: str) -> dict[str, Any]:
     """The Dense layer as the running bounds take it."""
     assert claim.dense is not None and claim.weights is not None
-    options = {"activation": activation_of(claim.dense), "arithmetic": arithmetic}
+    options = {"activation": claim.dense.function, "arithmetic": arithmetic}
     given = claim.weights.get(claim.dense.name)
     if given is None:
         kernel, bias = dense_that_reaches(claim)
@@ -423,7 +376,7 @@ def dense_layer(claim: Claim, arithmetic: str) -> dict[str, Any]:
     return {**values, "errors": {name: g.error for name, g in given.items()}, **options}
 
 
-def dense_that_reaches(claim: Claim) -> Bounded:
+def dense_that_reaches(claim: Experiment) -> Bounded:
     """Dense weights (H,O), (O,) of least norm with which the printed predictions come out."""
     assert claim.x is not None and claim.weights is not None
     weights: dict[str, Any] = {n: g.value for n, g in claim.weights[claim.rnn.name].items()}
@@ -435,12 +388,12 @@ def dense_that_reaches(claim: Claim) -> Bounded:
     return solution[:-1], solution[-1]
 
 
-def _shown_as_zero(claim: Claim) -> Array | None:
+def shown_as_zero(claim: Experiment) -> Array | None:
     """(B,T,1) True where Keras shows a zero instead of the state, None without a mask."""
     mask = claim.processed_mask
     if mask is None:
         return None
-    return stack.shown_as_zero(mask, option(claim.rnn, "zero_output_for_mask"))
+    return stack.shown_as_zero(mask, claim.rnn.option("zero_output_for_mask"))
 
 
 def at_the_end(last: Array, timesteps: int) -> Array:
@@ -450,7 +403,9 @@ def at_the_end(last: Array, timesteps: int) -> Array:
     return whole
 
 
-def regularization(claim: Claim, outputs: Mapping[str, Bounded], arithmetic: str) -> Bounded:  # ()
+def regularization(
+    claim: Experiment, outputs: Mapping[str, Bounded], arithmetic: str
+) -> Bounded:  # ()
     """Σ over the layers of l1·Σ|w| + l2·Σw², and of outputs the same divided by the batch."""
     terms, off = [np.zeros(0)], [np.zeros(0)]
     for layer in claim.layers:

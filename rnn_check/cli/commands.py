@@ -145,7 +145,16 @@ MEMORY = click.option(
     help="The most memory that each backend's process may take, with all that it starts: 8G, or a "
     "share of this machine's. A claim that takes more is an error.",
 )
+FRAMEWORKS = ("keras", "torch")
 _ASKED = options_of(
+    click.option(
+        "--framework",
+        type=click.Choice(FRAMEWORKS),
+        default="keras",
+        show_default=True,
+        help="What to ask. torch: torch.nn.RNN and torch.nn.Linear in place of SimpleRNN and "
+        "Dense, eagerly; what they do not have is not run.",
+    ),
     click.option(
         "--backend",
         "backends",
@@ -217,6 +226,7 @@ AMOUNT = options_of(
 @click.option("--list", "only_list", is_flag=True, help="Show the claims and ask nobody.")
 def verify(
     paths: tuple[Path, ...],
+    framework: str,
     backends: tuple[str, ...],
     modes: tuple[str, ...],
     dtypes: tuple[str, ...],
@@ -246,7 +256,7 @@ def verify(
 
         reports_verdicts.listing(chosen_claims(paths, pattern, options), console())
         return
-    targets = _targets(backends, modes, dtypes, layer, slow)
+    targets = _targets(backends, modes, dtypes, layer, slow, framework)
     options = options or len(targets) > 1
     # the frameworks are imported in their own processes while the claims are read in this one
     with _asking(targets, timeout, memory, quiet=as_json) as run:
@@ -285,6 +295,7 @@ def verify(
 @FORCE
 def observe(
     paths: tuple[Path, ...],
+    framework: str,
     backends: tuple[str, ...],
     modes: tuple[str, ...],
     dtypes: tuple[str, ...],
@@ -305,7 +316,7 @@ def observe(
     Exit codes: 0 everything was asked, 2 bad input or usage, 3 something could not be asked.
     """
     _check_free(output, force)
-    targets = _targets(backends, modes, dtypes, layer, slow)
+    targets = _targets(backends, modes, dtypes, layer, slow, framework)
     from rnn_check.asking import records as record
     from rnn_check.refusal import ClaimError
     from rnn_check.reports import verdicts as reports_verdicts
@@ -433,13 +444,16 @@ def _targets(
     dtypes: Sequence[str],
     layer: str | None,
     slow: bool,
+    framework: str = "keras",
 ) -> list[Target]:
     """The processes to start, and how each is asked."""
     _check_backends(backends)
+    if framework != "keras":
+        return [_of_framework(framework, backends, modes, dtypes, layer, slow)]
     layer = None if layer is None else _layer(layer)
     from rnn_check.asking import run
     from rnn_check.asking.request import Setting
-    from rnn_check.subjects.asked.session import default_backend
+    from rnn_check.subjects.asked.backends import default_backend
 
     chosen = list(dict.fromkeys(backends)) or [default_backend()]
     if "all" in chosen:
@@ -471,9 +485,37 @@ def _targets(
     return targets
 
 
+def _of_framework(
+    framework: str,
+    backends: Sequence[str],
+    modes: Sequence[str],
+    dtypes: Sequence[str],
+    layer: str | None,
+    slow: bool,
+) -> Target:
+    """What is not Keras: one process, asked eagerly in the dtypes that it has."""
+    from rnn_check.asking import run
+    from rnn_check.asking.request import Setting
+
+    for option, given in (("--backend", backends), ("--layer", layer)):
+        if given:
+            raise BadInput(f"{option}: is Keras's, and does not go with --framework {framework}")
+    if others := [mode for mode in modes if mode != "eager"]:
+        raise BadInput(f"--mode: --framework {framework} has no mode {others[0]!r}, only eager")
+    has = ("float32", "float64", "floatx_float64")
+    if others := [dtype for dtype in dtypes if dtype not in has]:
+        raise BadInput(
+            f"--dtype: --framework {framework} has no {others[0]!r}, only {', '.join(has)}"
+        )
+    settings = tuple(Setting("eager", dtype, None, slow) for dtype in dict.fromkeys(dtypes))
+    return run.Target(framework, settings, framework=framework)
+
+
 def _rerun(subject: Observations, backends: Sequence[str]) -> list[str]:
     """The options that ask this subject alone."""
     words = ["--backend", subject.identity["backend"]] if backends else []
+    framework = subject.identity.get("framework", "keras")
+    words += ["--framework", framework] if framework != "keras" else []
     how = subject.setting
     words += ["--layer", how.layer] if how.layer else []
     words += ["--mode", how.mode] if how.mode != "eager" else []

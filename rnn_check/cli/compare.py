@@ -32,7 +32,7 @@ from rnn_check.cli.commands import (
     options_of,
 )
 from rnn_check.refusal import nearest
-from rnn_check.reports.terminal import console, interruptions
+from rnn_check.reports.terminal import console, interruptions, is_watched, say
 from rnn_check.subjects.policy import NAMES
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _words(texts: Sequence[str]) -> list[_Word]:
 def _read(text: str) -> list[_Word]:
     from rnn_check.asking import run
     from rnn_check.subjects import environments as environment
-    from rnn_check.subjects.asked.session import default_backend
+    from rnn_check.subjects.asked.backends import default_backend
 
     file, number = _file(text)
     if file is not None:
@@ -488,7 +488,7 @@ def _compared(
     from rnn_check.asking import records as record
     from rnn_check.asking.run import Asked, Run
     from rnn_check.subjects import environments as environment
-    from rnn_check.subjects.asked.session import available_cores
+    from rnn_check.subjects.asked.machine import available_cores
     from rnn_check.upgrades import changes as compare
     from rnn_check.verdicts.judge import Judged
 
@@ -565,27 +565,36 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + f" and {more:,} more" * (more > 0)
 
 
-class _Silent:
-    """No progress is shown: nobody is watching."""
+class _Lines:
+    """Nobody sees a bar, but somebody may wait at a log: a line for each stage of a subject."""
 
-    def stage(self, number: int, stage: str) -> None: ...
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+        self._stages: dict[int, str] = {}
+
+    def stage(self, number: int, stage: str) -> None:
+        if self._stages.get(number) != stage:  # who waits says so again and again
+            self._stages[number] = stage
+            say(f"{self._words[number]}: {stage}")
 
     def answered(self, number: int) -> None: ...
 
 
 @contextlib.contextmanager
 def _progress(words: Sequence[str], claims: int) -> Iterator[Any]:
-    """What is being installed, imported and asked, on a terminal."""
-    if not sys.stderr.isatty():
-        yield _Silent()
+    """What is being installed, imported and asked: a bar on a terminal, else lines."""
+    if not is_watched(sys.stderr):
+        yield _Lines(words)
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = [TextColumn("{task.description}"), TextColumn("[dim]{task.fields[stage]}")]
+    columns = [  # jax[cuda12] is no markup
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[stage]}", style="dim", markup=False),
+    ]
     with Progress(
         *columns, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=Console(stderr=True), transient=True,
+        console=console(sys.stderr), transient=True,
     ) as progress:  # fmt: skip
         tasks = [
             progress.add_task(word, total=claims, stage="waiting", start=False) for word in words
@@ -775,7 +784,11 @@ def _bytes(context: click.Context, option: click.Parameter, value: str | None) -
 def clear(keys: tuple[str, ...], older_than: timedelta | None, size: int | None) -> None:
     """Remove the environments whose KEYS `cache list` shows; without one, everything.
 
-    Everything is environments, what was resolved, what they answered, and what jax compiled.
+    Everything is environments, what was resolved, what they answered, and what jax compiled. An
+    environment that another run uses, or installs, is left, and is named.
+
+    Exit codes: 0 removed (with --older-than or --size also if some of it was left), 2 bad input, or
+    something was left or cannot be removed.
     """
     from rich.filesize import decimal
 
@@ -785,13 +798,18 @@ def clear(keys: tuple[str, ...], older_than: timedelta | None, size: int | None)
         raise BadInput("a KEY goes with neither --older-than nor --size")
     try:
         if keys:
-            freed = environment.remove(environment.keyed(environment.cached(), keys))
+            cleared = environment.remove(environment.keyed(environment.cached(), keys))
         elif older_than is None and size is None:
-            freed = environment.clear()
+            cleared = environment.clear()
         else:
             found = environment.cached()
-            freed = environment.remove(environment.unused(found, older_than, size))
-            freed += environment.forget(older_than) if older_than is not None else 0
+            cleared = environment.remove(environment.unused(found, older_than, size))
+            cleared.freed += environment.forget(older_than) if older_than is not None else 0
     except (environment.WordError, environment.Unremoved) as error:
         raise BadInput(str(error)) from None
-    click.echo(f"removed {decimal(freed)} from {environment.cache()}")
+    click.echo(f"removed {decimal(cleared.freed)} from {environment.cache()}")
+    left = [f"{each}; it stays" for each in cleared.left]
+    if left and older_than is None and size is None:
+        raise BadInput("\n".join(left))
+    for each in left:
+        say(each)

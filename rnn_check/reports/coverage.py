@@ -58,10 +58,11 @@ def _name(judged: Judged) -> str:
 
 
 def _who(subject: Mapping[str, object]) -> str:
-    if "keras" not in subject:
+    if "backend_version" not in subject:
         return "could not be started"
+    keras = f"Keras {subject['keras']} on " if "keras" in subject else ""
     return (
-        f"Keras {subject['keras']} on {subject['backend']} {subject['backend_version']}, "
+        f"{keras}{subject['backend']} {subject['backend_version']}, "
         f"Python {subject['python']}, NumPy {subject['numpy']}, {subject['device']}"
     )
 

@@ -140,7 +140,7 @@ class _Subjects:
         ]
         self.effects = [self._effects(compared, i) for i in range(len(self.sides))]
         said = {title: [_aspect(s, key) for s in self.sides] for title, key in _ASPECTS.items()}
-        asked = [i for i, side in enumerate(self.sides) if "keras" in side.subject]
+        asked = [i for i, side in enumerate(self.sides) if "backend_version" in side.subject]
         known = {title: {values[i] for i in asked} - {""} for title, values in said.items()}
         self.differing = {t: said[t] for t, values in known.items() if len(values) > 1}
         self.common = {t: values.pop() for t, values in known.items() if len(values) == 1}

@@ -57,10 +57,10 @@ def exit_code(verdicts: Iterable[Verdict]) -> int:
 
 def header(subject: Mapping[str, Any]) -> str:
     """The subject in full, on one line."""
-    if "keras" not in subject:
+    if "backend_version" not in subject:
         return f"{subject['backend']} · {subject.get('mode', 'eager')} · did not start"
     parts = [
-        f"keras {subject['keras']}",
+        *([f"keras {subject['keras']}"] if "keras" in subject else []),
         f"{subject['backend']} {subject['backend_version']}",
         str(subject.get("mode", "eager")),
         f"Python {subject['python']}",
@@ -286,7 +286,7 @@ def _print_subject(judged: Sequence[Judged], console: Console) -> None:
 
 
 def _print_subjects(judged: Sequence[Judged], console: Console) -> None:
-    machines = [machine(j.subject) for j in judged if "keras" in j.subject]
+    machines = [machine(j.subject) for j in judged if "backend_version" in j.subject]
     common = [part for part in (machines or [[]])[0] if all(part in other for other in machines)]
     for i, j in enumerate(judged, 1):
         console.print(_text(f"{i}  {header(j.subject)}", style="bold"), soft_wrap=True)

@@ -1,26 +1,31 @@
 """How is a subject asked, and what if it crashes?
 
-A framework lives in a process of its own (`session.py`), which is asked over a pipe. It may raise,
+A framework lives in a process of its own (`asked`), which is asked over a pipe. It may raise,
 crash, hang, be killed or print garbage; here each of these becomes one SubjectError with the last
 lines that the process wrote, and the host lives on.
 
     with Subject("tensorflow") as subject:
-        print(session.identity["backend_version"])
-        output = subject.ask({"layers": [...], "x": x, "ask": ["output"]})["output"]
+        print(subject.identity["backend_version"])
+        made = step("make", layers=[...], input_shape=[1, 3, 2])
+        said = subject.follow(Message([step("run", of=made, x=x)], how={}), ["output"])
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rnn_check.refusal import nearest
-from rnn_check.subjects.asked import session as _subject
-from rnn_check.subjects.asked.session import default_backend, encode
+from rnn_check.subjects.asked import backends as _backends
+from rnn_check.subjects.asked import named as _named
+from rnn_check.subjects.asked import wire as _wire
+from rnn_check.subjects.asked.backends import default_backend
+from rnn_check.subjects.asked.wire import encode
+from rnn_check.subjects.plan import Message
 from rnn_check.subjects.process import Ended, Process, cut, last_lines
 
 __all__ = [
@@ -34,7 +39,8 @@ __all__ = [
     "encode",
 ]
 
-BACKENDS = tuple(_subject.BACKENDS)
+BACKENDS = tuple(_backends.BACKENDS)
+FRAMEWORKS = tuple(_named.FRAMEWORKS)
 TIMEOUT = 300.0  # seconds for one answer
 START = 600.0  # seconds for a start, which imports the framework
 LONGEST = 2_000  # characters of what an exception says
@@ -64,7 +70,7 @@ def decode(observed: Any) -> Any:
     """
     if isinstance(observed, dict):
         if observed.keys() == {"dtype", "shape", "data"}:
-            return _subject.decode(observed)
+            return _wire.decode(observed)
         return {key: decode(value) for key, value in observed.items()}
     if isinstance(observed, list):
         return [decode(value) for value in observed]
@@ -76,7 +82,8 @@ class Subject:
 
     The process starts at once and is waited for only when it is asked, so that a host can read its
     claims while the framework is being imported. A process that has ended is started anew by the
-    next question. `python`: another environment's interpreter. `command`: another script.
+    next question. `framework`: whose session, of `FRAMEWORKS`; only Keras has backends. `python`:
+    another environment's interpreter. `command`: another script.
     `timeout`: seconds for one answer; `start_timeout`: for the start, by default 600 or `timeout`,
     whichever is longer. `memory`: bytes that the process may take with all that it starts.
     """
@@ -85,24 +92,27 @@ class Subject:
         self,
         backend: str | None = None,
         *,
+        framework: str = "keras",
         python: str = sys.executable,
         timeout: float = TIMEOUT,
         start_timeout: float | None = None,
         memory: int | None = None,
         command: Sequence[str] | None = None,
     ) -> None:
-        self.backend = backend or default_backend()
+        self.framework = framework
+        self.backend = framework if framework != "keras" else backend or default_backend()
         if self.backend not in BACKENDS:
             hint = nearest(self.backend, BACKENDS)
             raise NotInstalled(f"unknown backend {self.backend!r}{hint}")
         # another environment is not to see what this one's variables and user folders hold
         self._is_here = python == sys.executable
         isolated = [] if self._is_here else ["-I"]
-        script = [python, *isolated, str(Path(_subject.__file__).resolve())]
+        script = [python, *isolated, str(Path(_wire.__file__).resolve().parent)]
         self.timeout = timeout
         self.start_timeout = max(START, timeout) if start_timeout is None else start_timeout
         self.memory = memory
-        self._command = [*(command or script), "--backend", self.backend]
+        of = ["--framework", framework, "--backend", self.backend]
+        self._command = [*(command or script), *of]
         self._asked = 0
         self._killed = False
         self._identity: dict[str, Any] | None = None
@@ -129,34 +139,54 @@ class Subject:
             self._identity = self._hello()
         return self._identity
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What was observed, question by question, arrays as NumPy's (see `decode`).
+    def follow(self, message: Message, wanted: Sequence[str] = ()) -> dict[str, Any]:
+        """What was answered to each step, by its name, arrays still encoded.
 
-        Arrays in the request may be NumPy's. Raises Raised if the framework raised, and otherwise
-        SubjectError if there is no answer.
+        wanted: what it is all for, in the words of an error. Raises as `said` does.
         """
-        return self.asked(request)[1]
+        said = self.said(message.request, list(message.steps), wanted)
+        if strange := [name for name in message.steps if not isinstance(said[name], dict)]:
+            raise self._failure(f"said what is no answer to {strange[0]}: {json.dumps(said)[:200]}")
+        return said
 
-    def asked(self, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What was observed in the subject's own words, arrays still encoded, and as `ask` has it.
+    def said(
+        self, request: dict[str, Any], steps: Sequence[str], wanted: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """The answers to these steps of a request.
 
-        Raises as `ask` does, also if a question was not answered.
+        Raises as `reply` does, Raised if the framework raised before any step, and SubjectError if
+        a step was not answered.
         """
-        reply = self.reply(request)
-        if "error" in reply:
-            words = cut(str(reply["error"]), LONGEST)
-            raise Raised(f"{self._name} raised {words}", last_lines(str(reply.get("traceback"))))
+        reply = self.reply(request, wanted)
+        self.check(reply)
         said = reply["observed"]
-        if not isinstance(said, dict) or (unanswered := set(request.get("ask", ())) - said.keys()):
+        if not isinstance(said, dict) or (unanswered := set(steps) - said.keys()):
             what = ", ".join(sorted(unanswered)) if isinstance(said, dict) else "anything"
             raise self._failure(f"did not answer {what}: {json.dumps(reply)[:200]}")
-        said = {question: _with_short_words(answer) for question, answer in said.items()}
+        return {name: _with_short_words(answer) for name, answer in said.items()}
+
+    def check(self, answer: dict[str, Any]) -> None:
+        """Raises Raised if the answer is that the framework raised."""
+        if "error" in answer:
+            words = cut(str(answer["error"]), LONGEST)
+            raise Raised(f"{self._name} raised {words}", last_lines(str(answer.get("traceback"))))
+
+    def understood(
+        self, read: Callable[[], dict[str, Any]]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What `read` makes of the subject's answers: arrays still encoded, and as NumPy's.
+
+        Raises SubjectError if they are not what they should be.
+        """
         try:
+            said = read()
             return said, decode(said)
-        except (ValueError, TypeError, RecursionError) as error:
+        except KeyError as error:
+            raise self._failure(f"said an answer without {error}") from None
+        except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise self._failure(f"said what is no array: {error}") from None
 
-    def reply(self, request: dict[str, Any]) -> dict[str, Any]:
+    def reply(self, request: dict[str, Any], wanted: Sequence[str] = ()) -> dict[str, Any]:
         """The subject's own words: {"id", "observed"}, or {"id", "error", "traceback"}.
 
         Raises SubjectError if there are none.
@@ -164,8 +194,7 @@ class Subject:
         self.identity  # noqa: B018  the subject speaks first
         self._asked += 1
         line = json.dumps({**request, "id": self._asked}, default=encode) + "\n"
-        doing = f"asked for {', '.join(request.get('ask', []))}"
-        reply = self._exchange(line.encode(), doing, self.timeout)
+        reply = self._exchange(line.encode(), f"asked for {', '.join(wanted)}", self.timeout)
         if reply.get("id") != self._asked or not {"observed", "error"} & reply.keys():
             raise self._failure(f"said what is no reply: {json.dumps(reply)[:200]}")
         return reply

@@ -2,14 +2,15 @@
 
     wanted = parse("keras==3.12.0,jax==0.7.2@jax")      # what somebody typed
     environment = resolve(wanted, find_python("3.11"))  # which files of everything that means
-    interpreter = environment.make()                    # made at the first call, found at the next
+    with environment.held() as interpreter:             # made at the first call, found at the next
+        ...                                             # and not removed as long as this lasts
 
 uv resolves and installs. Where packages come from is what its environment variables say (an index,
 a folder, a configuration that UV_CONFIG_FILE names), never a uv.toml or pyproject.toml that happens
 to lie in this folder or the user's. Environments stand in a cache folder of the user, one for each
 set of files (by their hashes), source and Python. Each is made beside its place and moved there
 whole, by one process and thread at a time; one that is damaged is made anew. rnn_check is not
-installed in them: `session.py` runs there as a script.
+installed in them: the folder `asked` runs there as a script.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import functools
+import glob
 import hashlib
 import importlib.util
 import os
@@ -28,9 +30,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,7 +47,7 @@ from packaging.version import InvalidVersion
 
 from rnn_check.refusal import nearest
 from rnn_check.subjects.ask import BACKENDS, SubjectError
-from rnn_check.subjects.asked.session import cache_folder
+from rnn_check.subjects.asked.machine import cache_folder
 from rnn_check.subjects.process import LAST_LINES
 from rnn_check.subjects.whole import written_whole
 
@@ -69,6 +72,7 @@ NEEDS = {
     "numpy": ("jax[cpu]", "scipy", "packaging"),
 }
 RELEASE, NOW = "release", "now"
+_LOOK = 0.5  # seconds from one look at what is waited for to the next
 RESOLVED_FOR = timedelta(days=1)  # how long "the newest" is taken for the newest
 STEP, STEPS = timedelta(days=30), 12  # how long after a release its companions are waited for
 
@@ -210,22 +214,36 @@ class Environment:
     def folder(self) -> Path:
         return environments() / self.key
 
-    def make(self, tell: Callable[[str], None] = lambda stage: None) -> str:
-        """Its interpreter; it is installed if it is not there, or not whole. Raises Unmade."""
-        if _damage(self.folder, self.pins):
+    @contextlib.contextmanager
+    def held(self, tell: Callable[[str], None] = lambda stage: None) -> Iterator[str]:
+        """Its interpreter; it is installed if it is not there, or not whole. Raises Unmade.
+
+        As long as anybody holds it, in any process, it is neither removed nor made anew.
+        """
+        with contextlib.ExitStack() as holding:
             try:
                 with _locked(self.key, tell):
-                    if _damage(self.folder, self.pins):  # or somebody else was faster
+                    if _damage(self.folder, self.pins):
+                        self._wait_until_free(tell)
                         tell("installing")
                         _clear_away()
                         self._install()
+                    holding.enter_context(_using(self.key))
             except (OSError, NotImplementedError) as error:  # no file can be locked there
-                raise Unmade(f"its environment cannot be made: {_words(error)}") from None
+                if _damage(self.folder, self.pins):  # and where it is whole, nobody can remove it
+                    raise Unmade(f"its environment cannot be made: {_words(error)}") from None
             except _Failed as failure:
                 raise Unmade("its environment cannot be made", str(failure)) from None
-        with contextlib.suppress(OSError):  # only `cache` wants to know
-            os.utime(self.folder / _MARK)
-        return str(_interpreter(self.folder))
+            with contextlib.suppress(OSError):  # only `cache` wants to know
+                os.utime(self.folder / _MARK)
+            yield str(_interpreter(self.folder))
+
+    def _wait_until_free(self, tell: Callable[[str], None]) -> None:
+        """Only for whoever holds the lock, so that nobody comes to use it meanwhile."""
+        while _is_used(self.key):
+            tell("waiting for another run, which uses it, to make it anew")
+            _installers.check()
+            time.sleep(_LOOK)
 
     def _install(self) -> None:
         """Beside its place, then there as a whole. Only for whoever holds the lock."""
@@ -712,7 +730,7 @@ def _locked(key: str, tell: Callable[[str], None] = lambda stage: None) -> Itera
     lock = _lock(key)
     while True:
         try:
-            lock.acquire(timeout=0.5)
+            lock.acquire(timeout=_LOOK)
             break
         except filelock.Timeout:
             tell("waiting for another run, which installs it")
@@ -723,9 +741,9 @@ def _locked(key: str, tell: Callable[[str], None] = lambda stage: None) -> Itera
         lock.release()
 
 
-def _lock(key: str) -> filelock.BaseFileLock:
+def _lock(name: str) -> filelock.BaseFileLock:
     (cache() / "locks").mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(cache() / "locks" / f"{key}.lock")
+    return filelock.FileLock(cache() / "locks" / f"{name}.lock")
 
 
 @contextlib.contextmanager
@@ -741,6 +759,37 @@ def _locked_at_once(key: str) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def _using(key: str) -> Iterator[None]:
+    """In here the environment of that key is in use: each user locks a file of its own.
+
+    To be entered only by whoever holds the lock of the key, under which others look. What a process
+    locked is free when it has ended, however that was.
+    """
+    lock = _lock(f"{key}.{secrets.token_hex(4)}")
+    lock.acquire(blocking=False)
+    try:
+        yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)
+
+
+def _is_used(key: str) -> bool:
+    """Whether somebody is using it, for whoever holds the lock of the key."""
+    for file in (cache() / "locks").glob(f"{glob.escape(key)}.*.lock"):
+        lock = filelock.FileLock(file)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            return True
+        lock.release()
+        with contextlib.suppress(OSError):  # whoever it was, was killed
+            os.unlink(file)
+    return False
 
 
 def _beside(key: str) -> Path:
@@ -807,30 +856,57 @@ def keyed(found: Sequence[Cached], keys: Iterable[str]) -> list[Cached]:
 def unused(
     found: Sequence[Cached], older_than: timedelta | None = None, size: int | None = None
 ) -> list[Cached]:
-    """Those not used for so long; and all but the last used that together are no larger."""
+    """Those not used for so long; and all but the last used that together are no larger.
+
+    What is in use counts among the last used.
+    """
     now = datetime.now(UTC)
     chosen, kept = [], 0
-    for each in sorted(found, key=lambda each: each.used, reverse=True):
+    used = {each.key: _is_taken(each.key) for each in found}
+    for each in sorted(found, key=lambda each: (used[each.key], each.used), reverse=True):
         old = older_than is not None and now - each.used > older_than
-        if old or (size is not None and kept + each.size > size):
+        goes = old or (size is not None and kept + each.size > size)
+        if goes:
             chosen.append(each)
-        else:
+        if used[each.key] or not goes:
             kept += each.size
     return chosen
 
 
-def remove(chosen: Iterable[Cached]) -> int:
-    """Remove these environments; how many bytes there were. Raises Unremoved."""
-    freed = 0
+def _is_taken(name: str) -> bool:
+    """Whether a run uses or installs it now; where no file can be locked, nobody knows."""
+    with contextlib.suppress(OSError, NotImplementedError), _locked_at_once(_key(name)) as free:
+        return not free or _is_used(name)
+    return False
+
+
+def _key(name: str) -> str:
+    """Of a folder in the cache, also of one that is half-made."""
+    return name.removeprefix(_PARTIAL)[:20]
+
+
+@dataclass
+class Cleared:
+    """freed: bytes that there were. left: what another run needs, and how; words of a line."""
+
+    freed: int = 0
+    left: list[str] = field(default_factory=list)
+
+
+def remove(chosen: Iterable[Cached]) -> Cleared:
+    """Remove these environments, but those that a run installs or uses. Raises Unremoved."""
+    cleared = Cleared()
     for each in chosen:
-        key = each.key.removeprefix(_PARTIAL)[:20]
-        with _unremoved(environments() / each.key), _locked_at_once(key) as free:
+        with _unremoved(environments() / each.key), _locked_at_once(_key(each.key)) as free:
             if not free:
-                raise Unremoved(f"{each.key}: is being installed by another run")
-            (environments() / each.key / _MARK).unlink(missing_ok=True)  # from here on not whole
-            shutil.rmtree(environments() / each.key)
-        freed += each.size
-    return freed
+                cleared.left.append(f"{each.key} is being installed by another run")
+            elif _is_used(each.key):
+                cleared.left.append(f"{each.key} is in use by another run")
+            else:
+                (environments() / each.key / _MARK).unlink(missing_ok=True)  # now it is not whole
+                shutil.rmtree(environments() / each.key)
+                cleared.freed += each.size
+    return cleared
 
 
 def forget(older_than: timedelta) -> int:
@@ -846,31 +922,40 @@ def forget(older_than: timedelta) -> int:
     return freed
 
 
-def clear() -> int:
+def clear() -> Cleared:
     """Remove everything: environments, resolutions, answers, what jax compiled.
 
-    How many bytes there were. Raises Unremoved. Locks stay: somebody may wait for one.
+    But what another run installs or uses. Raises Unremoved. Locks stay: somebody may wait for one.
     """
-    freed = remove(cached())
+    cleared = remove(cached())
     compiled = Path(cache_folder("jax")).parent
-    mine = [cache() / name for name in ("environments", "resolutions", "answers")]
-    for folder in (*mine, compiled):
+    for folder in (cache() / "resolutions", cache() / "answers", compiled):
         if folder.is_dir():
-            freed += _size(folder)
+            size = _size(folder)
             with _unremoved(folder):
                 shutil.rmtree(folder)
-    return freed
+                cleared.freed += size
+    for file in environments().glob("*"):  # strays; a folder may have come to be installed in
+        if not file.is_dir():
+            with _unremoved(file):
+                size = file.lstat().st_size
+                file.unlink()
+                cleared.freed += size
+    with contextlib.suppress(OSError):  # that is not empty, or not there
+        environments().rmdir()
+    return cleared
 
 
 @contextlib.contextmanager
 def _unremoved(path: Path) -> Iterator[None]:
-    """An OSError in here says which entry of the cache it is about: rmtree names a mere part."""
+    """An error in here says which entry of the cache it is about: rmtree names a mere part."""
     try:
         yield
     except FileNotFoundError:  # somebody else removed it
         return
-    except OSError as error:
-        part = f" ({error.filename})" if error.filename else ""
+    except (OSError, NotImplementedError) as error:
+        file = getattr(error, "filename", None)
+        part = f" ({file})" if file else ""
         raise Unremoved(f"{path} cannot be removed: {_words(error)}{part}") from None
 
 

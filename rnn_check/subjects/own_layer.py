@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rnn_check.refusal import nearest
-from rnn_check.subjects.asked.session import ARGUMENTS, ATTRIBUTES, METHODS
+from rnn_check.subjects.asked.own import ARGUMENTS, ATTRIBUTES, METHODS
 
 SHOWN = "docs/own_layer.md shows one that can"
 

@@ -1,11 +1,12 @@
 """Does a process keep within its limits, and does everything that it started end with it?
 
 A subject's code is the user's: it may fork, hang, flood its stderr or take all the memory there is.
-So it runs in a session of its own, which is ended as a whole, whatever the reason: a process that
-it forked would otherwise live on. A thread watches its time and its memory, another one keeps the
-last of what it writes, and its temporary files stand in a folder that is removed with it.
+So it runs in a session of its own, which is ended as a whole, whatever the reason, together with
+what left that session (see `_Family`): a process that it forked would otherwise live on. A thread
+watches its time and its memory, another one keeps the last of what it writes, and its temporary
+files stand in a folder that is removed with it.
 
-If the host is killed it can do none of that; see `session.end_with_the_host`.
+If the host is killed it can do none of that; see `asked.wire.end_with_the_host`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from weakref import WeakSet
 
@@ -30,7 +31,9 @@ LAST_LINES = 20  # of these that are shown
 LONGEST_LINE = 400  # characters of each
 REPLY = 1 << 28  # bytes of one reply, which is many times what any claim's is
 SHARE = "50%"  # of the machine's memory that a subject may take, if nothing else is said
+MARK = "RNN_CHECK_PROCESS"  # in the environment of a process, and of what it starts
 _LOOK = 0.1  # seconds from one look at the clock and the memory to the next
+_PASSES = 100  # over what is to be ended, each of which may find what was forked meanwhile
 
 _living: WeakSet[Process] = WeakSet()
 
@@ -52,21 +55,23 @@ class Process:
         self._fate = ""  # why it had to be ended
         self._deadline: float | None = None
         self._over = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may come upon its own thread in here
         self._said = b""
         self._folder = tempfile.mkdtemp(prefix="rnn_check-")
+        own = {**dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._folder), MARK: self._folder}
         try:
             self._popen = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._folder)},
+                env={**os.environ, **own},
                 start_new_session=True,  # Ctrl-C is for the host, which ends its processes itself
             )
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+        self._family = _Family(self._popen.pid, self._folder)
         _living.add(self)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -100,15 +105,12 @@ class Process:
         with self._lock:
             if self._over.is_set():
                 return
-            pid = self._popen.pid
-            if not hasattr(os, "killpg"):
+            if hasattr(os, "killpg"):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._popen.pid, signal.SIGKILL)
+            else:
                 self._popen.kill()
-                return
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-            for member in self._members():  # those that left the group, but not the session
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(member, signal.SIGKILL)
+            self._family.end()
 
     def close(self) -> None:
         """End it, if it lives, and leave nothing behind."""
@@ -138,17 +140,18 @@ class Process:
 
     def _watch(self) -> None:
         while not self._over.wait(_LOOK):
+            members = self._family.members()  # of each while its parent lives, which knows it
             deadline = self._deadline
             if deadline is not None and time.monotonic() > deadline:
                 self._fate = self._fate or _LATE
-                self.kill()
-            elif self._memory is not None and self._taken() > self._memory:
+            elif self._memory is not None and _taken(members, self._memory) > self._memory:
                 self._fate = self._fate or (
                     f"took more than the {size(self._memory)} of memory that it may (--memory)"
                 )
-                self.kill()
-            elif self._has_ended():  # what it forked may hold its pipes open
-                self.kill()
+            elif not self._has_ended():  # what it forked may hold its pipes open
+                continue
+            self.kill()
+            return
 
     def _has_ended(self) -> bool:
         """Whether the process itself has. It is not waited for: how it ended is read later."""
@@ -156,33 +159,6 @@ class Process:
             return bool(psutil.Process(self._popen.pid).status() == psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return True
-
-    def _members(self) -> Iterator[int]:
-        """All that run in its session, itself included."""
-        if not hasattr(os, "getsid"):
-            yield self._popen.pid
-            return
-        for pid in psutil.pids():
-            with contextlib.suppress(OSError):
-                if os.getsid(pid) == self._popen.pid:
-                    yield pid
-
-    def _taken(self) -> int:
-        """Bytes of memory that it and all that it started take together."""
-        taken = shared_once = 0
-        members = []
-        for pid in self._members():
-            with contextlib.suppress(psutil.Error):
-                members.append(psutil.Process(pid))
-                taken += members[-1].memory_info().rss
-        assert self._memory is not None
-        if len(members) < 2 or taken <= self._memory:
-            return taken
-        for member in members:  # what forks share was counted for each of them
-            with contextlib.suppress(psutil.Error):
-                info = member.memory_full_info()
-                shared_once += getattr(info, "pss", info.rss)
-        return shared_once
 
     def _end(self) -> str:
         """How it ended, if it has."""
@@ -199,6 +175,78 @@ class Process:
 
 
 _LATE = "late"
+
+
+class _Family:
+    """A process and all that it started, also what left its session.
+
+    A process belongs to it that is in the session of the first one, has the mark in the environment
+    that it was started with (a fork has its parent's), or was seen while a member was its parent.
+    So one escapes that leaves the session, throws its environment away and is given up by whoever
+    started it, all between two looks.
+
+    May be asked by any thread.
+    """
+
+    def __init__(self, first: int, mark: str) -> None:
+        self._first = first
+        self._mark = mark
+        self._lock = threading.RLock()
+        self._members: dict[int, psutil.Process] = {}
+        self._strangers: set[int] = set()
+
+    def members(self, *, afresh: bool = False) -> list[psutil.Process]:
+        """All of them. afresh: look again at who was a stranger, and may be another by now."""
+        with self._lock:
+            pids = psutil.pids()
+            if afresh:
+                self._strangers.clear()
+            self._strangers &= set(pids)
+            self._members = {pid: each for pid, each in self._members.items() if each.is_running()}
+            new = [pid for pid in pids if pid not in self._strangers and pid not in self._members]
+            while found := {pid: each for pid in new if (each := self._member(pid)) is not None}:
+                self._members |= found  # whose children may stand before them
+                new = [pid for pid in new if pid not in found]
+            self._strangers.update(new)
+            return list(self._members.values())
+
+    def _member(self, pid: int) -> psutil.Process | None:
+        with contextlib.suppress(psutil.Error, OSError):
+            each = psutil.Process(pid)
+            if hasattr(os, "getsid") and os.getsid(pid) == self._first:
+                return each
+            if pid == self._first or each.ppid() in self._members:
+                return each
+            if each.environ().get(MARK) == self._mark:
+                return each
+        return None
+
+    def end(self) -> None:
+        """Kill all, until there is none that was not killed already."""
+        ended: set[psutil.Process] = set()
+        for _ in range(_PASSES):
+            left = set(self.members(afresh=True)) - ended
+            if not left:
+                return
+            for each in left:
+                with contextlib.suppress(psutil.Error):
+                    each.kill()
+            ended |= left
+
+
+def _taken(members: Sequence[psutil.Process], most: int) -> int:
+    """Bytes of memory that they take together; what they share is counted once, if it matters."""
+    taken = shared_once = 0
+    for each in members:
+        with contextlib.suppress(psutil.Error):
+            taken += each.memory_info().rss
+    if len(members) < 2 or taken <= most:
+        return taken
+    for each in members:  # what forks share was counted for each of them
+        with contextlib.suppress(psutil.Error):
+            info = each.memory_full_info()
+            shared_once += getattr(info, "pss", info.rss)
+    return shared_once
 
 
 def kill_all() -> None:

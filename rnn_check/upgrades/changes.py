@@ -58,10 +58,12 @@ class Side:
     def name(self) -> str:
         """TensorFlow 2.13.1; Keras 3.12.0 on jax 0.7.2."""
         s = self.subject
-        if "keras" not in s:
+        if "backend_version" not in s:
             return self.word
-        keras, backend = f"Keras {s['keras']}", s["backend"]
         version = re.split(r"[-+]", str(s["backend_version"]))[0]
+        if "keras" not in s:
+            return f"{s['backend']} {version}"
+        keras, backend = f"Keras {s['keras']}", s["backend"]
         if backend == "tensorflow":
             return f"TensorFlow {version} with {keras}"
         return f"{keras} on {backend}" + ("" if backend == "numpy" else f" {version}")

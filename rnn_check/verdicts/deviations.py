@@ -29,11 +29,14 @@ from packaging.version import InvalidVersion, Version
 from rnn_check.asking.request import Setting
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims import claim as claims
-from rnn_check.claims.claim import Claim, Expectation
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations.configuration import Configured
+from rnn_check.claims.expectations.expectation import KINDS as WHATS
+from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.numbers import formats
 from rnn_check.refusal import ClaimError, nearest
 from rnn_check.subjects import policy
-from rnn_check.subjects.asked.session import BACKENDS
+from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.verdicts import done as experiment
 from rnn_check.verdicts.done import KINDS, OPTIONS, MaskForm, MaskFrom, Numbers, Wrong
 from rnn_check.verdicts.judge import AGREE, Verdict
@@ -86,8 +89,8 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     rounds_like: Literal["float32", "float16", "bfloat16"] | None = None
 
     def is_of(self, subject: Mapping[str, Any], setting: Setting) -> bool:
-        """Whether it speaks of this subject. Of a layer of the user's own it never does."""
-        if setting.layer is not None:
+        """Whether it speaks of this subject: of Keras, and never of a layer of the user's own."""
+        if setting.layer is not None or subject.get("framework", "keras") != "keras":
             return False
         named = {**subject, "mode": setting.mode, "dtype": setting.dtype}
         return all(
@@ -121,7 +124,7 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
         )
 
     def _expects(self, e: Expectation) -> bool:
-        of = e.of.rpartition(".")[2] if e.what in claims.CONFIGURED else e.of
+        of = e.of.rpartition(".")[2] if isinstance(e, Configured) else e.of
         words = _words(self.expects)
         if e.on == "printed":  # nobody is asked
             return False
@@ -368,7 +371,7 @@ def _problems(entry: Deviation, file: Path) -> Iterator[tuple[str, str]]:
         for word in _words(getattr(entry, key)):
             if word not in known:
                 yield key, f"unknown {key} {word!r}{nearest(word, known)}"
-    kinds = typing.get_args(claims.What)
+    kinds = WHATS
     for word in _words(entry.expects):
         if word.partition(" of ")[0] not in kinds:
             yield "expects", f"unknown expectation {word!r}{nearest(word, kinds)}"

@@ -18,24 +18,17 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from rnn_check.claims.claim import (
-    RECURRENT,
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations.expectation import Expectation
+from rnn_check.claims.layers import (
     RNN,
+    AnyLayer,
     Bidirectional,
     Cell,
-    Claim,
-    CustomCell,
     Embedding,
-    Expectation,
-    Layer,
     Masking,
+    Recurrence,
     SimpleRNN,
-    SimpleRNNCell,
-    TimeDistributed,
-    activation_of,
-    option,
-    parts,
-    returns_sequences,
 )
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
@@ -61,7 +54,7 @@ Wrong = Literal[
 Numbers = Literal["a preactivation is 0", "a state overflows", "a masked step overflows"]
 
 MASK_FORMS, WRONGS, NUMBERS = (typing.get_args(words) for words in (MaskForm, Wrong, Numbers))
-KINDS = {kind.__name__: kind for kind in (*typing.get_args(Layer), *typing.get_args(Cell))}
+KINDS = {kind.__name__: kind for kind in (*typing.get_args(AnyLayer), *typing.get_args(Cell))}
 # what a description may ask of a layer: Keras's options, and how many cells stand in its list
 OPTIONS = {name for kind in KINDS.values() for name in kind.__struct_fields__}
 OPTIONS = (OPTIONS - {"name", "layer", "cell"}) | {"cells"}
@@ -78,7 +71,7 @@ class Place:
     """
 
     index: int
-    layer: Layer
+    layer: AnyLayer
     mask: Array | None
     made: bool
     initial_state: bool
@@ -87,11 +80,9 @@ class Place:
     def chains(self) -> list[list[Any]]:
         """The layer with what is inside: [the layer, the one that it wraps or a cell], each."""
         layer = self.layer
-        if isinstance(layer, Bidirectional | TimeDistributed):
-            return [[layer, layer.layer]]
         if isinstance(layer, RNN):
             return [[layer, cell] for cell in layer.cells]
-        return [[layer]]
+        return [[layer, layer.inner]] if layer.inner is not layer else [[layer]]
 
     def is_made(self, kinds: list[str], where: dict[str, Any]) -> bool:
         """Whether it is, or holds, a layer of one of these kinds with these options."""
@@ -110,10 +101,10 @@ class Place:
             return True
         mask = self.mask
         if not isinstance(self.layer, Bidirectional):
-            return _is_of(mask[:, ::-1] if option(self.layer, "go_backwards") else mask, form)
+            return _is_of(mask[:, ::-1] if self.layer.option("go_backwards") else mask, form)
         return _is_of(mask, form) or _is_of(mask[:, ::-1], form)
 
-    def bears_on(self, e: Expectation, layers: tuple[Layer, ...]) -> bool:
+    def bears_on(self, e: Expectation, layers: tuple[AnyLayer, ...]) -> bool:
         """Whether what goes wrong in this layer shows in what is expected.
 
         What is said of one layer depends on those up to it, its configuration on itself alone.
@@ -130,19 +121,19 @@ def places(claim: Claim) -> Iterator[Place]:
     mask, made, state, called = None, False, claim.initial_state is not None, claim.mask
     values = None if claim.x is None else claim.x.value
     for index, layer in enumerate(claim.layers):
-        recurrent = isinstance(layer, RECURRENT)
+        recurrent = layer.is_recurrent
         if recurrent and called is not None:
             mask, made, called = called, False, None
         yield Place(index, layer, mask, made, recurrent and state)
         if isinstance(layer, Masking) and values is not None and values.ndim == 3:
             mask, made = (values != float(layer.mask_value)).any(axis=-1), True
-        if isinstance(layer, Embedding) and option(layer, "mask_zero") and values is not None:
+        if isinstance(layer, Embedding) and layer.option("mask_zero") and values is not None:
             mask, made = values != 0, True
         if recurrent:
             state = False
-            if not returns_sequences(layer):
+            if not layer.returns_sequences:
                 mask = None
-            elif mask is not None and option(layer, "go_backwards"):
+            elif mask is not None and layer.option("go_backwards"):
                 mask = mask[:, ::-1]
             made = mask is not None  # it is handed on with the sequence
         values = values if isinstance(layer, Masking) else None
@@ -184,18 +175,18 @@ def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
     layer = place.layer
     if place.index or claim.x is None or claim.weights is None:
         return False
-    if not isinstance(layer, SimpleRNN | RNN) or len(parts(layer, 1)) != 1:
+    if not isinstance(layer, SimpleRNN | RNN) or len(layer.parts(1)) != 1:
         return False
-    ((prefix, part, _),) = parts(layer, claim.x.shape[-1])
-    assert isinstance(part, SimpleRNN | SimpleRNNCell | CustomCell)
+    ((prefix, part, _),) = layer.parts(claim.x.shape[-1])
+    assert isinstance(part, Recurrence)
     given = claim.weights.get(layer.name, {})
     weights: dict[str, Any] = {name.removeprefix(prefix): g.value for name, g in given.items()}
     start = claim.initial_state
     with np.errstate(all="ignore"):
         _, cache = over_time.forward(
-            claim.x.value, **weights, activation=activation_of(part), mask=place.mask,
+            claim.x.value, **weights, activation=part.function, mask=place.mask,
             initial_state=None if start is None else start.value,
-            go_backwards=option(layer, "go_backwards"),
+            go_backwards=layer.option("go_backwards"),
         )  # fmt: skip
         z = cache.x @ cache.kernel + cache.h[:-1] @ cache.recurrent_kernel  # (T,B,H)
         z = z if cache.bias is None else z + cache.bias
@@ -234,9 +225,9 @@ def _option(part: Any, name: str) -> Any:
     if name not in part.__struct_fields__:
         return msgspec.UNSET
     if name == "activation":
-        return activation_of(part)
+        return part.function
     if name in _FLAGS:
-        return option(part, name)
+        return part.option(name)
     given = getattr(part, name)
     if given is msgspec.UNSET:
         return True if name == "unit_forget_bias" else _DRAWN.get(name)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import certify, certify_gradients
+from rnn_check import certify, certify_gradients, certify_projected
 from rnn_check.certificates import result, steps
 from rnn_check.certificates.comparison import step
 from rnn_check.certificates.result import Certificate, Reach
@@ -87,6 +87,23 @@ def test_an_ordinary_layer_is_judged_whole_and_is_nowhere_blind() -> None:
     layer = plain(2, 6, 20, 30)
     found = certify(run(layer)[0], **layer.arguments)
     assert found.ok is True and found.judged == 1 and found.blind == 0
+
+
+def test_what_saturation_hides_is_said() -> None:
+    """Of states that are all 1 nothing can be told but that they should be: U may be any."""
+    layer = plain(2, 6, 20, 30)
+    certified = certify(run(layer)[0], **layer.arguments)
+    assert "at an end of what the activation gives" not in certified.reason
+    layer = changed(layer, bias=np.full(30, 90, np.float32))
+    states, _ = run(layer)
+    for changes in (
+        {},
+        {"recurrent_kernel": layer.recurrent_kernel.T},
+        {"kernel": 3 * layer.kernel},
+    ):
+        for judged in (certify, certify_projected):
+            found = judged(states, **(layer.arguments | changes))
+            assert found.ok and "360 of 360 are at an end of what the activation" in found.reason
 
 
 def test_a_gradient_whose_bound_exceeds_all_of_it_is_not_proved() -> None:

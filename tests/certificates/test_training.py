@@ -18,12 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from rnn_check.asking import plans
 from rnn_check.asking import request as asking_request
 from rnn_check.certificates import outcomes
 from rnn_check.certificates import updates as certificates_updates
 from rnn_check.certificates.updates import Adam, Network, certify_training
 from rnn_check.claims import claim
 from rnn_check.claims.claim import Claim, ClaimError
+from rnn_check.claims.expectations import training
 from rnn_check.numbers.formats import arithmetic, gamma
 from rnn_check.recurrences import losses as recurrences_losses
 from rnn_check.subjects.ask import Subject
@@ -470,7 +472,7 @@ def ask(subject: Subject, c: Claim, mode: str = "eager", **replace: str) -> dict
     request = asking_request.request(c, ["training"], asking_request.Setting(mode)) | (
         {"replace": replace} if replace else {}
     )
-    observed = subject.ask(request)
+    observed = plans.ask(subject, request)[1]
     if "unsupported" in observed["training"]:
         pytest.skip(observed["training"]["unsupported"])
     return observed
@@ -668,7 +670,7 @@ def test_too_few_draws_say_nothing(drawn: Array) -> None:
 @pytest.fixture(scope="module")
 def drawn() -> outcomes.Outcomes:
     """The article's outcome, 2,000 times."""
-    return judge._Case(ARTICLE, {}, "float32").outcomes
+    return training.draw(ARTICLE)
 
 
 def test_the_article_note_is_confirmed(drawn: outcomes.Outcomes) -> None:

@@ -8,19 +8,25 @@ write to its pipe.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
 
+from rnn_check.asking import plans
 from rnn_check.claims import claim
+from rnn_check.claims import layers as described
 from rnn_check.numbers import activations
 from rnn_check.subjects import environments as environment
-from rnn_check.subjects.ask import Raised, Subject
-from rnn_check.subjects.asked import session as script
+from rnn_check.subjects.ask import Subject
+from rnn_check.subjects.asked import keras_
+from rnn_check.subjects.asked import named as script
+from rnn_check.subjects.plan import Message, step
 from tests.support.sampling import sampled
 
 MODULES = ("layers", "initializers", "regularizers", "constraints", "activations")
@@ -117,9 +123,17 @@ class Nothing:
 
 def is_refused_by_the_subject(layers: list[dict[str, Any]], **more: Any) -> bool:
     try:
-        script.Experiment(Nothing(), {"layers": layers, "ask": [], **more})  # type: ignore[arg-type]
+        keras_.Keras(Nothing()).described(layers)  # type: ignore[arg-type]
     except ValueError:
         return True
+    except AssertionError:  # it was about to look whether this Keras has it
+        pass
+    try:
+        plans.planned(
+            {"layers": layers, "input_shape": [2, 2], "ask": ["raises"], "wrong": more["wrong"]}
+        )
+    except (KeyError, ValueError) as error:
+        return not isinstance(error, KeyError)
     return False
 
 
@@ -156,7 +170,7 @@ def test_a_layer_is_misused_with_scalars_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(LOADS))
 def test_the_subject_looks_up_nothing_else_even_if_nobody_checked(name: str) -> None:
-    experiment = script.Experiment(Nothing(), {"layers": [RNN], "ask": []})  # type: ignore[arg-type]
+    experiment = keras_.Keras(Nothing())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown kind"):
         experiment.class_of(name)
     experiment.backend.keras = Nothing()
@@ -187,28 +201,30 @@ def test_the_running_subject_refuses_as_well(subject: Subject) -> None:
     for request in (
         {"layers": [load]},
         {"layers": [{"kind": "RNN", "cell": load}]},
-        {"layers": [RNN], "wrong": {"layer": {"cell": load}}},
+        {"layers": [RNN], "keys": {"cell": load}},
     ):
-        with pytest.raises(Raised, match=r"unknown kind 'TFSMLayer'|not what a layer can"):
-            subject.ask({"input_shape": [2, 2], **request, "ask": ["raises"]})
+        made = step("attempt", input_shape=[None, 2, 2], x=np.zeros((1, 2, 2)), **request)
+        (answer,) = subject.follow(Message([made], {})).values()
+        assert re.search(r"unknown kind 'TFSMLayer'|not what a layer can", answer["error"])
 
 
 @pytest.mark.upgrades
 def test_the_oldest_keras_is_not_asked_to_load_anything() -> None:
     """Keras 2.12 would run what a Lambda holds."""
     wanted = environment.parse("tensorflow==2.12.0")
-    python = environment.resolve(wanted, environment.find_python("3.10")).make()
-    with Subject("tensorflow", python=python, timeout=300) as old:
+    made = environment.resolve(wanted, environment.find_python("3.10"))
+    with made.held() as python, Subject("tensorflow", python=python, timeout=300) as old:
         for name in sorted(set(NAMES) - set(script.CELLS)):
             layers = [{"kind": "RNN", "cell": {"kind": name, "function": "f"}}]
-            with pytest.raises(Raised, match="unknown kind"):
-                old.ask({"layers": layers, "input_shape": [2, 2], "ask": ["raises"]})
+            made = step("attempt", layers=layers, input_shape=[None, 2, 2], x=np.zeros((1, 2, 2)))
+            (answer,) = old.follow(Message([made], {})).values()
+            assert "unknown kind" in answer["error"]
 
 
 def test_the_schema_and_the_table_hold_the_same_options() -> None:
     """`subject` has no msgspec and the loader does not look up: each has its own list."""
     for kind, options in {**script.LAYERS, **script.CELLS}.items():
-        fields = set(claim.__dict__[kind].__struct_fields__)
+        fields = set(vars(described)[kind].__struct_fields__)
         extra = {"stateful"} if kind == "RNN" else set()  # made so by the question `stateful`
         assert fields - {"name"} == set(options) - extra, kind
     assert set(script.ACTIVATIONS) == set(activations.ACTIVATIONS)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check.claims import claim, stack
+from rnn_check.claims import claim, layers, stack
 from rnn_check.claims.written import Array
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
@@ -17,7 +17,7 @@ STACKS = [
     for file in sorted(OPTIONS.glob("*.toml"))
     for each in claim.load_each(file)
     if each.is_stack and each.x is not None and each.weights is not None
-    if not isinstance(each.layers[0], claim.LSTM | claim.GRU)  # whose recurrence is not derived
+    if not isinstance(each.layers[0], layers.LSTM | layers.GRU)  # whose recurrence is not derived
 ]
 ACTIVATIONS = {
     "tanh": np.tanh,
@@ -32,20 +32,20 @@ def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Arra
     """Layer `index` of a claim, sample by sample and step by step: its output, and its mask."""
     layer = c.layers[index]
     given = c.initial_state.value if c.initial_state is not None else None
-    if any(isinstance(before, claim.RECURRENT) for before in c.layers[:index]):
+    if any(before.is_recurrent for before in c.layers[:index]):
         given = None
     starts = [given] if given is None or given.ndim == 2 else list(given)
     w = {n: g.value for n, g in (c.weights or {}).get(layer.name, {}).items()}
-    if isinstance(layer, claim.Masking):
+    if isinstance(layer, layers.Masking):
         made = (x != float(layer.mask_value)).any(axis=-1)
         return x * made[..., None], made
-    if isinstance(layer, claim.Embedding):
+    if isinstance(layer, layers.Embedding):
         rows = np.array([[w["embeddings"][int(i)] for i in row] for row in x])
-        return rows, x != 0 if claim.option(layer, "mask_zero") else None
-    if isinstance(layer, claim.Dense | claim.TimeDistributed):
-        inner = layer.layer if isinstance(layer, claim.TimeDistributed) else layer
-        return ACTIVATIONS[claim.activation_of(inner)](x @ w["kernel"] + w["bias"]), mask
-    if isinstance(layer, claim.Bidirectional):
+        return rows, x != 0 if layer.option("mask_zero") else None
+    if isinstance(layer, layers.Dense | layers.TimeDistributed):
+        inner = layer.layer if isinstance(layer, layers.TimeDistributed) else layer
+        return ACTIVATIONS[inner.function](x @ w["kernel"] + w["bias"]), mask
+    if isinstance(layer, layers.Bidirectional):
         sides = []
         for side, reverse, start in zip(
             ("forward.", "backward."), (False, True), 2 * starts if given is None else starts,
@@ -53,7 +53,7 @@ def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Arra
         ):  # fmt: skip
             own = {n.removeprefix(side): v for n, v in w.items() if n.startswith(side)}
             shown = cells([layer.layer], [own], x, mask, reverse, True, start)
-            if not claim.returns_sequences(layer):
+            if not layer.returns_sequences:
                 shown = cells([layer.layer], [own], x, mask, reverse, False, start)[:, -1]
             elif reverse:
                 shown = shown[:, ::-1]
@@ -62,13 +62,13 @@ def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Arra
         merged: dict[str, Any] = {
             "concat": np.concatenate(sides, axis=-1), "sum": a + b, "mul": a * b, "ave": (a + b) / 2
         }  # fmt: skip
-        return merged[layer.merge_mode], mask if claim.returns_sequences(layer) else None
-    parts = claim.parts(layer, x.shape[-1])
+        return merged[layer.merge_mode], mask if layer.returns_sequences else None
+    parts = layer.parts(x.shape[-1])
     own = [{n.removeprefix(p): v for n, v in w.items() if n.startswith(p)} for p, _, _ in parts]
-    backwards = claim.option(layer, "go_backwards")
-    zeros = claim.option(layer, "zero_output_for_mask")
+    backwards = layer.option("go_backwards")
+    zeros = layer.option("zero_output_for_mask")
     shown = cells([part for _, part, _ in parts], own, x, mask, backwards, zeros, starts[0])
-    if not claim.returns_sequences(layer):
+    if not layer.returns_sequences:
         return shown[:, -1], None
     return shown, mask[:, ::-1] if mask is not None and backwards else mask
 
@@ -96,7 +96,7 @@ def cells(
             value = x[b, at]
             for i, (cell, w) in enumerate(zip(layers, weights, strict=True)):
                 z = value @ w["kernel"] + states[i] @ w["recurrent_kernel"] + w.get("bias", 0)
-                value = states[i] = ACTIVATIONS[claim.activation_of(cell)](z)
+                value = states[i] = ACTIVATIONS[cell.function](z)
             shown[b, t] = last = value
     return shown
 

@@ -130,6 +130,13 @@ def test_a_bad_claim_is_refused_and_the_others_are_judged(
     assert "agree" in result.stdout
 
 
+def test_the_help_of_an_option_is_no_essay() -> None:
+    """Of each not more than three lines of a page; the documents have room for the rest."""
+    for name, of in {"": main, **main.commands}.items():
+        for option in of.params:
+            assert len(getattr(option, "help", None) or "") < 240, (name, option.name)
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.exit_code == 2

@@ -337,6 +337,8 @@ def test_nothing_that_is_said_becomes_markup(one: Claim) -> None:
 def test_what_no_document_can_hold_is_replaced() -> None:
     told = "a\x00b\x1bc\ud800d\ufffee\x7ff\tg\nh漢🙂"
     assert picture.printable(told) == "a\ufffdb\ufffdc\ufffdd\ufffde\ufffdf\tg\nh漢🙂"
+    turned = "a\u202egnorw\u2066b"  # the text around it, too
+    assert picture.printable(turned) == "a\ufffdgnorw\ufffdb"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -284,16 +284,24 @@ def made(word: str) -> environment.Environment:
     return environment.resolve(environment.parse(word), HERE, NOW)
 
 
+def make(
+    environment_: environment.Environment, tell: Callable[[str], None] = lambda stage: None
+) -> str:
+    """Its interpreter, once it is there."""
+    with environment_.held(tell) as python:
+        return python
+
+
 def test_an_environment_holds_what_was_resolved_and_is_made_once(index: Path) -> None:
     told: list[str] = []
     environment_ = made("keras==3.1.0,jax")
-    python = environment_.make(told.append)
+    python = make(environment_, told.append)
     code = "import keras, jax, sys; print(keras.__version__, sys.prefix != sys.base_prefix)"
     said = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["3.1.0", "True"]
     for each in index.iterdir():
         each.unlink()
-    assert made("keras==3.1.0,jax").make(told.append) == python
+    assert make(made("keras==3.1.0,jax"), told.append) == python
     assert told == ["installing"]
     (listed,) = environment.cached()
     assert listed.about is not None
@@ -306,7 +314,7 @@ def test_what_cannot_be_installed_leaves_nothing(index: Path, cache: Path) -> No
     environment_ = made("keras==3.1.0,jax")
     (index / "numpy-2.0.0-py3-none-any.whl").unlink()
     with pytest.raises(Unmade) as failed:
-        environment_.make()
+        make(environment_)
     assert "cannot be made" in failed.value.message
     assert "numpy" in failed.value.stderr
     assert list((cache / "environments").iterdir()) == []
@@ -322,7 +330,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(Unmade, match="cannot be made: No space left on device"):
-        environment_.make()
+        make(environment_)
     assert list((cache / "environments").iterdir()) == []
 
 
@@ -334,7 +342,7 @@ def test_what_a_killed_process_left_is_cleared_away(index: Path, cache: Path) ->
     for folder in (left, made_now, *strange, environment_.folder):  # the last is half-removed
         folder.mkdir(parents=True)
     with environment._locked("b" * 20):
-        assert Path(environment_.make()).exists()
+        assert Path(make(environment_)).exists()
     names = {made_now.name, *(each.name for each in strange), environment_.folder.name}
     assert {each.name for each in folders.iterdir()} == names
 
@@ -356,7 +364,7 @@ def test_at_one_time_one_thread_makes_an_environment(
     both = [made(f"{word}@{backend}") for backend in ("jax", "numpy")]
     assert both[0].key == both[1].key
     with ThreadPoolExecutor(8) as pool:
-        pythons = set(pool.map(lambda i: both[i % 2].make(), range(8)))
+        pythons = set(pool.map(lambda i: make(both[i % 2]), range(8)))
     assert len(installed) == len(pythons) == 1
     assert not [f for f in environment.environments().iterdir() if f.name.startswith(".")]
 
@@ -365,20 +373,22 @@ MAKES = """
 import sys
 from rnn_check.subjects import environments as environment
 here = environment.find_python()
-made = environment.resolve(environment.parse(sys.argv[1]), here, "now").make()
-print(made)
+with environment.resolve(environment.parse(sys.argv[1]), here, "now").held() as made:
+    print(made, flush=True)
+    sys.stdin.readline()
 """
 
 
 def test_at_one_time_one_process_makes_an_environment(index: Path) -> None:
     """Nobody's environment is replaced while a subject runs from it."""
     command = [sys.executable, "-c", MAKES, "keras==3.1.0,jax"]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, **pipes) for _ in range(3)]
     folders = {Path(each.communicate()[0].strip()).parents[1] for each in both}
     assert [each.returncode for each in both] == [0, 0, 0]
     (folder,) = folders
     inode = folder.stat().st_ino
-    assert Path(made("keras==3.1.0,jax").make()).parents[1].stat().st_ino == inode
+    assert Path(make(made("keras==3.1.0,jax"))).parents[1].stat().st_ino == inode
 
 
 def remove_python(folder: Path) -> None:
@@ -412,14 +422,14 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", sampled(DAMAGES, 3))
 def test_a_damaged_environment_is_made_anew(index: Path, damage: str) -> None:
     environment_ = made("keras==3.1.0,jax")
-    environment_.make()
+    make(environment_)
     DAMAGES[damage](environment_.folder)
     told: list[str] = []
-    python = environment_.make(told.append)
+    python = make(environment_, told.append)
     assert told == ["installing"]
     code = "import keras, jax, numpy"
     assert subprocess.run([python, "-I", "-c", code]).returncode == 0
-    environment_.make(told.append)
+    make(environment_, told.append)
     assert told == ["installing"]
 
 
@@ -428,7 +438,7 @@ def test_what_a_package_never_brought_does_not_make_it_damaged(index: Path) -> N
     wheel(index, "keras", "3.1.7", "numpy<3", listed=("keras/none.py",))
     told: list[str] = []
     for _ in range(2):
-        made("keras==3.1.7,jax").make(told.append)
+        make(made("keras==3.1.7,jax"), told.append)
     assert told == ["installing"]
 
 
@@ -441,7 +451,7 @@ def test_another_index_is_another_environment_and_a_file_has_to_be_the_one_that_
     wheel(index, "keras", "3.1.0", "numpy<3", code="patched = True")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))  # where the old one is gone, too
     with pytest.raises(Unmade) as failed:
-        one.make()
+        make(one)
     assert "hash mismatch" in failed.value.stderr.lower()
     with monkeypatch.context() as patch:
         patch.setenv("UV_INDEX_STRATEGY", "unsafe-best-match")
@@ -449,7 +459,7 @@ def test_another_index_is_another_environment_and_a_file_has_to_be_the_one_that_
     assert other.pins == one.pins
     assert other.key != one.key
     code = "import keras; print(keras.patched)"
-    said = subprocess.run([other.make(), "-I", "-c", code], capture_output=True, text=True)
+    said = subprocess.run([make(other), "-I", "-c", code], capture_output=True, text=True)
     assert said.stdout == "True\n"
     (tmp_path / "uv.toml").write_text((tmp_path / "uv.toml").read_text() + "# another\n")
     assert made("keras==3.1.0,jax").key not in (one.key, other.key)
@@ -461,16 +471,25 @@ def test_another_index_is_another_environment_and_a_file_has_to_be_the_one_that_
 def test_a_configuration_that_lies_here_says_nothing(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    wheel(tmp_path / "evil", "keras", "3.1.0", "numpy<3", code="patched = True")
+    """Neither where packages come from nor which: what is told in the environment is all."""
+    monkeypatch.delenv("UV_CONFIG_FILE")  # beside which no other would be looked for
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("UV_FIND_LINKS", str(index))
+    wheel(tmp_path / "evil", "keras", "3.1.9", "numpy<3", code="patched = True")
     here = tmp_path / "here"
     here.mkdir()
-    table = "[tool.uv.pip]" if name == "pyproject.toml" else "[pip]"
-    (here / name).write_text(
-        f"{table}\nno-index = true\nfind-links = [{str(tmp_path / 'evil')!r}]\n"
-    )
-    before = made("keras==3.1.0,jax")
+    table = "[tool.uv]\n" if name == "pyproject.toml" else ""
+    says = {
+        "where": f"find-links = [{str(tmp_path / 'evil')!r}]\n",
+        "which": 'override-dependencies = ["keras==3.0.0"]\n',
+    }
+    before = made("keras,jax")
+    assert "keras==3.1.1" in before.pins
     monkeypatch.chdir(here)
-    assert environment.resolve(before.wanted, HERE, NOW, refresh=True) == before
+    for said in says.values():
+        (here / name).write_text(table + said)
+        assert environment.resolve(before.wanted, HERE, NOW, refresh=True) == before
 
 
 def test_ctrl_c_ends_an_installer_and_what_it_started(tmp_path: Path) -> None:
@@ -606,7 +625,7 @@ def test_what_is_to_be_cleared_is_checked(
 
 
 def test_what_is_not_whole_is_listed_and_disturbs_nothing(index: Path, cache: Path) -> None:
-    made("keras==3.1.0,jax").make()
+    make(made("keras==3.1.0,jax"))
     marks = ("[]", "{}", "1", '{"made": 1}', "[" * 5000, '{"requirements": 3}')
     for number, text in enumerate(marks):
         (entry(cache, f"{number:020}") / "rnn_check.json").write_text(text)
@@ -616,7 +635,7 @@ def test_what_is_not_whole_is_listed_and_disturbs_nothing(index: Path, cache: Pa
     assert listed.exit_code == 0, listed.output
     assert listed.stdout.count("not whole") == len(marks) + 1
     assert "keras==3.1.0, jax[cpu], packaging" in listed.stdout
-    made("keras==3.1.1,jax").make()
+    make(made("keras==3.1.1,jax"))
     assert cache_command("clear", ".partial-abc").exit_code == 0
     assert not (cache / "environments" / ".partial-abc").exists()
 
@@ -641,12 +660,133 @@ def test_what_is_being_installed_is_not_removed(cache: Path) -> None:
     with environment._locked("a" * 20):
         refused = cache_command("clear", "aaa")
     assert refused.exit_code == 2
-    assert "is being installed by another run" in refused.stderr
+    assert "is being installed by another run; it stays" in refused.stderr
     assert folder.exists()
 
 
+@pytest.fixture
+def used(index: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """An environment that another process uses, until it reads a line or is killed."""
+    command = [sys.executable, "-c", MAKES, "keras==3.1.0,jax"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as user:
+        assert user.stdout is not None
+        yield Path(user.stdout.readline().strip()).parents[1], user
+        user.kill()
+
+
+ALL_OF_IT = {(): 2, ("--older-than", "0h"): 0, ("--size", "0"): 0}
+
+
+@pytest.mark.parametrize("arguments", ALL_OF_IT)
+def test_what_another_process_uses_is_left_and_is_named(
+    used: tuple[Path, subprocess.Popen[str]], cache: Path, arguments: tuple[str, ...]
+) -> None:
+    """All the rest is removed."""
+    folder, user = used
+    other = entry(cache, "z" * 20, days=1)
+    (cache / "environments" / "a file").touch()
+    cleared = cache_command("clear", *arguments)
+    assert cleared.exit_code == ALL_OF_IT[arguments]
+    assert f"{folder.name} is in use by another run; it stays\n" in cleared.stderr
+    assert (other.exists(), folder.exists()) == (False, True)
+    assert [each.key for each in environment.cached() if each.about] == [folder.name]
+    user.kill()  # and can tell nobody that it does not need it any more
+    user.wait()
+    again = cache_command("clear", *arguments)
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert not folder.exists()
+
+
+def test_a_key_that_another_process_uses_is_refused_and_others_are_removed(
+    used: tuple[Path, subprocess.Popen[str]], cache: Path
+) -> None:
+    folder, user = used
+    other = entry(cache, "z" * 20)
+    refused = cache_command("clear", folder.name, "zzz")
+    assert refused.exit_code == 2
+    assert f"Error: {folder.name} is in use by another run; it stays\n" in refused.stderr
+    assert (other.exists(), folder.exists()) == (False, True)
+    user.communicate("that is all\n")
+    assert cache_command("clear", folder.name).exit_code == 0
+    assert not folder.exists()
+    assert list((cache / "locks").glob("*.*.lock")) == []
+
+
+def test_what_several_use_is_in_use_until_the_last_has_ended(
+    used: tuple[Path, subprocess.Popen[str]],
+) -> None:
+    folder, user = used
+    with made("keras==3.1.0,jax").held(), made("keras==3.1.0,jax").held():
+        user.communicate("that is all\n")
+        assert cache_command("clear", folder.name).exit_code == 2
+        with made("keras==3.1.0,jax").held():
+            pass
+        assert cache_command("clear", folder.name).exit_code == 2
+    assert cache_command("clear", folder.name).exit_code == 0
+
+
+def test_what_is_in_use_counts_among_the_last_used(
+    used: tuple[Path, subprocess.Popen[str]], cache: Path
+) -> None:
+    folder, _ = used
+    os.utime(folder / "rnn_check.json", (0, 0))
+    other = entry(cache, "z" * 20, size=10)
+    (size,) = (each.size for each in environment.cached() if each.key == folder.name)
+    assert cache_command("clear", "--size", size).stderr == ""
+    assert (other.exists(), folder.exists()) == (False, True)
+
+
+def test_a_damaged_environment_is_made_anew_when_nobody_uses_it_any_more(
+    used: tuple[Path, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of a subject that runs are not exchanged."""
+    folder, user = used
+    shutil.rmtree(site(folder) / "numpy")
+    inode = folder.stat().st_ino
+    told: list[tuple[str, bool]] = []
+
+    def tell(stage: str) -> None:
+        told.append((stage, folder.stat().st_ino == inode))
+        if len(told) == 2:
+            user.kill()
+
+    monkeypatch.setattr(environment, "_LOOK", 0.01)
+    make(made("keras==3.1.0,jax"), tell)
+    stages = [stage for stage, _ in told]
+    assert {*stages[:-1]} == {"waiting for another run, which uses it, to make it anew"}
+    assert stages[-1] == "installing"
+    assert all(is_old for _, is_old in told)
+    assert folder.stat().st_ino != inode
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(30, "Read-only file system"), NotImplementedError("no flock here")]
+)
+def test_a_whole_environment_in_a_cache_without_locks_is_used(
+    index: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Where nobody can lock, nobody can remove."""
+    python = make(made("keras==3.1.0,jax"))
+
+    def refuse(name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(environment, "_lock", refuse)
+    with made("keras==3.1.0,jax").held() as again:
+        assert again == python
+    with pytest.raises(Unmade, match="cannot be made"), made("keras==3.1.1,jax").held():
+        pass
+    assert cache_command("clear", "--size", "1GB").exit_code == 0
+    for arguments in ((), ("--size", "0")):
+        refused = cache_command("clear", *arguments)
+        assert refused.exit_code == 2
+        words = error.args[-1]
+        assert f"{Path(python).parents[1]} cannot be removed: {words}\n" in refused.stderr
+
+
 def test_the_cache_is_listed_and_cleared(index: Path, cache: Path) -> None:
-    made("keras==3.1.0,jax").make()
+    make(made("keras==3.1.0,jax"))
     (cache / "jax" / "a-cpu").mkdir(parents=True)  # what jax compiled
     (cache / "theirs").mkdir()
     listed = CliRunner().invoke(main, ["cache", "list"])

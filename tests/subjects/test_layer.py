@@ -13,7 +13,8 @@ from rnn_check.asking.run import Target, _check_layers
 from rnn_check.cli.commands import main
 from rnn_check.subjects import own_layer as layer
 from rnn_check.subjects.ask import Subject, SubjectError
-from rnn_check.subjects.asked import session as subject
+from rnn_check.subjects.asked import own as subject
+from rnn_check.subjects.plan import Message, step
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "own_layer.md").read_text(encoding="utf-8")
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -114,8 +115,9 @@ def test_what_is_no_file_of_a_class_is_refused(spec: str, words: str) -> None:
 
 
 def lacks(asked: Subject, spec: str) -> list[str]:
-    answer = asked.ask({"layers": [], "ask": ["offers"], "replace": {"SimpleRNN": spec}})
-    found = answer["offers"]["lacks"]
+    message = Message([step("offers", kind="SimpleRNN")], {"replace": {"SimpleRNN": spec}})
+    (answer,) = asked.follow(message).values()
+    found = answer["lacks"]
     assert isinstance(found, list)
     return found
 

@@ -19,8 +19,8 @@ import pytest
 
 from rnn_check.subjects import process
 from rnn_check.subjects.ask import Subject, SubjectError
-from rnn_check.subjects.asked import session as subject
-from tests.subjects.test_observe import puppet
+from rnn_check.subjects.asked import wire as subject
+from tests.subjects.test_observe import ask, puppet
 
 MB = 1 << 20
 
@@ -59,6 +59,19 @@ LEAVES = {
         "import subprocess, sys\n"
         "subprocess.Popen([sys.executable, '-c', {script!r}])"
     ),
+    "a fork in a session of its own": "import os, time\nif os.fork() == 0: os.setsid(); {tell}",
+    "a daemon, which nobody is the parent of": (
+        "import os, time\nif os.fork() == 0:\n"
+        "  os.setsid()\n  if os.fork() == 0: {tell}\n  os._exit(0)"
+    ),
+    "a program in a session of its own": (
+        "import subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', {script!r}], start_new_session=True)"
+    ),
+    "a program that knows nothing of us": (
+        "import subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', {script!r}], start_new_session=True, env={{}})"
+    ),
 }  # fmt: skip
 
 
@@ -72,15 +85,19 @@ def leaves(what: str, file: Path) -> str:
 def test_what_a_subject_started_ends_with_it(what: str, then: str, tmp_path: Path) -> None:
     do = leaves(what, tmp_path / "pid")
     with puppet(timeout=2 if then == "hangs" else 60) as asked:
-        asked.ask({"do": do})
+        ask(asked, {"do": do})
         (started,) = told(tmp_path, "pid")
         assert not is_gone(started)
+        if what == "a program that knows nothing of us":  # but had a parent when it was seen
+            listed = asked._process
+            assert listed is not None
+            wait_for(lambda: started in listed._family._members)
         if then == "exits":  # its fork holds the pipes open, and nobody waits for that
             with pytest.raises(SubjectError, match="ended with exit code 3"):
-                asked.ask({"do": "os._exit(3)"})
+                ask(asked, {"do": "os._exit(3)"})
         elif then == "hangs":
             with pytest.raises(SubjectError, match="gave no answer within 2 s"):
-                asked.ask({"do": "time.sleep(600)"})
+                ask(asked, {"do": "time.sleep(600)"})
         elif then == "killed from another thread":
             asked.kill()
     wait_for(lambda: is_gone(started))
@@ -93,7 +110,7 @@ def test_its_temporary_files_are_removed(tmp_path: Path) -> None:
         f"pathlib.Path({str(file)!r}).write_text(left.name)"
     )
     with puppet() as asked:
-        asked.ask({"do": do})
+        ask(asked, {"do": do})
         left = Path(file.read_text())
         assert left.exists()
         assert left.parent.name.startswith("rnn_check-")
@@ -198,6 +215,9 @@ TAKES = {
         "import subprocess; subprocess.run([sys.executable, '-c',"
         " 'import time; taken = bytearray(b\"y\") * (400 << 20); time.sleep(600)'])"
     ),
+    "what left its session": (
+        "os.fork() or os.setsid(); taken = bytearray(b'y') * (150 << 20); time.sleep(600)"
+    ),
 }
 
 
@@ -205,18 +225,18 @@ TAKES = {
 def test_a_subject_that_takes_too_much_memory_is_ended(who: str) -> None:
     with puppet(memory=200 * MB) as asked:
         with pytest.raises(SubjectError) as raised:
-            asked.ask({"do": TAKES[who], "ask": ["output"]})
+            ask(asked, {"do": TAKES[who], "ask": ["output"]})
         assert "took more than the 200 MB of memory that it may (--memory)" in str(raised.value)
         assert "asked for output" in str(raised.value)
-        assert asked.ask({"x": 1}) == {"x": 1}
+        assert ask(asked, {"x": 1}) == {"x": 1}
 
 
 def test_what_forks_share_is_counted_once() -> None:
     forks = "for _ in range(3):\n  if os.fork() == 0: time.sleep(600)"
     do = f"taken = bytearray(b'y') * (150 << 20)\n{forks}"
     with puppet(memory=400 * MB) as asked:
-        asked.ask({"do": do})
-        assert asked.ask({"do": "time.sleep(1)", "x": 1}) == {"x": 1}
+        ask(asked, {"do": do})
+        assert ask(asked, {"do": "time.sleep(1)", "x": 1}) == {"x": 1}
 
 
 def test_only_the_last_of_what_it_writes_is_kept() -> None:
@@ -225,7 +245,7 @@ def test_only_the_last_of_what_it_writes_is_kept() -> None:
         listening = asked._process
         assert listening is not None
         with pytest.raises(SubjectError) as raised:
-            asked.ask({"do": talk})
+            ask(asked, {"do": talk})
     assert len(listening._said) <= process.LAST_BYTES
     assert raised.value.stderr.endswith("characters more)\nmy last words")
     assert len(raised.value.stderr) < 1000
@@ -235,8 +255,8 @@ def test_a_reply_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(process, "REPLY", 10 * MB)
     with puppet() as asked:
         with pytest.raises(SubjectError, match="said more than 10 MB at once"):
-            asked.ask({"do": "while True: sys.stdout.write('y' * 100_000)"})
-        assert asked.ask({"x": 1}) == {"x": 1}
+            ask(asked, {"do": "while True: sys.stdout.write('y' * 100_000)"})
+        assert ask(asked, {"x": 1}) == {"x": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Does `session.py` ask the framework what it was told to ask, and pass on what it hears?
+"""Does a session of Keras ask the framework what it was told to ask, and pass on what it hears?
 
 Everything here is made of small integers, so the framework's numbers must equal the reference's
 bit for bit: what is tested is the asking, and rounding has no part in it.
@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from rnn_check.asking import plans
+from rnn_check.asking.plans import state_sizes
 from rnn_check.recurrences import dense as recurrences_dense
 from rnn_check.recurrences import losses, over_time
 from rnn_check.subjects.ask import NotInstalled, Raised, Subject, SubjectError
-from rnn_check.subjects.asked import session as script
-from rnn_check.subjects.asked.session import state_sizes
+from rnn_check.subjects.asked import backends, machine, parts
 from tests.support.sampling import long, sampled
 
 Array = npt.NDArray[Any]
@@ -63,13 +64,21 @@ def rnn(**changes: Any) -> list[dict[str, Any]]:
     return [{**RNN, **changes}]
 
 
+def answers(asked: Subject, request: dict[str, Any]) -> dict[str, Any]:
+    """What was observed, question by question."""
+    return plans.ask(asked, request)[1]
+
+
 def complaint(asked: Subject, request: dict[str, Any]) -> dict[str, str]:
-    """What the subject says is wrong, of the whole request or of its one question."""
-    reply = asked.reply(request)
-    if "error" not in reply:
-        (reply,) = reply["observed"].values()
-    assert reply.keys() >= {"error", "traceback"}, reply
-    return reply
+    """What is said to be wrong: of the whole request, or of its one question."""
+    try:
+        (found,) = answers(asked, request).values()
+    except Raised as error:
+        return {"error": error.message, "traceback": error.stderr}
+    except ValueError as error:  # before anybody is asked
+        return {"error": str(error), "traceback": ""}
+    assert found.keys() >= {"error", "traceback"}, found
+    return found  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +115,21 @@ def test_the_identity_is_that_of_the_installed_packages(asked: Subject) -> None:
 def test_settings_that_change_numbers_are_part_of_the_identity() -> None:
     changing = ["TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE",
                 "OMP_NUM_THREADS", "JAX_DEFAULT_MATMUL_PRECISION", "DNNL_MAX_CPU_ISA"]  # fmt: skip
-    assert all(script.SETTINGS.match(name) for name in changing)
-    assert not any(script.SETTINGS.match(name) for name in ("PATH", "TF_CPP_MIN_LOG_LEVEL", "HOME"))
+    assert all(machine.SETTINGS.match(name) for name in changing)
+    assert not any(
+        machine.SETTINGS.match(name) for name in ("PATH", "TF_CPP_MIN_LOG_LEVEL", "HOME")
+    )
 
 
-def test_the_script_is_python_3_9_and_needs_only_numpy() -> None:
-    tree = ast.parse(Path(script.__file__).read_text(encoding="utf-8"), feature_version=(3, 9))
+@pytest.mark.parametrize("file", sorted(Path(machine.__file__).parent.glob("*.py")), ids=str)
+def test_the_script_is_python_3_9_and_needs_only_numpy(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 9))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
                 for alias in node.names}  # fmt: skip
-    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {str(node.module) for node in ast.walk(tree)
+                 if isinstance(node, ast.ImportFrom) and not node.level}  # fmt: skip
     others = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
-    assert others == {"numpy", "numpy.typing"}
+    assert others <= {"numpy", "numpy.typing"}
 
 
 # -- summary and weights ---------------------------------------------------------------------------
@@ -126,7 +139,7 @@ def test_the_script_is_python_3_9_and_needs_only_numpy() -> None:
 def test_summary(asked: Subject, units: int, counts: tuple[int, int, int]) -> None:
     rnn = {"kind": "SimpleRNN", "units": units, "name": "simpleRNN"}
     layers = [rnn, {"kind": "Dense", "units": 1}]
-    found = asked.ask({"layers": layers, "input_shape": [3, 2], "ask": ["summary"]})["summary"]
+    found = answers(asked, {"layers": layers, "input_shape": [3, 2], "ask": ["summary"]})["summary"]
     each = [(c["name"], c["kind"], c["output_shape"], c["parameters"]) for c in found["layers"]]
     assert each == [
         ("simpleRNN", "SimpleRNN", [None, units], counts[0]),
@@ -147,15 +160,15 @@ def test_summary(asked: Subject, units: int, counts: tuple[int, int, int]) -> No
     ids=str,
 )
 def test_summary_of_options(asked: Subject, changes: dict[str, Any], shape: list[Any]) -> None:
-    found = asked.ask(request("summary", layers=rnn(**changes)))["summary"]
+    found = answers(asked, request("summary", layers=rnn(**changes)))["summary"]
     assert found["layers"][0]["output_shape"] == shape
     assert found["parameters"] == F * H + H * H + H
     assert found["non_trainable"] == (0 if changes.get("trainable", True) else found["parameters"])
 
 
 def test_initial_weights_are_the_framework_s_and_weights_those_given(asked: Subject) -> None:
-    found = asked.ask(request("initial_weights", "weights", "output"))
-    again = asked.ask(request("initial_weights"))
+    found = answers(asked, request("initial_weights", "weights", "output"))
+    again = answers(asked, request("initial_weights"))
     initial = found["initial_weights"]["simple_rnn"]
     assert {k: v.shape for k, v in initial.items()} == {
         "kernel": (F, H), "recurrent_kernel": (H, H), "bias": (H,)}  # fmt: skip
@@ -169,7 +182,9 @@ def test_weights_read_back_bit_for_bit(asked: Subject) -> None:
         [0.0, -0.0, np.inf, -np.inf, 1e-40, 1 / 3, 3.4e38, 5e-324, np.nan], np.float32
     )
     weights = {"simple_rnn": {"recurrent_kernel": special.reshape(H, H)}}
-    found = asked.ask(request("weights", "initial_weights", weights=weights))
+    layers = rnn(kernel_initializer={"kind": "RandomUniform", "seed": 1})
+    asks = request("weights", "initial_weights", layers=layers, weights=weights)
+    found = answers(asked, asks)
     read, initial = found["weights"]["simple_rnn"], found["initial_weights"]["simple_rnn"]
     assert read["recurrent_kernel"].tobytes() == special.tobytes()
     assert read["kernel"].tobytes() == initial["kernel"].tobytes()  # not given: left as it was
@@ -222,7 +237,8 @@ def check(
     asks = ["output", "states", "last_state"]
     if asked.identity["gradients"]:
         asks += ["gradients", "probe"]
-    found = asked.ask(
+    found = answers(
+        asked,
         request(
             *asks, layers=layers, loss=loss, mode=mode,
             mask=MASK if mask else None, initial_state=STATE if initial_state else None,
@@ -269,7 +285,7 @@ def test_compiled(asked: Subject, mode: str, options: dict[str, bool]) -> None:
 
 
 def test_this_comparison_can_fail(with_gradients: Subject) -> None:
-    found = with_gradients.ask(request("output", "states", "last_state", "gradients", "probe"))
+    found = answers(with_gradients, request("output", "states", "last_state", "gradients", "probe"))
     with pytest.raises(AssertionError, match="output"):
         assert_same(found, expected(recurrent=RECURRENT.T), "transposed")
     with pytest.raises(AssertionError, match="states"):
@@ -278,8 +294,8 @@ def test_this_comparison_can_fail(with_gradients: Subject) -> None:
 
 def test_no_bias(with_gradients: Subject) -> None:
     weights = {"simple_rnn": {"kernel": KERNEL, "recurrent_kernel": RECURRENT}}
-    found = with_gradients.ask(
-        request("output", "probe", layers=rnn(use_bias=False), weights=weights)
+    found = answers(
+        with_gradients, request("output", "probe", layers=rnn(use_bias=False), weights=weights)
     )
     states, cache = over_time.forward(X, KERNEL, RECURRENT, activation="relu")
     gradients = over_time.backward(COTANGENT, cache)
@@ -290,7 +306,8 @@ def test_no_bias(with_gradients: Subject) -> None:
 
 def test_the_output_layer(with_gradients: Subject) -> None:
     cotangent = np.arange(B * T * O).reshape(B, T, O) - 5.0
-    found = with_gradients.ask(
+    found = answers(
+        with_gradients,
         request(
             "output", "states", "gradients", "probe",
             layers=[RNN, {**DENSE, "name": "output"}],
@@ -317,7 +334,7 @@ def test_mean_squared_error(with_gradients: Subject) -> None:
     layers = [{**RNN, "return_sequences": False}]
     target = integers(B, H)
     loss = {"kind": "mse", "target": target}
-    found = with_gradients.ask(request("gradients", "probe", layers=layers, loss=loss))
+    found = answers(with_gradients, request("gradients", "probe", layers=layers, loss=loss))
     states, cache = over_time.forward(X, KERNEL, RECURRENT, BIAS, activation="relu")
     cotangent = np.zeros_like(states)
     value, cotangent[:, -1] = losses.mean_squared_error(target, states[:, -1])
@@ -335,13 +352,14 @@ def test_categorical_cross_entropy(with_gradients: Subject) -> None:
     zeros = {"kernel": 0 * KERNEL, "recurrent_kernel": 0 * RECURRENT}
     probabilities = np.array([0.25, 0.25, 0.5])
     target = np.eye(3)[[0, 2]]
-    found = with_gradients.ask(
+    found = answers(
+        with_gradients,
         request(
             "gradients",
             layers=rnn(activation="linear", return_sequences=False),
             weights={"simple_rnn": {**zeros, "bias": probabilities}},
             loss={"kind": "categorical_crossentropy", "target": target},
-        )
+        ),
     )["gradients"]
     assert np.array_equal(found["bias"], np.sum(-target / probabilities + 1, axis=0) / 2)
     truth = -np.mean(np.log(probabilities[[0, 2]]))
@@ -352,12 +370,12 @@ def test_categorical_cross_entropy(with_gradients: Subject) -> None:
 
 
 def test_of_names_the_gradients_that_are_wanted(with_gradients: Subject) -> None:
-    found = with_gradients.ask(request("gradients", of=["kernel"]))["gradients"]
+    found = answers(with_gradients, request("gradients", of=["kernel"]))["gradients"]
     assert found.keys() == {"loss", "kernel"}
 
 
 def test_the_state_that_return_state_gives(asked: Subject) -> None:
-    found = asked.ask(request("output", "last_state", layers=rnn(return_state=True)))
+    found = answers(asked, request("output", "last_state", layers=rnn(return_state=True)))
     wanted = expected()
     assert np.array_equal(found["output"], wanted["output"])
     assert np.array_equal(found["last_state"], wanted["last_state"])
@@ -365,8 +383,8 @@ def test_the_state_that_return_state_gives(asked: Subject) -> None:
 
 def test_zeroed_output_is_passed_on_as_it_is(with_gradients: Subject) -> None:
     layers = rnn(zero_output_for_mask=True)
-    found = with_gradients.ask(
-        request("output", "states", "probe", "last_state", layers=layers, mask=MASK)
+    found = answers(
+        with_gradients, request("output", "states", "probe", "last_state", layers=layers, mask=MASK)
     )
     states, cache = over_time.forward(X, KERNEL, RECURRENT, BIAS, activation="relu", mask=MASK)
     zeroed = np.where(MASK[..., None], states, 0)
@@ -379,14 +397,16 @@ def test_zeroed_output_is_passed_on_as_it_is(with_gradients: Subject) -> None:
 
 def test_a_stateful_layer_starts_every_run_afresh(asked: Subject) -> None:
     layers = rnn(stateful=True)
-    found = asked.ask(request("output", "states", "last_state", layers=layers))
+    found = answers(asked, request("output", "states", "last_state", layers=layers))
     assert np.array_equal(found["states"], expected()["states"])
     assert np.array_equal(found["last_state"], expected()["last_state"])
 
 
 def test_bare_defaults(asked: Subject) -> None:
     """No weights, no mode, no loss: a layer as somebody meets it."""
-    found = asked.ask({"layers": [{"kind": "SimpleRNN", "units": 2}], "x": X, "ask": ["output"]})
+    found = answers(
+        asked, {"layers": [{"kind": "SimpleRNN", "units": 2}], "x": X, "ask": ["output"]}
+    )
     assert found["output"].shape == (B, 2)
 
 
@@ -416,7 +436,7 @@ def ask(asked: Subject, question: str, **changes: Any) -> Any:
     """The answer; a test of what this backend or mode cannot answer is skipped."""
     if changes.get("mode", "eager") not in asked.identity["modes"]:
         pytest.skip(f"the {asked.backend} backend has no mode {changes['mode']}")
-    answer = asked.ask(request(question, **changes))[question]
+    answer = answers(asked, request(question, **changes))[question]
     if isinstance(answer, dict) and "unsupported" in answer:
         pytest.skip(answer["unsupported"])
     return answer
@@ -459,7 +479,7 @@ def test_bidirectional(asked: Subject, merge_mode: str | None) -> None:
     layer = {"kind": "Bidirectional", "layer": RNN, "merge_mode": merge_mode}
     weights = {**under("forward", FIRST), **under("backward", SECOND)}
     asks = request("outputs", "weights", layers=[layer], weights={"bidirectional": weights})
-    found = asked.ask(asks)
+    found = answers(asked, asks)
     forward, backward = states_of(X), states_of(X, SECOND, go_backwards=True)[:, ::-1]
     merged = {
         "concat": np.concatenate([forward, backward], axis=-1),
@@ -558,7 +578,7 @@ def test_a_cell_of_the_user_s_is_saved_and_loaded(asked: Subject, how: str) -> N
 
 def test_a_question_that_fails_leaves_the_others_answered(asked: Subject) -> None:
     layers = [{"kind": "Bidirectional", "layer": RNN}]
-    found = asked.ask(request("summary", "states", layers=layers, weights=None))
+    found = answers(asked, request("summary", "states", layers=layers, weights=None))
     assert found["summary"]["parameters"] == 2 * (F * H + H * H + H)
     assert "has no sequence of states that is its own" in found["states"]["error"]
     assert "Traceback" in found["states"]["traceback"]
@@ -684,10 +704,10 @@ def test_every_keras_s_configuration_is_described_alike() -> None:
         {"class_name": "Orthogonal", "config": own},
         {"class_name": "OrthogonalInitializer", "config": own, "module": "keras.initializers"},
     ):
-        assert script.as_described({"of": [written]}) == {"of": [described]}
+        assert parts.as_described({"of": [written]}) == {"of": [described]}
     function = {"class_name": "function", "config": "my_tanh", "module": "builtins"}
-    assert script.as_described({"activation": function}) == {"activation": "my_tanh"}
-    (rate,) = script.as_described((np.float32(0.5),))
+    assert parts.as_described({"activation": function}) == {"activation": "my_tanh"}
+    (rate,) = parts.as_described((np.float32(0.5),))
     assert type(rate) is float
 
 
@@ -821,7 +841,7 @@ def test_the_control_of_a_wrong_state_is_given_every_state(
     assert len(state_sizes(layer)) == states
     wrong = {"initial_state_shape": [B, H + 2]}
     question = request("raises", layers=[layer], wrong=wrong, weights={})
-    found = asked.ask(question)["raises"]
+    found = answers(asked, question)["raises"]
     assert "raised" in found
     assert "returned" in found["control"], found["control"]
 
@@ -835,7 +855,7 @@ def test_a_float64_layer_leaves_floatx_as_it_is(asked: Subject) -> None:
     asks = {"layers": layers, "weights": weights, "loss": {"kind": "mse", "target": target}}
     for floatx, loss in ((None, 0.0), ("float64", 2.0**-60)):
         more = {} if floatx is None else {"floatx": floatx}
-        found = asked.ask(request("evaluate", dtype="float64", **asks, **more))["evaluate"]
+        found = answers(asked, request("evaluate", dtype="float64", **asks, **more))["evaluate"]
         if "loss" in found:  # not every backend can evaluate in float64
             assert found["loss"] == loss
 
@@ -859,18 +879,16 @@ def test_dtype_policies(asked: Subject, policy: str) -> None:
     layers = rnn(recurrent_initializer="zeros")
     asks = ["output", "weights"] + (["probe"] if asked.identity["gradients"] else [])
     question = request(*asks, layers=layers, weights=weights, dtype=policy)
-    reply = asked.reply(question)
-    assert "error" not in reply, reply
-    observed = reply["observed"]
+    observed, _ = plans.ask(asked, question)
     assert observed["output"]["dtype"] == POLICIES[policy]
     stored = "float32" if policy.startswith("mixed") else policy
     assert observed["weights"]["simple_rnn"]["kernel"]["dtype"] == stored
     states, cache = over_time.forward(X, *small.values(), activation="relu")
-    assert np.array_equal(asked.ask(question)["output"], states)
+    assert np.array_equal(answers(asked, question)["output"], states)
     if asked.identity["gradients"]:
         assert observed["probe"]["delta"]["dtype"] == POLICIES[policy]
         delta = over_time.backward(COTANGENT, cache).delta
-        assert np.array_equal(asked.ask(question)["probe"]["delta"], delta)
+        assert np.array_equal(answers(asked, question)["probe"]["delta"], delta)
 
 
 def test_64_bits_reach_the_framework_and_the_next_question_is_float32_again(
@@ -878,9 +896,9 @@ def test_64_bits_reach_the_framework_and_the_next_question_is_float32_again(
 ) -> None:
     kernel = np.full((F, H), 1 + 2.0**-40)
     question = request("weights", "output", weights={"simple_rnn": {"kernel": kernel}})
-    read = asked.ask({**question, "dtype": "float64"})["weights"]["simple_rnn"]["kernel"]
+    read = answers(asked, {**question, "dtype": "float64"})["weights"]["simple_rnn"]["kernel"]
     assert np.array_equal(read, kernel)
-    after = asked.ask(question)
+    after = answers(asked, question)
     assert after["output"].dtype == np.float32
     assert np.array_equal(after["weights"]["simple_rnn"]["kernel"], np.ones((F, H)))
 
@@ -889,7 +907,7 @@ def test_64_bits_reach_the_framework_and_the_next_question_is_float32_again(
 
 
 def test_a_mode_that_the_backend_has_not_is_unsupported(asked: Subject) -> None:
-    found = asked.ask(request("summary", "output", "probe", mode="warp"))
+    found = answers(asked, request("summary", "output", "probe", mode="warp"))
     assert found["summary"]["parameters"] == F * H + H * H + H
     reason = f"the {asked.backend} backend has no mode 'warp'"
     assert found["output"] == found["probe"] == {"unsupported": reason}
@@ -905,7 +923,9 @@ def test_a_mode_that_the_backend_has_not_is_unsupported(asked: Subject) -> None:
     ids=["layer", "cell", "wrapped"],
 )
 def test_what_this_keras_has_not_is_unsupported(asked: Subject, layers: Any) -> None:
-    found = asked.ask(request("output", "round_trip", layers=layers, weights=None))
+    found = answers(
+        asked, request("output", "round_trip", layers=layers, weights=None, how="keras")
+    )
     reason = f"Keras {asked.identity['keras']} has no activation 'tanhh'"
     assert found == {"output": {"unsupported": reason}, "round_trip": {"unsupported": reason}}
 
@@ -913,7 +933,6 @@ def test_what_this_keras_has_not_is_unsupported(asked: Subject, layers: Any) -> 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ask": ["fortune"]}, "unknown question 'fortune'"),
         ({"layers": [{"kind": "NoSuchLayer"}]}, "NoSuchLayer"),
         ({"layers": rnn(units=0)}, "units"),
         ({"layers": rnn(colour="red")}, "colour"),
@@ -933,7 +952,7 @@ def test_a_wrong_question_is_told_and_the_next_is_answered(
     asked: Subject, changes: dict[str, Any], words: str
 ) -> None:
     assert re.search(words, complaint(asked, {**request("output"), **changes})["error"])
-    assert np.array_equal(asked.ask(request("output"))["output"], expected()["output"])
+    assert np.array_equal(answers(asked, request("output"))["output"], expected()["output"])
 
 
 @pytest.mark.parametrize(
@@ -995,15 +1014,15 @@ def replaced(file: Path, name: str, *ask: str) -> dict[str, Any]:
 
 
 def test_a_layer_that_stands_in_for_keras_s(asked: Subject, layers_file: Path) -> None:
-    found = asked.ask(replaced(layers_file, "Doubled", "output"))
+    found = answers(asked, replaced(layers_file, "Doubled", "output"))
     states, _ = over_time.forward(2 * X, KERNEL, RECURRENT, BIAS, activation="relu")
     assert np.array_equal(found["output"], states)
-    plain = asked.ask(request("output"))
+    plain = answers(asked, request("output"))
     assert np.array_equal(plain["output"], expected()["output"])
 
 
 def test_nothing_that_is_printed_reaches_the_pipe(asked: Subject, layers_file: Path) -> None:
-    found = asked.ask(replaced(layers_file, "Chatty", "output", "states", "last_state"))
+    found = answers(asked, replaced(layers_file, "Chatty", "output", "states", "last_state"))
     assert np.array_equal(found["output"], expected()["output"])
 
 
@@ -1025,7 +1044,7 @@ def test_a_layer_that_is_not_there(
     asked: Subject, layers_file: Path, where: str, words: str
 ) -> None:
     with pytest.raises(Raised, match=words):
-        asked.ask(request("output", replace={"SimpleRNN": where.format(layers_file)}))
+        answers(asked, request("output", replace={"SimpleRNN": where.format(layers_file)}))
 
 
 # -- a backend without gradients, and the end of a real process ------------------------------------
@@ -1042,7 +1061,7 @@ def numpy_subject() -> Iterator[Subject]:
 
 
 def test_a_backend_without_gradients_says_so(numpy_subject: Subject) -> None:
-    found = numpy_subject.ask(request("output", "gradients", "probe"))
+    found = answers(numpy_subject, request("output", "gradients", "probe"))
     assert np.array_equal(found["output"], expected()["output"])
     reason = "the numpy backend has no gradients"
     assert found["gradients"] == found["probe"] == {"unsupported": reason}
@@ -1050,8 +1069,8 @@ def test_a_backend_without_gradients_says_so(numpy_subject: Subject) -> None:
 
 def test_a_layer_that_ends_the_process(numpy_subject: Subject, layers_file: Path) -> None:
     with pytest.raises(SubjectError, match="ended with exit code 7"):
-        numpy_subject.ask(replaced(layers_file, "Leaving", "output"))
-    assert np.array_equal(numpy_subject.ask(request("output"))["output"], expected()["output"])
+        answers(numpy_subject, replaced(layers_file, "Leaving", "output"))
+    assert np.array_equal(answers(numpy_subject, request("output"))["output"], expected()["output"])
 
 
 def test_jax_may_lack_options_of_its_compile_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1069,10 +1088,10 @@ def test_jax_may_lack_options_of_its_compile_cache(monkeypatch: pytest.MonkeyPat
 
     config = Config()
 
-    def opened(self: script.Backend, keras: Any, name: str) -> None:
+    def opened(self: backends.Backend, keras: Any, name: str) -> None:
         self.package = type("jax", (), {"config": config})
 
-    monkeypatch.setattr(script.Backend, "__init__", opened)
-    script.Jax(None, "jax")
-    assert config.jax_compilation_cache_dir == script.cache_folder("jax")
+    monkeypatch.setattr(backends.Backend, "__init__", opened)
+    backends.Jax(None, "jax")
+    assert config.jax_compilation_cache_dir == machine.cache_folder("jax")
     assert config.jax_persistent_cache_min_compile_time_secs == 0

@@ -22,7 +22,8 @@ import numpy as np
 
 from rnn_check.recurrences import over_time
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects.asked.session import end_with_the_host
+from rnn_check.subjects.asked.session import Made, Session, Unsupported, reply_to
+from rnn_check.subjects.asked.wire import encode, end_with_the_host
 
 if TYPE_CHECKING:
     import pytest
@@ -94,31 +95,69 @@ def _becomes(fate: str) -> None:
         sys.exit(3)
 
 
-def _answer(request: dict[str, Any], fate: str) -> dict[str, Any]:
-    (layer,) = request["layers"]
-    given = {k: observe.decode(v) for k, v in request["weights"][layer["name"]].items()}
-    weights = {k: v.astype(np.float32) for k, v in given.items()}
-    x = observe.decode(request["x"]).astype(np.float32)
-    states = over_time.forward(x, **weights, activation="tanh")[0]
-    if fate == "wrong":
-        states[0, 1, 0] += np.float32(1e-3)
-    if fate == "drift":
-        states[0, 1, 0] = np.nextafter(states[0, 1, 0], np.float32(1))
-    encoded = observe.encode(states)
-    if fate == "unsupported":
-        encoded = {"unsupported": "no such mode"}
-    if fate == "shape":
-        encoded = observe.encode(states[:, :1])
-    observed = {
-        "output": encoded,
-        "states": encoded,
-        "weights": {layer["name"]: {k: observe.encode(v) for k, v in weights.items()}},
-    }
-    return {what: observed[what] for what in request["ask"]}
+class _Layer(Made):
+    def __init__(self, name: str, weights: dict[str, Any]) -> None:
+        self.name = name
+        self.weights = weights
+
+
+class _Puppet(Session):
+    """It has three verbs."""
+
+    framework = "a puppet"
+
+    def __init__(self, backend: str, fates: dict[str, str]) -> None:
+        self.backend = backend
+        self.fates = fates
+
+    def make(self, layers: Any, weights: Any, **_: Any) -> Any:
+        (layer,) = layers
+        given = {k: v.astype(np.float32) for k, v in weights[layer["name"]].items()}
+        return _Layer(layer["name"], given)
+
+    def weights(self, of: Any, after: str = "") -> dict[str, Any]:
+        return {
+            "weights": {of.name: {k: encode(v) for k, v in of.weights.items()}},
+            "trainable": {of.name: list(of.weights)},
+        }
+
+    def run(self, of: Any, keep: Any, x: Any, **_: Any) -> dict[str, Any]:  # type: ignore[override]
+        fate = self.fates.get(of.name, "")
+        if fate == "unsupported":
+            raise Unsupported("no such mode")
+        x = x.astype(np.float32)
+        states = over_time.forward(x, **of.weights, activation="tanh")[0]
+        if fate == "wrong":
+            states[0, 1, 0] += np.float32(1e-3)
+        if fate == "drift":
+            states[0, 1, 0] = np.nextafter(states[0, 1, 0], np.float32(1))
+        if fate == "shape":
+            states = states[:, :1]
+        return {name: encode(states) for name in keep}
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            **{"keras": "3.15.1", "backend": self.backend, "backend_version": "1.2.3"},
+            **{"python": "3.11.7", "numpy": np.__version__, "device": "CPU", "dtype": "float32"},
+            **{"cpu": "A CPU", "threads": 2, "settings": {}, "platform": str(os.getpid())},
+        }
+
+    def reply(self, line: str) -> dict[str, Any]:
+        request = json.loads(line)
+        name = request["steps"]["make_1"]["layers"][0]["name"]
+        fate = self.fates.get(name, "")
+        if asked := os.environ.get("PUPPET_ASKED"):
+            with open(asked, "a") as file:
+                file.write(f"{self.backend}:{name}\n")
+        _becomes(fate)
+        if fate == "raise":
+            return {"id": request["id"], "error": "ValueError: no such thing", "traceback": "Trace"}
+        return reply_to(self, line)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--framework")
     parser.add_argument("--backend", required=True)
     backend = parser.parse_args().backend
     end_with_the_host()
@@ -141,24 +180,10 @@ def main() -> None:
         say({"error": "ModuleNotFoundError", "missing": fates["missing"]})
         return
     _becomes(fates.get("start", ""))
-    identity = {
-        **{"keras": "3.15.1", "backend": backend, "backend_version": "1.2.3"},
-        **{"python": "3.11.7", "numpy": np.__version__, "device": "CPU", "dtype": "float32"},
-        **{"cpu": "A CPU", "threads": 2, "settings": {}, "platform": str(os.getpid())},
-    }
-    say({"hello": identity})
+    session = _Puppet(backend, fates)
+    say({"hello": session.identity()})
     for line in sys.stdin:
-        request = json.loads(line)
-        name = request["layers"][0]["name"]
-        fate = fates.get(name, "")
-        if asked := os.environ.get("PUPPET_ASKED"):
-            with open(asked, "a") as file:
-                file.write(f"{backend}:{name}\n")
-        _becomes(fate)
-        if fate == "raise":
-            say({"id": request["id"], "error": "ValueError: no such thing", "traceback": "Trace"})
-        else:
-            say({"id": request["id"], "observed": _answer(request, fate)})
+        say(session.reply(line))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(environment.platformdirs, "user_cache_path", lambda *_, **__: tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(environment, "resolve", resolve)
-    monkeypatch.setattr(Environment, "make", make)
+    monkeypatch.setattr(Environment, "held", held)
     for name in environment.told():
         monkeypatch.delenv(name)
     monkeypatch.setenv("PUPPET_ASKED", str(tmp_path / "asked"))
@@ -62,10 +62,12 @@ def resolve(
     return Environment(wanted, python, packages, str(as_of))
 
 
-def make(self: Environment, tell: Callable[[str], None] = lambda stage: None) -> str:
+@contextlib.contextmanager
+def held(self: Environment, tell: Callable[[str], None] = lambda stage: None) -> Iterator[str]:
     if "8.8" in self.wanted.text:
         raise Unmade("its environment cannot be made", "the disk is full")
-    return sys.executable
+    tell("installing")
+    yield sys.executable
 
 
 def command(*arguments: object) -> Result:
@@ -130,7 +132,7 @@ def test_the_terminal_explains_what_got_worse(cache: Path, monkeypatch: pytest.M
 def test_markdown_is_all_that_is_printed(cache: Path) -> None:
     result = compare(cache, TF, JAX, "--markdown")
     assert result.stdout.startswith("**Nothing differs, not a bit, in 2 claims.**\n")
-    assert result.stderr == ""
+    assert compare(cache, TF, JAX, "--markdown").output == result.stdout  # as is remembered
 
 
 def test_a_record_and_this_environment_are_subjects(
@@ -323,15 +325,16 @@ def test_ctrl_c_while_an_environment_is_made_says_what_was_stopped(
     """The installer, which another thread waits for, does not outlive the host."""
     main_thread = threading.get_ident()
 
-    def hangs(self: Environment, tell: Callable[[str], None] = lambda stage: None) -> str:
+    @contextlib.contextmanager
+    def hangs(self: Environment, tell: Callable[[str], None]) -> Iterator[str]:
         threading.Timer(0.3, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
         try:
             environment._ran("sleep", "600")
         except environment._Failed as failure:
             raise Unmade("its environment cannot be made", str(failure)) from None
-        return sys.executable
+        yield sys.executable
 
-    monkeypatch.setattr(Environment, "make", hangs)
+    monkeypatch.setattr(Environment, "held", hangs)
     result = compare(cache, TF, "current@jax")
     assert (result.exit_code, result.stdout) == (130, "")
     assert "1 installation was stopped; nothing half-made is left" in result.stderr
@@ -472,7 +475,7 @@ with MonkeyPatch.context() as patch:
     cache = Path(sys.argv.pop(1))
     patch.setattr(environment.platformdirs, "user_cache_path", lambda *_, **__: cache)
     patch.setattr(environment, "resolve", test_upgrade.resolve)
-    patch.setattr(Environment, "make", test_upgrade.make)
+    patch.setattr(Environment, "held", test_upgrade.held)
     puppet.play(patch, torch={"b": "hang"})
     main(sys.argv[1:])
 """
@@ -500,13 +503,92 @@ def test_after_ctrl_c_the_next_run_goes_on_from_there(cache: Path) -> None:
     assert asked(cache).count("tensorflow:a") == 1
 
 
+IN_USE = """
+import sys
+from pathlib import Path
+from pytest import MonkeyPatch
+from rnn_check.subjects import environments as environment
+from rnn_check.cli import main
+from tests.support import puppet
+from tests.upgrades import test_upgrade
+
+def install(self, folder, python, requirements):
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin/python").symlink_to(sys.executable)
+
+with MonkeyPatch.context() as patch:
+    cache = Path(sys.argv.pop(1))
+    patch.setattr(environment.platformdirs, "user_cache_path", lambda *_, **__: cache)
+    patch.setattr(environment, "resolve", test_upgrade.resolve)
+    patch.setattr(environment._Uv, "install", install)
+    puppet.play(patch, torch={"b": "hang"}, jax={"start": "exit"})
+    main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_what_a_comparison_uses_is_not_cleared_until_it_has_ended(
+    cache: Path, end: signal.Signals
+) -> None:
+    """Nor longer than its subject runs; the environment is real, but for what is installed."""
+    claims = puppet.claims(cache / "claims", "a", "b")
+    words = ["compare", TF, JAX, TORCH, "--claims", str(claims)]
+    host = subprocess.Popen(
+        [sys.executable, "-c", IN_USE, str(cache), *words],
+        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    keys = [resolve(environment.parse(word), HERE, "release").key for word in (TF, JAX, TORCH)]
+    deadline = time.monotonic() + 60
+    while "torch:b" not in asked(cache) or len(list((cache / "locks").glob("*.*.lock"))) > 1:
+        assert time.monotonic() < deadline
+        assert host.poll() is None, host.communicate()
+        time.sleep(0.05)
+    for _ in range(2):
+        cleared = command("cache", "clear", "--older-than", "0h")
+        assert (cleared.exit_code, cleared.stderr) == (
+            0,
+            f"rnn-check: {keys[2]} is in use by another run; it stays\n",
+        )
+        assert {each.name for each in (cache / "environments").iterdir()} == {keys[2]}
+    host.send_signal(end)
+    host.communicate(timeout=30)
+    assert command("cache", "clear", keys[2]).exit_code == 0
+    assert list((cache / "environments").iterdir()) == []
+
+
+def test_a_log_has_a_line_for_each_stage_of_a_subject(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet.play(monkeypatch, tensorflow={"a": "exit"})  # and is started again, which is no stage
+    said = compare(cache, TF, JAX, "--json").stderr.splitlines()
+    stages = ("installing", "importing", "asking")
+    for word in (TF, JAX):
+        of_word = [line for line in said if word in line]
+        assert of_word == [f"rnn-check: {word}: {stage}" for stage in stages]
+    assert len(said) == 6
+
+
+def test_who_waits_for_long_says_so_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def waits(self: Environment, tell: Callable[[str], None]) -> Iterator[str]:
+        for _ in range(3):
+            tell("waiting for another run")
+        yield sys.executable
+
+    monkeypatch.setattr(Environment, "held", waits)
+    said = compare(cache, "keras==3.2.0,jax[cuda12]==1@jax", "current@jax").stderr
+    assert said.count("rnn-check: keras==3.2.0,jax[cuda12]==1@jax: waiting for another run\n") == 1
+    assert said.count("waiting") == 1
+
+
 def test_a_terminal_sees_what_is_being_done(cache: Path, tmp_path: Path) -> None:
     """Under a pseudo-terminal stderr shows each subject; stdout is the report alone."""
     claims = puppet.claims(cache / "claims", "a")
+    extra = "keras==3.2.0,jax[cuda12]==0.7@jax"  # what stands in brackets is no markup
     host, terminal = pty.openpty()
     code = INTERRUPTED.replace('torch={"b": "hang"}', "")
     done = subprocess.Popen(
-        [sys.executable, "-c", code, str(cache), "compare", TF, JAX, "--claims", str(claims)],
+        [sys.executable, "-c", code, str(cache), "compare", TF, extra, "--claims", str(claims)],
         cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=terminal,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
     )  # fmt: skip
@@ -519,6 +601,7 @@ def test_a_terminal_sees_what_is_being_done(cache: Path, tmp_path: Path) -> None
     assert b"Nothing differs" in done.communicate()[0]
     assert done.returncode == 0
     assert TF.encode() in said
+    assert extra.encode() in said
     assert b"importing" in said or b"asking" in said
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.asking.request import LEARNING_RATE
 from rnn_check.claims import claim
+from rnn_check.claims.expectations.training import LEARNING_RATE
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
@@ -273,6 +273,8 @@ def test_a_loss_of_no_steps_is_zero(loss: float, wanted: str) -> None:
     told = {"loss": np.asarray(loss), "output": np.zeros((1, 1, 1), np.float32)}
     (verdict,) = judge.judge(claim.loads(ALL_MASKED), request.Answer({"evaluate": told}))
     assert verdict.verdict == wanted, verdict.detail
+    if wanted == DIFFER:  # what differs is a loss, and no step
+        assert "the subject's loss does not follow from its own numbers" in verdict.detail
     claimed = ALL_MASKED.replace("loss_of_evaluate", "loss").replace("value = true", "value = 0")
     c = claim.loads(claimed.replace("from =", 'computed_in = "float32"\nfrom ='))
     (verdict,) = judge.judge(c, request.Answer({"gradients": {"loss": np.asarray(loss)}}))

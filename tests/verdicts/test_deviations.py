@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -19,6 +20,7 @@ from rnn_check.asking.run import Asked
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import claim
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations.expectation import KINDS
 from rnn_check.cli.commands import Verdicts, main
 from rnn_check.recurrences import over_time
 from rnn_check.refusal import ClaimError
@@ -95,7 +97,9 @@ def verdict(what: str, kind: str, detail: str = "why") -> Verdict:
 
 def expecting(*what: str) -> Claim:
     """A claim with these expectations."""
-    each = [dataclasses.replace(mine().expectations[0], what=name) for name in what]
+    kinds = [KINDS[name] for name in what]
+    required = [{f.name: "" for f in msgspec.structs.fields(k) if f.required} for k in kinds]
+    each = [kind(**keys) for kind, keys in zip(kinds, required, strict=True)]
     return dataclasses.replace(mine(), expectations=tuple(each))
 
 

@@ -14,13 +14,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from rnn_check.asking import request
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims import claim
-from rnn_check.claims.claim import HOLDS, PROPERTIES, Claim, Expectation
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations import configuration, weights
+from rnn_check.claims.expectations.case import Case
+from rnn_check.claims.expectations.expectation import Expectation, Holds
+from rnn_check.claims.expectations.shapes import Shaped
 from rnn_check.claims.written import Array, Given
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
@@ -31,7 +36,7 @@ from tests.support.sampling import sampled
 def prints_numbers(e: Expectation) -> bool:
     if e.not_run or e.known_to_differ or e.what == "ordinary_outcome":
         return False
-    return e.what not in HOLDS or e.on == "printed" or e.what == "predictions_reachable"
+    return not isinstance(e, Holds) or e.on == "printed" or e.what == "predictions_reachable"
 
 
 CLAIMS: dict[str, Claim] = {}
@@ -84,10 +89,10 @@ def other_values(e: Expectation, agreed: tuple[Comparison, ...]) -> Iterator[Any
         yield from (value * (1 + 2**-20) + 2**-40, value * (1 - 2**-20) - 2**-40)
     elif isinstance(value, dict):
         for key, part in value.items():
-            inner = dataclasses.replace(e, value=part, what="config")
+            inner = configuration.Config(of=e.of, value=part, from_=e.from_)
             for other in other_values(inner, ()):
                 yield {**value, key: other}
-    elif e.what in claim.SHAPES:
+    elif isinstance(e, Shaped):
         for digits in re.finditer(r"\d+", value):
             before, after = value[: digits.start()], value[digits.end() :]
             yield f"{before}{int(digits[0]) + 1}{after}"
@@ -134,9 +139,9 @@ def says_enough(c: Comparison) -> bool:
 def test_each_number_moved_turns_red(name: str, subject: Subject) -> None:
     c = CLAIMS[name]
     answer = request.ask(c, subject, request.Setting(slow=True))
-    case = judge._Case(c, answer.observed or {}, "float32")
+    case = Case(c, answer.observed or {}, "float32")
     for e in filter(prints_numbers, c.expectations):
-        verdict = judge._verdict(case, e, answer)
+        verdict = judge.judge_one(c, case, e, answer)
         if verdict.verdict == NOT_RUN and verdict.unsupported:
             continue
         held = [each.ok for each in verdict.comparisons]
@@ -148,8 +153,8 @@ def test_each_number_moved_turns_red(name: str, subject: Subject) -> None:
             assert all(map(says_enough, verdict.comparisons)), e.name
         moves = 0
         for other, value in other_claims(c, e, verdict.comparisons):
-            again = case if other is c else judge._Case(other, case.observed, "float32")
-            wrong = judge._verdict(again, dataclasses.replace(e, value=value), answer)
+            again = case if other is c else Case(other, case.observed, "float32")
+            wrong = judge.judge_one(other, again, msgspec.structs.replace(e, value=value), answer)
             assert (wrong.verdict, wrong.is_red) == (DIFFER, True), (e.name, value)
             now = [each.ok for each in wrong.comparisons]
             assert len(now) != len(held) or any(a and not b for a, b in zip(held, now, strict=True))
@@ -161,4 +166,8 @@ def test_all_that_is_printed_is_moved() -> None:
     """Numbers that are judged, and by what is not moved here."""
     for name, c in CLAIMS.items():
         for e in c.expectations:
-            assert e.what in HOLDS - PROPERTIES or prints_numbers(e) or e.known_to_differ, name
+            assert (
+                (isinstance(e, Holds) and not isinstance(e, weights.Property))
+                or prints_numbers(e)
+                or e.known_to_differ
+            ), name

@@ -14,6 +14,7 @@ import pytest
 from rnn_check.asking import request
 from rnn_check.asking.request import Answer
 from rnn_check.claims import claim
+from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.truth import Truth
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
@@ -71,7 +72,8 @@ def test_nothing_that_a_subject_says_stops_the_judge_or_agrees_by_itself() -> No
         for what, odd in itertools.product(new, fuzz_records.ODD):
             said = {question: {} for question in request.asks(c)} | {what: odd}
             for e, verdict in zip(c.expectations, judge.judge(c, Answer(said)), strict=True):
-                if what in request._needed(c, e):
+                assert judge.FAULT not in verdict.detail, (c.name, what, odd, verdict)
+                if what in e.asked(c):
                     assert verdict.verdict != AGREE, (c.name, what, odd, verdict)
     assert len(asked) > 20
 
@@ -261,7 +263,7 @@ def test_by_hand_only_what_rounds_to_the_digits_agrees(
     text = ONE_STEP.replace("WHAT", what).replace("OF", f'of = "{of}"' * bool(of))
     for value, holds in ((right, True), *((each, False) for each in wrong)):
         c = claim.loads(text.replace("VALUE", value))
-        word = next(judge._Case(c, observed_gradients(c), "float32").compare(c.expectations[0]))
+        word = next(c.expectations[0].judge(Case(c, observed_gradients(c), "float32")))
         assert word.who == "claim"
         assert word.ok == holds, (value, word.blame())
 
@@ -294,7 +296,7 @@ input = {x = [[[-0.4393], [0.21965]]]}
         ("[[[-0.439], [0.0197]]]", False),
     ):
         c = claim.loads(text + f"value = {value}\n")
-        word = next(judge._Case(c, observe(c), "float32").compare(c.expectations[0]))
+        word = next(c.expectations[0].judge(Case(c, observe(c), "float32")))
         assert word.ok == holds, (value, word.blame())
 
 

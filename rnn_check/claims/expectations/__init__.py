@@ -1,0 +1,16 @@
+"""What can be expected?  One file a family, one class a kind; importing this registers them all."""
+
+from __future__ import annotations
+
+from rnn_check.claims.expectations import (  # noqa: F401
+    arrays,
+    behaviour,
+    configuration,
+    files,
+    losses,
+    masks,
+    refusals,
+    shapes,
+    training,
+    weights,
+)

@@ -1,0 +1,300 @@
+"""What does a layer do across calls, at any shape, in training with dropout, and cell by cell?
+
+Most comparisons are of bits: a layer that is reset runs the same code on the same numbers.
+
+Sizes: B samples, T timesteps, F features, H units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from rnn_check.certificates import public
+from rnn_check.certificates.comparison import Comparison, equal, step
+from rnn_check.claims import stack
+from rnn_check.claims.expectations.bitwise import same, yes
+from rnn_check.claims.expectations.case import Case, given
+from rnn_check.claims.expectations.expectation import WEIGHTS, Holds, Path, X
+from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import RNN, Bidirectional, SimpleRNN
+from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
+
+# that an honest generator falls outside the bound on its rate has at most this probability
+CHANCE = 2.0**-40
+
+
+class Stateful(Holds, frozen=True, kw_only=True):
+    """Holds: the state is carried from call to call, and reset_state ends that.
+
+    The layer is made stateful for it.
+    """
+
+    of: Literal["call", "predict", "fit", "evaluate"]
+
+    layers = "derived"
+    needs = (X, WEIGHTS)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"stateful", "weights"}
+
+    def tells(self) -> dict[str, Any]:
+        return {"through": self.of}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        shown = [("stateful", "runs", "*")] if self.of in ("call", "predict") else []
+        return [("stateful", "states", "*"), *shown]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """The second run starts where the first ended; after a reset everything is as at first.
+
+        Where the claim gives an initial state, every run is given it, and starts there. Ways that
+        return no sequence (fit, evaluate) show the layer's state alone: it is held against the
+        running bound of the whole run.
+        """
+        if case.claim.is_stack:
+            yield from _stateful_parts(case)
+        else:
+            yield from _stateful(case)
+
+
+def _stateful(case: Case) -> Iterator[Comparison]:
+    told, run = case.said["stateful"], case.claim
+    shape = (len(case.x), run.rnn.units)
+    first, second, third, reset = (told["states"][i].shaped(shape) for i in range(4))
+    runs = [None if told["runs"][i].is_none else told["runs"][i].array for i in range(3)]
+    weights = case.weights[run.rnn.name]
+    zeros = np.zeros_like(first)
+    yield same("the state after a reset", reset, zeros)
+    starts = (zeros, first, zeros)
+    if run.initial_state is not None:
+        starts = (run.initial_state.value,) * 3
+    for name, start, shown, end in zip(
+        ("first", "second", "third"), starts, runs, (first, second, third), strict=True
+    ):
+        if shown is not None:
+            yield _sequence(case, weights, f"states of the {name} run", shown, start)
+            yield same(f"the state after the {name} run", end, _last(run, shown, start))
+            continue
+        exact = stack.Signal.exactly(case.x, run.mask)
+        started = (start.astype(np.float64), np.zeros(start.shape))
+        (left,) = stack.ends(run.rnn, stack.exactly(weights), exact, case.dtype, [started]).values()
+        yield stack.bounded(f"the state after the {name} run", end, left, "subject")
+    if runs[0] is not None and runs[2] is not None:
+        yield same("the run after a reset", runs[2], runs[0])
+
+
+def _stateful_parts(case: Case) -> Iterator[Comparison]:
+    """The same of a layer with several states, each against the running bound of the whole run."""
+    told, run = case.said["stateful"], case.claim
+    signal = stack.Signal.exactly(case.x, run.mask)
+    at = next(i for i, layer in enumerate(run.layers) if layer.is_recurrent)
+    for before in run.layers[:at]:
+        own = stack.exactly(case.weights.get(before.name, {}))
+        signal = stack.through(before, own, signal, case.dtype)
+    layer = run.layers[at]
+    assert isinstance(layer, SimpleRNN | RNN | Bidirectional)
+    units = [part.units for _, part, _ in layer.parts(1) if hasattr(part, "units")]
+    *ends, reset = (
+        [
+            s.shaped((len(case.x), u))
+            for s, u in zip(state if state.is_list else [state], units, strict=False)
+        ]
+        for state in (told["states"][i] for i in range(4))
+    )
+    weights = stack.exactly(case.weights[layer.name])
+    for state in reset:
+        yield same("the state after a reset", state, np.zeros_like(state))
+    zeros = [np.zeros_like(s) for s in reset]
+    starts = (zeros, ends[0], zeros)
+    if run.initial_state is not None:
+        starts = ([value for value, _ in stack.starts(run)],) * 3
+    runs = [None if told["runs"][i].is_none else told["runs"][i].array for i in range(3)]
+    for name, start, shown, left in zip(
+        ("first", "second", "third"), starts, runs, ends, strict=True
+    ):
+        started = [(s.astype(np.float64), np.zeros(s.shape)) for s in start]
+        wanted = stack.ends(layer, weights, signal, case.dtype, started)
+        for (part, ended), got in zip(wanted.items(), left, strict=True):
+            yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
+        if shown is not None:
+            ran = stack.through(sequential(layer), weights, signal, case.dtype, started)
+            what = f"output of the {name} run"
+            yield stack.bounded(what, shown, (ran.value, ran.error), "subject")
+    if runs[0] is not None and runs[2] is not None:
+        yield same("the run after a reset", runs[2], runs[0])
+
+
+def sequential(layer: SimpleRNN | RNN | Bidirectional) -> SimpleRNN | RNN | Bidirectional:
+    """The layer, returning sequences."""
+    if isinstance(layer, Bidirectional):
+        inner = msgspec.structs.replace(layer.layer, return_sequences=True)
+        return msgspec.structs.replace(layer, layer=inner)
+    return msgspec.structs.replace(layer, return_sequences=True)
+
+
+def _sequence(
+    case: Case, weights: Mapping[str, Array], what: str, states: Array, start: Array
+) -> Comparison:
+    run = case.claim
+    mask = run.processed_mask
+    if mask is not None and run.rnn.option("zero_output_for_mask"):
+        states = given(stack.carried, states, mask)
+    told: dict[str, Any] = {**weights, **run.recurrence, "initial_state": start}
+    found = given(public.certify, states, x=case.x, dtype=case.policy.layer, **told)
+    return step(what, found, ("sample", "timestep", "unit"))
+
+
+def _last(run: Experiment, states: Array, start: Array) -> Array:
+    """The state that is left after a run: of the last step that counted, or the one before it."""
+    mask = run.processed_mask
+    if mask is None:
+        return states[:, -1]
+    last = mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
+    ran = np.asarray(mask.any(axis=1, keepdims=True))
+    return np.where(ran, states[np.arange(len(states)), last], start)
+
+
+class Dropout(Holds, frozen=True, kw_only=True):
+    """Holds: in training it drops what it says, scaled, the same at each step; needs a rate."""
+
+    of: Literal["input", "recurrent"]
+
+    layers = "derived"
+    needs = ()
+
+    @property
+    def rate(self) -> str:
+        """The key that holds it."""
+        return "recurrent_dropout" if self.of == "recurrent" else "dropout"
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        if getattr(run.layers[0], self.rate, msgspec.UNSET) is msgspec.UNSET:
+            yield f"a {self.rate} rate"
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"dropout"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("dropout", self.of), ("dropout", "inference", self.of)]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """What a layer with an identity for a kernel shows of its dropout mask, at each timestep.
+
+        of "input": h_t = mask/(1-p).  of "recurrent": x is one at the first step and zero after it,
+        and h_t = (mask/(1-p))^t, counted from 0.  By Hoeffding (JASA 58, 1963) the share of zeros
+        among N independent draws is off by more than sqrt(log(2/CHANCE)/(2N)) with probability
+        CHANCE at most.
+        """
+        told = case.said["dropout"]
+        rate = float(getattr(case.claim.layers[0], self.rate))
+        u = formats.arithmetic(case.dtype).u_stored
+        drawn = told[self.of].array
+        if drawn.ndim != 3 or drawn.shape[1] < 2:
+            drawn = told[self.of].shaped((64, 4, 64))
+        shown = drawn.astype(np.float64)  # (B,T,n)
+        still = told["inference"][self.of].array.astype(np.float64)
+        yield same("output in inference", still, np.ones_like(still))
+        mask = shown[:, 0] if self.of == "input" else shown[:, 1]  # (B,n) scaled
+        steps_in = shown.shape[1]
+        powers = np.arange(steps_in) if self.of == "recurrent" else np.ones(steps_in)
+        kept = mask != 0
+        scale = 1 / (1 - rate)
+        expected = np.where(kept[:, None], scale ** powers[:, None], (powers == 0)[:, None])
+        bound = formats.gamma(3, u) * np.abs(powers)[:, None] * expected
+        axes = ("sample", "timestep", "unit")
+        yield Comparison(
+            "subject", f"{self.rate}: one mask for all timesteps, scaled by 1/(1 - {rate:g})",
+            shown, expected, np.abs(shown - expected), bound, axes, tuple(np.indices(shown.shape)),
+        )  # fmt: skip
+        draws = kept.size
+        dropped = np.asarray(1 - kept.mean())
+        allowed = np.asarray(math.sqrt(math.log(2 / CHANCE) / (2 * draws)))
+        off = np.abs(dropped - rate)
+        yield Comparison(
+            "subject", f"share of zeros among {draws:,}", dropped, np.asarray(rate), off, allowed
+        )
+        alike = bool((kept == kept[:1]).all())
+        yield equal("subject", "a mask of its own for every sample", yes(not alike), "yes")
+        # that as many draws are the same by chance is less likely than CHANCE
+        later = told["next"][self.of].shaped(shown.shape).astype(np.float64)
+        another = yes(bool((later != shown).any()))
+        yield equal("subject", "another mask at the next call", another, "yes")
+        if not told["again"].is_none:
+            yield same("output with the same seed", told["again"][self.of].array, drawn)
+
+
+class AnyShape(Holds, frozen=True, kw_only=True):
+    """Holds: a model of unknown batch and timesteps computes the same."""
+
+    layers = "derived"
+    needs = (X, WEIGHTS)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"dynamic", "weights"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("dynamic", "outputs", "*")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """One model for every batch and length: all of x, one sample, one step, half the steps."""
+        x = case.x
+        half = x.shape[1] // 2 + 1
+        cuts = {"x": x, "x[:1]": x[:1], "x[:, :1]": x[:, :1], f"x[:, :{half}]": x[:, :half]}
+        outputs = case.said["dynamic"]["outputs"]
+        for index, (what, part) in enumerate(cuts.items()):
+            signal = stack.Signal.exactly(part)
+            for layer in case.claim.layers:
+                own = stack.exactly(case.weights.get(layer.name, {}))
+                signal = stack.through(layer, own, signal, case.dtype)
+            bounds = (signal.value, signal.error)
+            yield stack.bounded(f"output of {what}", outputs[index].array, bounds, "subject")
+
+
+class Cell(Holds, frozen=True, kw_only=True):
+    """Holds: a cell called by itself takes a step.
+
+    Needs an RNN over one cell and an initial state.
+    """
+
+    layers = "derived"
+    needs = (X, WEIGHTS)
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        layer = run.layers[0]
+        if not (isinstance(layer, RNN) and len(layer.cells) == len(run.layers) == 1):
+            yield "an RNN over one cell"
+        if run.initial_state is None:
+            yield "input.initial_state"
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"cell", "weights"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("cell", "*")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """A cell called by itself, step by step, each from the state that it returned before.
+
+        Its output is its state, bit for bit, and each follows from the one before.
+        """
+        told = case.said["cell"]
+        layer = case.claim.layers[0]
+        assert isinstance(layer, RNN) and case.claim.initial_state is not None
+        ((prefix, cell, _),) = layer.parts(1)
+        own = case.weights[layer.name].items()
+        weights: dict[str, Any] = {name.removeprefix(prefix): w for name, w in own}
+        outputs = told["outputs"].array
+        found = given(
+            public.certify, outputs, x=case.x, **{"bias": None, **weights},
+            activation=cell.function, initial_state=case.claim.initial_state.value,
+            dtype=case.dtype,
+        )  # fmt: skip
+        yield step("outputs of the cell", found, ("sample", "timestep", "unit"))
+        yield same("the state beside the output", told["states"].array, outputs)

@@ -1,0 +1,163 @@
+"""What do regularizers add, and what follows from printed predictions?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from rnn_check.certificates.comparison import Comparison
+from rnn_check.claims import stack, truth
+from rnn_check.claims.expectations.case import Case
+from rnn_check.claims.expectations.expectation import (
+    DENSE,
+    WEIGHTS,
+    Holds,
+    Need,
+    Path,
+    Reading,
+    X,
+)
+from rnn_check.claims.expectations.numbers import Numbers
+from rnn_check.claims.experiment import Experiment
+from rnn_check.numbers import formats
+from rnn_check.recurrences import losses
+
+PREDICTIONS = Need("printed.predictions", lambda run: "predictions" in run.printed)
+TARGET = Need("loss.target", lambda run: run.loss is not None and run.loss.kind != "cotangent")
+
+
+def _check_predictions(reading: Reading, wanted: int, of: str) -> None:
+    got = reading.experiment.printed["predictions"].value.size
+    if got != wanted:
+        problem = f"{got} numbers, where {of} {wanted}"
+        raise reading.read.fail("printed.predictions", problem)
+
+
+class Regularization(Numbers, frozen=True, kw_only=True):
+    """A number: the sum of all losses that the layers add."""
+
+    layers = "derived"
+    needs = (X, WEIGHTS)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"losses"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("losses", "losses")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        yield self.author(case, "regularization")
+        yield self.subject(case, "regularization", case.said["losses"]["losses"].array)
+
+
+class ActivityLoss(Holds, frozen=True, kw_only=True):
+    """Holds: that sum, of the outputs that were seen; needs an `activity_regularizer`."""
+
+    layers = "any"
+    needs = (
+        X,
+        WEIGHTS,
+        Need(
+            "an activity_regularizer",
+            lambda run: any(
+                isinstance(getattr(layer, "activity_regularizer", None), dict)
+                for layer in run.layers
+            ),
+        ),
+    )
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"losses"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("losses", "losses"), ("losses", "activities", "*")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """From the outputs that the subject itself returned, so that no recurrence is needed."""
+        told, run = case.said["losses"], case.claim
+        outputs = {}
+        for index, layer in enumerate(run.layers):
+            if isinstance(getattr(layer.inner, "activity_regularizer", None), dict):
+                shape = (len(case.x), *run.shape_after(index, case.x.shape[1:]))
+                outputs[layer.name] = told["activities"][layer.name].shaped(shape)
+        loss = truth.regularization(run, stack.exactly(outputs), case.dtype)
+        yield stack.bounded("loss of the regularizers", told["losses"].array, loss)
+
+
+class LossOfPredictions(Numbers, frozen=True, kw_only=True):
+    """A number: the loss of `[printed] predictions` against the target of [loss]."""
+
+    layers = "plain"
+    needs = (PREDICTIONS, TARGET)
+
+    def reads(self, reading: Reading) -> dict[str, Any]:
+        run = reading.experiment
+        if not self.not_run and run.loss is not None:
+            _check_predictions(reading, run.loss.value.value.size, "has the target")
+        return super().reads(reading)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return set()
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return []
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        loss = case.claim.loss
+        assert loss is not None and self.computed_in is not None
+        predictions = case.claim.printed["predictions"]
+        target = loss.value.value.reshape(predictions.shape)
+        loss_of, bound = losses.running_loss(
+            loss.kind, target, predictions.value, predictions.error, arithmetic=self.computed_in
+        )
+        yield self.word(case, (np.asarray(loss_of), np.asarray(bound)))
+
+
+class PredictionsReachable(Holds, frozen=True, kw_only=True):
+    """Holds: Dense weights exist that give `[printed] predictions`."""
+
+    layers = "plain"
+    needs = (PREDICTIONS, DENSE, WEIGHTS)
+
+    def reads(self, reading: Reading) -> dict[str, Any]:
+        run = reading.experiment
+        if not self.not_run and run.x is not None:
+            _check_predictions(reading, math.prod(run.output_shape), "the model puts out")
+        return super().reads(reading)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"output"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("output",)]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """Dense weights that give the printed predictions exist.
+
+        They are a solution of [H 1]·[V; c] = p, with the last states H (B,H) and as many
+        predictions as samples.  One exists for every p when [H 1] has full row rank; by Weyl's
+        inequality it has, whatever the error of H, if its smallest singular value exceeds the
+        norm of that error.  Then the subject is asked with such weights.
+        """
+        states, error = case.truth("float32")["last_state"]
+        augmented = np.concatenate([states, np.ones((len(states), 1))], axis=1)
+        smallest = np.linalg.svd(augmented, compute_uv=False).min()
+        own = formats.gamma(augmented.size, 2.0**-53) * np.linalg.norm(augmented)
+        perturbation = np.asarray(np.linalg.norm(error) + own)
+        yield Comparison(
+            "claim",
+            "error of the states against the smallest singular value of [h 1]",
+            np.asarray(perturbation),
+            np.asarray(0.0),
+            perturbation,
+            np.asarray(smallest),
+        )
+        predictions = case.claim.printed["predictions"]
+        told = case.said["output"].shaped(case.claim.output_shape)
+        got = told.astype(np.float64).reshape(predictions.shape)
+        bound = case.truth(case.dtype)["output"][1].reshape(predictions.shape) + predictions.error
+        error = np.abs(got - predictions.value)
+        yield Comparison("subject", "output", got, predictions.value, error, bound)

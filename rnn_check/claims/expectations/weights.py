@@ -1,0 +1,206 @@
+"""What weights does a layer start with, and does it keep those that it is given?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+import ml_dtypes
+import numpy as np
+
+from rnn_check.certificates.comparison import Comparison, bits, equal
+from rnn_check.claims import tables
+from rnn_check.claims.expectations.case import Case, at_least
+from rnn_check.claims.expectations.expectation import INPUT, WEIGHTS, Holds, Path, Reading
+from rnn_check.claims.expectations.numbers import Placed
+from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.tables import ComputedIn
+from rnn_check.claims.written import Array
+from rnn_check.numbers import bounded, formats
+
+Weight = Literal["kernel", "recurrent_kernel", "bias"]
+
+
+class WeightsReadBack(Holds, frozen=True, kw_only=True):
+    """Holds: what was set is what `get_weights` returns, bit for bit."""
+
+    layers = "any"
+    needs = (WEIGHTS,)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"weights"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("weights", "*", "*")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        for layer, table in (case.claim.weights or {}).items():
+            for name, given in table.items():
+                got = case.said["weights"][layer][name].shaped(given.shape)
+                got = got.astype(at_least(got.dtype, case.policy.kept_in))
+                sent = given.value.astype(got.dtype)
+                if case.policy.kept_in == "bfloat16":  # told as float32
+                    sent = sent.astype(ml_dtypes.bfloat16).astype(got.dtype)
+                error = np.where(bits(got) == bits(sent), 0.0, np.inf)
+                nothing = np.zeros_like(error)
+                yield Comparison("subject", f"{layer}.{name}", got, sent, error, nothing)
+
+
+class Property(Holds, frozen=True, kw_only=True):
+    """Holds of a layer that is made and given no weights; with `on = "printed"` of [printed]."""
+
+    family: ClassVar[bool] = True
+    of: Weight
+    on: Literal["subject", "printed"] = "subject"
+    computed_in: ComputedIn | None = None
+
+    layers = "plain"
+    needs = ()
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        if self.on == "printed" and self.of not in run.printed:
+            yield f"printed.{self.of}"
+        if self.on == "subject" and run.input_shape is None:
+            yield "input"
+
+    def reads(self, reading: Reading) -> dict[str, Any]:
+        if self.computed_in and self.on == "subject":
+            problem = f"{self.what} is no number that somebody computed; leave it out"
+            raise reading.fail("computed_in", problem)
+        computed_in = self.computed_in or reading.computed_in or "exact"
+        return {**super().reads(reading), "computed_in": computed_in}
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"initial_weights"} if self.on == "subject" else set()
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("initial_weights", "*", self.of)] if self.on == "subject" else []
+
+    def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
+        """The weight, off by `error` at most, in an arithmetic."""
+        raise NotImplementedError
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        if self.on == "printed":
+            printed = case.claim.printed[self.of]
+            author = "float32" if self.computed_in in (None, "exact") else str(self.computed_in)
+            a = formats.arithmetic(author)
+            yield self.held(printed.value, printed.error, a, "claim")
+            return
+        run = case.claim
+        shape = run.rnn.weight_shapes((run.input_shape or (0,))[-1]).get(self.of, ())
+        weight = case.said["initial_weights"][run.rnn.name][self.of].shaped(shape)
+        wide, a = weight.astype(np.float64), formats.arithmetic(case.dtype)
+        yield self.held(wide, np.zeros(shape), a, "subject")
+
+
+class Orthogonal(Property, frozen=True, kw_only=True):
+    """Holds: its columns are orthonormal."""
+
+    def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
+        product, identity = weight.T @ weight, np.eye(weight.shape[1])
+        bound = bounded.orthogonality_bound(weight, error, a)
+        return Comparison(who, self.of, product, identity, np.abs(product - identity), bound)
+
+
+class WithinGlorotUniform(Property, frozen=True, kw_only=True):
+    """Holds: no entry exceeds √(6/(rows + columns)), and they are not all alike."""
+
+    def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
+        limit = math.sqrt(6 / sum(weight.shape))  # Glorot & Bengio 2010, equation 16
+        bound = np.full(weight.shape, limit * (1 + formats.gamma(4, a.u))) + error
+        # a draw repeats a float32 so rarely that equal entries mean a constant kernel
+        drawn = len(np.unique(weight)) == weight.size
+        reason = "" if drawn else "equal entries: this kernel was not drawn at random"
+        zero = np.zeros_like(weight)
+        return Comparison(who, self.of, weight, zero, np.abs(weight), bound, reason=reason)
+
+
+class Zero(Property, frozen=True, kw_only=True):
+    """Holds: every entry is 0."""
+
+    def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
+        zero = np.zeros_like(weight)
+        return Comparison(who, self.of, weight, zero, np.abs(weight), zero)
+
+
+class Reproducible(Holds, frozen=True, kw_only=True):
+    """Holds: two layers whose initializer has a seed have the same, of the first layer."""
+
+    of: str = ""
+
+    layers = "any"
+    needs = (INPUT,)
+
+    def allowed(self, run: Experiment) -> Sequence[str]:
+        return list(run.layers[0].weight_shapes(1))
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        name = self.of.removesuffix("_kernel") + "_initializer"
+        drawn = getattr(run.layers[0], name, None)
+        if not (isinstance(drawn, dict) and "seed" in drawn):
+            yield f"{name} with a seed"
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"initialized"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("initialized", "second", run.names[0], self.of)]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        name, told = case.claim.names[0], case.said["initialized"]
+        first = told["first"][name][self.of].array
+        second = told["second"][name][self.of].shaped(first.shape)
+        if second.dtype != first.dtype:
+            second = second.astype(first.dtype)
+        drawn = "yes" if len(np.unique(first)) == first.size else "no"
+        yield equal("subject", f"{self.of} is drawn at random", drawn, "yes")
+        error = np.where(bits(first) == bits(second), 0.0, np.inf)
+        places: tuple[Array, ...] = tuple(np.indices(first.shape))
+        names = ("row", "column") if first.ndim == 2 else ("unit",) * first.ndim
+        yield Comparison(
+            "subject", f"{self.of} of a second layer", second, first, error, np.zeros_like(error),
+            names, places,
+        )  # fmt: skip
+
+
+class OnlyStated(Placed, frozen=True, kw_only=True):
+    """Numbers that nobody can make again, or none."""
+
+    family: ClassVar[bool] = True
+    of: Weight
+    value: tables.Numbers = None
+
+    layers = "plain"
+    needs = ()
+
+    def shape(self, run: Experiment) -> tuple[int, ...] | None:
+        if run.is_stack:
+            return None
+        shapes = {"bias": (run.rnn.units,), **run.rnn.weight_shapes((run.input_shape or (0,))[-1])}
+        return None if self.of == "kernel" and run.input_shape is None else shapes[self.of]
+
+    def unjudged(self, run: Experiment) -> str:
+        return f"{self.what} cannot be reproduced yet"
+
+    def reads(self, reading: Reading) -> dict[str, Any]:
+        return {} if self.value is None else super().reads(reading)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return set()
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return []
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        return iter(())  # never asked: it is not run
+
+
+class InitialWeights(OnlyStated, frozen=True, kw_only=True):
+    """Numbers, or none; with `not_run`: nobody can draw them again without the seed."""
+
+
+class TrainedWeights(OnlyStated, frozen=True, kw_only=True):
+    """The same of what a training ended with."""

@@ -1,0 +1,28 @@
+"""Which layers may a claim speak of?  One file a family, one class a layer."""
+
+from __future__ import annotations
+
+from rnn_check.claims.layers.feedforward import Dense, Embedding, Masking
+from rnn_check.claims.layers.layer import Layer, Part
+from rnn_check.claims.layers.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    Cell,
+    CustomCell,
+    Recurrence,
+    Recurrent,
+    SimpleRNN,
+    SimpleRNNCell,
+)
+from rnn_check.claims.layers.wrappers import Bidirectional, TimeDistributed
+
+AnyLayer = (
+    SimpleRNN | LSTM | GRU | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
+)
+
+__all__ = [
+    "GRU", "LSTM", "RNN", "AnyLayer", "Bidirectional", "Cell", "CustomCell", "Dense", "Embedding",
+    "Layer", "Masking", "Part", "Recurrence", "Recurrent", "SimpleRNN", "SimpleRNNCell",
+    "TimeDistributed",
+]  # fmt: skip

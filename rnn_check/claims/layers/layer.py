@@ -1,0 +1,121 @@
+"""What does every layer have: options with defaults, parts that hold weights, shapes?
+
+A layer in a claim file is one class, which owns its keys, the shapes of its weights and of its
+output, and what Keras does where a key is left out.
+
+Sizes: B batch, T timesteps, F features, H units.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+from rnn_check.claims.tables import Table
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def _one_of(family: str) -> msgspec.Meta:
+    return msgspec.Meta(extra_json_schema={"$ref": f"#/$defs/{family}"})
+
+
+Initializer = Annotated[Any, _one_of("initializer")]
+Regularizer = Annotated[Any, _one_of("regularizer")]
+Constraint = Annotated[Any, _one_of("constraint")]
+
+
+class Part(Table, frozen=True):
+    """What has options: a layer, or a cell inside one.
+
+    defaults: Keras's of boolean options; those that are not named here are False.
+    gates: how many kernels stand side by side in one.
+    """
+
+    defaults: ClassVar[dict[str, bool]] = {"use_bias": True, "trainable": True}
+    default_activation: ClassVar[str] = "linear"
+    gates: ClassVar[int] = 1
+
+    def option(self, name: str) -> bool:
+        """The value of a boolean option, Keras's default if the claim leaves it out."""
+        value = getattr(self, name, msgspec.UNSET)
+        return self.defaults.get(name, False) if value is msgspec.UNSET else bool(value)
+
+    @property
+    def function(self) -> str:
+        """Its activation."""
+        given = getattr(self, "activation", msgspec.UNSET)
+        if given is msgspec.UNSET:
+            return self.default_activation
+        name: str = given.removeprefix("callable ")
+        return "linear" if name == "None" else name
+
+    def weight_shapes(self, features: int) -> Shapes:
+        """The shapes of its weights by path: "kernel", "forward.bias", "cell_0.kernel"."""
+        return {
+            prefix + name: shape
+            for prefix, part, fan_in in self.parts(features)
+            for name, shape in part.own_shapes(fan_in).items()
+        }
+
+    def own_shapes(self, features: int) -> Shapes:
+        """The shapes of the weights that it holds itself."""
+        return {}
+
+    def parts(self, features: int) -> list[tuple[str, Part, int]]:
+        """The layers or cells that hold its weights: (prefix of their paths, part, features)."""
+        return [("", self, features)]
+
+    @property
+    def width(self) -> int:
+        """How many numbers it puts out or computes at a timestep, to limit them."""
+        return sum(part.gates * getattr(part, "units", 0) for _, part, _ in self.parts(1))
+
+
+class Layer(Part, frozen=True):
+    """What stands in [layer] or [[layers]].
+
+    is_recurrent: whether it carries a state. is_derived: whether what it computes is derived here.
+    """
+
+    is_recurrent: ClassVar[bool] = False
+    is_derived: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        """As the claim calls it; of each class a key, with Keras's own name for a default."""
+        raise NotImplementedError
+
+    @property
+    def inner(self) -> Part:
+        """The layer that it wraps; itself if it wraps none."""
+        return self
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The keys of its description that Keras takes."""
+        return tuple(name for name in self.__struct_fields__ if name not in ("units", "name"))
+
+    @property
+    def returns_sequences(self) -> bool:
+        """Whether (B,T,...) goes in and (B,T,...) comes out."""
+        return not self.is_recurrent or self.inner.option("return_sequences")
+
+    @property
+    def returns_state(self) -> bool:
+        return self.inner.option("return_state")
+
+    @property
+    def is_trainable(self) -> bool:
+        return self.inner.option("trainable")
+
+    def features_after(self, features: int) -> int:
+        """The size of its output's last axis."""
+        units: int = getattr(self, "units", features)
+        return units
+
+    def shape_after(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of its output, without the batch."""
+        kept = shape[:-1] if self.returns_sequences else ()
+        return (*kept, self.features_after(shape[-1]))

@@ -1,0 +1,237 @@
+"""What may a description of layers name, and what is a layer called?
+
+A claim is data, whoever wrote it. These tables are all that a description may name: no class that
+loads a program or a vocabulary or opens a file is among them, and every argument is a scalar.
+Whoever reads claims checks them by `refusals` as well, and says what it says.
+
+A description is {"kind": class in keras.layers, "name": ..., Keras's own keys}. "layer" (of
+Bidirectional, TimeDistributed) and "cell" (of RNN) are such descriptions too, "cell" also a list of
+them; an initializer, a regularizer or a constraint may be {"kind": its class, its arguments}; the
+cell "CustomCell" is one that a user wrote, which computes what SimpleRNNCell does; the activation
+"callable NAME" is a Python function that calls the framework's activation of that name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+FRAMEWORKS = {"keras": "keras_", "torch": "torch_"}  # the modules of their sessions
+RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
+
+_CELL = ("units", "activation", "use_bias")
+_RECURRENT = (
+    *_CELL,
+    *("return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
+    *("zero_output_for_mask", "trainable", "dropout", "recurrent_dropout", "seed"),
+    *(f"{part}_initializer" for part in ("kernel", "recurrent", "bias")),
+    *(f"{part}_regularizer" for part in ("kernel", "recurrent", "bias", "activity")),
+    *(f"{part}_constraint" for part in ("kernel", "recurrent", "bias")),
+)
+CELLS: dict[str, tuple[str, ...]] = {"SimpleRNNCell": _CELL, "CustomCell": _CELL}
+LAYERS: dict[str, tuple[str, ...]] = {
+    "SimpleRNN": _RECURRENT,
+    "LSTM": (*_RECURRENT, "recurrent_activation", "unit_forget_bias"),
+    "GRU": (*_RECURRENT, "recurrent_activation", "reset_after"),
+    "RNN": (
+        *("cell", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
+        "zero_output_for_mask",
+    ),
+    "Bidirectional": ("layer", "merge_mode"),
+    "TimeDistributed": ("layer",),
+    "Dense": (*_CELL, "trainable"),
+    "Masking": ("mask_value",),
+    "Embedding": ("input_dim", "output_dim", "mask_zero"),
+}
+WRAPPED = {"Bidirectional": ("SimpleRNN",), "TimeDistributed": ("Dense",)}
+# by the ends of the keys that take them: classes and what each takes
+KINDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "initializer": {
+        "Zeros": (),
+        "Ones": (),
+        "Constant": ("value",),
+        "Identity": ("gain",),
+        "Orthogonal": ("gain", "seed"),
+        "RandomNormal": ("mean", "stddev", "seed"),
+        "RandomUniform": ("minval", "maxval", "seed"),
+        "TruncatedNormal": ("mean", "stddev", "seed"),
+        "VarianceScaling": ("scale", "mode", "distribution", "seed"),
+        "GlorotNormal": ("seed",),
+        "GlorotUniform": ("seed",),
+        "HeNormal": ("seed",),
+        "HeUniform": ("seed",),
+        "LecunNormal": ("seed",),
+        "LecunUniform": ("seed",),
+    },
+    "regularizer": {"L1": ("l1",), "L2": ("l2",), "L1L2": ("l1", "l2")},
+    "constraint": {"NonNeg": (), "MaxNorm": ("max_value", "axis")},
+}
+ACTIVATIONS = (
+    *("linear", "tanh", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu"),
+    *("softplus", "softsign", "sigmoid", "log_sigmoid", "exponential", "hard_sigmoid"),
+    *(
+        "swish",
+        "hard_silu",
+        "hard_swish",
+        "hard_tanh",
+        "hard_shrink",
+        "soft_shrink",
+        "tanh_shrink",
+        "squareplus",
+    ),
+    *("sparse_plus", "sparse_sigmoid", "mish", "softmax", "log_softmax", "sparsemax"),
+)
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # of layers; what Keras is told in words
+MOST_SIZE = 4096  # units, features, indices; and what `wrong` may ask for
+MOST_ZEROS = 10**6  # in an array of the wrong shape
+
+
+def refusals(spec: Any, kinds: Any = tuple(LAYERS)) -> Iterator[tuple[str, str]]:
+    """(where, what is wrong and what would be right) of all that a description may not say."""
+    if not isinstance(spec, dict) or "kind" not in spec:
+        yield "", "expected a table {kind = ...}"
+        return
+    kind = spec["kind"]
+    if not isinstance(kind, str) or kind not in kinds:
+        yield ".kind", f"unknown kind {kind!r}; known: {', '.join(kinds)}"
+        return
+    known = {**LAYERS, **CELLS}[kind]
+    for key, value in spec.items():
+        if key == "name":
+            if not isinstance(value, str) or not NAME.fullmatch(value):
+                yield ".name", f"expected a letter, then letters, digits and _, got {value!r}"
+        elif key == "cell" and key in known:
+            several = isinstance(value, list)
+            for index, part in enumerate(value if several else [value]):
+                at = f".cell[{index}]" if several else ".cell"
+                yield from ((at + where, problem) for where, problem in refusals(part, CELLS))
+        elif key == "layer" and key in known:
+            found = refusals(value, WRAPPED[kind])
+            yield from ((f".layer{where}", problem) for where, problem in found)
+        elif key not in ("kind", *known):
+            yield f".{key}", f"unknown key; known: {', '.join(known)}"
+        else:
+            yield from ((f".{key}{where}", problem) for where, problem in _of_option(key, value))
+
+
+def _of_option(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    kinds = KINDS.get(key.rsplit("_", 1)[-1])
+    if kinds is not None:
+        kind = value.get("kind") if isinstance(value, dict) else value
+        words = {kind: kind for kind in kinds}
+        words.update({default_name(kind): kind for kind in kinds} if "Zeros" in kinds else {})
+        if value is None:
+            return
+        if not isinstance(kind, str) or kind not in (kinds if isinstance(value, dict) else words):
+            yield "", f"unknown {kind!r}; known: {', '.join(kinds)}"
+            return
+        for name, argument in value.items() if isinstance(value, dict) else ():
+            if name not in ("kind", *kinds[kind]):
+                yield f".{name}", f"unknown key; {kind} takes {', '.join(kinds[kind]) or 'none'}"
+            elif why := not_scalar(argument):
+                yield f".{name}", why
+    elif key.endswith("activation"):
+        custom = isinstance(value, str) and value.startswith("callable ")
+        if custom and value.split(" ", 1)[1] not in ACTIVATIONS:
+            yield "", f"unknown {value!r}; known: {', '.join(ACTIVATIONS)}"
+        elif not custom and value is not None and not _is_word(value):
+            yield "", f"expected the name of an activation, got {value!r}"
+    elif why := not_scalar(value):
+        yield "", why
+
+
+def not_scalar(value: Any) -> str:
+    """Why a value is none that Keras may be handed: a number, true or false, a word; else ""."""
+    if value is None or isinstance(value, bool) or _is_word(value):
+        return ""
+    if isinstance(value, str):
+        return f"expected a word of letters, digits and _, got {value!r}"
+    if isinstance(value, (dict, list, tuple)):
+        return "expected a number, true, false or a word"
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return "expected a number that fits a float64, true, false or a word"
+    if not -1.7976931348623157e308 <= number <= 1.7976931348623157e308:
+        return f"expected a finite number, got {value}"
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        return f"expected an integer of 32 bits, got {value}"
+    return ""
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def refusals_of_wrong(wrong: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The same of what a layer is misused with: any scalar of any name, but no other class."""
+    for key, value in (wrong.get("layer") or {}).items():
+        if key in ("kind", "name", "cell", "layer", "backward_layer") or not _is_word(key):
+            yield f".layer.{key}", "not what a layer can be misused with; name an option of it"
+        elif why := not_scalar(value):
+            yield f".layer.{key}", why
+        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > MOST_SIZE:
+            yield f".layer.{key}", f"expected at most {MOST_SIZE:,}, got {value}"
+    for name in ("x_shape", "initial_state_shape", "mask_shape"):
+        sizes, zeros = wrong.get(name) or [], 1
+        for size in sizes:
+            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+                yield f".{name}", f"expected sizes, 0 or more, got {size!r}"
+                return
+            zeros *= max(size, 1)
+        if len(sizes) > 8 or zeros > MOST_ZEROS:
+            yield f".{name}", f"expected at most 8 sizes whose product is at most {MOST_ZEROS:,}"
+
+
+def default_name(kind: str) -> str:
+    """Keras's own: SimpleRNN -> simple_rnn."""
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
+
+
+def within(node: Any) -> Iterator[dict[str, Any]]:
+    """The descriptions of layers and cells, those inside others included."""
+    if isinstance(node, dict) and "kind" in node:
+        yield node
+    if isinstance(node, (dict, list)):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from within(part)
+
+
+def undrawn(spec: dict[str, Any]) -> dict[str, Any]:
+    """The description of a layer or cell whose recurrent kernels are not drawn, if it is free to
+    say so; those inside it as well."""
+    config = dict(spec)
+    if config["kind"] in ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell"):
+        config.setdefault("recurrent_initializer", "zeros")
+    for key in ("layer", "cell"):
+        inner = config.get(key)
+        if isinstance(inner, dict):
+            config[key] = undrawn(inner)
+        elif isinstance(inner, list):
+            config[key] = [undrawn(each) for each in inner]
+    return config
+
+
+def changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The description with these keys; those of a wrapped layer go to the layer that it wraps."""
+    inner = spec.get("layer")
+    if inner is None:
+        return {**spec, **changes}
+    own = {k: v for k, v in changes.items() if k in ("merge_mode", "name")}
+    inner_changes = {k: v for k, v in changes.items() if k not in own}
+    return {**spec, **own, "layer": {**inner, **inner_changes}}
+
+
+def named(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each with a name; default names are counted as Keras counts them: dense, dense_1, ..."""
+    counted: dict[str, int] = {}
+    answer = []
+    for spec in specs:
+        name = default_name(spec["kind"])
+        if "name" not in spec:
+            number = counted.get(name, 0)
+            counted[name] = number + 1
+            name += f"_{number}" if number else ""
+        answer.append({"name": name, **spec})
+    return answer

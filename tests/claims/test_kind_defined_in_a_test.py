@@ -1,0 +1,180 @@
+"""Is a kind of expectation one class?  One is defined here, and nothing else knows of it.
+
+It is loaded from TOML, published in the schema, planned, asked of a subject, judged, spoilt,
+reported and compared.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonschema
+import numpy as np
+import pytest
+
+from rnn_check.asking import request
+from rnn_check.asking.request import Answer, Setting
+from rnn_check.certificates.comparison import Comparison
+from rnn_check.claims import claim
+from rnn_check.claims.expectations.case import Case
+from rnn_check.claims.expectations.expectation import (
+    KINDS,
+    WEIGHTS,
+    Expectation,
+    Holds,
+    X,
+    snake,
+)
+from rnn_check.claims.expectations.expectation import Path as Way
+from rnn_check.claims.experiment import Experiment
+from rnn_check.refusal import ClaimError
+from rnn_check.reports import changes, page, terminal, verdicts
+from rnn_check.upgrades import changes as compare
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, FAULT, Judged
+from tests.support import puppet
+
+
+@pytest.fixture
+def kind() -> Iterator[type[Expectation]]:
+    """Every state lies on one side of 1: what a tanh may give. Only while a test runs."""
+
+    class WithinOne(Holds, frozen=True, kw_only=True):
+        """Holds: no state is beyond 1."""
+
+        of: Literal["above", "below"]
+
+        layers = "plain"
+        needs = (X, WEIGHTS)
+
+        def asks(self, run: Experiment) -> set[str]:
+            return {"states"}
+
+        def spoils(self, run: Experiment) -> list[Way]:
+            return [("states",)]
+
+        def judge(self, case: Case) -> Iterator[Comparison]:
+            sign = 1 if self.of == "above" else -1
+            states = case.said["states"].array.astype(np.float64)
+            one = np.full_like(states, float(sign))
+            error = np.maximum(sign * states - 1, 0.0)
+            yield Comparison("subject", "states within one", states, one, error, 0 * error)
+
+    yield WithinOne
+    del KINDS["within_one"]
+
+
+def written(folder: Path, of: str = "above", more: str = "") -> Path:
+    (file,) = puppet.claims(folder, "bounded").glob("*.toml")
+    text = file.read_text()
+    table = f'[[expect]]\nwhat = "within_one"\nof = "{of}"\nvalue = true\nfrom = "a test"\n{more}\n'
+    file.write_text(text + table)
+    return file
+
+
+def answered(c: claim.Claim) -> Answer:
+    told = puppet._answer(_encoded(request.request(c, request.asks(c), Setting())), "")
+    from rnn_check.subjects import ask
+
+    return Answer(ask.decode(told), said=told)
+
+
+def _encoded(question: dict[str, Any]) -> dict[str, Any]:
+    from rnn_check.subjects import ask
+
+    found: dict[str, Any] = json.loads(json.dumps(question, default=ask.encode))
+    return found
+
+
+def test_it_is_loaded_published_asked_judged_and_reported(
+    kind: type[Expectation], tmp_path: Path
+) -> None:
+    c = claim.load(written(tmp_path / "claims"))
+    e = c.expectations[-1]
+    assert (e.what, e.of, e.name) == ("within_one", "above", "within_one of above")
+    schema = claim.json_schema()
+    assert schema["$defs"]["WithinOne"]["properties"]["of"] == {"enum": ["above", "below"]}
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert request.asks(c) == ["output", "states", "weights"]
+    found = judge.judge(c, answered(c))
+    assert [v.verdict for v in found] == [AGREE] * 3
+    judged = [Judged({"backend": "puppet"}, found)]
+    out = io.StringIO()
+    verdicts.terminal(judged, terminal.console(out, 100), amount=verdicts.Amount.ALL)
+    assert "within_one of above" in out.getvalue()
+    document = json.loads(verdicts.as_json(judged))
+    assert document["verdicts"][-1]["what"] == "within_one of above"
+
+
+def test_it_is_compared(kind: type[Expectation], tmp_path: Path) -> None:
+    c = claim.load(written(tmp_path / "claims"))
+    right = answered(c)
+    assert right.observed is not None
+    other = {**right.observed, "states": right.observed["states"] + np.float32(2)}
+    sides = [
+        compare.Side(f"side {i}", Judged({"backend": "puppet"}, judge.judge(c, a)), "")
+        for i, a in enumerate((right, Answer(other)))
+    ]
+    compared = compare.compare([c], sides)
+    out = io.StringIO()
+    changes.terminal(compared, terminal.console(out, 100), True)
+    assert "within_one" in out.getvalue()
+    assert "within_one" in page.html(compared)
+
+
+def test_its_spoilt_answers_turn_it_red(kind: type[Expectation], tmp_path: Path) -> None:
+    c = claim.load(written(tmp_path / "claims"))
+    answer = answered(c)
+    (way,) = c.expectations[-1].spoils(c)
+    observed = dict(copy.deepcopy(answer.observed or {}))
+    observed[way[0]][0, 1, 0] += 3
+    assert judge.judge(c, Answer(observed))[-1].verdict == DIFFER
+
+
+def test_what_it_does_not_take_is_refused(kind: type[Expectation], tmp_path: Path) -> None:
+    with pytest.raises(ClaimError, match=r"within_one takes no `at`; it takes .*of, value"):
+        claim.load(written(tmp_path / "a", more="at = {unit = 0}"))
+    with pytest.raises(ClaimError, match="unknown 'abov'; did you mean `above`"):
+        claim.load(written(tmp_path / "b", of="abov"))
+
+
+def test_what_was_answered_wrongly_is_the_subjects_and_what_breaks_is_ours(
+    kind: type[Expectation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c = claim.load(written(tmp_path / "claims"))
+    observed = dict(answered(c).observed or {})
+    odd = judge.judge(c, Answer({**observed, "states": "a word"}))[-1]
+    assert (odd.verdict, FAULT in odd.detail) == (ERROR, False)
+    assert odd.detail.endswith("states: expected an array, got 'a word'")
+    monkeypatch.setattr(kind, "judge", lambda self, case: iter([case.no_such_thing]))
+    ours = judge.judge(c, Answer(observed))[-1]
+    assert (ours.verdict, FAULT in ours.detail) == (ERROR, True)
+
+
+@pytest.mark.parametrize("forgotten", ["layers", "needs", "asks", "judge", "spoils", "reads"])
+def test_a_kind_that_forgets_something_cannot_be_made(forgotten: str) -> None:
+    said: dict[str, Any] = {
+        "__doc__": "Holds: something.", "layers": "any", "needs": (),
+        "asks": lambda self, run: set(), "judge": lambda self, case: iter(()),
+        "spoils": lambda self, run: [], "reads": lambda self, reading: {},
+        "__module__": __name__,
+    }  # fmt: skip
+    del said[forgotten]
+    with pytest.raises(TypeError, match=f"Forgetful does not say: {forgotten}"):
+        type(Expectation)("Forgetful", (Expectation,), said)
+    assert "forgetful" not in KINDS
+
+
+def test_two_kinds_of_one_name_cannot_be_made(kind: type[Expectation]) -> None:
+    with pytest.raises(TypeError, match="two expectations that are called 'within_one'"):
+        type(Expectation)("WithinOne", (kind,), {"__doc__": "x", "__module__": __name__})
+
+
+def test_every_kind_is_called_as_its_class() -> None:
+    for what, each in KINDS.items():
+        assert (what, each.__struct_config__.tag) == (snake(each.__name__),) * 2

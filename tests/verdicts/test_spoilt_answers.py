@@ -1,0 +1,56 @@
+"""Does an answer that is spoilt turn red, wherever its kind of expectation says that it must?
+
+Of every kind one bundled claim is asked, and each value that the kind names is made another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from rnn_check.asking import request
+from rnn_check.claims import claim
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations.expectation import KINDS, Expectation
+from rnn_check.subjects.ask import Subject
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR
+from tests.support.spoilt import spoilt
+
+# whose answers are of something that no value moves out of what is allowed, or of nobody
+NONE = {"input", "preactivation", "input_shape", "weight_shape", "output_dtype", "constrained"}
+NONE |= {"loss_of_predictions", "ordinary_outcome", "initial_weights", "trained_weights"}
+
+
+def asked_for(what: str) -> Iterator[tuple[Claim, Expectation]]:
+    """Bundled claims, and an expectation of that kind in each."""
+    for name, file in claim.find([claim.bundled()]):
+        for c in claim.load_each(file, name):
+            yield from ((c, e) for e in c.expectations if e.what == what and e.asked(c))
+
+
+# a training is minutes of answers: test_training spoils those of shorter ones
+@pytest.mark.parametrize("what", sorted(KINDS.keys() - NONE - {"updates"}))
+def test_a_spoilt_answer_turns_red(what: str, subject: Subject) -> None:
+    for c, e in asked_for(what):
+        if c.slow or not e.spoils(c):
+            continue
+        index = c.expectations.index(e)
+        answer = request.ask(c, subject, request.Setting())
+        if judge.judge(c, answer)[index].verdict != AGREE:
+            continue  # known to differ, or not to be there
+        places = 0
+        for way in e.spoils(c):
+            for where, other in spoilt(answer.observed or {}, way):
+                found = judge.judge(c, request.Answer(other))[index]
+                assert found.verdict in (DIFFER, ERROR), where
+                places += 1
+        assert places, "nothing was spoilt"
+        return
+    pytest.fail("no bundled claim of it agrees")
+
+
+def test_a_kind_whose_answers_are_not_spoilt_says_so() -> None:
+    for what in sorted(NONE):
+        assert not any(e.spoils(c) for c, e in asked_for(what)), what
