@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from rnn_check.certificates import public, steps
+from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, equal, step
 from rnn_check.claims import stack
 from rnn_check.claims.expectations.bitwise import same, yes
@@ -138,7 +138,7 @@ def _sequence(
     if mask is not None and run.rnn.option("zero_output_for_mask"):
         states = given(stack.carried, states, mask)
     told: dict[str, Any] = {**weights, **run.recurrence, "initial_state": start}
-    found = given(steps.certify, states, x=case.x, dtype=case.policy.layer, **told)
+    found = given(public.certify, states, x=case.x, dtype=case.policy.layer, **told)
     return step(what, found, ("sample", "timestep", "unit"))
 
 
