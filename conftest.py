@@ -76,7 +76,7 @@ def _version(package: str) -> str:
 def subject(request: pytest.FixtureRequest) -> Iterator[observe.Subject]:
     """One framework process for the whole session: its import is paid once."""
     with observe.Subject(request.config.getoption("--backend"), timeout=300) as process:
-        _observed.append(verdicts.header(process.identity))
+        _observed.append(verdicts.header(process.identity.asked()))
         yield process
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnn_check.certificates.projected import certify_projected
-    from rnn_check.certificates.public import certify, certify_gradients
+    from rnn_check.certificates.public import certify, certify_gradients, certify_projected
     from rnn_check.certificates.result import Certificate
     from rnn_check.certificates.steps import certify_dense
 
@@ -22,7 +21,7 @@ __all__ = ["Certificate", "certify", "certify_dense", "certify_gradients", "cert
 def __getattr__(name: str) -> Any:
     """Imported when first used: `rnn-check --help` need not wait for NumPy."""
     if name in __all__:
-        from rnn_check.certificates import projected, public, result, steps
+        from rnn_check.certificates import public, result, steps
 
-        return next(vars(m)[name] for m in (public, steps, projected, result) if name in vars(m))
+        return next(vars(m)[name] for m in (public, steps, result) if name in vars(m))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

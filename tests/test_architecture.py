@@ -25,18 +25,26 @@ MODULES = {
 }
 
 
-def imported(text: str) -> Iterator[str]:
+def imported(module: str, text: str) -> Iterator[str]:
     """What of rnn_check a module imports, functions' own imports included: "numbers.formats"."""
+    is_package = module in MODULES and MODULES[module].stem == "__init__"
+    above = [*module.split("."), "__init__"] if is_package else module.split(".")
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rnn_check"):
-            inside = (node.module or "").removeprefix("rnn_check").removeprefix(".")
-            for alias in node.names:
-                name = f"{inside}.{alias.name}".removeprefix(".")
-                yield name if name in MODULES else inside
-        elif isinstance(node, ast.Import):
+        if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("rnn_check."):
                     yield alias.name.removeprefix("rnn_check.")
+        elif isinstance(node, ast.ImportFrom):
+            inside = node.module or ""
+            if node.level:
+                inside = ".".join([*above[: -node.level], *filter(None, [inside])])
+            elif inside.partition(".")[0] == "rnn_check":
+                inside = inside.removeprefix("rnn_check").removeprefix(".")
+            else:
+                continue
+            for alias in node.names:
+                name = f"{inside}.{alias.name}".removeprefix(".")
+                yield name if name in MODULES else inside
 
 
 def folder(module: str) -> str:
@@ -45,7 +53,7 @@ def folder(module: str) -> str:
 
 def against_the_order(module: str, text: str) -> list[str]:
     own = ORDER.index(folder(module))
-    return [name for name in imported(text) if ORDER.index(folder(name)) > own]
+    return [name for name in imported(module, text) if ORDER.index(folder(name)) > own]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -62,8 +70,29 @@ def test_an_import_the_other_way_is_seen() -> None:
         assert against_the_order("numbers.formats", text)
 
 
+def test_relative_imports_are_followed() -> None:
+    module = "subjects.asked.torch_"
+    for text, name in (
+        ("from .wire import encode", "subjects.asked.wire"),
+        ("from . import wire", "subjects.asked.wire"),
+        ("from ..plan import step", "subjects.plan"),
+        ("from ...claims import claim", "claims.claim"),
+    ):
+        assert list(imported(module, text)) == [name], text
+    assert against_the_order(module, "from ...claims import claim")
+    assert list(imported("subjects.asked", "from .wire import encode")) == ["subjects.asked.wire"]
+
+
+def test_what_is_asked_imports_nothing_of_the_host() -> None:
+    """It runs as a script where rnn_check is not installed."""
+    for module, path in MODULES.items():
+        if module.startswith("subjects.asked"):
+            found = set(imported(module, path.read_text(encoding="utf-8")))
+            assert all(name.startswith("subjects.asked.") for name in found), module
+
+
 def test_no_modules_import_each_other() -> None:
-    graph = {m: {n for n in imported(p.read_text(encoding="utf-8")) if n != m}
+    graph = {m: {n for n in imported(m, p.read_text(encoding="utf-8")) if n != m}
              for m, p in MODULES.items()}  # fmt: skip
     list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
 

@@ -298,6 +298,8 @@ def test_the_table_names_every_of_a_kind(what: str, folder: Path) -> None:
         assert "option" in ROWS[what]
     elif what == "config":
         assert "option" in ROWS[what]
+    elif what == "gate":
+        assert "letter" in ROWS[what]
     elif known == {"rnn", "dense"}:
         assert "layer's name" in ROWS[what]
     elif what == "reproducible":

@@ -20,6 +20,7 @@ from pathlib import Path
 from rnn_check.asking.request import Setting
 from rnn_check.claims import claim
 from rnn_check.refusal import ClaimError
+from rnn_check.subjects.identity import Identity
 from rnn_check.verdicts import deviations
 
 VALUES = (
@@ -67,7 +68,7 @@ def fuzz(cases: int, seed: int, folder: Path) -> Counter[str]:
     (folder / "sparsemax.py").touch()
     file = folder / "known.toml"
     asked = [claim.load_each(path)[0] for path in sorted(claim.bundled().glob("options/*.toml"))]
-    subject = {"keras": "3.15.1", "backend": "jax", "backend_version": "1", "numpy": "2"}
+    subject = Identity(keras="3.15.1", backend="jax", backend_version="1", numpy="2")
     counted: Counter[str] = Counter()
     for case in range(cases):
         rng = random.Random(f"{seed} {case}")

@@ -38,6 +38,7 @@ from rnn_check.claims.claim import Claim
 from rnn_check.reports import changes, coverage, terminal
 from rnn_check.reports import verdicts as reports_verdicts
 from rnn_check.subjects import ask as observe
+from rnn_check.subjects.identity import known, not_started
 from rnn_check.upgrades import changes as compare
 from rnn_check.verdicts import deviations, judge
 from rnn_check.verdicts.judge import Judged
@@ -71,8 +72,8 @@ def original(folder: Path) -> tuple[bytes, list[Claim]]:
         said[c.name] = Answer(observe.decode(answers), said=answers)
     said[claims[-1].name] = Answer(error="the subject jax was ended by SIGSEGV\nlast words")
     path = Path(tempfile.mkdtemp()) / "record.npz"
-    one = Observations(Setting(), IDENTITY, said, record.digests(claims))
-    other = dataclasses.replace(one, setting=Setting("xla", "float64"), identity={"backend": "jax"})
+    one = Observations(Setting(), known(IDENTITY), said, record.digests(claims))
+    other = dataclasses.replace(one, setting=Setting("xla", "float64"), identity=not_started("jax"))
     record.write(path, [one, other])
     return path.read_bytes(), claims
 

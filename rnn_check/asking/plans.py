@@ -1,7 +1,7 @@
 """What does a subject have to do, so that a question can be answered?
 
-Each question is a function of this module, called as it is: an experiment becomes a plan, which is
-steps, and how their answers are put together to what was observed. An experiment is a table:
+Each question is a function, called as it is (see `question`): an experiment becomes a plan, which
+is steps, and how their answers are put together to what was observed. An experiment is a table:
 
     layers         descriptions, see `asked.named`
     x, initial_state, mask, input_shape [T, F], x_dtype (what x is cast to first)
@@ -18,7 +18,7 @@ Sizes: B samples, T timesteps, F features, H units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,13 @@ import numpy as np
 from rnn_check.claims.written import Array
 from rnn_check.subjects.ask import Subject, decode
 from rnn_check.subjects.asked.named import RECURRENT, changed, named, refusals_of_wrong
+from rnn_check.subjects.asked.parts import STATES
 from rnn_check.subjects.asked.wire import encode
 from rnn_check.subjects.plan import Message, Step, step
 
 Experiment = Mapping[str, Any]
 Said = Mapping[str, Any]
+GATES = {"LSTM": 4, "GRU": 3}  # whose kernels stand side by side in one
 HOW = ("mode", "dtype", "floatx", "replace")
 
 
@@ -48,6 +50,9 @@ class Plan:
             if {"error", "unsupported"} & said[name].keys():
                 return said[name]
         return self.together(said)
+
+
+Question = Callable[[Experiment], Plan]
 
 
 # -- an experiment ---------------------------------------------------------------------------------
@@ -161,6 +166,26 @@ def last_state(e: Experiment) -> Plan:
     return _kept(e, "last_state")
 
 
+def cell_states(e: Experiment) -> Plan:
+    """An LSTM's {"h", "c"} (B,T,H) after each step, in processing order: Keras shows the last ones
+    only, so that it is run on the first step, on the first two, and so on."""
+    at, inputs = _recurrent(e), _inputs(e)
+    timesteps = inputs["x"].shape[1]
+    backwards = at is not None and e["layers"][at].get("go_backwards")
+    steps = {}
+    for t in range(1, timesteps + 1):
+        part = slice(timesteps - t, None) if backwards else slice(None, t)
+        cut = {n: a if n == "initial_state" else a[:, part] for n, a in inputs.items()}
+        steps[f"{t}"] = step("run", of=layers(e), keep=["last_state"], **cut)
+
+    def together(said: Said) -> Any:
+        each = [said[name]["last_state"] for name in steps]
+        pairs = {"h": [h for h, _ in each], "c": [c for _, c in each]}
+        return {name: _stacked(states, axis=1) for name, states in pairs.items()}
+
+    return Plan(steps, together)
+
+
 def gradients(e: Experiment) -> Plan:
     """Of the loss: x, kernel, recurrent_kernel, bias, initial_state, dense.kernel, dense.bias (of
     other layers NAME.kernel, ...); and the loss itself.
@@ -176,7 +201,7 @@ def gradients(e: Experiment) -> Plan:
     def together(said: Said) -> Any:
         found = _by_name(e, said["plain"])
         if "start" in said:
-            found["initial_state"] = said["start"]["initial_state"]
+            found["initial_state"] = _by_name(e, said["start"])["initial_state"]
         return {n: v for n, v in found.items() if wanted is None or n in wanted or n == "loss"}
 
     return Plan(steps, together)
@@ -185,27 +210,27 @@ def gradients(e: Experiment) -> Plan:
 def probe(e: Experiment) -> Plan:
     """The same, together with output, states and delta = dL/dz, all from one run.
 
-    The layer has H more features, zero in x, whose kernel is the identity: the forward pass means
-    the same, and the input gradient in those columns is delta (B,T,H), in the order in which the
-    steps were taken.
+    The layer has H more features (of each gate), zero in x, whose kernel is the identity: the
+    forward pass means the same, and the input gradient in those columns is delta (B,T,H), in the
+    order in which the steps were taken.
     """
     spec, *rest = _specs(e)
     if _recurrent(e) != 0:
         reason = "the probe needs a model that begins with its recurrent layer"
         return Plan({}, lambda said: {"unsupported": reason})
     *before, features = _shape(e)
-    units = spec["units"]
+    width = spec["units"] * GATES.get(spec["kind"], 1)
     inputs = _inputs(e)
     x = inputs["x"]  # (B,T,F)
-    inputs["x"] = np.concatenate([x, np.zeros((*x.shape[:2], units), x.dtype)], axis=-1)
+    inputs["x"] = np.concatenate([x, np.zeros((*x.shape[:2], width), x.dtype)], axis=-1)
     inputs.setdefault("initial_state", _zero_state(e))
     assert features is not None
     wide = step(
         "make",
         layers=[{**spec, "return_sequences": True, "return_state": False}, *rest],
-        input_shape=[*before, features + units],
+        input_shape=[*before, features + width],
         like=layers(e),
-        below={spec["name"]: {"kernel": np.eye(units)}},
+        below={spec["name"]: {"kernel": np.eye(width)}},
     )
     run = step(
         "gradients", of=wide, loss=_loss(e), wrt=["x", "initial_state"], keep=["output", "states"],
@@ -225,8 +250,9 @@ def probe(e: Experiment) -> Plan:
 
 def _zero_state(e: Experiment) -> Array:
     at = _recurrent(e)
-    units = 1 if at is None else state_sizes(e["layers"][at])[0]
-    return np.zeros((np.shape(e["x"])[0], units))  # (B,H)
+    sizes = [1] if at is None else state_sizes(e["layers"][at])
+    state = np.zeros((len(sizes), np.shape(e["x"])[0], sizes[0]))
+    return state if len(sizes) > 1 else state[0]  # (B,H), or one of each state
 
 
 def _by_name(e: Experiment, said: Said) -> dict[str, Any]:
@@ -237,9 +263,19 @@ def _by_name(e: Experiment, said: Said) -> dict[str, Any]:
         prefix = "" if index == at else "dense." if spec["kind"] == "Dense" else f"{spec['name']}."
         of_layer = said["weights"].get(spec["name"], {})
         found.update({prefix + path: value for path, value in of_layer.items()})
-    inputs = ("x", "initial_state", "backward_state")
-    found.update({name: said[name] for name in inputs if name in said})
+    if "x" in said:
+        found["x"] = said["x"]
+    states = [said[name] for name in STATES if name in said]
+    if states:
+        found["initial_state"] = _stacked(states) if len(states) > 1 else states[0]
     return found
+
+
+def _stacked(each: Sequence[Mapping[str, Any]], axis: int = 0) -> dict[str, Any]:
+    """Encoded arrays as one, bit for bit."""
+    dtype = each[0]["dtype"]
+    as_bits = [{**a, "dtype": "uint16"} if dtype == "bfloat16" else dict(a) for a in each]
+    return {**encode(np.stack([decode(a) for a in as_bits], axis=axis)), "dtype": dtype}
 
 
 def _cut(encoded: Mapping[str, Any], where: Any) -> dict[str, Any]:
@@ -380,7 +416,7 @@ def state_sizes(spec: Mapping[str, Any]) -> list[int]:
         parts = inner if isinstance(inner, list) else [inner]
         twice = 2 if "layer" in spec else 1
         return [size for part in parts for size in state_sizes(part)] * twice
-    return [spec["units"]] * (2 if spec["kind"] == "LSTM" else 1)
+    return [spec["units"]] * (2 if spec["kind"] in ("LSTM", "LSTMCell") else 1)
 
 
 def config(e: Experiment) -> Plan:
@@ -521,7 +557,7 @@ def dynamic(e: Experiment) -> Plan:
     each = []
     for most, until in ((None, None), (1, None), (None, 1), (None, timesteps // 2 + 1)):
         cut = {
-            name: array[:most] if name == "initial_state" else array[:most, :until]
+            name: array[..., :most, :] if name == "initial_state" else array[:most, :until]
             for name, array in _inputs(e).items()
         }
         each.append(cut)
@@ -529,14 +565,23 @@ def dynamic(e: Experiment) -> Plan:
     return Plan({"run": run}, lambda said: said["run"])
 
 
-QUESTIONS: dict[str, Callable[[Experiment], Plan]] = {
-    question.__name__: question
-    for question in (
-        *(summary, initial_weights, initialized, weights, output, states, last_state, gradients),
-        *(probe, training, dropout, cell, shrunk, raises, config, outputs, stateful, round_trip),
-        *(losses, evaluate, fit_once, one_update, dynamic),
-    )
-}
+QUESTIONS: dict[str, Question] = {}
+
+
+def question(plan: Question) -> Question:
+    """From here on it is asked under its name, wherever it is defined: a kind of expectation may
+    bring its own. Raises TypeError if another one is called so."""
+    if QUESTIONS.setdefault(plan.__name__, plan) is not plan:
+        raise TypeError(f"there are two questions that are called {plan.__name__!r}")
+    return plan
+
+
+for _each in (
+    *(summary, initial_weights, initialized, weights, output, states, last_state, gradients),
+    *(probe, training, dropout, cell, shrunk, raises, config, outputs, stateful, round_trip),
+    *(cell_states, losses, evaluate, fit_once, one_update, dynamic),
+):
+    question(_each)
 
 
 # -- asking ----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -41,8 +42,8 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import MOST_ARCHIVE, Array, beside
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects import identity
 from rnn_check.subjects.asked import machine
+from rnn_check.subjects.identity import Identity, Who, known
 from rnn_check.subjects.policy import Policy
 from rnn_check.subjects.process import cut, size
 from rnn_check.subjects.whole import check_writable, written_whole
@@ -75,33 +76,26 @@ class Digests(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Observations:
     """What one subject said, claim by claim.
 
-    identity: in its own words; the backend's name and the error if it could not be started.
+    claims: what each was when it was asked.
     """
 
     setting: Setting
-    identity: dict[str, Any] = field(default_factory=dict)
+    identity: Identity
     answers: dict[str, Answer] = field(default_factory=dict)
     claims: Mapping[str, Digests] = field(default_factory=dict)
 
     @property
-    def subject(self) -> dict[str, Any]:
-        """The subject in full: who was asked, and how.
-
-        output_dtype is there if what came out is not what the dtype policy promises.
-        """
-        how = {
-            "mode": self.setting.mode,
-            "dtype": self.setting.dtype,
-            "layer": self.setting.layer or "keras.layers.SimpleRNN",
-        }
+    def subject(self) -> Who:
+        """The subject in full: who was asked, and how."""
         outputs = {
             output["dtype"]
             for answer in self.answers.values()
             if isinstance(output := answer.said.get("output"), Mapping) and "dtype" in output
         }
-        if outputs and Policy(self.setting.dtype).computed_in not in outputs:
-            how["output_dtype"] = ", ".join(sorted(outputs))
-        return {**self.identity, **how}
+        as_promised = Policy(self.setting.dtype).computed_in in outputs
+        how = self.setting
+        came = "" if as_promised else ", ".join(sorted(outputs))
+        return self.identity.asked(how.mode, how.dtype, how.layer, came)
 
     def answer(self, claim: Claim) -> Answer:
         """What was answered to this very claim, or that it was not asked.
@@ -127,7 +121,7 @@ class Recalled:
     """
 
     setting: Setting
-    identity: dict[str, Any] = field(default_factory=dict)
+    identity: Identity | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
 
@@ -178,6 +172,7 @@ class Memory:
             if name in said.asked and not answer.fault
         }
         digests = {name: Digests("", said.asked[name]) for name in answers}
+        assert said.identity is not None
         with contextlib.suppress(OSError, RecordError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path, [Observations(said.setting, said.identity, answers, digests)])
@@ -197,7 +192,8 @@ class Memory:
 def _programs() -> str:
     """A digest of the programs that ask and answer."""
     asked = sorted(Path(machine.__file__).parent.glob("*.py"))
-    texts = (file.read_bytes() for file in (*asked, Path(plans.__file__)))
+    planned = {inspect.getfile(plan) for plan in plans.QUESTIONS.values()}
+    texts = (file.read_bytes() for file in (*asked, *map(Path, sorted(planned))))
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
@@ -279,7 +275,7 @@ class _Setting(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Subject(msgspec.Struct, forbid_unknown_fields=True):
-    identity: dict[str, Any]
+    identity: Any  # as `known` reads it
     setting: _Setting
     answers: dict[str, _Reply]
 
@@ -422,7 +418,7 @@ def _read(path: Path) -> Record:
         subjects = [
             Observations(
                 setting=Setting(**msgspec.structs.asdict(each.setting)),
-                identity=identity.known(each.identity),
+                identity=known(each.identity),
                 answers={name: _answer(reply, arrays) for name, reply in each.answers.items()},
                 claims=document.claims,
             )

@@ -132,7 +132,7 @@ def _config(part: AnyLayer) -> dict[str, Any]:
 def _plain(node: Any) -> Any:
     if isinstance(node, dict):
         return {
-            key: None if key == "activation" and value == "None" else _plain(value)
+            key: None if key.endswith("activation") and value == "None" else _plain(value)
             for key, value in node.items()
         }
     if isinstance(node, list):

@@ -31,6 +31,7 @@ from rnn_check.subjects import ask as observe
 from rnn_check.subjects import plan
 from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.subjects.environments import Environment
+from rnn_check.subjects.identity import Identity, not_started
 
 SIDE_BY_SIDE = 2
 TRIES = 3  # starts that fail one after the other before a subject is given up
@@ -96,7 +97,7 @@ class Run:
         tell: Callable[[int, str], None] = lambda target, stage: None,
     ) -> None:
         self.subjects = [
-            Observations(setting, {"backend": t.backend}) for t in targets for setting in t.settings
+            Observations(setting, not_started(t.backend)) for t in targets for setting in t.settings
         ]
         self.missing: dict[int, str] = {}  # targets that are not installed after all, and why
         self.not_started: dict[int, str] = {}  # targets that could not be started, and why
@@ -225,13 +226,14 @@ class Run:
         return self._memory.recall(target.environment.key, target.backend, setting)
 
     def _unknown(self, known: Recalled, claims: Sequence[Claim]) -> bool:
-        return not known.identity or any(known.answer(claim) is None for claim in claims)
+        return known.identity is None or any(known.answer(claim) is None for claim in claims)
 
     def _as_remembered(self, first: int, known: Sequence[Recalled]) -> None:
         for subject, each in zip(self.subjects[first:], known, strict=False):
+            assert each.identity is not None
             subject.identity = each.identity
 
-    def _remember(self, number: int, said: Recalled, identity: dict[str, Any]) -> None:
+    def _remember(self, number: int, said: Recalled, identity: Identity) -> None:
         target = self.targets[number]
         if self._memory is None or target.environment is None or number in self.failures:
             return
@@ -246,7 +248,7 @@ class Run:
         holding: takes what has to last as long as the process.
         """
         target = self.targets[number]
-        identity: dict[str, Any] = {"backend": target.backend}
+        identity = not_started(target.backend)
         try:
             process = self._processes.get(number)
             if process is None:

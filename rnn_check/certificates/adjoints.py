@@ -45,42 +45,10 @@ from rnn_check.numbers.spread import derivative_error, derivative_spread
 # Gradients ------------------------------------------------------------------------------------
 
 
-def certify_gradients(
-    observed: Mapping[str, Any],
-    *,
-    cotangent: Any,
-    states: Any,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any = None,
-    activation: str | None = "tanh",
-    initial_state: Any = None,
-    mask: Any = None,
-    go_backwards: bool = False,
-    zero_output_for_mask: bool = False,
-    dtype: Any = None,
-    cotangent_error: Any = None,
+def certified(
+    layer: Layer, observed: Mapping[str, Any], cotangent: Any, cotangent_error: Any
 ) -> dict[str, Certificate]:
-    """Is each adjoint the one that follows from the next, and each gradient the sum they make?
-
-    observed: "delta" (B,T,H), dL/dz in processing order, from which the others are judged, and any
-    of "x" (B,T,F) in input order, "kernel" (F,H), "recurrent_kernel" (H,H), "bias" (H,),
-    "initial_state" (B,H). cotangent (B,T,H) is dL/dh in processing order, as far as h is part of
-    the output, off by at most cotangent_error. The other arguments are those of `certify`; the
-    states are taken as they are, so certify them first.
-
-    delta is 0 where the mask skips a step, and what reaches its state goes on to the one before.
-    act' may have been evaluated from z or from h, and on either side of a kink. Sums over all steps
-    may have been made in any order, step by step included.
-
-    Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
-    unknown names, and without a delta.
-    """
-    layer = Layer(
-        states, x, kernel, recurrent_kernel, bias, activation, initial_state, mask,
-        go_backwards, zero_output_for_mask, dtype,
-    )  # fmt: skip
+    """Is each adjoint the one that follows from the next? See `public.certify_gradients`."""
     (B, T, H), F = layer.h.shape, len(layer.W)
     shapes = {
         "delta": (B, T, H), "x": (B, T, F), "kernel": (F, H), "recurrent_kernel": (H, H),
@@ -110,7 +78,7 @@ def certify_gradients(
         "initial_state": lambda worst: adjoint.initial(got["initial_state"]),
     }
     return {
-        name: advised(judge(layer.a, array, makers[name], Reach()), dtype, array)
+        name: advised(judge(layer.a, array, makers[name], Reach()), layer.dtype, array)
         for name, array in got.items()
     }
 

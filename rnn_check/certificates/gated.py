@@ -154,16 +154,9 @@ class GatedLayer(Layer):
         recurrent_activation: str | None,
         cell_states: Any,
         states: Any,
-        x: Any,
-        kernel: Any,
-        recurrent_kernel: Any,
-        bias: Any,
-        activation: str | None,
+        *,
         initial_state: Any,
-        mask: Any,
-        go_backwards: bool,
-        zero_output_for_mask: bool,
-        dtype: Any,
+        **operands: Any,
     ) -> None:
         self.recurrence = recurrence
         self.gates, self.biases = len(recurrence.gates), recurrence.biases
@@ -173,10 +166,7 @@ class GatedLayer(Layer):
             if not isinstance(initial_state, (list, tuple)) or len(initial_state) != 2:
                 raise ValueError("initial_state should hold two arrays (B,H), of h and of c")
             start = list(initial_state)
-        super().__init__(
-            states, x, kernel, recurrent_kernel, bias, activation, start[0], mask,
-            go_backwards, zero_output_for_mask, dtype,
-        )  # fmt: skip
+        super().__init__(states, initial_state=start[0], **operands)
         B, T, H = self.h.shape
         self.c: Array | None = None
         self.last_c: Array | None = None

@@ -67,7 +67,6 @@ def certified(
     cotangent: Any,
     cotangent_error: Any,
     cell_cotangent: Any,
-    dtype: Any,
 ) -> dict[str, Certificate]:
     """See `public.certify_gradients`."""
     (B, T, H), F, r = layer.h.shape, len(layer.W), layer.recurrence
@@ -116,7 +115,7 @@ def certified(
         "initial_cell_state": lambda worst: adjoint.starts(1, got["initial_cell_state"]),
     }
     found = {
-        name: advised(judge(layer.a, got[name], makers[name], Reach()), dtype, got[name])
+        name: advised(judge(layer.a, got[name], makers[name], Reach()), layer.dtype, got[name])
         for name in sorted(got, key=lambda name: name != "delta")  # what is known of it serves all
     }
     return {name: found[name] for name in got}

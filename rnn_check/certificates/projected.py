@@ -21,79 +21,15 @@ import numpy as np
 
 from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.result import Certificate, Piece, advised, judge
-from rnn_check.certificates.steps import Layer, certified, copies_of
+from rnn_check.certificates.steps import Layer, copies_of
 from rnn_check.certificates.sums import FLOAT64, UP, Room
 from rnn_check.numbers.activations import activation
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.spread import activation_error, spread
 
 
-def certify_projected(
-    states: Any,
-    *,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any = None,
-    activation: str | None = "tanh",
-    initial_state: Any = None,
-    mask: Any = None,
-    go_backwards: bool = False,
-    zero_output_for_mask: bool = False,
-    dtype: Any = None,
-    groups: int = 16,
-    steps: int | None = 2048,
-    seed: int | None = 0,
-) -> Certificate:
-    """The question of `certify`, asked of random sums of units at some of the steps.
-
-    `steps` of all steps of all samples are asked, drawn at random (None: all, at several times the
-    price). 32 of them are put to `certify` as they are, all units of them; its answer finds what is
-    wrong at most steps, and gives the bits. At the others the units are dealt out at random into
-    groups of n = H/groups (no fewer than 4), and each gets a sign r_j = ±1, once for all steps. For
-    each step t and group g
-
-        p_tg = Σ_j r_j (act⁻¹(ĥ_tj) - z_tj) = act⁻¹(ĥ_t)·r - x_t·(W·r) - ĥ_{t-1}·(U·r) - b·r
-
-    where j runs over g: the group's errors as seen from z, with random signs. A state so near ±1
-    that tanh's own rounding would blur its group says less about its z: that z is computed in full,
-    and the state held against tanh(z) by itself. Masked steps are compared in full, all of them,
-    bit for bit.
-
-    Where a sum exceeds what rounding explains, or a single state does, `certify` is asked about all
-    units of that step. So nothing is called wrong that `certify` does not call wrong. And it is
-    asked about all of these steps, and no sums are made, where they could not tell: where 32 steps
-    or fewer are asked, more than 1/64 of the states are near ±1, or more than 1/10 of the sums have
-    a bound over a hundredth of what act can reach, as in float16 and bfloat16.
-
-    The certificate's arrays are the sums, (S,groups); `observed` is the first term, and `where`
-    (sample, timestep, group). If `certify` found something wrong, or was asked about all steps, the
-    arrays are the states it was asked about, (steps,1,H), and `where` is (sample, timestep, unit).
-    The bounds are those of a model (Higham & Mary 2019), that roundings have mean 0 given those
-    before them, unless the worst case is smaller or `certify` had to be asked; the model decides
-    what is looked at closely, not what is wrong.
-
-    What it sees. What `certify` sees, in 32 steps. In others, an error of one unit is in p in full,
-    whatever the signs, so that no draw misses it where it exceeds twice the bound, which is about
-
-        λ u √(n(F + H)) (‖x_t‖‖W_j‖ + ‖ĥ_{t-1}‖‖U_j‖ + |b_j|)        λ about 6
-
-    with the norms of a typical column; if it then exceeds `certify`'s bound, too, it is found.
-
-    What it misses. A single wrong step that is not asked: of N steps, with probability 1 - steps/N.
-    Errors that are not at most steps, and of several units that cancel: two units exchanged do so
-    with probability 1/2 if they are in one group, and in one they are always if H/4, H/2 or 3H/4
-    apart (rounded up), otherwise with probability 1/groups. In general the errors e of a group show
-    less than half of their norm ‖e‖ with probability 13/16 at most (Paley and Zygmund's
-    inequality), independently for each group. Who knows the signs can hide from them: seed=None
-    draws others every time.
-
-    Arguments as `certify`; activation linear or tanh, whose inverses cost little (else ValueError).
-    """
-    layer = Layer(
-        states, x, kernel, recurrent_kernel, bias, activation, initial_state, mask,
-        go_backwards, zero_output_for_mask, dtype,
-    )  # fmt: skip
+def certified(layer: Layer, groups: int, steps: int | None, seed: int | None) -> Certificate:
+    """The question of `certify`, asked of random sums. See `public.certify_projected`."""
     if layer.name not in ("linear", "tanh"):
         raise ValueError(f"activation {layer.name!r} is not to be projected: linear and tanh are")
     if groups < 1:
@@ -103,7 +39,7 @@ def certify_projected(
     if not layer.h.size:
         return judge(layer.a, layer.h, lambda worst: iter(()))
     with np.errstate(all="ignore"):
-        return advised(_Projection(layer, groups, steps, seed).judged(), dtype, layer.h)
+        return advised(_Projection(layer, groups, steps, seed).judged(), layer.dtype, layer.h)
 
 
 _LOOK = 2.0**-10  # the chance that roundings of the model make any sum be looked at closely
@@ -276,7 +212,7 @@ class _Projection:
         """certify's answer at these steps alone: layers of one step, from the states before it."""
         layer = self.layer
         s, t = np.divmod(steps, layer.h.shape[1])
-        found = certified(layer.alone(*self.rows(steps)))
+        found = certificates_steps.certified(layer.alone(*self.rows(steps)))
         if not found.where:
             return found
         row, _, unit = found.where

@@ -112,13 +112,18 @@ def _one_of_each(rng: np.random.Generator, size: int, n: int) -> Array:
 
 
 class Layer:
-    """The operands of every step, in processing order, the states as observed."""
+    """The operands of every step, in processing order, the states as observed.
+
+    Arguments as `public.certify`. Raises ValueError for shapes that do not fit, unknown activations
+    and arithmetics.
+    """
 
     gates, biases = 1, 1  # of a kernel's columns for each unit, and of its rows of biases
 
     def __init__(
         self,
         states: Any,
+        *,
         x: Any,
         kernel: Any,
         recurrent_kernel: Any,
@@ -133,6 +138,7 @@ class Layer:
         self.name = activations.activation(activation).name
         self.h = numbers("states", states)
         self.a = a = _claimed(dtype, self.h)
+        self.dtype = dtype  # as it was claimed, if it was
         _check("states", self.h, ("batch", "timesteps", "units"), "one state for every step")
         B, T, H = self.h.shape
         self.x = _read("x", x, a)
@@ -253,47 +259,8 @@ class Layer:
 # The forward pass -----------------------------------------------------------------------------
 
 
-def certify(
-    states: Any,
-    *,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any = None,
-    activation: str | None = "tanh",
-    initial_state: Any = None,
-    mask: Any = None,
-    go_backwards: bool = False,
-    zero_output_for_mask: bool = False,
-    dtype: Any = None,
-) -> Certificate:
-    """Is each of these states the next value of the recurrence, up to the rounding of its step?
-
-    states (B,T,H) in processing order, as the subject returned them; x (B,T,F), kernel (F,H),
-    recurrent_kernel (H,H), bias (H,), initial_state (B,H) (zeros if not given), mask (B,T) in
-    input order, True where a step counts; with go_backwards, x and mask are reversed first.
-    dtype is the arithmetic that the subject claims, by default the states' own: "float64",
-    "float32", "float16", "bfloat16" (the states then in any wider dtype), or Keras's policies
-    "mixed_float16" and "mixed_bfloat16". Operands that it cannot hold are rounded to it first, to
-    nearest, as frameworks do. float16 and bfloat16 are taken to be summed in float32, and to be
-    narrow in all that is stored, as TensorFlow does.
-
-    A masked step must copy the state before it, bit for bit; before a sample's first step that
-    counts, that is its initial state or, as Keras returns it, zeros. With zero_output_for_mask, the
-    subject returns zeros for all masked steps instead. A sum that may overflow has no bound. A NaN
-    among the operands of a step must make it NaN, and nothing else may.
-
-    Raises ValueError for shapes that do not fit, unknown activations and arithmetics.
-    """
-    layer = Layer(
-        states, x, kernel, recurrent_kernel, bias, activation, initial_state, mask,
-        go_backwards, zero_output_for_mask, dtype,
-    )  # fmt: skip
-    return advised(certified(layer), dtype, layer.h)
-
-
 def certified(layer: Layer) -> Certificate:
-    """The states of this layer, as `certify` judges them."""
+    """Is each state the next value of the recurrence? See `public.certify`."""
 
     def pieces(worst: _Worst) -> Iterator[Piece]:
         room, quick = Room(), layer.mask is None and worst.ratio > -math.inf

@@ -28,18 +28,18 @@ random output layers, and `place` says where a printed number stands among them.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import claimed, numbers
-from rnn_check.numbers.bounded import vjp_bound
+from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, gamma, rounded
-from rnn_check.numbers.spread import activation_error, spread
+from rnn_check.numbers.reading import Tape
+from rnn_check.recurrences import simple
 
 _FLOAT64 = ARITHMETICS["float64"]
 _UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
@@ -192,14 +192,18 @@ def certify_training(
         }
         near = of_loss.error[:, 0] <= a.u * np.mean(np.square(network.target, dtype=np.float64))
         blind["the loss"] = _is_blind(of_loss, ~near)
-        g = _joined([of_weights[name].each(_flat) for name in names])  # (N,P)
+        flat = [of_weights[name].each(_flat) for name in names]
+        value, error = (
+            np.concatenate([getattr(g, part) for g in flat], axis=1) for part in ("value", "error")
+        )
+        g = Bounded(value, error, a)  # (N,P)
         begin = w[:1]
         if start is not None:
             given = {name: numbers(f"start {name}", start[name])[None] for name in names}
             begin = _rows(given, names, shapes)
             begin = rounded(begin, a)
         nothing, zero = np.zeros_like(begin), np.zeros((1, 1))
-        counts = _Number(np.arange(1.0, N + 1)[:, None], np.zeros((N, 1)))
+        counts = exactly(np.arange(1.0, N + 1)[:, None], a)
         losses = np.concatenate([zero, losses])
         found = [
             _quantity("m", elements, m_, nothing, _moved(m_[:-1], g, adam.beta_1, a)),
@@ -221,7 +225,7 @@ def _nothing(network: Network, shapes: Mapping[str, tuple[int, ...]], N: int) ->
 _FELT = 0.01  # of the learning rate, which is about the largest step that Adam takes
 
 
-def _moves(g: "_Number", v: Array, adam: Adam) -> Array:
+def _moves(g: Bounded, v: Array, adam: Adam) -> Array:
     """(N,) how far the error of g may move a weight, in units of the learning rate."""
     t = np.arange(1.0, len(v))
     rate = np.sqrt(1 - adam.beta_2**t) / (1 - adam.beta_1**t)
@@ -231,7 +235,7 @@ def _moves(g: "_Number", v: Array, adam: Adam) -> Array:
     return np.asarray(rate * (1 - adam.beta_1) * step.max(axis=1))
 
 
-def _is_blind(number: "_Number", matters: Array) -> Array:
+def _is_blind(number: Bounded, matters: Array) -> Array:
     """(N,) whether 0 could pass for it: then so could its opposite, where that matters (N,)."""
     size, error = (np.linalg.norm(_flat(part), axis=1) for part in (number.value, number.error))
     return np.asarray(~(error < size) & matters)
@@ -310,42 +314,7 @@ def _flat(array: Array) -> Array:
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
-def _per_row(bias: Array) -> Array:
-    """(N,H) as it is added to each sample: (N,1,H)."""
-    return bias[:, None]
-
-
 # How far rounding goes --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Number:
-    """What the reference has, and how far any execution's may be from it."""
-
-    value: Array
-    error: Array
-
-    @property
-    def most(self) -> Array:
-        return np.abs(self.value) + self.error
-
-    @property
-    def T(self) -> "_Number":
-        return self.each(lambda part: part.swapaxes(-1, -2))
-
-    def each(self, change: Callable[[Array], Array]) -> "_Number":
-        """The same change of shape to both."""
-        return _Number(change(self.value), change(self.error))
-
-
-def _number(value: Array, error: Array, a: Arithmetic) -> _Number:
-    """As an operand: where it may be subnormal, it may be read as zero."""
-    flushed = np.abs(value) - error < a.min_normal
-    return _Number(value, np.where(flushed, np.maximum(error, np.abs(value)), error) * _UP)
-
-
-def _exactly(value: Array, a: Arithmetic) -> _Number:
-    return _number(value, np.zeros_like(value), a)
 
 
 def _gamma(k: int, a: Arithmetic) -> float:
@@ -353,114 +322,52 @@ def _gamma(k: int, a: Arithmetic) -> float:
     return gamma(k, a.u_stored + _FLOAT64.u)
 
 
-def _sum(
-    a: Arithmetic, products: Iterable[tuple[_Number, _Number]], addends: Iterable[_Number], k: int
-) -> _Number:
-    """Σ A·B + Σ C, A·B being products of the last two axes, with k roundings on the longest way.
-
-    What operands bring along is e_A(|B| + e_B) + |A|e_B; what rounding adds, in any order and with
-    or without fused multiply-add, is γ_k times the sum of all absolute terms; underflow may flush
-    every product and every sum.
-    """
-    value: Array | float = 0.0
-    size: Array | float = 0.0
-    error: Array | float = 4 * k * a.min_normal
-    for A, B in products:
-        value, size = value + A.value @ B.value, size + A.most @ B.most
-        error = error + A.error @ B.most + np.abs(A.value) @ B.error
-    for C in addends:
-        value, size, error = value + C.value, size + C.most, error + C.error
-    own = 1 + 2 * _FLOAT64.gamma(k)  # of the bound
-    return _number(np.asarray(value), np.asarray(error + _gamma(k, a) * size) * own, a)
-
-
-def _activated(name: str, z: _Number, a: Arithmetic) -> _Number:
-    h = activations.activation(name).function(z.value)
-    own = activation_error(name, z.value, h, _FLOAT64)
-    error = spread(name, z.value, z.error) + activation_error(name, z.value, h, a, z.error)
-    return _number(h, error + own, a)
-
-
 def _gradients(
     network: Network, weights: Mapping[str, Array], a: Arithmetic
-) -> tuple[dict[str, _Number], _Number]:
+) -> tuple[dict[str, Bounded], Bounded]:
     """dL/dw and L (N,1) at N sets of weights at once: a running error analysis, both ways.
 
-    (Higham, Accuracy and Stability of Numerical Algorithms, section 3.3, for arrays.) The bounds
-    are those of `running.running_gradients` and its kin, with a leading axis of weights.
+    (Higham, Accuracy and Stability of Numerical Algorithms, section 3.3, for arrays.) The tape over
+    `simple.step`, a leading axis for the weights; the output's activation is its gate.
     """
-    rnn = activations.activation(network.activation).name
-    dense = activations.activation(network.dense_activation).name
-    N, F, H = weights["kernel"].shape
-    w = {name: _exactly(array, a) for name, array in weights.items()}
-    b, c = ([w[n].each(_per_row)] if n in w else [] for n in ("bias", "dense.bias"))
+    N, _, H = weights["kernel"].shape
+    tape = Tape(a, network.activation, network.dense_activation)
+    w = {
+        name: tape.leaf(exactly(array[:, None] if name.endswith("bias") else array, a))
+        for name, array in weights.items()
+    }
     steps = rounded(network.steps, a)  # (T,B,F) as the framework has it
-    T, B, _ = steps.shape
-    x = [_exactly(step, a) for step in steps]
-
-    h = [_exactly(np.zeros((N, B, H)), a)]
-    z: list[_Number] = []
-    for x_t in x:
-        products = ((x_t, w["kernel"]), (h[-1], w["recurrent_kernel"]))
-        z.append(_sum(a, products, b, k=F + H + 2))  # (N,B,H)
-        h.append(_activated(rnn, z[-1], a))
-    before = _sum(a, ((h[-1], w["dense.kernel"]),), c, k=H + 2)  # (N,B,O)
-    output = _activated(dense, before, a)
+    layer = simple.Weights(w["kernel"], w["recurrent_kernel"], w.get("bias"))
+    h = tape.constant(exactly(np.zeros((N, steps.shape[1], H)), a))
+    for x_t in steps:
+        (h,) = simple.step(tape, layer, tape.constant(exactly(x_t, a)), h)
+    output = tape.gate(tape.affine((h, w["dense.kernel"]), bias=w.get("dense.bias")))  # (N,B,O)
 
     target = rounded(network.target, a)
-    n = target.size
-    off = output.value - target
-    off_error = output.error + _gamma(1, a) * (np.abs(off) + output.error)
+    n, p = target.size, output.b.known
+    off = p.value - target
+    off_error = p.error + _gamma(1, a) * (np.abs(off) + p.error)
     squares = (np.abs(off) + off_error) ** 2
     # fit's loss is a mean of means: the batch's is weighted by B, summed, and divided by B again
     loss_error = off_error * (2 * np.abs(off) + off_error) + _gamma(n + 8, a) * squares
     loss_error = loss_error.sum(axis=(1, 2)) / n + 4 * (n + 8) * a.min_normal
-    loss = _Number((off * off).sum(axis=(1, 2))[:, None] / n, loss_error[:, None] * _UP)
+    loss = Bounded((off * off).sum(axis=(1, 2))[:, None] / n, loss_error[:, None] * _UP, a)
 
-    pull = 2 / n * off
     pull_error = 2 / n * off_error * _UP + _gamma(5, a) * 2 / n * (np.abs(off) + off_error)
-    d = _through(dense, _number(pull, pull_error + 2 * a.min_normal, a), before, output, a)
-    found = {"dense.kernel": _sum(a, ((h[-1].T, d),), (), k=B + 1)}
-    found["dense.bias"] = _down(d, a)
-    later = _sum(a, ((d, w["dense.kernel"].T),), (), k=target.shape[1] + 1)  # dL/dh (N,B,H)
-    delta: list[_Number] = []
-    for t in reversed(range(T)):
-        delta.append(_through(rnn, later, z[t], h[t + 1], a))
-        later = _sum(a, ((delta[-1], w["recurrent_kernel"].T),), (), k=H + 1)
-    delta.reverse()
-    k = B * T + 1  # over the batch and the steps, in any order
-    pairs = zip(x, delta, strict=True)
-    found["kernel"] = _sum(a, ((x_t.T, d_t) for x_t, d_t in pairs), (), k)
-    pairs = zip(h[:-1], delta, strict=True)
-    found["recurrent_kernel"] = _sum(a, ((h_t.T, d_t) for h_t, d_t in pairs), (), k)
-    found["bias"] = _down(_joined(delta), a)
-    return found, loss
+    output.receive(Bounded(2 / n * off, pull_error + 2 * a.min_normal, a))
+    tape.backward()
+    found = {name: tape.gradient(node) for name, node in w.items()}
+    return {
+        name: g.each(lambda part: part[:, 0]) if name.endswith("bias") else g
+        for name, g in found.items()
+    }, loss
 
 
-def _joined(parts: list[_Number]) -> _Number:
-    """Side by side along the second axis."""
-    values, errors = ([getattr(p, name) for p in parts] for name in ("value", "error"))
-    return _Number(np.concatenate(values, axis=1), np.concatenate(errors, axis=1))
+def _square(g: Bounded) -> Bounded:
+    return Bounded(g.value * g.value, g.error * (2 * np.abs(g.value) + g.error) * _UP, g.a)
 
 
-def _down(d: _Number, a: Arithmetic) -> _Number:
-    """The gradient of a bias: the sum over all rows, (N,R,H) to (N,H)."""
-    ones = _exactly(np.ones((1, d.value.shape[1])), a)
-    total = _sum(a, ((ones, d),), (), k=d.value.shape[1] + 1)
-    return total.each(lambda part: part[:, 0])
-
-
-def _through(name: str, g: _Number, z: _Number, h: _Number, a: Arithmetic) -> _Number:
-    """g∘act'(z)."""
-    value, error = vjp_bound(name, g.value, g.error, z.value, h.value, z.error, a)
-    return _number(value, error, a)
-
-
-def _square(g: _Number) -> _Number:
-    return _Number(g.value * g.value, g.error * (2 * np.abs(g.value) + g.error) * _UP)
-
-
-def _moved(old: Array, new: _Number, beta: float, a: Arithmetic) -> _Number:
+def _moved(old: Array, new: Bounded, beta: float, a: Arithmetic) -> Bounded:
     """β·old + (1-β)·new in any form of it, old + (new - old)(1-β) as Keras writes it among them.
 
     The terms are at most (2-β)|old| and (1-β)|new|, each with at most 7 roundings (new's own square
@@ -471,7 +378,7 @@ def _moved(old: Array, new: _Number, beta: float, a: Arithmetic) -> _Number:
     size = (1 + rest) * np.abs(old) + rest * new.most
     exchanged = abs(_rounded(beta, a) - beta) + _gamma(2, a) * rest + 2 * _FLOAT64.u
     error = rest * new.error + _gamma(7, a) * size + exchanged * (np.abs(old) + new.most)
-    return _Number(old + (new.value - old) * rest, error * _UP + 16 * a.min_normal)
+    return Bounded(old + (new.value - old) * rest, error * _UP + 16 * a.min_normal, a)
 
 
 def _rounded(constant: float, a: Arithmetic) -> float:
@@ -481,7 +388,7 @@ def _rounded(constant: float, a: Arithmetic) -> float:
 _POW = 8  # in u: four units in the last place, CUDA's powf; Eigen's and glibc's are below one
 
 
-def _correction(adam: Adam, t: Array, a: Arithmetic) -> _Number:
+def _correction(adam: Adam, t: Array, a: Arithmetic) -> Bounded:
     """α_t, and how far float32 may be from it.
 
     β is rounded first, by a known θ: (1+θ)^t is its share in the power. Where 1-β^t cancels (t=1:
@@ -500,10 +407,10 @@ def _correction(adam: Adam, t: Array, a: Arithmetic) -> _Number:
     alpha = adam.learning_rate * np.sqrt(second) / first
     relative = (2 - np.sqrt(np.maximum(1 - q2, 0))) / np.maximum(1 - q1, 0) - 1
     relative = np.where(q2 < 1, relative, np.inf)
-    return _Number(alpha, alpha * relative * _UP)
+    return Bounded(alpha, alpha * relative * _UP, a)
 
 
-def _stepped(w: Array, m: Array, v: Array, adam: Adam, a: Arithmetic) -> _Number:
+def _stepped(w: Array, m: Array, v: Array, adam: Adam, a: Arithmetic) -> Bounded:
     """w - α_t m'/(√v' + ε) from the recorded m' and v'.
 
     A compiler may compute m' and v' once for the record and once more here, with other roundings
@@ -525,11 +432,11 @@ def _stepped(w: Array, m: Array, v: Array, adam: Adam, a: Arithmetic) -> _Number
     most = (alpha.value + alpha.error) * (np.abs(m_new) + m_error) / least
     error = most * (1 + _gamma(24, a)) - np.abs(step) + 4 * a.min_normal * (1 + 1 / below)
     error = error + _gamma(1, a) * (np.abs(old) + most) + 4 * a.min_normal
-    return _Number(old - step, error * _UP)
+    return Bounded(old - step, error * _UP, a)
 
 
 def _quantity(
-    name: str, elements: tuple[str, ...], observed: Array, begin: Array, follows: _Number
+    name: str, elements: tuple[str, ...], observed: Array, begin: Array, follows: Bounded
 ) -> Quantity:
     """begin is what stands in row 0, exactly; the others follow."""
     expected = np.concatenate([begin, follows.value])

@@ -31,7 +31,7 @@ import msgspec.inspect
 import numpy as np
 
 from rnn_check.claims import expectations as _all_kinds  # noqa: F401  (registers them)
-from rnn_check.claims import truth
+from rnn_check.claims import gates, truth
 from rnn_check.claims.expectations.expectation import KINDS, WEIGHTS, Expectation
 from rnn_check.claims.expectations.expectation import Reading as ReadBeside
 from rnn_check.claims.experiment import Experiment, Loss
@@ -39,14 +39,16 @@ from rnn_check.claims.layers import (
     RNN,
     AnyLayer,
     Bidirectional,
+    Carrying,
     Dense,
     Embedding,
+    Gated,
     Layer,
     Masking,
     SimpleRNN,
     TimeDistributed,
 )
-from rnn_check.claims.layers.recurrent import Recurrent
+from rnn_check.claims.layers.recurrent import Recurrence, Recurrent
 from rnn_check.claims.tables import (
     MOST_WEIGHTS,
     SCALAR_SCHEMA,
@@ -194,7 +196,9 @@ class Claim(Experiment):
             name, last = e.what, e.what == "last_state"
             if e.what == "output" and not self.is_stack and self.dense is None:
                 name, last = "states", not self.rnn.option("return_sequences")
-            whole = finest["states" if last else name]
+            if (name := "states" if last else name) not in finest:
+                continue  # of gates nothing is rounded by hand
+            whole = finest[name]
             part = whole[:, -1] if last else whole  # a view
             at = e.select(np.arange(part.size).reshape(part.shape))
             part[np.unravel_index(at, part.shape)] = np.minimum(e.select(part), e.value.half_unit)
@@ -635,6 +639,7 @@ class _Builder:
         layers = self._layers()
         x, initial_state, mask, input_shape = self._input(layers)
         features = input_shape[-1] if input_shape else None
+        self._gates(layers)
         weights = self._weights(layers, features)
         printed = self._printed(layers[0], features)
         self._sizes(layers, x, input_shape)
@@ -658,6 +663,7 @@ class _Builder:
             printed=printed,
             training=doc.training,
             wrong=doc.wrong,
+            gates=doc.reading,
         )
         if not doc.expect:
             raise self.fail("expect", "the claim expects nothing; add an [[expect]] table")
@@ -742,9 +748,8 @@ class _Builder:
                 raise self.fail(f"{at}.go_backwards", "not inside Bidirectional; leave it out")
         for _, part, _ in layer.parts(1):
             functions = {"activation": part.function}
-            gate = getattr(part, "recurrent_activation", msgspec.UNSET)
-            if gate is not msgspec.UNSET:
-                functions["recurrent_activation"] = gate
+            if isinstance(part, Gated):
+                functions["recurrent_activation"] = part.gate_function
             for key, name in functions.items():
                 try:
                     activations.activation(name)
@@ -758,6 +763,16 @@ class _Builder:
                     raise self.fail(
                         f"{at}.{name}", f"expected a rate from 0 to less than 1, got {rate}"
                     )
+
+    def _gates(self, layers: tuple[AnyLayer, ...]) -> None:
+        """What the author says of gates is said of some that there are."""
+        functions: dict[gates.Kind, set[str]] = {}
+        for layer in layers:
+            for _, part in layer.recurrences if isinstance(layer, Carrying) else ():
+                own = functions.setdefault(part.family, set())
+                if isinstance(part, Gated):
+                    own.add(part.gate_function)
+        gates.check(self.doc.reading, functions, self.fail)
 
     def _wrong(self) -> None:
         wrong = self.doc.wrong
@@ -829,17 +844,16 @@ class _Builder:
         batch, timesteps = x.shape[:2]
         state = mask = None
         if table.initial_state is not None:
-            state = self.read.given(table.initial_state, "input.initial_state", reading)
+            state = self._states(table.initial_state)
             first = next(layer for layer in layers if not isinstance(layer, Masking))
-            shape: tuple[int, ...] = (batch, getattr(first, "units", 0))
-            if isinstance(first, Bidirectional):
-                shape = (2, batch, first.layer.units)
-            elif not isinstance(first, SimpleRNN | RNN) or len(first.parts(1)) > 1:
+            if not isinstance(first, Carrying) or (isinstance(first, RNN) and len(first.cells) > 1):
                 raise self.fail(
                     "input.initial_state",
-                    "only of a SimpleRNN, a Bidirectional layer, or an RNN over one cell that is "
-                    "the first layer, or comes after Masking",
+                    "only of a SimpleRNN, LSTM, GRU, a Bidirectional layer, or an RNN over one "
+                    "cell that is the first layer, or comes after Masking",
                 )
+            several = len(first.state_sizes)
+            shape = (*([several] if several > 1 else []), batch, first.state_sizes[0])
             self._shaped(state.shape, shape, "input.initial_state")
         if table.mask is not None:
             if isinstance(layers[0], Masking | Embedding):
@@ -847,6 +861,16 @@ class _Builder:
             mask = self.read.booleans(table.mask, "input.mask")
             self._shaped(mask.shape, (batch, timesteps), "input.mask")
         return x, state, mask, x.shape[1:]
+
+    def _states(self, node: Any) -> Given:
+        """An array, or a list of one for each state, which may be recipes."""
+        key, reading = "input.initial_state", self.doc.reading.input
+        if not (isinstance(node, list) and any(isinstance(each, dict) for each in node)):
+            return self.read.given(node, key, reading)
+        each = [self.read.given(part, f"{key}[{i}]", reading) for i, part in enumerate(node)]
+        for i, state in enumerate(each):
+            self._shaped(state.shape, each[0].shape, f"{key}[{i}]")
+        return gates.stacked(each)
 
     def _shaped(self, got: tuple[int, ...], wanted: tuple[int, ...], key: str) -> None:
         if got != wanted:
@@ -886,6 +910,12 @@ class _Builder:
     def _layer_weights(
         self, layer: Layer, table: dict[str, Any], key: str, features: int | None
     ) -> dict[str, Given]:
+        joined = self.doc.reading.joined is not None
+        parts = layer.parts(-1 if features is None else features)
+        if isinstance(layer, Carrying) and (
+            joined or any(isinstance(p, Gated) for _, p, _ in parts)
+        ):
+            return self._of_gates(layer, table, key, features)
         shapes = layer.weight_shapes(-1 if features is None else features)
         wanted = {
             path: tuple(None if n < 0 else n for n in shape) for path, shape in shapes.items()
@@ -907,6 +937,30 @@ class _Builder:
         arrays = self._arrays(flat, wanted, key)
         for bias, path in second.items():
             arrays[bias] = arrays[bias].plus(arrays.pop(path))
+        return arrays
+
+    def _of_gates(
+        self, layer: Carrying, table: dict[str, Any], key: str, features: int | None
+    ) -> dict[str, Given]:
+        """Of each of its parts, whose author may have written the gates in other ways."""
+        parts = layer.parts(-1 if features is None else features)
+        names = [prefix.removesuffix(".") for prefix, _, _ in parts]
+        arrays: dict[str, Given] = {}
+        for name in table if names != [""] else ():
+            if name not in names:
+                raise self.fail(f"{key}.{name}", f"unknown key{nearest(name, names)}")
+        for name, (prefix, part, fan_in) in zip(names, parts, strict=True):
+            assert isinstance(part, Recurrence)
+            own, at = (table.get(name), f"{key}.{name}") if name else (table, key)
+            if not isinstance(own, dict):
+                raise self.fail(at, f"expected a table of its {', '.join(gates.PARTS[:3])}")
+            given = gates.given(own, self.read, part.family, self.doc.reading.weights, at)
+            found = gates.weights(
+                given, self.doc.reading, part.family, part.units, None if fan_in < 0 else fan_in,
+                fail=self.fail, key=at, use_bias=part.option("use_bias"),
+                reset_after=part.option("reset_after"),
+            )  # fmt: skip
+            arrays |= {prefix + part_of: array for part_of, array in found.items()}
         return arrays
 
     def _arrays(

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnn_check.claims.layers import AnyLayer, Dense, SimpleRNN
+from rnn_check.claims.gates import GateReading
+from rnn_check.claims.layers import GRU, LSTM, AnyLayer, Dense, SimpleRNN
 from rnn_check.claims.tables import TrainingTable, WrongTable
 from rnn_check.claims.written import Array, Given
+
+AS_KERAS = GateReading()
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Experiment:
     printed: Mapping[str, Given] = dataclasses.field(default_factory=dict)
     training: TrainingTable | None = None
     wrong: WrongTable | None = None
+    gates: GateReading = AS_KERAS  # as the author has them
 
     @property
     def is_stack(self) -> bool:
@@ -41,13 +45,23 @@ class Experiment:
         return [type(layer) for layer in self.layers] not in ([SimpleRNN], [SimpleRNN, Dense])
 
     @property
+    def has_steps(self) -> bool:
+        """Whether the states of its first layer are derived step by step."""
+        return not self.is_stack or isinstance(self.layers[0], LSTM | GRU)
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether gradients of its loss are derived."""
+        return not self.is_stack or (self.has_steps and len(self.layers) == 1)
+
+    @property
     def names(self) -> list[str]:
         return [layer.name for layer in self.layers]
 
     @property
-    def rnn(self) -> SimpleRNN:
+    def rnn(self) -> SimpleRNN | LSTM | GRU:
         layer = self.layers[0]
-        assert isinstance(layer, SimpleRNN)
+        assert isinstance(layer, SimpleRNN | LSTM | GRU)
         return layer
 
     @property
@@ -65,9 +79,9 @@ class Experiment:
 
     @property
     def recurrence(self) -> dict[str, Any]:
-        """The options of the recurrence, as `over_time.forward` and `certify` take them."""
+        """The recurrence and its options, as `over_time.forward` and `certify` take them."""
         return {
-            "activation": self.rnn.function,
+            **self.rnn.definition,
             "mask": self.mask,
             "go_backwards": self.rnn.option("go_backwards"),
         }

@@ -43,6 +43,7 @@ LETTERS: dict[Kind, dict[str, str]] = {
     "LSTM": {"i": "i", "f": "f", "o": "o", "c": "c", "g": "c", "j": "c", "a": "c"},
     "GRU": {"z": "z", "u": "z", "r": "r", "h": "h", "n": "h", "c": "h", "g": "h"},
 }
+CANDIDATE: dict[Kind, str] = {"SimpleRNN": "h", "LSTM": "c", "GRU": "h"}
 # of which σ(-a) = 1 - σ(a), so that 1 - z is a gate too, whose weights are -1 times those of z
 MIRRORED = frozenset({"sigmoid", "hard_sigmoid"})
 MOST_BIAS = 10**6  # that a program adds
@@ -65,6 +66,11 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     joined: Literal["[h, x]", "[x, h]"] | None = None
     forget_bias: Decimal | int | None = None
     z_weighs: Literal["state", "candidate"] = "state"
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether arrays of all gates are Keras's."""
+        return self.gates is None and self.joined is None and self.z_weighs == "state"
 
 
 Table = Mapping[str, Given | Mapping[str, Given]]
@@ -168,7 +174,7 @@ def weights(
         zero = _exactly(np.zeros(units))
         other = _beside([second.get(gate, zero) for gate in ORDER[kind]])
         if two:
-            out["bias"] = _stacked(out["bias"], other)
+            out["bias"] = stacked([out["bias"], other])
         elif second:
             out["bias"] = out["bias"].plus(other)
     if kind == "LSTM" and reading.forget_bias is not None:
@@ -425,8 +431,9 @@ def _beside(parts: list[Given]) -> Given:
     return _together(parts, lambda arrays: np.concatenate(arrays, axis=-1))
 
 
-def _stacked(first: Given, second: Given) -> Given:
-    return _together([first, second], np.stack)
+def stacked(parts: list[Given]) -> Given:
+    """Arrays of one shape, one after the other."""
+    return _together(parts, np.stack)
 
 
 def _exactly(value: Array) -> Given:

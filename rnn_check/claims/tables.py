@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rnn_check.claims.gates import GateReading
 from rnn_check.claims.written import Integers, Reading
 from rnn_check.subjects.asked.named import MOST_SIZE, NAME
 
@@ -50,13 +51,12 @@ class Source(Table, frozen=True):
     notes: str = ""
 
 
-class ReadingTable(Table, frozen=True):
+class ReadingTable(GateReading, frozen=True):
     """How the author's numbers are to be read."""
 
     weights: Reading = "exact"
     input: Reading = "exact"
     integers: Integers = "exact"  # whether 3 is 3, or any number from 2.5 to 3.5
-    layout: Literal["x·W", "W·x"] = "x·W"
     computed_in: ComputedIn | None = None
 
 

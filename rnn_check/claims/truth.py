@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check.certificates import steps as certificates_steps
-from rnn_check.claims import stack
+from rnn_check.claims import gates, stack
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import GRU, LSTM, Bidirectional, Dense, SimpleRNN, TimeDistributed
+from rnn_check.claims.layers import Gated, TimeDistributed
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
-from rnn_check.recurrences import dense, over_time, running
+from rnn_check.recurrences import dense, gated, over_time, running
 from rnn_check.recurrences import losses as recurrences_losses
 
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
@@ -49,15 +48,11 @@ class Truth:
 
     def _limited(self, name: str, found: Bounded) -> Bounded:
         """Infinite where the bound spans all that the activation may give: no number exceeds it."""
+        if name not in ("output", "states", "last_state"):
+            return found
         layer = self.claim.layers[0 if name in ("states", "last_state") else -1]
-        merged = isinstance(layer, Bidirectional) and layer.merge_mode != "concat"
-        inner = layer.layer if isinstance(layer, Bidirectional | TimeDistributed) else layer
-        if merged or name not in ("output", "states", "last_state"):
-            return found
-        if not isinstance(inner, SimpleRNN | Dense):
-            return found
         value, bound = found
-        low, high = certificates_steps.reach_of(inner.function)
+        low, high = layer.reach
         return value, np.where(bound >= np.maximum(high - value, value - low), np.inf, bound)
 
     @property
@@ -97,17 +92,56 @@ class Truth:
 
     @cached_property
     def states(self) -> Bounded:  # (B,T,H) as Keras returns the sequence
-        return self._as_shown(self._running.bound)
+        return self._as_shown(self._of_states[:2])
 
     @property
     def last_state(self) -> Bounded:  # (B,H)
-        return self._running.states[:, -1], self._running.bound[:, -1]
+        states, bound = self._of_states[:2]
+        return states[:, -1], bound[:, -1]
 
-    def _as_shown(self, bound: Array) -> Bounded:
-        zero, states = shown_as_zero(self.claim), self._running.states
-        if zero is None:
-            return states, bound
-        return np.where(zero, 0.0, states), np.where(zero, 0.0, bound)
+    @property
+    def _of_states(self) -> tuple[Array, Array, Array]:
+        """The states, their bound, and their bound as the next step takes them."""
+        if isinstance(self.claim.rnn, Gated):
+            states, bound = self._gated.states["h"]
+            return states, bound, bound
+        return self._running.states, self._running.bound, self._running.carried
+
+    @cached_property
+    def _gated(self) -> gated.Running:
+        """The states and gates of an LSTM or GRU, as they are carried."""
+        claim, layer = self.claim, self.claim.rnn
+        assert isinstance(layer, Gated) and claim.x is not None and claim.weights is not None
+        own = {n: (g.value, g.error) for n, g in claim.weights[layer.name].items()}
+        return layer.ran(
+            own, stack.Signal(claim.x.value, claim.x.error, claim.mask),
+            layer.option("go_backwards"), self.arithmetic, stack.starts(claim),
+        )  # fmt: skip
+
+    @property
+    def cell_states(self) -> Bounded:  # (B,T,H) of an LSTM, as they are carried
+        return self._gated.states["c"]
+
+    @property
+    def last_cell_state(self) -> Bounded:  # (B,H)
+        value, bound = self.cell_states
+        return value[:, -1], bound[:, -1]
+
+    def gate(self, letter: str) -> Bounded:
+        """(B,T,H): a gate as its author has it, or the candidate."""
+        name, mirrored = gates.gate_of(self.claim.rnn.family, letter, self.claim.gates)
+        value, bound = self._gated.gates[name]
+        if mirrored:  # of which the author's arithmetic is that of the other
+            value, bound = 1.0 - value, bound + 2.0**-53
+        return value, bound
+
+    def _as_shown(self, states: Bounded) -> Bounded:
+        zero = shown_as_zero(self.claim)
+        return (
+            states
+            if zero is None
+            else (np.where(zero, 0.0, states[0]), np.where(zero, 0.0, states[1]))
+        )
 
     def _returned(self, states: Bounded) -> Bounded:
         """(B,T,H) or (B,H): what the recurrent layer outputs."""
@@ -117,7 +151,7 @@ class Truth:
 
     @property
     def _hidden(self) -> Bounded:  # what the recurrent layer hands on
-        return self._returned(self._as_shown(self._running.carried))
+        return self._returned(self._as_shown((self._of_states[0], self._of_states[2])))
 
     @cached_property
     def _signals(self) -> list[stack.Signal]:  # what comes out of each layer of a stack
@@ -188,11 +222,35 @@ class Truth:
         zero = shown_as_zero(self.claim)
         if zero is not None:  # a zero that is shown instead of a state does not depend on it
             cotangent, error = _zeroed(zero, cotangent, error)
+        if isinstance(self.claim.rnn, Gated):
+            return self._of_gated(cotangent, error)
         found = running.running_gradients(
             **self._layer, cotangent=cotangent, cotangent_error=error, by_hand=self._by_hand
         )
         of_layer = {name: (getattr(found[0], name), getattr(found[1], name)) for name in GRADIENTS}
         return of_layer | of_dense
+
+    def _of_gated(self, cotangent: Array, error: Array | None) -> dict[str, Bounded]:
+        claim, layer = self.claim, self.claim.rnn
+        assert isinstance(layer, Gated) and claim.x is not None and claim.weights is not None
+        given = {"x": claim.x, **claim.weights[layer.name]}
+        start = stack.starts(claim)
+        errors: dict[str, Any] = {name: g.error for name, g in given.items()}
+        values: dict[str, Any] = {name: g.value for name, g in given.items()}
+        if start:
+            values["initial_state"] = tuple(value for value, _ in start)
+            errors["initial_state"] = tuple(e for _, e in start)
+        found = gated.running_gradients(
+            layer.recurrence, **values, cotangents={"h": cotangent},
+            cotangent_errors={} if error is None else {"h": error},
+            activation=layer.function, recurrent_activation=layer.gate_function, mask=claim.mask,
+            go_backwards=layer.option("go_backwards"), arithmetic=self.arithmetic, errors=errors,
+        )  # fmt: skip
+        both = [{name: getattr(part, name) for name in GRADIENTS} for part in found]
+        for part in both:
+            states = part["initial_state"]
+            part["initial_state"] = np.stack(states) if len(states) > 1 else states[0]
+        return {name: (both[0][name], both[1][name]) for name in GRADIENTS}
 
     def reach(self, what: str) -> Array | None:
         """How far from the truth what a comparison calls `what` may be at the end of all its steps.
@@ -204,8 +262,6 @@ class Truth:
         claim = self.claim
         if claim.x is None or claim.weights is None:
             return None
-        if any(isinstance(layer, LSTM | GRU) for layer in claim.layers):
-            return None  # their recurrence is not derived here
         if claim.is_stack:
             if what == "output":
                 return self.output[1]
@@ -214,16 +270,16 @@ class Truth:
                 if what == f"output of {layer.name}":
                     return signal.error
                 if what == f"states of {layer.name}":
-                    if mask is None or not layer.option("zero_output_for_mask"):
-                        return signal.error
-                    ordered = mask[:, ::-1] if layer.option("go_backwards") else mask
-                    return stack.carried(signal.error, ordered)
+                    return layer.carried_error(signal, mask)
+        if not claim.has_steps:
             return None
         name = what.removeprefix("gradient of ")
-        sequence = claim.dense is None and claim.rnn.option("return_sequences")
+        alone = len(claim.layers) == 1
+        sequence = alone and claim.rnn.option("return_sequences")
         if name == "states" or (name == "output" and sequence):
-            return self._running.bound
-        if name in ("output", "last_state") or (claim.loss is not None and name in GRADIENTS):
+            return self._of_states[1]
+        gradients = claim.loss is not None and claim.has_gradients
+        if name in ("output", "last_state") or (gradients and name in GRADIENTS):
             return self[name][1]
         return None
 
@@ -410,10 +466,9 @@ def regularization(
     terms, off = [np.zeros(0)], [np.zeros(0)]
     for layer in claim.layers:
         weights = (claim.weights or {}).get(layer.name, {})
-        inner = layer.layer if isinstance(layer, Bidirectional) else layer
         for name in (*weights, "activity"):
             part = name.rpartition(".")[2].removesuffix("_kernel")
-            given = getattr(inner, f"{part}_regularizer", None)
+            given = getattr(layer.inner, f"{part}_regularizer", None)
             if not isinstance(given, dict):
                 continue
             if name == "activity":

@@ -513,9 +513,9 @@ def _of_framework(
 
 def _rerun(subject: Observations, backends: Sequence[str]) -> list[str]:
     """The options that ask this subject alone."""
-    words = ["--backend", subject.identity["backend"]] if backends else []
-    framework = subject.identity.get("framework", "keras")
-    words += ["--framework", framework] if framework != "keras" else []
+    who = subject.identity
+    words = ["--backend", who.backend] if backends else []
+    words += ["--framework", who.framework] if not who.is_keras else []
     how = subject.setting
     words += ["--layer", how.layer] if how.layer else []
     words += ["--mode", how.mode] if how.mode != "eager" else []

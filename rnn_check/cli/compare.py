@@ -243,11 +243,16 @@ def _read(text: str) -> list[_Word]:
             raise BadInput(f"{text}: {file} holds {many} subject" + "s" * (many != 1))
         notes = () if said.complete else ("it was interrupted: not all was asked",)
         return [
-            _Word(f"{file}#{n}" if many > 1 else text, str(s.identity["backend"]), s, notes=notes)
+            _Word(f"{file}#{n}" if many > 1 else text, s.identity.backend, s, notes=notes)
             for n, s in enumerate(said.subjects, 1)
             if number in (0, n)
         ]
     name, at, backend = text.partition("@")
+    if "torch.nn" in (name.partition("=")[0], backend):
+        raise BadInput(
+            f"{text}: environments are made for Keras alone; `rnn-check observe --framework torch "
+            "-o FILE.npz` in each environment makes records of torch.nn, which can be compared"
+        )
     if name == "current":
         backend = backend if at else default_backend()
         if backend not in BACKENDS:
@@ -489,6 +494,7 @@ def _compared(
     from rnn_check.asking.run import Asked, Run
     from rnn_check.subjects import environments as environment
     from rnn_check.subjects.asked.machine import available_cores
+    from rnn_check.subjects.identity import not_started
     from rnn_check.upgrades import changes as compare
     from rnn_check.verdicts.judge import Judged
 
@@ -518,8 +524,8 @@ def _compared(
     sides: list[Side] = []
     for i, each in enumerate(prepared):
         if each.target is None and each.observed is None:
-            name = {"backend": "", "mode": how.setting.mode, "dtype": how.setting.dtype}
-            judged = Judged(name, [])
+            nobody = not_started("").asked(how.setting.mode, how.setting.dtype)
+            judged = Judged(nobody, [])
             sides.append(compare.Side(each.word, judged, each.failure, each.notes, each.options))
             continue
         observed = each.observed

@@ -223,7 +223,7 @@ def _sum_error(
 
         |ÂB̂ - AB| <= dA(|B| + dB) + |A|dB               what the operands bring along
         γ_k Σ (|A| + dA)(|B| + dB) + ...                 the subject's rounding
-        2γ_k(2^-53) Σ |A||B| + ...                       the reference's, here and in `reference`
+        γ_k(2^-53) Σ |A||B| + ...                        the reference's own: one sum, in any order
 
     Nothing of the last two where all partial sums are exactly representable (see quantum). inf
     where the sum may overflow.
@@ -239,7 +239,7 @@ def _sum_error(
         size, brought = size + C.size, brought + C.error
         unit = min(unit, quantum(C.value))
     subject = a.gamma(k, stored) * (size + brought) + a.underflow(k, stored)
-    own = 2 * gamma(k, _FLOAT64.u) * size + _FLOAT64.underflow(k)
+    own = gamma(k, _FLOAT64.u) * size + _FLOAT64.underflow(k)
     exact = (brought == 0) & (size < unit * 2.0**a.bits) & (unit >= max(a.min_normal, 2.0**-1022))
     error = brought + np.where(exact, 0.0, subject + own)
     error = error * (1 + gamma(k + 8, _FLOAT64.u))  # of the sums above, which may be long

@@ -94,8 +94,10 @@ class Bounds:
         """k: the roundings on the longest way. Stored on it are each product, and each bias."""
         addends = [] if bias is None else [bias]
         if bias is not None and bias.value.ndim > 1:
-            rows = zip(bias.value, bias.error, bias.size, strict=True)
-            addends = [Bounded(v, e, bias.a, s) for v, e, s in rows]
+            rows = (
+                np.split(part, part.shape[-2], -2) for part in (bias.value, bias.error, bias.size)
+            )
+            addends = [Bounded(v, e, bias.a, s) for v, e, s in zip(*rows, strict=True)]
         stored = len(products) + len(addends)
         value = sum(a.value @ b.value for a, b in products)
         for addend in addends:
@@ -201,7 +203,10 @@ class Node:
 
 
 class Tape:
-    """What `Bounds` did, remembered. The gradients of weights are sums over all steps."""
+    """What `Bounds` did, remembered. The gradients of weights are sums over all steps.
+
+    All may have a leading axis, of several sets of weights: kernels (N,F,H), biases (N,1,H).
+    """
 
     def __init__(self, dtype: Any, act: str | None = "tanh", gate: str | None = "sigmoid") -> None:
         self.n = Bounds(dtype, act, gate)
@@ -234,7 +239,7 @@ class Tape:
                 zeros = _nothing(d).all(axis=-1, keepdims=True)  # of these rows all products are 0
                 A.receive(Bounded(g.value, np.where(zeros, 0.0, g.error), self.a))
             if bias is not None:
-                ones = self.n.exactly(np.ones((len(d.value), 1)))
+                ones = self.n.exactly(np.ones((d.value.shape[-2], 1)))
                 self._products.setdefault(id(bias), []).append((ones, d))
                 self._biases.add(id(bias))
 
@@ -310,7 +315,7 @@ class Tape:
                 node.back(node.gradient)
 
     def reached(self, weight: Node) -> Bounded:
-        """The gradient of its products, (R,H), those of the first use first: δ of a kernel."""
+        """The gradient of its products, (…,R,H), those of the first use first: δ of a kernel."""
         return _stacked([d for _, d in reversed(self._products[id(weight)])])
 
     def gradient(self, weight: Node) -> Bounded:
@@ -319,16 +324,17 @@ class Tape:
         if not pairs:
             return self.n.exactly(np.zeros_like(weight.b.value))
         A, d = (_stacked([pair[i] for pair in pairs]) for i in (0, 1))
-        rows = len(d.value)
+        rows = d.value.shape[-2]
         is_bias = id(weight) in self._biases
         # biases are not summed by a matrix product, so nothing wider is promised
         stored = rows + 1 if is_bias else len(pairs) + 1
-        left = A.known.T
-        error = _sum_error(self.a, ((left, d.known),), k=rows + 1, stored=stored)
-        value = A.value.T @ d.value
+        error = _sum_error(self.a, ((A.known.T, d.known),), k=rows + 1, stored=stored)
+        value = A.T.value @ d.value
         found = Bounded(value, error, self.a)
         shape = weight.b.value.shape
-        return found.each(lambda part: np.broadcast_to(part[0], shape)) if is_bias else found
+        if not is_bias:
+            return found
+        return found.each(lambda part: np.broadcast_to(part if shape[1:] else part[0], shape))
 
 
 def _nothing(b: Bounded) -> Array:
@@ -338,6 +344,7 @@ def _nothing(b: Bounded) -> Array:
 
 def _stacked(parts: Sequence[Bounded]) -> Bounded:
     value, error, size = (
-        np.concatenate([getattr(b, part) for b in parts]) for part in ("value", "error", "size")
+        np.concatenate([getattr(b, part) for b in parts], axis=-2)
+        for part in ("value", "error", "size")
     )
     return Bounded(value, error, parts[0].a, size)

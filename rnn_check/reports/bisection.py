@@ -11,9 +11,10 @@ from rnn_check.upgrades.bisection import Found
 
 def terminal(found: Found, console: Console) -> None:
     """The versions, what was seen of each that was asked, and what changed."""
+    longest = max(map(len, found.versions))
     for word in found.versions:
         seen = found.tried.get(word)
-        line = Text(f"  {word:32} ", style="" if seen else "dim")
+        line = Text(f"  {word:{longest}}  ", style="" if seen else "dim")
         console.print(line.append(seen or "not asked", style="dim"), soft_wrap=True)
     console.print()
     console.print(Text(found.sentence, style="bold"), soft_wrap=True)

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rnn_check.reports import verdicts
+from rnn_check.reports.terminal import line as as_line
 from rnn_check.upgrades.changes import (
     BETTER,
     BEYOND,
@@ -182,22 +182,39 @@ def _shortened(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Row, int]]]:
 
 
 def _table(rows: Sequence[Row], subjects: int, console: Console) -> None:
+    """Every claim with its rows below it, and a column for each subject.
+
+    Names are whole: what has no room beside the columns stands on a line of its own above them. If
+    the columns alone are wider than the terminal, lines are longer than it.
+    """
+    lines: list[tuple[Text, list[Text]]] = []
     for claim, group in groupby(rows, key=lambda row: row.claim.name):
-        table = Table(
-            box=None, pad_edge=False, show_header=False, expand=True, padding=(0, 0, 0, 1)
-        )
-        table.add_column(ratio=1, overflow="fold")
-        for _ in range(subjects):
-            table.add_column(width=8, no_wrap=True)
         numbers = [Text(str(i + 1), style="dim") for i in range(subjects)]
-        table.add_row(Text(claim, style="bold"), *numbers)
+        lines.append((Text(as_line(claim), style="bold"), numbers))
         for row in group:
             cells = [
                 Text(cell(v, c), style=_STYLE.get(kind, ""))
                 for v, c, kind in zip(row.verdicts, row.changes, row.kinds, strict=True)
             ]
-            table.add_row(Text(f"  {row.what}"), *cells)
-        console.print(table)
+            lines.append((Text(as_line(f"  {row.what}")), cells))
+    columns = zip(*(cells for _, cells in lines), strict=True)
+    widths = [max(each.cell_len for each in column) for column in columns]
+    room = max(console.width - sum(width + _GAP for width in widths), _GAP)
+    beside = max((label.cell_len for label, _ in lines if label.cell_len <= room), default=_GAP)
+    for label, cells in lines:
+        line = label.copy()
+        if label.cell_len > beside:
+            console.print(label, soft_wrap=True)
+            line = Text()
+        end = beside
+        for each, width in zip(cells, widths, strict=True):
+            if each:
+                line.append(" " * (end + _GAP - line.cell_len)).append_text(each)
+            end += _GAP + width
+        console.print(line, soft_wrap=True)
+
+
+_GAP = 2  # cells between columns
 
 
 def explained(compared: Compared, row: Row, *others: Row) -> list[str]:

@@ -8,10 +8,11 @@ subject has an empty cell.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from rnn_check.claims.claim import Claim
 from rnn_check.reports.terminal import plain
+from rnn_check.subjects.identity import Who
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 
 _ORDER = ("✓", "**differ**", "**error**", "differ (known)", "error (known)", "not supported")
@@ -53,17 +54,17 @@ def table(claims: Sequence[Claim], judged: Sequence[Judged]) -> str:
 
 def _name(judged: Judged) -> str:
     s = judged.subject
-    parts = [s["backend"], s.get("mode", "eager"), s.get("dtype", "float32")]
+    parts = [s.backend, s.mode, s.dtype]
     return " ".join(part for part in parts if part != "float32")
 
 
-def _who(subject: Mapping[str, object]) -> str:
-    if "backend_version" not in subject:
+def _who(subject: Who) -> str:
+    if subject.did_not_start:
         return "could not be started"
-    keras = f"Keras {subject['keras']} on " if "keras" in subject else ""
+    keras = f"Keras {subject.keras} on " if subject.is_keras else ""
     return (
-        f"{keras}{subject['backend']} {subject['backend_version']}, "
-        f"Python {subject['python']}, NumPy {subject['numpy']}, {subject['device']}"
+        f"{keras}{subject.backend} {subject.backend_version}, "
+        f"Python {subject.python}, NumPy {subject.numpy}, {subject.device}"
     )
 
 

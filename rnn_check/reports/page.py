@@ -140,7 +140,7 @@ class _Subjects:
         ]
         self.effects = [self._effects(compared, i) for i in range(len(self.sides))]
         said = {title: [_aspect(s, key) for s in self.sides] for title, key in _ASPECTS.items()}
-        asked = [i for i, side in enumerate(self.sides) if "backend_version" in side.subject]
+        asked = [i for i, side in enumerate(self.sides) if not side.subject.did_not_start]
         known = {title: {values[i] for i in asked} - {""} for title, values in said.items()}
         self.differing = {t: said[t] for t, values in known.items() if len(values) > 1}
         self.common = {t: values.pop() for t, values in known.items() if len(values) == 1}
@@ -161,7 +161,7 @@ class _Subjects:
     def _packages(self) -> dict[str, list[str]]:
         """The version of each package at each subject, where there are several."""
         installed: list[dict[str, str]] = [
-            {canonicalize_name(n): str(v) for n, v in side.subject.get("packages", {}).items()}
+            {canonicalize_name(n): str(v) for n, v in side.subject.packages.items()}
             for side in self.sides
         ]
         known = [each for each in installed if each]
@@ -171,7 +171,7 @@ class _Subjects:
 
 
 def _aspect(side: Side, key: str) -> str:
-    value = side.subject.get(key, "")
+    value = side.subject.told().get(key) or ""
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={setting}" for name, setting in sorted(value.items()))
     return str(value)

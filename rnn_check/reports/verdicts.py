@@ -26,6 +26,7 @@ from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims.claim import Claim, bundled
 from rnn_check.reports.terminal import as_json as quoted
 from rnn_check.reports.terminal import line, plain
+from rnn_check.subjects.identity import Who
 from rnn_check.subjects.process import cut
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 
@@ -55,32 +56,32 @@ def exit_code(verdicts: Iterable[Verdict]) -> int:
     return 0 if any(v.verdict != NOT_RUN for v in verdicts) else 3
 
 
-def header(subject: Mapping[str, Any]) -> str:
+def header(subject: Who) -> str:
     """The subject in full, on one line."""
-    if "backend_version" not in subject:
-        return f"{subject['backend']} · {subject.get('mode', 'eager')} · did not start"
+    if subject.did_not_start:
+        return f"{subject.backend} · {subject.mode} · did not start"
     parts = [
-        *([f"keras {subject['keras']}"] if "keras" in subject else []),
-        f"{subject['backend']} {subject['backend_version']}",
-        str(subject.get("mode", "eager")),
-        f"Python {subject['python']}",
-        f"NumPy {subject['numpy']}",
-        str(subject["device"]),
-        str(subject["dtype"]),
+        *([f"keras {subject.keras}"] if subject.is_keras else []),
+        f"{subject.backend} {subject.backend_version}",
+        subject.mode,
+        f"Python {subject.python}",
+        f"NumPy {subject.numpy}",
+        subject.device,
+        subject.dtype,
     ]
-    if "output_dtype" in subject:
-        parts[-1] += f" (output: {subject['output_dtype']})"
+    if subject.output_dtype:
+        parts[-1] += f" (output: {subject.output_dtype})"
     return " · ".join(parts)
 
 
-def machine(subject: Mapping[str, Any]) -> list[str]:
+def machine(subject: Who) -> list[str]:
     """What else may change its numbers: processor, threads, settings that are not the default."""
-    parts = [str(subject["cpu"])] if subject.get("cpu") else []
-    if threads := subject.get("threads"):
+    parts = [subject.cpu] if subject.cpu else []
+    if threads := subject.threads:
         parts.append(f"{threads} thread" + "s" * (threads != 1))
-    parts += [f"{name}={value}" for name, value in sorted(subject.get("settings", {}).items())]
-    if subject.get("layer", "keras.layers.SimpleRNN") != "keras.layers.SimpleRNN":
-        parts.append(f"layer {subject['layer']}")
+    parts += [f"{name}={value}" for name, value in sorted(subject.settings.items())]
+    if subject.has_own_layer:
+        parts.append(f"layer {subject.layer}")
     return parts
 
 
@@ -92,7 +93,7 @@ def as_json(judged: Sequence[Judged]) -> str:
     return as_document(
         {
             "schema": SCHEMA,
-            "subjects": [j.subject for j in judged],
+            "subjects": [j.subject.told() for j in judged],
             "verdicts": [
                 {"subject": i, **_row(v)} for i, j in enumerate(judged) for v in j.verdicts
             ],
@@ -208,7 +209,7 @@ def terminal(
     if amount is not Amount.WRONG or any_yet:
         console.print()
     for i, j in enumerate(judged, 1):
-        name = f"{j.subject['backend']} {j.subject.get('mode', 'eager')}"
+        name = f"{j.subject.backend} {j.subject.mode}"
         words = f"{i}  {name:20}  " * several + counts(j.verdicts)
         console.print(_text(words, style="bold"), soft_wrap=True)
 
@@ -286,7 +287,7 @@ def _print_subject(judged: Sequence[Judged], console: Console) -> None:
 
 
 def _print_subjects(judged: Sequence[Judged], console: Console) -> None:
-    machines = [machine(j.subject) for j in judged if "backend_version" in j.subject]
+    machines = [machine(j.subject) for j in judged if not j.subject.did_not_start]
     common = [part for part in (machines or [[]])[0] if all(part in other for other in machines)]
     for i, j in enumerate(judged, 1):
         console.print(_text(f"{i}  {header(j.subject)}", style="bold"), soft_wrap=True)

@@ -5,7 +5,7 @@ crash, hang, be killed or print garbage; here each of these becomes one SubjectE
 lines that the process wrote, and the host lives on.
 
     with Subject("tensorflow") as subject:
-        print(subject.identity["backend_version"])
+        print(subject.identity.backend_version)
         made = step("make", layers=[...], input_shape=[1, 3, 2])
         said = subject.follow(Message([step("run", of=made, x=x)], how={}), ["output"])
 """
@@ -19,12 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from rnn_check.refusal import nearest
 from rnn_check.subjects.asked import backends as _backends
 from rnn_check.subjects.asked import named as _named
 from rnn_check.subjects.asked import wire as _wire
 from rnn_check.subjects.asked.backends import default_backend
 from rnn_check.subjects.asked.wire import encode
+from rnn_check.subjects.identity import Identity, known
 from rnn_check.subjects.plan import Message
 from rnn_check.subjects.process import Ended, Process, cut, last_lines
 
@@ -115,7 +118,7 @@ class Subject:
         self._command = [*(command or script), *of]
         self._asked = 0
         self._killed = False
-        self._identity: dict[str, Any] | None = None
+        self._hello: dict[str, Any] | None = None
         self._process: Process | None = None
         self._start()
 
@@ -131,13 +134,21 @@ class Subject:
         self.close()
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """Who is asked, in the subject's own words. Raises SubjectError if it did not start."""
+    def hello(self) -> dict[str, Any]:
+        """The subject's own words of who it is. Raises SubjectError if it did not start."""
         if self._process is None:
             self._start()
-        if self._identity is None:
-            self._identity = self._hello()
-        return self._identity
+        if self._hello is None:
+            self._hello = self._said_hello()
+        return self._hello
+
+    @property
+    def identity(self) -> Identity:
+        """Who is asked. Raises SubjectError if it did not start, or does not say."""
+        try:
+            return known(self.hello)
+        except msgspec.ValidationError as error:
+            raise self._failure(f"does not say who it is: {error}") from None
 
     def follow(self, message: Message, wanted: Sequence[str] = ()) -> dict[str, Any]:
         """What was answered to each step, by its name, arrays still encoded.
@@ -191,7 +202,7 @@ class Subject:
 
         Raises SubjectError if there are none.
         """
-        self.identity  # noqa: B018  the subject speaks first
+        self.hello  # noqa: B018  the subject speaks first
         self._asked += 1
         line = json.dumps({**request, "id": self._asked}, default=encode) + "\n"
         reply = self._exchange(line.encode(), f"asked for {', '.join(wanted)}", self.timeout)
@@ -210,7 +221,7 @@ class Subject:
 
     def close(self) -> None:
         """End the process. Nothing of it is needed any more, so it is not asked politely."""
-        process, self._process, self._identity = self._process, None, None
+        process, self._process, self._hello = self._process, None, None
         if process is not None:
             process.close()
 
@@ -228,7 +239,7 @@ class Subject:
         if self._killed:
             self._process.kill()
 
-    def _hello(self) -> dict[str, Any]:
+    def _said_hello(self) -> dict[str, Any]:
         hello = self._exchange(b"", "starting", self.start_timeout)
         if "missing" in hello:
             self.close()
@@ -242,8 +253,8 @@ class Subject:
             raise self._failure(f"did not start: {cut(str(hello['error']), LONGEST)}")
         if not isinstance(hello.get("hello"), dict):
             raise self._failure(f"said no hello: {json.dumps(hello)[:200]}")
-        identity: dict[str, Any] = hello["hello"]
-        return identity
+        said: dict[str, Any] = hello["hello"]
+        return said
 
     def _exchange(self, line: bytes, doing: str, seconds: float) -> dict[str, Any]:
         """Write a line, read one."""

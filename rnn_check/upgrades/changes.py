@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -25,6 +25,7 @@ from rnn_check.claims import truth
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
+from rnn_check.subjects.identity import Who
 from rnn_check.subjects.policy import Policy
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 
@@ -51,19 +52,19 @@ class Side:
     options: tuple[str, ...] = ()
 
     @property
-    def subject(self) -> Mapping[str, Any]:
+    def subject(self) -> Who:
         return self.judged.subject
 
     @property
     def name(self) -> str:
         """TensorFlow 2.13.1; Keras 3.12.0 on jax 0.7.2."""
         s = self.subject
-        if "backend_version" not in s:
+        if s.did_not_start:
             return self.word
-        version = re.split(r"[-+]", str(s["backend_version"]))[0]
-        if "keras" not in s:
-            return f"{s['backend']} {version}"
-        keras, backend = f"Keras {s['keras']}", s["backend"]
+        version = re.split(r"[-+]", s.backend_version)[0]
+        if not s.is_keras:
+            return f"{s.backend} {version}"
+        keras, backend = f"Keras {s.keras}", s.backend
         if backend == "tensorflow":
             return f"TensorFlow {version} with {keras}"
         return f"{keras} on {backend}" + ("" if backend == "numpy" else f" {version}")
@@ -350,7 +351,7 @@ def compare(
     claims: Sequence[Claim], sides: Sequence[Side], options: tuple[str, ...] = ()
 ) -> Compared:
     """Every expectation of the claims, on every subject against the first."""
-    policies = [str(side.subject.get("dtype", "float32")) for side in sides]
+    policies = [side.subject.dtype for side in sides]
     found = [{(v.claim, v.what): v for v in side.judged.verdicts} for side in sides]
     rows = []
     for claim in claims:
@@ -549,7 +550,7 @@ def document(compared: Compared) -> dict[str, Any]:
             {
                 "word": side.word,
                 "name": name,
-                **side.subject,
+                **side.subject.told(),
                 "failure": side.failure or None,
                 "notes": side.notes,
             }

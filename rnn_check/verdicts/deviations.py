@@ -16,7 +16,7 @@ import functools
 import re
 import tomllib
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,7 @@ from rnn_check.numbers import formats
 from rnn_check.refusal import ClaimError, nearest
 from rnn_check.subjects import policy
 from rnn_check.subjects.asked.backends import BACKENDS
+from rnn_check.subjects.identity import Identity
 from rnn_check.verdicts import done as experiment
 from rnn_check.verdicts.done import KINDS, OPTIONS, MaskForm, MaskFrom, Numbers, Wrong
 from rnn_check.verdicts.judge import AGREE, Verdict
@@ -88,16 +89,15 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     sometimes: bool = False
     rounds_like: Literal["float32", "float16", "bfloat16"] | None = None
 
-    def is_of(self, subject: Mapping[str, Any], setting: Setting) -> bool:
+    def is_of(self, subject: Identity, setting: Setting) -> bool:
         """Whether it speaks of this subject: of Keras, and never of a layer of the user's own."""
-        if setting.layer is not None or subject.get("framework", "keras") != "keras":
+        if setting.layer is not None or not subject.is_keras:
             return False
-        named = {**subject, "mode": setting.mode, "dtype": setting.dtype}
+        named = {"backend": subject.backend, "mode": setting.mode, "dtype": setting.dtype}
         return all(
-            not (words := _words(getattr(self, key))) or str(named.get(key, "")) in words
-            for key in _NAMES
+            not (words := _words(getattr(self, key))) or named[key] in words for key in _NAMES
         ) and all(
-            _within(str(subject.get(package, "")), getattr(self, package)) for package in _VERSIONS
+            _within(getattr(subject, package), getattr(self, package)) for package in _VERSIONS
         )
 
     def is_about(self, claim: Claim, dtype: str) -> list[bool]:
@@ -156,7 +156,7 @@ class Known:
     def mark(
         self,
         judged: Iterable[tuple[Claim, Sequence[Verdict]]],
-        subject: Mapping[str, Any],
+        subject: Identity,
         setting: Setting,
         again: Callable[[Claim, str], Sequence[Verdict]],
     ) -> list[Verdict]:

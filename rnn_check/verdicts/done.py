@@ -26,6 +26,7 @@ from rnn_check.claims.layers import (
     Bidirectional,
     Cell,
     Embedding,
+    Gated,
     Masking,
     Recurrence,
     SimpleRNN,
@@ -179,6 +180,8 @@ def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
         return False
     ((prefix, part, _),) = layer.parts(claim.x.shape[-1])
     assert isinstance(part, Recurrence)
+    if isinstance(part, Gated):
+        return False
     given = claim.weights.get(layer.name, {})
     weights: dict[str, Any] = {name.removeprefix(prefix): g.value for name, g in given.items()}
     start = claim.initial_state

@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rnn_check.asking.request import Answer
 from rnn_check.certificates import result as certificates_result
@@ -25,6 +24,7 @@ from rnn_check.certificates.comparison import HELD, Comparison
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.case import Case, Malformed, Unproved, Unsupported
 from rnn_check.claims.expectations.expectation import Expectation
+from rnn_check.subjects.identity import Who
 
 AGREE, DIFFER, ERROR, NOT_RUN = "agree", "differ", "error", "not_run"
 FAULT = "a fault of rnn_check's own, not of the subject"
@@ -201,6 +201,6 @@ def _praise(comparisons: tuple[Comparison, ...]) -> str:
 class Judged:
     """One subject and the verdicts on it; rerun: the arguments that ask it alone."""
 
-    subject: Mapping[str, Any]
+    subject: Who
     verdicts: Sequence[Verdict]
     rerun: Sequence[str] = ()

@@ -26,6 +26,7 @@ from rnn_check.claims import claim
 from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects import policy
+from rnn_check.subjects.identity import known, not_started
 from tests.subjects.test_observe import DTYPES, FRAMEWORKS, SPECIAL
 from tests.support import puppet
 from tests.support.sampling import sampled
@@ -51,7 +52,9 @@ def answer(**said: Any) -> Answer:
 
 def write(path: Path, **answers: Answer) -> Path:
     digests = {name: record.Digests("a", "b") for name in answers}
-    record.write(path, [Observations(Setting("xla", slow=True), IDENTITY, dict(answers), digests)])
+    record.write(
+        path, [Observations(Setting("xla", slow=True), known(IDENTITY), dict(answers), digests)]
+    )
     return path
 
 
@@ -72,7 +75,7 @@ def test_every_reply_comes_back_as_it_was_said(tmp_path: Path) -> None:
     path = write(tmp_path / "record", **answers)
     (read,) = record.read(path).subjects
     assert read.setting == Setting("xla", slow=True)
-    assert read.identity == IDENTITY
+    assert read.identity == known(IDENTITY)
     assert repr(read.answers["a/b"].said) == repr(whole.said)
     for name in arrays:
         got, expected = (each.observed[name] for each in (read.answers["a/b"], whole))  # type: ignore[index]
@@ -84,7 +87,7 @@ def test_every_reply_comes_back_as_it_was_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", policy.NAMES)
 def test_a_record_of_every_policy_is_read(dtype: str, tmp_path: Path) -> None:
-    record.write(tmp_path / "a.npz", [Observations(Setting(dtype=dtype), IDENTITY)])
+    record.write(tmp_path / "a.npz", [Observations(Setting(dtype=dtype), known(IDENTITY))])
     (read,) = record.read(tmp_path / "a.npz").subjects
     assert read.setting.dtype == dtype
 
@@ -256,7 +259,7 @@ def test_what_else_an_identity_says_is_nobodys_business(tmp_path: Path) -> None:
     document = document_of(path)
     document["subjects"][0]["identity"]["later"] = {"of": ["another", "version"]}
     rewritten(path, json.dumps(document).encode())
-    assert record.read(path).subjects[0].identity == IDENTITY
+    assert record.read(path).subjects[0].identity == known(IDENTITY)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +313,7 @@ def test_the_fuzzer_sees_another_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_remembered_answer_that_is_damaged_is_asked_again(how: str, tmp_path: Path) -> None:
     memory = record.Memory(tmp_path)
     (one,) = record.read(write(tmp_path / "x", a=Answer({}))).subjects
-    said = record.Recalled(Setting("xla"), IDENTITY, one.answers, {"a": "question"})
+    said = record.Recalled(Setting("xla"), known(IDENTITY), one.answers, {"a": "question"})
     memory.keep("environment", "jax", said)
     assert memory.recall("environment", "jax", Setting("xla")).asked == {"a": "question"}
     path = memory._path("environment", "jax", Setting("xla"))
@@ -600,9 +603,9 @@ def test_a_digest_reads_what_the_claim_was_read_from_and_nothing_else(
 
 def test_an_output_in_another_dtype_than_the_policys_is_said() -> None:
     said = {"output": observe.encode(np.zeros(1, np.float32))}
-    for dtype, words in (("float32", None), ("float64", "float32"), ("mixed_float16", "float32")):
-        one = Observations(Setting(dtype=dtype), {"backend": "torch"}, {"a": Answer({}, said=said)})
-        assert one.subject.get("output_dtype") == words
+    for dtype, words in (("float32", ""), ("float64", "float32"), ("mixed_float16", "float32")):
+        one = Observations(Setting(dtype=dtype), not_started("torch"), {"a": Answer({}, said=said)})
+        assert one.subject.output_dtype == words
 
 
 def test_every_bundled_claim_can_be_recorded() -> None:

@@ -27,6 +27,7 @@ from rnn_check.asking.request import Setting
 from rnn_check.asking.run import TRIES, Asked, Run, Target
 from rnn_check.claims import claim
 from rnn_check.cli.commands import main
+from rnn_check.subjects.identity import not_started
 from tests.subjects.test_process import is_gone
 from tests.support import puppet
 from tests.support.sampling import long, sampled
@@ -403,13 +404,13 @@ def test_what_was_ignored_stays_ignored(tmp_path: Path) -> None:
 
 def test_an_observation_that_was_interrupted_before_a_word_can_be_judged(tmp_path: Path) -> None:
     path = tmp_path / "record.npz"
-    write(path, [Observations(Setting(), {"backend": "jax"})], complete=False)
+    write(path, [Observations(Setting(), not_started("jax"))], complete=False)
     result = run("judge", path, puppet.claims(tmp_path / "claims", "a"))
     assert result.exit_code == 3
     assert "holds no answers" in result.stderr
     assert "did not start" in result.stdout
     with Run([Target("jax")]) as running:
-        assert running.subjects[0].identity == {"backend": "jax"}
+        assert running.subjects[0].identity == not_started("jax")
     script = INTERRUPTED.replace('tensorflow={"c"', 'tensorflow={"start"')
     asked = tmp_path / "asked"
     host = subprocess.Popen(
@@ -480,12 +481,12 @@ def test_two_processes_are_side_by_side(tmp_path: Path, monkeypatch: pytest.Monk
     puppet.play(monkeypatch)
     folder = puppet.claims(tmp_path / "claims", "a")
     with Run([Target("jax"), Target("torch"), Target("numpy")]) as running:
-        pids = [running._processes[i].identity["platform"] for i in (0, 1)]
+        pids = [running._processes[i].identity.platform for i in (0, 1)]
         assert len(set(pids)) == 2
         assert len(running._processes) == 2
         asked = list(running.ask(list(claim.load_all([folder]))))
     assert sorted(a.subject for a in asked) == [0, 1, 2]
-    assert [s.identity["backend"] for s in running.subjects] == ["jax", "torch", "numpy"]
+    assert [s.identity.backend for s in running.subjects] == ["jax", "torch", "numpy"]
 
 
 def test_a_fault_of_our_own_is_not_taken_for_the_subjects(

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from rnn_check.certificates import steps
-from rnn_check.certificates.adjoints import certify_gradients
+from rnn_check.certificates.public import certify, certify_gradients
 from rnn_check.certificates.result import Certificate
-from rnn_check.certificates.steps import certify, certify_dense
+from rnn_check.certificates.steps import certify_dense
 from rnn_check.certificates.sums import Factor, Sum
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import ARITHMETICS, Array

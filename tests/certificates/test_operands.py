@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from rnn_check.certificates import operands
-from rnn_check.certificates.adjoints import certify_gradients
 from rnn_check.certificates.operands import FORMATS, narrowed
-from rnn_check.certificates.projected import certify_projected
+from rnn_check.certificates.public import certify, certify_gradients, certify_projected
 from rnn_check.certificates.result import Certificate
-from rnn_check.certificates.steps import certify
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import over_time
 from tests.certificates.test_certificate import one_by_one, plain, to_bfloat16, to_float16, to_tf32

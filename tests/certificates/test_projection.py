@@ -8,7 +8,7 @@ import pytest
 
 from rnn_check.certificates import projected as projection
 from rnn_check.certificates import steps as certificates_steps
-from rnn_check.certificates.projected import certify_projected
+from rnn_check.certificates.public import certify_projected
 from rnn_check.numbers.formats import Array
 from tests.certificates.test_certificate import (
     ORDERS,

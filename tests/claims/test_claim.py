@@ -623,12 +623,12 @@ computed_in = "real"
          "known: categorical_crossentropy, cotangent, mse"),
         ('kind = "Dense"', 'kind = "Desne"', "layers[1].kind", "did you mean `Dense`"),
         ('kind = "SimpleRNN"\nunits = 3',
-         'kind = "Bidirectional"\nlayer = {kind = "GRU", units = 3}', "layers[0].layer.kind",
-         "unknown kind 'GRU'; known: SimpleRNN"),
+         'kind = "Bidirectional"\nlayer = {kind = "RNN", units = 3}', "layers[0].layer.kind",
+         "did you mean `SimpleRNN`?; known: GRU, LSTM, SimpleRNN"),
         ('kind = "SimpleRNN"\nunits = 3', 'kind = "RNN"\ncell = {kind = "GRU", units = 3}',
-         "layers[0].cell.kind", "known: CustomCell, SimpleRNNCell"),
+         "layers[0].cell.kind", "did you mean `GRUCell`?; known: CustomCell, GRUCell"),
         ('kind = "SimpleRNN"\nunits = 3', 'kind = "RNN"\ncell = [{units = 3}]',
-         "layers[0].cell[0].kind", "one of SimpleRNNCell, CustomCell"),
+         "layers[0].cell[0].kind", "one of SimpleRNNCell, CustomCell, LSTMCell, GRUCell"),
         ('kind = "SimpleRNN"\nunits = 3', "units = 3", "layers[0].kind", "one of "),
         ("[training]", '[reading]\nlayout = "Wx"\n[training]', "reading.layout", "mean `W·x`"),
         ("[training]", '[reading]\nweights = "round"\n[training]', "reading.weights",
@@ -781,30 +781,37 @@ def test_what_nobody_can_derive_is_not_run_and_the_rest_is_judged() -> None:
 schema = 1
 title  = "handover"
 source = { document = "handover" }
-layer  = { kind = "LSTM", units = 3 }
 input  = { shape = [7, 2] }
+layers = [{ kind = "LSTM", units = 3, return_sequences = true }, { kind = "SimpleRNN", units = 1 }]
 
 [[expect]]
 what  = "parameters"
-value = 72
-from  = "4·3·(2 + 3 + 1)"
+value = 77
+from  = "4·3·(2 + 3 + 1) + 3 + 1 + 1"
 
 [[expect]]
-what  = "output"
+what  = "gradient"
+of    = "x"
 value = [[0.9919, 0.1738, -0.1451]]
 from  = "stated"
 """
-    count, output = claim.loads(text).expectations
-    assert (count.value, count.not_run) == (72, "")
-    assert output.not_run == "the recurrence of LSTM is not derived here"
+    count, gradient = claim.loads(text).expectations
+    assert (count.value, count.not_run) == (77, "")
+    plain = "a SimpleRNN, or of SimpleRNN and Dense"
+    assert gradient.not_run == f"gradient is derived of {plain}, and of LSTM or GRU alone, only"
     marked = claim.loads(text + 'not_run = "later"\ncomputed_in = "float32"\n').expectations[1]
     assert marked.not_run == "later"
-    for what in ("states", "certified", "loss", "gradient", "last_state", "preactivation"):
-        value = {"certified": "true", "loss": "1"}.get(what, "[1]")
-        of = 'of = "x"' if what == "gradient" else ""
-        other = text.replace('"output"', f'"{what}"\n{of}')
+    for what in ("preactivation", "one_update"):
+        value = "[1]" if what == "preactivation" else "true"
+        other = text.replace('"gradient"\nof    = "x"', f'"{what}"')
         other = other.replace("[[0.9919, 0.1738, -0.1451]]", value)
-        assert claim.loads(other).expectations[1].not_run.startswith("the recurrence of LSTM")
+        assert claim.loads(other).expectations[1].not_run.endswith(f"of {plain}, only")
+    swapped = text.replace("SimpleRNN", "X").replace("LSTM", "SimpleRNN").replace("X", "LSTM")
+    for what in ("states", "last_state", "gate", "candidate"):
+        of = 'of = "f"' if what == "gate" else ""
+        other = swapped.replace('"gradient"\nof    = "x"', f'"{what}"\n{of}')
+        found = claim.loads(other.replace("77", "37")).expectations[1].not_run
+        assert found.endswith("and of LSTM or GRU that comes first, only")
     assert request.asks(claim.loads(text)) == ["summary"]
 
 
@@ -857,7 +864,7 @@ def test_the_states_of_a_stack_are_not_run() -> None:
     text = (OPTIONS / "bidirectional_states.toml").read_text(encoding="utf-8")
     text += '\n[[expect]]\nwhat = "states"\nvalue = [[1]]\ncomputed_in = "real"\nfrom = "a"\n'
     for each in claim.loads_each(text):
-        assert "SimpleRNN and Dense, only" in each.expectations[-1].not_run
+        assert "LSTM or GRU that comes first, only" in each.expectations[-1].not_run
         assert not each.expectations[0].not_run
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from rnn_check.asking import request
+from rnn_check.asking import plans, request
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims import claim
@@ -34,6 +34,8 @@ from rnn_check.claims.expectations.expectation import Path as Way
 from rnn_check.claims.experiment import Experiment
 from rnn_check.refusal import ClaimError
 from rnn_check.reports import changes, page, terminal, verdicts
+from rnn_check.subjects.identity import not_started
+from rnn_check.subjects.plan import step
 from rnn_check.upgrades import changes as compare
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, FAULT, Judged
@@ -78,17 +80,7 @@ def written(folder: Path, of: str = "above", more: str = "") -> Path:
 
 
 def answered(c: claim.Claim) -> Answer:
-    told = puppet._answer(_encoded(request.request(c, request.asks(c), Setting())), "")
-    from rnn_check.subjects import ask
-
-    return Answer(ask.decode(told), said=told)
-
-
-def _encoded(question: dict[str, Any]) -> dict[str, Any]:
-    from rnn_check.subjects import ask
-
-    found: dict[str, Any] = json.loads(json.dumps(question, default=ask.encode))
-    return found
+    return request.ask(c, puppet.InThisProcess(), Setting())  # type: ignore[arg-type]
 
 
 def test_it_is_loaded_published_asked_judged_and_reported(
@@ -103,7 +95,7 @@ def test_it_is_loaded_published_asked_judged_and_reported(
     assert request.asks(c) == ["output", "states", "weights"]
     found = judge.judge(c, answered(c))
     assert [v.verdict for v in found] == [AGREE] * 3
-    judged = [Judged({"backend": "puppet"}, found)]
+    judged = [Judged(not_started("puppet").asked(), found)]
     out = io.StringIO()
     verdicts.terminal(judged, terminal.console(out, 100), amount=verdicts.Amount.ALL)
     assert "within_one of above" in out.getvalue()
@@ -117,7 +109,7 @@ def test_it_is_compared(kind: type[Expectation], tmp_path: Path) -> None:
     assert right.observed is not None
     other = {**right.observed, "states": right.observed["states"] + np.float32(2)}
     sides = [
-        compare.Side(f"side {i}", Judged({"backend": "puppet"}, judge.judge(c, a)), "")
+        compare.Side(f"side {i}", Judged(not_started("puppet").asked(), judge.judge(c, a)), "")
         for i, a in enumerate((right, Answer(other)))
     ]
     compared = compare.compare([c], sides)
@@ -168,6 +160,64 @@ def test_a_kind_that_forgets_something_cannot_be_made(forgotten: str) -> None:
     with pytest.raises(TypeError, match=f"Forgetful does not say: {forgotten}"):
         type(Expectation)("Forgetful", (Expectation,), said)
     assert "forgetful" not in KINDS
+
+
+@pytest.fixture
+def with_its_own_question() -> Iterator[type[Expectation]]:
+    """One that is about two runs, which no question of this project asks so."""
+
+    @plans.question
+    def run_twice(e: Mapping[str, Any]) -> plans.Plan:
+        runs = {
+            which: step("run", of=plans.layers(e), x=scale * e["x"])
+            for which, scale in (("as it is", 1.0), ("twice", 2.0))
+        }
+        return plans.Plan(runs, lambda said: {which: said[which]["output"] for which in runs})
+
+    class Odd(Holds, frozen=True, kw_only=True):
+        """Holds: of twice the input another output comes."""
+
+        layers = "plain"
+        needs = (X, WEIGHTS)
+
+        def asks(self, run: Experiment) -> set[str]:
+            return {"run_twice"}
+
+        def spoils(self, run: Experiment) -> list[Way]:
+            return []
+
+        def judge(self, case: Case) -> Iterator[Comparison]:
+            same, other = (case.said["run_twice"][n].array for n in ("as it is", "twice"))
+            apart = (same != other).astype(np.float64)
+            yield Comparison("subject", "apart", apart, np.ones_like(apart), 1 - apart, 0 * apart)
+
+    yield Odd
+    del KINDS["odd"], plans.QUESTIONS["run_twice"]
+
+
+def test_a_kind_may_bring_its_own_question(
+    with_its_own_question: type[Expectation], tmp_path: Path
+) -> None:
+    (file,) = puppet.claims(tmp_path / "claims", "asked").glob("*.toml")
+    table = '[[expect]]\nwhat = "odd"\nvalue = true\nfrom = "a test"\n'
+    file.write_text(file.read_text() + table)
+    c = claim.load(file)
+    assert request.asks(c) == ["output", "run_twice", "states", "weights"]
+    answer = answered(c)
+    found = judge.judge(c, answer)[-1]
+    assert found.verdict == AGREE, found.detail
+    observed = dict(answer.observed or {})
+    observed["run_twice"] = dict.fromkeys(("as it is", "twice"), observed["output"])
+    assert judge.judge(c, Answer(observed))[-1].verdict == DIFFER
+
+
+def test_two_questions_of_one_name_cannot_be_made() -> None:
+    def output(e: Mapping[str, Any]) -> plans.Plan:
+        return plans.Plan({}, lambda said: None)
+
+    with pytest.raises(TypeError, match="two questions that are called 'output'"):
+        plans.question(output)
+    assert plans.question(plans.output) is plans.output
 
 
 def test_two_kinds_of_one_name_cannot_be_made(kind: type[Expectation]) -> None:

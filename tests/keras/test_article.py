@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rnn_check.certificates.adjoints import certify_gradients
-from rnn_check.certificates.steps import certify
+from rnn_check.certificates.public import certify, certify_gradients
 from rnn_check.numbers import formats
 from rnn_check.numbers import printed as numbers_printed
 from tests.support.lazily import Lazily

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from rnn_check.claims import claim
 from rnn_check.cli.commands import main
 from rnn_check.reports import coverage
+from rnn_check.subjects.identity import Who, not_started
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests.support import puppet
 
@@ -37,9 +38,14 @@ def verdict(name: str, kind: str, **changes: Any) -> Verdict:
 
 
 def judged(backend: str, *verdicts: Verdict, **how: str) -> Judged:
-    identity = {"keras": "3.15.1", "backend_version": "1", "python": "3.11", "numpy": "2"}
+    identity: dict[str, Any] = {
+        "keras": "3.15.1",
+        "backend_version": "1",
+        "python": "3.11",
+        "numpy": "2",
+    }
     subject = {**identity, "device": "CPU", "mode": "eager", "backend": backend, **how}
-    return Judged(subject, verdicts)
+    return Judged(Who(**subject), verdicts)
 
 
 def rows(*subjects: Judged) -> dict[str, list[str]]:
@@ -95,7 +101,7 @@ def test_known_deviations_are_listed_with_their_reasons() -> None:
 
 
 def test_a_subject_that_did_not_start_has_a_column() -> None:
-    absent = Judged({"backend": "torch", "mode": "eager"}, [verdict("a", ERROR)])
+    absent = Judged(not_started("torch").asked(), [verdict("a", ERROR)])
     assert rows(absent)["unroll"] == ["**error** 1"]
 
 

@@ -21,6 +21,7 @@ from rnn_check.claims import claim
 from rnn_check.claims.claim import Claim
 from rnn_check.reports import page
 from rnn_check.reports import pictures as picture
+from rnn_check.subjects.identity import Who, not_started
 from rnn_check.upgrades import changes as compare
 from rnn_check.upgrades.changes import Compared, Side
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
@@ -144,7 +145,7 @@ def side(number: int, *verdicts: Verdict, failure: str = "", **more: Any) -> Sid
         **{"packages": {"tensorflow": f"2.{number}.0", "six": "1.17.0"}},
         **more,
     }
-    shown = {"backend": "", "mode": "eager", "dtype": "float32"} if failure else subject
+    shown = not_started("").asked() if failure else Who(**subject)
     return Side(f"tensorflow==2.{number}.0", Judged(shown, verdicts), failure)
 
 

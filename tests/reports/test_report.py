@@ -19,11 +19,12 @@ from rnn_check.claims.claim import Claim, bundled, load_all
 from rnn_check.reports import terminal
 from rnn_check.reports import verdicts as reports_verdicts
 from rnn_check.reports.verdicts import Amount
+from rnn_check.subjects.identity import Who, not_started
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from tests.support.sampling import sampled
 
-SUBJECT = {
+SAID: dict[str, Any] = {
     "keras": "3.15.1",
     "backend": "tensorflow",
     "backend_version": "2.21.0",
@@ -33,6 +34,7 @@ SUBJECT = {
     "device": "CPU",
     "dtype": "float32",
 }
+SUBJECT = Who(**SAID)
 WRONG = Comparison(
     who="claim",
     what="output",
@@ -140,9 +142,9 @@ def test_the_terminal_report_shows_everything() -> None:
 # -- several subjects ------------------------------------------------------------------------------
 
 
-def subject(backend: str, **how: Any) -> dict[str, Any]:
+def subject(backend: str, **how: Any) -> Who:
     machine = {"cpu": "A CPU", "threads": 2, "settings": {}}
-    return {**SUBJECT, **machine, "backend": backend, **how}
+    return Who(**(SAID | machine | {"backend": backend} | how))
 
 
 def several(*judged: judge.Judged, width: int = 120) -> str:
@@ -233,7 +235,7 @@ def test_what_changes_numbers_is_in_the_header() -> None:
 
 
 def test_a_subject_that_did_not_start_is_named() -> None:
-    absent = {"backend": "torch", "mode": "eager", "dtype": "float32"}
+    absent = not_started("torch").asked()
     text = several(
         judge.Judged(absent, [verdict(ERROR)]), judge.Judged(subject("jax"), [verdict(AGREE)])
     )
@@ -556,7 +558,7 @@ def test_json_has_one_shape_whatever_the_number_of_subjects(subjects: int) -> No
     document = json.loads(reports_verdicts.as_json(judged))
     assert list(document) == ["schema", "subjects", "verdicts", "summary"]
     assert document["schema"] == 2
-    assert document["subjects"] == [SUBJECT] * subjects
+    assert document["subjects"] == [SUBJECT.told()] * subjects
     assert [row["subject"] for row in document["verdicts"]] == [
         i for i in range(subjects) for _ in "ab"
     ]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -86,7 +87,7 @@ def hostile_verdict(text: str) -> Any:
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_report_is_text_whatever_a_claim_and_a_record_say(what: str) -> None:
     text = HOSTILE[what]
-    subject = {**SUBJECT, "device": text, "cpu": text, "settings": {text: text}}
+    subject = msgspec.structs.replace(SUBJECT, device=text, cpu=text, settings={text: text})
     rows = [hostile_verdict(text), verdict("not_run", claim=text, detail=text)]
     out = io.StringIO()
     console = terminal.console(out)

@@ -182,13 +182,13 @@ FATES = {
 def test_a_fate_is_one_clear_error_and_the_next_question_is_answered(fate: str) -> None:
     do, words = FATES[fate]
     with puppet() as asked:
-        before = asked.identity["pid"]
+        before = asked.hello["pid"]
         with pytest.raises(SubjectError) as raised:
             ask(asked, {"do": do, "ask": ["output"]})
         assert words in str(raised.value)
         assert "subject tensorflow" in str(raised.value)
         assert same_bits(ask(asked, {"x": np.arange(3)})["x"], np.arange(3))
-        assert asked.identity["pid"] != before
+        assert asked.hello["pid"] != before
 
 
 def test_the_last_words_are_shown_and_what_was_asked() -> None:
@@ -234,7 +234,7 @@ def test_a_subject_that_hangs_while_it_starts_is_ended_in_time() -> None:
         puppet("import time; time.sleep(600)", start_timeout=1) as asked,
         pytest.raises(SubjectError, match=r"no answer within 1 s \(starting\)"),
     ):
-        asked.identity  # noqa: B018
+        asked.hello  # noqa: B018
 
 
 def test_a_start_has_its_own_time() -> None:
@@ -274,7 +274,7 @@ def test_a_subject_that_hangs_up_but_lives_on_is_ended() -> None:
 
 def test_a_subject_that_died_while_nobody_asked_is_an_error_once() -> None:
     with puppet() as asked:
-        os.kill(asked.identity["pid"], signal.SIGKILL)
+        os.kill(asked.hello["pid"], signal.SIGKILL)
         with pytest.raises(SubjectError, match="SIGKILL"):
             ask(asked, {"x": 1})
         assert ask(asked, {"x": 1}) == {"x": 1}
@@ -284,17 +284,17 @@ def test_what_the_framework_raises_is_told_and_the_process_lives_on() -> None:
     raises = "say({'id': request['id'], 'error': 'ValueError: no', 'traceback': 'Trace'}); continue"
     script = PUPPET.replace('exec(request.get("do", ""))', f"if 'do' in request: {raises}")
     with puppet(script) as asked:
-        before = asked.identity["pid"]
+        before = asked.hello["pid"]
         with pytest.raises(Raised, match="raised ValueError: no\nTrace"):
             ask(asked, {"do": "raise"})
         reply = asked.reply({"do": "raise"})
         assert reply == {"id": 2, "error": "ValueError: no", "traceback": "Trace"}
-        assert asked.identity["pid"] == before
+        assert asked.hello["pid"] == before
 
 
 def test_a_subject_that_is_killed_from_elsewhere_is_not_started_anew() -> None:
     with puppet() as asked, ThreadPoolExecutor(1) as pool:
-        asked.identity  # noqa: B018
+        asked.hello  # noqa: B018
         waiting = pool.submit(ask, asked, {"do": "time.sleep(600)"})
         while not asked._asked:
             time.sleep(0.01)
@@ -308,7 +308,7 @@ def test_a_subject_that_is_killed_from_elsewhere_is_not_started_anew() -> None:
 def test_what_is_typed_at_the_terminal_does_not_reach_a_subject() -> None:
     """Ctrl-C is sent to the process group of the terminal, and the host answers it."""
     with puppet() as asked:
-        assert os.getpgid(asked.identity["pid"]) != os.getpgid(os.getpid())
+        assert os.getpgid(asked.hello["pid"]) != os.getpgid(os.getpid())
 
 
 def test_the_subjects_own_words_are_told_beside_what_they_mean() -> None:
@@ -321,7 +321,7 @@ def test_the_subjects_own_words_are_told_beside_what_they_mean() -> None:
 
 def test_a_closed_subject_leaves_no_process() -> None:
     with puppet() as asked:
-        pid = asked.identity["pid"]
+        pid = asked.hello["pid"]
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     asked.close()  # and closing twice is no error
@@ -385,7 +385,7 @@ def test_a_backend_that_is_not_installed_says_what_brings_it(backend: str, absen
     )
     command = [sys.executable, "-c", script]
     with Subject(backend, command=command) as asked, pytest.raises(NotInstalled) as raised:
-        asked.identity  # noqa: B018
+        asked.hello  # noqa: B018
     assert str(raised.value) == (
         f"the backend {backend} is not installed (no {absent});"
         f' python -m pip install "rnn_check[{backend}]" brings it'

@@ -283,6 +283,6 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 def test_a_host_that_ends_at_once_ends_its_subjects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_living", set())  # and leave those of other tests alone
     with puppet() as asked:
-        pid = asked.identity["pid"]
+        pid = asked.hello["pid"]
         process.kill_all()
         wait_for(lambda: is_gone(pid))

@@ -89,7 +89,7 @@ def asked(subject: Subject) -> Subject:
 
 @pytest.fixture
 def with_gradients(asked: Subject) -> Subject:
-    if not asked.identity["gradients"]:
+    if not asked.identity.gradients:
         pytest.skip(f"the {asked.backend} backend has no gradients")
     return asked
 
@@ -99,17 +99,17 @@ def with_gradients(asked: Subject) -> Subject:
 
 def test_the_identity_is_that_of_the_installed_packages(asked: Subject) -> None:
     identity = asked.identity
-    assert identity["framework"] == "keras"
-    assert identity["keras"] == version("keras")
-    assert identity["backend"] == asked.backend
-    assert identity["backend_version"].startswith(version(asked.backend))
-    assert identity["python"] == platform.python_version()
-    assert identity["numpy"] == version("numpy")
-    assert identity["dtype"] == "float32"
-    assert identity["device"]
-    assert identity["cpu"]
-    assert identity["threads"] >= 1
-    assert "eager" in identity["modes"]
+    assert identity.framework == "keras"
+    assert identity.keras == version("keras")
+    assert identity.backend == asked.backend
+    assert identity.backend_version.startswith(version(asked.backend))
+    assert identity.python == platform.python_version()
+    assert identity.numpy == version("numpy")
+    assert identity.dtype == "float32"
+    assert identity.device
+    assert identity.cpu
+    assert identity.threads >= 1
+    assert "eager" in identity.modes
 
 
 def test_settings_that_change_numbers_are_part_of_the_identity() -> None:
@@ -235,7 +235,7 @@ def check(
     layers = rnn(unroll=unroll, go_backwards=go_backwards, return_sequences=return_sequences)
     loss = {"kind": "cotangent", "value": COTANGENT if return_sequences else COTANGENT[:, -1]}
     asks = ["output", "states", "last_state"]
-    if asked.identity["gradients"]:
+    if asked.identity.gradients:
         asks += ["gradients", "probe"]
     found = answers(
         asked,
@@ -279,7 +279,7 @@ def test_every_option_crossed_with_every_other(asked: Subject, options: dict[str
     ids=str,
 )
 def test_compiled(asked: Subject, mode: str, options: dict[str, bool]) -> None:
-    if mode not in asked.identity["modes"]:
+    if mode not in asked.identity.modes:
         pytest.skip(f"the {asked.backend} backend has no mode {mode}")
     check(asked, mode, **options)
 
@@ -434,7 +434,7 @@ def under(prefix: str, weights: dict[str, Array]) -> dict[str, Array]:
 
 def ask(asked: Subject, question: str, **changes: Any) -> Any:
     """The answer; a test of what this backend or mode cannot answer is skipped."""
-    if changes.get("mode", "eager") not in asked.identity["modes"]:
+    if changes.get("mode", "eager") not in asked.identity.modes:
         pytest.skip(f"the {asked.backend} backend has no mode {changes['mode']}")
     answer = answers(asked, request(question, **changes))[question]
     if isinstance(answer, dict) and "unsupported" in answer:
@@ -877,7 +877,7 @@ def test_dtype_policies(asked: Subject, policy: str) -> None:
     weights = {"simple_rnn": small}
     # orthogonal initial weights need a QR factorization, which frameworks lack in bfloat16
     layers = rnn(recurrent_initializer="zeros")
-    asks = ["output", "weights"] + (["probe"] if asked.identity["gradients"] else [])
+    asks = ["output", "weights"] + (["probe"] if asked.identity.gradients else [])
     question = request(*asks, layers=layers, weights=weights, dtype=policy)
     observed, _ = plans.ask(asked, question)
     assert observed["output"]["dtype"] == POLICIES[policy]
@@ -885,7 +885,7 @@ def test_dtype_policies(asked: Subject, policy: str) -> None:
     assert observed["weights"]["simple_rnn"]["kernel"]["dtype"] == stored
     states, cache = over_time.forward(X, *small.values(), activation="relu")
     assert np.array_equal(answers(asked, question)["output"], states)
-    if asked.identity["gradients"]:
+    if asked.identity.gradients:
         assert observed["probe"]["delta"]["dtype"] == POLICIES[policy]
         delta = over_time.backward(COTANGENT, cache).delta
         assert np.array_equal(answers(asked, question)["probe"]["delta"], delta)
@@ -926,7 +926,7 @@ def test_what_this_keras_has_not_is_unsupported(asked: Subject, layers: Any) -> 
     found = answers(
         asked, request("output", "round_trip", layers=layers, weights=None, how="keras")
     )
-    reason = f"Keras {asked.identity['keras']} has no activation 'tanhh'"
+    reason = f"Keras {asked.identity.keras} has no activation 'tanhh'"
     assert found == {"output": {"unsupported": reason}, "round_trip": {"unsupported": reason}}
 
 
@@ -1054,7 +1054,7 @@ def test_a_layer_that_is_not_there(
 def numpy_subject() -> Iterator[Subject]:
     with Subject("numpy") as subject:
         try:
-            assert subject.identity["backend"] == "numpy"
+            assert subject.identity.backend == "numpy"
         except NotInstalled as error:
             pytest.skip(str(error))
         yield subject

@@ -20,6 +20,7 @@ from rnn_check.subjects.ask import NotInstalled, Subject
 from rnn_check.subjects.asked import session as sessions
 from rnn_check.subjects.asked import torch_
 from rnn_check.verdicts import judge
+from tests.support.puppet import InThisProcess
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 B, T, F, H = 2, 3, 3, 3
@@ -36,7 +37,7 @@ WEIGHTS = {"simple_rnn": {"kernel": KERNEL, "recurrent_kernel": RECURRENT, "bias
 def torch_subject() -> Iterator[Subject]:
     with Subject(framework="torch") as subject:
         try:
-            assert subject.identity["framework"] == "torch"
+            assert subject.identity.framework == "torch"
         except NotInstalled as error:
             pytest.skip(str(error))
         yield subject
@@ -119,28 +120,12 @@ def test_the_documents_name_every_verb() -> None:
     assert re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE) == list(sessions.VERBS)
 
 
-class _InThisProcess:
-    """A subject whose session runs here, so that faults can be planted in it."""
-
-    backend = "torch"
-
-    def __init__(self, session: torch_.Torch) -> None:
-        self.session = session
-
-    def follow(self, message: Any, wanted: Any = ()) -> Any:
-        line = json.dumps({"id": 1, **message.request})
-        return sessions.reply_to(self.session, line)["observed"]
-
-    check = Subject.check
-    understood = Subject.understood
-    _name = "the subject torch"
-
-
-def _judged(session: torch_.Torch) -> set[str]:
-    (c,) = [each for each in claim.load_all([claim.bundled() / "certified"])
-            if each.name.endswith("tanh_sequence")]  # fmt: skip
-    answer = request.ask(c, _InThisProcess(session), request.Setting())  # type: ignore[arg-type]
-    return {v.verdict for v in judge.judge(c, answer) if "certified" in v.what}
+def _judged(
+    session: torch_.Torch, name: str = "certified/tanh_sequence", what: str = "certified"
+) -> set[str]:
+    c = claim.load(claim.bundled() / f"{name}.toml")
+    answer = request.ask(c, InThisProcess(session), request.Setting())  # type: ignore[arg-type]
+    return {v.verdict for v in judge.judge(c, answer) if what in v.what}
 
 
 class _Transposed(torch_.Torch):
@@ -174,6 +159,18 @@ def test_an_honest_torch_is_certified_and_a_fault_in_it_is_red() -> None:
         assert _judged(fault(torch)) & {judge.DIFFER, judge.ERROR}, fault
 
 
+class _OverSamples(torch_.Torch):
+    def activated(self, name: Any, value: Any) -> Any:
+        return self.torch.softmax(value, 0) if name == "softmax" else super().activated(name, value)
+
+
+def test_a_softmax_is_over_units() -> None:
+    torch = pytest.importorskip("torch")
+    of = "derived/softmax_network", "output"
+    assert _judged(torch_.Torch(torch), *of) == {judge.AGREE}
+    assert _judged(_OverSamples(torch), *of) == {judge.DIFFER}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -189,3 +186,23 @@ def test_what_does_not_go_with_torch_is_refused(options: list[str], words: str) 
     result = CliRunner().invoke(main, ["--framework", "torch", *options])
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+@pytest.mark.parametrize("word", ["torch.nn", "torch.nn==2.12.0", "torch==2.12.0@torch.nn"])
+def test_an_environment_of_torch_nn_is_refused_and_records_are_named(word: str) -> None:
+    result = CliRunner().invoke(main, ["compare", "current", word])
+    assert result.exit_code == 2
+    assert "observe --framework torch" in result.stderr
+
+
+def test_records_of_torch_nn_are_compared(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    for name in ("a", "b"):
+        more = ["-k", "certified/tanh_sequence"]
+        out = ["-o", str(tmp_path / f"{name}.npz")]
+        done = CliRunner().invoke(main, ["observe", "--framework", "torch", *more, *out])
+        assert done.exit_code == 0, done.stderr
+    both = [str(tmp_path / f"{name}.npz") for name in ("a", "b")]
+    done = CliRunner().invoke(main, ["compare", *both])
+    assert done.exit_code == 0, done.output
+    assert "torch 2" in done.output

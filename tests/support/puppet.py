@@ -28,6 +28,8 @@ from rnn_check.subjects.asked.wire import encode, end_with_the_host
 if TYPE_CHECKING:
     import pytest
 
+    from rnn_check.subjects.plan import Message
+
 CLAIM = """
 schema = 1
 title = "a tanh layer"
@@ -121,7 +123,7 @@ class _Puppet(Session):
             "trainable": {of.name: list(of.weights)},
         }
 
-    def run(self, of: Any, keep: Any, x: Any, **_: Any) -> dict[str, Any]:  # type: ignore[override]
+    def run(self, of: Any, x: Any, keep: Any = ("output",), **_: Any) -> dict[str, Any]:  # type: ignore[override]
         fate = self.fates.get(of.name, "")
         if fate == "unsupported":
             raise Unsupported("no such mode")
@@ -153,6 +155,21 @@ class _Puppet(Session):
         if fate == "raise":
             return {"id": request["id"], "error": "ValueError: no such thing", "traceback": "Trace"}
         return reply_to(self, line)
+
+
+class InThisProcess:
+    """A subject whose session runs here: quick, and faults can be planted in it."""
+
+    check = _Subject.check
+    understood = _Subject.understood
+    _name = "the subject in this process"
+
+    def __init__(self, session: Session | None = None) -> None:
+        self.session = session or _Puppet("puppet", {})
+
+    def follow(self, message: Message, wanted: Any = ()) -> Any:
+        line = json.dumps({"id": 1, **message.request})
+        return reply_to(self.session, line)["observed"]
 
 
 def main() -> None:

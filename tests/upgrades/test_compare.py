@@ -9,14 +9,21 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import claim, truth
 from rnn_check.claims.expectations import expectation
+from rnn_check.reports import bisection as reports_bisection
 from rnn_check.reports import changes as reports_changes
+from rnn_check.reports.terminal import console as terminal_console
+from rnn_check.reports.terminal import line as as_line
+from rnn_check.subjects.identity import known, not_started
+from rnn_check.upgrades import bisection
 from rnn_check.upgrades import changes as compare
 from rnn_check.upgrades import changes as upgrades_changes
 from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
@@ -61,7 +68,8 @@ def side(number: int, *verdicts: Verdict, failure: str = "") -> Side:
         **{"keras": "3.15.1", "backend": "tensorflow", "backend_version": version},
         **{"python": "3.11.7", "numpy": "2.4.6", "device": "CPU", "dtype": "float32"},
     }
-    return Side(f"tensorflow=={version}", Judged({} if failure else subject, verdicts), failure)
+    who = (not_started("") if failure else known(subject)).asked()
+    return Side(f"tensorflow=={version}", Judged(who, verdicts), failure)
 
 
 def compared(claims: list[claim.Claim], *of: Verdict | list[Verdict]) -> Compared:
@@ -252,7 +260,7 @@ def test_policies_have_their_bounds_each(claims: list[claim.Claim]) -> None:
     """Certified step by step: what float16 may be off by is allowed to the one, not to both."""
     pair = [dataclasses.replace(numbers(s, who="step"), what="states") for s in (STATES, nudged(1))]
     sides = [side(i, verdict(AGREE, each)) for i, each in enumerate(pair)]
-    subject = {**sides[1].subject, "dtype": "float16"}
+    subject = msgspec.structs.replace(sides[1].subject, dtype="float16")
     sides[1] = dataclasses.replace(sides[1], judged=Judged(subject, sides[1].judged.verdicts))
     change = compare.compare([claims[0]], sides).rows[0].changes[1]
     assert change is not None
@@ -428,6 +436,61 @@ def test_many_changes_of_one_cause_are_told_together(claims: list[claim.Claim]) 
     reports_changes.terminal(found, console, everything=True)
     assert isinstance(console.file, StringIO)
     assert all(name in console.file.getvalue() for name in names)
+
+
+LONG = "options/bidirectional_go_backwards[concat-return_sequences-stateful]"
+NAMES = ("a", LONG, "循环/一个很长的名字", "two\nlines\x1b[2J")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("subjects", [2, 3, 8])
+def test_in_the_terminal_names_are_whole_and_numbers_stand_over_columns(
+    claims: list[claim.Claim], width: int, subjects: int
+) -> None:
+    named = [dataclasses.replace(claims[0], name=name) for name in NAMES]
+    of_each = [
+        [dataclasses.replace(verdict(kind, what="weights_read_back"), claim=name) for name in NAMES]
+        for kind in [AGREE, ERROR, DIFFER, ERROR, ERROR, ERROR, DIFFER, ERROR][:subjects]
+    ]
+    sides = [
+        dataclasses.replace(side(min(i, 2), *of), word=f"keras==3.{i}.0")
+        for i, of in enumerate(of_each)
+    ]
+    out = StringIO()
+    reports_changes.terminal(compare.compare(named, sides), terminal_console(out, width))
+    shown = out.getvalue()
+    lines = shown[shown.index("Verdicts that got worse\n") :].split("\n\n")[0].splitlines()[1:]
+    assert all(line == line.rstrip() for line in lines)
+    labels = [label for n in NAMES for label in (as_line(n), "  weights_read_back")]
+    columns: set[tuple[int, ...]] = set()
+    alone, widest = list[int](), 0
+    for label in labels:
+        line = lines.pop(0)
+        assert line.startswith(label)
+        rest = line.removeprefix(label)
+        if not rest:  # the columns stand below
+            alone.append(cell_len(label))
+            label, rest = "", lines.pop(0)
+        assert rest.startswith("  ")
+        assert len(rest.split()) == subjects
+        assert cell_len(label + rest) <= max(width, 8 * 7 + 2)
+        columns.add(tuple(cell_len(label) + found.start() for found in re.finditer(r"\S+", rest)))
+        widest = max(widest, cell_len(rest.lstrip()))
+    assert lines == []
+    assert len(columns) == 1
+    assert all(label + 2 + widest > width for label in alone)  # what could stand beside, does
+
+
+def test_what_was_seen_of_each_version_stands_in_one_column(claims: list[claim.Claim]) -> None:
+    words = [f"keras==3.{i}.0,tensorflow-cpu==2.16.1@jax" for i in (1, 10, 11)]
+    same = compared(claims, verdict(AGREE), verdict(AGREE))
+    out = StringIO()
+    found = bisection.search(words, lambda before, after: same)
+    reports_bisection.terminal(found, terminal_console(out, 60))
+    lines = out.getvalue().splitlines()[:3]
+    seen = ("same", "not asked", "same")
+    starts = {line.index(what) for line, what in zip(lines, seen, strict=True)}
+    assert starts == {2 + max(map(len, words)) + 2}
 
 
 # -- in a sentence ---------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from rnn_check.refusal import ClaimError
 from rnn_check.reports import terminal
 from rnn_check.reports import verdicts as reports_verdicts
 from rnn_check.subjects import policy
+from rnn_check.subjects.identity import Identity, not_started
 from rnn_check.verdicts import deviations, judge
 from rnn_check.verdicts import done as experiment
 from rnn_check.verdicts.deviations import Deviation, Known
@@ -35,10 +36,9 @@ from tests.support import puppet
 from tools import fuzz_deviations
 from tools.measure_activations import DEVIATIONS
 
-SUBJECT = {
-    **{"keras": "3.15.1", "backend": "torch", "backend_version": "2.13.0+cpu"},
-    **{"numpy": "2.4.6", "python": "3.11.7"},
-}
+SUBJECT = Identity(
+    keras="3.15.1", backend="torch", backend_version="2.13.0+cpu", numpy="2.4.6", python="3.11.7"
+)
 ENTRY = """
 schema = 2
 [[deviation]]
@@ -163,7 +163,9 @@ def test_what_agrees_now_is_red() -> None:
     assert [v.is_red for v in found] == [True, True]
     assert reports_verdicts.exit_code(found) == 1
     out = io.StringIO()
-    reports_verdicts.terminal([judge.Judged({"backend": "jax"}, found)], terminal.console(out))
+    reports_verdicts.terminal(
+        [judge.Judged(not_started("jax").asked(), found)], terminal.console(out)
+    )
     assert "update the known deviations" in out.getvalue()
 
 
@@ -444,7 +446,7 @@ def test_a_users_own_claim_of_a_known_deviation_is_excused() -> None:
     done = mine(LAST_PADDED, unroll=True, zero_output_for_mask=True)
     assert done.name == "mine"
     seen = [verdict("certified", DIFFER, "steps that the mask skips: got 0.5, expected 0")]
-    subject = {**SUBJECT, "backend": "jax"}
+    subject = msgspec.structs.replace(SUBJECT, backend="jax")
     for c, known in ((done, True), (mine(LAST_PADDED, zero_output_for_mask=True), False)):
         (found,) = Known(entries).mark([(c, seen)], subject, Setting(), lambda c, a: seen)
         assert found.is_known is known

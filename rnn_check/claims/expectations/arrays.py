@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-from rnn_check.certificates import adjoints, steps
+from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, step
-from rnn_check.claims import stack, truth
+from rnn_check.claims import gates, stack, truth
 from rnn_check.claims.expectations.case import Case, given
 from rnn_check.claims.expectations.expectation import (
     LOSS,
     WEIGHTS,
     Holds,
+    Layers,
     Path,
     X,
     axes,
 )
 from rnn_check.claims.expectations.numbers import Placed
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import LSTM, Gated
 from rnn_check.claims.truth import GRADIENTS
 from rnn_check.claims.written import Array
 
@@ -48,11 +50,11 @@ class OfSteps(Placed, frozen=True, kw_only=True):
     """Numbers of a plain layer, step by step."""
 
     family: ClassVar[bool] = True
-    layers = "plain"
+    layers: ClassVar[Layers] = "steps"
     needs = (X, WEIGHTS)
 
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
-        if run.x is None or run.is_stack:
+        if run.x is None or not run.has_steps:
             return None
         return (*run.x.shape[:2], run.rnn.units)
 
@@ -62,6 +64,8 @@ class Preactivation(OfSteps, frozen=True, kw_only=True):
 
     The author's word alone is judged: a framework does not show it.
     """
+
+    layers = "plain"
 
     def asks(self, run: Experiment) -> set[str]:
         return set()
@@ -73,24 +77,49 @@ class Preactivation(OfSteps, frozen=True, kw_only=True):
         yield self.author(case, "preactivation")
 
 
-class States(OfSteps, frozen=True, kw_only=True):
-    """Numbers (B,T,H): the state after each step, in the order in which Keras returns it."""
+class OfState(OfSteps, frozen=True, kw_only=True):
+    """Numbers of a state, of which an LSTM has two."""
+
+    family: ClassVar[bool] = True
+    of: Literal["", "c"] = ""
+
+    def allowed(self, run: Experiment) -> list[str]:
+        return ["", "c"] if isinstance(run.layers[0], LSTM) else [""]
+
+
+class States(OfState, frozen=True, kw_only=True):
+    """Numbers (B,T,H): the state after each step, in the order in which Keras returns it.
+
+    of "c": an LSTM's cell state, as it is carried.
+    """
 
     def asks(self, run: Experiment) -> set[str]:
-        return {"states", "weights"}
+        return {"states", "weights"} | ({"cell_states"} if self.of else set())
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("states",)]
+        return [("states",), *([("cell_states", "c")] if self.of else [])]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
-        yield self.author(case, "states")
-        yield self.subject(case, "states", case.said["states"].array)
-        yield each_step(case)
-        yield from zeros(case)
+        name = "cell_states" if self.of else "states"
+        yield self.author(case, name)
+        if not self.of:
+            yield self.subject(case, "states", case.said["states"].array)
+            yield each_step(case)
+            yield from zeros(case)
+            return
+        told = case.said["cell_states"]
+        states, cell_states = told["h"].array, told["c"].array
+        yield self.subject(case, name, cell_states)
+        carried = _carried(case, case.said["states"].array)
+        same = case.claim.mask is None and _alike(states, carried)
+        yield each_step(case, cell_states=cell_states if same else None)
 
 
-class LastState(OfSteps, frozen=True, kw_only=True):
-    """Numbers (B,H): what `return_state = true` returns beside the output."""
+class LastState(OfState, frozen=True, kw_only=True):
+    """Numbers (B,H): what `return_state = true` returns beside the output.
+
+    of "c": the second of an LSTM's, its cell state.
+    """
 
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
         shape = super().shape(run)
@@ -105,18 +134,69 @@ class LastState(OfSteps, frozen=True, kw_only=True):
         return {"last_state", "states", "weights"}
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("last_state",), ("states",)]
+        which = (str(int(bool(self.of))),) if isinstance(run.layers[0], LSTM) else ()
+        return [("last_state", *which), ("states",)]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
-        yield self.author(case, "last_state")
-        yield self.subject(case, "last_state", case.said["last_state"].array)
-        yield each_step(case)
+        name = "last_cell_state" if self.of else "last_state"
+        yield self.author(case, name)
+        told, cell = case.said["last_state"], None
+        if isinstance(case.claim.rnn, LSTM):
+            told, cell = told[int(bool(self.of))], told[1].array
+        yield self.subject(case, name, told.array)
+        yield each_step(case, cell_states=cell)
+
+
+class Gate(OfSteps, frozen=True, kw_only=True):
+    """Numbers (B,T,H): a gate of an LSTM or GRU, by the letter that the author gives it.
+
+    The author's word alone is judged: a framework does not show it.
+    """
+
+    of: str
+
+    def allowed(self, run: Experiment) -> list[str]:
+        kind = run.rnn.family
+        return [each for each, g in gates.LETTERS[kind].items() if g != gates.CANDIDATE[kind]]
+
+    def asks(self, run: Experiment) -> set[str]:
+        return set()
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return []
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        assert self.computed_in is not None
+        yield self.word(case, case.truth(self.computed_in).gate(self.of))
+
+
+class Candidate(OfSteps, frozen=True, kw_only=True):
+    """Numbers (B,T,H): what the gates of an LSTM or GRU let into its state.
+
+    The author's word alone is judged: a framework does not show it.
+    """
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        if not gates.LETTERS[run.rnn.family]:
+            yield "an LSTM or a GRU"
+
+    def asks(self, run: Experiment) -> set[str]:
+        return set()
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return []
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        assert self.computed_in is not None
+        letter = gates.CANDIDATE[case.claim.rnn.family]
+        yield self.word(case, case.truth(self.computed_in).gate(letter))
 
 
 class Output(Placed, frozen=True, kw_only=True):
     """Numbers: what the last layer puts out."""
 
-    layers = "derived"
+    layers = "any"
     needs = (X, WEIGHTS)
 
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
@@ -141,7 +221,7 @@ class Output(Placed, frozen=True, kw_only=True):
 class Loss(Placed, frozen=True, kw_only=True):
     """A number: the loss of [loss]."""
 
-    layers = "derived"
+    layers = "any"
     needs = (X, WEIGHTS, LOSS)
 
     def asks(self, run: Experiment) -> set[str]:
@@ -166,7 +246,7 @@ class Gradient(Placed, frozen=True, kw_only=True):
         "x", "kernel", "recurrent_kernel", "bias", "initial_state", "dense.kernel", "dense.bias"
     ]
 
-    layers = "plain"
+    layers = "gradients"
     needs = (X, WEIGHTS, LOSS)
 
     def allowed(self, run: Experiment) -> list[str]:
@@ -175,11 +255,12 @@ class Gradient(Placed, frozen=True, kw_only=True):
         return [name for name in (*GRADIENTS, *dense) if name not in none]
 
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
-        if run.x is None or run.is_stack:
+        if run.x is None or not run.has_gradients:
             return None
         batch, _, features = run.x.shape
-        units = run.rnn.units
-        shapes = {"x": run.x.shape, "initial_state": (batch, units), "bias": (units,)}
+        units, several = run.rnn.units, len(run.rnn.states)
+        of_state = (*([several] if several > 1 else []), batch, units)
+        shapes = {"x": run.x.shape, "initial_state": of_state, "bias": run.rnn.bias_shape}
         shapes |= run.rnn.weight_shapes(features)
         if run.dense is not None:
             of_dense = {"bias": (run.dense.units,), **run.dense.weight_shapes(units)}
@@ -188,6 +269,12 @@ class Gradient(Placed, frozen=True, kw_only=True):
 
     def asks(self, run: Experiment) -> set[str]:
         return {"gradients", "weights"} | ({"probe"} if run.loss is not None else set())
+
+    def unjudged(self, run: Experiment) -> str:
+        weights = self.of not in ("x", "initial_state")
+        if weights and isinstance(run.rnn, Gated) and not run.gates.is_in_order:
+            return f"the gradient of {self.of} is derived in Keras's order of gates only"
+        return ""
 
     def gradients(self) -> list[str]:
         return [self.of]
@@ -205,7 +292,7 @@ class Certified(Holds, frozen=True, kw_only=True):
     """Holds: each step follows from the one before, and with a [loss] each gradient from its
     adjoints. Nothing needs to be printed."""
 
-    layers = "derived"
+    layers = "any"
     needs = (X, WEIGHTS)
     # the forward pass is certified without gradients all the same, and the verdict says so
     does_without = frozenset({"gradients", "probe"})
@@ -215,9 +302,10 @@ class Certified(Holds, frozen=True, kw_only=True):
         return None
 
     def asks(self, run: Experiment) -> set[str]:
+        gradients = {"gradients", "probe"} if _has_adjoints(run) else set()
         if run.is_stack:
-            return {"outputs", "weights"}
-        gradients = {"gradients", "probe"} if run.loss is not None else set()
+            states = {"states"} if gradients else set()
+            return {"outputs", "weights"} | gradients | states
         return {"output", "states", "weights"} | gradients
 
     def praise(self, case: Case) -> str:
@@ -231,6 +319,9 @@ class Certified(Holds, frozen=True, kw_only=True):
         run = case.claim
         if run.is_stack:
             yield from layer_steps(case)
+            if _has_adjoints(run):
+                yield from gradient_steps(case, [])
+                yield from _unprobed(case)
             return
         yield each_step(case)
         yield from zeros(case)
@@ -241,9 +332,13 @@ class Certified(Holds, frozen=True, kw_only=True):
                 yield each_step(case, "output")
         elif run.dense is not None or not _alike(output, states[:, -1]):
             yield stack.bounded("output", output, case.truth(case.dtype)["output"], "subject")
-        if run.loss is not None:
+        if _has_adjoints(run):
             yield from gradient_steps(case, [])
             yield from _unprobed(case)
+
+
+def _has_adjoints(run: Experiment) -> bool:
+    return run.loss is not None and run.has_gradients
 
 
 # --- the certificates -----------------------------------------------------------------------------
@@ -263,11 +358,18 @@ def layer_steps(case: Case) -> Iterator[Comparison]:
     )
 
 
-def each_step(case: Case, name: str = "states", shown: Array | None = None) -> Comparison:
-    """Each state against the state before it."""
+def each_step(
+    case: Case,
+    name: str = "states",
+    shown: Array | None = None,
+    cell_states: Array | None = None,
+) -> Comparison:
+    """Each state against the state before it; cell_states: all (B,T,H) or the last (B,H)."""
     states = _carried(case, case.said[name].array if shown is None else shown)
-    found = given(steps.certify, states, dtype=case.dtype, **ran_on(case))
-    return step(name, found, axes("states", "", 3))
+    seen = {} if cell_states is None else {"cell_states": cell_states}
+    found = given(public.certify, states, dtype=case.dtype, **ran_on(case), **seen)
+    names = axes("states", "", 3)
+    return step(name, found, names if found.residual.ndim == 3 else ("state", *names))
 
 
 def zeros(case: Case) -> Iterator[Comparison]:
@@ -289,9 +391,13 @@ def gradient_steps(case: Case, of: list[str]) -> Iterator[Comparison]:
     cotangent, error = given(
         truth.cotangent_of, case.claim, states, output, case.dtype, case.policy.loss_in
     )
+    observed = {k: v for k, v in told.items() if k in ("delta", *GRADIENTS)}
+    start = observed.get("initial_state")
+    if start is not None and start.ndim == 3:
+        observed["initial_state"], observed["initial_cell_state"] = start
     found = given(
-        adjoints.certify_gradients,
-        {k: v for k, v in told.items() if k in ("delta", *GRADIENTS)},
+        public.certify_gradients,
+        observed,
         cotangent=cotangent,
         cotangent_error=error,
         states=_carried(case, states),
@@ -299,7 +405,7 @@ def gradient_steps(case: Case, of: list[str]) -> Iterator[Comparison]:
         **ran_on(case),
     )
     for name, result in found.items():
-        if not of or name in ("delta", *of):
+        if not of or name.replace("cell_", "") in ("delta", *of):
             names = axes("gradient", name, result.residual.ndim)
             yield step(f"gradient of {name}" if name != "delta" else name, result, names)
 
@@ -310,7 +416,11 @@ def _only_probed(case: Case) -> list[str]:
     An older rnn_check did not ask for them. Before the first step that counts either zeros or the
     initial state are shown, so that its gradient has no one truth.
     """
-    if case.claim.is_stack or "probe" not in case.said or "unsupported" in case.said["probe"]:
+    if (
+        not case.claim.has_gradients
+        or "probe" not in case.said
+        or "unsupported" in case.said["probe"]
+    ):
         return []
     probe = case.said["probe"]
     told = [n for n in GRADIENTS if "gradients" in case.said and n in case.said["gradients"]]
@@ -335,7 +445,7 @@ def _unprobed(case: Case) -> Iterator[Comparison]:
             yield stack.bounded(
                 f"gradient of {name} without the probe", told, whole[name], "subject"
             )
-    if "output" in probe and case.claim.dense is not None:  # else it is the states
+    if "output" in probe and len(case.claim.layers) > 1:  # else it is the states
         shown = probe["output"].array
         if not _alike(shown, case.said["output"].array):
             yield stack.bounded("output with the probe", shown, whole["output"], "subject")
@@ -361,9 +471,14 @@ def ran_on(case: Case) -> dict[str, Any]:
         "x": case.x,
         "bias": None,
         **case.weights[run.rnn.name],
-        "initial_state": None if state is None else state.value,
+        "initial_state": None if state is None else _states(state.value),
         **run.recurrence,
     }
+
+
+def _states(start: Array) -> Any:
+    """One array, or a pair of them where there are two states."""
+    return start if start.ndim == 2 else tuple(start)
 
 
 def _that_fits(forms: list[Comparison]) -> Comparison:

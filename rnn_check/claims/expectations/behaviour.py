@@ -14,14 +14,14 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from rnn_check.certificates import steps
+from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, equal, step
 from rnn_check.claims import stack
 from rnn_check.claims.expectations.bitwise import same, yes
-from rnn_check.claims.expectations.case import Case, given
+from rnn_check.claims.expectations.case import Case, Malformed, given
 from rnn_check.claims.expectations.expectation import WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import RNN, Bidirectional, SimpleRNN
+from rnn_check.claims.layers import RNN, Carrying, Gated
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 
@@ -37,7 +37,7 @@ class Stateful(Holds, frozen=True, kw_only=True):
 
     of: Literal["call", "predict", "fit", "evaluate"]
 
-    layers = "derived"
+    layers = "any"
     needs = (X, WEIGHTS)
 
     def asks(self, run: Experiment) -> set[str]:
@@ -83,7 +83,7 @@ def _stateful(case: Case) -> Iterator[Comparison]:
             continue
         exact = stack.Signal.exactly(case.x, run.mask)
         started = (start.astype(np.float64), np.zeros(start.shape))
-        (left,) = stack.ends(run.rnn, stack.exactly(weights), exact, case.dtype, [started]).values()
+        (left,) = run.rnn.ends(stack.exactly(weights), exact, case.dtype, [started]).values()
         yield stack.bounded(f"the state after the {name} run", end, left, "subject")
     if runs[0] is not None and runs[2] is not None:
         yield same("the run after a reset", runs[2], runs[0])
@@ -96,10 +96,10 @@ def _stateful_parts(case: Case) -> Iterator[Comparison]:
     at = next(i for i, layer in enumerate(run.layers) if layer.is_recurrent)
     for before in run.layers[:at]:
         own = stack.exactly(case.weights.get(before.name, {}))
-        signal = stack.through(before, own, signal, case.dtype)
+        signal = before.through(own, signal, case.dtype)
     layer = run.layers[at]
-    assert isinstance(layer, SimpleRNN | RNN | Bidirectional)
-    units = [part.units for _, part, _ in layer.parts(1) if hasattr(part, "units")]
+    assert isinstance(layer, Carrying)
+    units = layer.state_sizes
     *ends, reset = (
         [
             s.shaped((len(case.x), u))
@@ -119,23 +119,15 @@ def _stateful_parts(case: Case) -> Iterator[Comparison]:
         ("first", "second", "third"), starts, runs, ends, strict=True
     ):
         started = [(s.astype(np.float64), np.zeros(s.shape)) for s in start]
-        wanted = stack.ends(layer, weights, signal, case.dtype, started)
+        wanted = layer.ends(weights, signal, case.dtype, started)
         for (part, ended), got in zip(wanted.items(), left, strict=True):
             yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
         if shown is not None:
-            ran = stack.through(sequential(layer), weights, signal, case.dtype, started)
+            ran = layer.returning_sequences().through(weights, signal, case.dtype, started)
             what = f"output of the {name} run"
             yield stack.bounded(what, shown, (ran.value, ran.error), "subject")
     if runs[0] is not None and runs[2] is not None:
         yield same("the run after a reset", runs[2], runs[0])
-
-
-def sequential(layer: SimpleRNN | RNN | Bidirectional) -> SimpleRNN | RNN | Bidirectional:
-    """The layer, returning sequences."""
-    if isinstance(layer, Bidirectional):
-        inner = msgspec.structs.replace(layer.layer, return_sequences=True)
-        return msgspec.structs.replace(layer, layer=inner)
-    return msgspec.structs.replace(layer, return_sequences=True)
 
 
 def _sequence(
@@ -146,7 +138,7 @@ def _sequence(
     if mask is not None and run.rnn.option("zero_output_for_mask"):
         states = given(stack.carried, states, mask)
     told: dict[str, Any] = {**weights, **run.recurrence, "initial_state": start}
-    found = given(steps.certify, states, x=case.x, dtype=case.policy.layer, **told)
+    found = given(public.certify, states, x=case.x, dtype=case.policy.layer, **told)
     return step(what, found, ("sample", "timestep", "unit"))
 
 
@@ -165,7 +157,7 @@ class Dropout(Holds, frozen=True, kw_only=True):
 
     of: Literal["input", "recurrent"]
 
-    layers = "derived"
+    layers = "any"
     needs = ()
 
     @property
@@ -176,6 +168,10 @@ class Dropout(Holds, frozen=True, kw_only=True):
     def missing(self, run: Experiment) -> Iterator[str]:
         if getattr(run.layers[0], self.rate, msgspec.UNSET) is msgspec.UNSET:
             yield f"a {self.rate} rate"
+
+    def unjudged(self, run: Experiment) -> str:
+        gated = isinstance(run.layers[0], Gated)
+        return "the dropout masks of gates are not shown yet" if gated else ""
 
     def asks(self, run: Experiment) -> set[str]:
         return {"dropout"}
@@ -232,7 +228,7 @@ class Dropout(Holds, frozen=True, kw_only=True):
 class AnyShape(Holds, frozen=True, kw_only=True):
     """Holds: a model of unknown batch and timesteps computes the same."""
 
-    layers = "derived"
+    layers = "any"
     needs = (X, WEIGHTS)
 
     def asks(self, run: Experiment) -> set[str]:
@@ -243,15 +239,19 @@ class AnyShape(Holds, frozen=True, kw_only=True):
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """One model for every batch and length: all of x, one sample, one step, half the steps."""
-        x = case.x
+        x, run = case.x, case.claim
         half = x.shape[1] // 2 + 1
         cuts = {"x": x, "x[:1]": x[:1], "x[:, :1]": x[:, :1], f"x[:, :{half}]": x[:, :half]}
         outputs = case.said["dynamic"]["outputs"]
         for index, (what, part) in enumerate(cuts.items()):
-            signal = stack.Signal.exactly(part)
-            for layer in case.claim.layers:
+            mask = None if run.mask is None else run.mask[: part.shape[0], : part.shape[1]]
+            signal = stack.Signal.exactly(part, mask)
+            start = [(v[: len(part)], e[: len(part)]) for v, e in stack.starts(run)]
+            for layer in run.layers:
                 own = stack.exactly(case.weights.get(layer.name, {}))
-                signal = stack.through(layer, own, signal, case.dtype)
+                signal = layer.through(own, signal, case.dtype, start)
+                if layer.is_recurrent:
+                    start = []
             bounds = (signal.value, signal.error)
             yield stack.bounded(f"output of {what}", outputs[index].array, bounds, "subject")
 
@@ -262,7 +262,7 @@ class Cell(Holds, frozen=True, kw_only=True):
     Needs an RNN over one cell and an initial state.
     """
 
-    layers = "derived"
+    layers = "any"
     needs = (X, WEIGHTS)
 
     def missing(self, run: Experiment) -> Iterator[str]:
@@ -282,19 +282,24 @@ class Cell(Holds, frozen=True, kw_only=True):
     def judge(self, case: Case) -> Iterator[Comparison]:
         """A cell called by itself, step by step, each from the state that it returned before.
 
-        Its output is its state, bit for bit, and each follows from the one before.
+        Its output is its first state, bit for bit, and each follows from the one before.
         """
         told = case.said["cell"]
         layer = case.claim.layers[0]
         assert isinstance(layer, RNN) and case.claim.initial_state is not None
-        ((prefix, cell, _),) = layer.parts(1)
+        ((prefix, cell),) = layer.recurrences
         own = case.weights[layer.name].items()
         weights: dict[str, Any] = {name.removeprefix(prefix): w for name, w in own}
-        outputs = told["outputs"].array
+        start: Any = case.claim.initial_state.value
+        outputs, states = told["outputs"].array, told["states"]
+        each = [part.array for part in states] if states.is_list else [states.array]
+        if len(each) != len(cell.states):
+            raise Malformed(f"{states.where}: expected {len(cell.states)} states, got {len(each)}")
+        seen = {"cell_states": each[1]} if len(each) > 1 else {}
         found = given(
-            steps.certify, outputs, x=case.x, **{"bias": None, **weights},
-            activation=cell.function, initial_state=case.claim.initial_state.value,
-            dtype=case.dtype,
+            public.certify, outputs, x=case.x, **{"bias": None, **weights}, **cell.definition,
+            initial_state=start if start.ndim == 2 else tuple(start), dtype=case.dtype, **seen,
         )  # fmt: skip
-        yield step("outputs of the cell", found, ("sample", "timestep", "unit"))
-        yield same("the state beside the output", told["states"].array, outputs)
+        names = ("sample", "timestep", "unit")
+        yield step("outputs of the cell", found, ("state", *names) if seen else names)
+        yield same("the state beside the output", each[0], outputs)

@@ -26,6 +26,7 @@ from rnn_check.refusal import ClaimError, nearest
 from rnn_check.subjects.policy import Policy
 
 Holding = Annotated[Any, msgspec.Meta(extra_json_schema={"const": True})]
+Layers = Literal["any", "plain", "gradients", "steps"]
 Path = tuple[str, ...]  # from the questions down to what was answered, "*" for whatever is there
 
 
@@ -107,8 +108,9 @@ class Expectation(
 
     known_to_differ: what is wrong with the number itself. not_run: why it cannot be judged.
 
-    layers: of which layers it can be judged: "any"; "derived", those whose recurrence is derived
-    here; "plain", a SimpleRNN alone or before a Dense layer. needs: what the claim has to give.
+    layers: of which layers it can be judged: "any"; "plain", a SimpleRNN alone or before a Dense
+    layer; "gradients", those, and an LSTM or GRU alone; "steps", those, and an LSTM or GRU that
+    comes first. needs: what the claim has to give.
     does_without: questions that a subject may have no answer to. not_in_older: those that records
     of older versions do not hold.
     """
@@ -118,7 +120,7 @@ class Expectation(
     not_run: str = ""
 
     family: ClassVar[bool] = True  # of a class of kinds, which is none itself
-    layers: ClassVar[Literal["any", "derived", "plain"]]
+    layers: ClassVar[Layers]
     needs: ClassVar[tuple[Need, ...]]
     does_without: ClassVar[frozenset[str]] = frozenset()
     not_in_older: ClassVar[frozenset[str]] = frozenset()
@@ -241,11 +243,13 @@ class Expectation(
 
     def underived(self, run: Experiment) -> str:
         """Why nobody here can judge it of such layers; empty if it can be judged."""
-        for layer in run.layers:
-            if self.layers != "any" and not layer.is_derived:
-                return f"the recurrence of {type(layer).__name__} is not derived here"
+        plain = "a SimpleRNN, or of SimpleRNN and Dense"
         if self.layers == "plain" and run.is_stack:
-            return f"{self.what} is derived of a SimpleRNN, or of SimpleRNN and Dense, only"
+            return f"{self.what} is derived of {plain}, only"
+        if self.layers == "gradients" and not run.has_gradients:
+            return f"{self.what} is derived of {plain}, and of LSTM or GRU alone, only"
+        if self.layers == "steps" and not run.has_steps:
+            return f"{self.what} is derived of {plain}, and of LSTM or GRU that comes first, only"
         return ""
 
     def read_in(self, reading: Reading) -> Self:
@@ -280,6 +284,8 @@ def axes(what: str, of: str, ndim: int) -> tuple[str, ...]:
     of_weights = what in ("gradient", "initial_weights", "trained_weights")
     if of_weights and of not in ("x", "initial_state", "delta"):
         return ("unit",) if ndim == 1 else ("row", "column")
+    if of == "initial_state" and ndim == 3:
+        return ("state", "sample", "unit")
     last = "feature" if what == "input" or of == "x" else "unit"
     return {0: (), 1: (last,), 2: ("sample", last), 3: ("sample", "timestep", last)}[ndim]
 

@@ -39,7 +39,7 @@ def _check_predictions(reading: Reading, wanted: int, of: str) -> None:
 class Regularization(Numbers, frozen=True, kw_only=True):
     """A number: the sum of all losses that the layers add."""
 
-    layers = "derived"
+    layers = "any"
     needs = (X, WEIGHTS)
 
     def asks(self, run: Experiment) -> set[str]:

@@ -21,7 +21,7 @@ class Mask(Expectation, frozen=True, kw_only=True):
     of: str = ""
     value: tables.Numbers
 
-    layers = "derived"
+    layers = "any"
     needs = (X, WEIGHTS)
 
     def allowed(self, run: Experiment) -> Sequence[str]:

@@ -28,7 +28,7 @@ from rnn_check.claims.expectations.expectation import (
 )
 from rnn_check.claims.expectations.numbers import read_value
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import SimpleRNN
+from rnn_check.claims.layers import Recurrent
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses, running
@@ -83,7 +83,7 @@ class Frozen(FitOnce, frozen=True, kw_only=True):
 class Constrained(FitOnce, frozen=True, kw_only=True):
     """Holds: constraints hold after an update; needs `mse`."""
 
-    layers = "derived"
+    layers = "any"
 
     def spoils(self, run: Experiment) -> list[Path]:
         return []  # a constraint leaves a range
@@ -130,7 +130,7 @@ _CONSTRAINTS: dict[str, Callable[[str, Array, Mapping[str, Any], float], Compari
 class LossOfEvaluate(Holds, frozen=True, kw_only=True):
     """Holds: what evaluate returns, masked steps left out; needs `mse`."""
 
-    layers = "derived"
+    layers = "any"
     needs = (X, WEIGHTS, MSE)
 
     def asks(self, run: Experiment) -> set[str]:
@@ -204,12 +204,12 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
         changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
         yield equal("subject", "something was trained", yes(changed), "yes")
         signal = stack.Signal.exactly(case.x, case.claim.mask)
-        shown = stack.through(layer, stack.exactly(after), signal, case.dtype)
+        shown = layer.through(stack.exactly(after), signal, case.dtype)
         bounds, what = (shown.value, shown.error), "output in inference afterwards"
         yield stack.bounded(what, told["output"].array, bounds, "subject")
 
 
-def _masks(layer: SimpleRNN, features: int) -> Iterator[tuple[Array, Array]]:
+def _masks(layer: Recurrent, features: int) -> Iterator[tuple[Array, Array]]:
     """Every pair of masks, (F,) and (H,), that dropout can draw for one sample, scaled."""
     choices = []
     for rate, size in ((layer.dropout, features), (layer.recurrent_dropout, layer.units)):

@@ -8,8 +8,12 @@ from rnn_check.claims.layers.recurrent import (
     GRU,
     LSTM,
     RNN,
+    Carrying,
     Cell,
     CustomCell,
+    Gated,
+    GRUCell,
+    LSTMCell,
     Recurrence,
     Recurrent,
     SimpleRNN,
@@ -22,7 +26,8 @@ AnyLayer = (
 )
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "AnyLayer", "Bidirectional", "Cell", "CustomCell", "Dense", "Embedding",
+    "GRU", "LSTM", "RNN", "AnyLayer", "Bidirectional", "Carrying", "Cell", "CustomCell", "Dense",
+    "Embedding", "GRUCell", "Gated", "LSTMCell",
     "Layer", "Masking", "Part", "Recurrence", "Recurrent", "SimpleRNN", "SimpleRNNCell",
     "TimeDistributed",
 ]  # fmt: skip

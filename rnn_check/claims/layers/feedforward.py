@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Sequence
+from typing import Any
 
+import msgspec
+import numpy as np
+
+from rnn_check.certificates import steps
 from rnn_check.claims.layers.layer import Layer, Shapes
+from rnn_check.claims.layers.signal import Bounded, Signal, Weights, rounded
 from rnn_check.claims.tables import Flag, Name, Number, Rows, Size
+from rnn_check.claims.written import Array
+from rnn_check.recurrences import dense
 
 
 class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
@@ -17,9 +25,29 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
     use_bias: Flag = msgspec.UNSET
     trainable: Flag = msgspec.UNSET
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        return steps.reach_of(self.function)
+
     def own_shapes(self, features: int) -> Shapes:
         bias = {"bias": (self.units,)} if self.option("use_bias") else {}
         return {"kernel": (features, self.units), **bias}
+
+    def through(
+        self,
+        weights: Weights,
+        given: Signal,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+        by_hand: Array | None = None,
+    ) -> Signal:
+        values: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
+        errors = {name: error for name, (_, error) in weights.items()}
+        value, error = dense.running_dense(
+            given.value, given.error, **values, errors=errors,
+            activation=self.function, arithmetic=arithmetic,
+        )  # fmt: skip
+        return Signal(value, error, given.mask)
 
 
 class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
@@ -27,6 +55,18 @@ class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
 
     name: Name = "masking"
     mask_value: Number = 0
+
+    def through(
+        self,
+        weights: Weights,
+        given: Signal,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+        by_hand: Array | None = None,
+    ) -> Signal:
+        mask = (given.value != float(self.mask_value)).any(axis=-1)
+        shown = mask[..., None]
+        return Signal(given.value * shown, given.error * shown, mask)
 
 
 class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
@@ -50,3 +90,16 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
 
     def shape_after(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape, self.units)
+
+    def through(
+        self,
+        weights: Weights,
+        given: Signal,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+        by_hand: Array | None = None,
+    ) -> Signal:
+        rows = given.value.astype(np.int64)
+        value, error = (part[rows] for part in weights["embeddings"])
+        mask = given.value != 0 if self.option("mask_zero") else None
+        return Signal(value, error + rounded(value, arithmetic), mask)

@@ -8,11 +8,16 @@ Sizes: B batch, T timesteps, F features, H units.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from rnn_check.certificates.comparison import Comparison
+from rnn_check.claims.layers.signal import Bounded, Signal, Weights, bounded, exactly
 from rnn_check.claims.tables import Table
+from rnn_check.claims.written import Array
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -45,9 +50,12 @@ class Part(Table, frozen=True):
     @property
     def function(self) -> str:
         """Its activation."""
-        given = getattr(self, "activation", msgspec.UNSET)
+        return self._function("activation", self.default_activation)
+
+    def _function(self, key: str, default: str) -> str:
+        given = getattr(self, key, msgspec.UNSET)
         if given is msgspec.UNSET:
-            return self.default_activation
+            return default
         name: str = given.removeprefix("callable ")
         return "linear" if name == "None" else name
 
@@ -76,11 +84,10 @@ class Part(Table, frozen=True):
 class Layer(Part, frozen=True):
     """What stands in [layer] or [[layers]].
 
-    is_recurrent: whether it carries a state. is_derived: whether what it computes is derived here.
+    is_recurrent: whether it carries a state.
     """
 
     is_recurrent: ClassVar[bool] = False
-    is_derived: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -119,3 +126,45 @@ class Layer(Part, frozen=True):
         """The shape of its output, without the batch."""
         kept = shape[:-1] if self.returns_sequences else ()
         return (*kept, self.features_after(shape[-1]))
+
+    # what it computes
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Between which numbers its output lies, whatever its weights are."""
+        return -math.inf, math.inf
+
+    def through(
+        self,
+        weights: Weights,
+        given: Signal,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+        by_hand: Array | None = None,
+    ) -> Signal:
+        """What it makes of what it is given, in float64, and how far the arithmetic may be off.
+
+        starts: the initial value of each state that it carries; zeros if there is none.
+        by_hand: to what its output is rounded by hand, half units in the output's shape.
+        """
+        raise NotImplementedError
+
+    def compared(
+        self,
+        weights: dict[str, Array],
+        given: Signal,
+        output: Array,
+        dtype: str,
+        starts: Sequence[Bounded] = (),
+        beside: Sequence[Array] = (),
+    ) -> Iterator[Comparison]:
+        """Its output, as observed, against what was observed of the layer before.
+
+        weights: as they read back. beside: the states that it returned beside its output.
+        """
+        told = self.through(exactly(weights), given, dtype.removeprefix("mixed_"), starts)
+        yield bounded(f"output of {self.name}", output, (told.value, told.error))
+
+    def carried_error(self, signal: Signal, mask: Array | None) -> Array:
+        """How far off its states may be, of what it hands on and the mask that it was given."""
+        return signal.error

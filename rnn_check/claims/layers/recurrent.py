@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Self
 
 import msgspec
+import numpy as np
 
+from rnn_check.certificates import public
+from rnn_check.certificates import steps as certificates_steps
+from rnn_check.certificates.comparison import Comparison, step
+from rnn_check.claims.gates import Kind as Family
 from rnn_check.claims.layers.layer import (
     Constraint,
     Initializer,
@@ -14,17 +21,41 @@ from rnn_check.claims.layers.layer import (
     Regularizer,
     Shapes,
 )
+from rnn_check.claims.layers.signal import (
+    Bounded,
+    Signal,
+    Weights,
+    axes,
+    bounded,
+    carried,
+    exactly,
+    shown_as_zero,
+    zeros,
+)
 from rnn_check.claims.tables import Flag, Name, Number, Seed, Size
+from rnn_check.claims.written import Array
+from rnn_check.recurrences import gated, running
 
 
 class Recurrence(Part, frozen=True):
-    """What takes a step: a kernel, a recurrent kernel and a bias, of each gate."""
+    """What takes a step: a kernel, a recurrent kernel and a bias, of each gate.
+
+    states: what it carries from step to step, the output first, as it is called in reports.
+    family: what it computes, by the name of the layer that does.
+    """
 
     units: Size
     activation: str | msgspec.UnsetType = msgspec.UNSET  # "None" passes None
     use_bias: Flag = msgspec.UNSET
 
     default_activation: ClassVar[str] = "tanh"
+    states: ClassVar[tuple[str, ...]] = ("state",)
+    family: ClassVar[Family] = "SimpleRNN"
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What it computes, as `public.certify` takes it."""
+        return {"activation": self.function}
 
     def own_shapes(self, features: int) -> Shapes:
         width = self.units * self.gates
@@ -35,6 +66,124 @@ class Recurrence(Part, frozen=True):
     def bias_shape(self) -> tuple[int, ...]:
         return (self.units * self.gates,)
 
+    def run(
+        self,
+        weights: Weights,
+        given: Signal,
+        backwards: bool,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+        by_hand: Array | float = 0.0,
+    ) -> list[Bounded]:
+        """Each of its states as it is carried (B,T,H), in processing order.
+
+        weights: its own. starts: (B,H) of each state; zeros if there is none.
+        """
+        own = dict(weights) | ({"initial_state": starts[0]} if starts else {})
+        values: dict[str, Any] = {name: value for name, (value, _) in own.items()}
+        ran = running.running_bound(
+            given.value, **values, activation=self.function, mask=given.mask,
+            go_backwards=backwards, arithmetic=arithmetic, by_hand=running.ByHand(by_hand),
+            errors={"x": given.error, **{name: error for name, (_, error) in own.items()}},
+        )  # fmt: skip
+        return [(ran.states, ran.bound)]
+
+
+class Gated(Part, frozen=True):
+    """What has gates: `recurrences.gated` runs it, whatever they are."""
+
+    @property
+    def gate_function(self) -> str:
+        """The activation of its gates."""
+        return self._function("recurrent_activation", "sigmoid")
+
+    @property
+    def recurrence(self) -> gated.Recurrence:
+        return gated.recurrence(self.definition["recurrence"], self.option("reset_after"))
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def ran(
+        self,
+        weights: Weights,
+        given: Signal,
+        backwards: bool,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+    ) -> gated.Running:
+        """States and gates with their bounds, in processing order; as `run`."""
+        errors: dict[str, Any] = {"x": given.error}
+        errors |= {name: error for name, (_, error) in weights.items()}
+        values: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
+        if starts:
+            values["initial_state"] = tuple(value for value, _ in starts)
+            errors["initial_state"] = tuple(error for _, error in starts)
+        return gated.running_bound(
+            self.recurrence, given.value, **values, activation=self.function,
+            recurrent_activation=self.gate_function, mask=given.mask, go_backwards=backwards,
+            arithmetic=arithmetic, errors=errors,
+        )  # fmt: skip
+
+    def run(
+        self,
+        weights: Weights,
+        given: Signal,
+        backwards: bool,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+        by_hand: Array | float = 0.0,
+    ) -> list[Bounded]:
+        return list(self.ran(weights, given, backwards, arithmetic, starts).states.values())
+
+
+class LongShortTerm(Gated, frozen=True):
+    """Long short-term memory: gates i, f, c, o; it carries h and c."""
+
+    gates: ClassVar[int] = 4
+    states: ClassVar[tuple[str, ...]] = ("state", "cell state")
+    family: ClassVar[Family] = "LSTM"
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        return {
+            "activation": self.function,
+            "recurrence": "lstm",
+            "recurrent_activation": self.gate_function,
+        }
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        ends = itertools.product(
+            certificates_steps.reach_of(self.function),
+            certificates_steps.reach_of(self.gate_function),
+        )
+        products = [a * b if a and b else 0.0 for a, b in ends]  # 0 times what is unbounded is 0
+        return min(products), max(products)
+
+
+class GatedUnit(Gated, frozen=True):
+    """A gated recurrent unit: gates z, r, h; with reset_after it has two biases."""
+
+    gates: ClassVar[int] = 3
+    family: ClassVar[Family] = "GRU"
+    defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "reset_after": True}
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        return {
+            "activation": self.function,
+            "recurrence": "gru",
+            "recurrent_activation": self.gate_function,
+            "reset_after": self.option("reset_after"),
+        }
+
+    @property
+    def bias_shape(self) -> tuple[int, ...]:
+        width = getattr(self, "units", 0) * self.gates
+        return (2, width) if self.option("reset_after") else (width,)  # kernels' own, one each
+
 
 class SimpleRNNCell(Recurrence, frozen=True, tag_field="kind", tag="SimpleRNNCell"):
     """What SimpleRNN does at one step; RNN takes one or several."""
@@ -44,10 +193,160 @@ class CustomCell(Recurrence, frozen=True, tag_field="kind", tag="CustomCell"):
     """A cell that a user wrote: the recurrence of SimpleRNNCell, with none of Keras's code."""
 
 
-Cell = SimpleRNNCell | CustomCell
+class LSTMCell(LongShortTerm, Recurrence, frozen=True, tag_field="kind", tag="LSTMCell"):
+    """What LSTM does at one step."""
+
+    recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
+    unit_forget_bias: Flag = msgspec.UNSET
 
 
-class Recurrent(Layer, Recurrence, frozen=True):
+class GRUCell(GatedUnit, Recurrence, frozen=True, tag_field="kind", tag="GRUCell"):
+    """What GRU does at one step."""
+
+    recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
+    reset_after: Flag = msgspec.UNSET
+
+
+Cell = SimpleRNNCell | CustomCell | LSTMCell | GRUCell
+
+
+class Carrying(Layer, frozen=True):
+    """A layer that carries states from step to step, those of each of its parts."""
+
+    is_recurrent: ClassVar[bool] = True
+
+    @property
+    def recurrences(self) -> list[tuple[str, Recurrence]]:
+        """Its parts, each with the prefix of its weights' paths."""
+        found = []
+        for prefix, part, _ in self.parts(1):
+            assert isinstance(part, Recurrence)
+            found.append((prefix, part))
+        return found
+
+    @property
+    def state_sizes(self) -> list[int]:
+        """How wide each state is, in the order in which Keras takes and returns them."""
+        return [part.units for _, part in self.recurrences for _ in part.states]
+
+    @property
+    def backward_part(self) -> int | None:
+        """Which of its parts, if any, is beside the others and takes the steps in reverse."""
+        return None
+
+    def in_order(self, mask: Array) -> Array:
+        """The mask (B,T) in the order in which the layer takes the steps."""
+        return mask[:, ::-1] if self.option("go_backwards") else mask
+
+    def by_hand_of(self, index: int, output: Array | None) -> Array | float:
+        """What of the output's half units belongs to the states of a part: (B,T,H), or nothing.
+
+        The last state is carried no further.
+        """
+        last = index == len(self.recurrences) - 1
+        return output if output is not None and self.returns_sequences and last else 0.0
+
+    def carried_states(
+        self,
+        weights: Weights,
+        given: Signal,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+        by_hand: Array | None = None,
+    ) -> list[list[Bounded]]:
+        """The states of each of its parts as they are carried (B,T,H), in processing order."""
+        value, error, mask = given.value, given.error, given.mask
+        backwards = self.option("go_backwards")
+        carried, left = [], list(starts)
+        for index, (prefix, part) in enumerate(self.recurrences):
+            own = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+            start, left = left[: len(part.states)], left[len(part.states) :]
+            aside = self.backward_part is not None
+            carried.append(
+                part.run(
+                    own, Signal(value, error, mask), index == self.backward_part or backwards,
+                    arithmetic, start, self.by_hand_of(index, by_hand),
+                )
+            )  # fmt: skip
+            if aside:
+                continue
+            value, error = carried[-1][0]
+            if backwards and mask is not None:  # the next cell runs on in the order of this one
+                mask = mask[:, ::-1]
+            backwards = False
+        return carried
+
+    def ends(
+        self, weights: Weights, given: Signal, arithmetic: str, starts: Sequence[Bounded] = ()
+    ) -> dict[str, Bounded]:
+        """The states that its parts end with, (B,H), by what to call them: "forward state"."""
+        found = {}
+        every = self.carried_states(weights, given, arithmetic, starts)
+        for (prefix, part), states in zip(self.recurrences, every, strict=True):
+            for name, (value, error) in zip(part.states, states, strict=True):
+                found[prefix.replace(".", " ") + name] = (value[:, -1], error[:, -1])
+        return found
+
+    def returning_sequences(self) -> Self:
+        """The same layer, returning sequences."""
+        return msgspec.structs.replace(self, return_sequences=True)
+
+    def shown(self, states: Bounded, mask: Array | None, zeros: bool = False) -> Signal:
+        """What Keras shows of the states; the mask (B,T) in processing order."""
+        value, error = states
+        if mask is not None:
+            zero = shown_as_zero(mask, zeros or self.option("zero_output_for_mask"))
+            value, error = np.where(zero, 0.0, value), np.where(zero, 0.0, error)
+        if not self.returns_sequences:
+            return Signal(value[:, -1], error[:, -1])
+        return Signal(value, error, mask)
+
+    def through(
+        self,
+        weights: Weights,
+        given: Signal,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+        by_hand: Array | None = None,
+    ) -> Signal:
+        states = self.carried_states(weights, given, arithmetic, starts, by_hand)
+        mask = None if given.mask is None else self.in_order(given.mask)
+        return self.shown(states[-1][0], mask)
+
+    def compared(
+        self,
+        weights: dict[str, Array],
+        given: Signal,
+        output: Array,
+        dtype: str,
+        starts: Sequence[Bounded] = (),
+        beside: Sequence[Array] = (),
+    ) -> Iterator[Comparison]:
+        yield from super().compared(weights, given, output, dtype, starts, beside)
+        yield from self.ends_compared(weights, given, dtype, starts, beside)
+
+    def ends_compared(
+        self,
+        weights: dict[str, Array],
+        given: Signal,
+        dtype: str,
+        starts: Sequence[Bounded],
+        beside: Sequence[Array],
+    ) -> Iterator[Comparison]:
+        """The states that it returned beside its output."""
+        if not self.returns_state:
+            return
+        left = self.ends(exactly(weights), given, dtype.removeprefix("mixed_"), starts)
+        for (name, state), got in zip(left.items(), beside, strict=True):
+            yield bounded(f"{name} of {self.name}", got, state)
+
+    def carried_error(self, signal: Signal, mask: Array | None) -> Array:
+        if mask is None or not self.option("zero_output_for_mask"):
+            return signal.error
+        return carried(signal.error, self.in_order(mask))
+
+
+class Recurrent(Carrying, Recurrence, frozen=True):
     """What SimpleRNN, LSTM and GRU take.  A key left out is not passed to Keras: its default holds.
 
     activation: Keras's name; "None" passes None, "callable NAME" a Python function that is NAME.
@@ -74,7 +373,38 @@ class Recurrent(Layer, Recurrence, frozen=True):
     recurrent_constraint: Constraint = msgspec.UNSET
     bias_constraint: Constraint = msgspec.UNSET
 
-    is_recurrent: ClassVar[bool] = True
+    @property
+    def reach(self) -> tuple[float, float]:
+        return -np.inf, np.inf
+
+    def compared(
+        self,
+        weights: dict[str, Array],
+        given: Signal,
+        output: Array,
+        dtype: str,
+        starts: Sequence[Bounded] = (),
+        beside: Sequence[Array] = (),
+    ) -> Iterator[Comparison]:
+        """Step by step, where it shows its states."""
+        if not self.returns_sequences:
+            yield from super().compared(weights, given, output, dtype, starts, beside)
+            return
+        told: dict[str, Any] = {"x": given.value, "bias": None, **weights, **self.definition}
+        shown, mask = output, given.mask
+        if mask is not None and self.option("zero_output_for_mask"):
+            yield zeros(output, self.in_order(mask))
+            shown = carried(output, self.in_order(mask))
+        if starts:
+            values = tuple(value for value, _ in starts)
+            told["initial_state"] = values if len(values) > 1 else values[0]
+        if self.returns_state and len(beside) > 1:
+            told["cell_states"] = beside[1]
+        found = public.certify(
+            shown, mask=mask, go_backwards=self.option("go_backwards"), dtype=dtype, **told
+        )
+        yield step(f"states of {self.name}", found, axes(output))
+        yield from self.ends_compared(weights, given, dtype, starts, beside)
 
 
 class SimpleRNN(Recurrent, frozen=True, tag_field="kind", tag="SimpleRNN"):
@@ -82,36 +412,28 @@ class SimpleRNN(Recurrent, frozen=True, tag_field="kind", tag="SimpleRNN"):
 
     name: Name = "simple_rnn"
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        return certificates_steps.reach_of(self.function)
 
-class LSTM(Recurrent, frozen=True, tag_field="kind", tag="LSTM"):
-    """Keras's layer of that name; its recurrence is not derived here."""
+
+class LSTM(LongShortTerm, Recurrent, frozen=True, tag_field="kind", tag="LSTM"):
+    """Keras's layer of that name."""
 
     name: Name = "lstm"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     unit_forget_bias: Flag = msgspec.UNSET
 
-    gates: ClassVar[int] = 4
-    is_derived: ClassVar[bool] = False
 
-
-class GRU(Recurrent, frozen=True, tag_field="kind", tag="GRU"):
-    """Keras's layer of that name; its recurrence is not derived here."""
+class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
+    """Keras's layer of that name."""
 
     name: Name = "gru"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     reset_after: Flag = msgspec.UNSET
 
-    gates: ClassVar[int] = 3
-    is_derived: ClassVar[bool] = False
-    defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "reset_after": True}
 
-    @property
-    def bias_shape(self) -> tuple[int, ...]:
-        width = self.units * self.gates
-        return (2, width) if self.option("reset_after") else (width,)  # kernels' own, one each
-
-
-class RNN(Layer, frozen=True, tag_field="kind", tag="RNN"):
+class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):
     """Keras's RNN over one cell, or over several stacked ones (StackedRNNCells)."""
 
     cell: Cell | list[Cell]
@@ -121,8 +443,6 @@ class RNN(Layer, frozen=True, tag_field="kind", tag="RNN"):
     go_backwards: Flag = msgspec.UNSET
     unroll: Flag = msgspec.UNSET
     zero_output_for_mask: Flag = msgspec.UNSET
-
-    is_recurrent: ClassVar[bool] = True
 
     @property
     def cells(self) -> list[Cell]:

@@ -28,6 +28,7 @@ from .parts import (
     as_described,
     counts,
     first,
+    flat,
     has_more_outputs,
     is_floating,
     own_output,
@@ -285,19 +286,20 @@ class Keras(Models):
         recurrent = of.layers[of.recurrent]
 
         def call(tensors: Tensors) -> list[list[Tensor]]:
-            outputs, kept = [], [tensors["initial_state"]]
+            states = [tensors[name] for name in STATES if name in tensors]
+            steps = []
             for step in range(inputs["x"].shape[1]):
-                output, states = recurrent.cell(tensors["x"][:, step], kept[-1:])
-                outputs.append(output)
-                kept.append(first(states))
-            return [outputs, kept[1:]]
+                output, states = recurrent.cell(tensors["x"][:, step], states)
+                states = flat(states)
+                steps.append([output, *states])
+            return steps
 
         found = self.backend.run(call, [recurrent], self.tensors(of, inputs), self.mode)
-        outputs, states = (
+        output, *states = (
             encode(np.stack([self.backend.array(each) for each in steps], axis=1))
-            for steps in found
+            for steps in zip(*found)
         )
-        return {"output": outputs, "states": states}
+        return {"output": output, "states": states[0] if len(states) == 1 else states}
 
     def run_shapes(self, of: Stack, each: Sequence[dict[str, Array]]) -> Answer:  # type: ignore[override]
         self.can_compute()

@@ -364,7 +364,7 @@ class Models(Making):
 
 
 def inputs_of(x: Maybe = None, initial_state: Any = None, mask: Maybe = None) -> dict[str, Any]:
-    """What is given, by name; the two states of a Bidirectional layer apart."""
+    """What is given, by name; several states (of LSTM, Bidirectional) apart."""
     if x is None:
         raise ValueError("this needs an input x")
     found: dict[str, Any] = {"x": x}

@@ -29,7 +29,12 @@ _RECURRENT = (
     *(f"{part}_regularizer" for part in ("kernel", "recurrent", "bias", "activity")),
     *(f"{part}_constraint" for part in ("kernel", "recurrent", "bias")),
 )
-CELLS: dict[str, tuple[str, ...]] = {"SimpleRNNCell": _CELL, "CustomCell": _CELL}
+CELLS: dict[str, tuple[str, ...]] = {
+    "SimpleRNNCell": _CELL,
+    "CustomCell": _CELL,
+    "LSTMCell": (*_CELL, "recurrent_activation", "unit_forget_bias"),
+    "GRUCell": (*_CELL, "recurrent_activation", "reset_after"),
+}
 LAYERS: dict[str, tuple[str, ...]] = {
     "SimpleRNN": _RECURRENT,
     "LSTM": (*_RECURRENT, "recurrent_activation", "unit_forget_bias"),
@@ -44,7 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "Masking": ("mask_value",),
     "Embedding": ("input_dim", "output_dim", "mask_zero"),
 }
-WRAPPED = {"Bidirectional": ("SimpleRNN",), "TimeDistributed": ("Dense",)}
+WRAPPED = {"Bidirectional": ("SimpleRNN", "LSTM", "GRU"), "TimeDistributed": ("Dense",)}
 # by the ends of the keys that take them: classes and what each takes
 KINDS: dict[str, dict[str, tuple[str, ...]]] = {
     "initializer": {
@@ -202,7 +207,7 @@ def undrawn(spec: dict[str, Any]) -> dict[str, Any]:
     """The description of a layer or cell whose recurrent kernels are not drawn, if it is free to
     say so; those inside it as well."""
     config = dict(spec)
-    if config["kind"] in ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell"):
+    if config["kind"] in ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell"):
         config.setdefault("recurrent_initializer", "zeros")
     for key in ("layer", "cell"):
         inner = config.get(key)

@@ -12,7 +12,7 @@ from .wire import Array, encode
 Tensor = Any  # whatever the framework computes with
 Tensors = dict[str, Any]
 Layers = list[Any]
-STATES = ("initial_state", "backward_state")  # as they are called among the inputs
+STATES = ("initial_state", "backward_state", "third_state", "fourth_state")  # among the inputs
 
 
 def weight_name(weight: Any) -> str:
@@ -165,5 +165,5 @@ def state_and_mask(inputs: Tensors) -> Tensors:
     """What a recurrent layer is called with beside x."""
     given: Tensors = {n: inputs[n] for n in ("initial_state", "mask") if n in inputs}
     if "backward_state" in inputs:
-        given["initial_state"] = [inputs[name] for name in STATES]
+        given["initial_state"] = [inputs[name] for name in STATES if name in inputs]
     return given

@@ -29,7 +29,10 @@ TAKES: dict[str, dict[str, Any]] = {
         "go_backwards": (True, False),
         "unroll": (True, False),  # it is the same loop, however it is run
     },
-    "Dense": {"activation": ("linear", None), "use_bias": (True, False)},
+    "Dense": {
+        "activation": ("linear", None, "tanh", "relu", "softmax"),
+        "use_bias": (True, False),
+    },
 }
 MEANS_NOTHING = (None, False, 0)  # of any other option
 PATHS = {
@@ -96,7 +99,7 @@ class Torch(Session):
         like: Made | None = None,
         below: dict[str, dict[str, Array]] | None = None,
         drawn: bool = False,
-        model: dict[str, Array] | None = None,
+        model: Any = None,
         copy: str = "",
     ) -> Stack:
         if drawn:
@@ -180,7 +183,7 @@ class Torch(Session):
         for spec, module in zip(of.specs, of.modules):
             results["beside"] = []
             if spec["kind"] == "Dense":
-                value = module(value)
+                value = self.activated(spec.get("activation"), module(value))
             else:
                 if spec.get("go_backwards"):
                     value = value.flip(1)
@@ -196,6 +199,13 @@ class Torch(Session):
             results["layers"].append(value)
         results["output"] = value
         return results
+
+    def activated(self, name: str | None, value: Tensor) -> Tensor:
+        if name in (None, "linear"):
+            return value
+        return (
+            self.torch.softmax(value, -1) if name == "softmax" else getattr(self.torch, name)(value)
+        )
 
     def inputs(self, x: Maybe, initial_state: Maybe, mask: Maybe) -> tuple[Tensor, Tensor | None]:
         if mask is not None:
