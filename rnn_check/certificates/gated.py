@@ -62,7 +62,8 @@ class Seen(Bounds):
 
     observed: of some states by name, what is known to have come of the step (R,H). A compiler may
     make a state once more for what comes next, with or without fused multiply-add, so that it
-    differs from the one that is shown: by `differs`, twice the rounding of two products' sum.
+    differs from the one that is shown: by `differs`, twice the rounding of two products' sum. That
+    is c of an LSTM, and h of a GRU.
     """
 
     def __init__(self, layer: GatedLayer, observed: dict[str, Array]) -> None:
@@ -90,6 +91,8 @@ class Seen(Bounds):
             off = rows.known.error
             if rows.error.any():
                 error = error + (off @ np.abs(m.value)) * (1 + 2 * s.gamma)
+        if np.isnan(s.value).any():  # whatever the others are off by
+            error = np.where((s.error == 0) & _is_nan(products, bias), 0.0, error)
         self.sums.append(s)
         return Bounded(s.value, error * UP, self.a)
 
@@ -108,6 +111,14 @@ class Seen(Bounds):
             error = np.where(z.is_nan, 0.0, error)
         return Bounded(h, error, self.a)
 
+    def blend(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
+        value = super().blend(z, h, c)
+        rest = np.abs(1 - z.value) + z.error
+        most = z.most * h.most + rest * c.most
+        differs = gamma(4, self.a.u_stored) * most + 4 * self.a.min_normal
+        self.differs["h"] = np.where(value.error == 0, 0.0, differs)
+        return value
+
     def seen(self, name: str, a: Bounded, b: Bounded) -> Bounded:
         value = a + b
         most = np.abs(a.value) + a.error + np.abs(b.value) + b.error
@@ -117,6 +128,18 @@ class Seen(Bounds):
         if name not in self.observed:
             return value
         return Bounded(self.observed[name], self.differs[name], self.a)
+
+
+def _is_nan(products: Sequence[tuple[Bounded, Bounded]], bias: Bounded | None) -> Array:
+    """Which sums are NaN for sure, because an operand is."""
+    found: Array = np.zeros((len(products[0][0].value), products[0][1].value.shape[1]), bool)
+    for rows, m in products:
+        of_row: Array = np.any(np.isnan(rows.value) & (rows.error == 0), axis=1, keepdims=True)
+        found |= of_row
+        found |= np.isnan(m.value).any(axis=0)
+    if bias is not None:
+        found |= np.isnan(bias.value.reshape(-1, found.shape[1])).any(axis=0)
+    return found
 
 
 class GatedLayer(Layer):
@@ -169,6 +192,7 @@ class GatedLayer(Layer):
             *(None if part is None else exactly(part, self.a) for part in arranged[0])
         )
         self._factors: dict[tuple[int, ...], tuple[Factor, int]] = {}
+        self._differs: Array | None = None
 
     def factor(self, matrices: Sequence[Bounded], bias: Bounded | None) -> tuple[Factor, int]:
         """The matrices one below the other; how many biases stand below them, as rows.
@@ -220,14 +244,46 @@ class GatedLayer(Layer):
             found = np.concatenate([self.h0[samples, None], self.h[samples, : steps.stop - 1]], 1)
         return found.reshape(-1, found.shape[2]).astype(np.float64)
 
+    def handed(self, samples: slice, steps: slice) -> Bounded:
+        """(R,H) the states that the steps of a block receive, which a GRU may make once more."""
+        before = exactly(self.before(samples, steps), self.a)
+        if self.recurrence is LSTM:  # no sum: o∘act(c)
+            return before
+        if self._differs is None:
+            self._differs = self._handed_off()
+        return before.off_by(self._differs[samples, steps].reshape(before.value.shape))
+
+    def _handed_off(self) -> Array:
+        """(B,T,H) by how much they may differ from the states that are shown.
+
+        Of z and c as the states that are shown make them. Two fused and unfused sums differ by no
+        more than 3u of their terms; γ_4 covers terms that are a quarter larger.
+        """
+        found, off = np.zeros(self.h.shape), np.zeros((0, 0))
+        for samples, steps in self.blocks():
+            h = self.h[samples, steps]
+            off = off if steps.start else np.zeros((h.shape[0], h.shape[2]))
+            before = exactly(self.before(samples, steps), self.a)
+            n, _ = self._stepped(samples, steps, {}, before)
+            # a state that is none brings no doubt to those after it
+            made = np.where(np.isfinite(h).reshape(before.value.shape), n.differs["h"], 0.0)
+            made = np.where(np.isnan(made), 0.0, made)
+            left, off = _handed_on(self, samples, steps, made, off)
+            found[samples, steps] = left.reshape(h.shape)
+        return found
+
     def step(
         self, samples: slice, steps: slice, observed: dict[str, Array], *before: Bounded
     ) -> tuple[Seen, Any]:
         """One step each of a block, and the reading that made it. before: of further states."""
+        return self._stepped(samples, steps, observed, self.handed(samples, steps), *before)
+
+    def _stepped(
+        self, samples: slice, steps: slice, observed: dict[str, Array], *before: Bounded
+    ) -> tuple[Seen, Any]:
         n = Seen(self, observed)
         x = self.x[samples, steps].reshape(-1, len(self.W)).astype(np.float64)
-        h = exactly(self.before(samples, steps), self.a)
-        return n, self.recurrence.step(n, self.weights, exactly(x, self.a), h, *before)
+        return n, self.recurrence.step(n, self.weights, exactly(x, self.a), *before)
 
     def reach(self) -> Reach:
         """Between which numbers h lies."""

@@ -158,6 +158,11 @@ def _where(keep: Any, new: _Total, old: _Total) -> _Total:
     return _Total(value, error, size, max(new.addends, old.addends))
 
 
+def _finite(x: Array) -> Array:
+    """|x|, what an error is multiplied with: beside a NaN none counts."""
+    return np.nan_to_num(np.abs(x))
+
+
 class _Gate(NamedTuple):
     """One gate: its argument, what comes of it, and what its δ is of: δ = hidden·k∘act'(s)."""
 
@@ -278,7 +283,7 @@ class GatedAdjoint(_Adjoint):
                 _Gate(names[0], s.s[3], s.o.value, None, None, t),
             ]
             return _Block(on, s.f, gates, (s.o, after, t))
-        h = exactly(layer.before(samples, steps), a)
+        h = layer.handed(samples, steps)
         of_gates = self.product(both, w.recurrent_gates)
         if layer.recurrence is GRU:
             on = n.affine(of_gates, self.product(d[2] * s.r, w.recurrent_candidate), stored=_STORED)
@@ -581,21 +586,24 @@ class GatedAdjoint(_Adjoint):
             delta = self._observed(samples, steps)
             differ = self.differ[samples, steps].reshape(delta.shape)
             d = Bounded(delta[:, 2 * H :], differ[:, 2 * H :], a)
-            rows = np.ones((len(delta), 1))
+            h = exactly(np.ones((len(delta), 1)), a)
             if is_recurrent:
-                rows = layer.before(samples, steps)
+                h = layer.handed(samples, steps)
+            rows = h.value
             if layer.recurrence is GRU:
                 q = d * s.r
                 delta = np.concatenate([delta[:, : 2 * H], q.value], axis=1)
                 off = np.concatenate([differ[:, : 2 * H], q.error], axis=1)
-                yield np.ascontiguousarray(rows.T), delta, np.abs(rows).T @ off
+                brought = h.error.T @ (_finite(delta) + off) + np.abs(rows).T @ off
+                yield np.ascontiguousarray(rows.T), delta, brought
                 continue
             # rows of their own for the candidate: zeros elsewhere
             zero = np.zeros((len(delta), H))
             of_gates = np.concatenate([delta[:, : 2 * H], zero], axis=1)
             of_c = np.concatenate([zero, zero, d.value], axis=1)
             off = np.concatenate([differ[:, : 2 * H], zero], axis=1)
-            yield np.ascontiguousarray(rows.T), of_gates, np.abs(rows).T @ off
+            brought = h.error.T @ (_finite(of_gates) + off) + np.abs(rows).T @ off
+            yield np.ascontiguousarray(rows.T), of_gates, brought
             off = np.concatenate([zero, zero, d.error], axis=1)
             reset = s.inner.known
             brought = reset.error.T @ (np.abs(of_c) + off) + np.abs(reset.value).T @ off

@@ -190,6 +190,57 @@ def test_a_cell_state_that_is_made_twice_is_no_alarm(monkeypatch: pytest.MonkeyP
         assert found.ok, found.reason
 
 
+def handed_on(layer: Layer) -> tuple[Array, gated.Run]:
+    """The states that a GRU shows, and its run over those that it hands on.
+
+    These are added up with fused multiply-add.
+    """
+    T = layer.x.shape[1]
+    h, shown, carried, steps = layer.start[0], [], [], []
+    for t in range(T):
+        run = layer.run(x=layer.x[:, t : t + 1], initial_state=(h,))
+        (step,) = run.steps
+        fused = step.z.astype(np.float64) * h + (1 - step.z) * step.c
+        shown.append(step.h)
+        h = fused.astype(np.float32)
+        carried.append(h)
+        steps.append(step)
+    states = {"h": np.stack(carried, 1)}
+    run = dataclasses.replace(layer.run(), states=states, steps=steps)
+    return np.stack(shown, 1), run
+
+
+@pytest.mark.parametrize("r", [GRU, GRU_BEFORE], ids=["after", "before"])
+def test_a_state_that_is_made_twice_is_no_alarm(r: Recurrence) -> None:
+    """As XLA does it beside a mask: a GRU hands on another state than it shows.
+
+    Where z·h cancels (1 - z)·c, that is no small difference of h, nor of δ_r = δ_c·U_cᵀ∘h∘gate'.
+    """
+    layer = Layer(r, (512, 12, 1, 2))
+    shown, run = handed_on(layer)
+    off = np.abs(shown - run.states["h"]) / np.abs(shown)
+    assert off.max() > 100 * 2.0**-24
+    asked = layer.asked
+    found = certify(shown, **asked)
+    assert found.ok, found.reason
+    results = certify_gradients(
+        layer.gradients(run), cotangent=layer.cotangent, states=shown, **asked
+    )
+    assert [(name, c.reason) for name, c in results.items() if c.ok is not True] == []
+
+
+@pytest.mark.parametrize("r", [GRU, GRU_BEFORE], ids=["after", "before"])
+def test_what_is_made_of_a_state_that_is_made_twice_is_no_alarm(r: Recurrence) -> None:
+    """h alone reaches the next step, and U is large: the candidate is off by what h is."""
+    layer = Layer(r, (20000, 2, 1, 1))
+    layer.x[:, 1] = 0
+    layer.weights["bias"][:] = 0
+    layer.weights["recurrent_kernel"][:] = np.float32([[0.5, 0.5, 3.7]])
+    shown, _ = handed_on(layer)
+    found = certify(shown, **layer.asked)
+    assert found.ok, found.reason
+
+
 # -- wrong -----------------------------------------------------------------------------------------
 
 
