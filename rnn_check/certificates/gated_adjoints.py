@@ -50,7 +50,7 @@ from rnn_check.certificates.sums import (
 from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check
 from rnn_check.numbers.arrays import read as _read
-from rnn_check.numbers.bounded import Bounded, exactly, vjp_bound
+from rnn_check.numbers.bounded import Bounded, exactly, flushed, vjp_bound
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.spread import (
     activation_error,
@@ -331,7 +331,8 @@ class GatedAdjoint(_Adjoint):
         )
         factor = k.value * slope
         least, most = np.abs(factor) - off, np.abs(factor) + off
-        lost = 6 * a.min_normal * (1 + np.abs(slope) + e) * (1 + size)
+        lost = 2 * a.min_normal + flushed(act, gate.s.value, gate.s.error, a)
+        lost = lost * (1 + np.abs(slope) + e) * (1 + size)
         high = (np.abs(observed) + lost) / np.where(least > lost, least, np.nan) + a.min_normal
         high = np.where(np.isfinite(high) & np.isfinite(observed), high * UP, np.inf)
         low = np.maximum(np.abs(observed) - lost, 0) / most / UP - a.min_normal
@@ -452,7 +453,7 @@ class GatedAdjoint(_Adjoint):
         most = 2 * (np.abs(P.value) + P.error)
         own = gamma(5, a.u_stored) * (np.asarray(P.size) + P.error)
         z, r, c = b.gates
-        slopes, offs, acts = [], [], []
+        slopes, offs, acts, lost = [], [], [], []
         for gate in b.gates:
             act = activations.activation(gate.name)
             near = 8 * a.u_stored * (np.abs(gate.s.value) + gate.s.error)
@@ -460,6 +461,7 @@ class GatedAdjoint(_Adjoint):
                 near = near + 8 * a.u_stored * b.inner + 2 * b.inner_error
             acts.append(2 * spread(gate.name, gate.s.value, near))
             acts[-1] = acts[-1] + 2 * activation_error(gate.name, gate.s.value, gate.value, a, near)
+            lost.append(4 * a.min_normal + 2 * flushed(act, gate.s.value, near, a))
             if act.derivative is None:
                 slopes.append(np.full((R, H), np.inf))
                 offs.append(np.full((R, H), np.inf))
@@ -476,11 +478,11 @@ class GatedAdjoint(_Adjoint):
             k, size = np.abs(gate.k.value) + of_k, gate.size + of_k
             slope = slopes[at] + offs[at]
             error = most * (k * offs[at] + of_k * slope + gamma(8, a.u_stored) * size * slope)
-            found.append(error + own * k * slope + 8 * a.min_normal * (1 + size))
+            found.append(error + own * k * slope + lost[at] * (1 + size))
         assert r.of is not None
         through = np.abs(r.of.value) + r.of.error
         of_r = through * (offs[1] + gamma(8, a.u_stored) * (slopes[1] + offs[1]))
-        of_r = of_r + b.others(found[1]) * (slopes[1] + offs[1]) + 8 * a.min_normal
+        of_r = of_r + b.others(found[1]) * (slopes[1] + offs[1]) + lost[1]
         differ = np.concatenate([found[0], of_r, found[1]], axis=-1) * UP
         differ = np.where(np.isnan(differ), np.inf, differ)
         if layer.mask is not None:  # zeros are copied

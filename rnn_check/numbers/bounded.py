@@ -246,6 +246,17 @@ def _sum_error(
     return _upper(np.where(size + brought + subject > a.max, np.inf, error))
 
 
+def flushed(act: Activation, z: Array, d: Array | float, a: Arithmetic) -> Array:
+    """What a derivative loses to numbers that are flushed to zero on the way, like z of shape.
+
+    Where act' is not a number of the arithmetic already, four results at most are smaller than the
+    smallest normal number, and each may yet be multiplied by z or 2z: x² gives 2z·(g/2r).
+    """
+    if act.exact_slope:
+        return 2 * a.min_normal * np.ones_like(z)
+    return 4 * a.min_normal * (1 + 2 * (np.abs(z) + d))
+
+
 def vjp_bound(
     activation_name: str | None,
     g: Array,
@@ -279,7 +290,8 @@ def vjp_bound(
                 e = e + _by_rounded_state(act, z, h, d, np.asarray(h_rounded))
             largest = G.most
             most = largest * (abs(slope) + e)
-            rounding = (gamma(3, a.u_stored) + gamma(3, _FLOAT64.u)) * most + 2 * a.min_normal
+            rounding = (gamma(3, a.u_stored) + gamma(3, _FLOAT64.u)) * most
+            rounding = rounding + flushed(act, z, d, a)
             copied = (e == 0) & ((slope == 0) | (slope == 1))
             error = G.error * (abs(slope) + e) + G.size * e + np.where(copied, 0.0, rounding)
             if not act.exact_slope:  # g·z on the way, as gelu and silu make it

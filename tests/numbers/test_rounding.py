@@ -1103,3 +1103,19 @@ def test_an_adjoint_may_overflow_on_its_way() -> None:
         z = 1e10 * one
         _, bound = bounded.vjp_bound(name, g * one, 0.0, z, z, 0.0, a)
         assert bool(np.isfinite(bound).all()) == said
+
+
+def test_what_is_flushed_on_the_way_to_a_derivative_may_yet_be_multiplied() -> None:
+    """d/dz of (z + r)/2, r = sqrt(z² + 4), as a framework goes back: g/2 + 2z·(g/2)/(2r)."""
+    f, tiny = np.float32, np.finfo(np.float32).tiny
+    z, g = f(-13.897173), f(3.3e-37)
+    root = np.sqrt(z * z + f(4))
+    through = g * f(0.5) * (f(0.5) / root)
+    assert 0 < through < tiny, "nothing would be flushed"
+    dz, bound = bounded.vjp_bound(
+        "squareplus", np.array([g], float), 0.0, np.array([z], float),
+        np.array([(z + root) / 2], float), 0.0, FLOAT32,
+    )  # fmt: skip
+    flushed = g * f(0.5)  # and 2z times nothing
+    assert abs(flushed - dz[0]) > 10 * tiny
+    assert abs(flushed - dz[0]) <= bound[0]
