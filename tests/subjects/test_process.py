@@ -132,6 +132,7 @@ def test_that_there_is_no_place_for_temporary_files_is_an_error_of_the_subject(
 
 # -- the host is killed ----------------------------------------------------------------------------
 
+ASKED = str(Path(subject.__file__).parent)  # the folder is the script
 HOST = """
 import sys, time
 from rnn_check.subjects.ask import Subject
@@ -152,7 +153,7 @@ STUCK = {
 def test_a_subject_does_not_outlive_its_host(
     stuck: str, end: signal.Signals, tmp_path: Path
 ) -> None:
-    """The real subject.py, whose import of Keras forks and is stuck."""
+    """The real script, whose import of Keras forks and is stuck."""
     (tmp_path / "jax.py").touch()
     forked = tmp_path / "forked"
     (tmp_path / "temporary").mkdir()
@@ -165,7 +166,7 @@ def test_a_subject_does_not_outlive_its_host(
     )
     root = str(Path(__file__).parents[2])
     host = subprocess.Popen(
-        [sys.executable, "-c", HOST.format(subject=subject.__file__)],
+        [sys.executable, "-c", HOST.format(subject=ASKED)],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(tmp_path), root]),
@@ -173,10 +174,13 @@ def test_a_subject_does_not_outlive_its_host(
         },
         stdout=subprocess.PIPE,
     )
-    with host:
+    try:
         pids = told(tmp_path, "stuck", "forked")
         host.send_signal(end)
         host.wait(60)
+    finally:
+        host.kill()
+        host.communicate()
     assert host.returncode == -end
     wait_for(lambda: all(map(is_gone, pids)))
     if stuck != "gone":  # of which the host itself may have been clearing away
@@ -189,7 +193,7 @@ def test_no_guardian_is_left_when_a_subject_was_closed(
     (tmp_path / "jax.py").touch()
     (tmp_path / "keras.py").write_text("import time; time.sleep(600)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with Subject("jax", command=[sys.executable, subject.__file__]) as asked:
+    with Subject("jax", command=[sys.executable, ASKED]) as asked:
         assert asked._process is not None
         folder = asked._process._folder
 
