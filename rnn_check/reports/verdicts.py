@@ -634,7 +634,7 @@ _SHORT_LEGEND = (
     "error/bound: the largest error, as a share of what is allowed; bits: the least effective "
     "precision (float32 has 24); known ones aside. -v shows every number."
 )
-_KNOWN, _REASONS = 12, 6  # lines of what is known and of what was not run, at most
+_KNOWN, _REASONS = 10, 6  # lines of what is known and of what was not run, at most
 
 
 def _table(verdicts: Iterable[Verdict], width: int) -> Table:

@@ -77,7 +77,7 @@ def layers_that_name(name: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 ALLOWED = {
     "layer": set(script.LAYERS),
     "cell": set(script.CELLS),
-    "Bidirectional": {"SimpleRNN"},
+    "Bidirectional": set(script.WRAPPED["Bidirectional"]),
     "backward": set(),
     "TimeDistributed": {"Dense"},
     **{family: set(script.KINDS[family]) for family in FAMILIES},

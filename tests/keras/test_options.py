@@ -70,7 +70,10 @@ def test_a_claim_about_an_option_can_fail(name: str, subject: Subject) -> None:
     if set(honest) != {AGREE}:
         pytest.skip("known to deviate here: see the known deviations")
     seen = 0
+    says_mask = any(e.what == "mask" for e in c.expectations)
     for path in arrays(answer.observed):
+        if path[:2] == ("outputs", "masks") and not says_mask:
+            continue
         other = request.Answer(changed(answer.observed, path))
         verdicts = [v.verdict for v in judge.judge(c, other)]
         assert DIFFER in verdicts, f"{name}: {path} was changed and nobody saw it"

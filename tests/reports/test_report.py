@@ -524,8 +524,8 @@ def test_all_is_well_in_forty_lines(width: int) -> None:
     lines = text.splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= width
-    assert list(table(text)) == ["claims", "article", "certified", "derived", "options",
-                                 "published"]  # fmt: skip
+    assert list(table(text)) == ["claims", "article", "certified", "derived", "gates",
+                                 "options", "published"]  # fmt: skip
     agree = sum(row.verdict == AGREE for row in rows)
     assert (
         sum(int(cells[0].split()[0]) for name, cells in table(text).items() if name != "claims")
@@ -544,7 +544,7 @@ def test_folders_of_several_are_whole_at_any_width(width: int, subjects: int) ->
     text = printed(*[judge.Judged(subject("jax"), rows)] * subjects, width=width)
     (legend,) = [i for i, line in enumerate(text.splitlines()) if line.startswith("✓ agree")]
     head = text.splitlines()[legend : text.splitlines().index("known (-v explains them):")]
-    assert sum(line.count("≤0.12") for line in head) == subjects * 5
+    assert sum(line.count("≤0.12") for line in head) == subjects * 6
     assert "…" not in "".join(head)
     assert max(map(len, head)) <= max(width, len(head[0]))
 

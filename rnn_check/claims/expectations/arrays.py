@@ -320,6 +320,7 @@ class Certified(Holds, frozen=True, kw_only=True):
         if run.is_stack:
             yield from layer_steps(case)
             if _has_adjoints(run):
+                yield each_step(case)
                 yield from gradient_steps(case, [])
                 yield from _unprobed(case)
             return
