@@ -40,7 +40,7 @@ from rnn_check.asking import plans, request
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import MOST_ARCHIVE, Array, beside
-from rnn_check.refusal import ClaimError
+from rnn_check.refusal import ClaimError, Refused
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects.asked import machine
 from rnn_check.subjects.identity import Identity, Who, known
@@ -57,8 +57,8 @@ NOT_RECORDED = "not in the record"
 CHANGED = "the claim asks something else now than when it was recorded"
 
 
-class RecordError(Exception):
-    """A file that is no whole record, or cannot be written; the message stands alone."""
+class RecordError(Refused):
+    """A file that is no whole record, or cannot be written."""
 
 
 class Digests(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

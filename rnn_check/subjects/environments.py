@@ -45,7 +45,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
-from rnn_check.refusal import nearest
+from rnn_check.refusal import Refused, nearest
 from rnn_check.subjects.ask import BACKENDS, SubjectError
 from rnn_check.subjects.asked.machine import cache_folder
 from rnn_check.subjects.process import LAST_LINES
@@ -77,8 +77,8 @@ RESOLVED_FOR = timedelta(days=1)  # how long "the newest" is taken for the newes
 STEP, STEPS = timedelta(days=30), 12  # how long after a release its companions are waited for
 
 
-class WordError(ValueError):
-    """A word that names no subject; the message stands alone."""
+class WordError(Refused):
+    """A word that names no subject."""
 
 
 class Unmade(SubjectError):
@@ -205,6 +205,12 @@ class Environment:
         """As uv installs them: each pinned to a version and, if they are known, to its files."""
         ordered = sorted(self.packages, key=lambda package: package.pin)
         return [" ".join([p.pin, *(f"--hash={each}" for each in p.hashes)]) for p in ordered]
+
+    @property
+    def told(self) -> str:
+        """The packages that matter, for a message."""
+        named = (each for each in self.packages if each.name in (*KERAS, *PROVIDES))
+        return ", ".join(f"{each.name} {each.version}" for each in named)
 
     @property
     def key(self) -> str:
@@ -837,8 +843,8 @@ def cached() -> list[Cached]:
     return sorted(found, key=lambda each: (each.used, each.key), reverse=True)
 
 
-class Unremoved(Exception):
-    """What cannot be removed from the cache; the message stands alone."""
+class Unremoved(Refused):
+    """What cannot be removed from the cache."""
 
 
 def keyed(found: Sequence[Cached], keys: Iterable[str]) -> list[Cached]:

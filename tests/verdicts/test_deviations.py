@@ -21,7 +21,7 @@ from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import claim
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS
-from rnn_check.cli.commands import Verdicts, main
+from rnn_check.cli.commands import main
 from rnn_check.recurrences import over_time
 from rnn_check.refusal import ClaimError
 from rnn_check.reports import terminal
@@ -31,6 +31,7 @@ from rnn_check.subjects.identity import Identity, not_started
 from rnn_check.verdicts import deviations, judge
 from rnn_check.verdicts import done as experiment
 from rnn_check.verdicts.deviations import Deviation, Known
+from rnn_check.verdicts.gathered import Verdicts
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from tests.support import puppet
 from tools import fuzz_deviations
