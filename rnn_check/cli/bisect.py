@@ -73,7 +73,7 @@ def bisect(
 
     found = bisection.search(words, asked, on)
     if as_json:
-        from rnn_check.reports.verdicts import as_document
+        from rnn_check.reports.documents import as_document
 
         click.echo(as_document(found.document()))
     else:

@@ -80,7 +80,8 @@ def compare(
     elif force:
         raise BadInput("--force is of --html, which is not given")
     from rnn_check.reports import changes
-    from rnn_check.upgrades.changes import document
+    from rnn_check.reports import markdown as reports_markdown
+    from rnn_check.upgrades.document import document
     from rnn_check.upgrades.subjects import read
     from rnn_check.verdicts.gathered import Verdicts
 
@@ -98,11 +99,11 @@ def compare(
 
         write("--html", html, page.html(found))
     if as_json:
-        from rnn_check.reports.verdicts import as_document
+        from rnn_check.reports.documents import as_document
 
         click.echo(as_document(document(found)))
     elif as_markdown:
-        click.echo(changes.markdown(found), nl=False)
+        click.echo(reports_markdown.markdown(found), nl=False)
     else:
         changes.terminal(found, console(), everything)
     sys.exit(found.exit_code(fail_on))

@@ -38,7 +38,7 @@ def observe(paths: tuple[Path, ...], how: Subjects, output: Path, force: bool) -
     check_free("-o", output, force)
     with asking(how) as asked:
         from rnn_check.asking import records
-        from rnn_check.reports.verdicts import header
+        from rnn_check.reports.subject import header
 
         subjects = asked.run.subjects
         claims = chosen_claims(paths, how.pattern, how.options or asked.several)

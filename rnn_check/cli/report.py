@@ -38,18 +38,18 @@ class Printed:
         self, judged: Sequence[Judged], claims: Sequence[Claim], *, interrupted: bool = False
     ) -> int:
         """Print it; the exit code."""
-        from rnn_check.reports import verdicts
+        from rnn_check.reports import documents, outcome, verdicts
         from rnn_check.reports.verdicts import Amount
 
         if self.as_json:
-            click.echo(verdicts.as_json(judged))
+            click.echo(documents.as_json(judged))
         else:
             titles = {claim.name: claim.title for claim in claims}
             amount = Amount.ALL if self.verbose else Amount.WRONG if self.quiet else Amount.SHORT
             verdicts.terminal(judged, console(), titles, amount, interrupted=interrupted)
         everything = [v for j in judged for v in j.verdicts]
-        code = verdicts.exit_code(everything)
-        if code == 3 and not verdicts.summary(everything)["error"]:
+        code = outcome.exit_code(everything)
+        if code == 3 and not outcome.summary(everything)["error"]:
             say("nothing was compared")
         return code
 

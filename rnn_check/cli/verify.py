@@ -34,7 +34,7 @@ def verify(
     """
     printed.check(only_list)
     if only_list:
-        from rnn_check.reports.verdicts import listing
+        from rnn_check.reports.listing import listing
 
         listing(chosen_claims(paths, how.pattern, how.options), console())
         return
