@@ -156,7 +156,7 @@ def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) ->
 
     whole = [all_of(seen) for seen in ways]
     parts = [(c.expected, c.bound) for every in whole for c in every]
-    monkeypatch.setattr("rnn_check.certificates.gated._BLOCK", 150)
+    monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", 150)
     small = [all_of(seen) for seen in ways]
     for (expected, bound), c in zip(parts, [c for every in small for c in every], strict=True):
         np.testing.assert_allclose(c.expected, expected, rtol=1e-12, atol=1e-15)

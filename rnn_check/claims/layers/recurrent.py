@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 import msgspec
 import numpy as np
 
+from rnn_check.certificates import layer as certificates_layer
 from rnn_check.certificates import public
-from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.comparison import Comparison, step
 from rnn_check.claims.gates import Kind as Family
 from rnn_check.claims.layers.layer import (
@@ -156,8 +156,8 @@ class LongShortTerm(Gated, frozen=True):
     @property
     def reach(self) -> tuple[float, float]:
         ends = itertools.product(
-            certificates_steps.reach_of(self.function),
-            certificates_steps.reach_of(self.gate_function),
+            certificates_layer.reach_of(self.function),
+            certificates_layer.reach_of(self.gate_function),
         )
         products = [a * b if a and b else 0.0 for a, b in ends]  # 0 times what is unbounded is 0
         return min(products), max(products)
@@ -414,7 +414,7 @@ class SimpleRNN(Recurrent, frozen=True, tag_field="kind", tag="SimpleRNN"):
 
     @property
     def reach(self) -> tuple[float, float]:
-        return certificates_steps.reach_of(self.function)
+        return certificates_layer.reach_of(self.function)
 
 
 class LSTM(LongShortTerm, Recurrent, frozen=True, tag_field="kind", tag="LSTM"):
