@@ -35,6 +35,10 @@ class MyRNN(keras.layers.Layer):
 """
 
 
+def names(kind: str) -> list[str]:
+    return [name for part in subject.needs(kind) for name in part]
+
+
 def file_of(folder: Path, text: str) -> str:
     file = folder / "my_layer.py"
     file.write_text(text)
@@ -86,7 +90,7 @@ def test_a_class_without_a_base_is_told_all_that_it_lacks(tmp_path: Path) -> Non
     with pytest.raises(layer.LayerError) as raised:
         layer.checked(file_of(tmp_path, text))
     message = str(raised.value)
-    for name in (*subject.METHODS, *subject.ATTRIBUTES, *subject.ARGUMENTS):
+    for name in names("SimpleRNN"):
         assert name in message or name == "units"
     assert "docs/own_layer.md" in message
     everything = "".join(f"  def {m}(self): ...\n" for m in subject.METHODS)
@@ -102,6 +106,9 @@ def test_a_class_without_a_base_is_told_all_that_it_lacks(tmp_path: Path) -> Non
     [
         ("my_layer.py", "expected FILE.py:CLASS, got 'my_layer.py'"),
         ("my_layer.py:My RNN", "expected FILE.py:CLASS"),
+        ("LSTM=my_layer.py", "expected FILE.py:CLASS, got 'my_layer.py'"),
+        ("LTSM=my_layer.py:MyRNN", "unknown class 'LTSM'; did you mean `LSTM`?"),
+        ("Dense=my_layer.py:MyRNN", "unknown class 'Dense'; known: GRU, GRUCell, LSTM"),
         ("absent.py:MyRNN", "no such file: absent.py"),
         ("/dev/null:MyRNN", "no such file: /dev/null"),
     ],
@@ -114,8 +121,8 @@ def test_what_is_no_file_of_a_class_is_refused(spec: str, words: str) -> None:
 # -- the class, as the framework sees it -----------------------------------------------------------
 
 
-def lacks(asked: Subject, spec: str) -> list[str]:
-    message = Message([step("offers", kind="SimpleRNN")], {"replace": {"SimpleRNN": spec}})
+def lacks(asked: Subject, spec: str, kind: str = "SimpleRNN") -> list[str]:
+    message = Message([step("offers", kind=kind)], {"replace": {kind: spec}})
     (answer,) = asked.follow(message).values()
     found = answer["lacks"]
     assert isinstance(found, list)
@@ -142,6 +149,32 @@ def test_a_beginners_layer_is_told_all_that_it_lacks(subject: Subject, tmp_path:
     assert "layer(x) " not in found  # which works
 
 
+@pytest.mark.parametrize("kind", subject.STANDS_IN)
+def test_keras_own_classes_lack_nothing(subject: Subject, tmp_path: Path, kind: str) -> None:
+    text = f"import keras\nclass MyRNN(keras.layers.{kind}): ..."
+    assert lacks(subject, file_of(tmp_path, text), kind) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "words"),
+    [
+        ("LSTM", "GRU", "constructor does not take unit_forget_bias=False"),
+        ("LSTM", "GRU", "no weight 'kernel' of shape (3, 8), but of shape (3, 6)"),
+        ("GRU", "LSTM", "no weight 'bias' of shape (2, 6), but of shape (8,)"),
+        ("LSTMCell", "SimpleRNNCell", "does not take recurrent_activation='sigmoid'"),
+        ("GRUCell", "GRU", "cell(x, states) fails"),
+        ("LSTM", "SimpleRNN", "layer(x, initial_state=h) fails"),
+    ],
+)
+def test_a_class_of_another_kind_is_told_what_it_lacks(
+    subject: Subject, tmp_path: Path, kind: str, other: str, words: str
+) -> None:
+    text = f"import keras\nclass MyRNN(keras.layers.{other}): ..."
+    folder = tmp_path / kind
+    folder.mkdir()
+    assert words in "\n".join(lacks(subject, file_of(folder, text), kind))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -161,8 +194,9 @@ def test_a_layer_that_cannot_be_asked_is_one_error(
 
 
 def test_the_documents_name_what_is_asked_for() -> None:
-    for name in (*subject.ARGUMENTS, *subject.METHODS, *subject.ATTRIBUTES):
-        assert f"`{name}" in DOCUMENT
+    for kind in subject.STANDS_IN:
+        for name in names(kind):
+            assert f"`{name}" in DOCUMENT
 
 
 def test_the_example_is_short() -> None:
