@@ -18,7 +18,7 @@ from rnn_check.verdicts.judge import AGREE, DIFFER
 from tests.support.sampling import sampled
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
-UPDATES = claim.load_each(OPTIONS / "one_update.toml")
+UPDATES = claim.load_each(OPTIONS / "dropout" / "one_update.toml")
 Masks = tuple[Array, Array]  # of the input's features and of the state's units, scaled
 
 DRAWN = np.array([2.0, 0.0, 2.0]), np.array([0.0, 2.0, 2.0])
@@ -134,7 +134,7 @@ def stateful(c: claim.Claim) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "c", claim.load_each(OPTIONS / "stateful_bidirectional.toml"), ids=lambda c: c.name
+    "c", claim.load_each(OPTIONS / "stateful" / "bidirectional.toml"), ids=lambda c: c.name
 )
 def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: claim.Claim) -> None:
     told = stateful(c)
