@@ -27,9 +27,7 @@ CLAIMS = {
     for file in sorted(OPTIONS.rglob("*.toml"))
 }
 CONFIGURED = [
-    name
-    for name in CLAIMS
-    if name.startswith(("configuration/configured", "configuration/defaults", "configuration/seed"))
+    name for name, c in CLAIMS.items() if {e.what for e in c.expectations} <= {"config", "default"}
 ]
 REFUSED = [name for name, c in CLAIMS.items() if c.wrong or name == "stateful/smaller_batch"]
 # told beside what is judged: from what it follows, and what is judged by a claim about numbers
