@@ -21,11 +21,11 @@ def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -
     """
     import dataclasses
 
-    from rnn_check.claims.claim import bundled, known, load_what_loads
+    from rnn_check.claims.files import bundled, find, load_what_loads
 
     if not paths and not options and pattern is None:
-        folders = sorted(f for f in bundled().iterdir() if f.is_dir() and f != known())
-        paths = tuple(f for f in folders if f.name != "options")
+        ours = find([bundled()])
+        paths = tuple(file for name, file in ours if not name.startswith("options/"))
     claims, refused = load_what_loads(paths)
     if refused and not claims:
         raise BadInput("\n".join(map(str, refused)))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rnn_check.claims.claim import bundled
+from rnn_check.claims.files import bundled
 from rnn_check.reports.cells import (
     MARK,
     NARROW,
