@@ -21,10 +21,9 @@ from rnn_check.asking.run import Asked, Run, Target
 from rnn_check.claims.claim import Claim
 from rnn_check.refusal import nearest
 from rnn_check.subjects import environments
-from rnn_check.subjects.ask import BACKENDS
 from rnn_check.subjects.asked.backends import default_backend
 from rnn_check.subjects.asked.machine import available_cores
-from rnn_check.subjects.environments import Python, Wanted, WordError
+from rnn_check.subjects.environments import NEEDS, Python, Wanted, WordError
 from rnn_check.subjects.identity import not_started
 from rnn_check.upgrades.changes import Side
 from rnn_check.verdicts.gathered import Verdicts
@@ -62,15 +61,10 @@ def _read(text: str) -> list[Word]:
     if file is not None:
         return _recorded(text, file, records.read(file), number)
     name, at, backend = text.partition("@")
-    if "torch.nn" in (name.partition("=")[0], backend):
-        raise WordError(
-            f"{text}: environments are made for Keras alone; `rnn-check observe --framework torch "
-            "-o FILE.npz` in each environment makes records of torch.nn, which can be compared"
-        )
     if name == "current":
         backend = backend if at else default_backend()
-        if backend not in BACKENDS:
-            raise WordError(f"{text}: unknown backend {backend!r}{nearest(backend, BACKENDS)}")
+        if backend not in NEEDS:
+            raise WordError(f"{text}: unknown backend {backend!r}{nearest(backend, NEEDS)}")
         if not run.installed(backend):
             raise WordError(f"{text}: the backend {backend} is not installed here")
         return [Word(text, backend)]
@@ -143,16 +137,16 @@ def prepared(words: Sequence[Word], how: How) -> list[Prepared]:
     seen: dict[tuple[str, str], str] = {}
     for each in found:
         if each.target is not None and (made := each.target.environment) is not None:
-            other = seen.setdefault((made.key, each.target.backend), each.word.text)
+            other = seen.setdefault((made.key, each.target.name), each.word.text)
             if other != each.word.text:
-                said = f"{made.told} on {each.target.backend}"
+                said = f"{made.told} on {each.target.name}"
                 raise WordError(f"{each.word.text} and {other} are the same: {said}")
     return found
 
 
 def _resolved(word: Word, how: How) -> Prepared:
     if word.wanted is None:
-        target = None if word.observed else Target(word.backend, (how.setting,))
+        target = None if word.observed else Target.named(word.backend, how.setting)
         return Prepared(word, target, notes=word.notes)
     try:
         made = environments.resolve(word.wanted, how.python, how.as_of, refresh=how.refresh)
@@ -161,7 +155,7 @@ def _resolved(word: Word, how: How) -> Prepared:
     notes = [*word.notes, *filter(None, [made.stale])]
     if told := environments.told():
         notes.append(f"its packages come from where {', '.join(told)} says")
-    target = Target(made.wanted.backend, (how.setting,), environment=made)
+    target = Target.named(word.backend, how.setting, environment=made)
     return Prepared(word, target, notes=tuple(notes))
 
 

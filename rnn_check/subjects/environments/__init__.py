@@ -19,11 +19,12 @@ from rnn_check.subjects.environments.kept import (
 )
 from rnn_check.subjects.environments.locks import cache, environments
 from rnn_check.subjects.environments.programs import interruptible
-from rnn_check.subjects.environments.requirement import Wanted, WordError, parse
+from rnn_check.subjects.environments.requirement import NEEDS, Wanted, WordError, parse
 from rnn_check.subjects.environments.resolution import NOW, newest, resolve
 from rnn_check.subjects.environments.uv import Package, Unmade, installer, told
 
 __all__ = [
+    "NEEDS",
     "NOW",
     "Environment",
     "Package",

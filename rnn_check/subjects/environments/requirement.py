@@ -9,7 +9,6 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from rnn_check.refusal import Refused, nearest
-from rnn_check.subjects.ask import BACKENDS
 
 KERAS = ("keras", "keras-nightly")
 # packages that are a backend, and whether they bring their own Keras
@@ -30,6 +29,7 @@ NEEDS = {
     "torch": ("torch", "packaging"),
     "openvino": ("openvino", "scipy", "packaging"),
     "numpy": ("jax[cpu]", "scipy", "packaging"),
+    "torch.nn": ("torch", "numpy"),  # in place of Keras
 }
 
 
@@ -71,8 +71,8 @@ def parse(text: str) -> Wanted:
             requirement.extras = {"cpu"}
         named[name] = str(requirement)
     backends = list(dict.fromkeys(PROVIDES[name] for name in named if name in PROVIDES))
-    if at and backend not in BACKENDS:
-        raise WordError(f"{text!r}: unknown backend {backend!r}{nearest(backend, BACKENDS)}")
+    if at and backend not in NEEDS:
+        raise WordError(f"{text!r}: unknown backend {backend!r}{nearest(backend, NEEDS)}")
     if not at and len(backends) > 1:
         raise WordError(
             f"{text!r}: on which backend? Add one of " + ", ".join(f"@{name}" for name in backends)
@@ -85,7 +85,7 @@ def parse(text: str) -> Wanted:
     added = [need for need in NEEDS[backend] if need.partition("[")[0] not in named]
     if "tensorflow" in backends:  # whichever of its packages
         added = [name for name in added if name != "tensorflow"]
-    if not set(KERAS) & named.keys() and backends != ["tensorflow"]:
+    if backend != "torch.nn" and not set(KERAS) & named.keys() and backends != ["tensorflow"]:
         added.append("keras")
     return Wanted(text, tuple(named), (*named.values(), *added), backend)
 
