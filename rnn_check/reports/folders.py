@@ -30,8 +30,8 @@ from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verd
 def _folders(judged: Sequence[Judged]) -> dict[str, list[list[Verdict]]]:
     """The verdicts in each folder of claims, of each subject.
 
-    A folder is one of those that are bundled, or that which a file of the user's is in; or the
-    file, if there is no other from there.
+    A folder is one of those that are bundled, with all in it, or that which a file of the user's is
+    in; or the file, if there is no other from there.
     """
     verdicts = verdicts_of(judged)
     files: dict[Path, set[str]] = {}
@@ -42,7 +42,7 @@ def _folders(judged: Sequence[Judged]) -> dict[str, list[list[Verdict]]]:
     for file in {v.file for v in verdicts}:
         folder = Path(file).parent
         if folder.is_relative_to(ours) and folder != ours:
-            names[file] = folder.relative_to(ours).as_posix()
+            names[file] = folder.relative_to(ours).parts[0]
         else:
             names[file] = near_path(file if len(files[folder]) == 1 else str(folder))
     found: dict[str, list[list[Verdict]]] = {}
