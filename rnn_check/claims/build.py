@@ -57,6 +57,7 @@ class Builder:
     doc: ClaimFile
     name: str
     states: list[int]  # how many numbers the layers of the file's claims put out so far
+    written: dict[str, dict[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
 
     def claim(self) -> Claim:
         doc = self.doc
@@ -90,6 +91,7 @@ class Builder:
             training=doc.training,
             wrong=doc.wrong,
             gates=doc.reading,
+            written=self.written,
         )
         if not doc.expect:
             raise self.fail("expect", "the claim expects nothing; add an [[expect]] table")
@@ -336,39 +338,19 @@ class Builder:
     def _layer_weights(
         self, layer: Layer, table: dict[str, Any], key: str, features: int | None
     ) -> dict[str, Given]:
-        joined = self.doc.reading.joined is not None
-        parts = layer.parts(-1 if features is None else features)
-        if isinstance(layer, Carrying) and (
-            joined or any(isinstance(p, Gated) for _, p, _ in parts)
-        ):
-            return self._of_gates(layer, table, key, features)
+        if isinstance(layer, Carrying):
+            return self._of_parts(layer, table, key, features)
         shapes = layer.weight_shapes(-1 if features is None else features)
-        wanted = {
-            path: tuple(None if n < 0 else n for n in shape) for path, shape in shapes.items()
-        }
-        prefixes = {path.rpartition(".")[0] for path in wanted} - {""}
-        flat: dict[str, Any] = {}
-        for k, value in table.items():
-            inner = value if k in prefixes and isinstance(value, dict) else {"": value}
-            flat |= {f"{k}.{name}" if name else k: array for name, array in inner.items()}
-        second = {}  # the second bias that other frameworks have, by the first
-        for path in flat.keys() - wanted.keys():
-            prefix = path.removesuffix("recurrent_bias")
-            if path != prefix and f"{prefix}recurrent_kernel" in wanted:
-                bias = f"{prefix}bias"
-                if len(wanted.get(bias, ())) == 2:
-                    raise self.fail(f"{key}.{path}", f"{bias} holds both: [of inputs, of states]")
-                if bias in wanted:
-                    wanted[path], second[bias] = wanted[bias], path
-        arrays = self._arrays(flat, wanted, key)
-        for bias, path in second.items():
-            arrays[bias] = arrays[bias].plus(arrays.pop(path))
-        return arrays
+        return self._arrays(
+            table,
+            {n: tuple(None if size < 0 else size for size in s) for n, s in shapes.items()},
+            key,
+        )
 
-    def _of_gates(
+    def _of_parts(
         self, layer: Carrying, table: dict[str, Any], key: str, features: int | None
     ) -> dict[str, Given]:
-        """Of each of its parts, whose author may have written the gates in other ways."""
+        """Of each of its parts, whose author may have written gates and biases in other ways."""
         parts = layer.parts(-1 if features is None else features)
         names = [prefix.removesuffix(".") for prefix, _, _ in parts]
         arrays: dict[str, Given] = {}
@@ -387,6 +369,8 @@ class Builder:
                 reset_after=part.option("reset_after"),
             )  # fmt: skip
             arrays |= {prefix + part_of: array for part_of, array in found.items()}
+            written = self.written.setdefault(layer.name, {})
+            written |= {prefix + path: shape for path, shape in gates.shapes(given).items()}
         return arrays
 
     def _arrays(

@@ -38,6 +38,8 @@ class Experiment:
     training: TrainingTable | None = None
     wrong: WrongTable | None = None
     gates: GateReading = AS_KERAS  # as the author has them
+    # the shapes of weights as their author wrote them, by layer and path: "forward.f.kernel"
+    written: Mapping[str, Mapping[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
 
     @property
     def is_stack(self) -> bool:
