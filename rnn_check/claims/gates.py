@@ -118,18 +118,21 @@ def given(
     out: dict[str, Given | dict[str, Given]] = {}
     for name, node in table.items():
         path = f"{key}.{name}" if key else name
+        own = node if isinstance(node, dict) and node.keys() & {*PARTS} else None
         if name in PARTS:
             out[name] = reader.given(node, path, how)
+        elif letters and own is not None and _letters(name, kind) is None:
+            raise reader.fail(path, _no_gates(kind))
         elif not set(name) <= letters.keys():
-            known = {*PARTS, *ORDER[kind]}
+            known = {*PARTS, *(ORDER[kind] if letters else "")}
             raise reader.fail(path, f"unknown key{nearest(name, known)}")
-        elif not isinstance(node, dict) or not node.keys() & set(PARTS):
+        elif own is None:
             raise reader.fail(path, f"expected a table of its {', '.join(PARTS[:3])}")
         else:
-            for part in node:
+            for part in own:
                 if part not in PARTS:
                     raise reader.fail(f"{path}.{part}", f"unknown key{nearest(part, PARTS)}")
-            out[name] = {p: reader.given(a, f"{path}.{p}", how) for p, a in node.items()}
+            out[name] = {p: reader.given(a, f"{path}.{p}", how) for p, a in own.items()}
     return out
 
 
@@ -251,9 +254,8 @@ def view(
     if part not in PARTS or order is None:
         raise ValueError(f"unknown {path!r}{nearest(path, _paths(shapes, written, kind))}")
     if part == "recurrent_kernel" and reading.joined is not None:
-        raise ValueError(
-            f"with joined = {reading.joined}, {path.removesuffix(part)}kernel holds it"
-        )
+        whole = path.removesuffix(part) + "kernel"
+        raise ValueError(f'with joined = "{reading.joined}", {whole} holds it')
     if part.endswith("bias") and "bias" not in shapes:
         raise ValueError("the layer has use_bias = false")
     second = [name for name in written if name.endswith("recurrent_bias")]
@@ -340,7 +342,7 @@ class _Group:
                     continue
                 yield part, self._bias(array, part, width, fail)
             elif part == "recurrent_kernel" and reading.joined is not None:
-                raise fail(self.at(part), f"with joined = {reading.joined}, kernel holds it")
+                raise fail(self.at(part), f'with joined = "{reading.joined}", kernel holds it')
             else:
                 yield from self._kernels(array, part, reading, units, features, fail)
 
@@ -395,9 +397,6 @@ def _groups(
     table: Table, reading: GateReading, kind: Kind, fail: Fail, key: str
 ) -> Iterator[_Group]:
     whole = {name: a for name, a in table.items() if isinstance(a, Given)}
-    for name in whole:
-        if name not in PARTS:
-            raise fail(f"{key}.{name}", f"unknown key{nearest(name, PARTS)}")
     if whole:
         order = _order_of_all(reading, kind)
         if order is None:
@@ -409,12 +408,7 @@ def _groups(
         if isinstance(arrays, Given):
             continue
         letters = _letters(name, kind)
-        if letters is None:
-            known = ", ".join(ORDER[kind])
-            raise fail(
-                f"{key}.{name}", f"names no gates of {kind}; a table has the letters of its gates, "
-                f"each once: {known}, or the author's own ({_own_letters(kind)})"
-            )  # fmt: skip
+        assert letters is not None  # as `given` has read it
         yield _Group(letters, arrays, f"{key}.{name}")
 
 
@@ -428,6 +422,13 @@ def _order(text: str, kind: Kind) -> tuple[str, ...] | None:
     """The same of an order of all gates: "i f o g", or "ifog"."""
     gates = _letters("".join(text.split(" ")), kind)
     return gates if gates and len(gates) == len(ORDER[kind]) else None
+
+
+def _no_gates(kind: Kind) -> str:
+    return (
+        f"names no gates of {kind}; a table has the letters of its gates, each once: "
+        f"{', '.join(ORDER[kind])}, or the author's own ({_own_letters(kind)})"
+    )
 
 
 def _wrong_order(text: str, kinds: list[Kind]) -> str:
