@@ -272,7 +272,6 @@ class Builder:
         batch, timesteps = x.shape[:2]
         state = mask = None
         if table.initial_state is not None:
-            state = self._states(table.initial_state)
             first = next(layer for layer in layers if not isinstance(layer, Masking))
             if not isinstance(first, Carrying) or (isinstance(first, RNN) and len(first.cells) > 1):
                 raise self.fail(
@@ -280,9 +279,7 @@ class Builder:
                     "only of a SimpleRNN, LSTM, GRU, a Bidirectional layer, or an RNN over one "
                     "cell that is the first layer, or comes after Masking",
                 )
-            several = len(first.state_sizes)
-            shape = (*([several] if several > 1 else []), batch, first.state_sizes[0])
-            self._shaped(state.shape, shape, "input.initial_state")
+            state = self._start(table.initial_state, first, batch)
         if table.mask is not None:
             if isinstance(layers[0], Masking | Embedding):
                 raise self.fail("input.mask", f"{layers[0].name} makes the mask; leave it out")
@@ -290,12 +287,28 @@ class Builder:
             self._shaped(mask.shape, (batch, timesteps), "input.mask")
         return x, state, mask, x.shape[1:]
 
-    def _states(self, node: Any) -> Given:
+    def _start(self, node: Any, layer: Carrying, batch: int) -> Given:
+        """(B,H), or of several states (S,B,H) as Keras orders them.
+
+        Of several parts that have several states each they may be written part by part.
+        """
+        state, key = self._states(node, "input.initial_state"), "input.initial_state"
+        each = [len(part.states) for _, part in layer.recurrences]
+        one = (batch, layer.state_sizes[0])
+        nested = (len(each), each[0], *one)
+        shape = (sum(each), *one) if sum(each) > 1 else one
+        if min(nested[:2]) > 1 and state.shape == nested:
+            state = gates.each(state, lambda a: a.reshape(shape))
+        self._shaped(state.shape, shape, key)
+        if self.doc.reading.states == "[c, h]":
+            state = gates.each(state, lambda a: a.reshape(nested)[:, ::-1].reshape(shape))
+        return state
+
+    def _states(self, node: Any, key: str) -> Given:
         """An array, or a list of one for each state, which may be recipes."""
-        key, reading = "input.initial_state", self.doc.reading.input
-        if not (isinstance(node, list) and any(isinstance(each, dict) for each in node)):
-            return self.read.given(node, key, reading)
-        each = [self.read.given(part, f"{key}[{i}]", reading) for i, part in enumerate(node)]
+        if not (isinstance(node, list) and _holds_a_recipe(node)):
+            return self.read.given(node, key, self.doc.reading.input)
+        each = [self._states(part, f"{key}[{i}]") for i, part in enumerate(node)]
         for i, state in enumerate(each):
             self._shaped(state.shape, each[0].shape, f"{key}[{i}]")
         return gates.stacked(each)
@@ -440,3 +453,10 @@ class Builder:
         if x is not None:
             self._shaped(value.shape, Experiment(layers=layers, x=x).output_shape, f"loss.{name}")
         return Loss(table.kind, value)
+
+
+def _holds_a_recipe(node: list[Any]) -> bool:
+    return any(
+        isinstance(part, dict) or (isinstance(part, list) and _holds_a_recipe(part))
+        for part in node
+    )

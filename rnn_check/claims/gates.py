@@ -60,6 +60,7 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     joined: a kernel holds the weights of x and of h, which multiply both in that order.
     forget_bias: a number that the author's program adds to the bias of LSTM's forget gate.
     z_weighs: what the update gate of a GRU weighs: h = z·h + (1 - z)·c, or (1 - z)·h + z·c.
+    states: in which order an LSTM's are where they stand side by side.
     """
 
     layout: Literal["x·W", "W·x"] = "x·W"
@@ -67,6 +68,7 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     joined: Literal["[h, x]", "[x, h]"] | None = None
     forget_bias: Decimal | int | None = None
     z_weighs: Literal["state", "candidate"] = "state"
+    states: Literal["[h, c]", "[c, h]"] = "[h, c]"
 
     @property
     def is_in_order(self) -> bool:
@@ -96,6 +98,8 @@ def check(reading: GateReading, activations: Mapping[Kind, set[str]], fail: Fail
         added = Decimal(reading.forget_bias)
         if not added.is_finite() or abs(added) > MOST_BIAS:
             raise fail("reading.forget_bias", f"expected a number of at most {MOST_BIAS:,}")
+    if reading.states == "[c, h]" and "LSTM" not in activations:
+        raise fail("reading.states", "only an LSTM has two states; leave it out")
     if reading.z_weighs == "candidate":
         if "GRU" not in activations:
             raise fail("reading.z_weighs", "only a GRU has an update gate; leave it out")
@@ -337,8 +341,8 @@ class _Group:
                 if two_biases and part == "bias" and array.shape == (2, width):
                     if "recurrent_bias" in self.parts:
                         raise fail(self.at("recurrent_bias"), "bias has two rows and holds it")
-                    yield "bias", _each(array, lambda a: a[0])
-                    yield "recurrent_bias", _each(array, lambda a: a[1])
+                    yield "bias", each(array, lambda a: a[0])
+                    yield "recurrent_bias", each(array, lambda a: a[1])
                     continue
                 yield part, self._bias(array, part, width, fail)
             elif part == "recurrent_kernel" and reading.joined is not None:
@@ -350,7 +354,7 @@ class _Group:
         """Authors write biases as rows, as columns and, of one unit, as numbers."""
         if array.shape not in {(width,), (1, width), (width, 1), *([()] if width == 1 else [])}:
             raise fail(self.at(part), f"expected shape ({width},), got {array.shape}")
-        return _each(array, lambda a: a.reshape(width))
+        return each(array, lambda a: a.reshape(width))
 
     def _kernels(
         self,
@@ -363,7 +367,7 @@ class _Group:
     ) -> Iterator[tuple[str, Given]]:
         width = len(self.gates) * units
         if array.shape == ():
-            array = _each(array, lambda a: a.reshape(1, 1))
+            array = each(array, lambda a: a.reshape(1, 1))
         turned = reading.layout == "W·x"
         if turned and len(array.shape) == 2:
             array = array.transposed()
@@ -387,7 +391,7 @@ class _Group:
             yield part, array
             return
         cut = units if reading.joined == "[h, x]" else got[0] - units
-        first, last = _each(array, lambda a: a[:cut]), _each(array, lambda a: a[cut:])
+        first, last = each(array, lambda a: a[:cut]), each(array, lambda a: a[cut:])
         state, of_x = (first, last) if reading.joined == "[h, x]" else (last, first)
         yield "kernel", of_x
         yield "recurrent_kernel", state
@@ -477,7 +481,8 @@ def _of_one_size(kernels: Mapping[str, Given], groups: list[_Group], fail: Fail)
 # --- arrays with their digits ---------------------------------------------------------------------
 
 
-def _each(given: Given, change: Callable[[Array], Array]) -> Given:
+def each(given: Given, change: Callable[[Array], Array]) -> Given:
+    """The same change of shape to all that is known of it."""
     return Given(*(change(a) for a in (given.value, given.error, given.lo, given.hi)))
 
 
