@@ -221,6 +221,17 @@ class View:
     index: Array
     mirrored: Array
 
+    @classmethod
+    def whole(cls, name: str, shape: tuple[int, ...], turned: bool) -> View:
+        """Of one array, as it is or transposed."""
+        index = np.arange(math.prod(shape)).reshape(shape)
+        index = index.T if turned else index
+        return cls((name,), index, np.zeros(index.shape, bool))
+
+    def under(self, prefix: str) -> View:
+        """The same, where Keras's arrays have longer paths."""
+        return View(tuple(prefix + name for name in self.sources), self.index, self.mirrored)
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.index.shape
