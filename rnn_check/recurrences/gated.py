@@ -262,10 +262,14 @@ def _of_recurrent_bias(r: Recurrence, delta: Array, step: Any) -> Array:
 
 
 class Running(NamedTuple):
-    """Bounded numbers in processing order: of each state and gate a value and a bound (B,T,H)."""
+    """Bounded numbers in processing order: of each a value and a bound (B,T,H).
+
+    arguments: of the activation of each gate.
+    """
 
     states: dict[str, tuple[Array, Bound]]
     gates: dict[str, tuple[Array, Bound]]
+    arguments: dict[str, tuple[Array, Bound]]
 
 
 _INPUTS = ("x", "kernel", "recurrent_kernel", "bias")
@@ -359,6 +363,7 @@ def running_bound(
             name: _sequence([getattr(s, field) for s in steps])
             for name, field in zip(r.gates, r.fields, strict=True)
         },
+        {name: _sequence([s.s[i] for s in steps]) for i, name in enumerate(r.gates)},
     )
 
 
