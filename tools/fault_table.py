@@ -22,9 +22,10 @@ from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
-from tests.certificates.test_training import ask, short
 from tests.keras import gated_faults
+from tests.keras.test_training import ask
 from tests.support import planted
+from tests.support.trainings import short
 
 FILE = Path(__file__).parents[1] / "docs" / "faults.md"
 TWINS = ("none", "none in the loop")

@@ -67,7 +67,7 @@ def fuzz(cases: int, seed: int, folder: Path) -> Counter[str]:
     _, *entries = whole.split("[[deviation]]")
     (folder / "sparsemax.py").touch()
     file = folder / "known.toml"
-    asked = [files.load_each(path)[0] for path in sorted(files.bundled().glob("options/*.toml"))]
+    asked = [files.load_each(path)[0] for path in sorted(files.bundled().glob("options/*/*.toml"))]
     subject = Identity(keras="3.15.1", backend="jax", backend_version="1", numpy="2")
     counted: Counter[str] = Counter()
     for case in range(cases):

@@ -184,8 +184,9 @@ _ASKED = options_of(
     ),
     click.option(
         "--layer",
-        metavar="FILE.py:CLASS",
-        help="Judge this class in place of keras.layers.SimpleRNN.",
+        metavar="[KIND=]FILE.py:CLASS",
+        help="Judge this class in place of keras.layers.KIND: SimpleRNN (without KIND), LSTM, GRU, "
+        "or the cell of one of them.",
     ),
     PATTERN,
     SLOW,

@@ -420,28 +420,28 @@ OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
     ("name", "old", "new", "key", "message"),
     [
         (
-            "bidirectional_states",
+            "bidirectional/states",
             "[[[0.25, -0.5, 0.75], [-0.125, 0.375, -0.625], [0.5, 0.875, -0.25]],", "[",
             "input.initial_state", "expected shape (2, 3, 3), got (1, 3, 3)",
         ),
         (
-            "bidirectional_states", "return_state = true", "go_backwards = true",
+            "bidirectional/states", "return_state = true", "go_backwards = true",
             "layer.layer.go_backwards", "not inside Bidirectional",
         ),
         (
-            "stacked_states", "[input]\n", "[input]\ninitial_state = [[1, 2]]\n",
+            "cells/stacked_states", "[input]\n", "[input]\ninitial_state = [[1, 2]]\n",
             "input.initial_state", "an RNN over one cell that is the first layer",
         ),
         (
-            "bidirectional_stack", "return_sequences = true }",
+            "bidirectional/stack", "return_sequences = true }",
             "return_sequences = true, return_state = true }", "layers.return_state",
             "only of the last layer",
         ),
-        ("cell_without_bias", "initial_state", "#", "expect[0].what", "needs input.initial_state"),
-        ("one_update", "= 0.5\nrec", "= 0.3\nrec", "expect[0].what", "0.5, 0.75 or 0.875"),
-        ("one_update", '"mse"', '"cotangent"', "loss", ""),
+        ("cells/without_bias", "initial_state", "#", "expect[0].what", "needs input.initial_state"),
+        ("dropout/one_update", "= 0.5\nrec", "= 0.3\nrec", "expect[0].what", "0.5, 0.75 or 0.875"),
+        ("dropout/one_update", '"mse"', '"cotangent"', "loss", ""),
         (
-            "bidirectional_constraints", '"NonNeg"', '"NoNeg"',
+            "bidirectional/constraints", '"NonNeg"', '"NoNeg"',
             "layers[0].layer.kernel_constraint", "known: NonNeg, MaxNorm",
         ),
     ],
@@ -693,7 +693,7 @@ def test_the_dropout_that_a_layer_has_not_cannot_be_claimed() -> None:
 
 
 def test_the_biases_of_other_frameworks_are_added_wherever_there_are_two() -> None:
-    text = (OPTIONS / "bidirectional_states.toml").read_text(encoding="utf-8")
+    text = (OPTIONS / "bidirectional" / "states.toml").read_text(encoding="utf-8")
     start = text.index("[weights.forward]")
     more = text[:start] + "[weights.forward]\nrecurrent_bias = [1, 2, 4]\n"
     more += text[start + len("[weights.forward]\n") :]
@@ -850,7 +850,7 @@ from = "stated"
 
 
 def test_of_two_directions_one_is_named() -> None:
-    text = (OPTIONS / "bidirectional_states.toml").read_text(encoding="utf-8")
+    text = (OPTIONS / "bidirectional" / "states.toml").read_text(encoding="utf-8")
     text += '\n[[expect]]\nwhat = "states"\nat = {sample = 0, timestep = 0, unit = 0}\n'
     text += 'value = 1\ncomputed_in = "real"\nfrom = "a"\n'
     with pytest.raises(ClaimError, match="required: one of forward, bidirectional"):

@@ -204,7 +204,7 @@ def test_what_is_held_against_something_that_moved_is_not_beyond(
 
 def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
     """Two that give what they gave before may both have lost a mask."""
-    c = next(c for c in files.load_all() if c.name == "options/round_trip_masking[of=keras]")
+    c = next(c for c in files.load_all() if c.name == "options/saving/masking[of=keras]")
     value, bound = truth.Truth(c, "float32").output
     none = np.zeros(value.shape)
     places = tuple(np.indices(value.shape))

@@ -19,7 +19,7 @@ from rnn_check.verdicts.judge import AGREE, DIFFER
 from tests.support.sampling import sampled
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
-UPDATES = files.load_each(OPTIONS / "one_update.toml")
+UPDATES = files.load_each(OPTIONS / "dropout" / "one_update.toml")
 Masks = tuple[Array, Array]  # of the input's features and of the state's units, scaled
 
 DRAWN = np.array([2.0, 0.0, 2.0]), np.array([0.0, 2.0, 2.0])
@@ -135,7 +135,7 @@ def stateful(c: Claim) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "c", files.load_each(OPTIONS / "stateful_bidirectional.toml"), ids=lambda c: c.name
+    "c", files.load_each(OPTIONS / "stateful" / "bidirectional.toml"), ids=lambda c: c.name
 )
 def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: Claim) -> None:
     told = stateful(c)

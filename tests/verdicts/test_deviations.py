@@ -180,7 +180,7 @@ def test_an_entry_of_a_claim_as_a_whole_needs_one_that_shows_it() -> None:
 def test_the_bundled_file_is_strict_towards_the_bundled_claims_alone() -> None:
     c, agrees = expecting("output"), [verdict("output", AGREE)]
     assert not marked(c, agrees, entry(), own=False)[0].is_red
-    bundled = dataclasses.replace(c, file=files.bundled() / "options" / "masks.toml")
+    bundled = dataclasses.replace(c, file=files.bundled() / "options" / "masks" / "simple_rnn.toml")
     assert marked(bundled, agrees, entry(), own=False)[0].is_red
 
 
@@ -418,7 +418,7 @@ def test_a_step_that_overflows_does_so_in_an_arithmetic() -> None:
     assert told == {"float32": [True], "float64": [False], "mixed_float16": [True]}
 
 
-BELOW_AND_ABOVE = files.load(files.bundled() / "options" / "masking_backwards.toml")
+BELOW_AND_ABOVE = files.load(files.bundled() / "options" / "masks" / "masking_backwards.toml")
 
 
 def test_what_is_said_of_one_layer_depends_on_those_up_to_it() -> None:
@@ -472,13 +472,13 @@ def test_every_bundled_entry_says_what_is_seen_and_shows_it() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("wrong_mask_timesteps", {"mask of fewer timesteps"}),
-        ("wrong_mask_batch", {"mask of another batch"}),
-        ("wrong_state_rank", {"state without a batch"}),
-        ("wrong_state_batch", {"state of another batch"}),
-        ("wrong_dropout", {"dropout above 1"}),
-        ("wrong_keyword", set()),
-        ("lstm", set()),
+        ("wrong/mask_timesteps", {"mask of fewer timesteps"}),
+        ("wrong/mask_batch", {"mask of another batch"}),
+        ("wrong/state_rank", {"state without a batch"}),
+        ("wrong/state_batch", {"state of another batch"}),
+        ("wrong/dropout", {"dropout above 1"}),
+        ("wrong/keyword", set()),
+        ("gates/lstm", set()),
     ],
 )
 def test_what_is_wrong_on_purpose_has_a_name(name: str, words: set[str]) -> None:

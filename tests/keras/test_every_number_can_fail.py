@@ -4,7 +4,7 @@ Of every file the first claim is asked once, and judged as it was answered. Then
 prints is moved by three units of its last digit beyond what its bound allows, up and down, and the
 same answer has to differ: of arrays and losses, counts, shapes, masks, options, and of what is
 printed and not run. Nothing is said here of two numbers of training, which are held against random
-draws: see test_training, test_an_extraordinary_outcome_differs.
+draws: see certificates/test_training, test_an_extraordinary_outcome_differs.
 """
 
 from __future__ import annotations
