@@ -1,7 +1,7 @@
 """Is an LSTM or a GRU proved right when it is, and wrong when it is not?
 
 Honest executions are those of the references in float32; real ones on Keras are asked by
-no_false_alarm.py, and what is planted in real cells by gated_faults.py.
+no_false_alarm.py, and what is planted in real layers by tests/keras/test_faults.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from rnn_check.certificates.operands import FORMATS, narrowed
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
 from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
-from tests.keras import gated_faults
 from tests.support.sampling import sampled
 from tools import no_false_alarm
 
@@ -414,6 +413,23 @@ def test_each_gradient_that_is_off_is_found(r: Recurrence, masked: bool) -> None
             assert found[name].ok is False, name
 
 
+@each_recurrence
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_gradient_whose_sums_are_not_asked_says_so(r: Recurrence, masked: bool) -> None:
+    layer = Layer(r, mask=mask() if masked else None)
+    run = layer.run()
+    for seen in ({}, layer.seen(run)):
+        found = certify_gradients(
+            layer.gradients(run), cotangent=layer.cotangent, states=run.states["h"],
+            **layer.asked, **seen,
+        )  # fmt: skip
+        asked = bool(seen) and not masked
+        silent = {name for name, c in found.items() if "sums were made is not asked" in c.reason}
+        assert silent == {"initial_state", *([] if asked else ["delta"])}
+        assert all(found[name].bits is None for name in silent)
+        assert found["x"].bits is not None
+
+
 def test_a_cotangent_of_the_cell_states_is_taken() -> None:
     layer = Layer(LSTM, mask=mask())
     run = layer.run()
@@ -467,27 +483,6 @@ def test_what_does_not_fit_is_refused() -> None:
     gru = Layer(GRU)
     with pytest.raises(ValueError, match="cell_states are an LSTM's"):
         certify(gru.run().states["h"], **gru.asked, cell_states=h)
-
-
-# -- planted faults --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("recurrence", gated_faults.TWINS)
-def test_a_cell_without_a_fault_is_green(recurrence: str) -> None:
-    assert gated_faults.red(recurrence, "") == {}
-
-
-PLANTED = [(r, name) for r, faults in gated_faults.FAULTS.items() for name in faults]
-
-
-@pytest.mark.parametrize("planted", sampled(PLANTED, 24), ids=str)
-def test_no_planted_fault_escapes(planted: tuple[str, str]) -> None:
-    assert gated_faults.red(*planted)
-
-
-@pytest.mark.parametrize("recurrence", gated_faults.FAULTS)
-def test_there_are_faults_of_every_kind(recurrence: str) -> None:
-    assert len(gated_faults.FAULTS[recurrence]) >= 25
 
 
 # -- real layers -----------------------------------------------------------------------------------
