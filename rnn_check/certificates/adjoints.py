@@ -69,7 +69,8 @@ def certified(
     found = {}
     for name in sorted(got, key=lambda name: name != "delta"):  # what is known of it serves all
         pieces = functools.partial(adjoint.pieces, name, got[name])
-        found[name] = advised(judge(layer.a, got[name], pieces, Reach()), layer.dtype, got[name])
+        made = judge(layer.a, got[name], pieces, Reach(), adjoint.note(name))
+        found[name] = advised(made, layer.dtype, got[name])
     return {name: found[name] for name in got}
 
 
@@ -99,6 +100,10 @@ class Adjoint:
         if name == "recurrent_kernel":
             return self.sums(slice(F, F + H), "states", observed)
         return self.biases(observed) if name == "bias" else self.starts(name, observed)
+
+    def note(self, name: str) -> str:
+        """What to say of the gradient of that name, beside."""
+        return ""
 
     def through_time(self, samples: slice, start: int, stop: int, copies: bool = True) -> Sum:
         """g of the states start to stop - 1; state 0 is the initial one, and step t makes t + 1.

@@ -46,6 +46,8 @@ from rnn_check.numbers.spread import (
 )
 from rnn_check.recurrences.gated import GRU, LSTM
 
+# of what also comes from an adjoint that is hidden, whose doubt is as large
+_UNASKED = "; how its sums were made is not asked"
 _STORED = 5  # each gate's product may be stored, and what they add up to
 
 
@@ -130,6 +132,17 @@ class GatedAdjoint(Adjoint):
         if layer.recurrence is LSTM:
             self.known = self._observed_cells()
         self.a = a
+
+    @property
+    def asks_sums(self) -> bool:
+        """Whether δ_o shows how dh was summed; of other δ a part is hidden."""
+        layer = self.layer
+        shows = layer.recurrence is LSTM and layer.c is not None and layer.mask is None
+        return shows and activations.activation(layer.gate).derivative is not None
+
+    def note(self, name: str) -> str:
+        unasked = name == "initial_state" or (name == "delta" and not self.asks_sums)
+        return _UNASKED if unasked else ""
 
     def _observed_cells(self) -> Bounded:
         """The cell state after each step (B,T,H): seen, or between which numbers it lies."""
@@ -465,7 +478,7 @@ class GatedAdjoint(Adjoint):
         """The errors of an LSTM's δ_o as seen from dh = c + δ_{t+1}·Uᵀ."""
         layer, a, T = self.layer, self.layer.a, self.delta.shape[1]
         derivative = activations.activation(layer.gate).derivative
-        if b.direct is None or layer.c is None or layer.mask is not None or derivative is None:
+        if not self.asks_sums or b.direct is None or derivative is None:
             return NOTHING
         rows, units = layer.sampled(samples, steps)
         H = layer.h.shape[2]

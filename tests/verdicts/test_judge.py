@@ -438,7 +438,7 @@ value = """
         (verdict,) = judge.judge(c, answer)
         assert verdict.verdict == wanted, (mask, value, returned, verdict.detail)
     c = files.loads(text.replace("MASK", "true") + "4")
-    assert Truth(c, "real")["kernel"][0].tolist() == [[2 * 2 * 3]]
+    assert Truth(c, "real").gradient("kernel")[0].tolist() == [[2 * 2 * 3]]
 
 
 # -- what is not known -----------------------------------------------------------------------------
