@@ -29,9 +29,10 @@ from typing import Any
 
 import numpy as np
 
+from rnn_check.asking import observations, request
 from rnn_check.asking import records as record
-from rnn_check.asking import request
-from rnn_check.asking.records import Observations, RecordError
+from rnn_check.asking.observations import Observations
+from rnn_check.asking.records import RecordError
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
@@ -42,6 +43,7 @@ from rnn_check.subjects.identity import known, not_started
 from rnn_check.upgrades import changes as compare
 from rnn_check.upgrades import document as upgrades_document
 from rnn_check.verdicts import deviations, judge
+from rnn_check.verdicts import known as verdicts_known
 from rnn_check.verdicts.judge import Judged
 
 IDENTITY: dict[str, Any] = {
@@ -57,7 +59,7 @@ ODD: tuple[Any, ...] = (
     *({"unsupported": "no"}, {"dtype": "object", "shape": [], "data": 7}, 2**63, "NaN"),
 )
 
-KNOWN = deviations.Known(deviations.load(deviations.bundled()))
+KNOWN = verdicts_known.Known(deviations.load(deviations.bundled()))
 
 
 def original(folder: Path) -> tuple[bytes, list[Claim]]:
@@ -73,7 +75,7 @@ def original(folder: Path) -> tuple[bytes, list[Claim]]:
         said[c.name] = Answer(observe.decode(answers), said=answers)
     said[claims[-1].name] = Answer(error="the subject jax was ended by SIGSEGV\nlast words")
     path = Path(tempfile.mkdtemp()) / "record.npz"
-    one = Observations(Setting(), known(IDENTITY), said, record.digests(claims))
+    one = Observations(Setting(), known(IDENTITY), said, observations.digests(claims))
     other = dataclasses.replace(one, setting=Setting("xla", "float64"), identity=not_started("jax"))
     record.write(path, [one, other])
     return path.read_bytes(), claims

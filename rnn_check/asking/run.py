@@ -24,7 +24,8 @@ from types import TracebackType
 from typing import Any
 
 from rnn_check.asking import request
-from rnn_check.asking.records import Memory, Observations, Recalled
+from rnn_check.asking.memory import Memory, Recalled
+from rnn_check.asking.observations import Observations
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe

@@ -11,7 +11,7 @@ from rnn_check.cli.commands import BadInput
 
 if TYPE_CHECKING:
     from rnn_check.claims.claim import Claim
-    from rnn_check.verdicts.deviations import Known
+    from rnn_check.verdicts.known import Known
 
 
 def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -> list[Claim]:
@@ -50,6 +50,7 @@ def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -
 def known_deviations(known: Path | None, whole: bool) -> Known:
     """The known deviations; whole: whether all the bundled claims are judged."""
     from rnn_check.verdicts import deviations
+    from rnn_check.verdicts import known as verdicts_known
 
     entries = deviations.load(known or deviations.bundled())
-    return deviations.Known(entries, own=known is not None, whole=whole)
+    return verdicts_known.Known(entries, own=known is not None, whole=whole)

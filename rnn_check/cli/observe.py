@@ -37,12 +37,12 @@ def observe(paths: tuple[Path, ...], how: Subjects, output: Path, force: bool) -
     """
     check_free("-o", output, force)
     with asking(how) as asked:
-        from rnn_check.asking import records
+        from rnn_check.asking import observations, records
         from rnn_check.reports.subject import header
 
         subjects = asked.run.subjects
         claims = chosen_claims(paths, how.pattern, how.options or asked.several)
-        digests = records.digests(claims)
+        digests = observations.digests(claims)
         writer = records.Writer(output, subjects)
         for each in subjects:
             each.claims = digests

@@ -15,7 +15,7 @@ from rnn_check.reports.terminal import say
 from rnn_check.subjects.policy import NAMES
 
 if TYPE_CHECKING:
-    from rnn_check.asking.records import Observations
+    from rnn_check.asking.observations import Observations
     from rnn_check.asking.run import Target
 
 COMPILED = {"tensorflow": "function", "jax": "xla"}  # the mode asked beside eager

@@ -14,8 +14,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from rnn_check.asking import records, run
-from rnn_check.asking.records import Observations, Record
+from rnn_check.asking import memory as asking_memory
+from rnn_check.asking import observations, records, run
+from rnn_check.asking.observations import Observations
+from rnn_check.asking.records import Record
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import Asked, Run, Target
 from rnn_check.claims.claim import Claim
@@ -166,7 +168,7 @@ def run_of(subjects: Sequence[Prepared], how: How, tell: Callable[[int, str], No
         timeout=how.timeout,
         most_memory=how.memory,
         side_by_side=max(1, available_cores()),
-        memory=records.Memory(environments.cache() / "answers", how.refresh),
+        memory=asking_memory.Memory(environments.cache() / "answers", how.refresh),
         tell=tell,
     )
 
@@ -175,7 +177,7 @@ def held(
     index: int, observed: Observations, claims: Sequence[Claim], verdicts: Verdicts
 ) -> tuple[str, ...]:
     """Judge what a record holds; what it does not is said once, and has no verdict."""
-    lacking: dict[str, list[str]] = {records.NOT_RECORDED: [], records.CHANGED: []}
+    lacking: dict[str, list[str]] = {observations.NOT_RECORDED: [], observations.CHANGED: []}
     for claim in claims:
         answer = observed.answer(claim)
         if answer.skip in lacking:
@@ -188,7 +190,7 @@ def held(
             what = f"{len(names):,} of {len(claims):,} claims are not compared, {reason}"
             notes.append(f"{what}: {_some(names)}")
     others = sorted(observed.answers.keys() - {claim.name for claim in claims})
-    if others and not lacking[records.NOT_RECORDED]:
+    if others and not lacking[observations.NOT_RECORDED]:
         return tuple(notes)  # a choice was made of what it holds
     if others:
         notes.append(f"it also holds {len(others):,} that no claim here is called: {_some(others)}")

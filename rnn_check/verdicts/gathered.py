@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnn_check.asking.records import Observations
+from rnn_check.asking.observations import Observations
 from rnn_check.asking.request import Answer
 from rnn_check.asking.run import Asked
 from rnn_check.claims.claim import Claim
-from rnn_check.verdicts.deviations import Known
 from rnn_check.verdicts.judge import Judged, Verdict, judge
+from rnn_check.verdicts.known import Known
 
 
 class Verdicts:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rnn_check.asking import request as asking_request
-from rnn_check.asking.records import Observations
+from rnn_check.asking.observations import Observations
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import Asked
 from rnn_check.certificates.comparison import Comparison, equal
@@ -30,9 +30,10 @@ from rnn_check.subjects import policy
 from rnn_check.subjects.identity import Identity, not_started
 from rnn_check.verdicts import deviations, judge
 from rnn_check.verdicts import done as experiment
-from rnn_check.verdicts.deviations import Deviation, Known
+from rnn_check.verdicts.deviations import Deviation
 from rnn_check.verdicts.gathered import Verdicts
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
+from rnn_check.verdicts.known import Known
 from tests.support import puppet
 from tools import fuzz_deviations
 from tools.measure_activations import DEVIATIONS
