@@ -3,7 +3,7 @@
 δ_t (GH), dL/d of the arguments of the gates, is seen. So is what a step hands on through h·U, and
 with it an LSTM's dh_t, of which δ_o is asked. dc_t is hidden, as a GRU's dh_t is: each takes a part
 from the same number of the next step, which nobody shows. But each δ says between which numbers it
-lies, and the observer of `gated` goes backwards:
+lies, and an observer as in `observer` goes backwards:
 
     LSTM   P_t = dh_t∘o_t∘act'(c_t) + f_{t+1}∘J_{t+1}        J_t = P_t ∩ δ_i/(g∘gate') ∩ ...
     GRU    P_t = dL/dh_t + δ_{t+1}·Uᵀ + z_{t+1}∘J_{t+1}      J_t = P_t ∩ δ_c/((1 - z)∘act') ∩ ...

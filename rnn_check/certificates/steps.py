@@ -16,8 +16,8 @@ adjoints:
     dW = Σ x_tᵀδ_t    dU = Σ h_{t-1}ᵀδ_t    db = Σ δ_t    dx_t = δ_t·Wᵀ    dh_0 = δ_1·Uᵀ
 
 The second question of a certificate is how the sums were made, which finds what hides under γ_k in
-a wide layer: a sample of them shows an effective precision (see sums), and whether their errors are
-those that operands cut to a narrower format make (see operands).
+a wide layer: a sample of them shows an effective precision (see precision), and whether their
+errors are those that operands cut to a narrower format make (see operands).
 
     B batch, T timesteps, F features, H units, O outputs       R rows: samples × steps
     x (B,T,F)   W = kernel (F,H)   U = recurrent_kernel (H,H)   b = bias (H,)   h, z, δ (B,T,H)

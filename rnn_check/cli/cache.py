@@ -27,8 +27,9 @@ def list_() -> None:
     from rich.text import Text
 
     from rnn_check.subjects import environments
+    from rnn_check.subjects.environments import kept
 
-    found = environments.cached()
+    found = kept.cached()
     click.echo(f"{environments.environments()}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("key", "used", "size", "Python", "made for"):
@@ -107,17 +108,18 @@ def clear(keys: tuple[str, ...], older_than: timedelta | None, size: int | None)
     from rich.filesize import decimal
 
     from rnn_check.subjects import environments
+    from rnn_check.subjects.environments import kept
 
     if keys and (older_than is not None or size is not None):
         raise BadInput("a KEY goes with neither --older-than nor --size")
     if keys:
-        cleared = environments.remove(environments.keyed(environments.cached(), keys))
+        cleared = kept.remove(kept.keyed(kept.cached(), keys))
     elif older_than is None and size is None:
-        cleared = environments.clear()
+        cleared = kept.clear()
     else:
-        found = environments.cached()
-        cleared = environments.remove(environments.unused(found, older_than, size))
-        cleared.freed += environments.forget(older_than) if older_than is not None else 0
+        found = kept.cached()
+        cleared = kept.remove(kept.unused(found, older_than, size))
+        cleared.freed += kept.forget(older_than) if older_than is not None else 0
     click.echo(f"removed {decimal(cleared.freed)} from {environments.cache()}")
     left = [f"{each}; it stays" for each in cleared.left]
     if left and older_than is None and size is None:

@@ -30,6 +30,7 @@ from rnn_check.subjects.environments import (
     Python,
     Unmade,
     WordError,
+    kept,
     locks,
     programs,
     resolution,
@@ -313,7 +314,7 @@ def test_an_environment_holds_what_was_resolved_and_is_made_once(index: Path) ->
         each.unlink()
     assert make(made("keras==3.1.0,jax"), told.append) == python
     assert told == ["installing"]
-    (listed,) = environment.cached()
+    (listed,) = kept.cached()
     assert listed.about is not None
     assert listed.about.packages == environment_.pins
     assert listed.about.python == HERE.version
@@ -700,7 +701,7 @@ def test_what_another_process_uses_is_left_and_is_named(
     assert cleared.exit_code == ALL_OF_IT[arguments]
     assert f"{folder.name} is in use by another run; it stays\n" in cleared.stderr
     assert (other.exists(), folder.exists()) == (False, True)
-    assert [each.key for each in environment.cached() if each.about] == [folder.name]
+    assert [each.key for each in kept.cached() if each.about] == [folder.name]
     user.kill()  # and can tell nobody that it does not need it any more
     user.wait()
     again = cache_command("clear", *arguments)
@@ -742,7 +743,7 @@ def test_what_is_in_use_counts_among_the_last_used(
     folder, _ = used
     os.utime(folder / "rnn_check.json", (0, 0))
     other = entry(cache, "z" * 20, size=10)
-    (size,) = (each.size for each in environment.cached() if each.key == folder.name)
+    (size,) = (each.size for each in kept.cached() if each.key == folder.name)
     assert cache_command("clear", "--size", size).stderr == ""
     assert (other.exists(), folder.exists()) == (False, True)
 

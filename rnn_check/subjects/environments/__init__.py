@@ -8,15 +8,6 @@ with environment.held() as interpreter:             # made at the first call, fo
 
 from rnn_check.subjects.environments.environment import Environment
 from rnn_check.subjects.environments.interpreters import Python, find_python
-from rnn_check.subjects.environments.kept import (
-    Unremoved,
-    cached,
-    clear,
-    forget,
-    keyed,
-    remove,
-    unused,
-)
 from rnn_check.subjects.environments.locks import cache, environments
 from rnn_check.subjects.environments.programs import interruptible
 from rnn_check.subjects.environments.requirement import NEEDS, Wanted, WordError, parse
@@ -30,22 +21,15 @@ __all__ = [
     "Package",
     "Python",
     "Unmade",
-    "Unremoved",
     "Wanted",
     "WordError",
     "cache",
-    "cached",
-    "clear",
     "environments",
     "find_python",
-    "forget",
     "installer",
     "interruptible",
-    "keyed",
     "newest",
     "parse",
-    "remove",
     "resolve",
     "told",
-    "unused",
 ]
