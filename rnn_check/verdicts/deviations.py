@@ -155,18 +155,7 @@ def bundled() -> Path:
 
 def load(file: Path) -> list[Deviation]:
     """The entries of a file; ClaimError if anything is wrong with it."""
-    try:
-        if not file.is_file():
-            there = "it is no regular file" if file.exists() else "there is no such file"
-            raise ClaimError(file, "", f"cannot be read: {there}")
-        if file.stat().st_size > MOST_BYTES:
-            raise ClaimError(file, "", f"too large: more than {MOST_BYTES:,} bytes")
-        text = file.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise ClaimError(file, "", f"not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise ClaimError(file, "", f"cannot be read: {error.strerror}") from None
-    return loads(text, file)
+    return loads(files.text_of(file, MOST_BYTES), file)
 
 
 def loads(text: str, file: Path) -> list[Deviation]:
