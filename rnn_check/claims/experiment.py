@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnn_check.claims.gates import GateReading
+from rnn_check.claims import gates
+from rnn_check.claims.gates import GateReading, View
 from rnn_check.claims.layers import (
     GRU,
     LSTM,
@@ -21,9 +22,11 @@ from rnn_check.claims.layers import (
     Embedding,
     SimpleRNN,
 )
+from rnn_check.claims.layers.recurrent import Recurrence
 from rnn_check.claims.layers.signal import ByHand
 from rnn_check.claims.tables import TrainingTable, WrongTable
 from rnn_check.claims.written import Array, Given
+from rnn_check.refusal import nearest
 
 AS_KERAS = GateReading()
 
@@ -48,6 +51,8 @@ class Experiment:
     training: TrainingTable | None = None
     wrong: WrongTable | None = None
     gates: GateReading = AS_KERAS  # as the author has them
+    # the shapes of weights as their author wrote them, by layer and path: "forward.f.kernel"
+    written: Mapping[str, Mapping[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
 
     @property
     def is_stack(self) -> bool:
@@ -158,6 +163,36 @@ class Experiment:
         for before in self.layers[: self.layers.index(layer)]:
             features = before.features_after(features)
         return features
+
+    def view(self, of: str) -> View:
+        """The weight that the author calls so, as a view of Keras's arrays by layer and path.
+
+        of: "f.kernel" of the first recurrent layer, "second.forward.kernel" of another. Raises
+        ValueError, which says why, for what the author cannot mean.
+        """
+        named = next((each for each in self.layers if of.startswith(f"{each.name}.")), None)
+        layer = named or next(each for each in self.layers if each.is_recurrent)
+        path = of.removeprefix(f"{layer.name}.") if named else of
+        written, features = self.written.get(layer.name, {}), self.features_of(layer)
+        if not isinstance(layer, Carrying):
+            shapes = layer.weight_shapes(features)
+            if path not in shapes:
+                raise ValueError(f"unknown {of!r}{nearest(path, shapes)}")
+            turned = self.gates.layout == "W·x" and path.endswith("kernel")
+            return View.whole(path, shapes[path], turned).under(f"{layer.name}.")
+        parts = {prefix: (part, fan_in) for prefix, part, fan_in in layer.parts(features)}
+        prefix = next((each for each in parts if path.startswith(each)), None)
+        if prefix is None:
+            known = [each + name for each in parts for name in gates.PARTS[:3]]
+            raise ValueError(f"unknown {of!r}{nearest(path, known)}")
+        part, fan_in = parts[prefix]
+        assert isinstance(part, Recurrence)
+        own = {n.removeprefix(prefix): s for n, s in written.items() if n.startswith(prefix)}
+        found = gates.view(
+            path.removeprefix(prefix), part.own_shapes(fan_in), own, self.gates, part.family,
+            part.units,
+        )  # fmt: skip
+        return found.under(f"{layer.name}.{prefix}")
 
     def rounded_by_hand(self) -> Mapping[str, ByHand]:
         """Of each layer, half a unit of the last digit to which somebody who computes by hand
