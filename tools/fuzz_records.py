@@ -35,11 +35,12 @@ from rnn_check.asking.records import Observations, RecordError
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
-from rnn_check.reports import changes, coverage, terminal
+from rnn_check.reports import changes, coverage, documents, markdown, terminal
 from rnn_check.reports import verdicts as reports_verdicts
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects.identity import known, not_started
 from rnn_check.upgrades import changes as compare
+from rnn_check.upgrades import document as upgrades_document
 from rnn_check.verdicts import deviations, judge
 from rnn_check.verdicts.judge import Judged
 
@@ -219,12 +220,12 @@ def use(path: Path, claims: Sequence[Claim], whole: Sequence[Judged]) -> None:
     for amount in reports_verdicts.Amount:
         reports_verdicts.terminal(judged[:1], console, amount=amount)
         reports_verdicts.terminal(judged, console, amount=amount)
-    said = [out.getvalue(), reports_verdicts.as_json(judged), coverage.table(claims, judged)]
+    said = [out.getvalue(), documents.as_json(judged), coverage.table(claims, judged)]
     sides = [compare.Side(f"{path}#{i}", j, "") for i, j in enumerate([*whole, *judged])]
     compared = compare.compare(claims, sides)
     changes.terminal(compared, console, True)
-    said += [out.getvalue(), reports_verdicts.as_document(compare.document(compared))]
-    changes.markdown(compared)
+    said += [out.getvalue(), documents.as_document(upgrades_document.document(compared))]
+    markdown.markdown(compared)
     for text in said:
         assert terminal.plain(text) == text, "something that is no text was printed"
         text.encode()

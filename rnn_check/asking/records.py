@@ -18,6 +18,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import io
 import json
 import os
 import re
@@ -40,7 +41,8 @@ from rnn_check.asking import plans, request
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import MOST_ARCHIVE, Array, beside
-from rnn_check.refusal import ClaimError
+from rnn_check.numbers import npy
+from rnn_check.refusal import ClaimError, Refused
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects.asked import machine
 from rnn_check.subjects.identity import Identity, Who, known
@@ -57,8 +59,8 @@ NOT_RECORDED = "not in the record"
 CHANGED = "the claim asks something else now than when it was recorded"
 
 
-class RecordError(Exception):
-    """A file that is no whole record, or cannot be written; the message stands alone."""
+class RecordError(Refused):
+    """A file that is no whole record, or cannot be written."""
 
 
 class Digests(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -449,14 +451,6 @@ def _read_arrays(path: Path) -> dict[str, Array]:
             return {m.filename.removesuffix(".npy"): _array(archive, m) for m in members}
 
 
-_HEADER = re.compile(  # of what NumPy writes of numbers
-    rb"\x93NUMPY(?:\x01\x00(?P<short>..)|\x02\x00(?P<long>....))"
-    rb"\{'descr': '(?P<dtype>[<>|][biuf][1248])', 'fortran_order': (?P<fortran>True|False), "
-    rb"'shape': \((?P<shape>(?:\d{1,18}, ?)*\d{0,18})\), \} *\n",
-    re.DOTALL,
-)
-
-
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     """A member, if it is what `np.savez` writes of an array of numbers.
 
@@ -468,16 +462,14 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     if member.filename == "document.npy" and member.file_size > LARGEST_DOCUMENT:
         raise ValueError(f"its document has more than {size(LARGEST_DOCUMENT)}")
     data = archive.read(member)
-    header = _HEADER.match(data[:1000])
-    if header is None:
+    file = io.BytesIO(data)
+    try:
+        descr, order, shape = npy.header(file)
+    except npy.Unreadable as error:
+        raise ValueError(f"{member.filename!r} {error}") from None
+    if not re.fullmatch(r"[<>|][biuf][1248]", descr):
         raise ValueError(f"{member.filename!r} is no array of numbers")
-    start = header.start("short") + 2 if header["short"] else header.start("long") + 4
-    if start + int.from_bytes(header["short"] or header["long"], "little") != header.end():
-        raise ValueError(f"{member.filename!r} has a damaged header")
-    shape = tuple(int(number) for number in re.findall(rb"\d+", header["shape"]))
-    array = np.frombuffer(data, np.dtype(header["dtype"].decode()), offset=header.end())
-    order: Literal["F", "C"] = "F" if header["fortran"] == b"True" else "C"
-    return array.reshape(shape, order=order)
+    return np.frombuffer(data, np.dtype(descr), offset=file.tell()).reshape(shape, order=order)
 
 
 def _digest(arrays: Mapping[str, Array]) -> bytes:

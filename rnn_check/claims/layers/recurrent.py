@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Self
 import msgspec
 import numpy as np
 
+from rnn_check.certificates import layer as certificates_layer
 from rnn_check.certificates import public
-from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.comparison import Comparison, step
 from rnn_check.claims.gates import Kind as Family
 from rnn_check.claims.layers.layer import (
@@ -78,7 +78,7 @@ class Recurrence(Part, frozen=True):
     @property
     def reach(self) -> tuple[float, float]:
         """Between which numbers its states lie, whatever its weights are."""
-        return certificates_steps.reach_of(self.function)
+        return certificates_layer.reach_of(self.function)
 
     def course(
         self,
@@ -183,8 +183,8 @@ class LongShortTerm(Gated, frozen=True):
     @property
     def reach(self) -> tuple[float, float]:
         ends = itertools.product(
-            certificates_steps.reach_of(self.function),
-            certificates_steps.reach_of(self.gate_function),
+            certificates_layer.reach_of(self.function),
+            certificates_layer.reach_of(self.gate_function),
         )
         products = [a * b if a and b else 0.0 for a, b in ends]  # 0 times what is unbounded is 0
         return min(products), max(products)
