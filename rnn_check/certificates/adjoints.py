@@ -102,7 +102,7 @@ class Adjoint:
         return self.biases(observed) if name == "bias" else self.starts(name, observed)
 
     def note(self, name: str) -> str:
-        """What to say of the gradient of that name, beside."""
+        """What is not asked of the gradient of that name."""
         return ""
 
     def through_time(self, samples: slice, start: int, stop: int, copies: bool = True) -> Sum:

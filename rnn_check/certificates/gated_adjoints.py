@@ -133,16 +133,16 @@ class GatedAdjoint(Adjoint):
             self.known = self._observed_cells()
         self.a = a
 
+    def note(self, name: str) -> str:
+        silent = name == "initial_state" or (name == "delta" and not self.asks_sums)
+        return _UNASKED if silent else ""
+
     @property
     def asks_sums(self) -> bool:
         """Whether δ_o shows how dh was summed; of other δ a part is hidden."""
         layer = self.layer
         shows = layer.recurrence is LSTM and layer.c is not None and layer.mask is None
         return shows and activations.activation(layer.gate).derivative is not None
-
-    def note(self, name: str) -> str:
-        unasked = name == "initial_state" or (name == "delta" and not self.asks_sums)
-        return _UNASKED if unasked else ""
 
     def _observed_cells(self) -> Bounded:
         """The cell state after each step (B,T,H): seen, or between which numbers it lies."""
