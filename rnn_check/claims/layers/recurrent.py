@@ -307,7 +307,9 @@ class Carrying(Layer, frozen=True):
                 )
             )  # fmt: skip
             if self.backward_part is None:  # the next cell runs on in the order of this one
-                given, backwards = Signal(*found[-1].states["h"], mask), False
+                value, error = found[-1].states["h"]
+                rounded = by_hand.get(f"{prefix}states", 0.0)
+                given, backwards = Signal(value, error + rounded, mask), False
         return found
 
     def ends(
