@@ -265,6 +265,10 @@ class Carrying(Layer, frozen=True):
         """Which of its parts, if any, is beside the others and takes the steps in reverse."""
         return None
 
+    def shows_states_of(self, index: int) -> bool:
+        """Whether the sequence that it returns is the states of that part."""
+        return self.backward_part is None and index == len(self.recurrences) - 1
+
     def in_order(self, mask: Array) -> Array:
         """The mask (B,T) in the order in which the layer takes the steps."""
         return mask[:, ::-1] if self.option("go_backwards") else mask
@@ -303,7 +307,9 @@ class Carrying(Layer, frozen=True):
                 )
             )  # fmt: skip
             if self.backward_part is None:  # the next cell runs on in the order of this one
-                given, backwards = Signal(*found[-1].states["h"], mask), False
+                value, error = found[-1].states["h"]
+                rounded = by_hand.get(f"{prefix}states", 0.0)
+                given, backwards = Signal(value, error + rounded, mask), False
         return found
 
     def ends(
