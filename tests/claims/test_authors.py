@@ -9,9 +9,11 @@ import tomllib
 from decimal import Decimal
 
 import jsonschema
+import numpy as np
 import pytest
 
 from rnn_check.claims import files, schema
+from rnn_check.claims.expectations.case import Case
 from rnn_check.refusal import ClaimError
 from tools import fuzz_claims
 
@@ -100,6 +102,40 @@ def test_states_of_another_shape_are_refused(written: str, key: str, said: str) 
     with pytest.raises(ClaimError) as raised:
         files.loads(text)
     assert (raised.value.key, raised.value.problem) == (key, said)
+
+
+# --- 1 - z ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argument", [4.0, 9.0, 16.0])
+def test_who_weighs_the_candidate_rounds_one_minus_z(argument: float) -> None:
+    """In float32 1 - z of a z near 1 has few digits, where Keras's z has all of its own."""
+    z = np.float32(1) / (np.float32(1) + np.exp(np.float32(-argument)))
+    h = (np.float32(1) - z) * np.float32(1) + z * np.float32(0)
+    text = HEAD + f"""\
+layer = {{ kind = "GRU", units = 1, return_sequences = true, use_bias = false }}
+reading = {{ computed_in = "float32", z_weighs = "candidate" }}
+input = {{ x = [[[1]]], initial_state = [[1]] }}
+[weights]
+u = {{ kernel = {argument}, recurrent_kernel = 0 }}
+r = {{ kernel = 0, recurrent_kernel = 0 }}
+n = {{ kernel = 0, recurrent_kernel = 0 }}
+[[expect]]
+what = "gate"
+of = "u"
+value = [[[{float(z):.12f}]]]
+from = "in float32"
+[[expect]]
+what = "output"
+value = [[[{float(h):.12f}]]]
+from = "in float32"
+"""
+    c = files.loads(text)
+    for e in c.expectations:
+        word = next(e.judge(Case(c, {}, "float32")))
+        assert word.ok, word.blame()
+    wrong = files.loads(text.replace(f"{float(h):.12f}", f"{float(h) + 1e-6:.12f}"))
+    assert not next(wrong.expectations[1].judge(Case(wrong, {}, "float32"))).ok
 
 
 # --- what nobody can mean -------------------------------------------------------------------------
