@@ -170,28 +170,31 @@ class Experiment:
         of: "f.kernel" of the first recurrent layer, "second.forward.kernel" of another. Raises
         ValueError, which says why, for what the author cannot mean.
         """
-        named = next((each for each in self.layers if of.startswith(f"{each.name}.")), None)
-        layer = named or next(each for each in self.layers if each.is_recurrent)
+        if of in self.gradients and not isinstance(self.gradients[of][0], Carrying):
+            layer, path = self.gradients[of]
+            shape = layer.weight_shapes(self.features_of(layer))[path]
+            turned = self.gates.layout == "W·x" and path.endswith("kernel")
+            return View.whole(path, shape, turned).under(f"{layer.name}.")
+        carrying = [each for each in self.layers if isinstance(each, Carrying)]
+        named = next((each for each in carrying if of.startswith(f"{each.name}.")), None)
+        layer = named or carrying[0]
         path = of.removeprefix(f"{layer.name}.") if named else of
         written, features = self.written.get(layer.name, {}), self.features_of(layer)
-        if not isinstance(layer, Carrying):
-            shapes = layer.weight_shapes(features)
-            if path not in shapes:
-                raise ValueError(f"unknown {of!r}{nearest(path, shapes)}")
-            turned = self.gates.layout == "W·x" and path.endswith("kernel")
-            return View.whole(path, shapes[path], turned).under(f"{layer.name}.")
         parts = {prefix: (part, fan_in) for prefix, part, fan_in in layer.parts(features)}
         prefix = next((each for each in parts if path.startswith(each)), None)
         if prefix is None:
-            known = [each + name for each in parts for name in gates.PARTS[:3]]
-            raise ValueError(f"unknown {of!r}{nearest(path, known)}")
+            raise ValueError(f"unknown {of!r}{nearest(of, self.gradients)}")
         part, fan_in = parts[prefix]
         assert isinstance(part, Recurrence)
         own = {n.removeprefix(prefix): s for n, s in written.items() if n.startswith(prefix)}
-        found = gates.view(
-            path.removeprefix(prefix), part.own_shapes(fan_in), own, self.gates, part.family,
-            part.units,
-        )  # fmt: skip
+        try:
+            found = gates.view(
+                path.removeprefix(prefix), part.own_shapes(fan_in), own, self.gates, part.family,
+                part.units,
+            )  # fmt: skip
+        except LookupError as problem:
+            known = {*self.gradients, *(prefix + name for name in problem.args[0])}
+            raise ValueError(f"unknown {of!r}{nearest(of, known)}") from None
         return found.under(f"{layer.name}.{prefix}")
 
     def rounded_by_hand(self) -> Mapping[str, ByHand]:

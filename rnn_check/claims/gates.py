@@ -73,7 +73,18 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     @property
     def is_in_order(self) -> bool:
         """Whether arrays of all gates are Keras's."""
-        return self.gates is None and self.joined is None and self.z_weighs == "state"
+        plain = self.gates is None and self.joined is None and self.z_weighs == "state"
+        return plain and self.states == "[h, c]" and self.layout == "x·W"
+
+    def of_states(self, view: View, parts: int) -> View:
+        """A view of all states (S,B,H), or of one (B,H), in the author's order.
+
+        parts: of the layer, which have as many states each.
+        """
+        if self.states == "[h, c]" or view.index.ndim < 3:
+            return view
+        index = view.index.reshape(parts, -1, *view.shape[1:])[:, ::-1].reshape(view.shape)
+        return View(view.sources, index, view.mirrored)
 
 
 Table = Mapping[str, Given | Mapping[str, Given]]
@@ -262,12 +273,13 @@ def view(
 
     shapes: of those. written: of the arrays in the author's table of weights, whose shape (a bias
     may be a column, or two rows) is also that of a gradient. Of two biases that are added, either
-    has the gradient of the sum. Raises ValueError, which says why, for what the author cannot mean.
+    has the gradient of the sum. Raises LookupError, with what could be, for what is no path, and
+    ValueError, which says why, for what the author cannot mean.
     """
     group, _, part = path.rpartition(".")
     order = _letters(group, kind) if group else _order_of_all(reading, kind)
     if part not in PARTS or order is None:
-        raise ValueError(f"unknown {path!r}{nearest(path, _paths(shapes, written, kind))}")
+        raise LookupError(_paths(shapes, written, kind))
     if part == "recurrent_kernel" and reading.joined is not None:
         whole = path.removesuffix(part) + "kernel"
         raise ValueError(f'with joined = "{reading.joined}", {whole} holds it')

@@ -161,7 +161,7 @@ class Expectation(
         """What a subject has to be told beside the experiment: of one claim it is one thing."""
         return {}
 
-    def gradients(self) -> list[str] | None:
+    def gradients(self, run: Experiment) -> list[str] | None:
         """Whose gradients it wants, where it asks for any; None for all that there are."""
         return []
 
@@ -277,7 +277,7 @@ def axes(what: str, of: str, ndim: int) -> tuple[str, ...]:
     """What the axes of an array are called, in claim files (`at`) and in reports."""
     of_weights = what in ("gradient", "initial_weights", "trained_weights")
     if of_weights and of not in ("x", "initial_state", "delta"):
-        return ("unit",) if ndim == 1 else ("row", "column")
+        return {0: (), 1: ("unit",), 2: ("row", "column")}[ndim]
     if of == "initial_state" and ndim == 3:
         return ("state", "sample", "unit")
     last = "feature" if what == "input" or of == "x" else "unit"

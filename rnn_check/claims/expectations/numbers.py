@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -12,6 +14,7 @@ from rnn_check.claims import tables
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import At, AtTurned, Expectation, Reading
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.gates import View
 from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.tables import ComputedIn
 from rnn_check.claims.truth import Truth
@@ -133,3 +136,50 @@ class Placed(Numbers, frozen=True, kw_only=True):
 
     family: ClassVar[bool] = True
     at: At = At()
+
+
+class OfWeight(Placed, frozen=True, kw_only=True):
+    """Numbers of a weight, as its author has it."""
+
+    family: ClassVar[bool] = True
+    of: str = ""
+
+    def view(self, run: Experiment) -> View:
+        return run.view(self.of)
+
+    def shape(self, run: Experiment) -> tuple[int, ...] | None:
+        return None if run.input_shape is None else self.view(run).shape
+
+    def allowed(self, run: Experiment) -> Sequence[str] | None:
+        """What else is a weight, `view` says."""
+        weights = [name for name in run.gradients if name not in ("x", "initial_state")]
+        return None if self.of else weights
+
+    def _of(self, reading: Reading) -> None:
+        super()._of(reading)
+        try:
+            self.view(reading.experiment)
+        except ValueError as problem:
+            raise reading.fail("of", str(problem)) from None
+
+    def reads(self, reading: Reading) -> dict[str, Any]:
+        return super().reads(dataclasses.replace(reading, layout="x·W"))  # a view is as written
+
+    def as_written(self, run: Experiment, whole: Callable[[str], Bounded]) -> Bounded:
+        """Of each of Keras's arrays and how far it may be off, what the author has."""
+        view = self.view(run)
+        found = {name: whole(name) for name in view.sources}
+        values = {name: value for name, (value, _) in found.items()}
+        return view(values), view.bounds({name: error for name, (_, error) in found.items()})
+
+    def seen_as_written(
+        self, case: Case, observed: Callable[[str], Array], true: Callable[[str], Bounded]
+    ) -> Iterator[Comparison]:
+        """The same of what a subject returned, against the truth of each of Keras's arrays."""
+        view, arrays = self.view(case.claim), {}
+        for name in view.sources:
+            arrays[name], shape = observed(name), true(name)[0].shape
+            if arrays[name].shape != shape:
+                yield equal("subject", f"shape of {name}", str(arrays[name].shape), str(shape))
+                return
+        yield self.returned(case, view(arrays), self.as_written(case.claim, true))
