@@ -217,7 +217,8 @@ def gradients(e: Experiment) -> Plan:
     """
     of, inputs, wanted, loss = layers(e), _inputs(e), e.get("of"), _loss(e)
     steps = {"plain": step("gradients", of=of, loss=loss, wrt=["x", "initial_state"], **inputs)}
-    if "initial_state" not in inputs and (wanted is None or "initial_state" in wanted):
+    asked = wanted is None or "initial_state" in wanted
+    if "initial_state" not in inputs and asked and _takes_start(e):
         given = {**inputs, "initial_state": _zero_state(e)}
         steps["start"] = step("gradients", of=of, loss=loss, wrt=["initial_state"], **given)
 
@@ -269,6 +270,13 @@ def probe(e: Experiment) -> Plan:
         return found
 
     return Plan({"run": run}, together)
+
+
+def _takes_start(e: Experiment) -> bool:
+    """Whether its first recurrent layer takes an initial state: stacked cells are not given any."""
+    at = _recurrent(e)
+    cell = None if at is None else e["layers"][at].get("cell")
+    return at is not None and not (isinstance(cell, list) and len(cell) > 1)
 
 
 def _zero_state(e: Experiment) -> Array:

@@ -369,18 +369,19 @@ class Certified(Holds, frozen=True, kw_only=True):
         return None
 
     def asks(self, run: Experiment) -> set[str]:
-        gradients = {"gradients", "probe"} if _has_adjoints(run) else set()
-        if run.is_stack:
-            states = {"states"} if gradients else set()
-            return {"outputs", "weights"} | gradients | states
-        return {"output", "states", "weights"} | gradients
+        asked = {"outputs", "weights"} if run.is_stack else {"output", "states", "weights"}
+        asked |= {"gradients"} if run.loss is not None else set()
+        return asked | ({"probe", "states"} if _has_adjoints(run) else set())
 
     def praise(self, case: Case) -> str:
         names = ", ".join(_only_probed(case))
         return f"; the gradients of {names} only as a model with a probe shows them" * bool(names)
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("outputs", "layers", "*")] if run.is_stack else [("output",), ("states",)]
+        if not run.is_stack:
+            return [("output",), ("states",)]
+        gradients = _bounded(run) if run.loss is not None else []
+        return [("outputs", "layers", "*"), *(("gradients", name) for name in gradients)]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         run = case.claim
@@ -390,6 +391,12 @@ class Certified(Holds, frozen=True, kw_only=True):
                 yield each_step(case)
                 yield from gradient_steps(case, [])
                 yield from _unprobed(case)
+            if run.loss is not None and "gradients" in case.said:  # which an older record lacks
+                told = case.said["gradients"]
+                whole = case.truth(case.dtype, case.policy.loss_in)
+                for name in _bounded(run) if "unsupported" not in told else ():
+                    what, true = f"gradient of {name}", whole.gradient(name)
+                    yield stack.bounded(what, told[name].array, true, "subject")
             return
         yield each_step(case)
         yield from zeros(case)
@@ -476,6 +483,20 @@ def gradient_steps(case: Case, of: list[str]) -> Iterator[Comparison]:
         if not of or name.replace("cell_", "") in ("delta", *of):
             names = axes("gradient", name, result.residual.ndim)
             yield step(f"gradient of {name}" if name != "delta" else name, result, names)
+
+
+def _bounded(run: Experiment) -> list[str]:
+    """The gradients of a stack that are not certified step by step, but bounded as a whole.
+
+    Not those of weights that are frozen, nor of a state that a mask may hide, see `_only_probed`.
+    """
+    found = []
+    for name in dict.fromkeys(map(run.gradient_of, run.gradients)) if run.is_stack else ():
+        layer, path = run.gradients[name]
+        seen = run.mask is None if path == "initial_state" else path == "x" or layer.is_trainable
+        if seen and not (_has_adjoints(run) and name in GRADIENTS):
+            found.append(name)
+    return found
 
 
 def _only_probed(case: Case) -> list[str]:
