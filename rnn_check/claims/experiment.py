@@ -164,6 +164,10 @@ class Experiment:
             features = before.features_after(features)
         return features
 
+    def _features_of(self, layer: AnyLayer) -> int:
+        """The same, or 1 of a claim that gives no input: what names there are does not depend."""
+        return self.features_of(layer) if self.input_shape is not None else 1
+
     def view(self, of: str) -> View:
         """The weight that the author calls so, as a view of Keras's arrays by layer and path.
 
@@ -172,14 +176,14 @@ class Experiment:
         """
         if of in self.gradients and not isinstance(self.gradients[of][0], Carrying):
             layer, path = self.gradients[of]
-            shape = layer.weight_shapes(self.features_of(layer))[path]
+            shape = layer.weight_shapes(self._features_of(layer))[path]
             turned = self.gates.layout == "W·x" and path.endswith("kernel")
             return View.whole(path, shape, turned).under(f"{layer.name}.")
         carrying = [each for each in self.layers if isinstance(each, Carrying)]
         named = next((each for each in carrying if of.startswith(f"{each.name}.")), None)
         layer = named or carrying[0]
         path = of.removeprefix(f"{layer.name}.") if named else of
-        written, features = self.written.get(layer.name, {}), self.features_of(layer)
+        written, features = self.written.get(layer.name, {}), self._features_of(layer)
         parts = {prefix: (part, fan_in) for prefix, part, fan_in in layer.parts(features)}
         prefix = next((each for each in parts if path.startswith(each)), None)
         if prefix is None:
