@@ -425,6 +425,10 @@ class Builder:
             for k, v in table.items()
             if v is not None
         }
+        if self.doc.reading.joined is not None and "kernel" in arrays:
+            joined = self.doc.reading.joined
+            problem = f'with joined = "{joined}" it holds two; [printed] has the kernel of x alone'
+            raise self.fail("printed.kernel", problem)
         if not isinstance(rnn, SimpleRNN):
             raise self.fail("printed", "only beside a SimpleRNN that comes first")
         shapes = {

@@ -107,6 +107,11 @@ class Experiment:
             found |= {f"{layer.name}.{path}": (layer, path) for path in own}
         return found
 
+    @property
+    def weights_known(self) -> list[str]:
+        """What weights may be called, as Keras has them; `view` knows more of an author's."""
+        return [name for name in self.gradients if name not in ("x", "initial_state")]
+
     def gradient_of(self, of: str) -> str:
         """What a subject calls it: without its layer's name, if that is the first recurrent one."""
         layer, path = self.gradients[of]

@@ -202,6 +202,50 @@ def test_only_an_lstm_has_states_in_an_order() -> None:
     assert raised.value.key == "reading.states"
 
 
+def test_a_kernel_that_is_printed_is_that_of_x() -> None:
+    text = (
+        HEAD
+        + """\
+reading = { joined = "[h, x]" }
+layer = { kind = "SimpleRNN", units = 1 }
+input = { shape = [1, 2] }
+printed = { kernel = [[1], [2], [3]] }
+"""
+        + CERTIFIED.replace('"certified"', '"zero"\nof = "kernel"\non = "printed"')
+    )
+    with pytest.raises(ClaimError) as raised:
+        files.loads(text)
+    assert raised.value.key == "printed.kernel"
+    assert raised.value.problem == (
+        'with joined = "[h, x]" it holds two; [printed] has the kernel of x alone'
+    )
+
+
+@pytest.mark.parametrize(
+    ("of", "value", "known"),
+    [("kernel", "(5, 8)", True), ("kernel", "(3, 8)", False), ("f.kernel", "(5, 2)", True)],
+)
+def test_shapes_of_weights_are_those_of_the_author(of: str, value: str, known: bool) -> None:
+    c = files.loads(
+        HEAD
+        + f"""\
+reading = {{ joined = "[h, x]" }}
+layer = {{ kind = "LSTM", units = 2 }}
+input = {{ shape = [1, 3] }}
+[[expect]]
+what = "weight_shape"
+of = "{of}"
+value = "{value}"
+from = "a test"
+"""
+    )
+    drawn = {"kernel": np.zeros((3, 8)), "recurrent_kernel": np.zeros((2, 8))}
+    case = Case(c, {"initial_weights": {"lstm": drawn}}, "float32")
+    author, *subject = c.expectations[0].judge(case)
+    assert author.ok == known
+    assert [each.ok for each in subject] == [True, True]
+
+
 # --- what an editor is told -----------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from rnn_check.asking import request
 from rnn_check.claims import build, document, files, schema, variants, written
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations.case import Case
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked import named as subject
 from tests.support.sampling import sampled
@@ -756,9 +757,13 @@ def test_shapes_of_weights_are_those_of_the_author() -> None:
     text = (
         LEFT[:start] + '[[expect]]\nwhat = "weight_shape"\nof = "OF"\nvalue = "VALUE"\nfrom = "a"'
     )
-    for of, value, keras in (("kernel", "(3, 2)", "(2, 3)"), ("bias", "(3,)", "(3,)")):
-        (e,) = files.loads(text.replace("OF", of).replace("VALUE", value)).expectations
-        assert e.value == keras
+    drawn = {"kernel": np.zeros((2, 3)), "bias": np.zeros(3)}
+    for of, value, keras in (("kernel", "(3, 2)", "(2, 3)"), ("bias", "(3,)", "(1, 3)")):
+        for told, holds in ((value, True), (keras, False)):
+            c = files.loads(text.replace("OF", of).replace("VALUE", told))
+            case = Case(c, {"initial_weights": {"simple_rnn": drawn}}, "float32")
+            author, subject = c.expectations[0].judge(case)
+            assert (author.ok, subject.ok) == (holds, True)
 
 
 def test_printed_kernels_are_turned_and_a_bias_of_two_rows_is_not() -> None:

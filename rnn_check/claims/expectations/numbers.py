@@ -152,8 +152,7 @@ class OfWeight(Placed, frozen=True, kw_only=True):
 
     def allowed(self, run: Experiment) -> Sequence[str] | None:
         """What else is a weight, `view` says."""
-        weights = [name for name in run.gradients if name not in ("x", "initial_state")]
-        return None if self.of else weights
+        return None if self.of else run.weights_known
 
     def _of(self, reading: Reading) -> None:
         super()._of(reading)
