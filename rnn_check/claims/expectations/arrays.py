@@ -443,8 +443,7 @@ def each_step(
     states = _carried(case, case.said[name].array if shown is None else shown)
     seen = {} if cell_states is None else {"cell_states": cell_states}
     found = given(public.certify, states, dtype=case.dtype, **ran_on(case), **seen)
-    names = axes("states", "", 3)
-    return step(name, found, names if found.residual.ndim == 3 else ("state", *names))
+    return step(name, found, axes("states", "", 3))
 
 
 def zeros(case: Case) -> Iterator[Comparison]:
