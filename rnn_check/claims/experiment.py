@@ -179,7 +179,7 @@ class Experiment:
         of: "f.kernel" of the first recurrent layer, "second.forward.kernel" of another. Raises
         ValueError, which says why, for what the author cannot mean.
         """
-        if of in self.gradients and not isinstance(self.gradients[of][0], Carrying):
+        if of in self.weights_known and not isinstance(self.gradients[of][0], Carrying):
             layer, path = self.gradients[of]
             shape = layer.weight_shapes(self._features_of(layer))[path]
             turned = self.gates.layout == "W·x" and path.endswith("kernel")
@@ -192,7 +192,7 @@ class Experiment:
         parts = {prefix: (part, fan_in) for prefix, part, fan_in in layer.parts(features)}
         prefix = next((each for each in parts if path.startswith(each)), None)
         if prefix is None:
-            raise ValueError(f"unknown {of!r}{nearest(of, self.gradients)}")
+            raise ValueError(f"unknown {of!r}{nearest(of, self.weights_known)}")
         part, fan_in = parts[prefix]
         assert isinstance(part, Recurrence)
         own = {n.removeprefix(prefix): s for n, s in written.items() if n.startswith(prefix)}
@@ -202,7 +202,7 @@ class Experiment:
                 part.units,
             )  # fmt: skip
         except LookupError as problem:
-            known = {*self.gradients, *(prefix + name for name in problem.args[0])}
+            known = {*self.weights_known, *(prefix + name for name in problem.args[0])}
             raise ValueError(f"unknown {of!r}{nearest(of, known)}") from None
         return found.under(f"{layer.name}.{prefix}")
 

@@ -276,8 +276,8 @@ def view(
     has the gradient of the sum. Raises LookupError, with what could be, for what is no path, and
     ValueError, which says why, for what the author cannot mean.
     """
-    group, _, part = path.rpartition(".")
-    order = _letters(group, kind) if group else _order_of_all(reading, kind)
+    group, dot, part = path.rpartition(".")
+    order = _letters(group, kind) if dot else _order_of_all(reading, kind)
     if part not in PARTS or order is None:
         raise LookupError(_paths(shapes, written, kind))
     if part == "recurrent_kernel" and reading.joined is not None:

@@ -5,6 +5,7 @@ Claim files as authors of LSTM and GRU write them, through the loader.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from decimal import Decimal
 
@@ -244,6 +245,23 @@ from = "a test"
     author, *subject = c.expectations[0].judge(case)
     assert author.ok == known
     assert [each.ok for each in subject] == [True, True]
+
+
+NAMED = """\
+layers = [{ kind = "Masking" }, { kind = "GRU", units = 1 }]
+input = { shape = [1, 2] }
+"""
+
+
+@pytest.mark.parametrize(
+    "of", ["x", "initial_state", "masking.kernel", "gru", ".kernel", "kernel."]
+)
+def test_what_is_no_weight_has_no_shape(of: str) -> None:
+    told = CERTIFIED.replace('"certified"', f'"weight_shape"\nof = "{of}"')
+    told = told.replace("= true", '= "(2, 3)"')
+    files.loads(HEAD + NAMED + told.replace(f'"{of}"', '"kernel"'))
+    with pytest.raises(ClaimError, match=f"unknown '{re.escape(of)}'"):
+        files.loads(HEAD + NAMED + told)
 
 
 # --- what an editor is told -----------------------------------------------------------------------

@@ -5,6 +5,8 @@ Authors with programs of their own, whose gradients are complex steps in their o
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from rnn_check.asking import request
 from rnn_check.claims import files
 from rnn_check.claims.expectations.case import Case
+from rnn_check.claims.truth import Truth
 from rnn_check.numbers.formats import Array
 from rnn_check.refusal import ClaimError
 
@@ -236,3 +239,54 @@ def test_a_gradient_of_another_shape_is_refused() -> None:
     text += '[[expect]]\nwhat = "gradient"\nof = "f.bias"\nvalue = [1, 2, 3]\nfrom = "nobody"\n'
     with pytest.raises(ClaimError, match=r"expected shape \(2,\), got \(3,\)"):
         files.loads(text)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_a_framework_returns_is_seen_as_the_author_sees_it(name: str) -> None:
+    """In Keras's arrays: each number of them belongs to one of the author's."""
+    of = {path: "initial_state" if path == "start" else path for path in ALL[name][3]}
+    text, _ = claim_of(name, of)
+    c = files.loads(text)
+    truth = Truth(c, "float32")
+    every = {n: truth.gradient(n) for n in ("kernel", "recurrent_kernel", "bias", "initial_state")}
+    arrays = {n: value.astype(np.float32) for n, (value, _) in every.items()}
+
+    def red(said: dict[str, Array]) -> list[str]:
+        case = Case(c, {"gradients": said}, "float32")
+        both = {e.of: list(itertools.islice(e.judge(case), 2)) for e in c.expectations}
+        assert all(word.ok for word, _ in both.values())
+        return [of for of, (_, seen) in both.items() if not seen.ok]
+
+    assert red(arrays) == []
+    for n, (value, bound) in every.items():
+        for at in list(np.ndindex(value.shape))[::7]:
+            wrong = arrays[n].copy()
+            wrong[at] += 3 * bound[at] + np.spacing(wrong[at])
+            assert red({**arrays, n: wrong}), (n, at)
+    assert red({**arrays, "kernel": arrays["kernel"][:-1]})
+
+
+def test_gradients_of_two_directions_are_told_by_their_names() -> None:
+    text, _ = claim_of("GRU, reset before", {"ru.kernel": "ru.kernel"})
+    start, end = text.index("layer ="), text.index("reading =")
+    both = (
+        'layer = { kind = "Bidirectional", merge_mode = "sum", layer = { kind = "GRU", units = 2, '
+        "reset_after = false, return_sequences = true } }\n"
+    )
+    own = text[text.index("[weights]\n") + 10 : text.index("[[expect]]")]
+    zeros = re.sub(r"-?\d\.\d+", "0.0", own)
+    tables = "".join(
+        f"{side}.{line}\n"
+        for side, lines in (("forward", own), ("backward", zeros))
+        for line in lines.strip().splitlines()
+    )
+    told = text[:start] + both + text[end:].replace(own, tables)
+    starts = re.search(r"initial_state = (\[\[.*?\]\])", told)
+    assert starts is not None
+    told = told.replace(starts[1], f"[{starts[1]}, [[0, 0]]]")
+    told = told.replace('of = "ru.kernel"', 'of = "forward.ru.kernel"')
+    c = files.loads(told)
+    word = next(c.expectations[0].judge(Case(c, {}, "float32")))
+    assert word.ok, word.blame()
+    c = files.loads(told.replace('of = "forward.ru', 'of = "bidirectional.backward.ru'))
+    assert not next(c.expectations[0].judge(Case(c, {}, "float32"))).ok

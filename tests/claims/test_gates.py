@@ -267,7 +267,7 @@ def test_what_the_author_has_not_is_no_view(path: str, reading: Any, said: str) 
         gates.view(path, LSTM_SHAPES, {}, GateReading(**reading), "LSTM", H)
 
 
-@pytest.mark.parametrize("path", ["x.kernel", "ff.kernel", "f.kernels", "h.kernel"])
+@pytest.mark.parametrize("path", ["x.kernel", "ff.kernel", "f.kernels", "h.kernel", ".kernel", ""])
 def test_what_is_no_path_is_told_what_is(path: str) -> None:
     with pytest.raises(LookupError) as raised:
         gates.view(path, LSTM_SHAPES, {"fi.kernel": (F, 4)}, GateReading(), "LSTM", H)
