@@ -20,6 +20,7 @@ from rnn_check.claims.expectations.expectation import WEIGHTS
 from rnn_check.claims.expectations.expectation import Reading as ReadBeside
 from rnn_check.claims.experiment import Experiment, Loss
 from rnn_check.claims.layers import (
+    LSTM,
     RNN,
     AnyLayer,
     Bidirectional,
@@ -77,7 +78,8 @@ class Builder:
         )
         if weights is None and x is not None and runs:
             raise self.fail("weights", "required: the claim gives an input to run but no weights")
-        loss = self._loss(layers, x)
+        of_cell = self.doc.loss is not None and self.doc.loss.of == "c"
+        loss = None if of_cell else self._loss(layers, x)
         run = Experiment(
             layers=layers,
             weights=weights,
@@ -87,6 +89,7 @@ class Builder:
             input_shape=input_shape,
             input_dtype=doc.input.dtype if doc.input else None,
             loss=loss,
+            cell_cotangent=self._cell_cotangent(layers, x) if of_cell else None,
             printed=printed,
             training=doc.training,
             wrong=doc.wrong,
@@ -442,6 +445,18 @@ class Builder:
             if k in arrays:
                 self._shaped(arrays[k].shape, tuple(n or 0 for n in shape), f"printed.{k}")
         return arrays
+
+    def _cell_cotangent(self, layers: tuple[AnyLayer, ...], x: Given | None) -> Given:
+        table = self.doc.loss
+        assert table is not None
+        if not (len(layers) == 1 and isinstance(layers[0], LSTM)):
+            raise self.fail("loss.of", "only an LSTM alone has a last cell state; leave it out")
+        if table.kind != "cotangent" or table.target is not None or table.cotangent is None:
+            raise self.fail("loss", 'of = "c" takes a cotangent, and nothing else')
+        value = self.read.given(table.cotangent, "loss.cotangent")
+        if x is not None:
+            self._shaped(value.shape, (x.shape[0], layers[0].units), "loss.cotangent")
+        return value
 
     def _loss(self, layers: tuple[AnyLayer, ...], x: Given | None) -> Loss | None:
         table = self.doc.loss

@@ -47,6 +47,7 @@ class Experiment:
     input_shape: tuple[int, ...] | None = None  # (T, F); (T,) of an Embedding's indices
     input_dtype: str | None = None
     loss: Loss | None = None
+    cell_cotangent: Given | None = None  # dL/dc of the last step (B,H), where L is of no output
     printed: Mapping[str, Given] = dataclasses.field(default_factory=dict)
     training: TrainingTable | None = None
     wrong: WrongTable | None = None

@@ -69,8 +69,12 @@ class InputTable(Table, frozen=True):
 
 
 class LossTable(Table, frozen=True):
-    """L = Σ cotangent·output, or one of Keras's losses."""
+    """L = Σ cotangent·output, or one of Keras's losses.
 
+    of: "c", the cotangent is that of the last cell state of an LSTM.
+    """
+
+    of: Literal["", "c"] = ""
     kind: Literal["cotangent", "mse", "categorical_crossentropy"] = "cotangent"
     cotangent: Numbers = None
     target: Numbers = None

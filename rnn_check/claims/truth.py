@@ -18,7 +18,15 @@ import numpy as np
 from rnn_check.claims import gates, stack
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Carrying, Gated, TimeDistributed
-from rnn_check.claims.layers.signal import Back, Bounded, Cotangent, Course, Pass, Signal
+from rnn_check.claims.layers.signal import (
+    Back,
+    Bounded,
+    Cotangent,
+    Course,
+    Pass,
+    Signal,
+    at_the_end,
+)
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats, spread
 from rnn_check.recurrences import losses as recurrences_losses
@@ -162,6 +170,12 @@ class Truth:
     @cached_property
     def _backs(self) -> dict[str, Back]:
         """Of each layer."""
+        if (cell := self.claim.cell_cotangent) is not None:
+            (layer,), (course,) = self.claim.layers, self.passes[0].courses
+            assert isinstance(layer, Carrying)
+            last = at_the_end(cell.value, course.states["c"][0].shape[1])
+            found = course.back({"c": (last, None)})
+            return {layer.name: layer.back_of([found], found.x)}
         of_output = _of_output(self.claim, self._handed_on, self.arithmetic, self.loss_in)
         return stack.back(self.claim, self.passes, of_output)
 

@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from rnn_check.asking import request
 from rnn_check.claims import files, schema
 from rnn_check.claims.expectations.case import Case
 from rnn_check.refusal import ClaimError
@@ -262,6 +263,29 @@ def test_what_is_no_weight_has_no_shape(of: str) -> None:
     files.loads(HEAD + NAMED + told.replace(f'"{of}"', '"kernel"'))
     with pytest.raises(ClaimError, match=f"unknown '{re.escape(of)}'"):
         files.loads(HEAD + NAMED + told)
+
+
+@pytest.mark.parametrize(
+    ("loss", "key", "said"),
+    [
+        (
+            'of = "c", kind = "mse", target = [[1]]', "loss",
+            'of = "c" takes a cotangent, and nothing else',
+        ),
+        ('of = "c", cotangent = [[[1]]]', "loss.cotangent", "expected shape (1, 1), got (1, 1, 1)"),
+        ('of = "h", cotangent = [[1]]', "loss.of", "unknown 'h'; known: c"),
+    ],
+)  # fmt: skip
+def test_a_loss_of_the_last_cell_state_is_a_cotangent(loss: str, key: str, said: str) -> None:
+    told = CERTIFIED.replace('"certified"', '"gradient"\nof = "f.bias"').replace("true", "[0]")
+    text = HEAD + LSTM + "loss = { LOSS }" + told
+    right = files.loads(text.replace("LOSS", 'of = "c", cotangent = [[1]]'))
+    assert request.asks(right) == []
+    with pytest.raises(ClaimError) as raised:
+        files.loads(text.replace("LOSS", loss))
+    assert (raised.value.key, raised.value.problem) == (key, said)
+    with pytest.raises(ClaimError, match="only an LSTM alone has a last cell state; leave it out"):
+        files.loads(HEAD + GRU + 'loss = { of = "c", cotangent = [[1]] }' + CERTIFIED)
 
 
 # --- what an editor is told -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ from rnn_check.certificates.comparison import Comparison, bits, step
 from rnn_check.claims import gates, stack, truth
 from rnn_check.claims.expectations.case import Case, given
 from rnn_check.claims.expectations.expectation import (
+    ANY_LOSS,
     LOSS,
     WEIGHTS,
     Holds,
@@ -302,10 +303,13 @@ class Loss(Placed, frozen=True, kw_only=True):
 
 
 class Gradient(OfWeight, frozen=True, kw_only=True):
-    """Numbers: the gradient of the loss with regard to a weight, the input or the state."""
+    """Numbers: the gradient of the loss with regard to a weight, the input or the state.
+
+    Of a loss of the last cell state the author's word alone is judged.
+    """
 
     layers = "any"
-    needs = (X, WEIGHTS, LOSS)
+    needs = (X, WEIGHTS, ANY_LOSS)
 
     def allowed(self, run: Experiment) -> Sequence[str] | None:
         return None if self.of else list(run.gradients)
@@ -328,6 +332,8 @@ class Gradient(OfWeight, frozen=True, kw_only=True):
         return {**told, "of": run.gradient_of(self.of)} if is_whole else told
 
     def asks(self, run: Experiment) -> set[str]:
+        if run.loss is None:
+            return set()
         return {"gradients", "weights"} | ({"probe"} if self.is_probed(run) else set())
 
     def is_probed(self, run: Experiment) -> bool:
@@ -339,14 +345,17 @@ class Gradient(OfWeight, frozen=True, kw_only=True):
         return [run.gradient_of(name) for name in self.view(run).sources]
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("gradients", name) for name in self.gradients(run)]
+        return [("gradients", name) for name in self.gradients(run) if run.loss is not None]
 
     def true(self, truth: Truth) -> Bounded:
         return self.as_written(truth.claim, truth.gradient)
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         yield self.author(case)
-        run, told = case.claim, case.said["gradients"]
+        run = case.claim
+        if run.loss is None:
+            return
+        told = case.said["gradients"]
         yield from self.seen_as_written(
             case, lambda name: told[run.gradient_of(name)].array,
             case.truth(case.dtype, case.policy.loss_in).gradient,

@@ -70,6 +70,7 @@ X = Need("input.x", lambda run: run.x is not None)
 INPUT = Need("input", lambda run: run.input_shape is not None)
 WEIGHTS = Need("weights", lambda run: run.weights is not None)
 LOSS = Need("loss", lambda run: run.loss is not None)
+ANY_LOSS = Need("loss", lambda run: run.loss is not None or run.cell_cotangent is not None)
 MSE = Need('loss.kind = "mse"', lambda run: run.loss is not None and run.loss.kind == "mse")
 DENSE = Need("a Dense layer", lambda run: not run.is_stack and run.dense is not None)
 
