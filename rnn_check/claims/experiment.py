@@ -12,7 +12,8 @@ from typing import Any
 
 from rnn_check.claims.gates import GateReading
 from rnn_check.claims.layers import GRU, LSTM, AnyLayer, Dense, SimpleRNN
-from rnn_check.claims.tables import TrainingTable, WrongTable
+from rnn_check.claims.optimizers import AnyTraining
+from rnn_check.claims.tables import WrongTable
 from rnn_check.claims.written import Array, Given
 
 AS_KERAS = GateReading()
@@ -35,7 +36,7 @@ class Experiment:
     input_dtype: str | None = None
     loss: Loss | None = None
     printed: Mapping[str, Given] = dataclasses.field(default_factory=dict)
-    training: TrainingTable | None = None
+    training: AnyTraining | None = None
     wrong: WrongTable | None = None
     gates: GateReading = AS_KERAS  # as the author has them
 

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Literal
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, step
 from rnn_check.claims import gates, stack, truth
+from rnn_check.claims.expectations import training
 from rnn_check.claims.expectations.case import Case, given
 from rnn_check.claims.expectations.expectation import (
     LOSS,
+    MSE,
     WEIGHTS,
     Holds,
     Layers,
@@ -23,6 +25,7 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import LSTM, Gated
 from rnn_check.claims.truth import GRADIENTS
 from rnn_check.claims.written import Array
+from rnn_check.subjects.policy import Policy
 
 
 class Input(Placed, frozen=True, kw_only=True):
@@ -219,20 +222,44 @@ class Output(Placed, frozen=True, kw_only=True):
 
 
 class Loss(Placed, frozen=True, kw_only=True):
-    """A number: the loss of [loss]."""
+    """A number: the loss of [loss]; at an epoch as `fit` reports it, counted from 1."""
 
     layers = "any"
     needs = (X, WEIGHTS, LOSS)
 
+    def underived(self, run: Experiment) -> str:
+        return "" if self.at.epoch is None else training.underived(self.name, run)
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        if self.at.epoch is not None:
+            yield from training.missing(run)
+            epochs = run.training.epochs if run.training else 0
+            if not (0 < abs(self.at.epoch) <= epochs):
+                yield f"an epoch {self.at.epoch}: there are {epochs}, counted from 1,"
+            if not MSE.there(run):
+                yield MSE.what
+
+    def unjudged(self, run: Experiment) -> str:
+        return "" if self.at.epoch is None else training.unjudged(self.name, run)
+
+    def unjudged_in(self, policy: Policy) -> str:
+        return "" if self.at.epoch is None else training.unjudged_in(policy)
+
     def asks(self, run: Experiment) -> set[str]:
-        return {"gradients"}
+        return {"gradients" if self.at.epoch is None else "trained"}
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("gradients", "loss")]
+        return [("gradients" if self.at.epoch is None else "trained", "loss")]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """In the form that fits: a framework, and an author who prints its loss, take either."""
         assert self.computed_in is not None
+        if (epoch := self.at.epoch) is not None:
+            yield self.word(case, training.loss_of_epoch(case, epoch, self.computed_in))
+            told = training.told_of_epoch(case, epoch)
+            yield self.returned(case, told, training.loss_of_epoch(case, epoch, case.dtype))
+            return
         observed = case.said["gradients"]["loss"].array
         yield _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
         forms = case.truth(case.dtype, case.policy.loss_in).losses
