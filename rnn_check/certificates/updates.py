@@ -296,13 +296,13 @@ def _shapes(
     S, O = network.x.shape[0], network.target.shape[-1]  # noqa: E741
     H = np.shape(weights["recurrent_kernel"])[-1] // network.gates
     wanted = network.shapes(H)
+    needed = ("kernel", *(["dense.kernel"] if "dense.bias" in names else []))
+    if missing := [name for name in needed if name not in names]:
+        raise ValueError(f"the weights have no {missing[0]!r}")
     if network.target.shape != (S, O):
         raise ValueError(f"target has shape {network.target.shape}, but should have {(S, O)}")
     if "dense.kernel" not in names and O != H:
         raise ValueError(f"target has {O} outputs, and the last state {H} units")
-    needed = ("kernel", *(["dense.kernel"] if "dense.bias" in names else []))
-    if missing := [name for name in needed if name not in names]:
-        raise ValueError(f"the weights have no {missing[0]!r}")
     for name in names:
         if weights[name].shape[1:] != wanted[name]:
             shape = weights[name].shape

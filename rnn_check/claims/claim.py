@@ -524,7 +524,7 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
         key = f"{path}.{missing[1]}".lstrip(".")
         hint = "; say on whose word the value stands" if missing[1] == "from" else ""
-        if missing[1] in ("kind", "what"):
+        if missing[1] in _TAG_FIELDS:
             hint = f"; one of {', '.join(_tags(keys))}"
         if expectation is not None and missing[1] == "of":
             values = _literals(_walk(document, key)[1])
@@ -534,7 +534,7 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
     if path == "schema":
         return ClaimError(file, path, f"this version reads schema 1, the file says {node!r}")
     values = _literals(kinds)
-    if word in ("kind", "what") and not values:
+    if word in _TAG_FIELDS and not values:
         values = _tags(_walk(document, path[: -len(f".{word}")])[1])
     if values and isinstance(node, str):
         bare = node.rpartition(".")[2]
@@ -560,6 +560,8 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
         problem = problem.replace(theirs, ours)
     return ClaimError(file, path, problem)
 
+
+_TAG_FIELDS = ("kind", "what", "optimizer")  # which of several tables it is
 
 # keys that some kind of expectation takes
 _OF_OTHERS = {"of", "at", "on", "computed_in", "value"}
