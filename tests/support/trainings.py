@@ -1,15 +1,22 @@
-"""Trainings in NumPy, every single operation rounded as you like, in several forms."""
+"""Trainings in NumPy, every single operation rounded as you like, in several forms.
+
+And the article's, cut short.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rnn_check.certificates.updates import Certificate, certify_training
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
 from rnn_check.recurrences import gated
 from rnn_check.recurrences.optimizers import SGD, Adam, Optimizer, RMSprop
@@ -18,6 +25,8 @@ from rnn_check.recurrences.training import Network
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]
 
+FILE = files.bundled() / "article" / "training_certified.toml"
+ARTICLE = files.load(FILE)
 U32 = 2.0**-24
 ADAM = Adam(0.01)
 FORMS = ("keras", "textbook", "corrected moments")  # the last of Adam alone
@@ -326,3 +335,20 @@ class Execution:
 
 def certified(recorded: dict[str, Any], net: Network, **options: Any) -> Certificate:
     return certify_training(**{"network": net, "optimizer": ADAM, **recorded, **options})
+
+
+def short(updates: int) -> Claim:
+    """The article's training, cut short; nothing else is asked."""
+    told = dataclasses.replace  # a frozen claim
+    epochs = AdamTraining(learning_rate=Decimal("0.01"), epochs=updates)
+    return told(ARTICLE, slow=False, training=epochs, expectations=ARTICLE.expectations[:1])
+
+
+def planted_in(by: str) -> Claim:
+    """The training in which faults of the optimizer are planted: of SGD and RMSprop by two batches,
+    the second of which is smaller, with all that the optimizer has."""
+    if by == "Adam":
+        return short(10)
+    name = {"SGD": "trained_nesterov", "RMSprop": "trained_rmsprop_centered"}[by]
+    c = files.load(files.bundled() / "derived" / f"{name}.toml")
+    return dataclasses.replace(c, expectations=c.expectations[:1])
