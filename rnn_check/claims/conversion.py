@@ -53,7 +53,9 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
         if expectation is not None and ("did you mean" not in hint or key in _OF_OTHERS):
             hint = f"{node['what']} takes no `{key}`; it takes {', '.join(sorted(known))}"
             return ClaimError(file, f"{path}.{key}", hint)
-        return ClaimError(file, f"{path}.{key}".lstrip("."), f"unknown key{hint}")
+        refused = [reasons for kind in keys if (reasons := getattr(kind.cls, "refused", None))]
+        why = next((each[key] for each in refused if key in each), f"unknown key{hint}")
+        return ClaimError(file, f"{path}.{key}".lstrip("."), why)
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
         key = f"{path}.{missing[1]}".lstrip(".")
         hint = "; say on whose word the value stands" if missing[1] == "from" else ""

@@ -15,12 +15,10 @@ from rnn_check.claims.tables import MOST_EPOCHS, MOST_WEIGHTS, Flag, Number, Tab
 from rnn_check.recurrences import optimizers
 
 Option = Number | msgspec.UnsetType
-NotDerived = Annotated[Any, msgspec.Meta(extra_json_schema={"not": {}})]
-
 _NOT_DERIVED = (
     *("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum"),
     *("ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps"),
-)
+)  # of Keras's keys
 
 
 class Training(Table, frozen=True, tag_field="optimizer"):
@@ -32,18 +30,12 @@ class Training(Table, frozen=True, tag_field="optimizer"):
     learning_rate: Number
     epochs: Annotated[int, msgspec.Meta(ge=1, le=MOST_EPOCHS)]
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)] | None = None
-    # keys of Keras's that are refused: with them nothing here is derived
-    weight_decay: NotDerived = None
-    clipnorm: NotDerived = None
-    clipvalue: NotDerived = None
-    global_clipnorm: NotDerived = None
-    use_ema: NotDerived = None
-    ema_momentum: NotDerived = None
-    ema_overwrite_frequency: NotDerived = None
-    loss_scale_factor: NotDerived = None
-    gradient_accumulation_steps: NotDerived = None
-
     below_one: ClassVar[tuple[str, ...]] = ()  # options from 0 to less than 1
+    refused: ClassVar[dict[str, str]] = {
+        key: f"no update with {key} is derived here; leave [training] out, and mark what it ended "
+        "with `not_run`"
+        for key in _NOT_DERIVED
+    }
 
     @property
     def kind(self) -> str:
@@ -53,7 +45,7 @@ class Training(Table, frozen=True, tag_field="optimizer"):
     def options(self) -> dict[str, Any]:
         """What the optimizer is given, as it was written."""
         names = [n for n in self.__struct_fields__ if n not in ("epochs", "batch_size")]
-        given = {name: getattr(self, name) for name in names if name not in _NOT_DERIVED}
+        given = {name: getattr(self, name) for name in names}
         return {
             name: value if isinstance(value, bool) else float(value)
             for name, value in given.items()
@@ -71,15 +63,6 @@ class Training(Table, frozen=True, tag_field="optimizer"):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """(key, what is wrong with it)."""
-        for key in _NOT_DERIVED:
-            if getattr(self, key) is not None:
-                yield (
-                    key,
-                    (
-                        f"no update with {key} is derived here; leave [training] out and mark what "
-                        "the training ended with `not_run`"
-                    ),
-                )
         for key, value in self.options.items():
             if isinstance(value, bool):
                 continue
@@ -88,7 +71,7 @@ class Training(Table, frozen=True, tag_field="optimizer"):
                 if not (written.is_finite() and 0 <= value < 1):
                     yield key, f"expected a number from 0 to less than 1, got {written}"
             elif not (written.is_finite() and 0 < value < float("inf")):
-                yield key, f"expected a positive number, got {written}"
+                yield key, f"expected a positive number of a float64's range, got {written}"
 
 
 class SGDTraining(Training, frozen=True, tag="SGD"):
