@@ -257,7 +257,8 @@ def trained(
     """What the weights become, and the loss of each epoch; how far an arithmetic may be off.
 
     weights: by name (see WEIGHTS), each with its error. The errors of an update are carried into
-    the next: of many updates nothing may be left to say, and the bounds become infinite.
+    the next: of many updates nothing may be left to say; then the bounds are infinite, and the
+    values those of the last update of which something was.
     Raises ValueError for unknown arithmetics and activations.
     """
     a = arithmetic(dtype)
@@ -271,6 +272,9 @@ def trained(
         states = {name: dict.fromkeys(optimizer.states, b) for name, b in zero.items()}
         losses: list[Bounded] = []
         for update in range(epochs * len(network.batches)):
+            if all(np.isinf(b.error).all() for b in w.values()):
+                losses.append(Bounded(np.zeros((1, 1)), np.full((1, 1), np.inf), a))
+                continue
             t, batch = update + 1.0, network.batches[update % len(network.batches)]
             g, loss = gradients(network, w, batch)
             losses.append(loss)
