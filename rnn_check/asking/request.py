@@ -107,8 +107,9 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
     if claim.training is not None:
         trained = claim.training
         question["training"] = {
-            "learning_rate": float(trained.learning_rate),
+            "optimizer": {"kind": trained.kind, **trained.options},
             "epochs": trained.epochs,
+            "batch_size": trained.batch_size,
         }
     if claim.input_dtype is not None:
         question["x_dtype"] = claim.input_dtype

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -46,7 +45,7 @@ MOST_LAYERS = 64  # cells included
 MOST_STATES = (
     4_000_000  # B·T·units (of each gate) of all layers, anew for each [[expect]] and claim
 )
-MOST_UPDATED = 5_000_000  # weights times epochs
+MOST_UPDATED = 5_000_000  # weights times updates
 MOST_TRAINED = 50_000_000  # B·T·units times epochs
 
 
@@ -130,12 +129,8 @@ class Builder:
                 raise self.fail(key, "must not be empty")
 
     def _training(self) -> None:
-        training = self.doc.training
-        if training is None:
-            return
-        rate, key = training.learning_rate, "training.learning_rate"
-        if not (Decimal(rate).is_finite() and self.read.number(rate, key) > 0):
-            raise self.fail(key, f"expected a positive number, got {rate}")
+        for key, problem in self.doc.training.problems() if self.doc.training else ():
+            raise self.fail(f"training.{key}", problem)
 
     def _layers(self) -> tuple[AnyLayer, ...]:
         doc = self.doc
@@ -230,7 +225,8 @@ class Builder:
         unrolled = any(layer.inner.option("unroll") for layer in layers)
         states = batch * steps * width
         self.states[0] += states * len(self.doc.expect)
-        epochs = self.doc.training.epochs if self.doc.training else 0
+        training = self.doc.training
+        updates, epochs = (training.updates(batch), training.epochs) if training else (0, 0)
         key = "layer" if self.doc.layer is not None else "layers"
         for where, got, most, what in (
             ("input", steps, MOST_UNROLLED if unrolled else MOST_STEPS,
@@ -238,7 +234,7 @@ class Builder:
             (key, weights, MOST_WEIGHTS, "weights in all layers together"),
             (key, self.states[0], MOST_STATES,
              "numbers that come out of the layers, for all [[expect]] and [vary] together,"),
-            ("training.epochs", epochs * weights, MOST_UPDATED, "weights times epochs"),
+            ("training.epochs", updates * weights, MOST_UPDATED, "weights times updates"),
             ("training.epochs", epochs * states, MOST_TRAINED, "numbers in all epochs together"),
         ):  # fmt: skip
             if got > most:

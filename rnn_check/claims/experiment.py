@@ -24,7 +24,8 @@ from rnn_check.claims.layers import (
 )
 from rnn_check.claims.layers.recurrent import Recurrence
 from rnn_check.claims.layers.signal import ByHand
-from rnn_check.claims.tables import TrainingTable, WrongTable
+from rnn_check.claims.optimizers import AnyTraining
+from rnn_check.claims.tables import WrongTable
 from rnn_check.claims.written import Array, Given
 from rnn_check.refusal import nearest
 
@@ -49,7 +50,7 @@ class Experiment:
     loss: Loss | None = None
     cell_cotangent: Given | None = None  # dL/dc of the last step (B,H), where L is of no output
     printed: Mapping[str, Given] = dataclasses.field(default_factory=dict)
-    training: TrainingTable | None = None
+    training: AnyTraining | None = None
     wrong: WrongTable | None = None
     gates: GateReading = AS_KERAS  # as the author has them
     # the shapes of weights as their author wrote them, by layer and path: "forward.f.kernel"

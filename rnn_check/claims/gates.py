@@ -225,12 +225,13 @@ class View:
     """An array as its author has it: where its numbers stand in Keras's arrays.
 
     sources: which of those. index: of each number, where it stands in them, one array after the
-    other. mirrored: whether it is -1 times that one.
+    other. mirrored: whether it is -1 times that one. added: what the author's program adds to it.
     """
 
     sources: tuple[str, ...]
     index: Array
     mirrored: Array
+    added: Array | float = 0.0
 
     @classmethod
     def whole(cls, name: str, shape: tuple[int, ...], turned: bool) -> View:
@@ -241,7 +242,8 @@ class View:
 
     def under(self, prefix: str) -> View:
         """The same, where Keras's arrays have longer paths."""
-        return View(tuple(prefix + name for name in self.sources), self.index, self.mirrored)
+        sources = tuple(prefix + name for name in self.sources)
+        return View(sources, self.index, self.mirrored, self.added)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -310,7 +312,11 @@ def view(
     if reading.layout == "W·x" and part.endswith("kernel"):
         found, mirrored = found.T, mirrored.T
     shape = written.get(path, found.shape)
-    return View(sources, found.reshape(shape), mirrored.reshape(shape))
+    added: Array | float = 0.0
+    if part == "bias" and reading.forget_bias is not None and kind == "LSTM":
+        is_forget = np.array([gate == "f" for gate in order]).repeat(units)
+        added = (is_forget * float(reading.forget_bias)).reshape(shape)
+    return View(sources, found.reshape(shape), mirrored.reshape(shape), added)
 
 
 def _order_of_all(reading: GateReading, kind: Kind) -> tuple[str, ...] | None:

@@ -89,14 +89,6 @@ class PrintedTable(Table, frozen=True):
     predictions: Numbers = None
 
 
-class TrainingTable(Table, frozen=True):
-    """How the author trained: what `compile` and `fit` were given."""
-
-    optimizer: Literal["Adam", "SGD"]
-    learning_rate: Number
-    epochs: Annotated[int, msgspec.Meta(ge=1, le=MOST_EPOCHS)]
-
-
 class WrongTable(Table, frozen=True):
     """Arguments that Keras should refuse, in place of the right ones above."""
 

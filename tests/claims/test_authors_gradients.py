@@ -15,6 +15,7 @@ import pytest
 
 from rnn_check.asking import request
 from rnn_check.claims import files
+from rnn_check.claims.expectations import training
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.truth import Truth
 from rnn_check.numbers.formats import Array
@@ -290,3 +291,82 @@ def test_gradients_of_two_directions_are_told_by_their_names() -> None:
     assert word.ok, word.blame()
     c = files.loads(told.replace('of = "forward.ru', 'of = "bidirectional.backward.ru'))
     assert not next(c.expectations[0].judge(Case(c, {}, "float32"))).ok
+
+
+# --- trained ----------------------------------------------------------------------------------
+
+
+def trained_claim(name: str, rate: float = 0.5) -> tuple[str, dict[str, Array]]:
+    """The claim in which an author prints his weights after one update of SGD, and these."""
+    run, layer, reading, its = ALL[name]
+    p, x, cotangents = drawn(its)
+    p["start"] = np.zeros(p["start"].shape)
+    wanted = {path: p[path] for path in p if path != "start"}
+    last = np.stack(list(run(p, x)))[-1]
+    of_loss = np.zeros((T, H))
+    of_loss[-1] = 2 / H * (last - cotangents[-1])  # of the mean of squares
+    tables = "\n".join(f"{path} = {listed(array)}" for path, array in wanted.items())
+    text = f"""\
+schema = 1
+title = "{name}"
+source = {{ document = "a test" }}
+layer = {{ {layer}, units = {H} }}
+reading = {{ computed_in = "float64", {reading} }}
+input = {{ x = {listed(x[None])} }}
+loss = {{ kind = "mse", target = {listed(cotangents[-1:])} }}
+training = {{ optimizer = "SGD", learning_rate = {rate}, epochs = 1 }}
+[weights]
+{tables}
+"""
+    found = {path: w - rate * gradient(run, p, x, of_loss, path) for path, w in wanted.items()}
+    for path, array in found.items():
+        text += f"""
+[[expect]]
+what = "trained_weights"
+of = "{path}"
+value = {listed(array, 12)}
+from = "the author's program"
+"""
+    return text, found
+
+
+@pytest.mark.parametrize("name", ["LSTM, joined", "GRU, reset before", "GRU, reset after"])
+def test_weights_are_trained_in_their_author_s_layout(name: str) -> None:
+    text, found = trained_claim(name)
+    c = files.loads(text)
+    for e, array in zip(c.expectations, found.values(), strict=True):
+        assert not e.not_run
+        case = Case(c, {}, "float32")
+        word = next(e.judge(case))
+        assert word.ok, word.blame()
+        off = array.copy()
+        off.ravel()[-1] += 1e-9
+        wrong = files.loads(text.replace(listed(array, 12), listed(off, 12)))
+        (other,) = (x for x in wrong.expectations if x.of == e.of)
+        assert not next(other.judge(Case(wrong, {}, "float32"))).ok
+
+
+@pytest.mark.parametrize("name", ["LSTM, joined", "GRU, reset before"])
+def test_weights_that_a_framework_trains_are_seen_as_the_author_sees_them(name: str) -> None:
+    text, _ = trained_claim(name)
+    c = files.loads(text)
+    layer = c.names[0]
+    ends = training.trained(Case(c, {}, "float32"), "float32").weights
+    arrays = {path: value.astype(np.float32) for path, (value, _) in ends.items()}
+    case = Case(c, {"trained": {"weights": {layer: arrays}}}, "float32")
+    assert all(word.ok for e in c.expectations for word in e.judge(case))
+    for path, (value, bound) in ends.items():
+        wrong = arrays[path].copy()
+        wrong.ravel()[0] += 4 * bound.ravel()[0] + np.spacing(value.astype(np.float32)).max()
+        case = Case(c, {"trained": {"weights": {layer: {**arrays, path: wrong}}}}, "float32")
+        assert not all(word.ok for e in c.expectations for word in e.judge(case)), path
+
+
+def test_biases_that_learn_otherwise_than_keras_s_are_not_judged() -> None:
+    text, _ = trained_claim("LSTM, apart")
+    said = "two biases that are added, which learn twice, is not derived"
+    assert all(said in e.not_run for e in files.loads(text).expectations)
+    text, _ = trained_claim("GRU, reset before")
+    one = files.loads(text.replace("reset_after = false", "reset_after = true"))
+    said = "a GRU that has one bias, where Keras trains two, is not derived"
+    assert all(said in e.not_run for e in one.expectations)

@@ -620,7 +620,8 @@ computed_in = "real"
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
-        ('"Adam"', '"Lion"', "training.optimizer", "unknown optimizer 'Lion'; known: Adam, SGD"),
+        ('"Adam"', '"Lion"', "training.optimizer",
+         "unknown optimizer 'Lion'; known: Adam, RMSprop, SGD"),
         ('"mse"', '"sum_of_squares"', "loss.kind",
          "known: categorical_crossentropy, cotangent, mse"),
         ('kind = "Dense"', 'kind = "Desne"', "layers[1].kind", "did you mean `Dense`"),
@@ -812,7 +813,7 @@ from  = "stated"
     assert request.asks(files.loads(text)) == ["summary"]
 
 
-def test_what_nobody_can_train_yet_is_not_run_and_the_rest_is_judged() -> None:
+def test_what_nobody_can_train_is_not_run_and_the_rest_is_judged() -> None:
     text = """\
 schema = 1
 title = "two updates of SGD"
@@ -845,12 +846,30 @@ value = 0.9998184
 from = "stated"
 """
     c = files.loads(text)
-    assert [e.not_run for e in c.expectations] == [
-        "trained_weights cannot be reproduced yet",
-        "updates of training with SGD is not derived here, only Adam's",
-        "",
-    ]
-    assert request.asks(c) == ["gradients"]
+    assert [e.not_run for e in c.expectations] == ["", "", ""]
+    assert request.asks(c) == ["gradients", "trained", "training"]
+    for key, reason in (
+        ("dropout = 0.5", "depends on what is drawn"),
+        ('kernel_regularizer = { kind = "L2", l2 = 0.5 }', "kernel_regularizer is not derived"),
+        ('bias_constraint = "NonNeg"', "bias_constraint is not derived"),
+        ("trainable = false", "frozen weights is not derived"),
+        ("stateful = true", "stateful layer is not derived"),
+    ):
+        c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
+        assert [reason in e.not_run for e in c.expectations] == [True, True, False]
+        assert request.asks(c) == ["gradients"]
+    for old, new, key, problem in (
+        ("epochs = 2 }", "epochs = 2 }\nmask = [[true]]", "mask", "unknown key"),
+        ('of = "kernel"', 'of = "kernel"\nat = { epoch = 1 }', "expect[0].what", "epochs = 1"),
+        ('what = "loss"', 'what = "loss"\nat = { epoch = 3 }', "expect[2].what", "an epoch 3"),
+        ('what = "loss"', 'what = "loss"\nat = { epoch = 0 }', "expect[2].what", "an epoch 0"),
+        ('of = "kernel"', 'of = "bias"', "expect[0].of", "the layer has use_bias = false"),
+    ):
+        assert old in text
+        with pytest.raises(ClaimError) as caught:
+            files.loads(text.replace(old, new))
+        assert caught.value.key == key
+        assert problem in caught.value.problem
     later = files.loads(text.replace('of = "kernel"', 'of = "kernel"\nnot_run = "later"'))
     assert later.expectations[0].not_run == "later"
     with pytest.raises(ClaimError, match=r"expected shape \(4, 1\)"):

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, step
 from rnn_check.claims import gates, stack, truth
+from rnn_check.claims.expectations import training
 from rnn_check.claims.expectations.case import Case, given
 from rnn_check.claims.expectations.expectation import (
     ANY_LOSS,
     LOSS,
+    MSE,
     WEIGHTS,
     Holds,
     Layers,
@@ -27,6 +29,7 @@ from rnn_check.claims.layers import LSTM, Carrying
 from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array
+from rnn_check.subjects.policy import Policy
 
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")  # of the first layer
 
@@ -282,20 +285,46 @@ class Output(Placed, frozen=True, kw_only=True):
 
 
 class Loss(Placed, frozen=True, kw_only=True):
-    """A number: the loss of [loss]."""
+    """A number: the loss of [loss]; at an epoch as `fit` reports it, counted from 1."""
 
     layers = "any"
     needs = (X, WEIGHTS, LOSS)
 
+    def underived(self, run: Experiment) -> str:
+        return "" if self.at.epoch is None else training.underived(self.name, run)
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        if self.at.epoch is not None:
+            yield from training.missing(run)
+            epochs = run.training.epochs if run.training else 0
+            if not (0 < abs(self.at.epoch) <= epochs):
+                yield f"an epoch {self.at.epoch}: there are {epochs}, counted from 1,"
+            if not MSE.there(run):
+                yield MSE.what
+
+    def unjudged(self, run: Experiment) -> str:
+        if self.at.epoch is None:
+            return ""
+        return training.unjudged(self.name, run) or training.other_biases(self.name, run)
+
+    def unjudged_in(self, policy: Policy) -> str:
+        return "" if self.at.epoch is None else training.unjudged_in(policy)
+
     def asks(self, run: Experiment) -> set[str]:
-        return {"gradients"}
+        return {"gradients" if self.at.epoch is None else "trained"}
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("gradients", "loss")]
+        return [("gradients" if self.at.epoch is None else "trained", "loss")]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """In the form that fits: a framework, and an author who prints its loss, take either."""
         assert self.computed_in is not None
+        if (epoch := self.at.epoch) is not None:
+            yield self.word(case, training.loss_of_epoch(case, epoch, self.computed_in))
+            told = training.told_of_epoch(case, epoch)
+            yield self.returned(case, told, training.loss_of_epoch(case, epoch, case.dtype))
+            return
         observed = case.said["gradients"]["loss"].array
         yield _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
         forms = case.truth(case.dtype, case.policy.loss_in).losses

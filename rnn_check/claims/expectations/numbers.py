@@ -148,7 +148,9 @@ class OfWeight(Placed, frozen=True, kw_only=True):
         return run.view(self.of)
 
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
-        return None if run.input_shape is None else self.view(run).shape
+        if run.input_shape is None or self.underived(run):
+            return None
+        return self.view(run).shape
 
     def allowed(self, run: Experiment) -> Sequence[str] | None:
         """What else is a weight, `view` says."""
@@ -164,15 +166,29 @@ class OfWeight(Placed, frozen=True, kw_only=True):
     def reads(self, reading: Reading) -> dict[str, Any]:
         return super().reads(dataclasses.replace(reading, layout="x·W"))  # a view is as written
 
-    def as_written(self, run: Experiment, whole: Callable[[str], Bounded]) -> Bounded:
-        """Of each of Keras's arrays and how far it may be off, what the author has."""
+    def as_written(
+        self, run: Experiment, whole: Callable[[str], Bounded], *, weights: bool = False
+    ) -> Bounded:
+        """Of each of Keras's arrays and how far it may be off, what the author has.
+
+        weights: whether they are weights; else what is linear in them.
+        """
         view = self.view(run)
         found = {name: whole(name) for name in view.sources}
         values = {name: value for name, (value, _) in found.items()}
-        return view(values), view.bounds({name: error for name, (_, error) in found.items()})
+        value, error = view(values), view.bounds({n: error for n, (_, error) in found.items()})
+        if not (weights and np.any(view.added)):
+            return value, error
+        value = value - view.added
+        return value, error + np.where(view.added, 2.0**-53 * np.abs(value), 0.0)
 
     def seen_as_written(
-        self, case: Case, observed: Callable[[str], Array], true: Callable[[str], Bounded]
+        self,
+        case: Case,
+        observed: Callable[[str], Array],
+        true: Callable[[str], Bounded],
+        *,
+        weights: bool = False,
     ) -> Iterator[Comparison]:
         """The same of what a subject returned, against the truth of each of Keras's arrays."""
         view, arrays = self.view(case.claim), {}
@@ -181,4 +197,5 @@ class OfWeight(Placed, frozen=True, kw_only=True):
             if arrays[name].shape != shape:
                 yield equal("subject", f"shape of {name}", str(arrays[name].shape), str(shape))
                 return
-        yield self.returned(case, view(arrays), self.as_written(case.claim, true))
+        seen = view(arrays) - view.added if weights else view(arrays)
+        yield self.returned(case, seen, self.as_written(case.claim, true, weights=weights))

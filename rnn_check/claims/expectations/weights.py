@@ -193,7 +193,3 @@ class OnlyStated(OfWeight, frozen=True, kw_only=True):
 
 class InitialWeights(OnlyStated, frozen=True, kw_only=True):
     """Numbers, or none; with `not_run`: nobody can draw them again without the seed."""
-
-
-class TrainedWeights(OnlyStated, frozen=True, kw_only=True):
-    """The same of what a training ended with."""

@@ -181,17 +181,19 @@ class Session:
         loss: str,
         keep: Sequence[str] = (),
         epochs: int = 1,
+        batch_size: int | None = None,
         x: Maybe = None,
         initial_state: Maybe = None,
         mask: Maybe = None,
         target: Maybe = None,
         after: str = "",
     ) -> Answer:
-        """Train on one batch, one update an epoch. optimizer: {"kind", "learning_rate"}.
+        """Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
 
-        keep: "loss", as it is reported, (epochs,); "left", as of run; "updates", watched: weights,
-        Adam's m and v and iterations before the first update and after each (epochs+1,...), and
-        the optimizer's constants.
+        batch_size: all of them if it is not given. keep: "loss", as it is reported, (epochs,);
+        "left", as of run; "updates", watched: weights, the optimizer's states by their short names
+        ("m" momentum, "v" velocity, "s" largest velocity, "a" average gradient) and iterations
+        before the first update and after each, and the optimizer's constants.
         """
         raise self.has_no("fit")
 
