@@ -283,7 +283,7 @@ def test_the_table_names_every_of_a_kind(what: str, tmp_path: Path) -> None:
         assert "option" in ROWS[what]
     elif what == "gate":
         assert "letter" in ROWS[what]
-    elif known in ({"rnn", "dense"}, {"rnn"}):
+    elif known <= {"rnn", "dense"}:
         assert "layer's name" in ROWS[what]
     elif what in (
         "reproducible", "gradient", "weight_shape", "initial_weights", "trained_weights",
