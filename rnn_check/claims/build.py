@@ -97,7 +97,7 @@ class Builder:
         )
         if not doc.expect:
             raise self.fail("expect", "the claim expects nothing; add an [[expect]] table")
-        reading = ReadBeside(self.read, run, doc.reading.layout, doc.reading.computed_in, "")
+        reading = ReadBeside(self.read, run, doc.reading.computed_in, "")
         told: dict[str, dict[str, Any]] = {}
         for e in doc.expect:
             if told.setdefault(e.what, e.tells()) != e.tells():

@@ -46,17 +46,6 @@ class At(Table, frozen=True):
         every = msgspec.structs.asdict(self)
         return {axis: index for axis, index in every.items() if index is not None}
 
-    def names(self, axes: tuple[str, ...]) -> tuple[str, ...]:
-        """What the axes of an array are called by who wrote the claim."""
-        return axes
-
-
-class AtTurned(At, frozen=True):
-    """The same of the author's W·x layout, where the array is in Keras's."""
-
-    def names(self, axes: tuple[str, ...]) -> tuple[str, ...]:
-        return axes[::-1]
-
 
 @dataclass(frozen=True)
 class Need:
@@ -81,16 +70,11 @@ class Reading:
 
     read: Reader
     experiment: Experiment
-    layout: str
     computed_in: ComputedIn | None
     key: str  # "expect[0]"
 
     def fail(self, name: str, problem: str) -> ClaimError:
         return self.read.fail(f"{self.key}.{name}".rstrip("."), problem)
-
-    def is_turned(self, name: str) -> bool:
-        """Whether the author's layout of a weight, or of its gradient, is not Keras's."""
-        return self.layout == "W·x" and name.endswith("kernel")
 
 
 def snake(name: str) -> str:
@@ -223,7 +207,7 @@ class Expectation(
 
     def axes(self, ndim: int) -> tuple[str, ...]:
         """What the axes of the whole array are called by who wrote the claim."""
-        return self.at.names(axes(self.what, self.of, ndim))
+        return axes(self.what, self.of, ndim)
 
     def select(self, array: Array) -> Array:
         """The entries of `array` that the value speaks of."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
-import msgspec
 import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, equal, no_bound
 from rnn_check.claims import tables
 from rnn_check.claims.expectations.case import Case
-from rnn_check.claims.expectations.expectation import At, AtTurned, Expectation, Reading
+from rnn_check.claims.expectations.expectation import At, Expectation, Reading
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.gates import View
 from rnn_check.claims.layers.signal import Bounded
@@ -23,23 +21,18 @@ from rnn_check.numbers import formats
 
 
 def read_value(e: Expectation, shape: tuple[int, ...] | None, reading: Reading) -> dict[str, Any]:
-    """`value` as a Given in Keras's layout, and `at` as it then speaks of it.
+    """`value` as a Given.
 
     shape: of the whole array, if the claim fixes it. inf and nan may be claimed, and differ.
     """
     value = reading.read.given(e.value, f"{reading.key}.value", finite=False)
-    turned = reading.is_turned(e.of)
-    if turned and len(value.shape) == 2:
-        value = value.transposed()
-    at = AtTurned(**msgspec.structs.asdict(e.at)) if turned else e.at
-    told = msgspec.structs.replace(e, at=at) if "at" in e.__struct_fields__ else e
     if shape is not None:
-        _check_places(told, shape, reading)
+        _check_places(e, shape, reading)
         # counted without making it: an array of no bytes that is as large as it says
-        wanted = told.select(np.broadcast_to(np.empty((), bool), shape)).shape
+        wanted = e.select(np.broadcast_to(np.empty((), bool), shape)).shape
         if value.shape != wanted:
             raise reading.fail("value", f"expected shape {wanted}, got {value.shape}")
-    return {"value": value} | ({"at": at} if turned else {})
+    return {"value": value}
 
 
 def _check_places(e: Expectation, shape: tuple[int, ...], reading: Reading) -> None:
@@ -162,9 +155,6 @@ class OfWeight(Placed, frozen=True, kw_only=True):
             self.view(reading.experiment)
         except ValueError as problem:
             raise reading.fail("of", str(problem)) from None
-
-    def reads(self, reading: Reading) -> dict[str, Any]:
-        return super().reads(dataclasses.replace(reading, layout="x·W"))  # a view is as written
 
     def as_written(
         self, run: Experiment, whole: Callable[[str], Bounded], *, weights: bool = False
