@@ -144,7 +144,7 @@ class Gated(Part, frozen=True):
         starts: Sequence[Bounded],
         by_hand: running.ByHand,
     ) -> Course:
-        """As of `Recurrence`; what is rounded by hand between gates is not derived."""
+        """As of `Recurrence`."""
         how: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
         how["errors"] = {"x": given.error, **{name: error for name, (_, error) in weights.items()}}
         if starts:
@@ -152,6 +152,7 @@ class Gated(Part, frozen=True):
             how["errors"]["initial_state"] = tuple(error for _, error in starts)
         how |= {"activation": self.function, "recurrent_activation": self.gate_function}
         how |= {"mask": given.mask, "go_backwards": backwards, "arithmetic": arithmetic}
+        how["by_hand"] = by_hand
         ran = gated.running_bound(self.recurrence, given.value, **how)
 
         def back(cotangents: Mapping[str, Cotangent]) -> Back:
@@ -282,8 +283,17 @@ class Carrying(Layer, frozen=True):
         prefix = self.recurrences[index][0]
         last = index == len(self.recurrences) - 1 and self.returns_sequences
         output = by_hand.get("output", 0.0) if last else 0.0
-        states = by_hand.get(f"{prefix}states", output)
-        return running.ByHand(states, by_hand.get(f"{prefix}preactivation", 0.0))
+        states: dict[str, Array | float] = {"h": by_hand.get(f"{prefix}states", output)}
+        states |= {"c": by_hand[f"{prefix}c"]} if f"{prefix}c" in by_hand else {}
+
+        def named(kind: str) -> dict[str, Array | float]:
+            return {
+                key.removeprefix(kind).lstrip(): part
+                for key, part in by_hand.items()
+                if key.startswith(kind)
+            }
+
+        return running.ByHand(states, named(f"{prefix}gate"), named(f"{prefix}preactivation"))
 
     def courses(
         self,
