@@ -1,7 +1,7 @@
 """Is an LSTM or a GRU proved right when it is, and wrong when it is not?
 
-Honest executions are those of the references in float32; real ones on Keras are asked by
-no_false_alarm.py, and what is planted in real cells by gated_faults.py.
+Honest executions are those of the references in float32; those of real layers are judged in
+tests/keras.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from rnn_check.recurrences import gated
 from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
 from tests.keras import gated_faults
 from tests.support.sampling import sampled
-from tools import no_false_alarm
 
 ALL = {"lstm": LSTM, "gru": GRU, "gru, reset before": GRU_BEFORE}
 each_recurrence = pytest.mark.parametrize("r", ALL.values(), ids=ALL)
@@ -488,20 +487,3 @@ def test_no_planted_fault_escapes(planted: tuple[str, str]) -> None:
 @pytest.mark.parametrize("recurrence", gated_faults.FAULTS)
 def test_there_are_faults_of_every_kind(recurrence: str) -> None:
     assert len(gated_faults.FAULTS[recurrence]) >= 25
-
-
-# -- real layers -----------------------------------------------------------------------------------
-
-
-FAMILIES = [(r, n) for n in range(15) for r in ("lstm", "gru")]
-
-
-@pytest.mark.parametrize("family", sampled(FAMILIES, 10), ids=str)
-def test_no_honest_layer_on_keras_fails(family: tuple[str, int]) -> None:
-    """Ten layers of one structure, eager, forward and backward."""
-    recurrence, first = family
-    tally = no_false_alarm.run(
-        layers=10, per_family=10, first=first, modes=("eager",), recurrence=recurrence
-    )
-    assert tally.alarms == []
-    assert tally.certificates >= 10
