@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seen: Counter[str] = Counter()  # of each thinned test, how many of its cases
+    for item in items:
+        if thinned := item.get_closest_marker("thinned"):
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % thinned.args[0]:
+                item.add_marker("long")
+            seen[test] += 1
     for item in items:  # one process that answers, and one worker that imports a framework
         if "subject" in getattr(item, "fixturenames", ()) or item.path.is_relative_to(KERAS):
             item.add_marker(pytest.mark.xdist_group("framework"))

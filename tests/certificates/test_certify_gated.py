@@ -18,7 +18,7 @@ from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
 from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
 from tests.keras import gated_faults
-from tests.support.sampling import sampled
+from tests.support.sampling import sampled, thinned
 
 ALL = {"lstm": LSTM, "gru": GRU, "gru, reset before": GRU_BEFORE}
 each_recurrence = pytest.mark.parametrize("r", ALL.values(), ids=ALL)
@@ -82,6 +82,7 @@ def mask(sizes: tuple[int, int] = (B, T)) -> Array:
 # -- honest ----------------------------------------------------------------------------------------
 
 
+@thinned(5)
 @each_recurrence
 @pytest.mark.parametrize("scale", [0.01, 1.0, 4.0])
 @pytest.mark.parametrize("go_backwards", [False, True])
@@ -105,6 +106,7 @@ def test_an_honest_layer_is_proved(
             assert gradient.ok or scale == 4.0, (name, gradient.reason)
 
 
+@thinned(7)
 @np.errstate(over="ignore", invalid="ignore")
 @each_recurrence
 @pytest.mark.parametrize("activation", ["linear", "relu", "hard_tanh", "softsign", "softmax"])
@@ -140,6 +142,7 @@ def test_sixteen_bits_are_asked_as_such(r: Recurrence) -> None:
     assert certify(run.states["h"].astype(np.float32), **layer.asked, dtype="float32").ok is False
 
 
+@thinned(2)
 @each_recurrence
 def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) -> None:
     """In blocks of a few steps: the same expected numbers, bounds and verdict."""
@@ -243,6 +246,7 @@ def test_what_is_made_of_a_state_that_is_made_twice_is_no_alarm(r: Recurrence) -
 # -- wrong -----------------------------------------------------------------------------------------
 
 
+@thinned(2)
 @each_recurrence
 @pytest.mark.parametrize("name", ["kernel", "recurrent_kernel", "bias"])
 def test_one_weight_that_is_off_is_found(r: Recurrence, name: str) -> None:
@@ -329,6 +333,7 @@ def test_a_saturated_cell_state_is_not_called_proved() -> None:
     assert seen.ok is True
 
 
+@thinned(5)
 @each_recurrence
 @pytest.mark.parametrize("gate", [0, 1, 2])
 @pytest.mark.parametrize("name", ["kernel", "recurrent_kernel"])
@@ -396,6 +401,7 @@ def test_a_hidden_cell_state_that_overflows_may_be_nan() -> None:
 # -- gradients -------------------------------------------------------------------------------------
 
 
+@thinned(4)
 @each_recurrence
 @pytest.mark.parametrize("masked", [False, True])
 def test_each_gradient_that_is_off_is_found(r: Recurrence, masked: bool) -> None:
