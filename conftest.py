@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rnn_check.reports import verdicts
 from rnn_check.subjects import ask as observe
@@ -17,6 +18,10 @@ from rnn_check.subjects import ask as observe
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 KERAS = Path(__file__).parent / "tests" / "keras"
 _observed: list[str] = []
+for profile, examples in (("quick", 60), ("all", 300)):
+    settings.register_profile(
+        profile, deadline=None, max_examples=examples, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     backend = config.getoption("--backend")
     if backend:
         os.environ["KERAS_BACKEND"] = backend  # Keras reads it once, when it is first imported
+    settings.load_profile("all" if config.getoption("--all") else "quick")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.pop("COLUMNS", None)  # the width of a report is the test's to choose
 

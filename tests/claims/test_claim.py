@@ -14,7 +14,7 @@ import jsonschema
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_check.asking import request
@@ -370,7 +370,6 @@ def _loads_or_refuses(text: str) -> None:
         assert loaded.expectations
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_text(data: st.DataObject) -> None:
     text = GOOD
@@ -381,7 +380,6 @@ def test_mutated_text(data: st.DataObject) -> None:
     _loads_or_refuses(text)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_values(data: st.DataObject) -> None:
     """One value of the document, wherever it stands, becomes something else."""

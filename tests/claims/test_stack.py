@@ -10,6 +10,7 @@ import pytest
 
 from rnn_check.claims import claim, layers, stack
 from rnn_check.claims.written import Array
+from tests.support.sampling import thinned
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 STACKS = [
@@ -124,6 +125,7 @@ def cells(
     return shown
 
 
+@thinned(7)
 @pytest.mark.parametrize("c", STACKS, ids=lambda c: c.name)
 def test_each_layer_is_what_a_loop_makes(c: claim.Claim) -> None:
     assert c.x is not None

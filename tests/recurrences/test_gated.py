@@ -17,6 +17,7 @@ from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
 from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
+from tests.support.sampling import thinned
 
 B, T, F, H = 2, 6, 3, 4
 ALL = {"lstm": LSTM, "gru": GRU, "gru, reset before": GRU_BEFORE}
@@ -160,6 +161,7 @@ def test_gradients_are_those_of_complex_steps(r: Recurrence, activation: str, ga
             assert found.initial_state[k][at] == pytest.approx(wanted, rel=1e-10, abs=1e-12)
 
 
+@thinned(5)
 @each_recurrence
 @pytest.mark.parametrize("activation", sorted({a.name for a in ACTIVATIONS.values()}))
 def test_every_activation_is_taken_as_either(r: Recurrence, activation: str) -> None:

@@ -22,6 +22,7 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import dense, losses, over_time
+from tests.support.sampling import thinned
 
 PARAMETERS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 NAMES = sorted(a for a in ACTIVATIONS if a not in ("swish", "hard_swish"))
@@ -386,6 +387,7 @@ def test_states_are_exact_on_integers(act: str, options: dict[str, Any]) -> None
     check_states_exactly(REFERENCE, act, options)
 
 
+@thinned(3)
 @every_option
 @pytest.mark.parametrize("act", ["linear", "relu"])
 def test_gradients_are_exact_on_integers(act: str, options: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from rnn_check.reports.verdicts import Amount
 from rnn_check.subjects.identity import Who, not_started
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
-from tests.support.sampling import sampled
+from tests.support.sampling import sampled, thinned
 
 SAID: dict[str, Any] = {
     "keras": "3.15.1",
@@ -517,6 +517,7 @@ def bundled_verdicts() -> list[Verdict]:
     return rows
 
 
+@thinned(3)
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_all_is_well_in_forty_lines(width: int) -> None:
     rows = bundled_verdicts()

@@ -22,6 +22,7 @@ from rnn_check.subjects import process
 from rnn_check.subjects.ask import Subject, SubjectError
 from rnn_check.subjects.asked import wire as subject
 from tests.subjects.test_observe import ask, puppet
+from tests.support.sampling import thinned
 
 MB = 1 << 20
 
@@ -81,6 +82,7 @@ def leaves(what: str, file: Path) -> str:
     return LEAVES[what].format(tell=tell, script=f"import os, time; {tell}")
 
 
+@thinned(3)
 @pytest.mark.parametrize("what", LEAVES)
 @pytest.mark.parametrize("then", ["closed", "exits", "hangs", "killed from another thread"])
 def test_what_a_subject_started_ends_with_it(what: str, then: str, tmp_path: Path) -> None:
@@ -184,6 +186,7 @@ def hosting(folder: Path, what: str, then: str) -> Iterator[tuple[Any, list[int]
         host.communicate()
 
 
+@thinned(5)
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("stuck", STUCK)
 def test_a_subject_does_not_outlive_its_host(
@@ -197,6 +200,7 @@ def test_a_subject_does_not_outlive_its_host(
         wait_for(lambda: not os.listdir(tmp_path / "temporary"))
 
 
+@thinned(3)
 @pytest.mark.parametrize("what", [w for w in LEAVES if "nothing of us" not in w and w != "a fork"])
 def test_nothing_that_a_subject_started_outlives_its_host(what: str, tmp_path: Path) -> None:
     with hosting(tmp_path, what, STUCK["stopped"]) as (host, pids):

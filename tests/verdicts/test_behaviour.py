@@ -70,7 +70,7 @@ def verdict(c: claim.Claim, **how: Any) -> str:
     return found.verdict
 
 
-@pytest.mark.parametrize("c", sampled(UPDATES, 3), ids=lambda c: c.name)
+@pytest.mark.parametrize("c", sampled(UPDATES, 8), ids=lambda c: c.name)
 def test_loss_and_gradients_of_one_mask_agree(c: claim.Claim) -> None:
     assert verdict(c) == AGREE
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
