@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rnn_check
+from tests.support.lazily import Lazily
 
 ROOT = Path(rnn_check.__file__).parent
 TESTS = Path(__file__).parent
@@ -134,6 +135,14 @@ def test_to_collect_tests_imports_no_framework() -> None:
         assert file.stem in PLANTED or not imported_at_once(text) & (FRAMEWORKS | PLANTED), file
     assert imported_at_once("try:\n    import jax.numpy\nexcept ImportError: pass") == {"jax"}
     assert not imported_at_once("def f():\n    import keras")
+
+
+def test_who_looks_at_what_is_imported_lazily_does_not_import_it() -> None:
+    """As pytest does, of whatever stands in a module that it collects."""
+    framework = Lazily("no_such_framework")
+    assert not hasattr(framework, "_mock_name") and not hasattr(framework, "__wrapped__")
+    with pytest.raises(ModuleNotFoundError):
+        _ = framework.layers
 
 
 def test_tests_stand_in_folders_of_the_same_names() -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from rnn_check.claims import claim, layers, stack
 from rnn_check.claims.written import Array
+from tests.support import bundled
 from tests.support.sampling import thinned
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 STACKS = [
     each
     for file in sorted(OPTIONS.glob("*.toml"))
-    for each in claim.load_each(file)
+    for each in bundled.in_file(file)
     if each.is_stack and each.x is not None and each.weights is not None
 ]
 ACTIVATIONS = {

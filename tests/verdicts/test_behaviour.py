@@ -15,10 +15,11 @@ from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER
+from tests.support import bundled
 from tests.support.sampling import sampled
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
-UPDATES = claim.load_each(OPTIONS / "one_update.toml")
+UPDATES = bundled.in_file(OPTIONS / "one_update.toml")
 Masks = tuple[Array, Array]  # of the input's features and of the state's units, scaled
 
 DRAWN = np.array([2.0, 0.0, 2.0]), np.array([0.0, 2.0, 2.0])
@@ -134,7 +135,7 @@ def stateful(c: claim.Claim) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "c", claim.load_each(OPTIONS / "stateful_bidirectional.toml"), ids=lambda c: c.name
+    "c", bundled.in_file(OPTIONS / "stateful_bidirectional.toml"), ids=lambda c: c.name
 )
 def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: claim.Claim) -> None:
     told = stateful(c)
