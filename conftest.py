@@ -47,8 +47,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if seen[test] % thinned.args[0]:
                 item.add_marker("long")
             seen[test] += 1
-    for item in items:  # one process that answers, and one worker that imports a framework
-        if "subject" in getattr(item, "fixturenames", ()) or item.path.is_relative_to(KERAS):
+    for item in items:  # one process that answers, and of the quick run one worker that imports
+        asks = "subject" in getattr(item, "fixturenames", ())
+        if asks or (item.path.is_relative_to(KERAS) and not config.getoption("--all")):
             item.add_marker(pytest.mark.xdist_group("framework"))
     if not config.getoption("--all"):
         left_out = [item for item in items if item.get_closest_marker("long")]

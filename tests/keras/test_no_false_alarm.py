@@ -22,7 +22,7 @@ def test_no_honest_layer_fails(first: int) -> None:
 FAMILIES = [(r, n) for n in range(15) for r in ("lstm", "gru")]
 
 
-@pytest.mark.parametrize("family", sampled(FAMILIES, 15), ids=str)
+@pytest.mark.parametrize("family", sampled(FAMILIES, 30), ids=str)
 def test_no_honest_layer_with_gates_fails(family: tuple[str, int]) -> None:
     """Ten layers of one structure, eager, forward and backward."""
     recurrence, first = family
