@@ -21,11 +21,11 @@ from rnn_check.asking import request as asking_request
 from rnn_check.certificates import outcomes
 from rnn_check.certificates import updates as certificates_updates
 from rnn_check.certificates.updates import Adam, Network, certify_training
-from rnn_check.claims import claim
-from rnn_check.claims.claim import ClaimError
+from rnn_check.claims import files
 from rnn_check.claims.expectations import training
 from rnn_check.numbers.formats import arithmetic, gamma
 from rnn_check.recurrences import losses as recurrences_losses
+from rnn_check.refusal import ClaimError
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests.support.sampling import sampled
@@ -577,7 +577,7 @@ def outcome_verdicts(
     text: str, drawn: outcomes.Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> list[judge.Verdict]:
     monkeypatch.setattr(outcomes, "outcomes", lambda *_, **__: drawn)
-    c = claim.loads(text, FILE)
+    c = files.loads(text, FILE)
     return judge.judge(
         dataclasses.replace(c, expectations=c.expectations[1:]), asking_request.Answer({})
     )
@@ -637,7 +637,7 @@ def test_each_mistake_is_named(old: str, new: str, key: str, words: str) -> None
     text = FILE.read_text("utf-8")
     assert old in text
     with pytest.raises(ClaimError) as caught:
-        claim.loads(text.replace(old, new, 1), FILE)
+        files.loads(text.replace(old, new, 1), FILE)
     assert caught.value.key == key
     assert words in caught.value.problem
 
@@ -646,4 +646,4 @@ def test_a_training_claim_needs_a_training() -> None:
     text = FILE.read_text("utf-8")
     start, end = text.index("[training]"), text.index("[reading]")
     with pytest.raises(ClaimError, match="updates needs training"):
-        claim.loads(text[:start] + text[end:], FILE)
+        files.loads(text[:start] + text[end:], FILE)

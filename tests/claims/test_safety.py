@@ -17,9 +17,10 @@ import pytest
 import tomli_w
 
 from rnn_check.asking import plans
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims import layers as described
 from rnn_check.numbers import activations
+from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked import keras_
 from rnn_check.subjects.asked import named as script
 from tests.support.sampling import sampled
@@ -101,8 +102,8 @@ def claimed(layers: list[dict[str, Any]], **more: Any) -> str:
 
 def is_refused_by_the_loader(layers: list[dict[str, Any]], **more: Any) -> bool:
     try:
-        claim.loads(claimed(layers, **more))
-    except claim.ClaimError:
+        files.loads(claimed(layers, **more))
+    except ClaimError:
         return True
     return False
 

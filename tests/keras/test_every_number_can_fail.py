@@ -20,7 +20,7 @@ import pytest
 
 from rnn_check.asking import request
 from rnn_check.certificates.comparison import Comparison
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import configuration, weights
 from rnn_check.claims.expectations.case import Case
@@ -41,7 +41,7 @@ def prints_numbers(e: Expectation) -> bool:
 
 
 CLAIMS: dict[str, Claim] = {}
-for name, file in claim.find([claim.bundled()]):
+for name, file in files.find([files.bundled()]):
     first = bundled.in_file(file)[0]
     told = tuple(e for e in first.expectations if prints_numbers(e))
     if told:  # what is known to differ stays: its digits are carried on by hand

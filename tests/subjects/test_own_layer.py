@@ -31,6 +31,10 @@ class MyRNN(keras.layers.Layer):
 """
 
 
+def names(kind: str) -> list[str]:
+    return [name for part in subject.needs(kind) for name in part]
+
+
 def file_of(folder: Path, text: str) -> str:
     file = folder / "my_layer.py"
     file.write_text(text)
@@ -82,7 +86,7 @@ def test_a_class_without_a_base_is_told_all_that_it_lacks(tmp_path: Path) -> Non
     with pytest.raises(layer.LayerError) as raised:
         layer.checked(file_of(tmp_path, text))
     message = str(raised.value)
-    for name in (*subject.METHODS, *subject.ATTRIBUTES, *subject.ARGUMENTS):
+    for name in names("SimpleRNN"):
         assert name in message or name == "units"
     assert "docs/own_layer.md" in message
     everything = "".join(f"  def {m}(self): ...\n" for m in subject.METHODS)
@@ -98,6 +102,9 @@ def test_a_class_without_a_base_is_told_all_that_it_lacks(tmp_path: Path) -> Non
     [
         ("my_layer.py", "expected FILE.py:CLASS, got 'my_layer.py'"),
         ("my_layer.py:My RNN", "expected FILE.py:CLASS"),
+        ("LSTM=my_layer.py", "expected FILE.py:CLASS, got 'my_layer.py'"),
+        ("LTSM=my_layer.py:MyRNN", "unknown class 'LTSM'; did you mean `LSTM`?"),
+        ("Dense=my_layer.py:MyRNN", "unknown class 'Dense'; known: GRU, GRUCell, LSTM"),
         ("absent.py:MyRNN", "no such file: absent.py"),
         ("/dev/null:MyRNN", "no such file: /dev/null"),
     ],
@@ -108,8 +115,9 @@ def test_what_is_no_file_of_a_class_is_refused(spec: str, words: str) -> None:
 
 
 def test_the_documents_name_what_is_asked_for() -> None:
-    for name in (*subject.ARGUMENTS, *subject.METHODS, *subject.ATTRIBUTES):
-        assert f"`{name}" in DOCUMENT
+    for kind in subject.STANDS_IN:
+        for name in names(kind):
+            assert f"`{name}" in DOCUMENT
 
 
 def test_the_example_is_short() -> None:

@@ -6,15 +6,15 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 
 
 @functools.cache
 def in_file(file: Path) -> tuple[Claim, ...]:
-    return tuple(claim.load_each(file))
+    return tuple(files.load_each(file))
 
 
 def everywhere() -> Iterator[Claim]:
-    for _, file in claim.find([claim.bundled()]):
+    for _, file in files.find([files.bundled()]):
         yield from in_file(file)

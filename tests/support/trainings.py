@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn_check.certificates.updates import Adam, Certificate, Network, certify_training
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.tables import TrainingTable
 from rnn_check.numbers import activations
 
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]
 
-FILE = claim.bundled() / "article" / "training_certified.toml"
-ARTICLE = claim.load(FILE)
+FILE = files.bundled() / "article" / "training_certified.toml"
+ARTICLE = files.load(FILE)
 U32 = 2.0**-24
 ADAM = Adam(0.01)
 FORMS = ("keras", "textbook", "corrected moments")
@@ -171,5 +172,5 @@ def certified(recorded: dict[str, Any], net: Network, **options: Any) -> Certifi
 def short(updates: int) -> Claim:
     """The article's training, cut short; nothing else is asked."""
     told = dataclasses.replace  # a frozen claim
-    epochs = claim.TrainingTable(optimizer="Adam", learning_rate=Decimal("0.01"), epochs=updates)
+    epochs = TrainingTable(optimizer="Adam", learning_rate=Decimal("0.01"), epochs=updates)
     return told(ARTICLE, slow=False, training=epochs, expectations=ARTICLE.expectations[:1])
