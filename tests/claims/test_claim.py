@@ -52,6 +52,7 @@ value = [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]
 from  = "printed"
 computed_in = "exact"
 """
+X = "x = [[[1, 3], [1, 1], [2, 3]]]"
 
 
 def test_a_good_file_is_read_as_written() -> None:
@@ -97,14 +98,9 @@ def test_a_good_file_is_read_as_written() -> None:
         ("[2, 1, 3]]\nrec", "[2, 1, 1979-05-27]]\nrec", "weights.kernel[1][2]", "got date"),
         ("kernel           =", "kernle =", "weights.kernle", "did you mean `kernel`"),
         ("bias             = [0, 0, 1]\n", "", "weights.bias", "required key is missing"),
-        (
-            "x = [[[1, 3], [1, 1], [2, 3]]]",
-            "x = [[1, 3]]",
-            "input.x",
-            "(batch, timesteps, features)",
-        ),
-        ("x = [[[1, 3], [1, 1], [2, 3]]]", "x = []", "input.x", "empty list"),
-        ("x = [[[1, 3], [1, 1], [2, 3]]]", "", "input", "give either x, or shape"),
+        (X, "x = [[1, 3]]", "input.x", "(batch, timesteps, features)"),
+        (X, "x = []", "input.x", "empty list"),
+        (X, "", "input", "give either x, or shape"),
         ("x = [", "mask = [[true]]\nx = [", "input.mask", "expected shape (1, 3), got (1, 1)"),
         ("x = [", "mask = [[1, 0, 1]]\nx = [", "input.mask[0][0]", "expected true or false"),
         (
@@ -140,26 +136,11 @@ def test_a_good_file_is_read_as_written() -> None:
             "expected shape (1, 3, 3)",
         ),
         ("[input]", '[loss]\nkind = "mse"\n[input]', "loss.target", "required for the loss"),
-        (
-            "x = [[[1, 3], [1, 1], [2, 3]]]",
-            "x = {arange = 5, shape = [1, 3, 2]}",
-            "input.x.arange",
-            "5",
-        ),
-        ("x = [[[1, 3], [1, 1], [2, 3]]]", "x = {rand = 5}", "input.x", "unknown recipe"),
-        ("x = [[[1, 3], [1, 1], [2, 3]]]", "x = {full = 5}", "input.x", "needs the key `shape`"),
-        (
-            "x = [[[1, 3], [1, 1], [2, 3]]]",
-            'x = {npz = "absent.npz", key = "x"}',
-            "input.x.npz",
-            "no file absent.npz",
-        ),
-        (
-            "x = [[[1, 3], [1, 1], [2, 3]]]",
-            'x = {npz = "../up.npz", key = "x"}',
-            "input.x.npz",
-            "beside this one",
-        ),
+        (X, "x = {arange = 5, shape = [1, 3, 2]}", "input.x.arange", "5"),
+        (X, "x = {rand = 5}", "input.x", "unknown recipe"),
+        (X, "x = {full = 5}", "input.x", "needs the key `shape`"),
+        (X, 'x = {npz = "absent.npz", key = "x"}', "input.x.npz", "no file absent.npz"),
+        (X, 'x = {npz = "../up.npz", key = "x"}', "input.x.npz", "beside this one"),
     ],
 )
 def test_each_mistake_is_named(old: str, new: str, key: str, message: str) -> None:
@@ -465,7 +446,6 @@ def nested(depth: int, inside: str = "1") -> str:
 
 
 LONG_HEX = "0x" + "f" * 5000
-X = "x = [[[1, 3], [1, 1], [2, 3]]]"
 VALUE = "value = [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]"
 
 
