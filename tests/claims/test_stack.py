@@ -36,6 +36,7 @@ ACTIVATIONS = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "hard_sigmoid": lambda z: np.clip(z / 6 + 0.5, 0, 1),
     "elu": lambda z: np.where(z > 0, z, np.expm1(z)),
+    "softmax": lambda z: np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True),
 }
 
 
@@ -43,6 +44,9 @@ def activated(name: str, z: Array) -> Array:
     """Of floats, or of numbers with a slope (`Dual`)."""
     if z.dtype != object:
         return np.asarray(ACTIVATIONS[name](z))
+    if name == "softmax":
+        each = activated("exp", z)
+        return each * activated("inverse", each.sum(axis=-1, keepdims=True))
     return np.asarray(np.frompyfunc(lambda one: one.activated(name), 1, 1)(z))
 
 
@@ -251,6 +255,8 @@ class Dual:
             "sigmoid": lambda: (1 / (1 + mpmath.exp(-z)), 1 / (2 + 2 * mpmath.cosh(z))),
             "softsign": lambda: (z / (1 + abs(z)), 1 / (1 + abs(z)) ** 2),
             "elu": lambda: (mpmath.expm1(z), mpmath.exp(z)),
+            "exp": lambda: (mpmath.exp(z), mpmath.exp(z)),
+            "inverse": lambda: (1 / z, -1 / z**2),
             "hard_sigmoid": lambda: (
                 (z / 6 + mpmath.mpf(0.5), mpmath.mpf(1) / 6) if abs(z) < 3 else (z > 0, 0)
             ),
