@@ -7,16 +7,17 @@ import platform
 from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from rnn_check.reports import verdicts
 from rnn_check.subjects import ask as observe
+from tests.support.workers import group
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
-KERAS = Path(__file__).parent / "tests" / "keras"
 _observed: list[str] = []
 for profile, examples in (("quick", 60), ("all", 300)):
     settings.register_profile(
@@ -38,7 +39,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class Grouped(LoadScopeScheduling):
+    """Gives a worker one test after the other, but for those of a group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid, self.config.getoption("--all"))
+
+
+@pytest.hookimpl(optionalhook=True)  # with -p no:xdist there is none
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return Grouped(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     seen: Counter[str] = Counter()  # of each thinned test, how many of its cases
     for item in items:
@@ -47,10 +60,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if seen[test] % thinned.args[0]:
                 item.add_marker("long")
             seen[test] += 1
-    for item in items:  # one process that answers, and of the quick run one worker that imports
-        asks = "subject" in getattr(item, "fixturenames", ())
-        if asks or (item.path.is_relative_to(KERAS) and not config.getoption("--all")):
-            item.add_marker(pytest.mark.xdist_group("framework"))
     if not config.getoption("--all"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         if left_out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import rnn_check
 from tests.support.lazily import Lazily
+from tests.support.workers import DRAWS, SPREAD, group
 
 ROOT = Path(rnn_check.__file__).parent
 TESTS = Path(__file__).parent
@@ -143,6 +145,17 @@ def test_who_looks_at_what_is_imported_lazily_does_not_import_it() -> None:
     assert not hasattr(framework, "_mock_name") and not hasattr(framework, "__wrapped__")
     with pytest.raises(ModuleNotFoundError):
         _ = framework.layers
+
+
+def test_who_asks_the_common_subject_is_of_one_worker() -> None:
+    for file in TESTS.rglob("test_*.py"):
+        nodeid = f"{file.relative_to(TESTS.parent).as_posix()}::test"
+        if re.search(r"\bdef test_\w+\([^)]*\bsubject: ", file.read_text(encoding="utf-8")):
+            assert group(nodeid, everything=True) == "framework", file
+        in_keras = file.is_relative_to(TESTS / "keras")
+        assert (group(nodeid, everything=False) == "framework") == in_keras
+    for name in (*SPREAD, DRAWS):
+        assert (TESTS.parent / name).is_file()
 
 
 def test_tests_stand_in_folders_of_the_same_names() -> None:
