@@ -32,7 +32,7 @@ from rnn_check.upgrades import sentence as upgrades_sentence
 from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
 from rnn_check.upgrades.sentence import sentence
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
-from tests.support import puppet
+from tests.support import bundled, puppet
 
 VERSIONS = ("2.18.0", "2.19.0", "2.20.0")
 STATES = np.array([[[0.5, -0.25], [0.125, 1.0], [0.75, -2.0]]])  # (B,T,H)
@@ -207,7 +207,7 @@ def test_what_is_held_against_something_that_moved_is_not_beyond(
 
 def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
     """Two that give what they gave before may both have lost a mask."""
-    c = next(c for c in files.load_all() if c.name == "options/saving/masking[of=keras]")
+    c = next(c for c in bundled.everywhere() if c.name == "options/saving/masking[of=keras]")
     value, bound = truth.Truth(c, "float32").output
     none = np.zeros(value.shape)
     places = tuple(np.indices(value.shape))
@@ -231,7 +231,7 @@ def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
 def test_zeros_shown_for_masked_steps_do_not_bound_the_states_that_are_carried() -> None:
     """The certificate sees the states as they are carried: there a last bit is a last bit."""
     name = "published/keras_masked_sequence_zeros"
-    c = next(c for c in files.load_all() if c.name == name)
+    c = next(c for c in bundled.everywhere() if c.name == name)
     carried = truth.Truth(c, "float32").passes[0].courses[0].states["h"][0].astype(np.float32)
     places = tuple(np.indices(carried.shape))
     both = [
@@ -291,7 +291,7 @@ def test_the_authors_own_number_is_not_compared(claims: list[Claim]) -> None:
 
 @pytest.mark.parametrize("what", ["dropout of input", "orthogonal of kernel"])
 def test_what_is_drawn_at_random_is_not_compared(tmp_path: Path, what: str) -> None:
-    c = next(c for c in files.load_all() if c.name == "article/summary_2_1")
+    c = next(c for c in bundled.everywhere() if c.name == "article/summary_2_1")
     assert c.weights is None
     kind, _, of = what.split()
     e = expectation.KINDS[kind](of=of, value=True, from_="")  # type: ignore[call-arg]
