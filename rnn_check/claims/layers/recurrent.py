@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
@@ -35,6 +35,9 @@ from rnn_check.claims.layers.signal import (
 from rnn_check.claims.tables import Flag, Name, Number, Seed, Size
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import gated, running
+
+Implementation = Literal[1, 2] | msgspec.UnsetType  # of gates: one product each, or one for all
+UseCudnn = bool | Literal["auto"] | msgspec.UnsetType
 
 
 class Recurrence(Part, frozen=True):
@@ -423,6 +426,8 @@ class LSTM(LongShortTerm, Recurrent, frozen=True, tag_field="kind", tag="LSTM"):
     name: Name = "lstm"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     unit_forget_bias: Flag = msgspec.UNSET
+    implementation: Implementation = msgspec.UNSET
+    use_cudnn: UseCudnn = msgspec.UNSET
 
 
 class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
@@ -431,6 +436,8 @@ class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
     name: Name = "gru"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     reset_after: Flag = msgspec.UNSET
+    implementation: Implementation = msgspec.UNSET
+    use_cudnn: UseCudnn = msgspec.UNSET
 
 
 class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):
