@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ from rnn_check.claims.expectations.case import Case, Malformed, Said, given
 from rnn_check.claims.expectations.expectation import WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import RNN, Carrying, Gated
+from rnn_check.claims.layers.layer import Layer
+from rnn_check.claims.layers.signal import Bounded, Signal, Weights
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 
@@ -125,11 +127,35 @@ def _stateful_parts(case: Case) -> Iterator[Comparison]:
         for (part, ended), got in zip(wanted.items(), left, strict=True):
             yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
         if shown is not None:
-            ran = layer.returning_sequences().through(weights, signal, case.dtype, started)
-            what = f"output of the {name} run"
-            yield stack.bounded(what, shown, (ran.value, ran.error), "subject")
+            what, whole = f"output of the {name} run", layer.returning_sequences()
+            yield _returned(what, shown, whole, weights, signal, case.dtype, started)
     if runs[0] is not None and runs[2] is not None:
         yield same("the run after a reset", runs[2], runs[0])
+
+
+def _returned(
+    what: str, got: Array, layer: Layer, weights: Weights, given: Signal, dtype: str,
+    starts: Sequence[Bounded],
+) -> Comparison:  # fmt: skip
+    """What is observed of a layer against what it should hand on.
+
+    Before the first step that counts a subject may show zeros or the state that it starts from.
+    """
+    signal = layer.through(weights, given, dtype, starts)
+    zeros = stack.bounded(what, got, (signal.value, signal.error), "subject")
+    if zeros.ok or given.mask is None or not starts or not isinstance(layer, Carrying):
+        return zeros
+    if layer.backward_part is not None or layer.option("zero_output_for_mask"):
+        return zeros
+    start, error = starts[-len(layer.recurrences[-1][1].states)]
+    none_yet = stack.shown_as_zero(layer.in_order(given.mask), False)  # (B,T,1)
+    if layer.returns_sequences:
+        start, error = start[:, None], error[:, None]
+    else:
+        none_yet = none_yet[:, -1]
+    other = np.where(none_yet, start, signal.value), np.where(none_yet, error, signal.error)
+    found = stack.bounded(what, got, other, "subject")
+    return found if found.ok else zeros
 
 
 def _sequence(
@@ -305,13 +331,14 @@ class AnyShape(Holds, frozen=True, kw_only=True):
             mask = None if run.mask is None else run.mask[: part.shape[0], : part.shape[1]]
             signal = stack.Signal.exactly(part, mask)
             start = [(v[: len(part)], e[: len(part)]) for v, e in stack.starts(run)]
-            for layer in run.layers:
+            *below, last = run.layers
+            for layer in below:
                 own = stack.exactly(case.weights.get(layer.name, {}))
                 signal = layer.through(own, signal, case.dtype, start)
                 if layer.is_recurrent:
                     start = []
-            bounds = (signal.value, signal.error)
-            yield stack.bounded(f"output of {what}", outputs[index].array, bounds, "subject")
+            own, got = stack.exactly(case.weights.get(last.name, {})), outputs[index].array
+            yield _returned(f"output of {what}", got, last, own, signal, case.dtype, start)
 
 
 class Cell(Holds, frozen=True, kw_only=True):
