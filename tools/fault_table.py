@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from rnn_check.asking import request
-from rnn_check.claims import claim
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
-from tests.certificates.test_training import ask, short
 from tests.keras import gated_faults
+from tests.keras.test_training import ask
 from tests.support import planted
+from tests.support.trainings import short
 
 FILE = Path(__file__).parents[1] / "docs" / "faults.md"
 TWINS = ("none", "none in the loop")
@@ -61,7 +63,7 @@ def red(verdicts: Iterable[judge.Verdict]) -> Red:
     return found
 
 
-def of_layers(subject: observe.Subject, claims: list[claim.Claim]) -> Iterator[tuple[str, Red]]:
+def of_layers(subject: observe.Subject, claims: list[Claim]) -> Iterator[tuple[str, Red]]:
     for fault in planted.LAYERS:
         asked = [c for c in claims if not c.slow or fault in c.catches]
         how = request.Setting(layer=planted.LAYERS[fault], slow=True)
@@ -94,7 +96,7 @@ def row(fault: str, found: Red) -> str:
 
 def main() -> int:
     # what options do is held to its own changes of every number: see test_options
-    claims = [c for c in claim.load_all() if not c.name.startswith("options/")]
+    claims = [c for c in files.load_all() if not c.name.startswith("options/")]
     tables: list[str] = []
     wrong = []
     with observe.Subject("tensorflow") as subject:

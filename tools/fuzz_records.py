@@ -33,7 +33,7 @@ from rnn_check.asking import records as record
 from rnn_check.asking import request
 from rnn_check.asking.records import Observations, RecordError
 from rnn_check.asking.request import Answer, Setting
-from rnn_check.claims import claim as claims_of
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.reports import changes, coverage, terminal
 from rnn_check.reports import verdicts as reports_verdicts
@@ -61,7 +61,7 @@ KNOWN = deviations.Known(deviations.load(deviations.bundled()))
 
 def original(folder: Path) -> tuple[bytes, list[Claim]]:
     """A record of a few claims, with answers made up from what is true, and the claims."""
-    claims = [c for c in claims_of.load_all([folder]) if not c.slow][:3]
+    claims = [c for c in files.load_all([folder]) if not c.slow][:3]
     rng = np.random.default_rng(0)
     said: dict[str, Answer] = {}
     for c in claims:
@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
-    parser.add_argument("--claims", type=Path, default=claims_of.bundled() / "article")
+    parser.add_argument("--claims", type=Path, default=files.bundled() / "article")
     given = parser.parse_args()
     found = run(given.cases, given.seed, given.claims, given.first)
     sys.exit(1 if found.keys() - {"used", "refused"} else 0)

@@ -14,6 +14,7 @@ from rnn_check.claims import truth
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import AnyLayer
 from rnn_check.subjects import ask as observe
+from rnn_check.subjects.own_layer import place
 from rnn_check.subjects.policy import Policy
 
 
@@ -26,8 +27,9 @@ def asks(claim: Claim) -> list[str]:
 class Setting:
     """How a subject is asked.
 
-    dtype: one of `policy.NAMES`.  layer: "FILE.py:CLASS", asked in place of
-    keras.layers.SimpleRNN.  slow: whether claims that take minutes are asked as well.
+    dtype: one of `policy.NAMES`.  layer: "[KIND=]FILE.py:CLASS", asked in place of Keras's layer or
+    cell of that kind, by default SimpleRNN.  slow: whether claims that take minutes are asked as
+    well.
     """
 
     mode: str = "eager"
@@ -119,7 +121,7 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
     if (floatx := Policy(setting.dtype).floatx) != "float32":
         question["floatx"] = floatx
     if setting.layer is not None:
-        question["replace"] = {"SimpleRNN": setting.layer}
+        question["replace"] = dict([place(setting.layer)])
     return question
 
 

@@ -32,6 +32,7 @@ from rnn_check.subjects import plan
 from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.subjects.environments import Environment
 from rnn_check.subjects.identity import Identity, not_started
+from rnn_check.subjects.own_layer import place
 
 SIDE_BY_SIDE = 2
 TRIES = 3  # starts that fail one after the other before a subject is given up
@@ -290,15 +291,15 @@ class Run:
 def _check_layers(process: observe.Subject, target: Target) -> None:
     """Raises SubjectError if an own layer cannot be asked, with all that it lacks."""
     for layer in {setting.layer for setting in target.settings if setting.layer}:
-        step = plan.step("offers", kind="SimpleRNN")
-        message = plan.Message([step], {"replace": {"SimpleRNN": layer}})
+        kind, where = place(layer)
+        step = plan.step("offers", kind=kind)
+        message = plan.Message([step], {"replace": {kind: where}})
         offers = process.follow(message, ["offers"])[message.names[step.digest]]
         if "error" in offers:
-            words = f"{layer} cannot be imported: {offers['error']}"
+            words = f"{where} cannot be imported: {offers['error']}"
             raise observe.SubjectError(words, str(offers.get("traceback", "")))
         if offers["lacks"]:
             lacks = "".join(f"\n  - {each}" for each in offers["lacks"])
             raise observe.SubjectError(
-                f"{layer} cannot stand in for SimpleRNN (docs/own_layer.md shows one that can):"
-                f"{lacks}"
+                f"{where} cannot stand in for {kind} (docs/own_layer.md shows one that can):{lacks}"
             )

@@ -15,13 +15,14 @@ of it is said in `[reading]` and in the names of the tables of `[weights]`; no n
     ru = { kernel = …, bias = … }         # several, side by side in that order
     kernel = …                            # all of them, in the order of `gates`
 
-`weights` makes Keras's arrays of what the author wrote, `as_written` the author's arrays of Keras's
+`weights` makes Keras's arrays of what the author wrote, `view` finds the author's arrays in Keras's
 (gradients, say). Sizes: F features, H units, n gates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -132,6 +133,17 @@ def given(
     return out
 
 
+def shapes(table: Table) -> dict[str, tuple[int, ...]]:
+    """Of the arrays in it by path, as they are written: "kernel", "f.kernel"."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, node in table.items():
+        inner = (
+            {name: node} if isinstance(node, Given) else {f"{name}.{p}": a for p, a in node.items()}
+        )
+        found |= {path: array.shape for path, array in inner.items()}
+    return found
+
+
 def weights(
     table: Table,
     reading: GateReading,
@@ -190,45 +202,96 @@ def weights(
     return out
 
 
-def as_written(
-    arrays: Mapping[str, Array],
+@dataclass(frozen=True)
+class View:
+    """An array as its author has it: where its numbers stand in Keras's arrays.
+
+    sources: which of those. index: of each number, where it stands in them, one array after the
+    other. mirrored: whether it is -1 times that one.
+    """
+
+    sources: tuple[str, ...]
+    index: Array
+    mirrored: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.index.shape
+
+    def __call__(self, arrays: Mapping[str, Array]) -> Array:
+        """Of whatever is linear in the weights: gradients, and changes by an update."""
+        found = self._taken(arrays)
+        return np.where(self.mirrored, -found, found)
+
+    def bounds(self, arrays: Mapping[str, Array]) -> Array:
+        """Of how far each of them may be off."""
+        return self._taken(arrays)
+
+    def _taken(self, arrays: Mapping[str, Array]) -> Array:
+        flat = np.concatenate([np.ravel(arrays[name]) for name in self.sources])
+        return np.asarray(flat[self.index])
+
+
+def view(
     path: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    written: Mapping[str, tuple[int, ...]],
     reading: GateReading,
     kind: Kind,
     units: int,
-    shape: tuple[int, ...] | None = None,
-) -> Array:
-    """What the author calls `path` ("kernel", "f.kernel", "ru.bias"), of Keras's arrays.
+) -> View:
+    """What the author calls `path` ("kernel", "f.kernel", "ru.bias"), as a view of Keras's arrays.
 
-    The inverse of `weights` for whatever is linear in the weights: gradients, and changes by an
-    update. arrays: kernel (F,nH), recurrent_kernel (H,nH), bias (nH,) or (2,nH); of two biases that
-    are added, either has the gradient of the sum. shape: that of what the author wrote at `path`,
-    which may be a column or a bias of two rows. Raises KeyError for a path of other letters.
+    shapes: of those. written: of the arrays in the author's table of weights, whose shape (a bias
+    may be a column, or two rows) is also that of a gradient. Of two biases that are added, either
+    has the gradient of the sum. Raises ValueError, which says why, for what the author cannot mean.
     """
     group, _, part = path.rpartition(".")
-    order = _letters(group, kind) if group else _order(reading.gates or ORDER[kind], kind)
-    if order is None or part not in PARTS:
-        raise KeyError(path)
-    found = {name: np.asarray(array) for name, array in arrays.items()}
-    if kind == "GRU" and reading.z_weighs == "candidate":
-        for name, array in found.items():
-            found[name] = array.copy()
-            found[name][..., :units] *= -1
-    if part.endswith("bias"):
-        array = found["bias"]
-        both_rows = shape is not None and len(shape) == 2 and shape[0] == 2 and shape[1] != 1
-        if array.ndim == 2 and not both_rows:
-            array = array[int(part == "recurrent_bias")]
-    elif reading.joined is not None and part == "kernel":
-        both = (found["recurrent_kernel"], found["kernel"])
-        array = np.concatenate(both if reading.joined == "[h, x]" else both[::-1])
+    order = _letters(group, kind) if group else _order_of_all(reading, kind)
+    if part not in PARTS or order is None:
+        raise ValueError(f"unknown {path!r}{nearest(path, _paths(shapes, written, kind))}")
+    if part == "recurrent_kernel" and reading.joined is not None:
+        raise ValueError(
+            f"with joined = {reading.joined}, {path.removesuffix(part)}kernel holds it"
+        )
+    if part.endswith("bias") and "bias" not in shapes:
+        raise ValueError("the layer has use_bias = false")
+    second = [name for name in written if name.endswith("recurrent_bias")]
+    two_rows = len(shapes.get("bias", ())) == 2
+    if part == "recurrent_bias" and not (second or two_rows):
+        raise ValueError("the author has one bias: [weights] gives no recurrent_bias")
+    both = part == "kernel" and reading.joined is not None
+    sources = ("kernel", "recurrent_kernel") if both else (part.replace("recurrent_bias", "bias"),)
+    sizes = [math.prod(shapes[name]) for name in sources]
+    every = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    own = {n: index.reshape(shapes[n]) for n, index in zip(sources, every, strict=True)}
+    if both:
+        in_order = sources if reading.joined == "[x, h]" else sources[::-1]
+        found = np.concatenate([own[name] for name in in_order])
     else:
-        array = found[part]
-    gates = dict(zip(ORDER[kind], np.split(array, len(ORDER[kind]), axis=-1), strict=True))
-    array = np.concatenate([gates[gate] for gate in order], axis=-1)
+        found = own[sources[0]]
+    if two_rows and part.endswith("bias"):
+        as_keras = not (second or group) and path not in written
+        if not as_keras and written.get(path) != (2, len(order) * units):
+            found = found[int(part == "recurrent_bias")]
+    gates = dict(zip(ORDER[kind], np.split(found, len(ORDER[kind]), axis=-1), strict=True))
+    found = np.concatenate([gates[gate] for gate in order], axis=-1)
+    is_update = np.array([gate == "z" for gate in order]).repeat(units)
+    mirrored = np.broadcast_to(is_update & (reading.z_weighs == "candidate"), found.shape)
     if reading.layout == "W·x" and part.endswith("kernel"):
-        array = array.T
-    return array if shape is None else array.reshape(shape)
+        found, mirrored = found.T, mirrored.T
+    shape = written.get(path, found.shape)
+    return View(sources, found.reshape(shape), mirrored.reshape(shape))
+
+
+def _order_of_all(reading: GateReading, kind: Kind) -> tuple[str, ...] | None:
+    return tuple(ORDER[kind]) if reading.gates is None else _order(reading.gates, kind)
+
+
+def _paths(shapes: Iterable[str], written: Iterable[str], kind: Kind) -> set[str]:
+    """What can be named: what is written, all gates together, and each."""
+    groups = ["", *(f"{gate}." for gate in ORDER[kind] if LETTERS[kind])]
+    return {*written, *(group + part for group in groups for part in shapes)}
 
 
 def gate_of(kind: Kind, letter: str, reading: GateReading) -> tuple[str, bool]:
@@ -336,7 +399,7 @@ def _groups(
         if name not in PARTS:
             raise fail(f"{key}.{name}", f"unknown key{nearest(name, PARTS)}")
     if whole:
-        order = _order(reading.gates, kind) if reading.gates else tuple(ORDER[kind])
+        order = _order_of_all(reading, kind)
         if order is None:
             raise fail("reading.gates", _wrong_order(str(reading.gates), [kind]))
         yield _Group(order, whole, key)

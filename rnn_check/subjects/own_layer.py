@@ -1,4 +1,4 @@
-"""Can the class of a file be asked in place of SimpleRNN, as far as one sees without running it?
+"""Can a file's class be asked in place of one of Keras's, as far as is seen without running it?
 
 The file is read, not imported: it would import a framework, which takes many seconds, and its
 mistakes are mostly seen by then. What only the class itself can tell is asked of the subject (see
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rnn_check.refusal import nearest
-from rnn_check.subjects.asked.own import ARGUMENTS, ATTRIBUTES, METHODS
+from rnn_check.subjects.asked.own import STANDS_IN, family_of, needs
 
 SHOWN = "docs/own_layer.md shows one that can"
 
@@ -21,14 +21,27 @@ class LayerError(Exception):
     """A class that cannot be asked; the message stands alone."""
 
 
+def place(spec: str) -> tuple[str, str]:
+    """KIND and FILE.py:CLASS of "[KIND=]FILE.py:CLASS": for which class of Keras's it stands in.
+
+    Without a KIND that is SimpleRNN.
+    """
+    kind, _, where = spec.partition("=")
+    return (kind, where) if kind in STANDS_IN else ("SimpleRNN", spec)
+
+
 def checked(spec: str) -> str:
-    """The same "FILE.py:CLASS" with a path that holds everywhere.
+    """The same "[KIND=]FILE.py:CLASS" with a path that holds everywhere.
 
     Raises LayerError if there is no such file or class, or if the class is seen to lack something.
     """
-    file, colon, name = spec.rpartition(":")
+    kind, where = place(spec)
+    before, equals, _ = where.partition("=")
+    if equals and before.isidentifier():
+        raise LayerError(f"unknown class {before!r}{nearest(before, STANDS_IN)}")
+    file, colon, name = where.rpartition(":")
     if not colon or not name.isidentifier():
-        raise LayerError(f"expected FILE.py:CLASS, got {spec!r}")
+        raise LayerError(f"expected FILE.py:CLASS, got {where!r}")
     path = Path(file)
     if not path.is_file():
         raise LayerError(f"no such file: {file}")
@@ -47,10 +60,15 @@ def checked(spec: str) -> str:
     if name not in names and "*" not in names:
         raise LayerError(f"{file} defines no {name}{nearest(name, names)}")
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name and (lacks := list(_lacks(node))):
+        if (
+            isinstance(node, ast.ClassDef)
+            and node.name == name
+            and (lacks := list(_lacks(node, kind)))
+        ):
             said = "".join(f"\n  - {each}" for each in lacks)
-            raise LayerError(f"{file}: {name} cannot stand in for SimpleRNN ({SHOWN}):{said}")
-    return f"{path.resolve()}:{name}"
+            raise LayerError(f"{file}: {name} cannot stand in for {kind} ({SHOWN}):{said}")
+    found = f"{path.resolve()}:{name}"
+    return found if kind == "SimpleRNN" else f"{kind}={found}"
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:
@@ -64,26 +82,30 @@ def _bound(tree: ast.AST) -> Iterator[str]:
             yield node.asname or node.name.partition(".")[0]
 
 
-def _lacks(node: ast.ClassDef) -> Iterator[str]:
+def _lacks(node: ast.ClassDef, kind: str) -> Iterator[str]:
     """What a class that inherits nothing lacks for certain."""
     inherits = [
         base for base in node.bases if not isinstance(base, ast.Name) or base.id != "object"
     ]
     if inherits or node.keywords or node.decorator_list:
         return
+    arguments, methods, attributes = needs(kind)
     own = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
     given = {*_bound(node), *(n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute))}
-    yield "it inherits from nothing; keras.layers.SimpleRNN or keras.layers.RNN have what is needed"
+    bases = f"keras.layers.{kind} or keras.layers.{'RNN' if family_of(kind) == kind else 'Layer'}"
+    yield f"it inherits from nothing; {bases} have what is needed"
     if "__init__" not in given:
-        yield "it has no constructor that takes " + ", ".join(ARGUMENTS)
+        yield "it has no constructor that takes " + ", ".join(arguments)
     elif "__init__" in own and own["__init__"].args.kwarg is None:
         taken = own["__init__"].args
         known = {each.arg for each in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs)}
-        if missing := [key for key in ARGUMENTS if key not in known]:
+        if missing := [key for key in arguments if key not in known]:
             yield f"its constructor does not take {', '.join(missing)}"
     if "__getattr__" in given:
         return
-    if missing := [f"{each}()" for each in METHODS if each not in given]:
+    if missing := [f"{each}()" for each in methods if each not in given]:
         yield f"it has no {', '.join(missing)}"
-    if missing := [each for each in (*ATTRIBUTES, "units") if each not in given]:
+    if missing := [
+        each for each in {**dict.fromkeys(attributes), "units": None} if each not in given
+    ]:
         yield f"it has no attribute {', '.join(missing)}"

@@ -11,7 +11,8 @@ import re
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import claim
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
 from tests.keras import gated_faults
@@ -19,7 +20,7 @@ from tests.support import planted
 from tests.support.sampling import first_of_each
 from tools import fault_table
 
-CLAIMS = {c.name: c for c in claim.load_all()}
+CLAIMS = {c.name: c for c in files.load_all()}
 CASES = first_of_each(
     (fault, pytest.param(c, fault, id=f"{c.name}-{fault}".replace(" ", "_")))
     for c in sorted(CLAIMS.values(), key=lambda c: c.name == "certified/one_in_a_thousand")  # slow
@@ -40,7 +41,7 @@ NAMED_BY_THE_PROJECT = (
 
 @pytest.mark.parametrize(("planted_in", "fault"), CASES)
 def test_a_planted_fault_turns_the_claim_red(
-    planted_in: claim.Claim, fault: str, subject: observe.Subject
+    planted_in: Claim, fault: str, subject: observe.Subject
 ) -> None:
     how = request.Setting(layer=planted.LAYERS[fault], slow=True)
     verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
@@ -69,9 +70,7 @@ def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
 
 
 @pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
-def test_the_layer_without_a_fault_is_green(
-    planted_in: claim.Claim, subject: observe.Subject
-) -> None:
+def test_the_layer_without_a_fault_is_green(planted_in: Claim, subject: observe.Subject) -> None:
     """The twin: what turns a claim red above is the fault, not the subclass."""
     how = request.Setting(layer=planted.LAYERS[planted.NONE])
     verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))

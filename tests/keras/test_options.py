@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
@@ -23,7 +23,7 @@ from tests.support.sampling import sampled
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 CLAIMS = {
-    file.relative_to(OPTIONS).with_suffix("").as_posix(): claim.load_each(file)[0]
+    file.relative_to(OPTIONS).with_suffix("").as_posix(): files.load_each(file)[0]
     for file in sorted(OPTIONS.rglob("*.toml"))
 }
 CONFIGURED = [

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import claim
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import Array
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked.session import Made, Session
@@ -95,15 +96,15 @@ class InNumPy(Session):
         return {"output": encode(np.stack(shown, axis=1).astype(np.float32))}
 
 
-FOLDER = claim.bundled() / "options" / "dropout"
+FOLDER = files.bundled() / "options" / "dropout"
 CLAIMS = [
     c
     for name in ("gates", "gates_input", "gates_recurrent", "gates_reset_before")
-    for c in claim.load_each(FOLDER / f"{name}.toml", name)
+    for c in files.load_each(FOLDER / f"{name}.toml", name)
 ]
 
 
-def verdicts(c: claim.Claim, fault: str) -> set[str]:
+def verdicts(c: Claim, fault: str) -> set[str]:
     subject: Any = InThisProcess(InNumPy(fault))
     answer = request.ask(c, subject, request.Setting())
     assert not answer.error
@@ -112,7 +113,7 @@ def verdicts(c: claim.Claim, fault: str) -> set[str]:
 
 
 @pytest.mark.parametrize("c", CLAIMS, ids=lambda c: c.name)
-def test_dropout_of_gates_as_keras_has_it_agrees(c: claim.Claim) -> None:
+def test_dropout_of_gates_as_keras_has_it_agrees(c: Claim) -> None:
     assert verdicts(c, "") == {AGREE}
 
 
@@ -124,12 +125,12 @@ def test_dropout_of_gates_as_keras_has_it_agrees(c: claim.Claim) -> None:
         "the last gate not dropped", "the same at the next call",
     ],
 )  # fmt: skip
-def test_dropout_of_gates_that_is_wrong_differs(c: claim.Claim, fault: str) -> None:
+def test_dropout_of_gates_that_is_wrong_differs(c: Claim, fault: str) -> None:
     assert DIFFER in verdicts(c, fault)
 
 
 @pytest.mark.parametrize("c", CLAIMS, ids=lambda c: c.name)
-def test_a_fault_of_one_option_differs_where_that_is_given(c: claim.Claim) -> None:
+def test_a_fault_of_one_option_differs_where_that_is_given(c: Claim) -> None:
     layer: Any = c.layers[0]
     where = {
         "the seed is forgotten": layer.seed is not msgspec.UNSET,
@@ -143,7 +144,7 @@ def test_a_fault_of_one_option_differs_where_that_is_given(c: claim.Claim) -> No
 def test_of_a_rate_that_drops_next_to_nothing_nothing_is_said() -> None:
     text = (FOLDER / "gates_input.toml").read_text(encoding="utf-8")
     for rate in ("0", "0.001", "0.999"):
-        for c in claim.loads_each(text.replace("= 0.25", f"= {rate}"), "a.toml"):
+        for c in files.loads_each(text.replace("= 0.25", f"= {rate}"), "a.toml"):
             assert verdicts(c, "") == {NOT_RUN}
 
 
@@ -151,4 +152,4 @@ def test_masks_are_claimed_of_gates_alone() -> None:
     text = (FOLDER / "simple_rnn.toml").read_text(encoding="utf-8")
     text = text.replace('of    = "input"', 'of    = "input"\nmasks = "one for all gates"')
     with pytest.raises(ClaimError, match="needs a layer with gates"):
-        claim.loads_each(text, "a.toml")
+        files.loads_each(text, "a.toml")

@@ -146,6 +146,7 @@ class LongShortTerm(Gated, frozen=True):
 
     gates: ClassVar[int] = 4
     states: ClassVar[tuple[str, ...]] = ("state", "cell state")
+    defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "unit_forget_bias": True}
     family: ClassVar[Family] = "LSTM"
 
     @property

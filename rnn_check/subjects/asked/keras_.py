@@ -172,7 +172,7 @@ class Keras(Models):
         }
 
     def offers(self, kind: str) -> Answer:
-        return {"lacks": lacking(self.backend, load_class(self.replace[kind]))}
+        return {"lacks": lacking(self.backend, load_class(self.replace[kind]), kind)}
 
     # running
 

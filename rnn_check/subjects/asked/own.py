@@ -13,29 +13,54 @@ import numpy as np
 from .backends import Backend
 from .parts import Tensor, first, named_weights
 
-# what a class that stands in for SimpleRNN is made with, and what is read from it
-ARGUMENTS: dict[str, Any] = {
+GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}  # sums of products that a unit makes
+STANDS_IN = (*GATES, *(f"{family}Cell" for family in GATES))  # for which classes one may stand in
+
+# what a class that stands in for a cell of Keras's is made with, and what is read from it
+_OF_CELLS: dict[str, Any] = {
     "units": 2,
     "activation": "tanh",
     "use_bias": True,
     "kernel_initializer": "zeros",
     "recurrent_initializer": "zeros",
+    "name": "own",
+    "dtype": "float32",
+}
+_OF_FAMILY: dict[str, dict[str, Any]] = {
+    "SimpleRNN": {},
+    "LSTM": {"recurrent_activation": "sigmoid", "unit_forget_bias": False},
+    "GRU": {"recurrent_activation": "sigmoid", "reset_after": True},
+}
+_CELL_METHODS = ("__call__", "build", "count_params", "get_config", "get_weights", "set_weights")
+_CELL_ATTRIBUTES = (
+    *("compute_dtype", "name", "state_size"),
+    *("non_trainable_weights", "trainable_weights", "variables", "weights"),
+)
+# and what a layer is made with besides
+_OF_LAYERS: dict[str, Any] = {
     "return_sequences": True,
     "return_state": True,
     "go_backwards": True,
     "stateful": False,
     "unroll": True,
-    "name": "own",
-    "dtype": "float32",
 }
-METHODS = (
-    *("__call__", "build", "compute_output_shape", "count_params", "get_config"),
-    *("get_weights", "set_weights"),
-)
+METHODS = (*_CELL_METHODS, "compute_output_shape")
 ATTRIBUTES = (
     *("compute_dtype", "go_backwards", "name", "return_sequences", "return_state"),
     *("non_trainable_weights", "trainable_weights", "variables", "weights"),
 )
+
+
+def family_of(kind: str) -> str:
+    return kind[: -len("Cell")] if kind.endswith("Cell") else kind
+
+
+def needs(kind: str) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """Arguments of the constructor, methods and attributes of what stands in for this class."""
+    arguments = {**_OF_CELLS, **_OF_FAMILY[family_of(kind)]}
+    if family_of(kind) != kind:
+        return arguments, _CELL_METHODS, _CELL_ATTRIBUTES
+    return {**arguments, **_OF_LAYERS}, METHODS, ATTRIBUTES
 
 
 @functools.cache
@@ -94,12 +119,14 @@ def load_class(where: str) -> Any:
     return getattr(load_module(os.path.abspath(path)), name)
 
 
-def lacking(backend: Backend, cls: Any) -> list[str]:
-    """What a class lacks to stand in for SimpleRNN, one sentence each."""
+def lacking(backend: Backend, cls: Any, kind: str) -> list[str]:
+    """What a class lacks to stand in for Keras's class of this name, one sentence each."""
     if not isinstance(cls, type):
         return [f"it is no class but {short(repr(cls))}"]
     name = cls.__name__
-    needed = {"units": ARGUMENTS["units"]}
+    arguments, methods, attributes = needs(kind)
+    is_cell = family_of(kind) != kind
+    needed = {"units": arguments["units"]}
     lacks = []
 
     def attempted(what: str, step: Callable[[], Any]) -> Any:
@@ -110,40 +137,48 @@ def lacking(backend: Backend, cls: Any) -> list[str]:
             return None
 
     layer = attempted(f"{name}(units=2) cannot be made", lambda: cls(**needed))
-    for key, value in ARGUMENTS.items():
+    for key, value in arguments.items():
         if layer is not None and key not in needed:
             what = f"its constructor does not take {key}={value!r}"
             attempted(what, functools.partial(cls, **needed, **{key: value}))
-    for method in METHODS:
+    for method in methods:
         if not callable(getattr(cls, method, None)):
             lacks.append(f"it has no method {method}()")
     if layer is None:
         return lacks
     if hasattr(layer, "build"):
-        attempted("build((1, 2, 3)) fails", lambda: layer.build((1, 2, 3)))  # (B,T,F)
-    lacks += [f"it has no attribute {each}" for each in ATTRIBUTES if not hasattr(layer, each)]
-    if not hasattr(layer, "units") and not hasattr(getattr(layer, "cell", None), "units"):
+        size = (1, 3) if is_cell else (1, 2, 3)  # (B,F) or (B,T,F)
+        attempted(f"build({size}) fails", lambda: layer.build(size))
+    lacks += [f"it has no attribute {each}" for each in attributes if not hasattr(layer, each)]
+    if not any(hasattr(each, "units") for each in (layer, getattr(layer, "cell", None))):
         lacks.append("it has no attribute units")
     found = {}
     if hasattr(layer, "weights"):
         read = attempted("its weights cannot be read", lambda: dict(named_weights(layer)))
         found = {path: tuple(weight.shape) for path, weight in (read or {}).items()}
-        for path, shape in {"kernel": (3, 2), "recurrent_kernel": (2, 2), "bias": (2,)}.items():
+        wide = 2 * GATES[family_of(kind)]
+        bias = (2, wide) if family_of(kind) == "GRU" else (wide,)
+        shapes = {"kernel": (3, wide), "recurrent_kernel": (2, wide), "bias": bias}
+        for path, shape in shapes.items():
             if found.get(path) != shape:
                 has = f"only {found}" if path not in found else f"but of shape {found[path]}"
                 lacks.append(f"it has no weight {path!r} of shape {shape}, {has}")
-    x = backend.tensor(np.zeros((1, 2, 3), np.float32))
-    more = {
-        "x": {},
-        "x, initial_state=h": {"initial_state": np.zeros((1, 2), np.float32)},
-        "x, mask=m": {"mask": np.ones((1, 2), bool)},
+    x = backend.tensor(np.zeros((1, 3) if is_cell else (1, 2, 3), np.float32))
+    h = backend.tensor(np.zeros((1, 2), np.float32))
+    states: Any = {"LSTM": [h, h], "SimpleRNN": h, "GRU": h}[family_of(kind)]
+    calls: dict[str, Callable[[], Any]] = {
+        "layer(x)": lambda: layer(x),
+        "layer(x, initial_state=h)": lambda: layer(x, initial_state=states),
+        "layer(x, mask=m)": lambda: layer(x, mask=backend.tensor(np.ones((1, 2), bool))),
     }
-    for how, given in more.items():
-        tensors = {key: backend.tensor(array) for key, array in given.items()}
-        output = first(attempted(f"layer({how}) fails", functools.partial(layer, x, **tensors)))
+    if is_cell:
+        several = states if isinstance(states, list) else [states]
+        calls = {"cell(x, states)": lambda: layer(x, several)}
+    for how, call in calls.items():
+        output = first(attempted(f"{how} fails", call))
         shape = tuple(getattr(output, "shape", ()))
         if output is not None and shape != (1, 2):
-            lacks.append(f"layer({how}) returns shape {shape} for 2 units, not (1, 2)")
+            lacks.append(f"{how} returns shape {shape} for 2 units, not (1, 2)")
     return lacks
 
 

@@ -58,8 +58,8 @@ class Session:
 
         mode: "eager", "function" (tf.function) or "xla" (tf.function's jit_compile, jax.jit).
         dtype: a Keras dtype policy, given to every layer and cell. floatx: what is no layer
-        computes in (by default float32). replace: {"SimpleRNN": "FILE.py:CLASS"}, a class that
-        stands in for the framework's.
+        computes in (by default float32). replace: {"SimpleRNN": "FILE.py:CLASS"}, classes
+        that stand in for the framework's.
         """
         self.mode = how.get("mode", "eager")
         self.dtype = how.get("dtype")

@@ -8,13 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rnn_check.asking.request import Setting
-from rnn_check.asking.run import Target, _check_layers
 from rnn_check.cli.commands import main
 from rnn_check.subjects import own_layer as layer
-from rnn_check.subjects.ask import Subject, SubjectError
 from rnn_check.subjects.asked import own as subject
-from rnn_check.subjects.plan import Message, step
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "own_layer.md").read_text(encoding="utf-8")
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -33,6 +29,10 @@ class MyRNN(keras.layers.Layer):
     def call(self, x):
         return keras.ops.tanh(x[:, -1] @ self.w)
 """
+
+
+def names(kind: str) -> list[str]:
+    return [name for part in subject.needs(kind) for name in part]
 
 
 def file_of(folder: Path, text: str) -> str:
@@ -86,7 +86,7 @@ def test_a_class_without_a_base_is_told_all_that_it_lacks(tmp_path: Path) -> Non
     with pytest.raises(layer.LayerError) as raised:
         layer.checked(file_of(tmp_path, text))
     message = str(raised.value)
-    for name in (*subject.METHODS, *subject.ATTRIBUTES, *subject.ARGUMENTS):
+    for name in names("SimpleRNN"):
         assert name in message or name == "units"
     assert "docs/own_layer.md" in message
     everything = "".join(f"  def {m}(self): ...\n" for m in subject.METHODS)
@@ -102,6 +102,9 @@ def test_a_class_without_a_base_is_told_all_that_it_lacks(tmp_path: Path) -> Non
     [
         ("my_layer.py", "expected FILE.py:CLASS, got 'my_layer.py'"),
         ("my_layer.py:My RNN", "expected FILE.py:CLASS"),
+        ("LSTM=my_layer.py", "expected FILE.py:CLASS, got 'my_layer.py'"),
+        ("LTSM=my_layer.py:MyRNN", "unknown class 'LTSM'; did you mean `LSTM`?"),
+        ("Dense=my_layer.py:MyRNN", "unknown class 'Dense'; known: GRU, GRUCell, LSTM"),
         ("absent.py:MyRNN", "no such file: absent.py"),
         ("/dev/null:MyRNN", "no such file: /dev/null"),
     ],
@@ -111,58 +114,10 @@ def test_what_is_no_file_of_a_class_is_refused(spec: str, words: str) -> None:
         layer.checked(spec)
 
 
-# -- the class, as the framework sees it -----------------------------------------------------------
-
-
-def lacks(asked: Subject, spec: str) -> list[str]:
-    message = Message([step("offers", kind="SimpleRNN")], {"replace": {"SimpleRNN": spec}})
-    (answer,) = asked.follow(message).values()
-    found = answer["lacks"]
-    assert isinstance(found, list)
-    return found
-
-
-def test_the_example_of_the_documents_lacks_nothing(subject: Subject, tmp_path: Path) -> None:
-    assert lacks(subject, file_of(tmp_path, EXAMPLE)) == []
-
-
-def test_a_beginners_layer_is_told_all_that_it_lacks(subject: Subject, tmp_path: Path) -> None:
-    found = "\n".join(lacks(subject, file_of(tmp_path, BEGINNERS)))
-    for words in (
-        "does not take activation='tanh'",
-        "does not take return_sequences=True",
-        "does not take name='own'",
-        "no attribute return_state",
-        "no weight 'recurrent_kernel' of shape (2, 2)",
-        "no weight 'bias' of shape (2,)",
-        "layer(x, initial_state=h) fails",
-        "layer(x, mask=m) fails",
-    ):
-        assert words in found
-    assert "layer(x) " not in found  # which works
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("MyRNN = 5", "it is no class but 5"),
-        ("class MyRNN:\n  def __init__(self, units): raise OSError('no')", "OSError: no"),
-        ("import no_such_module\nMyRNN = no_such_module.RNN", "cannot be imported: Module"),
-    ],
-)
-def test_a_layer_that_cannot_be_asked_is_one_error(
-    subject: Subject, text: str, words: str, tmp_path: Path
-) -> None:
-    folder = tmp_path / re.sub(r"\W", "", words)
-    folder.mkdir()
-    target = Target("tensorflow", (Setting(layer=file_of(folder, text)),))
-    with pytest.raises(SubjectError, match=re.escape(words)):
-        _check_layers(subject, target)
-
-
 def test_the_documents_name_what_is_asked_for() -> None:
-    for name in (*subject.ARGUMENTS, *subject.METHODS, *subject.ATTRIBUTES):
-        assert f"`{name}" in DOCUMENT
+    for kind in subject.STANDS_IN:
+        for name in names(kind):
+            assert f"`{name}" in DOCUMENT
 
 
 def test_the_example_is_short() -> None:
