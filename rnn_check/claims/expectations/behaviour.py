@@ -210,7 +210,8 @@ class Dropout(Holds, frozen=True, kw_only=True):
         return {"dropout"}
 
     def spoils(self, run: Experiment) -> list[Path]:
-        held = [("dropout", "held")] if isinstance(run.layers[0], Gated) else []
+        gated = isinstance(run.layers[0], Gated)
+        held = [("dropout", "held"), ("dropout", "*", "held")] if gated else []
         return [("dropout", self.of), ("dropout", "inference", self.of), *held]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
@@ -231,8 +232,10 @@ class Dropout(Holds, frozen=True, kw_only=True):
             yield from _dropped(self.rate, told, (self.of,), shape, Drawn((rate,), powers), case)
             return
         shape, t = (128, 3, 16), np.arange(3)
-        carried = told["held"].shaped(shape).astype(np.float64)
-        yield same("the state that is carried", carried, np.ones(shape))
+        for run in (told, told["next"], told["inference"], told["again"]):
+            if not run.is_none:
+                carried = run["held"].shaped(shape).astype(np.float64)
+                yield same("the state that is carried", carried, np.ones(shape))
         masks = {}
         before = layer.family == "GRU" and not layer.option("reset_after")
         for gate in "zrh" if layer.family == "GRU" else "ifco":
