@@ -192,6 +192,7 @@ BOMBS = {
     ),
     "a shape of much": zipped({"x.npy": npy(HEADER % ("<f8", "9" * 12 + ","))}),
     "a shape of more": zipped({"x.npy": npy(HEADER % ("<f8", "9" * 30 + ","))}),
+    "digits without end": zipped({"x.npy": npy(HEADER % ("<f8", "1" * 900 + "x"))}),
     "a negative shape": zipped({"x.npy": npy(HEADER % ("<f8", "-1,"))}),
     "objects": zipped({"x.npy": npy(HEADER % ("|O", "1,"), b"x" * 8)}),
     "deep": zipped({"x.npy": npy("(" * 9000)}),
