@@ -1,12 +1,15 @@
 """Is a legal execution ever called wrong, however unlucky its order and its rounding?
 
-    python -m tools.adversary             # 7,560 executions, half an hour
+    python -m tools.adversary                         # 7,560 executions, half an hour
+    python -m tools.adversary --recurrence lstm       # 5,040, their cell states seen or not
+    python -m tools.adversary --recurrence gru        # 10,080, the reset after or before
 
 Layers whose every operation is simulated in float64 and rounded as the model of float32 allows:
 off by a factor 1 + ε, |ε| <= 2^-24. Sums in five orders, with and without fused multiply-add,
 joined in three ways; rounded to nearest, away from zero, towards it, or all by exactly 2^-24 to one
 side, which no float32 does but the model permits. Data of both signs, of one sign, and such that
-cancel.
+cancel. With gates every product and sum of the step is rounded so as well, a product that is added
+with or without a rounding of its own, and a GRU's z·h + (1 - z)·c written in either form.
 
 Exits with 1 if a certificate is False.
 """
@@ -22,6 +25,8 @@ import numpy as np
 
 from rnn_check import certify
 from rnn_check.certificates.result import Certificate
+from rnn_check.numbers import activations
+from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
 
 Array = np.typing.NDArray[Any]
 Rounding = Callable[[Array, Array], Array]  # what is to be rounded, the direction ±1 to go
@@ -33,6 +38,8 @@ SIZES = (  # F, H, B, T
 )  # fmt: skip
 DATA = ("normal", "positive", "cancelling")
 ACTIVATIONS = ("linear", "tanh", "relu")
+GATED = {"lstm": (LSTM,), "gru": (GRU, GRU_BEFORE)}
+ACTIVATIONS_OF_GATED = (("tanh", "sigmoid"), ("linear", "hard_sigmoid"))  # act, gate
 ORDERS = ("first to last", "last to first", "largest first", "pairs", "eight lanes")
 JOINS = ("one sum", "x·W + b + h·U", "x·W + h·U + b")
 
@@ -126,6 +133,90 @@ class Execution(NamedTuple):
         return np.stack(found, axis=1)
 
 
+class Number:
+    """What a legal execution computed: with + - * as it rounds them."""
+
+    def __init__(self, reading: Legal, value: Array, exact: Array | None = None) -> None:
+        self.reading, self.value = reading, value
+        self.exact = exact  # of a product, before it was rounded
+
+    def __mul__(self, other: Number) -> Number:
+        exact = self.value * other.value
+        return Number(self.reading, self.reading.rounded(exact), exact)
+
+    def __add__(self, other: Number) -> Number:
+        left, right = self.value, other.value
+        if self.reading.execution.fused:  # one of the two
+            if self.exact is not None:
+                left = self.exact
+            elif other.exact is not None:
+                right = other.exact
+        return Number(self.reading, self.reading.rounded(left + right))
+
+    def __sub__(self, other: Number) -> Number:
+        return Number(self.reading, self.reading.rounded(self.value - other.value))
+
+
+class Legal:
+    """A step of a gated recurrence, read as one legal execution (see `numbers.reading`)."""
+
+    def __init__(self, execution: Execution, names: tuple[str, str]) -> None:
+        self.execution, self.names = execution, names
+
+    def rounded(self, v: Array) -> Array:
+        return ROUNDINGS[self.execution.rounding](v, np.where(v < 0, -1.0, 1.0))
+
+    def affine(self, *products: tuple[Number, Array], bias: Array | None = None) -> Number:
+        terms = [rows.value.T[:, :, None] * matrix[:, None, :] for rows, matrix in products]
+        biases = [] if bias is None else list(np.atleast_2d(bias))
+        z = sum(part.sum(0) for part in terms) + sum(biases)
+        direction = np.where(z < 0, -1.0, 1.0)
+        if self.execution.join == "one sum":
+            wide = [np.broadcast_to(b, z.shape)[None] for b in biases]
+            return Number(self, self.execution.sum(np.concatenate([*wide, *terms]), direction))
+        addends = [self.execution.sum(part, direction) for part in terms]
+        at = 1 if self.execution.join == "x·W + b + h·U" else len(addends)
+        total, *others = [*addends[:at], *biases, *addends[at:]]
+        for other in others:
+            total = ROUNDINGS[self.execution.rounding](total + other, direction)
+        return Number(self, total)
+
+    def _activated(self, name: str, z: Number) -> Number:
+        h = np.asarray(activations.activation(name).function(z.value))
+        if not activations.activation(name).c:
+            return Number(self, h)
+        one_side = self.execution.rounding == "all by 2^-24"
+        return Number(self, nearest(h, h) if one_side else self.rounded(h))
+
+    def act(self, z: Number) -> Number:
+        return self._activated(self.names[0], z)
+
+    def gate(self, z: Number) -> Number:
+        return self._activated(self.names[1], z)
+
+    def split(self, a: Number, parts: int) -> list[Number]:
+        return [Number(self, part) for part in np.split(a.value, parts, axis=-1)]
+
+    def blend(self, z: Number, h: Number, c: Number) -> Number:
+        if self.execution.join == "x·W + h·U + b":
+            return z * (h - c) + c
+        return z * h + (Number(self, np.ones_like(z.value)) - z) * c
+
+    def seen(self, name: str, a: Number, b: Number) -> Number:
+        return a + b
+
+    def states(self, r: Recurrence, data: dict[str, Any]) -> list[Array]:
+        """(B,T,H) of each state."""
+        parts = (data[n].astype(np.float64) for n in ("kernel", "recurrent_kernel", "bias"))
+        w, x = r.arranged(*parts), data["x"].astype(np.float64)
+        zeros = np.zeros((len(x), len(data["recurrent_kernel"])))
+        now, found = [Number(self, zeros) for _ in r.states], []
+        for t in range(x.shape[1]):
+            now = list(r.step(self, w, Number(self, x[:, t]), *now)[: len(now)])
+            found.append([state.value for state in now])
+        return [np.stack(each, axis=1) for each in zip(*found, strict=True)]
+
+
 def executions() -> Iterator[Execution]:
     for order, rounding, fused, join in itertools.product(
         ORDERS, ROUNDINGS, (False, True), JOINS
@@ -133,10 +224,12 @@ def executions() -> Iterator[Execution]:
         yield Execution(order, rounding, fused, join)
 
 
-def draw(kind: str, F: int, H: int, B: int, T: int, seed: int = 0) -> dict[str, Any]:
+def draw(
+    kind: str, F: int, H: int, B: int, T: int, seed: int = 0, gates: int = 1
+) -> dict[str, Any]:
     """x, kernel, recurrent_kernel and bias, in float32."""
-    rng = np.random.default_rng([seed, F, H, DATA.index(kind)])
-    x, W, U = rng.normal(size=(B, T, F)), rng.normal(size=(F, H)), rng.normal(size=(H, H))
+    rng, G = np.random.default_rng([seed, F, H, DATA.index(kind)]), gates * H
+    x, W, U = rng.normal(size=(B, T, F)), rng.normal(size=(F, G)), rng.normal(size=(H, G))
     if kind == "normal":
         W, U = W / F**0.5, U / H**0.5
     elif kind == "positive":
@@ -144,8 +237,8 @@ def draw(kind: str, F: int, H: int, B: int, T: int, seed: int = 0) -> dict[str, 
         W, U = W / F, U / H / 2
     else:  # every feature nearly the opposite of the one before it, with the same weight
         x[..., 1::2] = -x[..., : F // 2 * 2 : 2] * (1 + 1e-3 * rng.normal(size=(B, T, F // 2)))
-        W, U = np.repeat(rng.normal(size=((F + 1) // 2, H)), 2, axis=0)[:F] * 30, U / H**0.5
-    parts = {"x": x, "kernel": W, "recurrent_kernel": U, "bias": 0.1 * rng.normal(size=H)}
+        W, U = np.repeat(rng.normal(size=((F + 1) // 2, G)), 2, axis=0)[:F] * 30, U / H**0.5
+    parts = {"x": x, "kernel": W, "recurrent_kernel": U, "bias": 0.1 * rng.normal(size=G)}
     return {name: part.astype(np.float32) for name, part in parts.items()}
 
 
@@ -160,27 +253,71 @@ def certified(execution: Execution, data: dict[str, Any], activation: str) -> Ce
     return certify(states, **data, activation=activation, dtype="float32")
 
 
+def certified_with_gates(
+    execution: Execution, r: Recurrence, data: dict[str, Any], names: tuple[str, str]
+) -> list[Certificate]:
+    """Of an LSTM twice: its cell states seen, and not; nothing if the execution overflows."""
+    with np.errstate(all="ignore"):
+        h, *c = Legal(execution, names).states(r, data)
+    if not np.isfinite(h).all():
+        return []
+    given = dict(data, activation=names[0], recurrent_activation=names[1], dtype="float32")
+    given |= {"recurrence": r.name, "reset_after": r is not GRU_BEFORE}
+    seen: list[dict[str, Any]] = [{}, *({"cell_states": each} for each in c)]
+    return [certify(h, **given, **each) for each in seen]
+
+
+def with_gates(r: Recurrence, kind: str, size: tuple[int, int, int, int], seed: int) -> Any:
+    data = draw(kind, *size, seed=seed, gates=len(r.gates))
+    if r.biases > 1:
+        data["bias"] = np.stack([data["bias"], data["bias"][::-1] / 2])
+    return data
+
+
+Case = tuple[str, Callable[[Execution], list[Certificate]]]
+
+
+def cases(recurrence: str, seed: int) -> Iterator[Case]:
+    """What is executed, in words, and how one execution of it is certified."""
+    for size, kind in itertools.product(SIZES, DATA):
+        for r in GATED.get(recurrence, ()):
+            data = with_gates(r, kind, size, seed)
+            for names in ACTIVATIONS_OF_GATED:
+                reset = ", the reset before" if r is GRU_BEFORE else ""
+                words = f"F,H,B,T {size} {kind} {names[0]}, {names[1]}{reset}"
+                yield words, lambda e: certified_with_gates(e, r, data, names)  # noqa: B023
+        for activation in ACTIVATIONS if recurrence == "simple" else ():
+            data = draw(kind, *size, seed=seed)
+
+            def simple(execution: Execution) -> list[Certificate]:
+                found = certified(execution, data, activation)  # noqa: B023
+                return [] if found is None else [found]
+
+            yield f"F,H,B,T {size} {kind} {activation}", simple
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--recurrence", choices=("simple", *GATED), default="simple")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    alarms, number, unproved, largest = 0, 0, 0, 0.0
-    for size in SIZES:
-        for kind, activation in itertools.product(DATA, ACTIVATIONS):
-            data, fewest = draw(kind, *size, seed=given.seed), np.inf
-            for execution in executions():
-                found = certified(execution, data, activation)
-                if found is None:
-                    continue
-                number += 1
-                unproved += found.ok is None
-                largest, fewest = max(largest, found.ratio), min(fewest, found.bits or np.inf)
-                if found.ok is False:
+    alarms, number, made, unproved, largest = 0, 0, 0, 0, 0.0
+    for words, certificates in cases(given.recurrence, given.seed):
+        fewest = np.inf
+        for execution in executions():
+            found = certificates(execution)
+            number += bool(found)
+            for each in found:
+                made += 1
+                unproved += each.ok is None
+                largest, fewest = max(largest, each.ratio), min(fewest, each.bits or np.inf)
+                if each.ok is False:
                     alarms += 1
-                    print(f"ALARM {size} {kind} {activation} {execution}: {found.reason}")
-            print(f"F,H,B,T {size} {kind} {activation}: fewest bits {fewest:.1f}", flush=True)
+                    print(f"ALARM {words} {execution}: {each.reason}")
+        print(f"{words}: fewest bits {fewest:.1f}", flush=True)
     print(
-        f"{number} executions, {alarms} alarms, {unproved} not proved; largest ratio {largest:.3f}"
+        f"{number} executions, {made} certificates, {alarms} alarms, {unproved} not proved; "
+        f"largest ratio {largest:.3f}"
     )
     return bool(alarms)
 

@@ -188,15 +188,15 @@ class _Adjoint:
         clear = (np.abs(slope) > 0.01) & np.isfinite(value + most) & counted
         return sample_of(g, e / slope, noise, clear)
 
-    def inputs(self, observed: Array) -> Iterator[Piece]:
-        """dx_t = δ_t·Wᵀ, in input order."""
+    def inputs(self, observed: Array, stored: int = 1) -> Iterator[Piece]:
+        """dx_t = δ_t·Wᵀ, in input order; stored: how many results of it, partial sums included."""
         layer, T = self.layer, self.delta.shape[1]
         factor = Factor(layer.W.T, layer.a, names=(("delta", "kernel"),))
         (B, _, H), F = self.delta.shape, len(layer.W)
         grid = _grid(B, T, F, min(F, _COLUMNS))
         for samples, steps in layer.blocks():
             delta = self.delta[samples, steps].astype(np.float64)
-            dx = Sum(delta.reshape(-1, H), factor).bounded(stored=1)
+            dx = Sum(delta.reshape(-1, H), factor).bounded(stored=stored)
             first = samples.start * T + steps.start
             at = grid.within(first, first + len(dx.value)), grid.columns
             index = samples, steps

@@ -52,6 +52,8 @@ class Comparison:
         if len(set(shapes.values())) > 1:
             told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise ValueError(f"{self.what}: the shapes differ: {told}")
+        if len(self.axes) != len(self.coordinates):
+            raise ValueError(f"{self.what}: {self.axes} of {len(self.coordinates)} coordinates")
         if not (self.bound >= 0).all():
             raise ValueError(f"{self.what}: a bound is negative or NaN")
         if (self.error < 0).any():
@@ -178,7 +180,8 @@ def no_bound(arithmetic: str) -> str:
 
 
 def step(what: str, found: result.Certificate, names: tuple[str, ...]) -> Comparison:
-    """A certificate as a comparison."""
+    """A certificate as a comparison. names: of the axes of one state."""
+    names = ("state",) * (found.residual.ndim - len(names)) + names
     return Comparison(
         who="step",
         what=what,

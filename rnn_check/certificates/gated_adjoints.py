@@ -105,7 +105,7 @@ def certified(
     )
     makers: dict[str, Pieces] = {
         "delta": lambda worst: adjoint.deltas(),
-        "x": lambda worst: adjoint.inputs(got["x"]),
+        "x": lambda worst: adjoint.inputs(got["x"], _STORED),
         "kernel": lambda worst: adjoint.sums(slice(0, F), "x", got["kernel"]),
         "recurrent_kernel": lambda worst: adjoint.sums(
             slice(F, F + H), "states", got["recurrent_kernel"]
@@ -114,13 +114,16 @@ def certified(
         "initial_state": lambda worst: adjoint.starts(0, got["initial_state"]),
         "initial_cell_state": lambda worst: adjoint.starts(1, got["initial_cell_state"]),
     }
-    found = {
-        name: advised(judge(layer.a, got[name], makers[name], Reach()), layer.dtype, got[name])
-        for name in sorted(got, key=lambda name: name != "delta")  # what is known of it serves all
-    }
+    notes = {"initial_state": _UNASKED, "delta": "" if adjoint.asks_sums else _UNASKED}
+    found = {}
+    for name in sorted(got, key=lambda name: name != "delta"):  # what is known of it serves all
+        made = judge(layer.a, got[name], makers[name], Reach(), notes.get(name, ""))
+        found[name] = advised(made, layer.dtype, got[name])
     return {name: found[name] for name in got}
 
 
+# of what also comes from an adjoint that is hidden, whose doubt is as large
+_UNASKED = "; how its sums were made is not asked"
 _STORED = 5  # each gate's product may be stored, and what they add up to
 
 
@@ -208,6 +211,13 @@ class GatedAdjoint(_Adjoint):
         if layer.recurrence is LSTM:
             self.known = self._observed_cells()
         self.a = a
+
+    @property
+    def asks_sums(self) -> bool:
+        """Whether δ_o shows how dh was summed; of other δ a part is hidden."""
+        layer = self.layer
+        shows = layer.recurrence is LSTM and layer.c is not None and layer.mask is None
+        return shows and activations.activation(layer.gate).derivative is not None
 
     def _observed_cells(self) -> Bounded:
         """The cell state after each step (B,T,H): seen, or between which numbers it lies."""
@@ -543,7 +553,7 @@ class GatedAdjoint(_Adjoint):
         """The errors of an LSTM's δ_o as seen from dh = c + δ_{t+1}·Uᵀ."""
         layer, a, T = self.layer, self.layer.a, self.delta.shape[1]
         derivative = activations.activation(layer.gate).derivative
-        if b.direct is None or layer.c is None or layer.mask is not None or derivative is None:
+        if not self.asks_sums or b.direct is None or derivative is None:
             return NOTHING
         rows, units = layer.sampled(samples, steps)
         H = layer.h.shape[2]

@@ -57,6 +57,7 @@ class Builder:
     doc: ClaimFile
     name: str
     states: list[int]  # how many numbers the layers of the file's claims put out so far
+    written: dict[str, dict[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
 
     def claim(self) -> Claim:
         doc = self.doc
@@ -90,6 +91,7 @@ class Builder:
             training=doc.training,
             wrong=doc.wrong,
             gates=doc.reading,
+            written=self.written,
         )
         if not doc.expect:
             raise self.fail("expect", "the claim expects nothing; add an [[expect]] table")
@@ -270,7 +272,6 @@ class Builder:
         batch, timesteps = x.shape[:2]
         state = mask = None
         if table.initial_state is not None:
-            state = self._states(table.initial_state)
             first = next(layer for layer in layers if not isinstance(layer, Masking))
             if not isinstance(first, Carrying) or (isinstance(first, RNN) and len(first.cells) > 1):
                 raise self.fail(
@@ -278,9 +279,7 @@ class Builder:
                     "only of a SimpleRNN, LSTM, GRU, a Bidirectional layer, or an RNN over one "
                     "cell that is the first layer, or comes after Masking",
                 )
-            several = len(first.state_sizes)
-            shape = (*([several] if several > 1 else []), batch, first.state_sizes[0])
-            self._shaped(state.shape, shape, "input.initial_state")
+            state = self._start(table.initial_state, first, batch)
         if table.mask is not None:
             if isinstance(layers[0], Masking | Embedding):
                 raise self.fail("input.mask", f"{layers[0].name} makes the mask; leave it out")
@@ -288,12 +287,28 @@ class Builder:
             self._shaped(mask.shape, (batch, timesteps), "input.mask")
         return x, state, mask, x.shape[1:]
 
-    def _states(self, node: Any) -> Given:
+    def _start(self, node: Any, layer: Carrying, batch: int) -> Given:
+        """(B,H), or of several states (S,B,H) as Keras orders them.
+
+        Of several parts that have several states each they may be written part by part.
+        """
+        state, key = self._states(node, "input.initial_state"), "input.initial_state"
+        each = [len(part.states) for _, part in layer.recurrences]
+        one = (batch, layer.state_sizes[0])
+        nested = (len(each), each[0], *one)
+        shape = (sum(each), *one) if sum(each) > 1 else one
+        if min(nested[:2]) > 1 and state.shape == nested:
+            state = gates.each(state, lambda a: a.reshape(shape))
+        self._shaped(state.shape, shape, key)
+        if self.doc.reading.states == "[c, h]":
+            state = gates.each(state, lambda a: a.reshape(nested)[:, ::-1].reshape(shape))
+        return state
+
+    def _states(self, node: Any, key: str) -> Given:
         """An array, or a list of one for each state, which may be recipes."""
-        key, reading = "input.initial_state", self.doc.reading.input
-        if not (isinstance(node, list) and any(isinstance(each, dict) for each in node)):
-            return self.read.given(node, key, reading)
-        each = [self.read.given(part, f"{key}[{i}]", reading) for i, part in enumerate(node)]
+        if not (isinstance(node, list) and _holds_a_recipe(node)):
+            return self.read.given(node, key, self.doc.reading.input)
+        each = [self._states(part, f"{key}[{i}]") for i, part in enumerate(node)]
         for i, state in enumerate(each):
             self._shaped(state.shape, each[0].shape, f"{key}[{i}]")
         return gates.stacked(each)
@@ -336,39 +351,19 @@ class Builder:
     def _layer_weights(
         self, layer: Layer, table: dict[str, Any], key: str, features: int | None
     ) -> dict[str, Given]:
-        joined = self.doc.reading.joined is not None
-        parts = layer.parts(-1 if features is None else features)
-        if isinstance(layer, Carrying) and (
-            joined or any(isinstance(p, Gated) for _, p, _ in parts)
-        ):
-            return self._of_gates(layer, table, key, features)
+        if isinstance(layer, Carrying):
+            return self._of_parts(layer, table, key, features)
         shapes = layer.weight_shapes(-1 if features is None else features)
-        wanted = {
-            path: tuple(None if n < 0 else n for n in shape) for path, shape in shapes.items()
-        }
-        prefixes = {path.rpartition(".")[0] for path in wanted} - {""}
-        flat: dict[str, Any] = {}
-        for k, value in table.items():
-            inner = value if k in prefixes and isinstance(value, dict) else {"": value}
-            flat |= {f"{k}.{name}" if name else k: array for name, array in inner.items()}
-        second = {}  # the second bias that other frameworks have, by the first
-        for path in flat.keys() - wanted.keys():
-            prefix = path.removesuffix("recurrent_bias")
-            if path != prefix and f"{prefix}recurrent_kernel" in wanted:
-                bias = f"{prefix}bias"
-                if len(wanted.get(bias, ())) == 2:
-                    raise self.fail(f"{key}.{path}", f"{bias} holds both: [of inputs, of states]")
-                if bias in wanted:
-                    wanted[path], second[bias] = wanted[bias], path
-        arrays = self._arrays(flat, wanted, key)
-        for bias, path in second.items():
-            arrays[bias] = arrays[bias].plus(arrays.pop(path))
-        return arrays
+        return self._arrays(
+            table,
+            {n: tuple(None if size < 0 else size for size in s) for n, s in shapes.items()},
+            key,
+        )
 
-    def _of_gates(
+    def _of_parts(
         self, layer: Carrying, table: dict[str, Any], key: str, features: int | None
     ) -> dict[str, Given]:
-        """Of each of its parts, whose author may have written the gates in other ways."""
+        """Of each of its parts, whose author may have written gates and biases in other ways."""
         parts = layer.parts(-1 if features is None else features)
         names = [prefix.removesuffix(".") for prefix, _, _ in parts]
         arrays: dict[str, Given] = {}
@@ -387,6 +382,8 @@ class Builder:
                 reset_after=part.option("reset_after"),
             )  # fmt: skip
             arrays |= {prefix + part_of: array for part_of, array in found.items()}
+            written = self.written.setdefault(layer.name, {})
+            written |= {prefix + path: shape for path, shape in gates.shapes(given).items()}
         return arrays
 
     def _arrays(
@@ -456,3 +453,10 @@ class Builder:
         if x is not None:
             self._shaped(value.shape, Experiment(layers=layers, x=x).output_shape, f"loss.{name}")
         return Loss(table.kind, value)
+
+
+def _holds_a_recipe(node: list[Any]) -> bool:
+    return any(
+        isinstance(part, dict) or (isinstance(part, list) and _holds_a_recipe(part))
+        for part in node
+    )

@@ -5,16 +5,21 @@ Sizes: B batch, T timesteps, F features, H units of the recurrent layer, O units
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rnn_check.claims import truth
 from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import Gated, Part, SimpleRNN
+from rnn_check.claims.layers.recurrent import Recurrence
+from rnn_check.claims.layers.signal import ByHand
 from rnn_check.claims.tables import Source
 from rnn_check.claims.written import Array, Given
+
+_CARRIED = ("output", "states", "last_state", "preactivation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,34 +36,42 @@ class Claim(Experiment):
     slow: bool = False
     covers: tuple[str, ...] = ()
 
-    def rounded_by_hand(self) -> dict[str, Array]:
-        """Half a unit of the last digit that the claim prints of what is carried on.
+    def rounded_by_hand(self) -> Mapping[str, ByHand]:
+        """Of what is printed as computed by hand: of states, pre-activations and outputs.
 
-        Of states, pre-activations and outputs, 0 where none is printed; the finest, where several
-        are. Somebody who computes by hand goes on with the number on the paper.
+        0 where none is printed; the finest, where several are. Somebody who computes by hand goes
+        on with the number on the paper.
         """
-        if self.x is None:
-            return {}
-        steps = (*self.x.shape[:2], self.rnn.units) if not self.is_stack else ()
-        shapes = {name: steps for name in ("preactivation", "states") if steps}
-        shapes["output"] = self.output_shape
-        finest = {name: np.full(shape, np.inf) for name, shape in shapes.items()}
+        finest: dict[str, dict[str, Array]] = {}
         for e in self.expectations:
-            if e.what not in ("preactivation", "output", "states", "last_state") or (
-                e.computed_in != "hand" or not isinstance(e.value, Given)
-            ):
+            if e.computed_in != "hand" or self.x is None or not isinstance(e.value, Given):
                 continue
-            name, last = e.what, e.what == "last_state"
-            if e.what == "output" and not self.is_stack and self.dense is None:
-                name, last = "states", not self.rnn.option("return_sequences")
-            if (name := "states" if last else name) not in finest:
-                continue  # of gates nothing is rounded by hand
-            whole = finest[name]
+            if (carried := self._carried(e)) is None:
+                continue
+            layer, name, shape, last = carried
+            whole = finest.setdefault(layer, {}).setdefault(name, np.full(shape, np.inf))
             part = whole[:, -1] if last else whole  # a view
-            at = e.select(np.arange(part.size).reshape(part.shape))
-            part[np.unravel_index(at, part.shape)] = np.minimum(e.select(part), e.value.half_unit)
-        rounded = {n: np.where(np.isfinite(part), part, 0.0) for n, part in finest.items()}
-        zero = None if self.is_stack else truth.shown_as_zero(self)
-        if zero is not None:  # what is shown there is no state
-            rounded["states"] = np.where(zero, 0.0, rounded["states"])
-        return rounded
+            at = np.unravel_index(e.select(np.arange(part.size).reshape(part.shape)), part.shape)
+            part[at] = np.minimum(e.select(part), e.value.half_unit)
+        return {
+            layer: {n: np.where(np.isfinite(part), part, 0.0) for n, part in table.items()}
+            for layer, table in finest.items()
+        }
+
+    def _carried(self, e: Expectation) -> tuple[str, str, tuple[int, ...], bool] | None:
+        """What of its numbers is carried on: (layer, what, its shape, whether the last alone)."""
+        assert self.x is not None
+        prefix, layer = "", self.layers[-1].name
+        part: Part = self.layers[-1]
+        if e.what == "output" and not isinstance(part, SimpleRNN):
+            return layer, "output", self.output_shape, False
+        if e.what in ("states", "last_state", "preactivation"):
+            of, index, _ = self.recurrence_of(e.of)
+            layer, (prefix, part) = of.name, of.recurrences[index]
+        if not isinstance(part, Recurrence) or isinstance(part, Gated) or e.what not in _CARRIED:
+            return None  # of gates nothing is rounded by hand
+        last = e.what == "last_state" or (
+            e.what == "output" and not part.option("return_sequences")
+        )
+        name = "preactivation" if e.what == "preactivation" else "states"
+        return layer, prefix + name, (*self.x.shape[:2], part.units), last

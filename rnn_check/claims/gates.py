@@ -60,6 +60,7 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     joined: a kernel holds the weights of x and of h, which multiply both in that order.
     forget_bias: a number that the author's program adds to the bias of LSTM's forget gate.
     z_weighs: what the update gate of a GRU weighs: h = z·h + (1 - z)·c, or (1 - z)·h + z·c.
+    states: in which order an LSTM's are where they stand side by side.
     """
 
     layout: Literal["x·W", "W·x"] = "x·W"
@@ -67,6 +68,7 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     joined: Literal["[h, x]", "[x, h]"] | None = None
     forget_bias: Decimal | int | None = None
     z_weighs: Literal["state", "candidate"] = "state"
+    states: Literal["[h, c]", "[c, h]"] = "[h, c]"
 
     @property
     def is_in_order(self) -> bool:
@@ -96,6 +98,8 @@ def check(reading: GateReading, activations: Mapping[Kind, set[str]], fail: Fail
         added = Decimal(reading.forget_bias)
         if not added.is_finite() or abs(added) > MOST_BIAS:
             raise fail("reading.forget_bias", f"expected a number of at most {MOST_BIAS:,}")
+    if reading.states == "[c, h]" and "LSTM" not in activations:
+        raise fail("reading.states", "only an LSTM has two states; leave it out")
     if reading.z_weighs == "candidate":
         if "GRU" not in activations:
             raise fail("reading.z_weighs", "only a GRU has an update gate; leave it out")
@@ -118,18 +122,21 @@ def given(
     out: dict[str, Given | dict[str, Given]] = {}
     for name, node in table.items():
         path = f"{key}.{name}" if key else name
+        own = node if isinstance(node, dict) and node.keys() & {*PARTS} else None
         if name in PARTS:
             out[name] = reader.given(node, path, how)
+        elif letters and own is not None and _letters(name, kind) is None:
+            raise reader.fail(path, _no_gates(kind))
         elif not set(name) <= letters.keys():
-            known = {*PARTS, *ORDER[kind]}
+            known = {*PARTS, *(ORDER[kind] if letters else "")}
             raise reader.fail(path, f"unknown key{nearest(name, known)}")
-        elif not isinstance(node, dict) or not node.keys() & set(PARTS):
+        elif own is None:
             raise reader.fail(path, f"expected a table of its {', '.join(PARTS[:3])}")
         else:
-            for part in node:
+            for part in own:
                 if part not in PARTS:
                     raise reader.fail(f"{path}.{part}", f"unknown key{nearest(part, PARTS)}")
-            out[name] = {p: reader.given(a, f"{path}.{p}", how) for p, a in node.items()}
+            out[name] = {p: reader.given(a, f"{path}.{p}", how) for p, a in own.items()}
     return out
 
 
@@ -214,6 +221,17 @@ class View:
     index: Array
     mirrored: Array
 
+    @classmethod
+    def whole(cls, name: str, shape: tuple[int, ...], turned: bool) -> View:
+        """Of one array, as it is or transposed."""
+        index = np.arange(math.prod(shape)).reshape(shape)
+        index = index.T if turned else index
+        return cls((name,), index, np.zeros(index.shape, bool))
+
+    def under(self, prefix: str) -> View:
+        """The same, where Keras's arrays have longer paths."""
+        return View(tuple(prefix + name for name in self.sources), self.index, self.mirrored)
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.index.shape
@@ -251,9 +269,8 @@ def view(
     if part not in PARTS or order is None:
         raise ValueError(f"unknown {path!r}{nearest(path, _paths(shapes, written, kind))}")
     if part == "recurrent_kernel" and reading.joined is not None:
-        raise ValueError(
-            f"with joined = {reading.joined}, {path.removesuffix(part)}kernel holds it"
-        )
+        whole = path.removesuffix(part) + "kernel"
+        raise ValueError(f'with joined = "{reading.joined}", {whole} holds it')
     if part.endswith("bias") and "bias" not in shapes:
         raise ValueError("the layer has use_bias = false")
     second = [name for name in written if name.endswith("recurrent_bias")]
@@ -335,12 +352,12 @@ class _Group:
                 if two_biases and part == "bias" and array.shape == (2, width):
                     if "recurrent_bias" in self.parts:
                         raise fail(self.at("recurrent_bias"), "bias has two rows and holds it")
-                    yield "bias", _each(array, lambda a: a[0])
-                    yield "recurrent_bias", _each(array, lambda a: a[1])
+                    yield "bias", each(array, lambda a: a[0])
+                    yield "recurrent_bias", each(array, lambda a: a[1])
                     continue
                 yield part, self._bias(array, part, width, fail)
             elif part == "recurrent_kernel" and reading.joined is not None:
-                raise fail(self.at(part), f"with joined = {reading.joined}, kernel holds it")
+                raise fail(self.at(part), f'with joined = "{reading.joined}", kernel holds it')
             else:
                 yield from self._kernels(array, part, reading, units, features, fail)
 
@@ -348,7 +365,7 @@ class _Group:
         """Authors write biases as rows, as columns and, of one unit, as numbers."""
         if array.shape not in {(width,), (1, width), (width, 1), *([()] if width == 1 else [])}:
             raise fail(self.at(part), f"expected shape ({width},), got {array.shape}")
-        return _each(array, lambda a: a.reshape(width))
+        return each(array, lambda a: a.reshape(width))
 
     def _kernels(
         self,
@@ -361,7 +378,7 @@ class _Group:
     ) -> Iterator[tuple[str, Given]]:
         width = len(self.gates) * units
         if array.shape == ():
-            array = _each(array, lambda a: a.reshape(1, 1))
+            array = each(array, lambda a: a.reshape(1, 1))
         turned = reading.layout == "W·x"
         if turned and len(array.shape) == 2:
             array = array.transposed()
@@ -385,7 +402,7 @@ class _Group:
             yield part, array
             return
         cut = units if reading.joined == "[h, x]" else got[0] - units
-        first, last = _each(array, lambda a: a[:cut]), _each(array, lambda a: a[cut:])
+        first, last = each(array, lambda a: a[:cut]), each(array, lambda a: a[cut:])
         state, of_x = (first, last) if reading.joined == "[h, x]" else (last, first)
         yield "kernel", of_x
         yield "recurrent_kernel", state
@@ -395,9 +412,6 @@ def _groups(
     table: Table, reading: GateReading, kind: Kind, fail: Fail, key: str
 ) -> Iterator[_Group]:
     whole = {name: a for name, a in table.items() if isinstance(a, Given)}
-    for name in whole:
-        if name not in PARTS:
-            raise fail(f"{key}.{name}", f"unknown key{nearest(name, PARTS)}")
     if whole:
         order = _order_of_all(reading, kind)
         if order is None:
@@ -409,12 +423,7 @@ def _groups(
         if isinstance(arrays, Given):
             continue
         letters = _letters(name, kind)
-        if letters is None:
-            known = ", ".join(ORDER[kind])
-            raise fail(
-                f"{key}.{name}", f"names no gates of {kind}; a table has the letters of its gates, "
-                f"each once: {known}, or the author's own ({_own_letters(kind)})"
-            )  # fmt: skip
+        assert letters is not None  # as `given` has read it
         yield _Group(letters, arrays, f"{key}.{name}")
 
 
@@ -428,6 +437,13 @@ def _order(text: str, kind: Kind) -> tuple[str, ...] | None:
     """The same of an order of all gates: "i f o g", or "ifog"."""
     gates = _letters("".join(text.split(" ")), kind)
     return gates if gates and len(gates) == len(ORDER[kind]) else None
+
+
+def _no_gates(kind: Kind) -> str:
+    return (
+        f"names no gates of {kind}; a table has the letters of its gates, each once: "
+        f"{', '.join(ORDER[kind])}, or the author's own ({_own_letters(kind)})"
+    )
 
 
 def _wrong_order(text: str, kinds: list[Kind]) -> str:
@@ -476,7 +492,8 @@ def _of_one_size(kernels: Mapping[str, Given], groups: list[_Group], fail: Fail)
 # --- arrays with their digits ---------------------------------------------------------------------
 
 
-def _each(given: Given, change: Callable[[Array], Array]) -> Given:
+def each(given: Given, change: Callable[[Array], Array]) -> Given:
+    """The same change of shape to all that is known of it."""
     return Given(*(change(a) for a in (given.value, given.error, given.lo, given.hi)))
 
 

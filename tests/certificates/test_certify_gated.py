@@ -1,25 +1,28 @@
 """Is an LSTM or a GRU proved right when it is, and wrong when it is not?
 
 Honest executions are those of the references in float32; real ones on Keras are asked by
-no_false_alarm.py, and what is planted in real cells by gated_faults.py.
+no_false_alarm.py, and what is planted in real layers by tests/keras/test_faults.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from rnn_check import certify, certify_gradients
 from rnn_check.certificates.operands import FORMATS, narrowed
+from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
 from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
-from tests.keras import gated_faults
+from tests.certificates.test_certificate import blas, flushed, flushing
 from tests.support.sampling import sampled
-from tools import no_false_alarm
+from tools import adversary, no_false_alarm
 
 ALL = {"lstm": LSTM, "gru": GRU, "gru, reset before": GRU_BEFORE}
 each_recurrence = pytest.mark.parametrize("r", ALL.values(), ids=ALL)
@@ -424,6 +427,23 @@ def test_each_gradient_that_is_off_is_found(r: Recurrence, masked: bool) -> None
             assert found[name].ok is False, name
 
 
+@each_recurrence
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_gradient_whose_sums_are_not_asked_says_so(r: Recurrence, masked: bool) -> None:
+    layer = Layer(r, mask=mask() if masked else None)
+    run = layer.run()
+    for seen in ({}, layer.seen(run)):
+        found = certify_gradients(
+            layer.gradients(run), cotangent=layer.cotangent, states=run.states["h"],
+            **layer.asked, **seen,
+        )  # fmt: skip
+        asked = bool(seen) and not masked
+        silent = {name for name, c in found.items() if "sums were made is not asked" in c.reason}
+        assert silent == {"initial_state", *([] if asked else ["delta"])}
+        assert all(found[name].bits is None for name in silent)
+        assert found["x"].bits is not None
+
+
 def test_a_cotangent_of_the_cell_states_is_taken() -> None:
     layer = Layer(LSTM, mask=mask())
     run = layer.run()
@@ -458,6 +478,133 @@ def test_adjoints_that_are_made_twice_are_no_alarm(r: Recurrence) -> None:
     assert [(name, c.reason) for name, c in results.items() if c.ok is False] == []
 
 
+# -- other arithmetics, operation by operation -----------------------------------------------------
+
+
+class Flushed(np.ndarray[Any, Any]):
+    """Arrays of which every operation reads subnormals as zero, and writes none."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [flushed(np.asarray(each)) if np.ndim(each) else each for each in inputs]
+        if ufunc is np.matmul:
+            return flushing(*plain).view(Flushed)
+        found = getattr(ufunc, method)(*plain, **options)
+        return flushed(found).view(Flushed) if found.dtype.kind == "f" else found
+
+
+class Executed(adversary.Legal):
+    """A step whose every result is kept in some format; sums of products by `dot` in float32."""
+
+    def __init__(self, keep: Any, dot: Any, fused: bool, names: tuple[str, str]) -> None:
+        join = adversary.JOINS[2]
+        super().__init__(adversary.Execution("first to last", "to nearest", fused, join), names)
+        self.keep, self.dot = keep, dot
+
+    def rounded(self, v: Array) -> Array:
+        return np.asarray(self.keep(v), np.float64)
+
+    def affine(
+        self, *products: tuple[adversary.Number, Array], bias: Array | None = None
+    ) -> adversary.Number:
+        addends = [
+            self.dot(rows.value.astype(np.float32), m.astype(np.float32)) for rows, m in products
+        ]
+        total = 0.0
+        for each in [*addends, *([] if bias is None else np.atleast_2d(bias))]:
+            total = self.rounded(total + self.rounded(np.asarray(each, np.float64)))
+        return adversary.Number(self, np.asarray(total))
+
+
+def in_float32_without_subnormals(v: Array) -> Array:
+    return flushed(v.astype(np.float32))
+
+
+KEPT = {
+    "float16": (lambda v: v.astype(np.float16), blas),
+    "bfloat16": (lambda v: v.astype(ml_dtypes.bfloat16), blas),
+    "mixed_float16": (lambda v: v.astype(np.float16), blas),
+    "mixed_bfloat16": (lambda v: v.astype(ml_dtypes.bfloat16), blas),
+    "float32": (in_float32_without_subnormals, flushing),
+}
+MIXED = [
+    ("tanh", "sigmoid"),
+    ("relu", "hard_sigmoid"),
+    ("softsign", "tanh"),
+    ("linear", "hard_sigmoid"),
+]
+
+
+@each_recurrence
+@pytest.mark.parametrize("how", sampled(product(KEPT, MIXED, (False, True)), 9), ids=str)
+def test_a_step_in_another_arithmetic_is_no_alarm(
+    r: Recurrence, how: tuple[str, tuple[str, str], bool]
+) -> None:
+    """float16 and bfloat16, as layers or as policies; and float32 where subnormals are zero."""
+    dtype, names, fused = how
+    keep, dot = KEPT[dtype]
+    for scale in (1.0, 1e-19) if dtype == "float32" else (0.5,):
+        layer = Layer(r, scale=0.5, activation=names[0], recurrent_activation=names[1])
+        given = {"x": layer.x, **layer.weights}
+        given = {n: (part * scale).astype(np.float32) for n, part in given.items()}
+        n = Executed(keep, dot, fused, names)
+        held = {name: n.rounded(part.astype(np.float64)) for name, part in given.items()}
+        h, *c = n.states(r, held)
+        asked = {**layer.asked, **given, "initial_state": None, "dtype": dtype}
+        for seen in ({}, *({"cell_states": each} for each in c)):
+            found = certify(h, **asked, **seen)
+            assert found.ok is not False, found.reason
+            if scale == 1.0 and names == MIXED[0]:
+                assert found.ok, found.reason
+        assert certify(h * 1.25 + 1, **asked).ok is False
+
+
+@each_recurrence
+@pytest.mark.parametrize("scale", [1.0, 1e-19])
+def test_gradients_whose_subnormals_are_zero_are_no_alarm(r: Recurrence, scale: float) -> None:
+    """Forward and back, every product and sum flushed; the cotangent so that δ are subnormal."""
+    layer = Layer(r, scale=0.5)
+    x, cotangent = layer.x * np.float32(scale), layer.cotangent * np.float32(scale**2)
+    n = Executed(*KEPT["float32"], False, ("tanh", "sigmoid"))
+    arrays = [layer.weights[name] for name in ("kernel", "recurrent_kernel", "bias")]
+    w = r.arranged(*(part.astype(np.float64) for part in arrays))
+
+    def flushes(part: Any) -> Any:
+        return part.value.astype(np.float32).view(Flushed)
+
+    zeros = np.zeros((B, H))
+    now, steps, before = [adversary.Number(n, zeros) for _ in r.states], [], []
+    for t in range(T):
+        before.append([flushes(state) for state in now])
+        step = r.step(n, w, adversary.Number(n, x[:, t].astype(np.float64)), *now)
+        now = list(step[: len(now)])
+        each = ([flushes(s) for s in p] if isinstance(p, list) else flushes(p) for p in step)
+        steps.append(type(step)(*each))
+    shown = [np.stack([np.asarray(s[k]) for s in steps], axis=1) for k in range(len(now))]
+
+    act, gate = (ACTIVATIONS[name] for name in ("tanh", "sigmoid"))
+    weights = r.arranged(*(part.view(Flushed) for part in arrays))
+    later = [np.zeros((B, H), np.float32).view(Flushed) for _ in now]
+    delta, dx = np.zeros((B, T, len(r.gates) * H), np.float32), np.zeros_like(x)
+    dW, dU = (np.zeros_like(part).view(Flushed) for part in arrays[:2])
+    for t in reversed(range(T)):
+        later[0] = later[0] + cotangent[:, t].view(Flushed)
+        d, own, later = r.step_back(act, gate, weights, tuple(before[t]), steps[t], *later)
+        later = [part.view(Flushed) for part in later]
+        delta[:, t], d = d, d.view(Flushed)
+        dx[:, t] = d @ arrays[0].T.copy().view(Flushed)
+        dW, dU = dW + x[:, t].T.copy().view(Flushed) @ d, dU + own
+    observed = {
+        "delta": delta, "x": dx, "kernel": np.asarray(dW), "recurrent_kernel": np.asarray(dU),
+        "initial_state": np.asarray(later[0]),
+    }  # fmt: skip
+    assert (delta[:, 1:] == 0).any() == (scale < 1)  # what was flushed
+    asked = {**layer.asked, "x": x, "initial_state": None}
+    for seen in ({}, *({"cell_states": c} for c in shown[1:])):
+        assert certify(shown[0], **asked, **seen).ok is not False
+        results = certify_gradients(observed, cotangent=cotangent, states=shown[0], **asked, **seen)
+        assert [(name, c.reason) for name, c in results.items() if c.ok is False] == []
+
+
 # -- what does not fit -----------------------------------------------------------------------------
 
 
@@ -477,27 +624,6 @@ def test_what_does_not_fit_is_refused() -> None:
     gru = Layer(GRU)
     with pytest.raises(ValueError, match="cell_states are an LSTM's"):
         certify(gru.run().states["h"], **gru.asked, cell_states=h)
-
-
-# -- planted faults --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("recurrence", gated_faults.TWINS)
-def test_a_cell_without_a_fault_is_green(recurrence: str) -> None:
-    assert gated_faults.red(recurrence, "") == {}
-
-
-PLANTED = [(r, name) for r, faults in gated_faults.FAULTS.items() for name in faults]
-
-
-@pytest.mark.parametrize("planted", sampled(PLANTED, 24), ids=str)
-def test_no_planted_fault_escapes(planted: tuple[str, str]) -> None:
-    assert gated_faults.red(*planted)
-
-
-@pytest.mark.parametrize("recurrence", gated_faults.FAULTS)
-def test_there_are_faults_of_every_kind(recurrence: str) -> None:
-    assert len(gated_faults.FAULTS[recurrence]) >= 25
 
 
 # -- real layers -----------------------------------------------------------------------------------

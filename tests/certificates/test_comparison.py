@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rnn_check import certify
 from rnn_check.certificates import comparison
 from rnn_check.certificates.comparison import Comparison, apart
 
@@ -32,6 +33,8 @@ def compared(**changes: Any) -> Comparison:
         ({"error": np.ones(())}, "shapes differ"),
         ({"bound": np.ones((2, 1))}, "shapes differ"),
         ({"interval": (np.ones(1), np.ones(1))}, r"lo \(1,\)"),
+        ({"axes": ("unit",)}, "of 0 coordinates"),
+        ({"axes": ("unit",), "coordinates": (np.arange(2),) * 2}, "of 2 coordinates"),
     ],
 )
 def test_what_could_not_fail_is_refused(changes: dict[str, Any], problem: str) -> None:
@@ -120,3 +123,13 @@ def test_bounds_that_are_larger_than_every_number_are_counted() -> None:
     assert vague(expected, [2.0, 2.1, 3.0]) == 2  # as large as the largest would be seen
     assert vague(expected, [np.inf, 1.0, 3.0]) == 1  # counted as unjudged
     assert vague(0 * expected, [1.0, 1.0, 1.0]) == 0  # beside zeros nothing is large
+
+
+def test_both_states_of_an_lstm_that_do_not_follow_are_placed() -> None:
+    h = np.ones((1, 2, 3), np.float32)
+    found = certify(
+        h, x=np.zeros((1, 2, 1), np.float32), kernel=np.zeros((1, 12), np.float32),
+        recurrent_kernel=np.zeros((3, 12), np.float32), recurrence="lstm", cell_states=h,
+    )  # fmt: skip
+    place = comparison.step("states", found, ("sample", "timestep", "unit")).place
+    assert place == "state 0, sample 0, timestep 0, unit 0"

@@ -252,6 +252,46 @@ def test_no_legal_execution_is_called_wrong(kind: str) -> None:
             assert found is None or found.ok is not False, f"{execution}: {found.reason}"
 
 
+@pytest.mark.parametrize("recurrence", adversary.GATED)
+def test_no_legal_execution_of_gates_is_called_wrong(recurrence: str) -> None:
+    for r in adversary.GATED[recurrence]:
+        for kind, names in product(adversary.DATA, adversary.ACTIVATIONS_OF_GATED):
+            data = adversary.with_gates(r, kind, (3, 3, 2, 6), seed=1)
+            for execution in list(adversary.executions())[::13]:
+                for found in adversary.certified_with_gates(execution, r, data, names):
+                    assert found.ok is not False, f"{kind} {execution}: {found.reason}"
+
+
+def test_executions_of_gates_round_nothing_that_needs_no_rounding() -> None:
+    rng = np.random.default_rng(0)
+    x, h, W, U = (rng.integers(-8, 9, size=(4, 4)).astype(np.float64) for _ in range(4))
+    b = rng.integers(-8, 9, size=(2, 4)).astype(np.float64)
+    for execution in adversary.executions():
+        if execution.rounding == "all by 2^-24":
+            continue
+        n = adversary.Legal(execution, ("linear", "linear"))
+        rows = [adversary.Number(n, part) for part in (x, h)]
+        z = n.affine((rows[0], W), (rows[1], U), bias=b)
+        assert (z.value == x @ W + h @ U + b.sum(0)).all()
+        blend = n.blend(n.gate(rows[0]), rows[1], n.act(z))
+        assert (blend.value == x * h + (1 - x) * z.value).all()
+
+
+@pytest.mark.parametrize("recurrence", adversary.GATED)
+def test_to_round_all_to_one_side_takes_more_of_what_is_allowed(recurrence: str) -> None:
+    for r in adversary.GATED[recurrence]:
+        data = adversary.with_gates(r, "positive", (1, 1, 8, 30), seed=0)
+        honest, worst = (
+            adversary.certified_with_gates(
+                adversary.Execution("first to last", rounding, False, "x·W + b + h·U"),
+                r, data, ("linear", "hard_sigmoid"),
+            )
+            for rounding in ("to nearest", "all by 2^-24")
+        )  # fmt: skip
+        for usual, large in zip(honest, worst, strict=True):
+            assert usual.ratio < large.ratio <= 1
+
+
 def test_the_executions_of_the_adversary_are_legal_and_as_bad_as_allowed() -> None:
     """Its rounding is within u; and rounding all to one side comes near the bound."""
     rng = np.random.default_rng(0)

@@ -120,7 +120,7 @@ def test_a_good_file_is_read_as_written() -> None:
             'what  = "output"',
             'what = "gradient"',
             "expect[0].of",
-            "required: one of bias, dense.bias",
+            "required: one of x, kernel, recurrent_kernel, bias, initial_state",
         ),
         ('what  = "output"', 'what = "loss"', "expect[0].what", "loss needs loss"),
         ('what  = "output"', 'what = "last_state"', "expect[0].what", "return_state = true"),
@@ -636,7 +636,8 @@ computed_in = "real"
          "did you mean `rounded`"),
         ('"real"', '"float"', "expect[0].computed_in", "known: exact, float32, float64, hand"),
         ('"real"', '"None"', "expect[0].computed_in", "known: exact, float32, float64, hand"),
-        ('of    = "kernel"', 'of = "simple_rnn.kernel"', "expect[0].of", "did you mean `kernel`?"),
+        ('of    = "kernel"', 'of = "simple_rn.kernel"', "expect[0].of",
+         "did you mean `simple_rnn.kernel`?"),
         ("[weights.simple_rnn]\n", "[weights]\n", "weights.kernel",
          "Give [weights.simple_rnn], [weights.dense]"),
         ("[[1, 0, 2], [2, 1, 3]]", "[[1, 0, 2], [2, 1, 3,5]]", "weights.simple_rnn.kernel[1]",
@@ -791,28 +792,15 @@ value = 77
 from  = "4·3·(2 + 3 + 1) + 3 + 1 + 1"
 
 [[expect]]
-what  = "gradient"
-of    = "x"
-value = [[0.9919, 0.1738, -0.1451]]
+what  = "one_update"
+value = true
 from  = "stated"
 """
-    count, gradient = files.loads(text).expectations
+    count, update = files.loads(text).expectations
     assert (count.value, count.not_run) == (77, "")
     plain = "a SimpleRNN, or of SimpleRNN and Dense"
-    assert gradient.not_run == f"gradient is derived of {plain}, and of LSTM or GRU alone, only"
-    marked = files.loads(text + 'not_run = "later"\ncomputed_in = "float32"\n').expectations[1]
-    assert marked.not_run == "later"
-    for what in ("preactivation", "one_update"):
-        value = "[1]" if what == "preactivation" else "true"
-        other = text.replace('"gradient"\nof    = "x"', f'"{what}"')
-        other = other.replace("[[0.9919, 0.1738, -0.1451]]", value)
-        assert files.loads(other).expectations[1].not_run.endswith(f"of {plain}, only")
-    swapped = text.replace("SimpleRNN", "X").replace("LSTM", "SimpleRNN").replace("X", "LSTM")
-    for what in ("states", "last_state", "gate", "candidate"):
-        of = 'of = "f"' if what == "gate" else ""
-        other = swapped.replace('"gradient"\nof    = "x"', f'"{what}"\n{of}')
-        found = files.loads(other.replace("77", "37")).expectations[1].not_run
-        assert found.endswith("and of LSTM or GRU that comes first, only")
+    assert update.not_run == f"one_update is derived of {plain}, only"
+    assert files.loads(text + 'not_run = "later"').expectations[1].not_run == "later"
     assert request.asks(files.loads(text)) == ["summary"]
 
 
@@ -861,12 +849,15 @@ from = "stated"
         files.loads(text.replace("[[0.8484658], ", "["))
 
 
-def test_the_states_of_a_stack_are_not_run() -> None:
+def test_of_two_directions_one_is_named() -> None:
     text = (OPTIONS / "bidirectional" / "states.toml").read_text(encoding="utf-8")
-    text += '\n[[expect]]\nwhat = "states"\nvalue = [[1]]\ncomputed_in = "real"\nfrom = "a"\n'
-    for each in files.loads_each(text):
-        assert "LSTM or GRU that comes first, only" in each.expectations[-1].not_run
-        assert not each.expectations[0].not_run
+    text += '\n[[expect]]\nwhat = "states"\nat = {sample = 0, timestep = 0, unit = 0}\n'
+    text += 'value = 1\ncomputed_in = "real"\nfrom = "a"\n'
+    with pytest.raises(ClaimError, match="required: one of forward, bidirectional"):
+        files.loads_each(text)
+    for each in files.loads_each(text + 'of = "backward"'):
+        assert not each.expectations[-1].not_run
+        assert request.asks(each) == ["outputs", "weights"]  # none shows it by itself
 
 
 def test_an_embedding_takes_indices() -> None:

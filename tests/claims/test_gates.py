@@ -262,7 +262,7 @@ LSTM_SHAPES = {"kernel": (F, 8), "recurrent_kernel": (H, 8), "bias": (8,)}
         ("f.recurrent_bias", {}, "the author has one bias: [weights] gives no recurrent_bias"),
         (
             "f.recurrent_kernel", {"joined": "[x, h]"},
-            "with joined = [x, h], f.kernel holds it",
+            'with joined = "[x, h]", f.kernel holds it',
         ),
     ],
 )  # fmt: skip
@@ -391,28 +391,57 @@ def apart(kind: Kind = "LSTM", **changes: Any) -> dict[str, Any]:
     return {name: a for name, a in {**table, **changes}.items() if a is not None}
 
 
+def no_order(text: str) -> str:
+    return (
+        f"{text!r} is no order of the gates of LSTM; name each once, as in 'i f o g': "
+        "i, f, c, o, or g j a for c"
+    )
+
+
+NO_GATES = (
+    "names no gates of LSTM; a table has the letters of its gates, each once: i, f, c, o, "
+    "or the author's own (g j a for c)"
+)
 ONE = {"kernel": drawn(F, 2), "recurrent_kernel": drawn(H, 2), "bias": drawn(2)}
 
 
 @pytest.mark.parametrize(
     ("table", "reading", "more", "key", "said"),
     [
-        (lstm_table(kernels=drawn(F, 8)), {}, {}, "weights.kernels", "unknown key"),
+        (
+            lstm_table(kernels=drawn(F, 8)), {}, {}, "weights.kernels",
+            "unknown key; did you mean `kernel`?; known: bias, c, f, i, kernel, o, "
+            "recurrent_bias, recurrent_kernel",
+        ),
         (lstm_table(kernel=None), {}, {}, "weights.kernel", "required key is missing"),
         (lstm_table(bias=None), {}, {}, "weights.bias", "required key is missing"),
         ({}, {}, {}, "weights.kernel", "required key is missing"),
         (lstm_table(bias=drawn(6)), {}, {}, "weights.bias", "expected shape (8,), got (6,)"),
-        (lstm_table(), {}, {"use_bias": False}, "weights.bias", "use_bias = false; leave it out"),
+        (
+            lstm_table(), {}, {"use_bias": False},
+            "weights.bias", "the layer has use_bias = false; leave it out",
+        ),
         (
             lstm_table(bias=None), {"forget_bias": 1}, {"use_bias": False},
-            "reading.forget_bias", "there is no bias to add it to",
+            "reading.forget_bias", "with use_bias = false there is no bias to add it to",
         ),
-        (lstm_table(kernel=drawn(F, 6)), {}, {}, "weights.kernel", "expected shape (3, 8)"),
-        (lstm_table(kernel=drawn(8, F)), {}, {}, "weights.kernel", 'say layout = "W·x"'),
-        (lstm_table(kernel=drawn(F + H, 8)), {}, {}, "weights.kernel", 'say joined = "[h, x]" or'),
         (
-            lstm_table(), {"layout": "W·x"}, {},
-            "weights.kernel", "got (8, 3) (after W·x is turned into x·W)",
+            lstm_table(kernel=drawn(F, 6)), {}, {},
+            "weights.kernel", "expected shape (3, 8), got (3, 6)",
+        ),
+        (
+            lstm_table(kernel=drawn(8, F)), {}, {}, "weights.kernel",
+            "expected shape (3, 8), got (8, 3); does it multiply from the left? "
+            'say layout = "W·x" in [reading]',
+        ),
+        (
+            lstm_table(kernel=drawn(F + H, 8)), {}, {}, "weights.kernel",
+            "expected shape (3, 8), got (5, 8); one matrix on x and h? "
+            'say joined = "[h, x]" or "[x, h]" in [reading]',
+        ),
+        (
+            lstm_table(), {"layout": "W·x"}, {}, "weights.kernel",
+            "expected shape (3, 8), got (8, 3) (after W·x is turned into x·W)",
         ),
         (
             lstm_table(), {"joined": "[h, x]"}, {},
@@ -420,23 +449,41 @@ ONE = {"kernel": drawn(F, 2), "recurrent_kernel": drawn(H, 2), "bias": drawn(2)}
         ),
         (
             lstm_table(kernel=drawn(F + H, 8)), {"joined": "[h, x]"}, {},
-            "weights.recurrent_kernel", "with joined = [h, x], kernel holds it",
+            "weights.recurrent_kernel", 'with joined = "[h, x]", kernel holds it',
         ),
         (
             lstm_table(kernel=drawn(H, 8)), {"joined": "[h, x]"}, {"features": None},
             "weights.kernel", "expected shape (features, 8), got (2, 8)",
         ),
-        (lstm_table(), {"gates": "i f o"}, {}, "reading.gates", "'i f o' is no order of the gates"),
-        (lstm_table(), {"gates": "i f c g"}, {}, "reading.gates", "as in 'i f o g'"),
-        (lstm_table(), {"gates": "z r h"}, {}, "reading.gates", "is no order of the gates of LSTM"),
-        (apart(), {"gates": "i f o g"}, {}, "reading.gates", "they are given apart; leave it out"),
+        (lstm_table(), {"gates": "i f o"}, {}, "reading.gates", no_order("i f o")),
+        (lstm_table(), {"gates": "i f c g"}, {}, "reading.gates", no_order("i f c g")),
+        (lstm_table(), {"gates": "z r h"}, {}, "reading.gates", no_order("z r h")),
+        (
+            apart(), {"gates": "i f o g"}, {}, "reading.gates",
+            "no matrix holds all gates: they are given apart; leave it out",
+        ),
         (apart(f=None), {}, {}, "weights.f", "missing: the weights of the gates f"),
+        (
+            apart(f=None, o=None), {}, {},
+            "weights.f", "missing: the weights of the gates f, o",
+        ),
         (apart(g=ONE), {}, {}, "weights.g.kernel", "the gate c has a kernel elsewhere too"),
-        (apart(x=ONE), {}, {}, "weights.x", "unknown key"),
-        (apart(ff=ONE), {}, {}, "weights.ff", "each once"),
-        (apart(f=drawn(F, 2)), {}, {}, "weights.f", "expected a table of its kernel"),
-        (apart(f={"full": 1, "shape": [2]}), {}, {}, "weights.f", "expected a table of its kernel"),
-        (apart(f={**ONE, "kernal": 1}), {}, {}, "weights.f.kernal", "did you mean `kernel`"),
+        (apart(x=ONE), {}, {}, "weights.x", NO_GATES),
+        (apart(zr=ONE), {}, {}, "weights.zr", NO_GATES),
+        (apart(ff=ONE), {}, {}, "weights.ff", NO_GATES),
+        (
+            apart(f=drawn(F, 2)), {}, {},
+            "weights.f", "expected a table of its kernel, recurrent_kernel, bias",
+        ),
+        (
+            apart(f={"full": 1, "shape": [2]}), {}, {},
+            "weights.f", "expected a table of its kernel, recurrent_kernel, bias",
+        ),
+        (
+            apart(f={**ONE, "kernal": 1}), {}, {}, "weights.f.kernal",
+            "unknown key; did you mean `kernel`?; known: bias, kernel, recurrent_bias, "
+            "recurrent_kernel",
+        ),
         (
             apart(f={"kernel": drawn(F, 2), "bias": drawn(2)}), {}, {},
             "weights.f.recurrent_kernel", "required key is missing",
@@ -445,12 +492,18 @@ ONE = {"kernel": drawn(F, 2), "recurrent_kernel": drawn(H, 2), "bias": drawn(2)}
             apart(f={**ONE, "recurrent_bias": drawn(2)}), {}, {},
             "weights.i.recurrent_bias", "required key is missing",
         ),
-        (apart(f={**ONE, "kernel": drawn(F, 3)}), {}, {}, "weights.f.kernel", "shape (3, 2)"),
+        (
+            apart(f={**ONE, "kernel": drawn(F, 3)}), {}, {},
+            "weights.f.kernel", "expected shape (3, 2), got (3, 3)",
+        ),
         (
             apart(f={**ONE, "kernel": drawn(F + 1, 2)}), {}, {"features": None},
             "weights.f.kernel", "4 features, where the gate i has 3",
         ),
-        (apart(f={**ONE, "bias": "none"}), {}, {}, "weights.f.bias", "is no number"),
+        (
+            apart(f={**ONE, "bias": "none"}), {}, {}, "weights.f.bias",
+            "'none' is no number; a string must be a hex float, '0x1.8p+0'",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_key(
@@ -459,7 +512,7 @@ def test_what_is_wrong_is_said_with_its_key(
     with pytest.raises(ClaimError) as raised:
         read(table, GateReading(**reading), "LSTM", **more)
     assert raised.value.key == key
-    assert said in raised.value.problem
+    assert raised.value.problem == said
 
 
 def test_a_second_bias_beside_two_rows_is_refused() -> None:
@@ -474,18 +527,41 @@ def test_a_second_bias_beside_two_rows_is_refused() -> None:
 @pytest.mark.parametrize(
     ("reading", "activations", "key", "said"),
     [
-        ({"gates": "i f g o"}, {"SimpleRNN": set()}, "reading.gates", "neither LSTM nor GRU"),
-        ({"gates": "z r h"}, {"LSTM": {"sigmoid"}}, "reading.gates", "no order of the gates"),
-        ({"gates": "z r h"}, {"LSTM": set(), "GRU": set()}, "reading.gates", "name the tables"),
-        ({"joined": "[h, x]"}, {}, "reading.joined", "no recurrent layer"),
-        ({"forget_bias": 1}, {"GRU": {"sigmoid"}}, "reading.forget_bias", "only an LSTM"),
-        ({"forget_bias": 10**400}, {"LSTM": {"sigmoid"}}, "reading.forget_bias", "1,000,000"),
+        (
+            {"gates": "i f g o"}, {"SimpleRNN": set()},
+            "reading.gates", "the claim has neither LSTM nor GRU; leave it out",
+        ),
+        ({"gates": "z r h"}, {"LSTM": {"sigmoid"}}, "reading.gates", no_order("z r h")),
+        (
+            {"gates": "z r h"}, {"LSTM": set(), "GRU": set()}, "reading.gates",
+            "the claim has LSTM and GRU, whose gates are not the same; name the tables of "
+            "[weights] by the letters of their gates in place of it",
+        ),
+        (
+            {"joined": "[h, x]"}, {},
+            "reading.joined", "the claim has no recurrent layer; leave it out",
+        ),
+        (
+            {"forget_bias": 1}, {"GRU": {"sigmoid"}},
+            "reading.forget_bias", "only an LSTM has a forget gate; leave it out",
+        ),
+        (
+            {"forget_bias": 10**400}, {"LSTM": {"sigmoid"}},
+            "reading.forget_bias", "expected a number of at most 1,000,000",
+        ),
         (
             {"forget_bias": Decimal("nan")}, {"LSTM": {"sigmoid"}},
-            "reading.forget_bias", "at most 1,000,000",
+            "reading.forget_bias", "expected a number of at most 1,000,000",
         ),
-        ({"z_weighs": "candidate"}, {"LSTM": {"sigmoid"}}, "reading.z_weighs", "only a GRU"),
-        ({"z_weighs": "candidate"}, {"GRU": {"tanh"}}, "reading.z_weighs", "activation tanh"),
+        (
+            {"z_weighs": "candidate"}, {"LSTM": {"sigmoid"}},
+            "reading.z_weighs", "only a GRU has an update gate; leave it out",
+        ),
+        (
+            {"z_weighs": "candidate"}, {"GRU": {"tanh"}}, "reading.z_weighs",
+            "with the recurrent_activation tanh, 1 - z is no gate of any weights; that can be "
+            "said of hard_sigmoid and sigmoid only",
+        ),
     ],
 )  # fmt: skip
 def test_a_key_that_nothing_would_obey_is_refused(
@@ -494,7 +570,7 @@ def test_a_key_that_nothing_would_obey_is_refused(
     with pytest.raises(ClaimError) as raised:
         gates.check(GateReading(**reading), activations, READER.fail)
     assert raised.value.key == key
-    assert said in raised.value.problem
+    assert raised.value.problem == said
 
 
 @pytest.mark.parametrize(

@@ -388,6 +388,5 @@ class Cell(Holds, frozen=True, kw_only=True):
             public.certify, outputs, x=case.x, **{"bias": None, **weights}, **cell.definition,
             initial_state=start if start.ndim == 2 else tuple(start), dtype=case.dtype, **seen,
         )  # fmt: skip
-        names = ("sample", "timestep", "unit")
-        yield step("outputs of the cell", found, ("state", *names) if seen else names)
+        yield step("outputs of the cell", found, ("sample", "timestep", "unit"))
         yield same("the state beside the output", each[0], outputs)
