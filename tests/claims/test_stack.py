@@ -27,6 +27,7 @@ STACKS = [
     for file in sorted(OPTIONS.rglob("*.toml"))
     for each in bundled.in_file(file)
     if each.is_stack and each.x is not None and each.weights is not None
+    if np.isfinite(each.x.value).all()
 ]
 ACTIVATIONS = {
     "tanh": np.tanh,

@@ -191,6 +191,22 @@ def test_what_rounding_may_not_explain_is_never_the_last_bits(
     assert (found.exit_code(), found.exit_code("drift")) == (0, 1)
 
 
+def test_claims_with_a_bound_and_without_are_told_apart(
+    claims: list[Claim], tmp_path: Path
+) -> None:
+    """Two that are alike but for their names: their arrays are not asked whether they are equal."""
+    wide, none = np.full(STATES.shape, 2.0**-22), np.full(STATES.shape, np.inf)
+
+    def both(states: Any) -> list[Verdict]:
+        told = (("a", wide), ("b", none))
+        return [verdict(AGREE, numbers(states, bound), claim=name) for name, bound in told]
+
+    alike = dataclasses.replace(claims_of(tmp_path / "again")[0], name="b")
+    found = compared([claims[0], alike], both(STATES), both(nudged(3)))
+    assert "1 of 2 claims changed in the last bits" in found.sentence
+    assert "1 of 2 claims changed, at most 3 ulps, where no bound is known" in found.sentence
+
+
 def test_what_is_held_against_something_that_moved_is_not_beyond(
     claims: list[Claim],
 ) -> None:
@@ -316,6 +332,7 @@ def test_what_a_seed_gives_is_compared_unless_the_seed_is_ignored(tmp_path: Path
 
 
 def claims_of(folder: Path) -> list[Claim]:
+    folder.mkdir(exist_ok=True)
     return list(files.load_all([puppet.claims(folder / "claims", "a")]))
 
 
