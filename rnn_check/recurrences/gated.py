@@ -24,6 +24,7 @@ from rnn_check.numbers.formats import Arithmetic, Array, Bound
 from rnn_check.numbers.reading import Bounds, Node, Numbers, Tape
 from rnn_check.recurrences import gru, lstm
 from rnn_check.recurrences.over_time import _arrays
+from rnn_check.recurrences.running import NOT_BY_HAND, ByHand
 
 
 @dataclass(frozen=True)
@@ -278,26 +279,6 @@ class Running(NamedTuple):
     carried: dict[str, tuple[Array, Bound]]
 
 
-class ByHand(NamedTuple):
-    """Half units of the last digit to which somebody who computes by hand rounds what is carried.
-
-    (B,T,H) each, in processing order, by names as in `Running`; absent where nothing is rounded.
-    states: before anything further is made of them, c of an LSTM in the same step. gates: before
-    they are multiplied. arguments: before an activation is taken of them.
-    """
-
-    states: Mapping[str, Array] = {}
-    gates: Mapping[str, Array] = {}
-    arguments: Mapping[str, Array] = {}
-
-    @property
-    def rounds(self) -> bool:
-        return any(part.any() for each in self for part in each.values())
-
-
-_NOT_BY_HAND = ByHand()
-
-
 class _Paper:
     """Where a computation by hand is: what it rounds at a step, and what it had before."""
 
@@ -434,7 +415,7 @@ def running_bound(
     arithmetic: Any = "float32",
     errors: Mapping[str, Any] | None = None,
     round_inputs: bool = True,
-    by_hand: ByHand = _NOT_BY_HAND,
+    by_hand: ByHand = NOT_BY_HAND,
 ) -> Running:
     """The numbers of forward in float64, and how far another's computation may be off.
 
@@ -486,7 +467,7 @@ def running_gradients(
     arithmetic: Any = "float32",
     errors: Mapping[str, Any] | None = None,
     round_inputs: bool = True,
-    by_hand: ByHand = _NOT_BY_HAND,
+    by_hand: ByHand = NOT_BY_HAND,
 ) -> tuple[Gradients, Gradients]:
     """The gradients of backward in float64, and how far another's may be off.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
@@ -44,6 +44,9 @@ from rnn_check.claims.layers.signal import (
 from rnn_check.claims.tables import Flag, Name, Number, Seed, Size
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import gated, running
+
+Implementation = Literal[1, 2] | msgspec.UnsetType  # of gates: one product each, or one for all
+UseCudnn = bool | Literal["auto"] | msgspec.UnsetType
 
 
 class Recurrence(Part, frozen=True):
@@ -144,7 +147,7 @@ class Gated(Part, frozen=True):
         starts: Sequence[Bounded],
         by_hand: running.ByHand,
     ) -> Course:
-        """As of `Recurrence`; what is rounded by hand between gates is not derived."""
+        """As of `Recurrence`."""
         how: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
         how["errors"] = {"x": given.error, **{name: error for name, (_, error) in weights.items()}}
         if starts:
@@ -152,6 +155,7 @@ class Gated(Part, frozen=True):
             how["errors"]["initial_state"] = tuple(error for _, error in starts)
         how |= {"activation": self.function, "recurrent_activation": self.gate_function}
         how |= {"mask": given.mask, "go_backwards": backwards, "arithmetic": arithmetic}
+        how["by_hand"] = by_hand
         ran = gated.running_bound(self.recurrence, given.value, **how)
 
         def back(cotangents: Mapping[str, Cotangent]) -> Back:
@@ -170,6 +174,7 @@ class LongShortTerm(Gated, frozen=True):
 
     gates: ClassVar[int] = 4
     states: ClassVar[tuple[str, ...]] = ("state", "cell state")
+    defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "unit_forget_bias": True}
     family: ClassVar[Family] = "LSTM"
 
     @property
@@ -282,8 +287,17 @@ class Carrying(Layer, frozen=True):
         prefix = self.recurrences[index][0]
         last = index == len(self.recurrences) - 1 and self.returns_sequences
         output = by_hand.get("output", 0.0) if last else 0.0
-        states = by_hand.get(f"{prefix}states", output)
-        return running.ByHand(states, by_hand.get(f"{prefix}preactivation", 0.0))
+        states: dict[str, Array | float] = {"h": by_hand.get(f"{prefix}states", output)}
+        states |= {"c": by_hand[f"{prefix}c"]} if f"{prefix}c" in by_hand else {}
+
+        def named(kind: str) -> dict[str, Array | float]:
+            return {
+                key.removeprefix(kind).lstrip(): part
+                for key, part in by_hand.items()
+                if key.startswith(kind)
+            }
+
+        return running.ByHand(states, named(f"{prefix}gate"), named(f"{prefix}preactivation"))
 
     def courses(
         self,
@@ -489,6 +503,8 @@ class LSTM(LongShortTerm, Recurrent, frozen=True, tag_field="kind", tag="LSTM"):
     name: Name = "lstm"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     unit_forget_bias: Flag = msgspec.UNSET
+    implementation: Implementation = msgspec.UNSET
+    use_cudnn: UseCudnn = msgspec.UNSET
 
 
 class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
@@ -497,6 +513,8 @@ class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
     name: Name = "gru"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     reset_after: Flag = msgspec.UNSET
+    implementation: Implementation = msgspec.UNSET
+    use_cudnn: UseCudnn = msgspec.UNSET
 
 
 class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):

@@ -161,13 +161,15 @@ class Session:
         raise self.has_no("way to save and load a layer as Keras does")
 
     def fit(self, *_: Any, **asked: Any) -> Answer:
-        """of, optimizer, loss, keep=(), epochs=1, x, initial_state, mask, target, after="".
+        """of, optimizer, loss, keep=(), epochs=1, batch_size=None, x, initial_state, mask, target,
+        after="".
 
-        Train on one batch, one update an epoch. optimizer: {"kind", "learning_rate"}.
+        Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
 
-        keep: "loss", as it is reported, (epochs,); "left", as of run; "updates", watched: weights,
-        Adam's m and v and iterations before the first update and after each (epochs+1,...), and
-        the optimizer's constants.
+        batch_size: all of them if it is not given. keep: "loss", as it is reported, (epochs,);
+        "left", as of run; "updates", watched: weights, the optimizer's states by their short names
+        ("m" momentum, "v" velocity, "s" largest velocity, "a" average gradient) and iterations
+        before the first update and after each, and the optimizer's constants.
         """
         raise self.has_no("fit")
 
