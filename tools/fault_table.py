@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from rnn_check.asking import request
-from rnn_check.claims import claim
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
-from tests.certificates.test_training import ask, short
+from tests.keras.test_training import ask
 from tests.support import planted
+from tests.support.trainings import short
 
 FILE = Path(__file__).parents[1] / "docs" / "faults.md"
 TWINS = ("none", "none in the loop")
@@ -57,13 +59,13 @@ def red(verdicts: Iterable[judge.Verdict]) -> Red:
     return found
 
 
-def left_out(c: claim.Claim) -> bool:
+def left_out(c: Claim) -> bool:
     """Whether it is asked only of the faults that it names."""
     return c.slow or c.name.startswith("gates/")
 
 
 def of_layers(
-    subject: observe.Subject, claims: list[claim.Claim], faults: dict[str, str]
+    subject: observe.Subject, claims: list[Claim], faults: dict[str, str]
 ) -> Iterator[tuple[str, Red]]:
     for fault, layer in faults.items():
         asked = [c for c in claims if fault in c.catches or not left_out(c)]
@@ -88,7 +90,7 @@ def row(fault: str, found: Red) -> str:
 
 def main() -> int:
     # what options do is held to its own changes of every number: see test_options
-    every = [c for c in claim.load_all() if not c.name.startswith("options/")]
+    every = [c for c in files.load_all() if not c.name.startswith("options/")]
     layers = {"SimpleRNN": planted.LAYERS, **planted.GATED}
     claims = {kind: [c for c in every if planted.of(c) is layers[kind]] for kind in layers}
     tables: list[str] = []

@@ -11,8 +11,8 @@ tables, whole subtrees of other files), one of four as text and bytes.  Each is 
 * what loads satisfies the published JSON Schema, and can be asked as a request.
 
 A case is made of its number and the seed alone: `--only CASE` repeats it and writes its file to
-stdout.  Faults of the loader come out as they are, since `claim.read_each` turns none into a
-`ClaimError`, as `claim.load_each` does.  The exit code is 1 if anything was found.
+stdout.  Faults of the loader come out as they are, since `files.read_each` turns none into a
+`ClaimError`, as `files.load_each` does.  The exit code is 1 if anything was found.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ import numpy as np
 import tomli_w
 
 from rnn_check.asking import request as asking_request
-from rnn_check.claims import claim, tables
+from rnn_check.claims import files, schema, tables
+from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS, At
 from rnn_check.numbers import activations
 from rnn_check.refusal import ClaimError
@@ -80,7 +81,7 @@ NUMBERS = [
     HEX + "f" * 20, HEX + "f" * 400, HEX + "f" * 5000,
 ]  # fmt: skip
 KEYS = [
-    *claim.ClaimFile.__struct_fields__,
+    *schema.ClaimFile.__struct_fields__,
     *(name for options in subject.LAYERS.values() for name in options),
     *(name for table in (tables.Source, tables.InputTable, At, tables.WrongTable)
       for name in table.__struct_fields__),
@@ -131,8 +132,8 @@ class Maker:
     """Makes the file of a case."""
 
     def __init__(self, npz: list[str]) -> None:
-        files = [file for _, file in claim.find([claim.bundled()])]
-        self.texts = [file.read_text(encoding="utf-8") for file in files]
+        found = [file for _, file in files.find([files.bundled()])]
+        self.texts = [file.read_text(encoding="utf-8") for file in found]
         self.documents = [tomllib.loads(text, parse_float=Decimal) for text in self.texts]
         self.npz = npz
 
@@ -410,10 +411,10 @@ class Checker:
     def check(self, content: bytes) -> Iterator[str]:
         """What is wrong, one line each."""
         self.file.write_bytes(content)
-        claims: list[claim.Claim] = []
+        claims: list[Claim] = []
         started = time.process_time()
         try:
-            claims = claim.read_each(self.file)
+            claims = files.read_each(self.file)
         except ClaimError as error:
             self.refused += 1
             yield from self.message(error)
@@ -446,7 +447,7 @@ class Checker:
         for error in self.schema.iter_errors(document):
             yield f"loads, but the schema refuses it at {error.json_path}: {error.message}"[:300]
 
-    def request(self, each: claim.Claim) -> Iterator[str]:
+    def request(self, each: Claim) -> Iterator[str]:
         try:
             asked = asking_request.request(
                 each, asking_request.asks(each), asking_request.Setting()

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from rnn_check.asking.request import Setting
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.identity import Identity
 from rnn_check.verdicts import deviations
@@ -67,7 +67,7 @@ def fuzz(cases: int, seed: int, folder: Path) -> Counter[str]:
     _, *entries = whole.split("[[deviation]]")
     (folder / "sparsemax.py").touch()
     file = folder / "known.toml"
-    asked = [claim.load_each(path)[0] for path in sorted(claim.bundled().glob("options/*.toml"))]
+    asked = [files.load_each(path)[0] for path in sorted(files.bundled().glob("options/*/*.toml"))]
     subject = Identity(keras="3.15.1", backend="jax", backend_version="1", numpy="2")
     counted: Counter[str] = Counter()
     for case in range(cases):

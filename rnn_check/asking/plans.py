@@ -186,15 +186,39 @@ def cell_states(e: Experiment) -> Plan:
     return Plan(steps, together)
 
 
+def sequences(e: Experiment) -> Plan:
+    """Of each recurrent layer, made to return both: {name: {"states": its sequence (B,T,H) as it
+    shows it, "last": [each state (B,H) that it ends with]}}."""
+    specs, steps = _specs(e), {}
+    for index, spec in enumerate(specs):
+        if spec["kind"] in RECURRENT:
+            shows = changed(spec, {"return_sequences": True, "return_state": True})
+            made = step(
+                "make", layers=[*specs[:index], shows], input_shape=_shape(e), like=layers(e),
+                copy=f"sequences of {spec['name']}",
+            )  # fmt: skip
+            keep = ["layers", "beside"]
+            steps[spec["name"]] = step("run", of=made, through="call", keep=keep, **_inputs(e))
+
+    def together(said: Said) -> Any:
+        return {
+            name: {"states": said[name]["layers"][-1], "last": said[name]["beside"]}
+            for name in steps
+        }
+
+    return Plan(steps, together)
+
+
 def gradients(e: Experiment) -> Plan:
-    """Of the loss: x, kernel, recurrent_kernel, bias, initial_state, dense.kernel, dense.bias (of
-    other layers NAME.kernel, ...); and the loss itself.
+    """Of the loss: x, kernel, recurrent_kernel, bias, initial_state, and of layers that are not the
+    first recurrent one NAME.kernel, ...; and the loss itself.
 
     Where no initial state was given the run was plain; its gradient needs one that is.
     """
     of, inputs, wanted, loss = layers(e), _inputs(e), e.get("of"), _loss(e)
     steps = {"plain": step("gradients", of=of, loss=loss, wrt=["x", "initial_state"], **inputs)}
-    if "initial_state" not in inputs and (wanted is None or "initial_state" in wanted):
+    asked = wanted is None or "initial_state" in wanted
+    if "initial_state" not in inputs and asked and _takes_start(e):
         given = {**inputs, "initial_state": _zero_state(e)}
         steps["start"] = step("gradients", of=of, loss=loss, wrt=["initial_state"], **given)
 
@@ -248,6 +272,13 @@ def probe(e: Experiment) -> Plan:
     return Plan({"run": run}, together)
 
 
+def _takes_start(e: Experiment) -> bool:
+    """Whether its first recurrent layer takes an initial state: stacked cells are not given any."""
+    at = _recurrent(e)
+    cell = None if at is None else e["layers"][at].get("cell")
+    return at is not None and not (isinstance(cell, list) and len(cell) > 1)
+
+
 def _zero_state(e: Experiment) -> Array:
     at = _recurrent(e)
     sizes = [1] if at is None else state_sizes(e["layers"][at])
@@ -260,7 +291,7 @@ def _by_name(e: Experiment, said: Said) -> dict[str, Any]:
     at = _recurrent(e)
     found = {name: said[name] for name in ("states", "output", "loss") if name in said}
     for index, spec in enumerate(_specs(e)):
-        prefix = "" if index == at else "dense." if spec["kind"] == "Dense" else f"{spec['name']}."
+        prefix = "" if index == at else f"{spec['name']}."
         of_layer = said["weights"].get(spec["name"], {})
         found.update({prefix + path: value for path, value in of_layer.items()})
     if "x" in said:
@@ -579,7 +610,7 @@ def question(plan: Question) -> Question:
 for _each in (
     *(summary, initial_weights, initialized, weights, output, states, last_state, gradients),
     *(probe, training, dropout, cell, shrunk, raises, config, outputs, stateful, round_trip),
-    *(cell_states, losses, evaluate, fit_once, one_update, dynamic),
+    *(cell_states, sequences, losses, evaluate, fit_once, one_update, dynamic),
 ):
     question(_each)
 

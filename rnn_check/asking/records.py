@@ -452,7 +452,7 @@ def _read_arrays(path: Path) -> dict[str, Array]:
 _HEADER = re.compile(  # of what NumPy writes of numbers
     rb"\x93NUMPY(?:\x01\x00(?P<short>..)|\x02\x00(?P<long>....))"
     rb"\{'descr': '(?P<dtype>[<>|][biuf][1248])', 'fortran_order': (?P<fortran>True|False), "
-    rb"'shape': \((?P<shape>(?:\d{1,18}(?:, ?)?)*)\), \} *\n",
+    rb"'shape': \((?P<shape>(?:\d{1,18}, ?)*\d{0,18})\), \} *\n",
     re.DOTALL,
 )
 

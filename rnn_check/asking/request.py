@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from rnn_check.asking import plans
-from rnn_check.claims import truth
+from rnn_check.claims import stack
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import AnyLayer
 from rnn_check.subjects import ask as observe
@@ -86,7 +86,7 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
             for name, table in claim.weights.items()
         }
         if not claim.is_stack and claim.dense is not None and claim.dense.name not in weights:
-            kernel, bias = truth.dense_that_reaches(claim)
+            kernel, bias = stack.dense_that_reaches(claim)
             weights[claim.dense.name] = {"kernel": kernel, "bias": bias}
     question: dict[str, Any] = {
         "mode": setting.mode,

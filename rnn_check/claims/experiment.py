@@ -10,10 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnn_check.claims.gates import GateReading
-from rnn_check.claims.layers import GRU, LSTM, AnyLayer, Dense, SimpleRNN
+from rnn_check.claims import gates
+from rnn_check.claims.gates import GateReading, View
+from rnn_check.claims.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    AnyLayer,
+    Carrying,
+    Dense,
+    Embedding,
+    SimpleRNN,
+)
+from rnn_check.claims.layers.recurrent import Recurrence
+from rnn_check.claims.layers.signal import ByHand
 from rnn_check.claims.tables import TrainingTable, WrongTable
 from rnn_check.claims.written import Array, Given
+from rnn_check.refusal import nearest
 
 AS_KERAS = GateReading()
 
@@ -38,6 +51,8 @@ class Experiment:
     training: TrainingTable | None = None
     wrong: WrongTable | None = None
     gates: GateReading = AS_KERAS  # as the author has them
+    # the shapes of weights as their author wrote them, by layer and path: "forward.f.kernel"
+    written: Mapping[str, Mapping[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
 
     @property
     def is_stack(self) -> bool:
@@ -45,14 +60,57 @@ class Experiment:
         return [type(layer) for layer in self.layers] not in ([SimpleRNN], [SimpleRNN, Dense])
 
     @property
-    def has_steps(self) -> bool:
-        """Whether the states of its first layer are derived step by step."""
-        return not self.is_stack or isinstance(self.layers[0], LSTM | GRU)
+    def begins_recurrent(self) -> bool:
+        """Whether the states of its first layer can be seen, and a probe put before it."""
+        return isinstance(self.layers[0], SimpleRNN | LSTM | GRU)
 
     @property
-    def has_gradients(self) -> bool:
-        """Whether gradients of its loss are derived."""
-        return not self.is_stack or (self.has_steps and len(self.layers) == 1)
+    def recurrences(self) -> dict[str, tuple[Carrying, int]]:
+        """Each recurrence by what a claim may call it: (layer, which of its parts).
+
+        "second", "bidirectional.forward"; of the first recurrent layer without its name as well.
+        """
+        layers = [layer for layer in self.layers if isinstance(layer, Carrying)]
+        found: dict[str, tuple[Carrying, int]] = {}
+        for layer in layers:
+            for index, (prefix, _) in enumerate(layer.recurrences):
+                if layer is layers[0]:
+                    found[prefix.rstrip(".")] = (layer, index)
+                found[f"{layer.name}.{prefix}".rstrip(".")] = (layer, index)
+        return found
+
+    def recurrence_of(self, of: str) -> tuple[Carrying, int, str]:
+        """(layer, part, what of it) of "second.c": a recurrence's name and a word, or either."""
+        if of in self.recurrences:
+            return *self.recurrences[of], ""
+        path, _, word = of.rpartition(".")
+        return *self.recurrences[path], word
+
+    @property
+    def gradients(self) -> dict[str, tuple[AnyLayer, str]]:
+        """What gradients may be asked of, by what a claim may call it: (layer, path of a weight).
+
+        "second.kernel"; of the first recurrent layer without its name as well.
+        """
+        first = next(layer for layer in self.layers if isinstance(layer, Carrying))
+        features, found = (self.input_shape or (1,))[-1], dict[str, tuple[AnyLayer, str]]()
+        if not isinstance(self.layers[0], Embedding):
+            found["x"] = (self.layers[0], "x")
+        found |= {path: (first, path) for path in first.weight_shapes(features)}
+        if not isinstance(first, RNN) or len(first.cells) == 1:
+            found["initial_state"] = (first, "initial_state")
+        dense = [layer for layer in self.layers if isinstance(layer, Dense)]
+        if len(dense) == 1:
+            found |= {f"dense.{path}": (dense[0], path) for path in dense[0].weight_shapes(1)}
+        for layer in self.layers:
+            own = layer.weight_shapes(features)
+            found |= {f"{layer.name}.{path}": (layer, path) for path in own}
+        return found
+
+    def gradient_of(self, of: str) -> str:
+        """What a subject calls it: without its layer's name, if that is the first recurrent one."""
+        layer, path = self.gradients[of]
+        return path if self.gradients.get(path) == (layer, path) else f"{layer.name}.{path}"
 
     @property
     def names(self) -> list[str]:
@@ -106,7 +164,37 @@ class Experiment:
             features = before.features_after(features)
         return features
 
-    def rounded_by_hand(self) -> dict[str, Array]:
-        """Half a unit of the last digit to which somebody who computes by hand rounds what is
-        carried on: of "states", "preactivation" (B,T,H) and "output"."""
+    def view(self, of: str) -> View:
+        """The weight that the author calls so, as a view of Keras's arrays by layer and path.
+
+        of: "f.kernel" of the first recurrent layer, "second.forward.kernel" of another. Raises
+        ValueError, which says why, for what the author cannot mean.
+        """
+        named = next((each for each in self.layers if of.startswith(f"{each.name}.")), None)
+        layer = named or next(each for each in self.layers if each.is_recurrent)
+        path = of.removeprefix(f"{layer.name}.") if named else of
+        written, features = self.written.get(layer.name, {}), self.features_of(layer)
+        if not isinstance(layer, Carrying):
+            shapes = layer.weight_shapes(features)
+            if path not in shapes:
+                raise ValueError(f"unknown {of!r}{nearest(path, shapes)}")
+            turned = self.gates.layout == "W·x" and path.endswith("kernel")
+            return View.whole(path, shapes[path], turned).under(f"{layer.name}.")
+        parts = {prefix: (part, fan_in) for prefix, part, fan_in in layer.parts(features)}
+        prefix = next((each for each in parts if path.startswith(each)), None)
+        if prefix is None:
+            known = [each + name for each in parts for name in gates.PARTS[:3]]
+            raise ValueError(f"unknown {of!r}{nearest(path, known)}")
+        part, fan_in = parts[prefix]
+        assert isinstance(part, Recurrence)
+        own = {n.removeprefix(prefix): s for n, s in written.items() if n.startswith(prefix)}
+        found = gates.view(
+            path.removeprefix(prefix), part.own_shapes(fan_in), own, self.gates, part.family,
+            part.units,
+        )  # fmt: skip
+        return found.under(f"{layer.name}.{prefix}")
+
+    def rounded_by_hand(self) -> Mapping[str, ByHand]:
+        """Of each layer, half a unit of the last digit to which somebody who computes by hand
+        rounds what is carried on."""
         return {}

@@ -15,13 +15,14 @@ of it is said in `[reading]` and in the names of the tables of `[weights]`; no n
     ru = { kernel = …, bias = … }         # several, side by side in that order
     kernel = …                            # all of them, in the order of `gates`
 
-`weights` makes Keras's arrays of what the author wrote, `as_written` the author's arrays of Keras's
+`weights` makes Keras's arrays of what the author wrote, `view` finds the author's arrays in Keras's
 (gradients, say). Sizes: F features, H units, n gates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -59,6 +60,7 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     joined: a kernel holds the weights of x and of h, which multiply both in that order.
     forget_bias: a number that the author's program adds to the bias of LSTM's forget gate.
     z_weighs: what the update gate of a GRU weighs: h = z·h + (1 - z)·c, or (1 - z)·h + z·c.
+    states: in which order an LSTM's are where they stand side by side.
     """
 
     layout: Literal["x·W", "W·x"] = "x·W"
@@ -66,6 +68,7 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     joined: Literal["[h, x]", "[x, h]"] | None = None
     forget_bias: Decimal | int | None = None
     z_weighs: Literal["state", "candidate"] = "state"
+    states: Literal["[h, c]", "[c, h]"] = "[h, c]"
 
     @property
     def is_in_order(self) -> bool:
@@ -95,6 +98,8 @@ def check(reading: GateReading, activations: Mapping[Kind, set[str]], fail: Fail
         added = Decimal(reading.forget_bias)
         if not added.is_finite() or abs(added) > MOST_BIAS:
             raise fail("reading.forget_bias", f"expected a number of at most {MOST_BIAS:,}")
+    if reading.states == "[c, h]" and "LSTM" not in activations:
+        raise fail("reading.states", "only an LSTM has two states; leave it out")
     if reading.z_weighs == "candidate":
         if "GRU" not in activations:
             raise fail("reading.z_weighs", "only a GRU has an update gate; leave it out")
@@ -117,19 +122,33 @@ def given(
     out: dict[str, Given | dict[str, Given]] = {}
     for name, node in table.items():
         path = f"{key}.{name}" if key else name
+        own = node if isinstance(node, dict) and node.keys() & {*PARTS} else None
         if name in PARTS:
             out[name] = reader.given(node, path, how)
+        elif letters and own is not None and _letters(name, kind) is None:
+            raise reader.fail(path, _no_gates(kind))
         elif not set(name) <= letters.keys():
-            known = {*PARTS, *ORDER[kind]}
+            known = {*PARTS, *(ORDER[kind] if letters else "")}
             raise reader.fail(path, f"unknown key{nearest(name, known)}")
-        elif not isinstance(node, dict) or not node.keys() & set(PARTS):
+        elif own is None:
             raise reader.fail(path, f"expected a table of its {', '.join(PARTS[:3])}")
         else:
-            for part in node:
+            for part in own:
                 if part not in PARTS:
                     raise reader.fail(f"{path}.{part}", f"unknown key{nearest(part, PARTS)}")
-            out[name] = {p: reader.given(a, f"{path}.{p}", how) for p, a in node.items()}
+            out[name] = {p: reader.given(a, f"{path}.{p}", how) for p, a in own.items()}
     return out
+
+
+def shapes(table: Table) -> dict[str, tuple[int, ...]]:
+    """Of the arrays in it by path, as they are written: "kernel", "f.kernel"."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, node in table.items():
+        inner = (
+            {name: node} if isinstance(node, Given) else {f"{name}.{p}": a for p, a in node.items()}
+        )
+        found |= {path: array.shape for path, array in inner.items()}
+    return found
 
 
 def weights(
@@ -190,45 +209,106 @@ def weights(
     return out
 
 
-def as_written(
-    arrays: Mapping[str, Array],
+@dataclass(frozen=True)
+class View:
+    """An array as its author has it: where its numbers stand in Keras's arrays.
+
+    sources: which of those. index: of each number, where it stands in them, one array after the
+    other. mirrored: whether it is -1 times that one.
+    """
+
+    sources: tuple[str, ...]
+    index: Array
+    mirrored: Array
+
+    @classmethod
+    def whole(cls, name: str, shape: tuple[int, ...], turned: bool) -> View:
+        """Of one array, as it is or transposed."""
+        index = np.arange(math.prod(shape)).reshape(shape)
+        index = index.T if turned else index
+        return cls((name,), index, np.zeros(index.shape, bool))
+
+    def under(self, prefix: str) -> View:
+        """The same, where Keras's arrays have longer paths."""
+        return View(tuple(prefix + name for name in self.sources), self.index, self.mirrored)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.index.shape
+
+    def __call__(self, arrays: Mapping[str, Array]) -> Array:
+        """Of whatever is linear in the weights: gradients, and changes by an update."""
+        found = self._taken(arrays)
+        return np.where(self.mirrored, -found, found)
+
+    def bounds(self, arrays: Mapping[str, Array]) -> Array:
+        """Of how far each of them may be off."""
+        return self._taken(arrays)
+
+    def _taken(self, arrays: Mapping[str, Array]) -> Array:
+        flat = np.concatenate([np.ravel(arrays[name]) for name in self.sources])
+        return np.asarray(flat[self.index])
+
+
+def view(
     path: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    written: Mapping[str, tuple[int, ...]],
     reading: GateReading,
     kind: Kind,
     units: int,
-    shape: tuple[int, ...] | None = None,
-) -> Array:
-    """What the author calls `path` ("kernel", "f.kernel", "ru.bias"), of Keras's arrays.
+) -> View:
+    """What the author calls `path` ("kernel", "f.kernel", "ru.bias"), as a view of Keras's arrays.
 
-    The inverse of `weights` for whatever is linear in the weights: gradients, and changes by an
-    update. arrays: kernel (F,nH), recurrent_kernel (H,nH), bias (nH,) or (2,nH); of two biases that
-    are added, either has the gradient of the sum. shape: that of what the author wrote at `path`,
-    which may be a column or a bias of two rows. Raises KeyError for a path of other letters.
+    shapes: of those. written: of the arrays in the author's table of weights, whose shape (a bias
+    may be a column, or two rows) is also that of a gradient. Of two biases that are added, either
+    has the gradient of the sum. Raises ValueError, which says why, for what the author cannot mean.
     """
     group, _, part = path.rpartition(".")
-    order = _letters(group, kind) if group else _order(reading.gates or ORDER[kind], kind)
-    if order is None or part not in PARTS:
-        raise KeyError(path)
-    found = {name: np.asarray(array) for name, array in arrays.items()}
-    if kind == "GRU" and reading.z_weighs == "candidate":
-        for name, array in found.items():
-            found[name] = array.copy()
-            found[name][..., :units] *= -1
-    if part.endswith("bias"):
-        array = found["bias"]
-        both_rows = shape is not None and len(shape) == 2 and shape[0] == 2 and shape[1] != 1
-        if array.ndim == 2 and not both_rows:
-            array = array[int(part == "recurrent_bias")]
-    elif reading.joined is not None and part == "kernel":
-        both = (found["recurrent_kernel"], found["kernel"])
-        array = np.concatenate(both if reading.joined == "[h, x]" else both[::-1])
+    order = _letters(group, kind) if group else _order_of_all(reading, kind)
+    if part not in PARTS or order is None:
+        raise ValueError(f"unknown {path!r}{nearest(path, _paths(shapes, written, kind))}")
+    if part == "recurrent_kernel" and reading.joined is not None:
+        whole = path.removesuffix(part) + "kernel"
+        raise ValueError(f'with joined = "{reading.joined}", {whole} holds it')
+    if part.endswith("bias") and "bias" not in shapes:
+        raise ValueError("the layer has use_bias = false")
+    second = [name for name in written if name.endswith("recurrent_bias")]
+    two_rows = len(shapes.get("bias", ())) == 2
+    if part == "recurrent_bias" and not (second or two_rows):
+        raise ValueError("the author has one bias: [weights] gives no recurrent_bias")
+    both = part == "kernel" and reading.joined is not None
+    sources = ("kernel", "recurrent_kernel") if both else (part.replace("recurrent_bias", "bias"),)
+    sizes = [math.prod(shapes[name]) for name in sources]
+    every = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    own = {n: index.reshape(shapes[n]) for n, index in zip(sources, every, strict=True)}
+    if both:
+        in_order = sources if reading.joined == "[x, h]" else sources[::-1]
+        found = np.concatenate([own[name] for name in in_order])
     else:
-        array = found[part]
-    gates = dict(zip(ORDER[kind], np.split(array, len(ORDER[kind]), axis=-1), strict=True))
-    array = np.concatenate([gates[gate] for gate in order], axis=-1)
+        found = own[sources[0]]
+    if two_rows and part.endswith("bias"):
+        as_keras = not (second or group) and path not in written
+        if not as_keras and written.get(path) != (2, len(order) * units):
+            found = found[int(part == "recurrent_bias")]
+    gates = dict(zip(ORDER[kind], np.split(found, len(ORDER[kind]), axis=-1), strict=True))
+    found = np.concatenate([gates[gate] for gate in order], axis=-1)
+    is_update = np.array([gate == "z" for gate in order]).repeat(units)
+    mirrored = np.broadcast_to(is_update & (reading.z_weighs == "candidate"), found.shape)
     if reading.layout == "W·x" and part.endswith("kernel"):
-        array = array.T
-    return array if shape is None else array.reshape(shape)
+        found, mirrored = found.T, mirrored.T
+    shape = written.get(path, found.shape)
+    return View(sources, found.reshape(shape), mirrored.reshape(shape))
+
+
+def _order_of_all(reading: GateReading, kind: Kind) -> tuple[str, ...] | None:
+    return tuple(ORDER[kind]) if reading.gates is None else _order(reading.gates, kind)
+
+
+def _paths(shapes: Iterable[str], written: Iterable[str], kind: Kind) -> set[str]:
+    """What can be named: what is written, all gates together, and each."""
+    groups = ["", *(f"{gate}." for gate in ORDER[kind] if LETTERS[kind])]
+    return {*written, *(group + part for group in groups for part in shapes)}
 
 
 def gate_of(kind: Kind, letter: str, reading: GateReading) -> tuple[str, bool]:
@@ -272,12 +352,12 @@ class _Group:
                 if two_biases and part == "bias" and array.shape == (2, width):
                     if "recurrent_bias" in self.parts:
                         raise fail(self.at("recurrent_bias"), "bias has two rows and holds it")
-                    yield "bias", _each(array, lambda a: a[0])
-                    yield "recurrent_bias", _each(array, lambda a: a[1])
+                    yield "bias", each(array, lambda a: a[0])
+                    yield "recurrent_bias", each(array, lambda a: a[1])
                     continue
                 yield part, self._bias(array, part, width, fail)
             elif part == "recurrent_kernel" and reading.joined is not None:
-                raise fail(self.at(part), f"with joined = {reading.joined}, kernel holds it")
+                raise fail(self.at(part), f'with joined = "{reading.joined}", kernel holds it')
             else:
                 yield from self._kernels(array, part, reading, units, features, fail)
 
@@ -285,7 +365,7 @@ class _Group:
         """Authors write biases as rows, as columns and, of one unit, as numbers."""
         if array.shape not in {(width,), (1, width), (width, 1), *([()] if width == 1 else [])}:
             raise fail(self.at(part), f"expected shape ({width},), got {array.shape}")
-        return _each(array, lambda a: a.reshape(width))
+        return each(array, lambda a: a.reshape(width))
 
     def _kernels(
         self,
@@ -298,7 +378,7 @@ class _Group:
     ) -> Iterator[tuple[str, Given]]:
         width = len(self.gates) * units
         if array.shape == ():
-            array = _each(array, lambda a: a.reshape(1, 1))
+            array = each(array, lambda a: a.reshape(1, 1))
         turned = reading.layout == "W·x"
         if turned and len(array.shape) == 2:
             array = array.transposed()
@@ -322,7 +402,7 @@ class _Group:
             yield part, array
             return
         cut = units if reading.joined == "[h, x]" else got[0] - units
-        first, last = _each(array, lambda a: a[:cut]), _each(array, lambda a: a[cut:])
+        first, last = each(array, lambda a: a[:cut]), each(array, lambda a: a[cut:])
         state, of_x = (first, last) if reading.joined == "[h, x]" else (last, first)
         yield "kernel", of_x
         yield "recurrent_kernel", state
@@ -332,11 +412,8 @@ def _groups(
     table: Table, reading: GateReading, kind: Kind, fail: Fail, key: str
 ) -> Iterator[_Group]:
     whole = {name: a for name, a in table.items() if isinstance(a, Given)}
-    for name in whole:
-        if name not in PARTS:
-            raise fail(f"{key}.{name}", f"unknown key{nearest(name, PARTS)}")
     if whole:
-        order = _order(reading.gates, kind) if reading.gates else tuple(ORDER[kind])
+        order = _order_of_all(reading, kind)
         if order is None:
             raise fail("reading.gates", _wrong_order(str(reading.gates), [kind]))
         yield _Group(order, whole, key)
@@ -346,12 +423,7 @@ def _groups(
         if isinstance(arrays, Given):
             continue
         letters = _letters(name, kind)
-        if letters is None:
-            known = ", ".join(ORDER[kind])
-            raise fail(
-                f"{key}.{name}", f"names no gates of {kind}; a table has the letters of its gates, "
-                f"each once: {known}, or the author's own ({_own_letters(kind)})"
-            )  # fmt: skip
+        assert letters is not None  # as `given` has read it
         yield _Group(letters, arrays, f"{key}.{name}")
 
 
@@ -365,6 +437,13 @@ def _order(text: str, kind: Kind) -> tuple[str, ...] | None:
     """The same of an order of all gates: "i f o g", or "ifog"."""
     gates = _letters("".join(text.split(" ")), kind)
     return gates if gates and len(gates) == len(ORDER[kind]) else None
+
+
+def _no_gates(kind: Kind) -> str:
+    return (
+        f"names no gates of {kind}; a table has the letters of its gates, each once: "
+        f"{', '.join(ORDER[kind])}, or the author's own ({_own_letters(kind)})"
+    )
 
 
 def _wrong_order(text: str, kinds: list[Kind]) -> str:
@@ -413,7 +492,8 @@ def _of_one_size(kernels: Mapping[str, Given], groups: list[_Group], fail: Fail)
 # --- arrays with their digits ---------------------------------------------------------------------
 
 
-def _each(given: Given, change: Callable[[Array], Array]) -> Given:
+def each(given: Given, change: Callable[[Array], Array]) -> Given:
+    """The same change of shape to all that is known of it."""
     return Given(*(change(a) for a in (given.value, given.error, given.lo, given.hi)))
 
 

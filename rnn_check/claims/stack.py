@@ -1,4 +1,4 @@
-"""What does each layer of a stack make of what the one before hands on?
+"""What does each layer make of what the one before hands on, and of what is handed back to it?
 
 Layer by layer: a value, how far an arithmetic may be from it, and the mask that travels with it.
 
@@ -8,12 +8,23 @@ Sizes: B samples, T timesteps, F features, H units. Weights go by path, as `Part
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
 
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import Dense, Layer
 from rnn_check.claims.layers.signal import (
+    NOT_BY_HAND,
+    Back,
     Bounded,
+    ByHand,
+    Cotangent,
+    Pass,
     Signal,
+    Weights,
     bounded,
     carried,
     exactly,
@@ -21,6 +32,7 @@ from rnn_check.claims.layers.signal import (
     zeros,
 )
 from rnn_check.claims.written import Array
+from rnn_check.recurrences import over_time
 
 __all__ = [
     "Bounded", "Signal", "bounded", "carried", "exactly", "run", "shown_as_zero", "starts", "steps",
@@ -28,24 +40,63 @@ __all__ = [
 ]  # fmt: skip
 
 
-def run(claim: Experiment, arithmetic: str, by_hand: Array | None = None) -> list[Signal]:
-    """What each layer of the claim's stack hands on.
+def passes(
+    claim: Experiment,
+    arithmetic: str,
+    by_hand: Mapping[str, ByHand] = MappingProxyType({}),
+    after: Signal | None = None,
+) -> list[Pass]:
+    """What each layer of the claim makes of what it is given.
 
-    by_hand: see `Layer.through`, of the last layer.
+    by_hand: by the names of the layers. after: what the first handed on, if the others are wanted.
     """
     assert claim.x is not None
-    weights = claim.weights or {}
-    signal = Signal(claim.x.value, claim.x.error, claim.mask)
-    start = starts(claim)
-    handed = []
-    for layer in claim.layers:
-        given = {name: (g.value, g.error) for name, g in weights.get(layer.name, {}).items()}
-        last = layer is claim.layers[-1]
-        signal = layer.through(given, signal, arithmetic, start, by_hand if last else None)
+    signal, start = Signal(claim.x.value, claim.x.error, claim.mask), starts(claim)
+    if after is not None:
+        signal, start = after, []
+    found = []
+    for layer in claim.layers[after is not None :]:
+        given, own = weights_of(claim, layer), by_hand.get(layer.name, NOT_BY_HAND)
+        found.append(layer.passed(given, signal, arithmetic, start, own))
+        signal = found[-1].out.handed_on
         if layer.is_recurrent:
             start = []
-        handed.append(signal)
-    return handed
+    return found
+
+
+def run(claim: Experiment, arithmetic: str) -> list[Signal]:
+    """What each layer of the claim hands on."""
+    return [each.out for each in passes(claim, arithmetic)]
+
+
+def back(claim: Experiment, passes: Sequence[Pass], cotangent: Cotangent) -> dict[str, Back]:
+    """dL/d of what each of the last layers was given, of dL/d of what the last puts out."""
+    found = {}
+    pairs = zip(reversed(claim.layers), reversed(passes), strict=False)
+    for layer, each in pairs:
+        found[layer.name] = own = each.back(cotangent)
+        cotangent = own.x
+    return found
+
+
+def weights_of(claim: Experiment, layer: Layer) -> Weights:
+    """As they are given; those of a Dense layer that is left out, as they have to be."""
+    given = (claim.weights or {}).get(layer.name)
+    if given is None and isinstance(layer, Dense):
+        return exactly(dict(zip(("kernel", "bias"), dense_that_reaches(claim), strict=True)))
+    return {name: (g.value, g.error) for name, g in (given or {}).items()}
+
+
+def dense_that_reaches(claim: Experiment) -> tuple[Array, Array]:
+    """Dense weights (H,O), (O,) of least norm with which the printed predictions come out."""
+    assert claim.x is not None and claim.weights is not None
+    weights: dict[str, Any] = {n: g.value for n, g in claim.weights[claim.rnn.name].items()}
+    states = over_time.forward(claim.x.value, **weights, **claim.recurrence)[0]  # (B,T,H)
+    last = states[:, -1]
+    augmented = np.concatenate([last, np.ones((len(last), 1))], axis=1)  # (B,H+1)
+    predictions = claim.printed["predictions"].value.reshape(len(last), -1)  # (B,O)
+    solution = np.linalg.lstsq(augmented, predictions, rcond=None)[0]
+    return solution[:-1], solution[-1]
 
 
 def starts(claim: Experiment) -> list[Bounded]:

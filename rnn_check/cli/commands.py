@@ -414,7 +414,7 @@ def schema() -> None:
     """Print the JSON Schema of claim files, for editors."""
     import json
 
-    from rnn_check.claims.claim import json_schema
+    from rnn_check.claims.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
@@ -746,7 +746,7 @@ def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -
     """
     import dataclasses
 
-    from rnn_check.claims.claim import bundled, known, load_what_loads
+    from rnn_check.claims.files import bundled, known, load_what_loads
     from rnn_check.refusal import ClaimError
 
     if not paths and not options and pattern is None:

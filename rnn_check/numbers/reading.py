@@ -3,7 +3,8 @@
 A recurrence is written once, with + - * and the six operations of a reading `n`:
 
     n.affine((x, W), (h, U), bias=b)      x·W + h·U + b, or + Σ b of several biases (n,H)
-    n.act(z), n.gate(z)                   the activation, the recurrent activation
+    n.act(z), n.gate(z, "f")              the activation, the recurrent activation; a name may say
+                                          what is made of z
     n.split(a, 3)                         three gates side by side
     n.blend(z, h, c)                      z·h + (1 - z)·c, in whatever form a framework writes that
     n.seen("c", a, b)                     a + b, or what was observed of it where that is known
@@ -59,10 +60,10 @@ class Numbers:
         z = sum(a @ b for a, b in products)
         return np.asarray(z if bias is None else z + (bias.sum(0) if bias.ndim > 1 else bias))
 
-    def act(self, z: Array) -> Array:
+    def act(self, z: Array, name: str = "") -> Array:
         return np.asarray(self._act.function(z))
 
-    def gate(self, z: Array) -> Array:
+    def gate(self, z: Array, name: str = "") -> Array:
         return np.asarray(self._gate.function(z))
 
     def split(self, a: Array, parts: int) -> list[Array]:
@@ -113,10 +114,10 @@ class Bounds:
         )
         return Bounded(np.asarray(value), np.broadcast_to(error, np.shape(value)), self.a)
 
-    def act(self, z: Bounded) -> Bounded:
+    def act(self, z: Bounded, name: str = "") -> Bounded:
         return self._activated(self.names[0], z)
 
-    def gate(self, z: Bounded) -> Bounded:
+    def gate(self, z: Bounded, name: str = "") -> Bounded:
         return self._activated(self.names[1], z)
 
     def _activated(self, name: str, z: Bounded) -> Bounded:
@@ -188,6 +189,10 @@ class Node:
 
         return self.tape.node(self.b + other.b, back)
 
+    def off_by(self, more: Array | float) -> Node:
+        """See Bounded; its gradient is this one's."""
+        return self.tape.node(self.b.off_by(more), self.receive)
+
     def receive(self, g: Bounded) -> None:
         """Add to the gradient; frameworks may add up in another order, so sizes add up too.
 
@@ -245,10 +250,10 @@ class Tape:
 
         return self.node(b, back)
 
-    def act(self, z: Node) -> Node:
+    def act(self, z: Node, name: str = "") -> Node:
         return self._activated(self.n.names[0], z)
 
-    def gate(self, z: Node) -> Node:
+    def gate(self, z: Node, name: str = "") -> Node:
         return self._activated(self.n.names[1], z)
 
     def _activated(self, name: str, z: Node, rounded: Array | float = 0.0) -> Node:
@@ -264,10 +269,6 @@ class Tape:
 
         node = self.node(h, back)
         return node
-
-    def off_by(self, x: Node, more: Array | float) -> Node:
-        """See Bounded; its gradient is that of x."""
-        return self.node(x.b.off_by(more), x.receive)
 
     def split(self, a: Node, parts: int) -> list[Node]:
         """The gradients of the parts come together when the first of them is reached."""

@@ -20,7 +20,7 @@ from rnn_check.numbers import activations, formats
 from rnn_check.numbers.activations import Activation
 from rnn_check.numbers.bounded import Bounded, _given
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
-from rnn_check.numbers.reading import Bounds, Numbers, Tape
+from rnn_check.numbers.reading import Bounds, Node, Numbers, Tape
 from rnn_check.recurrences import gru, lstm
 from rnn_check.recurrences.over_time import _arrays, _check
 
@@ -153,11 +153,14 @@ def _read(
 
 
 def _steps(
-    n: Any, r: Recurrence, w: Any, x: Sequence[Any], start: Sequence[Any], skip: Array | None
-) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    n: Any, r: Recurrence, w: Any, x: Sequence[Any], start: Sequence[Any], skip: Array | None,
+    paper: _Paper | None = None,
+) -> Iterator[tuple[Any, tuple[Any, ...]]]:  # fmt: skip
     """Each step as if it counted, and the states after it, in any reading n."""
     states = tuple(start)
     for t, x_t in enumerate(x):
+        if paper is not None and t:
+            states = paper.turned(states)
         step = r.step(n, w, x_t, *states)
         after = step[: len(states)]
         if skip is not None:
@@ -262,10 +265,106 @@ def _of_recurrent_bias(r: Recurrence, delta: Array, step: Any) -> Array:
 
 
 class Running(NamedTuple):
-    """Bounded numbers in processing order: of each state and gate a value and a bound (B,T,H)."""
+    """Bounded numbers in processing order: of each a value and a bound (B,T,H).
+
+    arguments: of the gates, what the activation is taken of. carried: the states as the next step
+    takes them: rounded by hand, if at all.
+    """
 
     states: dict[str, tuple[Array, Bound]]
     gates: dict[str, tuple[Array, Bound]]
+    arguments: dict[str, tuple[Array, Bound]]
+    carried: dict[str, tuple[Array, Bound]]
+
+
+class ByHand(NamedTuple):
+    """Half units of the last digit to which somebody who computes by hand rounds what is carried.
+
+    (B,T,H) each, in processing order, by names as in `Running`; absent where nothing is rounded.
+    states: before anything further is made of them, c of an LSTM in the same step. gates: before
+    they are multiplied. arguments: before an activation is taken of them.
+    """
+
+    states: Mapping[str, Array] = {}
+    gates: Mapping[str, Array] = {}
+    arguments: Mapping[str, Array] = {}
+
+    @property
+    def rounds(self) -> bool:
+        return any(part.any() for each in self for part in each.values())
+
+
+_NOT_BY_HAND = ByHand()
+
+
+class _Paper:
+    """Where a computation by hand is: what it rounds at a step, and what it had before."""
+
+    def __init__(self, r: Recurrence, by_hand: ByHand) -> None:
+        self.t, self.states = 0, [by_hand.states.get(name, 0.0) for name in r.states]
+        fields = dict(zip(r.gates, r.fields, strict=True))
+        self._after = {fields[name]: part for name, part in by_hand.gates.items()}
+        self._before = {fields[name]: part for name, part in by_hand.arguments.items()}
+        if r is LSTM and "c" in by_hand.states:
+            self._before["h"] = by_hand.states["c"]
+        self.made: dict[str, list[Bounded]] = {}
+
+    def before(self, name: str) -> Array | float:
+        """To what the argument of that name is rounded."""
+        return self._at(self._before.get(name, 0.0))
+
+    def after(self, name: str) -> Array | float:
+        return self._at(self._after.get(name, 0.0))
+
+    def turned(self, states: Sequence[Any]) -> tuple[Any, ...]:
+        """The states as they stand on the paper, and on to the next step."""
+        found = self.on_paper(states)
+        self.t += 1
+        return found
+
+    def on_paper(self, states: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(s.off_by(self._at(e)) for s, e in zip(states, self.states, strict=True))
+
+    def _at(self, rounded: Array | float) -> Array | float:
+        return rounded[:, self.t] if isinstance(rounded, np.ndarray) else rounded
+
+
+class _OnPaper(Bounds):
+    """Bounded numbers that are rounded where somebody who computes by hand rounds them."""
+
+    def __init__(self, a: Any, act: str | None, gate: str | None, paper: _Paper) -> None:
+        super().__init__(a, act, gate)
+        self.paper = paper
+
+    def act(self, z: Bounded, name: str = "") -> Bounded:
+        return self._on(self.names[0], z, name)
+
+    def gate(self, z: Bounded, name: str = "") -> Bounded:
+        return self._on(self.names[1], z, name)
+
+    def _on(self, function: str, z: Bounded, name: str) -> Bounded:
+        found = self._activated(function, z.off_by(self.paper.before(name)))
+        self.paper.made.setdefault(name, []).append(found)
+        return found.off_by(self.paper.after(name))
+
+
+class _TapedOnPaper(Tape):
+    """The same over a tape; act' may be made of a number that was rounded."""
+
+    def __init__(self, a: Any, act: str | None, gate: str | None, paper: _Paper) -> None:
+        super().__init__(a, act, gate)
+        self.paper = paper
+
+    def act(self, z: Node, name: str = "") -> Node:
+        return self._on(self.n.names[0], z, name)
+
+    def gate(self, z: Node, name: str = "") -> Node:
+        return self._on(self.n.names[1], z, name)
+
+    def _on(self, function: str, z: Node, name: str) -> Node:
+        rounded = self.paper.after(name)
+        found = self._activated(function, z.off_by(self.paper.before(name)), rounded)
+        return found.off_by(rounded)
 
 
 _INPUTS = ("x", "kernel", "recurrent_kernel", "bias")
@@ -334,31 +433,34 @@ def running_bound(
     arithmetic: Any = "float32",
     errors: Mapping[str, Any] | None = None,
     round_inputs: bool = True,
+    by_hand: ByHand = _NOT_BY_HAND,
 ) -> Running:
     """The numbers of forward in float64, and how far another's computation may be off.
 
     Arguments as forward; and arithmetic, what the other computes in; errors, how far the true
     inputs may be from those given (keys x, kernel, recurrent_kernel, bias, and initial_state with
     one for each state); round_inputs, whether what the arithmetic cannot hold is rounded to it
-    first. Errors grow from step to step: no certificate, but all there is for those who see the end
-    only. Raises ValueError as forward, and for unknown arithmetics and keys of errors.
+    first; by_hand, to what is rounded by hand. Errors grow from step to step: no certificate, but
+    all there is for those who see the end only. Raises ValueError as forward, and for unknown
+    arithmetics and keys of errors.
     """
     a = formats.arithmetic(arithmetic)
     options = {"initial_state": initial_state, "mask": mask, "go_backwards": go_backwards}
     with np.errstate(all="ignore"):
         known = _bounded(r, (x, kernel, recurrent_kernel, bias), options, a, errors, round_inputs)
-        n = Bounds(a, activation, recurrent_activation)
+        paper = _Paper(r, by_hand)
+        n = _OnPaper(a, activation, recurrent_activation, paper)
         w = _arranged(r, known.weights, a)
-        steps, shown = [], []
-        for step, states in _steps(n, r, w, known.x, known.start, known.skip):
-            steps.append(step)
+        arguments, shown, carried = [], [], []
+        for step, states in _steps(n, r, w, known.x, known.start, known.skip, paper):
+            arguments.append(step.s)
             shown.append(states)
+            carried.append(paper.on_paper(states))
     return Running(
         {name: _sequence([s[i] for s in shown]) for i, name in enumerate(r.states)},
-        {
-            name: _sequence([getattr(s, field) for s in steps])
-            for name, field in zip(r.gates, r.fields, strict=True)
-        },
+        {name: _sequence(paper.made[field]) for name, field in zip(r.gates, r.fields, strict=True)},
+        {name: _sequence([s[i] for s in arguments]) for i, name in enumerate(r.gates)},
+        {name: _sequence([s[i] for s in carried]) for i, name in enumerate(r.states)},
     )
 
 
@@ -383,6 +485,7 @@ def running_gradients(
     arithmetic: Any = "float32",
     errors: Mapping[str, Any] | None = None,
     round_inputs: bool = True,
+    by_hand: ByHand = _NOT_BY_HAND,
 ) -> tuple[Gradients, Gradients]:
     """The gradients of backward in float64, and how far another's may be off.
 
@@ -400,12 +503,15 @@ def running_gradients(
         if bias is None:  # what one of zeros would receive
             zeros = Bounded(np.zeros(r.bias_shape(H)), np.zeros(r.bias_shape(H)), a)
             known = known._replace(weights=(*known.weights[:2], zeros))
+        paper = _Paper(r, by_hand) if by_hand.rounds else None
         tape = Tape(a, activation, recurrent_activation)
+        if paper is not None:
+            tape = _TapedOnPaper(a, activation, recurrent_activation, paper)
         w = _arranged(r, known.weights, a)
         w = type(w)(*(None if b is None else tape.leaf(b) for b in w))
         start, inputs = [tape.leaf(b) for b in known.start], [tape.leaf(b) for b in known.x]
         deltas = []
-        for t, (step, states) in enumerate(_steps(tape, r, w, inputs, start, known.skip)):
+        for t, (step, states) in enumerate(_steps(tape, r, w, inputs, start, known.skip, paper)):
             deltas.append(step.s)
             for name, state in zip(r.states, states, strict=True):
                 if name in cotangents:

@@ -90,20 +90,20 @@ def _gates(n: Any, w: Weights, x: Any, h: Any) -> Any:
 def step(n: Any, w: Weights, x: Any, h: Any) -> Step:
     """One step in any reading n (see `numbers.reading`), the reset after the product."""
     s_z, s_r = _gates(n, w, x, h)
-    z, r = n.gate(s_z), n.gate(s_r)
+    z, r = n.gate(s_z, "z"), n.gate(s_r, "r")
     q = n.affine((h, w.recurrent_candidate), bias=w.recurrent_candidate_bias)
     s_c = n.affine((x, w.candidate), bias=w.candidate_bias) + r * q
-    c = n.act(s_c)
+    c = n.act(s_c, "c")
     return Step(n.blend(z, h, c), z, r, c, [s_z, s_r, s_c], q)
 
 
 def step_before(n: Any, w: Weights, x: Any, h: Any) -> Step:
     """The same, the reset before the product."""
     s_z, s_r = _gates(n, w, x, h)
-    z, r = n.gate(s_z), n.gate(s_r)
+    z, r = n.gate(s_z, "z"), n.gate(s_r, "r")
     reset = r * h
     s_c = n.affine((x, w.candidate), (reset, w.recurrent_candidate), bias=w.candidate_bias)
-    c = n.act(s_c)
+    c = n.act(s_c, "c")
     return Step(n.blend(z, h, c), z, r, c, [s_z, s_r, s_c], reset)
 
 

@@ -58,9 +58,10 @@ def joined(w: Weights) -> tuple[Any, Any, Any]:
 def step(n: Any, w: Weights, x: Any, h: Any, c: Any) -> Step:
     """One step in any reading n (see `numbers.reading`)."""
     s = n.split(n.affine((x, w.kernel), (h, w.recurrent_kernel), bias=w.bias), 4)
-    i, f, g, o = n.gate(s[0]), n.gate(s[1]), n.act(s[2]), n.gate(s[3])
+    i, f = n.gate(s[0], "i"), n.gate(s[1], "f")
+    g, o = n.act(s[2], "g"), n.gate(s[3], "o")
     c = n.seen("c", f * c, i * g)
-    return Step(o * n.act(c), c, i, f, g, o, s)
+    return Step(o * n.act(c, "h"), c, i, f, g, o, s)
 
 
 def step_back(

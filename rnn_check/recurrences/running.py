@@ -100,7 +100,7 @@ class _Steps(Bounds):
         self.layer = layer
         self.z: list[Bounded] = []
 
-    def act(self, z: Bounded) -> Bounded:
+    def act(self, z: Bounded, name: str = "") -> Bounded:
         self.z.append(z)
         return super().act(z.off_by(self.layer.z_rounded[len(self.z) - 1]))
 
@@ -112,9 +112,9 @@ class _TapedSteps(Tape):
         super().__init__(layer.a, layer.act)
         self.layer, self.t = layer, 0
 
-    def act(self, z: Node) -> Node:
+    def act(self, z: Node, name: str = "") -> Node:
         t, self.t = self.t, self.t + 1
-        z = self.off_by(z, self.layer.z_rounded[t])
+        z = z.off_by(self.layer.z_rounded[t])
         return self._activated(self.n.names[0], z, self.layer.rounded[t])
 
 
@@ -208,7 +208,7 @@ def running_gradients(
         for t, x_t in enumerate(layer.x):
             (new,) = simple.step(tape, weights, tape.constant(x_t), h)
             new = new if layer.keep is None else tape.where(layer.keep[t], new, h)
-            h = tape.off_by(new, layer.rounded[t])
+            h = new.off_by(layer.rounded[t])
             h.receive(c.at(t))
         tape.backward()
         delta = tape.reached(weights.kernel)  # (T·B,H)

@@ -23,7 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rnn_check.certificates.comparison import Comparison
-from rnn_check.claims.claim import Claim, bundled
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.files import bundled
 from rnn_check.reports.terminal import as_json as quoted
 from rnn_check.reports.terminal import line, plain
 from rnn_check.subjects.identity import Who

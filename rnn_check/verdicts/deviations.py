@@ -28,7 +28,7 @@ from packaging.version import InvalidVersion, Version
 
 from rnn_check.asking.request import Setting
 from rnn_check.certificates.comparison import Comparison
-from rnn_check.claims import claim as claims
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.configuration import Configured
 from rnn_check.claims.expectations.expectation import KINDS as WHATS
@@ -173,7 +173,7 @@ class Known:
         showing: set[int] = set()
         for claim, verdicts in judged:
             reasons = [""] * len(verdicts)
-            strict = self.own or claim.file.resolve().is_relative_to(claims.bundled())
+            strict = self.own or claim.file.resolve().is_relative_to(files.bundled())
             about_what = [entry.is_about(claim, setting.dtype) for entry in entries]
             seen = [
                 _Seen(
@@ -303,7 +303,7 @@ MOST_BYTES = 1_000_000
 
 def bundled() -> Path:
     """The file of the deviations that come with rnn_check."""
-    return claims.known() / "deviations.toml"
+    return files.known() / "deviations.toml"
 
 
 def load(file: Path) -> list[Deviation]:

@@ -22,7 +22,7 @@ from rnn_check.asking import records as record
 from rnn_check.asking import request
 from rnn_check.asking.records import Observations, RecordError
 from rnn_check.asking.request import Answer, Setting
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects import policy
@@ -192,6 +192,7 @@ BOMBS = {
     ),
     "a shape of much": zipped({"x.npy": npy(HEADER % ("<f8", "9" * 12 + ","))}),
     "a shape of more": zipped({"x.npy": npy(HEADER % ("<f8", "9" * 30 + ","))}),
+    "digits without end": zipped({"x.npy": npy(HEADER % ("<f8", "1" * 900 + "x"))}),
     "a negative shape": zipped({"x.npy": npy(HEADER % ("<f8", "-1,"))}),
     "objects": zipped({"x.npy": npy(HEADER % ("|O", "1,"), b"x" * 8)}),
     "deep": zipped({"x.npy": npy("(" * 9000)}),
@@ -299,13 +300,13 @@ def test_whatever_is_wrong_with_a_record_is_one_error(
     cases: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command does 50,000 of them."""
-    found = fuzz_records.run(cases, 0, claim.bundled() / "article")
+    found = fuzz_records.run(cases, 0, files.bundled() / "article")
     assert found.keys() == {"refused", "used"}, capsys.readouterr().out
 
 
 def test_the_fuzzer_sees_another_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "RecordError", type("RecordError", (Exception,), {}))
-    found = fuzz_records.run(20, 0, claim.bundled() / "article")
+    found = fuzz_records.run(20, 0, files.bundled() / "article")
     assert found["RecordError"]
 
 
@@ -571,15 +572,15 @@ def test_two_claims_of_one_name_cannot_be_recorded(
 
 
 def test_the_digest_is_of_what_the_claim_points_to_as_well(tmp_path: Path) -> None:
-    source = claim.bundled() / "published"
+    source = files.bundled() / "published"
     for name in ("dlai_cell.toml", "dlai_cell.npz"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    first = record.digests([claim.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
+    first = record.digests([files.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
     with np.load(tmp_path / "dlai_cell.npz") as archive:
         arrays = {name: archive[name] + 1 for name in archive.files}
     np.savez(tmp_path / "dlai_cell.npz", **arrays)
     (tmp_path / "dlai_cell.toml").touch()
-    second = record.digests([claim.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
+    second = record.digests([files.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
     assert first.file != second.file
     assert first.question != second.question
 
@@ -609,7 +610,7 @@ def test_an_output_in_another_dtype_than_the_policys_is_said() -> None:
 
 
 def test_every_bundled_claim_can_be_recorded() -> None:
-    claims = list(claim.load_all())
+    claims = list(files.load_all())
     digests = record.digests(claims)
     assert len(digests) == len(claims)
     assert all(len(d.file) == len(d.question) == 64 for d in digests.values())

@@ -146,25 +146,35 @@ def test_sixteen_bits_are_asked_as_such(r: Recurrence) -> None:
 
 @each_recurrence
 def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In blocks of a few steps: the same expected numbers, bounds and verdict."""
+    """In blocks of a few steps: the same expected numbers, verdict, and faults that are found.
+
+    Sums of other blocks are rounded otherwise, as float64 rounds them.
+    """
     layer = Layer(r, mask=mask())
     run = layer.run()
-    arguments = {"states": run.states["h"], "cotangent": layer.cotangent, **layer.asked}
     ways = ({}, layer.seen(run)) if r is LSTM else ({},)
+    faulty = run.states["h"].copy()
+    bound = certify(faulty, **layer.asked).bound
+    faulty[np.unravel_index(np.nanargmax(bound), bound.shape)] += 3 * np.nanmax(bound)
 
-    def all_of(seen: dict[str, Any]) -> list[Any]:
-        given = {k: v for k, v in arguments.items() if k not in ("states", "cotangent")}
-        found = certify(run.states["h"], **given, **seen)
-        return [found, *certify_gradients(layer.gradients(run), **arguments, **seen).values()]
+    def all_of(seen: dict[str, Any], dtype: str) -> list[tuple[Array, Array, bool | None]]:
+        how = {**layer.asked, **seen, "dtype": dtype}
+        found = [certify(states, **how) for states in (run.states["h"], faulty)]
+        gradients = layer.gradients(run)
+        how |= {"cotangent": layer.cotangent, "states": run.states["h"]}
+        found += certify_gradients(gradients, **how).values()
+        return [(c.expected, c.bound, c.ok) for c in found]
 
-    whole = [all_of(seen) for seen in ways]
-    parts = [(c.expected, c.bound) for every in whole for c in every]
+    whole = [one for seen in ways for one in all_of(seen, "float32")]
+    wide = [one for seen in ways for one in all_of(seen, "float64")]
     monkeypatch.setattr("rnn_check.certificates.gated._BLOCK", 150)
-    small = [all_of(seen) for seen in ways]
-    for (expected, bound), c in zip(parts, [c for every in small for c in every], strict=True):
-        np.testing.assert_allclose(c.expected, expected, rtol=1e-12, atol=1e-15)
-        np.testing.assert_allclose(c.bound, bound, rtol=0.1)
-    assert [c.ok for every in small for c in every] == [c.ok for every in whole for c in every]
+    small = [one for seen in ways for one in all_of(seen, "float32")]
+    assert {ok for _, _, ok in whole} == {True, False}
+    for (expected, _, ok), (_, own, _), (other, _, other_ok) in zip(
+        whole, wide, small, strict=True
+    ):
+        assert (np.abs(other - expected) <= own).all()
+        assert other_ok == ok
 
 
 def made_twice(layer: Layer) -> tuple[Array, Array]:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check.claims import claim
+from rnn_check.claims import files
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
-FILES = dict(claim.find([FIXTURES]))
+FILES = dict(files.find([FIXTURES]))
 DERIVED = {name: file for name, file in FILES.items() if name.startswith("derived/")}
 FAULTS = {
     "recurrent kernel transposed",
@@ -54,7 +54,7 @@ def script(file: Path) -> ModuleType:
 
 @pytest.mark.parametrize("name", FILES)
 def test_loads(name: str) -> None:
-    assert all(each.expectations for each in claim.load_each(FILES[name], name))
+    assert all(each.expectations for each in files.load_each(FILES[name], name))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ import pytest
 from rnn_check.asking import plans, request
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.certificates.comparison import Comparison
-from rnn_check.claims import claim
+from rnn_check.claims import files, schema
+from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import (
     KINDS,
@@ -79,19 +80,19 @@ def written(folder: Path, of: str = "above", more: str = "") -> Path:
     return file
 
 
-def answered(c: claim.Claim) -> Answer:
+def answered(c: Claim) -> Answer:
     return request.ask(c, puppet.InThisProcess(), Setting())  # type: ignore[arg-type]
 
 
 def test_it_is_loaded_published_asked_judged_and_reported(
     kind: type[Expectation], tmp_path: Path
 ) -> None:
-    c = claim.load(written(tmp_path / "claims"))
+    c = files.load(written(tmp_path / "claims"))
     e = c.expectations[-1]
     assert (e.what, e.of, e.name) == ("within_one", "above", "within_one of above")
-    schema = claim.json_schema()
-    assert schema["$defs"]["WithinOne"]["properties"]["of"] == {"enum": ["above", "below"]}
-    jsonschema.Draft202012Validator.check_schema(schema)
+    published = schema.json_schema()
+    assert published["$defs"]["WithinOne"]["properties"]["of"] == {"enum": ["above", "below"]}
+    jsonschema.Draft202012Validator.check_schema(published)
     assert request.asks(c) == ["output", "states", "weights"]
     found = judge.judge(c, answered(c))
     assert [v.verdict for v in found] == [AGREE] * 3
@@ -104,7 +105,7 @@ def test_it_is_loaded_published_asked_judged_and_reported(
 
 
 def test_it_is_compared(kind: type[Expectation], tmp_path: Path) -> None:
-    c = claim.load(written(tmp_path / "claims"))
+    c = files.load(written(tmp_path / "claims"))
     right = answered(c)
     assert right.observed is not None
     other = {**right.observed, "states": right.observed["states"] + np.float32(2)}
@@ -120,7 +121,7 @@ def test_it_is_compared(kind: type[Expectation], tmp_path: Path) -> None:
 
 
 def test_its_spoilt_answers_turn_it_red(kind: type[Expectation], tmp_path: Path) -> None:
-    c = claim.load(written(tmp_path / "claims"))
+    c = files.load(written(tmp_path / "claims"))
     answer = answered(c)
     (way,) = c.expectations[-1].spoils(c)
     observed = dict(copy.deepcopy(answer.observed or {}))
@@ -130,15 +131,15 @@ def test_its_spoilt_answers_turn_it_red(kind: type[Expectation], tmp_path: Path)
 
 def test_what_it_does_not_take_is_refused(kind: type[Expectation], tmp_path: Path) -> None:
     with pytest.raises(ClaimError, match=r"within_one takes no `at`; it takes .*of, value"):
-        claim.load(written(tmp_path / "a", more="at = {unit = 0}"))
+        files.load(written(tmp_path / "a", more="at = {unit = 0}"))
     with pytest.raises(ClaimError, match="unknown 'abov'; did you mean `above`"):
-        claim.load(written(tmp_path / "b", of="abov"))
+        files.load(written(tmp_path / "b", of="abov"))
 
 
 def test_what_was_answered_wrongly_is_the_subjects_and_what_breaks_is_ours(
     kind: type[Expectation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    c = claim.load(written(tmp_path / "claims"))
+    c = files.load(written(tmp_path / "claims"))
     observed = dict(answered(c).observed or {})
     odd = judge.judge(c, Answer({**observed, "states": "a word"}))[-1]
     assert (odd.verdict, FAULT in odd.detail) == (ERROR, False)
@@ -201,7 +202,7 @@ def test_a_kind_may_bring_its_own_question(
     (file,) = puppet.claims(tmp_path / "claims", "asked").glob("*.toml")
     table = '[[expect]]\nwhat = "odd"\nvalue = true\nfrom = "a test"\n'
     file.write_text(file.read_text() + table)
-    c = claim.load(file)
+    c = files.load(file)
     assert request.asks(c) == ["output", "run_twice", "states", "weights"]
     answer = answered(c)
     found = judge.judge(c, answer)[-1]

@@ -8,25 +8,21 @@ write to its pipe.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tomli_w
 
 from rnn_check.asking import plans
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims import layers as described
 from rnn_check.numbers import activations
-from rnn_check.subjects import environments as environment
-from rnn_check.subjects.ask import Subject
+from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked import keras_
 from rnn_check.subjects.asked import named as script
-from rnn_check.subjects.plan import Message, step
 from tests.support.sampling import sampled
 
 MODULES = ("layers", "initializers", "regularizers", "constraints", "activations")
@@ -106,8 +102,8 @@ def claimed(layers: list[dict[str, Any]], **more: Any) -> str:
 
 def is_refused_by_the_loader(layers: list[dict[str, Any]], **more: Any) -> bool:
     try:
-        claim.loads(claimed(layers, **more))
-    except claim.ClaimError:
+        files.loads(claimed(layers, **more))
+    except ClaimError:
         return True
     return False
 
@@ -194,31 +190,6 @@ def test_arguments_are_scalars(argument: Any) -> None:
         layers = [{**RNN, **options}]
         assert is_refused_by_the_subject(layers), layers
         assert is_refused_by_the_loader(layers), layers
-
-
-def test_the_running_subject_refuses_as_well(subject: Subject) -> None:
-    load = {"kind": "TFSMLayer", "filepath": "model"}
-    for request in (
-        {"layers": [load]},
-        {"layers": [{"kind": "RNN", "cell": load}]},
-        {"layers": [RNN], "keys": {"cell": load}},
-    ):
-        made = step("attempt", input_shape=[None, 2, 2], x=np.zeros((1, 2, 2)), **request)
-        (answer,) = subject.follow(Message([made], {})).values()
-        assert re.search(r"unknown kind 'TFSMLayer'|not what a layer can", answer["error"])
-
-
-@pytest.mark.upgrades
-def test_the_oldest_keras_is_not_asked_to_load_anything() -> None:
-    """Keras 2.12 would run what a Lambda holds."""
-    wanted = environment.parse("tensorflow==2.12.0")
-    made = environment.resolve(wanted, environment.find_python("3.10"))
-    with made.held() as python, Subject("tensorflow", python=python, timeout=300) as old:
-        for name in sorted(set(NAMES) - set(script.CELLS)):
-            layers = [{"kind": "RNN", "cell": {"kind": name, "function": "f"}}]
-            made = step("attempt", layers=layers, input_shape=[None, 2, 2], x=np.zeros((1, 2, 2)))
-            (answer,) = old.follow(Message([made], {})).values()
-            assert "unknown kind" in answer["error"]
 
 
 def test_the_schema_and_the_table_hold_the_same_options() -> None:

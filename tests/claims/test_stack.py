@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 
-from rnn_check.claims import claim, layers, stack
-from rnn_check.claims.written import Array
+from rnn_check.claims import files, layers, stack
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.experiment import Loss
+from rnn_check.claims.truth import Truth
+from rnn_check.claims.written import Array, Given
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 STACKS = [
     each
-    for file in sorted(OPTIONS.glob("*.toml"))
-    for each in claim.load_each(file)
+    for file in sorted(OPTIONS.rglob("*.toml"))
+    for each in files.load_each(file)
     if each.is_stack and each.x is not None and each.weights is not None
 ]
 ACTIVATIONS = {
@@ -29,23 +37,47 @@ ACTIVATIONS = {
 }
 
 
-def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Array, Array | None]:
-    """Layer `index` of a claim, sample by sample and step by step: its output, and its mask."""
+def activated(name: str, z: Array) -> Array:
+    """Of floats, or of numbers with a slope (`Dual`)."""
+    if z.dtype != object:
+        return np.asarray(ACTIVATIONS[name](z))
+    return np.asarray(np.frompyfunc(lambda one: one.activated(name), 1, 1)(z))
+
+
+def numbers(c: Claim) -> dict[str, Array]:
+    """All that the layers of a claim are given, but x."""
+    found = {
+        f"{layer}.{path}": g.value
+        for layer, table in (c.weights or {}).items()
+        for path, g in table.items()
+    }
+    return found | ({"initial_state": c.initial_state.value} if c.initial_state else {})
+
+
+def loop(
+    c: Claim, index: int, x: Array, mask: Array | None, named: dict[str, Array] | None = None
+) -> tuple[Array, Array | None]:
+    """Layer `index` of a claim, sample by sample and step by step: its output, and its mask.
+
+    named: the weights by "layer.path" and the "initial_state", if not those of the claim.
+    """
+    named = numbers(c) if named is None else named
     layer = c.layers[index]
-    given = c.initial_state.value if c.initial_state is not None else None
+    given = named.get("initial_state")
     if any(before.is_recurrent for before in c.layers[:index]):
         given = None
     starts = [] if given is None else [given] if given.ndim == 2 else list(given)
-    w = {n: g.value for n, g in (c.weights or {}).get(layer.name, {}).items()}
+    own = f"{layer.name}."
+    w = {n.removeprefix(own): array for n, array in named.items() if n.startswith(own)}
     if isinstance(layer, layers.Masking):
         made = (x != float(layer.mask_value)).any(axis=-1)
-        return x * made[..., None], made
+        return x * made[..., None].astype(int), made
     if isinstance(layer, layers.Embedding):
         rows = np.array([[w["embeddings"][int(i)] for i in row] for row in x])
         return rows, x != 0 if layer.option("mask_zero") else None
     if isinstance(layer, layers.Dense | layers.TimeDistributed):
         inner = layer.layer if isinstance(layer, layers.TimeDistributed) else layer
-        return ACTIVATIONS[inner.function](x @ w["kernel"] + w["bias"]), mask
+        return activated(inner.function, x @ w["kernel"] + w["bias"]), mask
     if isinstance(layer, layers.Bidirectional):
         sides = []
         half = len(starts) // 2
@@ -61,8 +93,11 @@ def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Arra
             sides.append(shown)
         a, b = sides
         merged: dict[str, Any] = {
-            "concat": np.concatenate(sides, axis=-1), "sum": a + b, "mul": a * b, "ave": (a + b) / 2
-        }  # fmt: skip
+            "concat": np.concatenate(sides, axis=-1),
+            "sum": a + b,
+            "mul": a * b,
+            "ave": (a + b) * 0.5,
+        }
         return merged[layer.merge_mode], mask if layer.returns_sequences else None
     parts = layer.parts(x.shape[-1])
     own = [{n.removeprefix(p): v for n, v in w.items() if n.startswith(p)} for p, _, _ in parts]
@@ -76,10 +111,18 @@ def loop(c: claim.Claim, index: int, x: Array, mask: Array | None) -> tuple[Arra
 
 def after(cell: Any, w: dict[str, Array], x: Array, h: Array, *more: Array) -> list[Array]:
     """The states after one step, gate by gate."""
-    act, W, U = ACTIVATIONS[cell.function], w["kernel"], w["recurrent_kernel"]
+    W, U = w["kernel"], w["recurrent_kernel"]
+
+    def act(z: Array) -> Array:
+        return activated(cell.function, z)
+
     if cell.family == "SimpleRNN":
         return [act(x @ W + h @ U + w.get("bias", 0))]
-    gate, n = ACTIVATIONS[cell.gate_function], cell.units
+    n = cell.units
+
+    def gate(z: Array) -> Array:
+        return activated(cell.gate_function, z)
+
     bias = w.get("bias", np.zeros(W.shape[1]))
     of_x, of_h = bias if bias.ndim == 2 else (bias, 0 * bias)
     at = [slice(i * n, (i + 1) * n) for i in range(W.shape[1] // n)]
@@ -105,16 +148,17 @@ def cells(
     start: the initial states of the first.
     """
     B, T = x.shape[:2]
-    shown = np.zeros((B, T, layers[-1].units))
+    dtype = np.result_type(x, *weights[0].values())
+    shown = np.zeros((B, T, layers[-1].units), dtype)
     for b in range(B):
-        states = [[np.zeros(cell.units) for _ in cell.states] for cell in layers]
+        states = [[np.zeros(cell.units, dtype) for _ in cell.states] for cell in layers]
         if start:
             states[0] = [state[b] for state in start]
-        last = np.zeros(layers[-1].units)
+        last = np.zeros(layers[-1].units, dtype)
         for t in range(T):
             at = T - 1 - t if backwards else t
             if mask is not None and not mask[b, at]:
-                shown[b, t] = 0 if zeros else last
+                shown[b, t] = 0 * last if zeros else last
                 continue
             value = x[b, at]
             for i, (cell, w) in enumerate(zip(layers, weights, strict=True)):
@@ -125,7 +169,7 @@ def cells(
 
 
 @pytest.mark.parametrize("c", STACKS, ids=lambda c: c.name)
-def test_each_layer_is_what_a_loop_makes(c: claim.Claim) -> None:
+def test_each_layer_is_what_a_loop_makes(c: Claim) -> None:
     assert c.x is not None
     value, mask = c.x.value, c.mask
     for index, signal in enumerate(stack.run(c, "float64")):
@@ -137,7 +181,7 @@ def test_each_layer_is_what_a_loop_makes(c: claim.Claim) -> None:
 
 
 @pytest.mark.parametrize("c", STACKS[::5], ids=lambda c: c.name)
-def test_the_bound_holds_for_float32_and_is_a_few_units(c: claim.Claim) -> None:
+def test_the_bound_holds_for_float32_and_is_a_few_units(c: Claim) -> None:
     assert c.x is not None
     value: Array = c.x.value.astype(np.float32)
     mask = c.mask
@@ -145,8 +189,8 @@ def test_the_bound_holds_for_float32_and_is_a_few_units(c: claim.Claim) -> None:
         value, mask = loop(c, index, value.astype(np.float32), mask)
         off = np.abs(value.astype(np.float64) - signal.value)
         assert (off <= signal.error).all()
-        # 2⁸ units, or a wrong mask would fit in
-        assert signal.error.max() < 2.0**-16 * max(1.0, np.abs(signal.value).max())
+        # 2⁸ units, or a wrong mask would fit in; a gate multiplies what the other factor is off by
+        assert signal.error.max() < 2.0**-16 * max(1.0, np.abs(signal.value).max()) ** 2
 
 
 def test_zeros_are_shown_before_the_first_step_that_counts() -> None:
@@ -156,3 +200,182 @@ def test_zeros_are_shown_before_the_first_step_that_counts() -> None:
         [True] * 4,
     ]
     assert (stack.shown_as_zero(mask, True)[:, :, 0] == ~mask).all()
+
+
+# --- the way back ---------------------------------------------------------------------------------
+
+
+class Dual:
+    """A number of 40 digits, or a fraction, and its slope in one direction."""
+
+    def __init__(self, value: Any, slope: Any) -> None:
+        self.value, self.slope = value, slope
+
+    def __add__(self, other: Any) -> Dual:
+        other = _dual(other)
+        return Dual(self.value + other.value, self.slope + other.slope)
+
+    def __mul__(self, other: Any) -> Dual:
+        other = _dual(other)
+        slope = self.value * other.slope + self.slope * other.value
+        return Dual(self.value * other.value, slope)
+
+    def __sub__(self, other: Any) -> Dual:
+        return self + _dual(other) * -1
+
+    def __rsub__(self, other: Any) -> Dual:
+        return _dual(other) - self
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __ne__(self, other: object) -> bool:
+        return bool(self.value != other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def activated(self, name: str) -> Dual:
+        z = self.value
+        if name == "linear" or (name in ("relu", "elu") and z > 0):
+            return self
+        if name == "relu":
+            return Dual(z * 0, z * 0)
+        value, derivative = {
+            "tanh": lambda: (mpmath.tanh(z), 1 / mpmath.cosh(z) ** 2),
+            "sigmoid": lambda: (1 / (1 + mpmath.exp(-z)), 1 / (2 + 2 * mpmath.cosh(z))),
+            "softsign": lambda: (z / (1 + abs(z)), 1 / (1 + abs(z)) ** 2),
+            "elu": lambda: (mpmath.expm1(z), mpmath.exp(z)),
+            "hard_sigmoid": lambda: (
+                (z / 6 + mpmath.mpf(0.5), mpmath.mpf(1) / 6) if abs(z) < 3 else (z > 0, 0)
+            ),
+        }[name]()
+        return Dual(value, derivative * self.slope)
+
+
+def _dual(number: Any) -> Dual:
+    if isinstance(number, Dual):
+        return number
+    exactly = Fraction(float(number))
+    return Dual(exactly, Fraction(0))
+
+
+def slopes(
+    c: Claim, cotangent: Array, number: Callable[[float], Any], rng: np.random.Generator
+) -> Iterator[tuple[str, Array, Any]]:
+    """(name, direction of integers, slope of Σ cotangent·output in it) of all that it is of."""
+    assert c.x is not None
+    given = {"x": c.x.value, **numbers(c)}
+    for moved, array in given.items():
+        direction = rng.integers(-3, 4, array.shape)
+        if moved == "x" and isinstance(c.layers[0], layers.Embedding):
+            continue
+        dual = {
+            name: np.frompyfunc(lambda v, d: Dual(number(v), number(float(d))), 2, 1)(
+                values, direction if name == moved else 0 * values
+            )
+            for name, values in given.items()
+        }
+        value, mask = dual.pop("x"), c.mask
+        for index in range(len(c.layers)):
+            value, mask = loop(c, index, value, mask, dual)
+        terms = (
+            number(k) * _dual(o).slope for k, o in zip(cotangent.flat, value.flat, strict=True)
+        )
+        yield moved, direction, sum(terms)
+
+
+def with_loss(c: Claim, cotangent: Array) -> Claim:
+    nothing = np.zeros_like(cotangent)
+    given = Given(cotangent, nothing, cotangent, cotangent)
+    return dataclasses.replace(c, loss=Loss("cotangent", given))
+
+
+def found_gradients(c: Claim, arithmetic: str) -> Iterator[tuple[str, Array, Array]]:
+    truth = Truth(c, arithmetic)
+    for name in dict.fromkeys(map(c.gradient_of, c.gradients)):
+        layer, path = c.gradients[name]
+        of = name if path in ("x", "initial_state") else f"{layer.name}.{path}"
+        yield of, *truth.gradient(name)
+
+
+def firsts(claims: list[Claim]) -> list[Claim]:
+    """One of each file, and every seventh."""
+    one = {c.file: c for c in reversed(claims)}
+    return [c for i, c in enumerate(claims) if one[c.file] is c or i % 7 == 3]
+
+
+@pytest.mark.parametrize("c", firsts(STACKS), ids=lambda c: c.name)
+def test_gradients_are_those_of_a_loop_in_forty_digits(c: Claim) -> None:
+    rng = np.random.default_rng(len(c.name))
+    cotangent = rng.integers(-16, 17, c.output_shape) / 8
+    c = with_loss(c, cotangent)
+    found = {name: both for name, *both in found_gradients(c, "float64")}
+    with mpmath.workdps(40):
+        for name, direction, slope in slopes(c, cotangent, mpmath.mpf, rng):
+            if name not in found:
+                assert name == "initial_state"
+                continue
+            value, error = found[name]
+            terms = zip(value.flat, direction.flat, strict=True)
+            mine = sum(mpmath.mpf(float(v)) * int(d) for v, d in terms)
+            allowed = math.fsum((error * np.abs(direction)).flat) * (1 + 2.0**-52)
+            assert abs(mine - slope) <= allowed, name
+            assert np.isfinite(error).all()
+
+
+LINEAR = """
+schema = 1
+title = "integers"
+source = {document = "a test"}
+reading = {computed_in = "exact"}
+loss = {cotangent = [[2, -1], [1, 3]]}
+weights.embedding.embeddings = [[1, 0], [0, 1], [-1, 2]]
+weights.first = {kernel = [[1, 2], [0, -1]], recurrent_kernel = [[0, 1], [-1, 1]], bias = [1, 0]}
+weights.both.forward = {kernel = [[1], [2]], recurrent_kernel = [[-1]], bias = [1]}
+weights.both.backward = {kernel = [[2], [1]], recurrent_kernel = [[1]], bias = [-2]}
+weights.dense = {kernel = [[1, -2]], bias = [0, 1]}
+[[layers]]
+kind = "Embedding"
+input_dim = 3
+output_dim = 2
+mask_zero = true
+[[layers]]
+kind = "SimpleRNN"
+name = "first"
+units = 2
+activation = "relu"
+return_sequences = true
+[[layers]]
+kind = "Bidirectional"
+name = "both"
+merge_mode = "mul"
+layer = {kind = "SimpleRNN", units = 1, activation = "linear"}
+[[layers]]
+kind = "Dense"
+units = 2
+[input]
+x = [[1, 2, 0, 1], [2, 1, 1, 0]]
+[[expect]]
+what = "certified"
+value = true
+from = "a test"
+"""
+
+
+def test_gradients_of_integers_are_those_of_fractions() -> None:
+    """Linear and relu, so that nothing is rounded."""
+    c = files.loads(LINEAR)
+    assert c.loss is not None
+    rng = np.random.default_rng(0)
+    found = {name: both for name, *both in found_gradients(c, "exact")}
+    checked = 0
+    for name, direction, slope in slopes(c, c.loss.value.value, Fraction, rng):
+        value, _ = found[name]
+        assert (
+            sum(Fraction(v) * int(d) for v, d in zip(value.flat, direction.flat, strict=True))
+            == slope
+        )
+        checked += bool(slope)
+    assert checked >= 8

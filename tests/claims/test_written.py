@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.written import Reader
 from rnn_check.refusal import ClaimError
@@ -23,14 +23,14 @@ READER = Reader(Path("claim.toml"))
 
 def test_decimals_keep_their_printed_digits() -> None:
     text = GOOD.replace('computed_in = "exact"', 'computed_in = "float32"')
-    narrow = claim.loads(text.replace("[7, 3, 12]", "[7.00, 3, 12]")).expectations[0].value
-    wide = claim.loads(text.replace("[7, 3, 12]", "[7.0, 3, 12]")).expectations[0].value
+    narrow = files.loads(text.replace("[7, 3, 12]", "[7.00, 3, 12]")).expectations[0].value
+    wide = files.loads(text.replace("[7, 3, 12]", "[7.0, 3, 12]")).expectations[0].value
     assert (narrow.hi - narrow.lo)[0, 0, 0] < (wide.hi - wide.lo)[0, 0, 0]
 
 
 def test_float32_reading_stands_for_the_float32() -> None:
     text = GOOD.replace("[weights]", '[reading]\nweights = "float32"\n[weights]')
-    weights = claim.loads(
+    weights = files.loads(
         text.replace("bias             = [0, 0, 1]", "bias = [0.1, 0, 1]")
     ).weights
     assert weights is not None
@@ -52,14 +52,14 @@ def test_what_is_no_number_has_no_digits_to_be_off_by(
 def test_weights_that_multiply_from_the_left_are_transposed() -> None:
     text = GOOD.replace("[weights]", '[reading]\nlayout = "W·x"\n[weights]')
     text = text.replace("[[1, 0, 2], [2, 1, 3]]", "[[1, 2], [0, 1], [2, 3]]")
-    weights = claim.loads(text).weights
+    weights = files.loads(text).weights
     assert weights is not None
     assert weights["simple_rnn"]["kernel"].value.tolist() == [[1, 0, 2], [2, 1, 3]]
     assert weights["simple_rnn"]["recurrent_kernel"].value[0].tolist() == [1, 1, 0]
 
 
 def test_two_biases_add_up() -> None:
-    weights = claim.loads(GOOD.replace("[input]", "recurrent_bias = [1, 2, 3]\n[input]")).weights
+    weights = files.loads(GOOD.replace("[input]", "recurrent_bias = [1, 2, 3]\n[input]")).weights
     assert weights is not None
     assert weights["simple_rnn"]["bias"].value.tolist() == [1, 2, 4]
 
@@ -74,7 +74,7 @@ def test_arrays_from_an_npz_beside_the_claim(tmp_path: Path) -> None:
 
     def load(recipe: str) -> Claim:
         file.write_text(GOOD.replace("x = [[[1, 3], [1, 1], [2, 3]]]", f"x = {recipe}"))
-        return claim.load(file)
+        return files.load(file)
 
     x = load('{npz = "big.npz", key = "x"}').x
     assert x is not None
@@ -114,15 +114,15 @@ def test_digits_after_the_point_claim_and_bare_integers_are_exact() -> None:
 def test_integers_are_rounded_if_the_reading_says_so() -> None:
     """`integers = "rounded"`: 25 is anything from 24.5 to 25.5, in values and rounded weights."""
     text = GOOD.replace('computed_in = "exact"', 'computed_in = "float32"')
-    assert not claim.loads(text).expectations[0].value.half_unit.any()
+    assert not files.loads(text).expectations[0].value.half_unit.any()
     read = '[reading]\nintegers = "rounded"\nweights = "rounded"\n[weights]'
-    rounded = claim.loads(text.replace("[weights]", read))
+    rounded = files.loads(text.replace("[weights]", read))
     assert (rounded.expectations[0].value.half_unit == 0.5).all()
     assert rounded.weights is not None
     assert (rounded.weights["simple_rnn"]["kernel"].error == 0.5).all()
     assert rounded.x is not None and not rounded.x.error.any()  # of which nothing was said
     with pytest.raises(ClaimError, match=r"reading\.integers"):
-        claim.loads(text.replace("[weights]", '[reading]\nintegers = "half"\n[weights]'))
+        files.loads(text.replace("[weights]", '[reading]\nintegers = "half"\n[weights]'))
 
 
 def test_one_number_written_once_for_all_has_its_digits() -> None:

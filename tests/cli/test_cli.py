@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from rnn_check.claims import claim
-from rnn_check.claims.claim import bundled
+from rnn_check.claims import build, files
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.files import bundled
 from rnn_check.cli.commands import main
 from tests.support import puppet
 from tests.support.sampling import long
@@ -98,17 +99,17 @@ def test_a_pipe_or_a_device_among_the_claims_is_not_waited_for(tmp_path: Path) -
 def test_a_fault_of_ours_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.toml").write_bytes(HAND_SET.read_bytes())
-    whole = claim._Builder.claim
+    whole = build.Builder.claim
 
-    def faulty(self: claim._Builder) -> claim.Claim:
+    def faulty(self: build.Builder) -> Claim:
         return whole(self) if self.name == "two" else 1 / 0  # type: ignore[return-value]
 
-    monkeypatch.setattr(claim._Builder, "claim", faulty)
-    claims, refused = claim.load_what_loads([tmp_path])
+    monkeypatch.setattr(build.Builder, "claim", faulty)
+    claims, refused = files.load_what_loads([tmp_path])
     assert [each.name for each in claims] == ["two"]
     assert "a fault of rnn_check's own: ZeroDivisionError" in str(refused[0])
     with pytest.raises(ZeroDivisionError):
-        claim.read_each(tmp_path / "one.toml")
+        files.read_each(tmp_path / "one.toml")
 
 
 def test_a_bad_claim_is_refused_and_the_others_are_judged(
@@ -166,7 +167,7 @@ def test_the_check_for_frameworks_can_fail() -> None:
 def test_list_names_every_bundled_claim() -> None:
     result = run("--list", "--options")
     assert result.exit_code == 0
-    for name, _ in claim.find([bundled()]):
+    for name, _ in files.find([bundled()]):
         assert name in result.stdout
 
 

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from rnn_check.asking import request
-from rnn_check.claims import claim
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
@@ -21,7 +22,7 @@ from tests.support import planted
 from tests.support.sampling import first_of_each, long
 from tools import fault_table
 
-CLAIMS = {c.name: c for c in claim.load_all()}
+CLAIMS = {c.name: c for c in files.load_all()}
 NAMED = [
     (c, fault, pytest.param(c, fault, id=f"{c.name}-{fault}".replace(" ", "_")))
     for c in sorted(CLAIMS.values(), key=lambda c: c.name == "certified/one_in_a_thousand")  # slow
@@ -50,7 +51,7 @@ NAMED_BY_THE_PROJECT = (
 
 @pytest.mark.parametrize(("planted_in", "fault"), CASES)
 def test_a_planted_fault_turns_the_claim_red(
-    planted_in: claim.Claim, fault: str, subject: observe.Subject
+    planted_in: Claim, fault: str, subject: observe.Subject
 ) -> None:
     how = request.Setting(layer=planted.of(planted_in)[fault], slow=True)
     verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
@@ -86,9 +87,7 @@ def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
         if c.catches and not c.slow
     ],
 )
-def test_the_layer_without_a_fault_is_green(
-    planted_in: claim.Claim, subject: observe.Subject
-) -> None:
+def test_the_layer_without_a_fault_is_green(planted_in: Claim, subject: observe.Subject) -> None:
     """The twin: what turns a claim red above is the fault, not the subclass."""
     how = request.Setting(layer=planted.of(planted_in)[planted.NONE])
     verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -42,8 +39,3 @@ def test_an_alarm_is_raised() -> None:
     wrong.flat[np.argmax(np.abs(wrong))] *= np.float32(1 + 1e-3)
     states = subject.plain(layer.x, initial_state=layer.initial_state, mask=layer.mask).numpy()
     assert not certify(states, **layer.arguments | {"recurrent_kernel": wrong}).ok
-
-
-def test_the_document_on_gates_is_right_about_keras() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "certify.md").read_text(encoding="utf-8")
-    exec(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[1], {})

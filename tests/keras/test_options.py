@@ -15,14 +15,21 @@ import numpy as np
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests.support.sampling import sampled
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
-CLAIMS = {file.stem: claim.load_each(file)[0] for file in sorted(OPTIONS.glob("*.toml"))}
+CLAIMS = {
+    file.relative_to(OPTIONS).with_suffix("").as_posix(): files.load_each(file)[0]
+    for file in sorted(OPTIONS.rglob("*.toml"))
+}
+CONFIGURED = [
+    name for name, c in CLAIMS.items() if {e.what for e in c.expectations} <= {"config", "default"}
+]
+REFUSED = [name for name, c in CLAIMS.items() if c.wrong or name == "stateful/smaller_batch"]
 # told beside what is judged: from what it follows, and what is judged by a claim about numbers
 ASIDE = {"weights", "before", "each", "gradients", "loss", "initial_weights"}
 ALSO_ASIDE = {
@@ -78,7 +85,7 @@ def test_a_claim_about_an_option_can_fail(name: str, subject: Subject) -> None:
         verdicts = [v.verdict for v in judge.judge(c, other)]
         assert DIFFER in verdicts, f"{name}: {path} was changed and nobody saw it"
         seen += 1
-    assert seen or name.startswith(("wrong_", "configured", "defaults_")) or name == "smaller_batch"
+    assert seen or name in CONFIGURED + REFUSED
 
 
 def settings(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -90,7 +97,7 @@ def settings(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
         yield from settings(part, (*path, name))
 
 
-@pytest.mark.parametrize("name", [n for n in CLAIMS if n.startswith(("configured", "defaults_"))])
+@pytest.mark.parametrize("name", CONFIGURED)
 def test_a_configuration_that_is_changed_is_seen(name: str, subject: Subject) -> None:
     c = CLAIMS[name]
     answer = request.ask(c, subject, request.Setting())
@@ -109,7 +116,7 @@ def test_a_configuration_that_is_changed_is_seen(name: str, subject: Subject) ->
     assert red == {e.name for e in c.expectations}
 
 
-@pytest.mark.parametrize("name", ["defaults_simple_rnn", "configured"])
+@pytest.mark.parametrize("name", ["configuration/defaults_simple_rnn", "configuration/configured"])
 def test_a_configuration_is_asked_for_as_it_is_in_every_policy(name: str, subject: Subject) -> None:
     """No initializer is put there because half precision cannot draw what is."""
     for dtype in ("float16", "bfloat16", "float64"):
@@ -119,7 +126,7 @@ def test_a_configuration_is_asked_for_as_it_is_in_every_policy(name: str, subjec
 
 
 def test_a_default_that_there_is_not_is_not_supported(subject: Subject) -> None:
-    c = CLAIMS["defaults_lstm"]
+    c = CLAIMS["configuration/defaults_lstm"]
     answer = request.ask(c, subject, request.Setting())
     assert answer.observed is not None
     told = copy.deepcopy(answer.observed["config"])
@@ -135,7 +142,7 @@ def test_a_default_that_there_is_not_is_not_supported(subject: Subject) -> None:
 
 
 def test_an_option_that_a_configuration_forgets_differs() -> None:
-    c = CLAIMS["configured_seed"]
+    c = CLAIMS["configuration/seed"]
     (verdict,) = judge.judge(
         c, request.Answer({"config": {"layers": {"lstm": {}}, "optimizers": {}}})
     )
@@ -144,7 +151,7 @@ def test_an_option_that_a_configuration_forgets_differs() -> None:
 
 
 def test_dropout_that_repeats_itself_is_seen(subject: Subject) -> None:
-    c = CLAIMS["dropout"]
+    c = CLAIMS["dropout/simple_rnn"]
     answer = request.ask(c, subject, request.Setting())
     assert answer.observed is not None
     told = answer.observed["dropout"]
@@ -155,7 +162,7 @@ def test_dropout_that_repeats_itself_is_seen(subject: Subject) -> None:
 NOT_A_VALUE_ERROR = {"raised": ["KeyError", "Exception"], "message": "", "at": "call"}
 
 
-@pytest.mark.parametrize("name", [n for n, c in CLAIMS.items() if c.wrong or n == "smaller_batch"])
+@pytest.mark.parametrize("name", REFUSED)
 def test_an_exception_that_is_not_raised_is_seen(name: str) -> None:
     c = CLAIMS[name]
     for told in ({"returned": [3, 5, 3]}, NOT_A_VALUE_ERROR):
@@ -166,7 +173,7 @@ def test_an_exception_that_is_not_raised_is_seen(name: str) -> None:
         assert verdicts == [AGREE if wanted and c.expectations[0].of == "call" else DIFFER]
 
 
-@pytest.mark.parametrize("name", [n for n, c in CLAIMS.items() if c.wrong or n == "smaller_batch"])
+@pytest.mark.parametrize("name", REFUSED)
 def test_what_raises_whatever_it_is_given_is_no_refusal(name: str) -> None:
     """Keras 3.14.1 on openvino: with default weights, every call of a layer raised."""
     c = CLAIMS[name]
@@ -184,7 +191,7 @@ def test_what_raises_whatever_it_is_given_is_no_refusal(name: str) -> None:
 
 def test_a_loss_that_counts_the_batch_is_seen(subject: Subject) -> None:
     """As Keras 3.0.0 to 3.13.2 did."""
-    c = CLAIMS["lstm"]
+    c = CLAIMS["gates/lstm"]
     answer = request.ask(c, subject, request.Setting())
     assert c.x is not None
     losses = answer.observed["losses"] if answer.observed else {}
@@ -194,7 +201,7 @@ def test_a_loss_that_counts_the_batch_is_seen(subject: Subject) -> None:
 
 
 def test_weights_that_are_not_drawn_are_not_reproduced() -> None:
-    c = CLAIMS["seeded_initializers"]
+    c = CLAIMS["configuration/seeded_initializers"]
     ones = {"kernel": np.ones((3, 4)), "recurrent_kernel": np.eye(4), "bias": np.zeros(4)}
     observed = {"initialized": {"first": {"simple_rnn": ones}, "second": {"simple_rnn": ones}}}
     for verdict in judge.judge(c, request.Answer(observed)):

@@ -18,16 +18,24 @@ pytestmark = pytest.mark.upgrades
 
 # claim, where it is wrong, where it is right
 REGRESSIONS = {
-    "seeds ignored": ("options/seeded_initializers", "keras==3.1.1@numpy", "keras==3.2.0@numpy"),
+    "seeds ignored": (
+        "options/configuration/seeded_initializers",
+        "keras==3.1.1@numpy",
+        "keras==3.2.0@numpy",
+    ),
     "recurrent dropout ignored": (
-        *("options/recurrent_dropout", "keras==3.1.1@numpy", "keras==3.2.0@numpy"),
+        *("options/dropout/recurrent", "keras==3.1.1@numpy", "keras==3.2.0@numpy"),
     ),
-    "activity loss of LSTM": ("options/lstm", "keras==3.13.2@numpy", "keras==3.14.0@numpy"),
-    "smaller batch taken": ("options/smaller_batch", "keras==3.11.3@numpy", "keras==3.12.0@numpy"),
+    "activity loss of LSTM": ("options/gates/lstm", "keras==3.13.2@numpy", "keras==3.14.0@numpy"),
+    "smaller batch taken": (
+        "options/stateful/smaller_batch",
+        "keras==3.11.3@numpy",
+        "keras==3.12.0@numpy",
+    ),
     "Bidirectional not loaded": (
-        *("options/round_trip_bidirectional", "keras==3.2.1@numpy", "keras==3.3.3@numpy"),
+        *("options/saving/bidirectional", "keras==3.2.1@numpy", "keras==3.3.3@numpy"),
     ),
-    "mask of stacked cells": ("options/stacked_cells", "keras==3.9.2@numpy", "keras==3.10.0@numpy"),
+    "mask of stacked cells": ("options/cells/stacked", "keras==3.9.2@numpy", "keras==3.10.0@numpy"),
 }
 
 

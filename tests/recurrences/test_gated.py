@@ -6,6 +6,7 @@ and honest executions in float32.
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
-from rnn_check.recurrences import gated
+from rnn_check.recurrences import gated, gru, lstm
 from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
 
 B, T, F, H = 2, 6, 3, 4
@@ -222,6 +223,116 @@ def test_what_the_inputs_bring_is_in_the_bound(r: Recurrence) -> None:
     off = np.abs(gated.forward(r, **given).states["h"] - value)
     assert off.max() > 1e-6
     assert (off <= bound).all()
+
+
+# -- by hand ---------------------------------------------------------------------------------------
+
+DIGITS = {"f": 3, "g": 2, "o": 1, "c": 2, "h": 3, "z": 2, "r": 1, "s_f": 2, "s_g": 3, "s_z": 3}
+
+
+class Paper:
+    """Somebody who rounds what DIGITS names, and goes on with that; in float64."""
+
+    def __init__(self, r: Recurrence, given: dict[str, Any]) -> None:
+        self.made: dict[str, list[Array]] = {}  # before it is rounded
+        self.steps: list[Any] = []
+        self.rounded: list[list[Array]] = [list(given["initial_state"])]
+        W, U, b = given["kernel"], given["recurrent_kernel"], given["bias"]
+        b, second = (b[0], b[1]) if r is GRU else (b, 0 * b)
+        x, mask = given["x"][:, ::-1], given["mask"][:, ::-1]
+        for t in range(T):
+            states = self.rounded[-1]
+            of_x = np.split(x[:, t] @ W + b, len(r.gates), axis=-1)
+            of_h = np.split(states[0] @ U + second, len(r.gates), axis=-1)
+            step = self.lstm if r is LSTM else self.gru
+            new = step(r, of_x, of_h, U[:, -H:], *states)
+            keep = mask[:, t, None]
+            self.rounded.append([np.where(keep, a, s) for a, s in zip(new, states, strict=True)])
+
+    def down(self, name: str, value: Array) -> Array:
+        self.made.setdefault(name, []).append(value)
+        return np.round(value, DIGITS[name]) if name in DIGITS else value
+
+    def sigma(self, name: str, z: Array) -> Array:
+        return self.down(name, 1 / (1 + np.exp(-z)))
+
+    def lstm(self, r: Any, of_x: Any, of_h: Any, U: Array, h: Array, c: Array) -> list[Array]:
+        s = [self.down(f"s_{n}", a + b) for n, a, b in zip("ifgo", of_x, of_h, strict=True)]
+        i, f, o = (self.sigma(n, s[k]) for k, n in ((0, "i"), (1, "f"), (3, "o")))
+        g = self.down("g", np.tanh(s[2]))
+        c = self.down("c", f * c + i * g)
+        h = self.down("h", o * np.tanh(c))
+        self.steps.append(lstm.Step(h, c, i, f, g, o, s))
+        return [h, c]
+
+    def gru(self, r: Any, of_x: Any, of_h: Any, U: Array, h: Array) -> list[Array]:
+        s = [self.down(f"s_{n}", a + b) for n, a, b in zip("zr", of_x, of_h, strict=False)]
+        z, reset = self.sigma("z", s[0]), self.sigma("r", s[1])
+        inner = of_h[2] if r is GRU else reset * h
+        s.append(self.down("s_c", of_x[2] + (reset * inner if r is GRU else inner @ U)))
+        c = self.down("c", np.tanh(s[2]))
+        new = self.down("h", z * h + (1 - z) * c)
+        self.steps.append(gru.Step(new, z, reset, c, s, inner))
+        return [new]
+
+
+def half_units(r: Recurrence) -> gated.ByHand:
+    def of(prefix: str, names: dict[str, str]) -> dict[str, Array]:
+        return {
+            name: np.full((B, T, H), 0.5 * 0.1 ** DIGITS[prefix + field])
+            for name, field in names.items()
+            if prefix + field in DIGITS
+        }
+
+    fields = dict(zip(r.gates, r.fields, strict=True))
+    return gated.ByHand(of("", {name: name for name in r.states}), of("", fields), of("s_", fields))
+
+
+@each_recurrence
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_rounded_by_hand_is_within_the_bound(r: Recurrence, seed: int) -> None:
+    given, c = drawn(r, seed), cotangents(r)
+    paper, by_hand = Paper(r, given), half_units(r)
+    how: dict[str, Any] = {"arithmetic": "float64", "by_hand": by_hand}
+    known = gated.running_bound(r, **given, **how)
+    keep = given["mask"][:, ::-1, None]
+    for part, prefix in ((known.gates, ""), (known.arguments, "s_")):
+        for (name, (value, bound)), field in zip(part.items(), r.fields, strict=True):
+            made = np.stack(paper.made[prefix + field], 1)
+            assert (np.abs(made - value) <= bound).all(), name
+    for k, name in enumerate(r.states):
+        shown = np.stack(paper.made[name], 1)
+        value, bound = known.states[name]
+        assert (np.where(keep, np.abs(shown - value), 0) <= bound).all(), name
+        value, bound = known.carried[name]
+        assert (np.abs(np.stack([s[k] for s in paper.rounded[1:]], 1) - value) <= bound).all()
+    exact = gated.forward(r, **given)
+    states = {
+        name: np.stack([s[k] for s in paper.rounded[1:]], 1) for k, name in enumerate(r.states)
+    }
+    by_paper = gated.backward(c, dataclasses.replace(exact, states=states, steps=paper.steps))
+    found = gated.running_gradients(r, **given, **how, cotangents=c)
+    for name in gated.Gradients._fields:
+        parts = (getattr(g, name) for g in (by_paper, *found))
+        for got, v, e in zip(*parts, strict=True):
+            assert (np.abs(got - v) <= e).all(), name
+
+
+@each_recurrence
+def test_a_number_s_own_rounding_by_hand_is_no_part_of_its_bound(r: Recurrence) -> None:
+    given = drawn(r, 1) | {"mask": None}
+    plain = gated.running_bound(r, **given, arithmetic="exact")
+    known = gated.running_bound(r, **given, arithmetic="exact", by_hand=half_units(r))
+    for name, field in zip(r.gates, r.fields, strict=True):
+        if field == "c":  # of a GRU it is made of its reset gate
+            continue
+        at_first = known.arguments[name][1][:, 0]
+        np.testing.assert_array_equal(at_first, plain.arguments[name][1][:, 0])
+        if f"s_{field}" not in DIGITS:
+            np.testing.assert_array_equal(known.gates[name][1][:, 0], plain.gates[name][1][:, 0])
+    for name in r.states:
+        half = half_units(r).states[name]
+        np.testing.assert_array_equal(known.states[name][1] + half, known.carried[name][1])
 
 
 def test_what_does_not_fit_is_refused() -> None:

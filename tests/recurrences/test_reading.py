@@ -89,10 +89,10 @@ def worst(got: Array, wanted: Bounded) -> float:
 class ManyDigits(Numbers):
     """Arrays of mpmath's numbers, of as many digits as are asked of it."""
 
-    def act(self, z: Array) -> Array:
+    def act(self, z: Array, name: str = "") -> Array:
         return np.asarray(np.frompyfunc(mpmath.tanh, 1, 1)(z))
 
-    def gate(self, z: Array) -> Array:
+    def gate(self, z: Array, name: str = "") -> Array:
         return np.asarray(np.frompyfunc(lambda v: 1 / (1 + mpmath.exp(-v)), 1, 1)(z))
 
 

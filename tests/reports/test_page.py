@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from rnn_check.certificates.comparison import Comparison, equal
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.reports import page
 from rnn_check.reports import pictures as picture
@@ -106,7 +106,7 @@ def read(html: str) -> Node:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Claim:
-    (found,) = claim.load_all([puppet.claims(tmp_path_factory.mktemp("claims"), "a")])
+    (found,) = files.load_all([puppet.claims(tmp_path_factory.mktemp("claims"), "a")])
     return dataclasses.replace(found, name="folder/a")
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from rnn_check.certificates.comparison import Comparison, equal
-from rnn_check.claims.claim import Claim, bundled, load_all
+from rnn_check.claims.claim import Claim
+from rnn_check.claims.files import bundled, load_all
 from rnn_check.reports import terminal
 from rnn_check.reports import verdicts as reports_verdicts
 from rnn_check.reports.verdicts import Amount

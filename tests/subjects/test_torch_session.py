@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from rnn_check.asking import plans, request
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.cli.commands import main
 from rnn_check.recurrences import dense, over_time
 from rnn_check.subjects.ask import NotInstalled, Subject
@@ -123,7 +123,7 @@ def test_the_documents_name_every_verb() -> None:
 def _judged(
     session: torch_.Torch, name: str = "certified/tanh_sequence", what: str = "certified"
 ) -> set[str]:
-    c = claim.load(claim.bundled() / f"{name}.toml")
+    c = files.load(files.bundled() / f"{name}.toml")
     answer = request.ask(c, InThisProcess(session), request.Setting())  # type: ignore[arg-type]
     return {v.verdict for v in judge.judge(c, answer) if what in v.what}
 

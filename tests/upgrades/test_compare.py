@@ -16,7 +16,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from rnn_check.certificates.comparison import Comparison, equal
-from rnn_check.claims import claim, truth
+from rnn_check.claims import files, truth
+from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import expectation
 from rnn_check.reports import bisection as reports_bisection
 from rnn_check.reports import changes as reports_changes
@@ -36,8 +37,8 @@ BOUND = np.full(STATES.shape, 2.0**-20)
 
 
 @pytest.fixture
-def claims(tmp_path: Path) -> list[claim.Claim]:
-    return list(claim.load_all([puppet.claims(tmp_path / "claims", "a", "b")]))
+def claims(tmp_path: Path) -> list[Claim]:
+    return list(files.load_all([puppet.claims(tmp_path / "claims", "a", "b")]))
 
 
 def numbers(got: Any, bound: Any = BOUND, who: str = "subject") -> Comparison:
@@ -72,7 +73,7 @@ def side(number: int, *verdicts: Verdict, failure: str = "") -> Side:
     return Side(f"tensorflow=={version}", Judged(who, verdicts), failure)
 
 
-def compared(claims: list[claim.Claim], *of: Verdict | list[Verdict]) -> Compared:
+def compared(claims: list[Claim], *of: Verdict | list[Verdict]) -> Compared:
     sides = [side(i, *(v if isinstance(v, list) else [v])) for i, v in enumerate(of)]
     return compare.compare(claims, sides)
 
@@ -80,7 +81,7 @@ def compared(claims: list[claim.Claim], *of: Verdict | list[Verdict]) -> Compare
 # -- numbers ---------------------------------------------------------------------------------------
 
 
-def test_the_same_bits_are_no_change(claims: list[claim.Claim]) -> None:
+def test_the_same_bits_are_no_change(claims: list[Claim]) -> None:
     found = compared(claims, *[verdict(AGREE, numbers(STATES))] * 2)
     assert found.changed == []
     assert found.sentence == "Nothing differs, not a bit, in 1 claim."
@@ -89,9 +90,7 @@ def test_the_same_bits_are_no_change(claims: list[claim.Claim]) -> None:
 
 @pytest.mark.parametrize("by", [1.0, -1.0])
 @pytest.mark.parametrize("ulps", [1, 3])
-def test_the_last_bits_are_counted_and_placed(
-    claims: list[claim.Claim], ulps: int, by: float
-) -> None:
+def test_the_last_bits_are_counted_and_placed(claims: list[Claim], ulps: int, by: float) -> None:
     found = compared(
         claims, verdict(AGREE, numbers(STATES)), verdict(AGREE, numbers(nudged(ulps, by=by)))
     )
@@ -107,7 +106,7 @@ def test_the_last_bits_are_counted_and_placed(
     assert (found.exit_code(), found.exit_code("drift"), found.exit_code("never")) == (0, 1, 0)
 
 
-def test_a_drift_is_held_against_what_rounding_may_do_to_both(claims: list[claim.Claim]) -> None:
+def test_a_drift_is_held_against_what_rounding_may_do_to_both(claims: list[Claim]) -> None:
     bounds = np.full(STATES.shape, 2.0**-22), np.full(STATES.shape, 2.0**-21)
     moved = numbers(nudged(3), bounds[1])
     found = compared(claims, verdict(AGREE, numbers(STATES, bounds[0])), verdict(AGREE, moved))
@@ -117,7 +116,7 @@ def test_a_drift_is_held_against_what_rounding_may_do_to_both(claims: list[claim
 
 
 def test_what_is_certified_step_by_step_is_held_against_all_its_steps(
-    claims: list[claim.Claim],
+    claims: list[Claim],
 ) -> None:
     c = claims[0]
     before, after = (
@@ -126,12 +125,12 @@ def test_what_is_certified_step_by_step_is_held_against_all_its_steps(
     found = compare.compare([c], [side(0, verdict(AGREE, before)), side(1, verdict(AGREE, after))])
     change = found.changed[0].changes[1]
     assert change is not None
-    reach = truth.Truth(c, "float32")["states"][1]
+    reach = truth.Truth(c, "float32").states()[1]
     assert change.share == 2.0**-23 / (2 * reach[0, 1, 1])
 
 
 def test_a_zero_that_loses_its_sign_is_no_change_and_is_not_called_the_same_bits(
-    claims: list[claim.Claim],
+    claims: list[Claim],
 ) -> None:
     zero, minus = STATES.copy(), STATES.copy()
     zero[0, 0, 0], minus[0, 0, 0] = 0.0, -0.0
@@ -144,7 +143,7 @@ def test_a_zero_that_loses_its_sign_is_no_change_and_is_not_called_the_same_bits
     assert upgrades_changes.effects(found, 1) == "the same but for the signs of zeros"
 
 
-def test_a_nan_is_the_same_as_another(claims: list[claim.Claim]) -> None:
+def test_a_nan_is_the_same_as_another(claims: list[Claim]) -> None:
     one, other = STATES.copy(), STATES.copy()
     one[0, 0, 0], other[0, 0, 0] = np.nan, -np.float64(np.nan)
     found = compared(claims, *(verdict(DIFFER, numbers(each)) for each in (one, other)))
@@ -173,7 +172,7 @@ FAR = {
 @pytest.mark.parametrize("kind", [AGREE, DIFFER])
 @pytest.mark.parametrize("how", FAR)
 def test_what_rounding_may_not_explain_is_never_the_last_bits(
-    claims: list[claim.Claim], how: str, kind: str
+    claims: list[Claim], how: str, kind: str
 ) -> None:
     _, bound, change, said = FAR[how]
     bounds = np.full(STATES.shape, bound)
@@ -190,7 +189,7 @@ def test_what_rounding_may_not_explain_is_never_the_last_bits(
 
 
 def test_what_is_held_against_something_that_moved_is_not_beyond(
-    claims: list[claim.Claim],
+    claims: list[Claim],
 ) -> None:
     """A layer that was saved gives, bit for bit, what it gave before: no bound of the numbers."""
     none = np.zeros(STATES.shape)
@@ -205,7 +204,7 @@ def test_what_is_held_against_something_that_moved_is_not_beyond(
 
 def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
     """Two that give what they gave before may both have lost a mask."""
-    c = next(c for c in claim.load_all() if c.name == "options/round_trip_masking[of=keras]")
+    c = next(c for c in files.load_all() if c.name == "options/saving/masking[of=keras]")
     value, bound = truth.Truth(c, "float32").output
     none = np.zeros(value.shape)
     places = tuple(np.indices(value.shape))
@@ -229,8 +228,8 @@ def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
 def test_zeros_shown_for_masked_steps_do_not_bound_the_states_that_are_carried() -> None:
     """The certificate sees the states as they are carried: there a last bit is a last bit."""
     name = "published/keras_masked_sequence_zeros"
-    c = next(c for c in claim.load_all() if c.name == name)
-    carried = truth.Truth(c, "float32")._running.states.astype(np.float32)
+    c = next(c for c in files.load_all() if c.name == name)
+    carried = truth.Truth(c, "float32").passes[0].courses[0].states["h"][0].astype(np.float32)
     places = tuple(np.indices(carried.shape))
     both = [
         Comparison(
@@ -251,12 +250,12 @@ def test_zeros_shown_for_masked_steps_do_not_bound_the_states_that_are_carried()
     assert "last bits" in found.sentence
 
 
-def test_how_a_gradient_comes_about_is_not_compared(claims: list[claim.Claim]) -> None:
+def test_how_a_gradient_comes_about_is_not_compared(claims: list[Claim]) -> None:
     both = [dataclasses.replace(numbers(s, who="step"), what="delta") for s in (STATES, nudged(3))]
     assert compared(claims, *(verdict(AGREE, each) for each in both)).changed == []
 
 
-def test_policies_have_their_bounds_each(claims: list[claim.Claim]) -> None:
+def test_policies_have_their_bounds_each(claims: list[Claim]) -> None:
     """Certified step by step: what float16 may be off by is allowed to the one, not to both."""
     pair = [dataclasses.replace(numbers(s, who="step"), what="states") for s in (STATES, nudged(1))]
     sides = [side(i, verdict(AGREE, each)) for i, each in enumerate(pair)]
@@ -264,11 +263,11 @@ def test_policies_have_their_bounds_each(claims: list[claim.Claim]) -> None:
     sides[1] = dataclasses.replace(sides[1], judged=Judged(subject, sides[1].judged.verdicts))
     change = compare.compare([claims[0]], sides).rows[0].changes[1]
     assert change is not None
-    reach = sum(truth.Truth(claims[0], a)["states"][1] for a in ("float32", "float16"))
+    reach = sum(truth.Truth(claims[0], a).states()[1] for a in ("float32", "float16"))
     assert change.share == 2.0**-23 / reach[0, 1, 1]
 
 
-def test_a_number_that_is_none_any_more_is_without_end(claims: list[claim.Claim]) -> None:
+def test_a_number_that_is_none_any_more_is_without_end(claims: list[Claim]) -> None:
     nan = STATES.copy()
     nan[0, 2, 0] = np.nan
     found = compared(claims, verdict(AGREE, numbers(STATES)), verdict(AGREE, numbers(nan)))
@@ -280,7 +279,7 @@ def test_a_number_that_is_none_any_more_is_without_end(claims: list[claim.Claim]
     assert same.changed == []
 
 
-def test_the_authors_own_number_is_not_compared(claims: list[claim.Claim]) -> None:
+def test_the_authors_own_number_is_not_compared(claims: list[Claim]) -> None:
     own = [verdict(AGREE, numbers(s, who="claim")) for s in (STATES, nudged(2))]
     found = compared(claims, *own)
     assert found.changed == []
@@ -289,7 +288,7 @@ def test_the_authors_own_number_is_not_compared(claims: list[claim.Claim]) -> No
 
 @pytest.mark.parametrize("what", ["dropout of input", "orthogonal of kernel"])
 def test_what_is_drawn_at_random_is_not_compared(tmp_path: Path, what: str) -> None:
-    c = next(c for c in claim.load_all() if c.name == "article/summary_2_1")
+    c = next(c for c in files.load_all() if c.name == "article/summary_2_1")
     assert c.weights is None
     kind, _, of = what.split()
     e = expectation.KINDS[kind](of=of, value=True, from_="")  # type: ignore[call-arg]
@@ -313,8 +312,8 @@ def test_what_a_seed_gives_is_compared_unless_the_seed_is_ignored(tmp_path: Path
         assert [row.gravest for row in compared([c], *both).changed] == changes
 
 
-def claims_of(folder: Path) -> list[claim.Claim]:
-    return list(claim.load_all([puppet.claims(folder / "claims", "a")]))
+def claims_of(folder: Path) -> list[Claim]:
+    return list(files.load_all([puppet.claims(folder / "claims", "a")]))
 
 
 # -- verdicts and words ----------------------------------------------------------------------------
@@ -336,7 +335,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("before", "after"), KINDS)
-def test_a_verdict_that_changes(claims: list[claim.Claim], before: str, after: str) -> None:
+def test_a_verdict_that_changes(claims: list[Claim], before: str, after: str) -> None:
     found = compared(claims, verdict(before), verdict(after))
     kind = KINDS[before, after]
     assert found.rows[0].gravest == kind
@@ -344,7 +343,7 @@ def test_a_verdict_that_changes(claims: list[claim.Claim], before: str, after: s
     assert found.exit_code("never") == 0
 
 
-def test_words_are_compared_as_they_stand(claims: list[claim.Claim]) -> None:
+def test_words_are_compared_as_they_stand(claims: list[Claim]) -> None:
     said = [verdict(AGREE, equal("subject", "activation", w, w)) for w in ("tanh", "linear")]
     (row,) = compared(claims, *said).changed
     assert row.gravest == SAID
@@ -352,7 +351,7 @@ def test_words_are_compared_as_they_stand(claims: list[claim.Claim]) -> None:
     assert compared(claims, said[0], said[0]).changed == []
 
 
-def test_another_exception_is_another_answer(claims: list[claim.Claim]) -> None:
+def test_another_exception_is_another_answer(claims: list[Claim]) -> None:
     details = ("output: ValueError: a\nTrace", "output: TypeError: b\nTrace")
     raised = [verdict(ERROR, detail=detail) for detail in details]
     (row,) = compared(claims, *raised).changed
@@ -361,7 +360,7 @@ def test_another_exception_is_another_answer(claims: list[claim.Claim]) -> None:
     assert compared(claims, raised[0], again).changed == []
 
 
-def test_another_shape_is_another_answer(claims: list[claim.Claim]) -> None:
+def test_another_shape_is_another_answer(claims: list[Claim]) -> None:
     whole = numbers(STATES)
     cut = {name: getattr(whole, name)[:, :2] for name in ("got", "expected", "error", "bound")}
     short = dataclasses.replace(whole, **cut)
@@ -395,13 +394,13 @@ def test_the_exception_that_keras_wraps_is_what_is_told(detail: str) -> None:
     assert reports_changes.telling(detail) == TELLING[detail]
 
 
-def test_rows_in_json_have_the_detail(claims: list[claim.Claim]) -> None:
+def test_rows_in_json_have_the_detail(claims: list[Claim]) -> None:
     raised = verdict(ERROR, detail=WRAPPED)
     (row, *_) = compare.document(compared(claims, verdict(AGREE), raised))["rows"]
     assert row["details"] == ["why", WRAPPED]
 
 
-def test_many_changes_of_one_cause_are_told_together(claims: list[claim.Claim]) -> None:
+def test_many_changes_of_one_cause_are_told_together(claims: list[Claim]) -> None:
     """A dtype policy that no layer can be built in breaks every claim in one way."""
     names = [f"claim_{i}" for i in range(40)]
     many = [dataclasses.replace(claims[0], name=name) for name in names]
@@ -445,7 +444,7 @@ NAMES = ("a", LONG, "循环/一个很长的名字", "two\nlines\x1b[2J")
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 @pytest.mark.parametrize("subjects", [2, 3, 8])
 def test_in_the_terminal_names_are_whole_and_numbers_stand_over_columns(
-    claims: list[claim.Claim], width: int, subjects: int
+    claims: list[Claim], width: int, subjects: int
 ) -> None:
     named = [dataclasses.replace(claims[0], name=name) for name in NAMES]
     of_each = [
@@ -481,7 +480,7 @@ def test_in_the_terminal_names_are_whole_and_numbers_stand_over_columns(
     assert all(label + 2 + widest > width for label in alone)  # what could stand beside, does
 
 
-def test_what_was_seen_of_each_version_stands_in_one_column(claims: list[claim.Claim]) -> None:
+def test_what_was_seen_of_each_version_stands_in_one_column(claims: list[Claim]) -> None:
     words = [f"keras==3.{i}.0,tensorflow-cpu==2.16.1@jax" for i in (1, 10, 11)]
     same = compared(claims, verdict(AGREE), verdict(AGREE))
     out = StringIO()
@@ -496,7 +495,7 @@ def test_what_was_seen_of_each_version_stands_in_one_column(claims: list[claim.C
 # -- in a sentence ---------------------------------------------------------------------------------
 
 
-def test_the_sentence_says_what_how_much_and_where_first(claims: list[claim.Claim]) -> None:
+def test_the_sentence_says_what_how_much_and_where_first(claims: list[Claim]) -> None:
     same, other = verdict(AGREE, numbers(STATES)), verdict(AGREE, numbers(nudged(3)))
     found = compared(claims, same, same, other)
     assert found.sentence == (
@@ -513,7 +512,7 @@ def test_the_sentence_says_what_how_much_and_where_first(claims: list[claim.Clai
 
 
 def test_subjects_that_would_be_called_alike_are_called_as_they_were_typed(
-    claims: list[claim.Claim],
+    claims: list[Claim],
 ) -> None:
     one = side(0, verdict(AGREE))
     found = compare.compare(claims, [one, dataclasses.replace(one, word="box.npz")])
@@ -521,7 +520,7 @@ def test_subjects_that_would_be_called_alike_are_called_as_they_were_typed(
 
 
 def test_a_subject_that_could_not_be_asked_is_said_and_is_exit_3(
-    claims: list[claim.Claim],
+    claims: list[Claim],
 ) -> None:
     lost = side(1, failure="no such version\nat all")
     for sides in ([side(0, verdict(AGREE)), lost], [lost, side(0, verdict(AGREE))]):
@@ -533,13 +532,13 @@ def test_a_subject_that_could_not_be_asked_is_said_and_is_exit_3(
     assert found.sentence.startswith("tensorflow==2.19.0 could not be asked. 1 verdict got worse")
 
 
-def test_nothing_compared_is_not_green(claims: list[claim.Claim]) -> None:
+def test_nothing_compared_is_not_green(claims: list[Claim]) -> None:
     found = compared(claims, verdict(NOT_RUN), verdict(NOT_RUN))
     assert found.sentence == "Nothing was compared."
     assert found.exit_code() == 3
 
 
-def test_no_claim_in_common_is_nothing_compared(claims: list[claim.Claim]) -> None:
+def test_no_claim_in_common_is_nothing_compared(claims: list[Claim]) -> None:
     """Each was asked another; "the same, bit for bit" would be said of nothing."""
     other = dataclasses.replace(verdict(AGREE), claim="b")
     found = compared(claims, verdict(AGREE, numbers(STATES)), other)
@@ -552,14 +551,14 @@ def test_no_claim_in_common_is_nothing_compared(claims: list[claim.Claim]) -> No
     assert found.exit_code() == 3
 
 
-def test_what_was_not_asked_is_no_change(claims: list[claim.Claim]) -> None:
+def test_what_was_not_asked_is_no_change(claims: list[Claim]) -> None:
     asked = dataclasses.replace(verdict(DIFFER, numbers(nudged(3))), claim="b")
     found = compared(claims, verdict(AGREE), [verdict(AGREE), asked])
     assert found.changed == []
     assert found.sentence == "Nothing differs, not a bit, in 1 claim."
 
 
-def test_what_is_known_to_be_worse_is_counted_apart(claims: list[claim.Claim]) -> None:
+def test_what_is_known_to_be_worse_is_counted_apart(claims: list[Claim]) -> None:
     known = verdict(DIFFER, deviation="it always did")
     found = compared(claims, verdict(AGREE), known)
     assert found.sentence == ("1 verdict got worse as is known; no other bit changed in 1 claim.")
@@ -574,7 +573,7 @@ def test_what_is_known_to_be_worse_is_counted_apart(claims: list[claim.Claim]) -
 # -- for a pull request ----------------------------------------------------------------------------
 
 
-def test_markdown_holds_the_counts_and_every_change(claims: list[claim.Claim]) -> None:
+def test_markdown_holds_the_counts_and_every_change(claims: list[Claim]) -> None:
     good, bad = verdict(AGREE, numbers(STATES)), verdict(DIFFER, numbers(nudged(1)))
     text = reports_changes.markdown(compared(claims, good, bad))
     assert text.startswith("**1 verdict got worse; no other bit changed in 1 claim.**")
@@ -599,7 +598,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_markdown_cannot_be_broken_by_a_claims_name(claims: list[claim.Claim], name: str) -> None:
+def test_markdown_cannot_be_broken_by_a_claims_name(claims: list[Claim], name: str) -> None:
     renamed = [dataclasses.replace(c, name=name) for c in claims[:1]]
     both = [
         dataclasses.replace(verdict(kind, numbers(STATES)), claim=name) for kind in (AGREE, DIFFER)
@@ -609,7 +608,7 @@ def test_markdown_cannot_be_broken_by_a_claims_name(claims: list[claim.Claim], n
     assert not re.search(r"[\r\x00-\x09\u2028\u202e]", text)
 
 
-def test_markdown_cannot_be_broken_by_a_subject(claims: list[claim.Claim]) -> None:
+def test_markdown_cannot_be_broken_by_a_subject(claims: list[Claim]) -> None:
     hostile = dataclasses.replace(
         side(1, failure="~~~\r@octocat"), word="\r~~~", notes=("\r~~~ @octocat",)
     )
@@ -618,7 +617,7 @@ def test_markdown_cannot_be_broken_by_a_subject(claims: list[claim.Claim]) -> No
     assert not re.search(r"(?<!\\)~|@(?!<!-- -->)", text)
 
 
-def test_markdown_without_a_baseline_says_so(claims: list[claim.Claim]) -> None:
+def test_markdown_without_a_baseline_says_so(claims: list[Claim]) -> None:
     sides = [side(0, failure="no such version"), side(1, verdict(AGREE)), side(2, verdict(DIFFER))]
     text = reports_changes.markdown(compare.compare(claims, sides))
     assert "| 1 | no such version | could not be asked |" in text
@@ -628,7 +627,7 @@ def test_markdown_without_a_baseline_says_so(claims: list[claim.Claim]) -> None:
 
 
 def test_markdown_of_several_says_what_each_changed_since_the_one_before(
-    claims: list[claim.Claim],
+    claims: list[Claim],
 ) -> None:
     good, bad = verdict(AGREE, numbers(STATES)), verdict(DIFFER, numbers(nudged(1)))
     lines = reports_changes.markdown(compared(claims, good, bad, bad)).splitlines()

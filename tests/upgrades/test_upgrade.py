@@ -27,7 +27,7 @@ from click.testing import CliRunner, Result
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.cli.commands import main
 from rnn_check.subjects import environments as environment
 from rnn_check.subjects.environments import Environment, Package, Python, Unmade, Wanted
@@ -188,9 +188,9 @@ def test_by_default_what_the_records_hold_is_judged(
     for name, folder in (("a", "derived"), ("b", "options")):
         (cache / "bundled").mkdir(exist_ok=True)
         puppet.claims(cache / "bundled" / folder, name)
-    known = claim.known()
-    monkeypatch.setattr(claim, "known", lambda: known)
-    monkeypatch.setattr(claim, "bundled", lambda: cache / "bundled")
+    known = files.known()
+    monkeypatch.setattr(files, "known", lambda: known)
+    monkeypatch.setattr(files, "bundled", lambda: cache / "bundled")
     for options, held in (((), {"derived/a"}), (("--options",), {"derived/a", "options/b"})):
         box = cache / f"{len(held)}.npz"
         assert command("observe", "--backend", "jax", "-o", box, *options).exit_code == 0

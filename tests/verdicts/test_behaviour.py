@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import claim
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.training import LEARNING_RATE
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
@@ -18,7 +19,7 @@ from rnn_check.verdicts.judge import AGREE, DIFFER
 from tests.support.sampling import sampled
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
-UPDATES = claim.load_each(OPTIONS / "one_update.toml")
+UPDATES = files.load_each(OPTIONS / "dropout" / "one_update.toml")
 Masks = tuple[Array, Array]  # of the input's features and of the state's units, scaled
 
 DRAWN = np.array([2.0, 0.0, 2.0]), np.array([0.0, 2.0, 2.0])
@@ -27,7 +28,7 @@ OTHER_STATE = np.array([2.0, 0.0, 2.0]), np.array([2.0, 2.0, 0.0])
 NONE = np.ones(3), np.ones(3)
 
 
-def passed(c: claim.Claim, weights: dict[str, Array], masks: Masks) -> tuple[Array, Any]:
+def passed(c: Claim, weights: dict[str, Array], masks: Masks) -> tuple[Array, Any]:
     """The last state and what the backward pass needs, with these masks."""
     assert c.x is not None
     own = {**weights, "recurrent_kernel": masks[1][:, None] * weights["recurrent_kernel"]}
@@ -36,7 +37,7 @@ def passed(c: claim.Claim, weights: dict[str, Array], masks: Masks) -> tuple[Arr
 
 
 def answer(
-    c: claim.Claim,
+    c: Claim,
     forward: Masks = DRAWN,
     backward: Masks = DRAWN,
     rate: float = LEARNING_RATE,
@@ -65,13 +66,13 @@ def answer(
     return request.Answer({"one_update": told})
 
 
-def verdict(c: claim.Claim, **how: Any) -> str:
+def verdict(c: Claim, **how: Any) -> str:
     (found,) = judge.judge(c, answer(c, **how))
     return found.verdict
 
 
 @pytest.mark.parametrize("c", sampled(UPDATES, 3), ids=lambda c: c.name)
-def test_loss_and_gradients_of_one_mask_agree(c: claim.Claim) -> None:
+def test_loss_and_gradients_of_one_mask_agree(c: Claim) -> None:
     assert verdict(c) == AGREE
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
 
@@ -97,14 +98,14 @@ def test_loss_and_gradients_of_one_mask_agree(c: claim.Claim) -> None:
         "not scaled", "uphill", "another rate", "nothing trained", "dropout in inference",
     ],
 )  # fmt: skip
-def test_what_no_mask_explains_differs(c: claim.Claim, how: dict[str, Any]) -> None:
+def test_what_no_mask_explains_differs(c: Claim, how: dict[str, Any]) -> None:
     assert verdict(c, **how) == DIFFER
 
 
 # -- layers with several states -------------------------------------------------------------------
 
 
-def stateful(c: claim.Claim) -> dict[str, Any]:
+def stateful(c: Claim) -> dict[str, Any]:
     """What a subject says whose two directions carry their states on."""
     assert c.x is not None and c.weights is not None
     (table,) = c.weights.values()
@@ -134,9 +135,9 @@ def stateful(c: claim.Claim) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "c", claim.load_each(OPTIONS / "stateful_bidirectional.toml"), ids=lambda c: c.name
+    "c", files.load_each(OPTIONS / "stateful" / "bidirectional.toml"), ids=lambda c: c.name
 )
-def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: claim.Claim) -> None:
+def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: Claim) -> None:
     told = stateful(c)
 
     def found() -> str:
@@ -196,7 +197,7 @@ def test_stateful_starts_from_the_state_that_is_given(parts: dict[str, str]) -> 
     text = GIVEN
     for name, part in parts.items():
         text = text.replace(name, part)
-    c = claim.loads(text)
+    c = files.loads(text)
     assert c.x is not None and c.weights is not None and c.initial_state is not None
     (table,) = c.weights.values()
     x = c.x.value.astype(np.float32)
@@ -271,11 +272,11 @@ from = "a test"
 )
 def test_a_loss_of_no_steps_is_zero(loss: float, wanted: str) -> None:
     told = {"loss": np.asarray(loss), "output": np.zeros((1, 1, 1), np.float32)}
-    (verdict,) = judge.judge(claim.loads(ALL_MASKED), request.Answer({"evaluate": told}))
+    (verdict,) = judge.judge(files.loads(ALL_MASKED), request.Answer({"evaluate": told}))
     assert verdict.verdict == wanted, verdict.detail
     if wanted == DIFFER:  # what differs is a loss, and no step
         assert "the subject's loss does not follow from its own numbers" in verdict.detail
     claimed = ALL_MASKED.replace("loss_of_evaluate", "loss").replace("value = true", "value = 0")
-    c = claim.loads(claimed.replace("from =", 'computed_in = "float32"\nfrom ='))
+    c = files.loads(claimed.replace("from =", 'computed_in = "float32"\nfrom ='))
     (verdict,) = judge.judge(c, request.Answer({"gradients": {"loss": np.asarray(loss)}}))
     assert verdict.verdict == wanted, verdict.detail

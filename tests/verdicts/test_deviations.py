@@ -18,7 +18,7 @@ from rnn_check.asking.records import Observations
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import Asked
 from rnn_check.certificates.comparison import Comparison, equal
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS
 from rnn_check.cli.commands import Verdicts, main
@@ -78,7 +78,7 @@ def mine(input: str = "", **options: Any) -> Claim:
     layer = "\n".join(["[layer]", *(f"{k} = {json.dumps(v)}" for k, v in given.items())])
     x = [[[0.5, -1], [1.25, 0.75], [2, 1]], [[-1, 0.5], [0.25, -2], [1, 1]]]
     cotangent = np.ones((2, 3, 2) if given["return_sequences"] else (2, 2)).tolist()
-    return claim.loads(
+    return files.loads(
         LAYER.format(layer=layer, x=x, input=input, cotangent=cotangent), "mine.toml"
     )
 
@@ -180,7 +180,7 @@ def test_an_entry_of_a_claim_as_a_whole_needs_one_that_shows_it() -> None:
 def test_the_bundled_file_is_strict_towards_the_bundled_claims_alone() -> None:
     c, agrees = expecting("output"), [verdict("output", AGREE)]
     assert not marked(c, agrees, entry(), own=False)[0].is_red
-    bundled = dataclasses.replace(c, file=claim.bundled() / "options" / "masks.toml")
+    bundled = dataclasses.replace(c, file=files.bundled() / "options" / "masks" / "simple_rnn.toml")
     assert marked(bundled, agrees, entry(), own=False)[0].is_red
 
 
@@ -418,7 +418,7 @@ def test_a_step_that_overflows_does_so_in_an_arithmetic() -> None:
     assert told == {"float32": [True], "float64": [False], "mixed_float16": [True]}
 
 
-BELOW_AND_ABOVE = claim.load(claim.bundled() / "options" / "masking_backwards.toml")
+BELOW_AND_ABOVE = files.load(files.bundled() / "options" / "masks" / "masking_backwards.toml")
 
 
 def test_what_is_said_of_one_layer_depends_on_those_up_to_it() -> None:
@@ -453,7 +453,7 @@ def test_a_users_own_claim_of_a_known_deviation_is_excused() -> None:
 
 
 def test_every_bundled_entry_speaks_of_a_bundled_claim() -> None:
-    claims = list(claim.load_all())
+    claims = list(files.load_all())
     for each in deviations.load(deviations.bundled()):
         dtypes = [each.dtype] if isinstance(each.dtype, str) else each.dtype or ["float32"]
         assert all(any(any(each.is_about(c, dtype)) for c in claims) for dtype in dtypes), each
@@ -472,17 +472,17 @@ def test_every_bundled_entry_says_what_is_seen_and_shows_it() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("wrong_mask_timesteps", {"mask of fewer timesteps"}),
-        ("wrong_mask_batch", {"mask of another batch"}),
-        ("wrong_state_rank", {"state without a batch"}),
-        ("wrong_state_batch", {"state of another batch"}),
-        ("wrong_dropout", {"dropout above 1"}),
-        ("wrong_keyword", set()),
-        ("lstm", set()),
+        ("wrong/mask_timesteps", {"mask of fewer timesteps"}),
+        ("wrong/mask_batch", {"mask of another batch"}),
+        ("wrong/state_rank", {"state without a batch"}),
+        ("wrong/state_batch", {"state of another batch"}),
+        ("wrong/dropout", {"dropout above 1"}),
+        ("wrong/keyword", set()),
+        ("gates/lstm", set()),
     ],
 )
 def test_what_is_wrong_on_purpose_has_a_name(name: str, words: set[str]) -> None:
-    c = claim.load_each(claim.bundled() / "options" / f"{name}.toml")[0]
+    c = files.load_each(files.bundled() / "options" / f"{name}.toml")[0]
     assert experiment.wrongs(c) == words
 
 

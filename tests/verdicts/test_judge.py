@@ -13,7 +13,8 @@ import pytest
 
 from rnn_check.asking import request
 from rnn_check.asking.request import Answer
-from rnn_check.claims import claim
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.truth import Truth
 from rnn_check.recurrences import over_time
@@ -21,7 +22,7 @@ from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from tools import fuzz_records
 
-HAND_SET = claim.load(claim.bundled() / "article" / "hand_set_weights.toml")
+HAND_SET = files.load(files.bundled() / "article" / "hand_set_weights.toml")
 TANH = """
 schema = 1
 title = "a tanh layer"
@@ -37,7 +38,7 @@ value = [[[0.5370496, -0.04995837], [-0.6223879, 0.62533695], [0.03819761, 0.257
 """
 
 
-def observe(c: claim.Claim) -> dict[str, Any]:
+def observe(c: Claim) -> dict[str, Any]:
     """What a float32 framework would return, computed by a plain NumPy loop."""
     assert c.weights is not None
     assert c.x is not None
@@ -57,7 +58,7 @@ def test_what_is_right_agrees() -> None:
     verdicts = judge.judge(HAND_SET, Answer(observe(HAND_SET)))
     assert {v.verdict for v in verdicts} == {AGREE}
     assert only(verdicts).ratio == 0
-    tanh = claim.loads(TANH)
+    tanh = files.loads(TANH)
     verdict = only(judge.judge(tanh, Answer(observe(tanh))))
     assert verdict.verdict == AGREE
     assert verdict.ratio is not None
@@ -66,7 +67,7 @@ def test_what_is_right_agrees() -> None:
 
 def test_nothing_that_a_subject_says_stops_the_judge_or_agrees_by_itself() -> None:
     asked: set[str] = set()
-    for c in claim.load_all([claim.bundled()]):
+    for c in files.load_all([files.bundled()]):
         new = set() if c.slow else set(request.asks(c)) - asked
         asked |= new
         for what, odd in itertools.product(new, fuzz_records.ODD):
@@ -91,14 +92,14 @@ def test_weights_that_are_none_are_told_in_one_sentence(odd: Any) -> None:
     [("0.5370496", "0.5370486"), ("0.62533695", "0.64"), ("0.25700226", "0.2570126")],
 )
 def test_a_wrong_printed_digit_is_the_claims_fault(right: str, wrong: str) -> None:
-    tanh = claim.loads(TANH.replace(right, wrong))
+    tanh = files.loads(TANH.replace(right, wrong))
     verdict = only(judge.judge(tanh, Answer(observe(tanh))))
     assert verdict.verdict == DIFFER
     assert "the claim's own number does not hold" in verdict.detail
 
 
 def test_fewer_digits_claim_less() -> None:
-    tanh = claim.loads(TANH.replace("0.62533695", "0.63"))
+    tanh = files.loads(TANH.replace("0.62533695", "0.63"))
     assert only(judge.judge(tanh, Answer(observe(tanh)))).verdict == AGREE
 
 
@@ -113,7 +114,7 @@ def test_one_ulp_is_too_much_where_nothing_rounds() -> None:
 
 def test_a_step_that_does_not_follow_is_seen_where_the_end_is_right() -> None:
     """The output is right, the states behind it are not a run of the recurrence."""
-    tanh = claim.loads(TANH)
+    tanh = files.loads(TANH)
     observed = observe(tanh)
     observed["states"][0, 1, 0] *= np.float32(1 + 1e-5)
     verdict = only(judge.judge(tanh, Answer(observed)))
@@ -126,7 +127,7 @@ def test_a_step_that_does_not_follow_is_seen_where_the_end_is_right() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("key", ["output", "states"])
 def test_what_is_not_finite_differs(key: str, bad: float) -> None:
-    for c in (HAND_SET, claim.loads(TANH)):
+    for c in (HAND_SET, files.loads(TANH)):
         observed = observe(c)
         observed[key][0, 0, 0] = bad
         assert only(judge.judge(c, Answer(observed))).verdict == DIFFER
@@ -154,7 +155,7 @@ def test_weights_are_read_back_as_the_policy_keeps_them(
 ) -> None:
     """1.009, of which bfloat16, told as float32, keeps 1 + 2^-7."""
     text = HAND_SET.file.read_text()
-    c = claim.loads(text.replace("= [0, 0, 1]", "= [1.009, 0, 1]"))
+    c = files.loads(text.replace("= [0, 0, 1]", "= [1.009, 0, 1]"))
     observed = observe(c)
     weights = observed["weights"]["simple_rnn"]
     for array in weights.values():
@@ -177,10 +178,10 @@ def test_a_subject_that_crashed_or_cannot() -> None:
 
 def test_known_to_differ_is_strict() -> None:
     known = TANH.replace('what = "output"', 'what = "output"\nknown_to_differ = "a digit is lost"')
-    agreeing = claim.loads(known)
+    agreeing = files.loads(known)
     verdict = only(judge.judge(agreeing, Answer(observe(agreeing))))
     assert (verdict.verdict, verdict.is_red) == (AGREE, True)
-    differing = claim.loads(known.replace("0.62533695", "0.6253395"))
+    differing = files.loads(known.replace("0.62533695", "0.6253395"))
     verdict = only(judge.judge(differing, Answer(observe(differing))))
     assert (verdict.verdict, verdict.is_red) == (DIFFER, False)
 
@@ -188,7 +189,7 @@ def test_known_to_differ_is_strict() -> None:
 def test_the_subject_may_not_hide_behind_a_claim_known_to_be_wrong() -> None:
     """`known_to_differ` speaks of the claim's number; a wrong subject stays red."""
     known = TANH.replace('what = "output"', 'what = "output"\nknown_to_differ = "a digit is lost"')
-    wrong = claim.loads(known.replace("0.62533695", "0.6253395"))
+    wrong = files.loads(known.replace("0.62533695", "0.6253395"))
     observed = observe(wrong)
     observed["output"][0, 0, 0] += np.float32(0.01)
     verdict = only(judge.judge(wrong, Answer(observed)))
@@ -196,10 +197,10 @@ def test_the_subject_may_not_hide_behind_a_claim_known_to_be_wrong() -> None:
 
 
 def test_an_exact_number_that_is_known_to_be_wrong_is_not_asked_of_the_subject() -> None:
-    file = claim.bundled() / "article" / "hand_set_weights.toml"
+    file = files.bundled() / "article" / "hand_set_weights.toml"
     text = file.read_text("utf-8").replace("[48, 45, 54]", "[48, 45, 55]")
     known = 'known_to_differ = "a digit is lost"\ncomputed_in = "exact"'
-    wrong = claim.loads(text.replace('computed_in = "exact"', known), file)
+    wrong = files.loads(text.replace('computed_in = "exact"', known), file)
     verdict = only(judge.judge(wrong, Answer(observe(wrong))))
     assert (verdict.verdict, verdict.is_red) == (DIFFER, False)
     observed = observe(wrong)
@@ -220,10 +221,10 @@ def test_a_difference_is_placed_at_the_first_step_in_time() -> None:
 def test_a_printed_zero_of_a_relu_is_exactly_zero() -> None:
     text = TANH.replace("units = 2", 'units = 2, activation = "relu"')
     start = text.index("value = ")
-    tanh = claim.loads(text[:start] + "value = [[[0.6, 0], [0, 0.76], [0.198, 0.379]]]")
+    tanh = files.loads(text[:start] + "value = [[[0.6, 0], [0, 0.76], [0.198, 0.379]]]")
     verdict = only(judge.judge(tanh, Answer(observe(tanh))))
     assert verdict.verdict == AGREE, verdict.detail
-    wrong = claim.loads(text[:start] + "value = [[[0.6, 0], [0, 0], [0.198, 0.379]]]")
+    wrong = files.loads(text[:start] + "value = [[[0.6, 0], [0, 0], [0.198, 0.379]]]")
     assert only(judge.judge(wrong, Answer(observe(wrong)))).verdict == DIFFER
 
 
@@ -262,16 +263,16 @@ def test_by_hand_only_what_rounds_to_the_digits_agrees(
 ) -> None:
     text = ONE_STEP.replace("WHAT", what).replace("OF", f'of = "{of}"' * bool(of))
     for value, holds in ((right, True), *((each, False) for each in wrong)):
-        c = claim.loads(text.replace("VALUE", value))
+        c = files.loads(text.replace("VALUE", value))
         word = next(c.expectations[0].judge(Case(c, observed_gradients(c), "float32")))
         assert word.who == "claim"
         assert word.ok == holds, (value, word.blame())
 
 
-def observed_gradients(c: claim.Claim) -> dict[str, Any]:
+def observed_gradients(c: Claim) -> dict[str, Any]:
     """The float64 truth as float32, where a framework would be asked."""
     truth = Truth(c, "real")
-    found = {name: np.float32(truth[name][0]) for name in ("loss", "kernel")}
+    found = {"loss": np.float32(truth.loss[0]), "kernel": np.float32(truth.gradient("kernel")[0])}
     return observe(c) | {"gradients": found}
 
 
@@ -295,7 +296,7 @@ input = {x = [[[-0.4393], [0.21965]]]}
         ("[[[-0.4], [0.0197]]]", True),  # as -0.4 was carried on: -0.2 + 0.21965
         ("[[[-0.439], [0.0197]]]", False),
     ):
-        c = claim.loads(text + f"value = {value}\n")
+        c = files.loads(text + f"value = {value}\n")
         word = next(c.expectations[0].judge(Case(c, observe(c), "float32")))
         assert word.ok == holds, (value, word.blame())
 
@@ -305,7 +306,7 @@ def test_a_rounded_zero_agrees_and_a_bare_one_is_exact() -> None:
     text = TANH[: TANH.index("value = ")].replace("[[1], [-2], [0.5]]", "[[0.00003]]")
     text = text.replace("bias = [0.1, 0.2]", "bias = [0, 0]").replace("[[0.5, -0.25]]", "[[1, 1]]")
     for value, wanted in (("0.0000", AGREE), ("0", DIFFER), ("0.00000", DIFFER), ("0.0", AGREE)):
-        c = claim.loads(text + f"value = [[[{value}, 0.00003]]]")
+        c = files.loads(text + f"value = [[[{value}, 0.00003]]]")
         assert only(judge.judge(c, Answer(observe(c)))).verdict == wanted, value
 
 
@@ -329,7 +330,7 @@ from = "a test"
 """
     )
     for value, wanted in (("16, 16", AGREE), ("25, 2.5", DIFFER), ("16, 17", DIFFER)):
-        c = claim.loads(text + f"value = [[[{value}]]]")
+        c = files.loads(text + f"value = [[[{value}]]]")
         assert only(judge.judge(c, Answer(observe(c)))).verdict == wanted, value
 
 
@@ -363,7 +364,7 @@ def loss_verdict(
     dtype: str = "float32",
 ) -> Verdict:
     text = SHARES.replace("VALUE", value).replace("INPUT", given).replace("HEAD", head)
-    c = claim.loads(text.replace("TARGET", target))
+    c = files.loads(text.replace("TARGET", target))
     answer = Answer({"gradients": {"loss": np.asarray(returned, dtype)}})
     (verdict,) = judge.judge(c, answer, dtype=dtype)
     return verdict
@@ -432,12 +433,12 @@ value = """
         ("false", "nan", 0.0, DIFFER),
         ("false", "0", np.nan, DIFFER),
     ):
-        c = claim.loads(text.replace("MASK", mask) + value)
+        c = files.loads(text.replace("MASK", mask) + value)
         answer = Answer({"gradients": {"loss": np.asarray(returned, np.float32)}})
         (verdict,) = judge.judge(c, answer)
         assert verdict.verdict == wanted, (mask, value, returned, verdict.detail)
-    c = claim.loads(text.replace("MASK", "true") + "4")
-    assert Truth(c, "real")["kernel"][0].tolist() == [[2 * 2 * 3]]
+    c = files.loads(text.replace("MASK", "true") + "4")
+    assert Truth(c, "real").gradient("kernel")[0].tolist() == [[2 * 2 * 3]]
 
 
 # -- what is not known -----------------------------------------------------------------------------
@@ -470,7 +471,7 @@ from = "a test"
 def test_where_no_bound_can_be_given_nothing_agrees(
     computed_in: str, value: str, wanted: str
 ) -> None:
-    c = claim.loads(OVERFLOW.replace("COMPUTED", computed_in).replace("VALUE", value))
+    c = files.loads(OVERFLOW.replace("COMPUTED", computed_in).replace("VALUE", value))
     with np.errstate(over="ignore"):
         observed = observe(c)
     assert np.isinf(observed["output"][0, 2, 0])
@@ -482,14 +483,14 @@ def test_where_no_bound_can_be_given_nothing_agrees(
         assert "no bound can be given in float32" in verdict.detail
 
 
-def expanding(value: str) -> claim.Claim:
+def expanding(value: str) -> Claim:
     """150 steps, each of which may double what is wrong: at the end no digit is known."""
     rng = np.random.default_rng(0)
     U, x, W = (
         np.round(size * rng.normal(size=shape), 2).tolist()
         for size, shape in ((0.5, (8, 8)), (0.2, (1, 150, 2)), (1.0, (2, 8)))
     )
-    return claim.loads(f"""
+    return files.loads(f"""
 schema = 1
 title = "every number agrees within a bound that is larger"
 source = {{document = "a test"}}
@@ -533,7 +534,7 @@ def test_a_layer_that_keeps_other_weights_than_it_was_given_follows_nothing() ->
 
 
 def test_a_layer_that_keeps_its_weights_in_less_does_not_keep_them() -> None:
-    c = claim.loads(
+    c = files.loads(
         TANH + '[[expect]]\nwhat = "weights_read_back"\nvalue = true\nfrom = "a test"\n'
         '[[expect]]\nwhat = "certified"\nvalue = true\nfrom = "a test"\n'
     )
@@ -548,7 +549,7 @@ def test_a_layer_that_keeps_its_weights_in_less_does_not_keep_them() -> None:
 
 
 def test_the_output_of_a_dense_layer_is_certified_as_well() -> None:
-    c = claim.loads("""
+    c = files.loads("""
 schema = 1
 title = "a sum of states"
 source = {document = "a test"}
@@ -576,24 +577,24 @@ from = "a test"
 
 
 def test_a_sentence_says_what_is_claimed_and_what_that_means() -> None:
-    wrong = claim.loads(TANH.replace("0.62533695", "0.70"))
+    wrong = files.loads(TANH.replace("0.62533695", "0.70"))
     detail = only(judge.judge(wrong, Answer(observe(wrong)))).detail
     assert "unit 1: claimed 0.7, that is 0.695 to 0.705, true 0.62533" in detail
-    observed = observe(claim.loads(TANH))
+    observed = observe(files.loads(TANH))
     observed["output"][0, 0, 0] = np.inf
-    detail = only(judge.judge(claim.loads(TANH), Answer(observed))).detail
+    detail = only(judge.judge(files.loads(TANH), Answer(observed))).detail
     assert "the framework's inf, true 0.5370495" in detail and "not a finite number" in detail
 
 
 def test_what_has_another_shape_is_told_and_no_error() -> None:
-    observed = observe(claim.loads(TANH))
+    observed = observe(files.loads(TANH))
     observed["output"] = observed["output"][:, :1]  # which would broadcast
-    verdict = only(judge.judge(claim.loads(TANH), Answer(observed)))
+    verdict = only(judge.judge(files.loads(TANH), Answer(observed)))
     assert verdict.verdict == DIFFER
     assert "shape of output: the framework's (1, 1, 2), true (1, 3, 2)" in verdict.detail
 
 
 def test_asks_only_what_is_needed() -> None:
-    counts = claim.load(claim.bundled() / "article" / "summary_2_1.toml")
+    counts = files.load(files.bundled() / "article" / "summary_2_1.toml")
     assert request.asks(counts) == ["summary"]
     assert set(request.asks(HAND_SET)) == {"output", "states", "weights"}

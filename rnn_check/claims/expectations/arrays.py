@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, step
@@ -15,14 +15,18 @@ from rnn_check.claims.expectations.expectation import (
     Holds,
     Layers,
     Path,
+    Reading,
     X,
     axes,
 )
 from rnn_check.claims.expectations.numbers import Placed
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import LSTM, Gated
-from rnn_check.claims.truth import GRADIENTS
+from rnn_check.claims.layers import LSTM, Carrying, Gated
+from rnn_check.claims.layers.signal import Bounded
+from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array
+
+GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")  # of the first layer
 
 
 class Input(Placed, frozen=True, kw_only=True):
@@ -47,25 +51,36 @@ class Input(Placed, frozen=True, kw_only=True):
 
 
 class OfSteps(Placed, frozen=True, kw_only=True):
-    """Numbers of a plain layer, step by step."""
+    """Numbers of a recurrence, step by step.
 
-    family: ClassVar[bool] = True
-    layers: ClassVar[Layers] = "steps"
-    needs = (X, WEIGHTS)
-
-    def shape(self, run: Experiment) -> tuple[int, ...] | None:
-        if run.x is None or not run.has_steps:
-            return None
-        return (*run.x.shape[:2], run.rnn.units)
-
-
-class Preactivation(OfSteps, frozen=True, kw_only=True):
-    """Numbers (B,T,H): what the activation is taken of.
-
-    The author's word alone is judged: a framework does not show it.
+    of: its layer's name, of the first recurrent layer left out; and what of it.
     """
 
-    layers = "plain"
+    family: ClassVar[bool] = True
+    of: str = ""
+    layers: ClassVar[Layers] = "any"
+    needs = (X, WEIGHTS)
+
+    def words(self, kind: gates.Kind) -> Sequence[str]:
+        """What there is of a recurrence: a gate, the cell state; "" if it goes without a word."""
+        return [""]
+
+    def allowed(self, run: Experiment) -> list[str]:
+        return [
+            f"{path}.{word}".strip(".")
+            for path, (layer, part) in run.recurrences.items()
+            for word in self.words(layer.recurrences[part][1].family)
+        ]
+
+    def shape(self, run: Experiment) -> tuple[int, ...] | None:
+        layer, part, _ = run.recurrence_of(self.of)
+        return None if run.x is None else (*run.x.shape[:2], layer.recurrences[part][1].units)
+
+
+class OfAuthor(OfSteps, frozen=True, kw_only=True):
+    """Those that a framework does not show: the author's word alone is judged."""
+
+    family: ClassVar[bool] = True
 
     def asks(self, run: Experiment) -> set[str]:
         return set()
@@ -74,45 +89,83 @@ class Preactivation(OfSteps, frozen=True, kw_only=True):
         return []
 
     def judge(self, case: Case) -> Iterator[Comparison]:
-        yield self.author(case, "preactivation")
+        yield self.author(case)
+
+
+class Preactivation(OfAuthor, frozen=True, kw_only=True):
+    """Numbers (B,T,H): what the activation is taken of.
+
+    of a gate, by the letter that the author gives it. The author's word alone is judged: a
+    framework does not show it.
+    """
+
+    def words(self, kind: gates.Kind) -> Sequence[str]:
+        return list(gates.LETTERS[kind]) or [""]
+
+    def true(self, truth: Truth) -> Bounded:
+        return truth.preactivation(self.of)
 
 
 class OfState(OfSteps, frozen=True, kw_only=True):
     """Numbers of a state, of which an LSTM has two."""
 
     family: ClassVar[bool] = True
-    of: Literal["", "c"] = ""
 
-    def allowed(self, run: Experiment) -> list[str]:
-        return ["", "c"] if isinstance(run.layers[0], LSTM) else [""]
+    def words(self, kind: gates.Kind) -> Sequence[str]:
+        return ["", "c"] if kind == "LSTM" else [""]
+
+    def is_first(self, run: Experiment) -> bool:
+        """Whether it is asked of the first layer itself."""
+        return run.begins_recurrent and run.recurrence_of(self.of)[0] is run.layers[0]
 
 
 class States(OfState, frozen=True, kw_only=True):
     """Numbers (B,T,H): the state after each step, in the order in which Keras returns it.
 
-    of "c": an LSTM's cell state, as it is carried.
+    of "c": an LSTM's cell state, as it is carried. Of cells that stand inside others, of a
+    direction that is merged, and of the cell state of a layer that does not come first the author's
+    word alone is judged: a framework does not show them.
     """
 
+    def is_shown(self, run: Experiment) -> bool:
+        layer, part, word = run.recurrence_of(self.of)
+        is_own = layer.backward_part is None and part == len(layer.recurrences) - 1
+        return is_own and not word
+
     def asks(self, run: Experiment) -> set[str]:
-        return {"states", "weights"} | ({"cell_states"} if self.of else set())
+        if self.is_first(run):
+            word = run.recurrence_of(self.of)[2]
+            return {"states", "weights"} | ({"cell_states"} if word else set())
+        return {"sequences", "outputs", "weights"} if self.is_shown(run) else set()
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("states",), *([("cell_states", "c")] if self.of else [])]
+        layer, _, word = run.recurrence_of(self.of)
+        if self.is_first(run):
+            return [("states",), *([("cell_states", "c")] if word else [])]
+        return [("sequences", layer.name, "states")] if self.is_shown(run) else []
+
+    def true(self, truth: Truth) -> Bounded:
+        return truth.states(self.of)
 
     def judge(self, case: Case) -> Iterator[Comparison]:
-        name = "cell_states" if self.of else "states"
-        yield self.author(case, name)
-        if not self.of:
-            yield self.subject(case, "states", case.said["states"].array)
+        yield self.author(case)
+        run = case.claim
+        layer, _, word = run.recurrence_of(self.of)
+        if not self.is_first(run):
+            if self.is_shown(run):
+                yield self.subject(case, case.said["sequences"][layer.name]["states"].array)
+                yield from layer_steps(case)
+        elif not word:
+            yield self.subject(case, case.said["states"].array)
             yield each_step(case)
             yield from zeros(case)
-            return
-        told = case.said["cell_states"]
-        states, cell_states = told["h"].array, told["c"].array
-        yield self.subject(case, name, cell_states)
-        carried = _carried(case, case.said["states"].array)
-        same = case.claim.mask is None and _alike(states, carried)
-        yield each_step(case, cell_states=cell_states if same else None)
+        else:
+            told = case.said["cell_states"]
+            states, cell_states = told["h"].array, told["c"].array
+            yield self.subject(case, cell_states)
+            carried = _carried(case, case.said["states"].array)
+            same = run.mask is None and _alike(states, carried)
+            yield each_step(case, cell_states=cell_states if same else None)
 
 
 class LastState(OfState, frozen=True, kw_only=True):
@@ -127,50 +180,63 @@ class LastState(OfState, frozen=True, kw_only=True):
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
-        if not run.rnn.option("return_state"):
+        layer = run.recurrence_of(self.of)[0]
+        if layer is run.layers[-1] and not layer.returns_state:
             yield "return_state = true in the layer"
 
     def asks(self, run: Experiment) -> set[str]:
-        return {"last_state", "states", "weights"}
+        if self.is_alone(run):
+            return {"last_state", "states", "weights"}
+        return {"sequences", "outputs", "weights"}
+
+    def is_alone(self, run: Experiment) -> bool:
+        return self.is_first(run) and len(run.layers) == 1
+
+    def index(self, run: Experiment) -> int:
+        """Which of the states that its layer returns."""
+        layer, part, word = run.recurrence_of(self.of)
+        before = [state for _, each in layer.recurrences[:part] for state in each.states]
+        return len(before) + bool(word)
 
     def spoils(self, run: Experiment) -> list[Path]:
-        which = (str(int(bool(self.of))),) if isinstance(run.layers[0], LSTM) else ()
+        at = str(self.index(run))
+        if not self.is_alone(run):
+            return [("sequences", run.recurrence_of(self.of)[0].name, "last", at)]
+        which = (at,) if isinstance(run.layers[0], LSTM) else ()
         return [("last_state", *which), ("states",)]
 
+    def true(self, truth: Truth) -> Bounded:
+        return truth.last_state(self.of)
+
     def judge(self, case: Case) -> Iterator[Comparison]:
-        name = "last_cell_state" if self.of else "last_state"
-        yield self.author(case, name)
+        yield self.author(case)
+        run, at = case.claim, self.index(case.claim)
+        if not self.is_alone(run):
+            told = case.said["sequences"][run.recurrence_of(self.of)[0].name]["last"]
+            yield self.subject(case, told[at].array)
+            yield from layer_steps(case)
+            return
         told, cell = case.said["last_state"], None
-        if isinstance(case.claim.rnn, LSTM):
-            told, cell = told[int(bool(self.of))], told[1].array
-        yield self.subject(case, name, told.array)
+        if isinstance(run.rnn, LSTM):
+            told, cell = told[at], told[1].array
+        yield self.subject(case, told.array)
         yield each_step(case, cell_states=cell)
 
 
-class Gate(OfSteps, frozen=True, kw_only=True):
+class Gate(OfAuthor, frozen=True, kw_only=True):
     """Numbers (B,T,H): a gate of an LSTM or GRU, by the letter that the author gives it.
 
     The author's word alone is judged: a framework does not show it.
     """
 
-    of: str
-
-    def allowed(self, run: Experiment) -> list[str]:
-        kind = run.rnn.family
+    def words(self, kind: gates.Kind) -> Sequence[str]:
         return [each for each, g in gates.LETTERS[kind].items() if g != gates.CANDIDATE[kind]]
 
-    def asks(self, run: Experiment) -> set[str]:
-        return set()
-
-    def spoils(self, run: Experiment) -> list[Path]:
-        return []
-
-    def judge(self, case: Case) -> Iterator[Comparison]:
-        assert self.computed_in is not None
-        yield self.word(case, case.truth(self.computed_in).gate(self.of))
+    def true(self, truth: Truth) -> Bounded:
+        return truth.gate(self.of)
 
 
-class Candidate(OfSteps, frozen=True, kw_only=True):
+class Candidate(OfAuthor, frozen=True, kw_only=True):
     """Numbers (B,T,H): what the gates of an LSTM or GRU let into its state.
 
     The author's word alone is judged: a framework does not show it.
@@ -178,19 +244,12 @@ class Candidate(OfSteps, frozen=True, kw_only=True):
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
-        if not gates.LETTERS[run.rnn.family]:
+        layer, part, _ = run.recurrence_of(self.of)
+        if not gates.LETTERS[layer.recurrences[part][1].family]:
             yield "an LSTM or a GRU"
 
-    def asks(self, run: Experiment) -> set[str]:
-        return set()
-
-    def spoils(self, run: Experiment) -> list[Path]:
-        return []
-
-    def judge(self, case: Case) -> Iterator[Comparison]:
-        assert self.computed_in is not None
-        letter = gates.CANDIDATE[case.claim.rnn.family]
-        yield self.word(case, case.truth(self.computed_in).gate(letter))
+    def true(self, truth: Truth) -> Bounded:
+        return truth.gate(self.of)
 
 
 class Output(Placed, frozen=True, kw_only=True):
@@ -209,13 +268,15 @@ class Output(Placed, frozen=True, kw_only=True):
         return [("outputs", "layers", "*")] if run.is_stack else [("output",), ("states",)]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
-        yield self.author(case, "output")
+        yield self.author(case)
+        yield self.subject(case, _output(case))
         if case.claim.is_stack:
-            yield self.subject(case, "output", list(case.said["outputs"]["layers"])[-1].array)
             yield from layer_steps(case)
-            return
-        yield self.subject(case, "output", case.said["output"].array)
-        yield each_step(case)
+        else:
+            yield each_step(case)
+
+    def true(self, truth: Truth) -> Bounded:
+        return truth.output
 
 
 class Loss(Placed, frozen=True, kw_only=True):
@@ -242,37 +303,41 @@ class Loss(Placed, frozen=True, kw_only=True):
 class Gradient(Placed, frozen=True, kw_only=True):
     """Numbers: the gradient of the loss with regard to a weight, the input or the state."""
 
-    of: Literal[
-        "x", "kernel", "recurrent_kernel", "bias", "initial_state", "dense.kernel", "dense.bias"
-    ]
+    of: str = ""
 
-    layers = "gradients"
+    layers = "any"
     needs = (X, WEIGHTS, LOSS)
 
     def allowed(self, run: Experiment) -> list[str]:
-        none = set() if run.rnn.option("use_bias") else {"bias"}
-        dense = ["dense.kernel", "dense.bias"] if run.dense is not None else []
-        return [name for name in (*GRADIENTS, *dense) if name not in none]
+        return list(run.gradients)
 
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
-        if run.x is None or not run.has_gradients:
+        if run.x is None:
             return None
-        batch, _, features = run.x.shape
-        units, several = run.rnn.units, len(run.rnn.states)
-        of_state = (*([several] if several > 1 else []), batch, units)
-        shapes = {"x": run.x.shape, "initial_state": of_state, "bias": run.rnn.bias_shape}
-        shapes |= run.rnn.weight_shapes(features)
-        if run.dense is not None:
-            of_dense = {"bias": (run.dense.units,), **run.dense.weight_shapes(units)}
-            shapes |= {f"dense.{name}": shape for name, shape in of_dense.items()}
-        return shapes.get(self.of)
+        layer, path = run.gradients[self.of]
+        if path == "x":
+            return run.x.shape
+        if path != "initial_state":
+            return layer.weight_shapes(run.features_of(layer))[path]
+        assert isinstance(layer, Carrying)
+        several = [len(layer.state_sizes)] if len(layer.state_sizes) > 1 else []
+        return (*several, len(run.x.value), layer.state_sizes[0])
+
+    def reads(self, reading: Reading) -> dict[str, Any]:
+        return {**super().reads(reading), "of": reading.experiment.gradient_of(self.of)}
 
     def asks(self, run: Experiment) -> set[str]:
-        return {"gradients", "weights"} | ({"probe"} if run.loss is not None else set())
+        return {"gradients", "weights"} | ({"probe"} if self.is_probed(run) else set())
+
+    def is_probed(self, run: Experiment) -> bool:
+        """Whether it is seen by itself what it is made of."""
+        return _has_adjoints(run) and (self.of in GRADIENTS or not run.is_stack)
 
     def unjudged(self, run: Experiment) -> str:
-        weights = self.of not in ("x", "initial_state")
-        if weights and isinstance(run.rnn, Gated) and not run.gates.is_in_order:
+        layer, path = run.gradients[self.of]
+        weights = path not in ("x", "initial_state")
+        gated = any(isinstance(part, Gated) for _, part, _ in layer.parts(1))
+        if weights and gated and not run.gates.is_in_order:
             return f"the gradient of {self.of} is derived in Keras's order of gates only"
         return ""
 
@@ -282,10 +347,14 @@ class Gradient(Placed, frozen=True, kw_only=True):
     def spoils(self, run: Experiment) -> list[Path]:
         return [("gradients", self.of)]
 
+    def true(self, truth: Truth) -> Bounded:
+        return truth.gradient(self.of)
+
     def judge(self, case: Case) -> Iterator[Comparison]:
-        yield self.author(case, self.of)
-        yield self.subject(case, self.of, case.said["gradients"][self.of].array)
-        yield from gradient_steps(case, [self.of])
+        yield self.author(case)
+        yield self.subject(case, case.said["gradients"][self.of].array)
+        if self.is_probed(case.claim):
+            yield from gradient_steps(case, [self.of])
 
 
 class Certified(Holds, frozen=True, kw_only=True):
@@ -302,18 +371,19 @@ class Certified(Holds, frozen=True, kw_only=True):
         return None
 
     def asks(self, run: Experiment) -> set[str]:
-        gradients = {"gradients", "probe"} if _has_adjoints(run) else set()
-        if run.is_stack:
-            states = {"states"} if gradients else set()
-            return {"outputs", "weights"} | gradients | states
-        return {"output", "states", "weights"} | gradients
+        asked = {"outputs", "weights"} if run.is_stack else {"output", "states", "weights"}
+        asked |= {"gradients"} if run.loss is not None else set()
+        return asked | ({"probe", "states"} if _has_adjoints(run) else set())
 
     def praise(self, case: Case) -> str:
         names = ", ".join(_only_probed(case))
         return f"; the gradients of {names} only as a model with a probe shows them" * bool(names)
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("outputs", "layers", "*")] if run.is_stack else [("output",), ("states",)]
+        if not run.is_stack:
+            return [("output",), ("states",)]
+        gradients = _bounded(run) if run.loss is not None else []
+        return [("outputs", "layers", "*"), *(("gradients", name) for name in gradients)]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         run = case.claim
@@ -323,6 +393,12 @@ class Certified(Holds, frozen=True, kw_only=True):
                 yield each_step(case)
                 yield from gradient_steps(case, [])
                 yield from _unprobed(case)
+            if run.loss is not None and "gradients" in case.said:  # which an older record lacks
+                told = case.said["gradients"]
+                whole = case.truth(case.dtype, case.policy.loss_in)
+                for name in _bounded(run) if "unsupported" not in told else ():
+                    what, true = f"gradient of {name}", whole.gradient(name)
+                    yield stack.bounded(what, told[name].array, true, "subject")
             return
         yield each_step(case)
         yield from zeros(case)
@@ -332,14 +408,14 @@ class Certified(Holds, frozen=True, kw_only=True):
             if not _alike(output, states):
                 yield each_step(case, "output")
         elif run.dense is not None or not _alike(output, states[:, -1]):
-            yield stack.bounded("output", output, case.truth(case.dtype)["output"], "subject")
+            yield stack.bounded("output", output, case.truth(case.dtype).output, "subject")
         if _has_adjoints(run):
             yield from gradient_steps(case, [])
             yield from _unprobed(case)
 
 
 def _has_adjoints(run: Experiment) -> bool:
-    return run.loss is not None and run.has_gradients
+    return run.loss is not None and run.begins_recurrent
 
 
 # --- the certificates -----------------------------------------------------------------------------
@@ -410,6 +486,20 @@ def gradient_steps(case: Case, of: list[str]) -> Iterator[Comparison]:
             yield step(f"gradient of {name}" if name != "delta" else name, result, names)
 
 
+def _bounded(run: Experiment) -> list[str]:
+    """The gradients of a stack that are not certified step by step, but bounded as a whole.
+
+    Not those of weights that are frozen, nor of a state that a mask may hide, see `_only_probed`.
+    """
+    found = []
+    for name in dict.fromkeys(map(run.gradient_of, run.gradients)) if run.is_stack else ():
+        layer, path = run.gradients[name]
+        seen = run.mask is None if path == "initial_state" else path == "x" or layer.is_trainable
+        if seen and not (_has_adjoints(run) and name in GRADIENTS):
+            found.append(name)
+    return found
+
+
 def _only_probed(case: Case) -> list[str]:
     """The gradients that are not judged of the model itself.
 
@@ -417,7 +507,7 @@ def _only_probed(case: Case) -> list[str]:
     initial state are shown, so that its gradient has no one truth.
     """
     if (
-        not case.claim.has_gradients
+        not case.claim.begins_recurrent
         or "probe" not in case.said
         or "unsupported" in case.said["probe"]
     ):
@@ -443,12 +533,18 @@ def _unprobed(case: Case) -> Iterator[Comparison]:
         told = case.said["gradients"][name].array
         if not _alike(told, probe[name].array):
             yield stack.bounded(
-                f"gradient of {name} without the probe", told, whole[name], "subject"
+                f"gradient of {name} without the probe", told, whole.gradient(name), "subject"
             )
     if "output" in probe and len(case.claim.layers) > 1:  # else it is the states
         shown = probe["output"].array
-        if not _alike(shown, case.said["output"].array):
-            yield stack.bounded("output with the probe", shown, whole["output"], "subject")
+        if not _alike(shown, _output(case)):
+            yield stack.bounded("output with the probe", shown, whole.output, "subject")
+
+
+def _output(case: Case) -> Array:
+    if case.claim.is_stack:
+        return list(case.said["outputs"]["layers"])[-1].array
+    return case.said["output"].array
 
 
 def _states_shape(case: Case) -> tuple[int, ...]:

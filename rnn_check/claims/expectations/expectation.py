@@ -26,7 +26,7 @@ from rnn_check.refusal import ClaimError, nearest
 from rnn_check.subjects.policy import Policy
 
 Holding = Annotated[Any, msgspec.Meta(extra_json_schema={"const": True})]
-Layers = Literal["any", "plain", "gradients", "steps"]
+Layers = Literal["any", "plain"]
 Path = tuple[str, ...]  # from the questions down to what was answered, "*" for whatever is there
 
 
@@ -108,9 +108,8 @@ class Expectation(
 
     known_to_differ: what is wrong with the number itself. not_run: why it cannot be judged.
 
-    layers: of which layers it can be judged: "any"; "plain", a SimpleRNN alone or before a Dense
-    layer; "gradients", those, and an LSTM or GRU alone; "steps", those, and an LSTM or GRU that
-    comes first. needs: what the claim has to give.
+    layers: of which layers it can be judged: "any", or "plain", a SimpleRNN alone or before a Dense
+    layer. needs: what the claim has to give.
     does_without: questions that a subject may have no answer to. not_in_older: those that records
     of older versions do not hold.
     """
@@ -243,13 +242,8 @@ class Expectation(
 
     def underived(self, run: Experiment) -> str:
         """Why nobody here can judge it of such layers; empty if it can be judged."""
-        plain = "a SimpleRNN, or of SimpleRNN and Dense"
         if self.layers == "plain" and run.is_stack:
-            return f"{self.what} is derived of {plain}, only"
-        if self.layers == "gradients" and not run.has_gradients:
-            return f"{self.what} is derived of {plain}, and of LSTM or GRU alone, only"
-        if self.layers == "steps" and not run.has_steps:
-            return f"{self.what} is derived of {plain}, and of LSTM or GRU that comes first, only"
+            return f"{self.what} is derived of a SimpleRNN, or of SimpleRNN and Dense, only"
         return ""
 
     def read_in(self, reading: Reading) -> Self:

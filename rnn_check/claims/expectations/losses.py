@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnn_check.certificates.comparison import Comparison
-from rnn_check.claims import stack, truth
+from rnn_check.claims import stack
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import (
     DENSE,
@@ -22,6 +22,8 @@ from rnn_check.claims.expectations.expectation import (
 )
 from rnn_check.claims.expectations.numbers import Numbers
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers.signal import Bounded
+from rnn_check.claims.truth import Truth, regularization
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses
 
@@ -48,9 +50,12 @@ class Regularization(Numbers, frozen=True, kw_only=True):
     def spoils(self, run: Experiment) -> list[Path]:
         return [("losses", "losses")]
 
+    def true(self, truth: Truth) -> Bounded:
+        return truth.regularization
+
     def judge(self, case: Case) -> Iterator[Comparison]:
-        yield self.author(case, "regularization")
-        yield self.subject(case, "regularization", case.said["losses"]["losses"].array)
+        yield self.author(case)
+        yield self.subject(case, case.said["losses"]["losses"].array)
 
 
 class ActivityLoss(Holds, frozen=True, kw_only=True):
@@ -83,7 +88,7 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
             if isinstance(getattr(layer.inner, "activity_regularizer", None), dict):
                 shape = (len(case.x), *run.shape_after(index, case.x.shape[1:]))
                 outputs[layer.name] = told["activities"][layer.name].shaped(shape)
-        loss = truth.regularization(run, stack.exactly(outputs), case.dtype)
+        loss = regularization(run, stack.exactly(outputs), case.dtype)
         yield stack.bounded("loss of the regularizers", told["losses"].array, loss)
 
 
@@ -142,7 +147,7 @@ class PredictionsReachable(Holds, frozen=True, kw_only=True):
         inequality it has, whatever the error of H, if its smallest singular value exceeds the
         norm of that error.  Then the subject is asked with such weights.
         """
-        states, error = case.truth("float32")["last_state"]
+        states, error = case.truth("float32").last_state()
         augmented = np.concatenate([states, np.ones((len(states), 1))], axis=1)
         smallest = np.linalg.svd(augmented, compute_uv=False).min()
         own = formats.gamma(augmented.size, 2.0**-53) * np.linalg.norm(augmented)
@@ -158,6 +163,6 @@ class PredictionsReachable(Holds, frozen=True, kw_only=True):
         predictions = case.claim.printed["predictions"]
         told = case.said["output"].shaped(case.claim.output_shape)
         got = told.astype(np.float64).reshape(predictions.shape)
-        bound = case.truth(case.dtype)["output"][1].reshape(predictions.shape) + predictions.error
+        bound = case.truth(case.dtype).output[1].reshape(predictions.shape) + predictions.error
         error = np.abs(got - predictions.value)
         yield Comparison("subject", "output", got, predictions.value, error, bound)

@@ -13,8 +13,9 @@ from rnn_check.claims.expectations.case import Case, Unproved
 from rnn_check.claims.expectations.expectation import At, AtTurned, Expectation, Reading
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Gated, Layer
+from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.tables import ComputedIn
-from rnn_check.claims.truth import Bounded
+from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
 
@@ -120,14 +121,18 @@ class Numbers(Expectation, frozen=True, kw_only=True):
             unbounded=no_bound(case.policy.name),
         )  # fmt: skip
 
-    def author(self, case: Case, name: str) -> Comparison:
-        """The author's number against the truth of that name."""
-        assert self.computed_in is not None
-        return self.word(case, case.truth(self.computed_in)[name])
+    def true(self, truth: Truth) -> Bounded:
+        """What it should be, the whole array."""
+        raise NotImplementedError
 
-    def subject(self, case: Case, name: str, observed: Array) -> Comparison:
+    def author(self, case: Case) -> Comparison:
+        """The author's number against the truth."""
+        assert self.computed_in is not None
+        return self.word(case, self.true(case.truth(self.computed_in)))
+
+    def subject(self, case: Case, observed: Array) -> Comparison:
         """The subject's against it."""
-        return self.returned(case, observed, case.truth(case.dtype, case.policy.loss_in)[name])
+        return self.returned(case, observed, self.true(case.truth(case.dtype, case.policy.loss_in)))
 
 
 class Placed(Numbers, frozen=True, kw_only=True):

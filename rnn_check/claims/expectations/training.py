@@ -29,6 +29,7 @@ from rnn_check.claims.expectations.expectation import (
 from rnn_check.claims.expectations.numbers import read_value
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Recurrent
+from rnn_check.claims.layers.signal import at_the_end
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses, running
@@ -247,7 +248,7 @@ def _explained(
     wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32
     yield stack.bounded("loss of the step", loss, wanted, "own")
     cotangent, error = (
-        part if sequence else truth.at_the_end(part, ran.states.shape[1])
+        part if sequence else at_the_end(part, ran.states.shape[1])
         for part in losses.running_loss_gradient(*told, arithmetic=coarser)
     )
     gradients, errors = running.running_gradients(**run, cotangent=cotangent, cotangent_error=error)

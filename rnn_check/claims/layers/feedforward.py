@@ -10,9 +10,19 @@ import numpy as np
 
 from rnn_check.certificates import steps
 from rnn_check.claims.layers.layer import Layer, Shapes
-from rnn_check.claims.layers.signal import Bounded, Signal, Weights, rounded
+from rnn_check.claims.layers.signal import (
+    NOT_BY_HAND,
+    Back,
+    Bounded,
+    ByHand,
+    Cotangent,
+    Pass,
+    Signal,
+    Weights,
+    known,
+    rounded,
+)
 from rnn_check.claims.tables import Flag, Name, Number, Rows, Size
-from rnn_check.claims.written import Array
 from rnn_check.recurrences import dense
 
 
@@ -33,21 +43,30 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
         bias = {"bias": (self.units,)} if self.option("use_bias") else {}
         return {"kernel": (features, self.units), **bias}
 
-    def through(
+    def passed(
         self,
         weights: Weights,
         given: Signal,
         arithmetic: str,
         starts: Sequence[Bounded] = (),
-        by_hand: Array | None = None,
-    ) -> Signal:
-        values: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
-        errors = {name: error for name, (_, error) in weights.items()}
-        value, error = dense.running_dense(
-            given.value, given.error, **values, errors=errors,
-            activation=self.function, arithmetic=arithmetic,
-        )  # fmt: skip
-        return Signal(value, error, given.mask)
+        by_hand: ByHand = NOT_BY_HAND,
+    ) -> Pass:
+        own: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
+        own["errors"] = {name: error for name, (_, error) in weights.items()}
+        own |= {"activation": self.function, "arithmetic": arithmetic}
+        value, error = dense.running_dense(given.value, given.error, **own)
+        rounded = by_hand.get("output", 0.0)
+
+        def back(cotangent: Cotangent) -> Back:
+            c, off = cotangent
+            found = dense.running_dense_gradients(
+                c, np.zeros_like(c) if off is None else off, given.value, given.error, **own,
+                output_rounded=rounded,
+            )  # fmt: skip
+            of = {n: (getattr(found[0], n), getattr(found[1], n)) for n in ("h", "kernel", "bias")}
+            return Back(of.pop("h"), of)
+
+        return Pass(Signal(value, error, given.mask, rounded), back)
 
 
 class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
@@ -56,17 +75,22 @@ class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
     name: Name = "masking"
     mask_value: Number = 0
 
-    def through(
+    def passed(
         self,
         weights: Weights,
         given: Signal,
         arithmetic: str,
         starts: Sequence[Bounded] = (),
-        by_hand: Array | None = None,
-    ) -> Signal:
+        by_hand: ByHand = NOT_BY_HAND,
+    ) -> Pass:
         mask = (given.value != float(self.mask_value)).any(axis=-1)
         shown = mask[..., None]
-        return Signal(given.value * shown, given.error * shown, mask)
+
+        def back(cotangent: Cotangent) -> Back:
+            c = known(cotangent, arithmetic)
+            return Back((c.value * shown, c.error * shown))
+
+        return Pass(Signal(given.value * shown, given.error * shown, mask), back)
 
 
 class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
@@ -91,15 +115,31 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
     def shape_after(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape, self.units)
 
-    def through(
+    def passed(
         self,
         weights: Weights,
         given: Signal,
         arithmetic: str,
         starts: Sequence[Bounded] = (),
-        by_hand: Array | None = None,
-    ) -> Signal:
+        by_hand: ByHand = NOT_BY_HAND,
+    ) -> Pass:
         rows = given.value.astype(np.int64)
         value, error = (part[rows] for part in weights["embeddings"])
         mask = given.value != 0 if self.option("mask_zero") else None
-        return Signal(value, error + rounded(value, arithmetic), mask)
+
+        def back(cotangent: Cotangent) -> Back:
+            """Of each row the sum, in any order, of what reaches the steps that look it up."""
+            c, table = known(cotangent, arithmetic), weights["embeddings"][0]
+            sums = [np.zeros_like(table) for _ in range(3)]
+            for total, part in zip(sums, (c.value, c.most, c.error), strict=True):
+                np.add.at(total, rows.ravel(), part.reshape(-1, self.units))
+            total, most, off = sums
+            n = np.bincount(rows.ravel(), minlength=len(table))[:, None] + 1
+            u = (n * c.a.u_stored, n * 2.0**-53)
+            relative = sum(np.where(each < 1, each / (1 - each), np.inf) for each in u)
+            bound = (off + relative * most) * (1 + 2.0**-40) + 2 * n * c.a.min_normal
+            bound = np.where(most + bound > c.a.max, np.inf, bound)
+            nothing = np.zeros_like(given.value)
+            return Back((nothing, nothing), {"embeddings": (total, np.where(n > 1, bound, 0.0))})
+
+        return Pass(Signal(value, error + rounded(value, arithmetic), mask), back)

@@ -15,7 +15,16 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from rnn_check.certificates.comparison import Comparison
-from rnn_check.claims.layers.signal import Bounded, Signal, Weights, bounded, exactly
+from rnn_check.claims.layers.signal import (
+    NOT_BY_HAND,
+    Bounded,
+    ByHand,
+    Pass,
+    Signal,
+    Weights,
+    bounded,
+    exactly,
+)
 from rnn_check.claims.tables import Table
 from rnn_check.claims.written import Array
 
@@ -134,20 +143,30 @@ class Layer(Part, frozen=True):
         """Between which numbers its output lies, whatever its weights are."""
         return -math.inf, math.inf
 
+    def passed(
+        self,
+        weights: Weights,
+        given: Signal,
+        arithmetic: str,
+        starts: Sequence[Bounded] = (),
+        by_hand: ByHand = NOT_BY_HAND,
+    ) -> Pass:
+        """What it makes of what it is given, in float64, how far the arithmetic may be off, and the
+        same of the way back.
+
+        starts: the initial value of each state that it carries; zeros if there is none.
+        """
+        raise NotImplementedError
+
     def through(
         self,
         weights: Weights,
         given: Signal,
         arithmetic: str,
         starts: Sequence[Bounded] = (),
-        by_hand: Array | None = None,
     ) -> Signal:
-        """What it makes of what it is given, in float64, and how far the arithmetic may be off.
-
-        starts: the initial value of each state that it carries; zeros if there is none.
-        by_hand: to what its output is rounded by hand, half units in the output's shape.
-        """
-        raise NotImplementedError
+        """What it puts out."""
+        return self.passed(weights, given, arithmetic, starts).out
 
     def compared(
         self,
@@ -163,7 +182,7 @@ class Layer(Part, frozen=True):
         weights: as they read back. beside: the states that it returned beside its output.
         """
         told = self.through(exactly(weights), given, dtype.removeprefix("mixed_"), starts)
-        yield bounded(f"output of {self.name}", output, (told.value, told.error))
+        yield bounded(f"output of {self.name}", output, told.bounded)
 
     def carried_error(self, signal: Signal, mask: Array | None) -> Array:
         """How far off its states may be, of what it hands on and the mask that it was given."""

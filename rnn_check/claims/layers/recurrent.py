@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -22,12 +23,20 @@ from rnn_check.claims.layers.layer import (
     Shapes,
 )
 from rnn_check.claims.layers.signal import (
+    NOT_BY_HAND,
+    Back,
     Bounded,
+    ByHand,
+    Cotangent,
+    Course,
+    Pass,
     Signal,
     Weights,
+    at_the_end,
     axes,
     bounded,
     carried,
+    each,
     exactly,
     shown_as_zero,
     zeros,
@@ -66,27 +75,48 @@ class Recurrence(Part, frozen=True):
     def bias_shape(self) -> tuple[int, ...]:
         return (self.units * self.gates,)
 
-    def run(
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Between which numbers its states lie, whatever its weights are."""
+        return certificates_steps.reach_of(self.function)
+
+    def course(
         self,
         weights: Weights,
         given: Signal,
         backwards: bool,
         arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: Array | float = 0.0,
-    ) -> list[Bounded]:
-        """Each of its states as it is carried (B,T,H), in processing order.
+        starts: Sequence[Bounded],
+        by_hand: running.ByHand,
+    ) -> Course:
+        """Its numbers at every step.
 
         weights: its own. starts: (B,H) of each state; zeros if there is none.
         """
         own = dict(weights) | ({"initial_state": starts[0]} if starts else {})
-        values: dict[str, Any] = {name: value for name, (value, _) in own.items()}
-        ran = running.running_bound(
-            given.value, **values, activation=self.function, mask=given.mask,
-            go_backwards=backwards, arithmetic=arithmetic, by_hand=running.ByHand(by_hand),
-            errors={"x": given.error, **{name: error for name, (_, error) in own.items()}},
-        )  # fmt: skip
-        return [(ran.states, ran.bound)]
+        how: dict[str, Any] = {name: value for name, (value, _) in own.items()}
+        how["errors"] = {"x": given.error, **{name: error for name, (_, error) in own.items()}}
+        how |= {"activation": self.function, "mask": given.mask, "go_backwards": backwards}
+        how |= {"arithmetic": arithmetic, "by_hand": by_hand}
+        ran = running.running_bound(given.value, **how)
+
+        def back(cotangents: Mapping[str, Cotangent]) -> Back:
+            c, off = cotangents["h"]
+            found = running.running_gradients(given.value, **how, cotangent=c, cotangent_error=off)
+            return _back(found, lambda states: [states])
+
+        states, arguments = (ran.states, ran.bound), (ran.z, ran.z_bound)
+        return Course({"h": states}, {"": arguments}, {}, back)
+
+
+def _back(found: tuple[Any, Any], starts_of: Callable[[Any], Sequence[Array]]) -> Back:
+    """Of gradients in float64, and how far they may be off."""
+
+    def both(name: str) -> Bounded:
+        return getattr(found[0], name), getattr(found[1], name)
+
+    starts = list(zip(*(starts_of(part) for part in both("initial_state")), strict=True))
+    return Back(both("x"), {n: both(n) for n in ("kernel", "recurrent_kernel", "bias")}, starts)
 
 
 class Gated(Part, frozen=True):
@@ -105,37 +135,34 @@ class Gated(Part, frozen=True):
     def definition(self) -> dict[str, Any]:
         raise NotImplementedError
 
-    def ran(
+    def course(
         self,
         weights: Weights,
         given: Signal,
         backwards: bool,
         arithmetic: str,
-        starts: Sequence[Bounded] = (),
-    ) -> gated.Running:
-        """States and gates with their bounds, in processing order; as `run`."""
-        errors: dict[str, Any] = {"x": given.error}
-        errors |= {name: error for name, (_, error) in weights.items()}
-        values: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
+        starts: Sequence[Bounded],
+        by_hand: running.ByHand,
+    ) -> Course:
+        """As of `Recurrence`; what is rounded by hand between gates is not derived."""
+        how: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
+        how["errors"] = {"x": given.error, **{name: error for name, (_, error) in weights.items()}}
         if starts:
-            values["initial_state"] = tuple(value for value, _ in starts)
-            errors["initial_state"] = tuple(error for _, error in starts)
-        return gated.running_bound(
-            self.recurrence, given.value, **values, activation=self.function,
-            recurrent_activation=self.gate_function, mask=given.mask, go_backwards=backwards,
-            arithmetic=arithmetic, errors=errors,
-        )  # fmt: skip
+            how["initial_state"] = tuple(value for value, _ in starts)
+            how["errors"]["initial_state"] = tuple(error for _, error in starts)
+        how |= {"activation": self.function, "recurrent_activation": self.gate_function}
+        how |= {"mask": given.mask, "go_backwards": backwards, "arithmetic": arithmetic}
+        ran = gated.running_bound(self.recurrence, given.value, **how)
 
-    def run(
-        self,
-        weights: Weights,
-        given: Signal,
-        backwards: bool,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: Array | float = 0.0,
-    ) -> list[Bounded]:
-        return list(self.ran(weights, given, backwards, arithmetic, starts).states.values())
+        def back(cotangents: Mapping[str, Cotangent]) -> Back:
+            found = gated.running_gradients(
+                self.recurrence, given.value, **how,
+                cotangents={name: c for name, (c, _) in cotangents.items()},
+                cotangent_errors={name: off for name, (_, off) in cotangents.items()},
+            )  # fmt: skip
+            return _back(found, list)
+
+        return Course(ran.states, ran.arguments, ran.gates, back)
 
 
 class LongShortTerm(Gated, frozen=True):
@@ -169,6 +196,10 @@ class GatedUnit(Gated, frozen=True):
     gates: ClassVar[int] = 3
     family: ClassVar[Family] = "GRU"
     defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "reset_after": True}
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        return -np.inf, np.inf
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -238,52 +269,51 @@ class Carrying(Layer, frozen=True):
         """The mask (B,T) in the order in which the layer takes the steps."""
         return mask[:, ::-1] if self.option("go_backwards") else mask
 
-    def by_hand_of(self, index: int, output: Array | None) -> Array | float:
-        """What of the output's half units belongs to the states of a part: (B,T,H), or nothing.
+    def by_hand_of(self, index: int, by_hand: ByHand) -> running.ByHand:
+        """What of it belongs to one of its parts.
 
-        The last state is carried no further.
+        The output's digits are those of the states of the last, unless these are printed. The last
+        state is carried no further.
         """
-        last = index == len(self.recurrences) - 1
-        return output if output is not None and self.returns_sequences and last else 0.0
+        prefix = self.recurrences[index][0]
+        last = index == len(self.recurrences) - 1 and self.returns_sequences
+        output = by_hand.get("output", 0.0) if last else 0.0
+        states = by_hand.get(f"{prefix}states", output)
+        return running.ByHand(states, by_hand.get(f"{prefix}preactivation", 0.0))
 
-    def carried_states(
+    def courses(
         self,
         weights: Weights,
         given: Signal,
         arithmetic: str,
         starts: Sequence[Bounded] = (),
-        by_hand: Array | None = None,
-    ) -> list[list[Bounded]]:
-        """The states of each of its parts as they are carried (B,T,H), in processing order."""
-        value, error, mask = given.value, given.error, given.mask
-        backwards = self.option("go_backwards")
-        carried, left = [], list(starts)
+        by_hand: ByHand = NOT_BY_HAND,
+    ) -> list[Course]:
+        """Of each of its parts."""
+        mask = None if given.mask is None else self.in_order(given.mask)
+        backwards, left = self.option("go_backwards"), list(starts)
+        found: list[Course] = []
         for index, (prefix, part) in enumerate(self.recurrences):
             own = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
             start, left = left[: len(part.states)], left[len(part.states) :]
-            aside = self.backward_part is not None
-            carried.append(
-                part.run(
-                    own, Signal(value, error, mask), index == self.backward_part or backwards,
-                    arithmetic, start, self.by_hand_of(index, by_hand),
+            found.append(
+                part.course(
+                    own, given, index == self.backward_part or backwards, arithmetic, start,
+                    self.by_hand_of(index, by_hand),
                 )
             )  # fmt: skip
-            if aside:
-                continue
-            value, error = carried[-1][0]
-            if backwards and mask is not None:  # the next cell runs on in the order of this one
-                mask = mask[:, ::-1]
-            backwards = False
-        return carried
+            if self.backward_part is None:  # the next cell runs on in the order of this one
+                given, backwards = Signal(*found[-1].states["h"], mask), False
+        return found
 
     def ends(
         self, weights: Weights, given: Signal, arithmetic: str, starts: Sequence[Bounded] = ()
     ) -> dict[str, Bounded]:
         """The states that its parts end with, (B,H), by what to call them: "forward state"."""
         found = {}
-        every = self.carried_states(weights, given, arithmetic, starts)
-        for (prefix, part), states in zip(self.recurrences, every, strict=True):
-            for name, (value, error) in zip(part.states, states, strict=True):
+        every = self.courses(weights, given, arithmetic, starts)
+        for (prefix, part), course in zip(self.recurrences, every, strict=True):
+            for name, (value, error) in zip(part.states, course.states.values(), strict=True):
                 found[prefix.replace(".", " ") + name] = (value[:, -1], error[:, -1])
         return found
 
@@ -301,17 +331,53 @@ class Carrying(Layer, frozen=True):
             return Signal(value[:, -1], error[:, -1])
         return Signal(value, error, mask)
 
-    def through(
+    def shown_from(
+        self, cotangent: Cotangent, mask: Array | None, timesteps: int, zeros: bool = False
+    ) -> Cotangent:
+        """dL/d of the states (B,T,H), of dL/d of what is shown of them: a zero depends on none."""
+        if not self.returns_sequences:
+            cotangent = each(lambda part: at_the_end(part, timesteps), cotangent)
+        if mask is None:
+            return cotangent
+        zero = shown_as_zero(mask, zeros or self.option("zero_output_for_mask"))
+        return each(lambda part: np.where(zero, 0.0, part), cotangent)
+
+    def back_of(self, found: Sequence[Back], x: Bounded) -> Back:
+        """Of its parts' own."""
+        weights = {
+            prefix + name: gradient
+            for (prefix, _), part in zip(self.recurrences, found, strict=True)
+            for name, gradient in part.weights.items()
+        }
+        return Back(x, weights, [start for part in found for start in part.starts])
+
+    def passed(
         self,
         weights: Weights,
         given: Signal,
         arithmetic: str,
         starts: Sequence[Bounded] = (),
-        by_hand: Array | None = None,
-    ) -> Signal:
-        states = self.carried_states(weights, given, arithmetic, starts, by_hand)
+        by_hand: ByHand = NOT_BY_HAND,
+    ) -> Pass:
         mask = None if given.mask is None else self.in_order(given.mask)
-        return self.shown(states[-1][0], mask)
+        lost = by_hand.get("output", 0.0)
+        if (states := by_hand.get("states")) is not None:
+            if mask is not None:  # a zero that is shown is no state
+                zero = shown_as_zero(mask, self.option("zero_output_for_mask"))
+                states = np.where(zero, 0.0, states)
+            lost, by_hand = self.shown((states, states), None).value, {**by_hand, "states": states}
+        courses = self.courses(weights, given, arithmetic, starts, by_hand)
+        out = dataclasses.replace(self.shown(courses[-1].states["h"], mask), rounded=lost)
+
+        def back(cotangent: Cotangent) -> Back:
+            cotangent = self.shown_from(cotangent, mask, given.value.shape[1])
+            found: list[Back] = []
+            for course in reversed(courses):
+                found.insert(0, course.back({"h": cotangent}))
+                cotangent = found[0].x
+            return self.back_of(found, found[0].x)
+
+        return Pass(out, back, courses)
 
     def compared(
         self,
@@ -373,9 +439,7 @@ class Recurrent(Carrying, Recurrence, frozen=True):
     recurrent_constraint: Constraint = msgspec.UNSET
     bias_constraint: Constraint = msgspec.UNSET
 
-    @property
-    def reach(self) -> tuple[float, float]:
-        return -np.inf, np.inf
+    reach = Recurrence.reach
 
     def compared(
         self,
@@ -411,10 +475,6 @@ class SimpleRNN(Recurrent, frozen=True, tag_field="kind", tag="SimpleRNN"):
     """Keras's layer of that name."""
 
     name: Name = "simple_rnn"
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        return certificates_steps.reach_of(self.function)
 
 
 class LSTM(LongShortTerm, Recurrent, frozen=True, tag_field="kind", tag="LSTM"):

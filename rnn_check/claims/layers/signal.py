@@ -1,4 +1,4 @@
-"""What does one layer hand to the next, and what of it is shown?
+"""What does one layer hand to the next, what is handed back to it, and what of it is shown?
 
 A mask belongs to the steps of what it travels with: a layer that returns its sequence reversed
 hands the mask on reversed.
@@ -9,31 +9,87 @@ Sizes: B samples, T timesteps, F features, H units.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, equal, no_bound
 from rnn_check.claims.written import Array
+from rnn_check.numbers import bounded as numbers
 from rnn_check.numbers import formats
 
 Bounded = tuple[Array, Array]  # a value and its bound, of one shape
+Cotangent = tuple[
+    Array, Array | None
+]  # dL/d of an output; no bound: the loss's own, as it is given
 Weights = Mapping[str, Bounded]  # by path, as `Part.weight_shapes`
+# half units of the last digit to which what a layer carries on is rounded by hand: of its "output",
+# and with the prefix of a part of its "states" and "preactivation" (B,T,H)
+ByHand = Mapping[str, Array]
+NOT_BY_HAND: ByHand = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What one layer hands to the next."""
+    """What one layer hands to the next.
+
+    rounded: what is lost in addition, where somebody goes on with what is printed of it.
+    """
 
     value: Array  # (B,T,F), (B,F), or (B,T) of indices
     error: Array  # of the same shape
     mask: Array | None = None  # (B,T)
+    rounded: Array | float = 0.0
+
+    @property
+    def bounded(self) -> Bounded:
+        return self.value, self.error
+
+    @property
+    def handed_on(self) -> Signal:
+        """As the next layer, or a loss, takes it."""
+        return Signal(self.value, self.error + self.rounded, self.mask)
 
     @classmethod
     def exactly(cls, value: Array, mask: Array | None = None) -> Signal:
         wide = np.asarray(value).astype(np.float64)
         return cls(wide, np.zeros_like(wide), mask)
+
+
+class Back(NamedTuple):
+    """dL/d of what a layer was given: its input, its weights by path, each state's start."""
+
+    x: Bounded
+    weights: Mapping[str, Bounded] = {}
+    starts: Sequence[Bounded] = ()
+
+
+@dataclass(frozen=True)
+class Course:
+    """One recurrence at every step: each (B,T,H) in processing order.
+
+    states: as they are carried, h first. arguments: of the activation "", or of that of each gate.
+    """
+
+    states: Mapping[str, Bounded]
+    arguments: Mapping[str, Bounded]
+    gates: Mapping[str, Bounded]
+    back: Callable[[Mapping[str, Cotangent]], Back]  # of cotangents of its states
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What became of what a layer was given, and the way back.
+
+    courses: of each recurrence in it.
+    """
+
+    out: Signal
+    back: Callable[[Cotangent], Back]
+    courses: Sequence[Course] = field(default=())
 
 
 def shown_as_zero(mask: Array, zero_output_for_mask: bool) -> Array:
@@ -63,6 +119,26 @@ def rounded(value: Array, arithmetic: str, error: Array | float = 0.0) -> Array:
     normal = (value == 0) | (np.abs(value) >= a.min_normal)
     held = (np.asarray(error) == 0) & (digits == np.rint(digits)) & normal
     return np.asarray(np.where(held, 0.0, moved))
+
+
+def each(change: Callable[[Array], Array], cotangent: Cotangent) -> Cotangent:
+    """The same change of shape to both."""
+    value, error = cotangent
+    return change(value), None if error is None else change(error)
+
+
+def at_the_end(last: Array, timesteps: int) -> Array:
+    """(B,T,H), zero but for the last step."""
+    whole = np.zeros((len(last), timesteps, last.shape[-1]))
+    whole[:, -1] = last
+    return whole
+
+
+def known(cotangent: Cotangent, arithmetic: str) -> numbers.Bounded:
+    """A cotangent as a number to compute with: rounded first, if it is the loss's own."""
+    value, error = cotangent
+    a = formats.arithmetic(arithmetic)
+    return numbers._given(value, 0.0 if error is None else error, a, error is None)
 
 
 # -- what was observed of it -----------------------------------------------------------------------

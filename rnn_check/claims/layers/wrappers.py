@@ -11,9 +11,23 @@ import numpy as np
 from rnn_check.claims.layers.feedforward import Dense
 from rnn_check.claims.layers.layer import Layer, Part
 from rnn_check.claims.layers.recurrent import GRU, LSTM, Carrying, SimpleRNN
-from rnn_check.claims.layers.signal import Bounded, Signal, Weights, rounded
+from rnn_check.claims.layers.signal import (
+    NOT_BY_HAND,
+    Back,
+    Bounded,
+    ByHand,
+    Cotangent,
+    Pass,
+    Signal,
+    Weights,
+    each,
+    known,
+    rounded,
+)
 from rnn_check.claims.tables import Name
-from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import operand
+from rnn_check.recurrences import running
 
 
 class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"):
@@ -42,39 +56,41 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
     def parts(self, features: int) -> list[tuple[str, Part, int]]:
         return [(f"{side}.", self.layer, features) for side in ("forward", "backward")]
 
-    def by_hand_of(self, index: int, output: Array | None) -> Array | float:
+    def by_hand_of(self, index: int, by_hand: ByHand) -> running.ByHand:
         """Of merged states neither is printed."""
-        if output is None or not self.returns_sequences or self.merge_mode != "concat":
-            return 0.0
-        units = self.layer.units
-        return output[:, ::-1, units:] if index else output[..., :units]
+        own, output = dict(by_hand), by_hand.get("output")
+        own.pop("output", None)
+        if output is not None and self.returns_sequences and self.merge_mode == "concat":
+            units = self.layer.units
+            part = output[:, ::-1, units:] if index else output[..., :units]
+            own.setdefault(f"{self.recurrences[index][0]}states", part)
+        return super().by_hand_of(index, own)
 
     def returning_sequences(self) -> Self:
         inner = msgspec.structs.replace(self.layer, return_sequences=True)
         return msgspec.structs.replace(self, layer=inner)
 
-    def through(
+    def passed(
         self,
         weights: Weights,
         given: Signal,
         arithmetic: str,
         starts: Sequence[Bounded] = (),
-        by_hand: Array | None = None,
-    ) -> Signal:
+        by_hand: ByHand = NOT_BY_HAND,
+    ) -> Pass:
         """The merged outputs: one more rounding of a sum or a product, none of a concatenation.
 
         A sequence has zeros at the steps that are skipped, whatever zero_output_for_mask is: so
         Keras says of Bidirectional.
         """
-        states = self.carried_states(weights, given, arithmetic, starts, by_hand)
-        mask, sides = given.mask, []
-        for (carried, *_), backwards in zip(states, (False, True), strict=True):
-            own_mask = mask[:, ::-1] if mask is not None and backwards else mask
-            shown = self.layer.shown(carried, own_mask, zeros=self.returns_sequences)
-            value, error = shown.value, shown.error
-            if backwards and self.returns_sequences:
-                value, error = value[:, ::-1], error[:, ::-1]
-            sides.append((value, error))
+        mask, sequence = given.mask, self.returns_sequences
+        masks = [mask, None if mask is None else mask[:, ::-1]]
+        courses = self.courses(weights, given, arithmetic, starts, by_hand)
+        sides: list[Bounded] = []
+        for course, own, turned in zip(courses, masks, (False, sequence), strict=True):
+            shown = self.layer.shown(course.states["h"], own, zeros=sequence)
+            value, error = shown.bounded
+            sides.append((value[:, ::-1], error[:, ::-1]) if turned else (value, error))
         (a, da), (b, db) = sides
         if self.merge_mode == "concat":
             value, error = np.concatenate([a, b], axis=-1), np.concatenate([da, db], axis=-1)
@@ -86,7 +102,37 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
             error = error + rounded(value, arithmetic, error)
             if self.merge_mode == "ave":  # halving is exact
                 value, error = value / 2, error / 2
-        return Signal(value, error, mask if self.returns_sequences else None)
+
+        def back(cotangent: Cotangent) -> Back:
+            found, T = [], given.value.shape[1]
+            of_sides = self._to_sides(cotangent, sides, arithmetic)
+            for course, own, turned, c in zip(
+                courses, masks, (False, sequence), of_sides, strict=True
+            ):
+                c = each(lambda p: p[:, ::-1], c) if turned else c
+                found.append(course.back({"h": self.layer.shown_from(c, own, T, zeros=sequence)}))
+            x = known(found[0].x, arithmetic) + known(found[1].x, arithmetic)
+            return self.back_of(found, (x.value, x.error))
+
+        out = Signal(value, error, mask if sequence else None, by_hand.get("output", 0.0))
+        return Pass(out, back, courses)
+
+    def _to_sides(
+        self, cotangent: Cotangent, sides: list[Bounded], arithmetic: str
+    ) -> list[Cotangent]:
+        """dL/d of what each direction shows."""
+        if self.merge_mode == "concat":
+            units = self.layer.units
+            forward = each(lambda part: part[..., :units], cotangent)
+            return [forward, each(lambda part: part[..., units:], cotangent)]
+        if self.merge_mode == "mul":
+            c, a = known(cotangent, arithmetic), formats.arithmetic(arithmetic)
+            products = [c * operand(*other, a) for other in reversed(sides)]
+            return [(product.value, product.error) for product in products]
+        if self.merge_mode == "ave":  # exact, but for what is flushed
+            c = known(cotangent, arithmetic)
+            return [(c.value / 2, c.error / 2 + (c.value != 0) * c.a.min_normal)] * 2
+        return [cotangent] * 2
 
 
 class TimeDistributed(Layer, frozen=True, tag_field="kind", tag="TimeDistributed"):
@@ -110,12 +156,12 @@ class TimeDistributed(Layer, frozen=True, tag_field="kind", tag="TimeDistributed
     def parts(self, features: int) -> list[tuple[str, Part, int]]:
         return self.layer.parts(features)
 
-    def through(
+    def passed(
         self,
         weights: Weights,
         given: Signal,
         arithmetic: str,
         starts: Sequence[Bounded] = (),
-        by_hand: Array | None = None,
-    ) -> Signal:
-        return self.layer.through(weights, given, arithmetic)
+        by_hand: ByHand = NOT_BY_HAND,
+    ) -> Pass:
+        return self.layer.passed(weights, given, arithmetic, by_hand=by_hand)

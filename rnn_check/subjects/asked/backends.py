@@ -157,7 +157,9 @@ class TensorFlow(Backend):
             gradients = tape.gradient(
                 results["loss"], [weights, watched], unconnected_gradients="zero"
             )
-            return results, gradients
+            # of an embedding it is a sum over rows that is not yet taken
+            dense = self.package.convert_to_tensor
+            return results, [[dense(gradient) for gradient in part] for part in gradients]
 
         results, (of_weights, of_inputs) = self.compiled(run, mode)(tensors)
         return results, of_weights, of_inputs

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS, Expectation
 from rnn_check.subjects.ask import Subject
@@ -26,8 +26,8 @@ NONE |= {"loss_of_predictions", "ordinary_outcome", "initial_weights", "trained_
 
 def asked_for(what: str) -> Iterator[tuple[Claim, Expectation]]:
     """Bundled claims, and an expectation of that kind in each."""
-    for name, file in claim.find([claim.bundled()]):
-        for c in claim.load_each(file, name):
+    for name, file in files.find([files.bundled()]):
+        for c in files.load_each(file, name):
             yield from ((c, e) for e in c.expectations if e.what == what and e.asked(c))
 
 

@@ -4,7 +4,7 @@ Of every file the first claim is asked once, and judged as it was answered. Then
 prints is moved by three units of its last digit beyond what its bound allows, up and down, and the
 same answer has to differ: of arrays and losses, counts, shapes, masks, options, and of what is
 printed and not run. Nothing is said here of two numbers of training, which are held against random
-draws: see test_training, test_an_extraordinary_outcome_differs.
+draws: see certificates/test_training, test_an_extraordinary_outcome_differs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 
 from rnn_check.asking import request
 from rnn_check.certificates.comparison import Comparison
-from rnn_check.claims import claim
+from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import configuration, weights
 from rnn_check.claims.expectations.case import Case
@@ -40,8 +40,8 @@ def prints_numbers(e: Expectation) -> bool:
 
 
 CLAIMS: dict[str, Claim] = {}
-for name, file in claim.find([claim.bundled()]):
-    first = claim.load_each(file, name)[0]
+for name, file in files.find([files.bundled()]):
+    first = files.load_each(file, name)[0]
     told = tuple(e for e in first.expectations if prints_numbers(e))
     if told:  # what is known to differ stays: its digits are carried on by hand
         also = tuple(e for e in first.expectations if e.known_to_differ)
