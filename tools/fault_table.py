@@ -24,7 +24,7 @@ from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
 from tests.keras.test_training import ask
 from tests.support import planted
-from tests.support.trainings import short
+from tests.support.trainings import planted_in
 
 FILE = Path(__file__).parents[1] / "docs" / "faults.md"
 TWINS = ("none", "none in the loop")
@@ -39,12 +39,12 @@ the layers and the optimizer without a fault turn anything red.
 
 Each fault is a subclass of the real Keras layer (`tests/keras/faults.py`, and for LSTM and GRU
 `tests/keras/gated_faults.py`) or optimizer (`tests/keras/training_faults.py`), asked through the
-public path. "Claims" says how many of the bundled claims turn red (of {claims} about this layer and
-not about options; the slow ones and those of `fixtures/gates` are asked only where they name the
-fault), and names at most the three of the largest ratio; the ratio is the largest finite
-error/bound in them, ∞ where the bound is zero or nothing finite was computed. (Ratios of 10^30
-stand where only underflow is allowed. One below 1 is a claim that turns red by its effective
-precision alone.)
+public path. "Claims" says how many of the bundled claims turn red (of {claims}
+about this layer and not about options; the slow ones and those of `fixtures/gates` are asked only
+where they name the fault), and names at most the three of the largest ratio; the
+ratio is the largest finite error/bound in them, ∞ where the bound is zero or nothing finite was
+computed. (Ratios of 10^30 stand where only underflow is allowed. One below 1 is a claim that turns
+red by its effective precision alone.)
 """
 
 
@@ -74,10 +74,10 @@ def of_layers(
         yield fault, red(v for each in verdicts for v in each)
 
 
-def of_optimizers(subject: observe.Subject) -> Iterator[tuple[str, Red]]:
-    c = short(10)
-    for fault in planted.OPTIMIZERS:
-        observed = ask(subject, c, Adam=planted.OPTIMIZERS[fault])
+def of_optimizer(subject: observe.Subject, kind: str) -> Iterator[tuple[str, Red]]:
+    c = planted_in(kind)
+    for fault, where in planted.OPTIMIZERS[kind].items():
+        observed = ask(subject, c, **{kind: where})
         yield fault, red(judge.judge(c, request.Answer(observed)))
 
 
@@ -98,7 +98,7 @@ def main() -> int:
     with observe.Subject("tensorflow") as subject:
         who = subject.identity
         parts = {kind: of_layers(subject, claims[kind], layers[kind]) for kind in layers}
-        parts["The optimizer"] = of_optimizers(subject)
+        parts |= {kind: of_optimizer(subject, kind) for kind in planted.OPTIMIZERS}
         for title, part in parts.items():
             tables += [f"\n## {title}\n", "| fault | claims | ratio |", "|---|---|---:|"]
             for fault, found in part:

@@ -33,7 +33,11 @@ def of(claim: Claim) -> dict[str, str]:
 
 
 LAYERS = found(FOLDER / "faults.py", "Faulty", "Loop")
-OPTIMIZERS = found(FOLDER / "training_faults.py", "keras.optimizers.Adam", "keras.optimizers.AdamW")
+OPTIMIZERS = {
+    "Adam": found(FOLDER / "training_faults.py", "keras.optimizers.Adam", "keras.optimizers.AdamW"),
+    "SGD": found(FOLDER / "training_faults.py", "keras.optimizers.SGD"),
+    "RMSprop": found(FOLDER / "training_faults.py", "keras.optimizers.RMSprop"),
+}
 GATED = {
     kind: {name: f"{kind}={gated_faults.__file__}:{each.slug}" for name, each in faults.items()}
     for kind, faults in gated_faults.FAULTS.items()
