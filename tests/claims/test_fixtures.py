@@ -60,7 +60,13 @@ def test_loads(name: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "faults"),
     [
-        ("derived", FAULTS | {"hard_sigmoid of Keras 2"}),
+        (
+            "derived",
+            FAULTS
+            | {"hard_sigmoid of Keras 2"}
+            # of gates, what no certified claim shows
+            | {"go_backwards ignored", "returned states in the other order"},
+        ),
         # the article prints no gradients: its own numbers cannot show a wrong one
         ("article", FAULTS - {"gradient cut between timesteps", "cotangent ignored"}),
     ],
