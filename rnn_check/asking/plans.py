@@ -8,7 +8,8 @@ is steps, and how their answers are put together to what was observed. An experi
     weights        {layer name: {path: array}}, see `Session.make`
     loss           {"kind", "value" | "target": array}, see `Session.gradients`
     of             whose gradients (by default all that there are)
-    training       {"learning_rate", "epochs"}: of the optimizer and of fit
+    training       {"optimizer", "epochs", "batch_size"}: of compile and of fit, see `Session.fit`
+    learning_rate  of the one step of SGD of `fit_once` and `one_update`
     wrong          {"layer": {Keras's keys}, "x_shape", "initial_state_shape", "mask_shape"}
     through, how   of `stateful` ("call", "predict", "fit", "evaluate") and of `round_trip`
     mode, dtype, floatx, replace: see `Session.begin`
@@ -120,7 +121,7 @@ def _target(e: Experiment) -> Array:
 
 
 def _sgd(e: Experiment) -> dict[str, Any]:
-    return {"kind": "SGD", "learning_rate": e["training"]["learning_rate"]}
+    return {"kind": "SGD", "learning_rate": e["learning_rate"]}
 
 
 # -- questions about layers that are called one after the other ------------------------------------
@@ -324,18 +325,35 @@ def _cut(encoded: Mapping[str, Any], where: Any) -> dict[str, Any]:
 
 
 def training(e: Experiment) -> Plan:
-    """compile(loss, Adam) and fit, watched: weights, Adam's m and v and iterations before the first
-    update and after each (N+1,...), each epoch's loss (N,), and the optimizer's constants."""
+    """compile(loss, optimizer) and fit, watched: weights, the optimizer's states and iterations
+    before the first update and after each (N+1,...), each epoch's loss (E,), and the optimizer's
+    constants."""
+    _, fit = _fitted(e, "training", "loss", "updates")
+    return Plan({"fit": fit}, lambda said: {**said["fit"]["updates"], "loss": said["fit"]["loss"]})
+
+
+def trained(e: Experiment) -> Plan:
+    """The same and not watched: {"weights": {layer: {path: array}} afterwards, "loss" (E,)}."""
+    made, fit = _fitted(e, "trained", "loss")
+    steps = {"fit": fit, "after": step("weights", of=made, after=fit)}
+    return Plan(
+        steps,
+        lambda said: {"weights": said["after"]["weights"], "loss": said["fit"]["loss"]},
+    )
+
+
+def _fitted(e: Experiment, copy: str, *keep: str) -> tuple[Step, Step]:
+    """The layers, which are trained, and their training."""
     asked = e["training"]
     made = step(
-        "make", layers=e["layers"], input_shape=_shape(e), weights=e.get("weights"), copy="training"
+        "make", layers=e["layers"], input_shape=_shape(e), weights=e.get("weights"), copy=copy
     )
+    batches = {} if asked.get("batch_size") is None else {"batch_size": asked["batch_size"]}
     fit = step(
-        "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=["loss", "updates"],
-        optimizer={"kind": "Adam", "learning_rate": asked["learning_rate"]},
-        target=_target(e), **_inputs(e),
+        "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=list(keep),
+        optimizer=asked["optimizer"], target=_target(e), **batches, **_inputs(e),
     )  # fmt: skip
-    return Plan({"fit": fit}, lambda said: {**said["fit"]["updates"], "loss": said["fit"]["loss"]})
+    return made, fit
 
 
 def dropout(e: Experiment) -> Plan:
@@ -645,7 +663,7 @@ def evaluate(e: Experiment) -> Plan:
 
 
 def fit_once(e: Experiment) -> Plan:
-    """compile(SGD(training's learning_rate), "mse") and one step of fit: weights {"before",
+    """compile(SGD(learning_rate), "mse") and one step of fit: weights {"before",
     "after"} by layer and path, {"trainable": {layer: [paths]}}."""
     of = _again(e, "fit_once")
     fit = step("fit", of=of, optimizer=_sgd(e), loss="mse", target=_target(e), **_inputs(e))
@@ -709,8 +727,8 @@ def question(plan: Question) -> Question:
 
 for _each in (
     *(summary, initial_weights, initialized, weights, output, states, last_state, gradients),
-    *(probe, training, dropout, cell, shrunk, raises, config, outputs, stateful, round_trip),
-    *(cell_states, sequences, losses, evaluate, fit_once, one_update, dynamic),
+    *(probe, training, trained, dropout, cell, shrunk, raises, config, outputs, stateful),
+    *(round_trip, cell_states, sequences, losses, evaluate, fit_once, one_update, dynamic),
 ):
     question(_each)
 

@@ -22,7 +22,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rnn_check.asking import records as record
-from rnn_check.asking.records import Observations, read, write
+from rnn_check.asking.observations import Observations
+from rnn_check.asking.records import read, write
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import TRIES, Asked, Run, Target
 from rnn_check.claims import files
@@ -30,7 +31,7 @@ from rnn_check.cli.commands import main
 from rnn_check.subjects.identity import not_started
 from tests.subjects.test_process import is_gone
 from tests.support import puppet
-from tests.support.sampling import long, sampled
+from tests.support.sampling import long, sampled, thinned
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
 
@@ -63,6 +64,7 @@ def patience(fate: str) -> list[str]:
     return ["--timeout", "15"] if fate == "hang" else []
 
 
+@thinned(3)
 @pytest.mark.parametrize(
     "fate", [pytest.param(f, marks=long if f == "hang" else ()) for f in FATES]
 )
@@ -279,6 +281,7 @@ def hanging(folder: Path, *words: object, script: str = INTERRUPTED) -> Iterator
     wait_for(lambda: all(map(is_gone, pids)))
 
 
+@thinned(3)
 @pytest.mark.parametrize("name", sampled(["SIGINT", "SIGTERM", "SIGHUP"], 2))
 def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> None:
     number = getattr(signal, name)
@@ -292,6 +295,7 @@ def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> 
     assert "2  jax eager             2 agree" in out
 
 
+@thinned(2)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("name", sampled(["SIGINT", "SIGTERM"], 2))
 def test_who_is_interrupted_records_what_there_is(name: str, times: int, tmp_path: Path) -> None:
@@ -393,6 +397,7 @@ def test_who_insists_is_obeyed_at_once(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+@long
 def test_what_was_ignored_stays_ignored(tmp_path: Path) -> None:
     script = INTERRUPTED.replace("signal.SIGHUP, signal.SIG_DFL", "signal.SIGHUP, signal.SIG_IGN")
     with hanging(tmp_path, "verify", script=script) as host:

@@ -18,12 +18,14 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.experiment import Loss
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
+from tests.support import bundled
+from tests.support.sampling import thinned
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 STACKS = [
     each
     for file in sorted(OPTIONS.rglob("*.toml"))
-    for each in files.load_each(file)
+    for each in bundled.in_file(file)
     if each.is_stack and each.x is not None and each.weights is not None
     if np.isfinite(each.x.value).all()
 ]
@@ -35,6 +37,7 @@ ACTIVATIONS = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "hard_sigmoid": lambda z: np.clip(z / 6 + 0.5, 0, 1),
     "elu": lambda z: np.where(z > 0, z, np.expm1(z)),
+    "softmax": lambda z: np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True),
 }
 
 
@@ -42,6 +45,9 @@ def activated(name: str, z: Array) -> Array:
     """Of floats, or of numbers with a slope (`Dual`)."""
     if z.dtype != object:
         return np.asarray(ACTIVATIONS[name](z))
+    if name == "softmax":
+        each = activated("exp", z)
+        return each * activated("inverse", each.sum(axis=-1, keepdims=True))
     return np.asarray(np.frompyfunc(lambda one: one.activated(name), 1, 1)(z))
 
 
@@ -169,6 +175,7 @@ def cells(
     return shown
 
 
+@thinned(7)
 @pytest.mark.parametrize("c", STACKS, ids=lambda c: c.name)
 def test_each_layer_is_what_a_loop_makes(c: Claim) -> None:
     assert c.x is not None
@@ -181,6 +188,7 @@ def test_each_layer_is_what_a_loop_makes(c: Claim) -> None:
             assert (signal.mask == mask).all()
 
 
+@thinned(5)
 @pytest.mark.parametrize("c", STACKS[::5], ids=lambda c: c.name)
 def test_the_bound_holds_for_float32_and_is_a_few_units(c: Claim) -> None:
     assert c.x is not None
@@ -248,6 +256,8 @@ class Dual:
             "sigmoid": lambda: (1 / (1 + mpmath.exp(-z)), 1 / (2 + 2 * mpmath.cosh(z))),
             "softsign": lambda: (z / (1 + abs(z)), 1 / (1 + abs(z)) ** 2),
             "elu": lambda: (mpmath.expm1(z), mpmath.exp(z)),
+            "exp": lambda: (mpmath.exp(z), mpmath.exp(z)),
+            "inverse": lambda: (1 / z, -1 / z**2),
             "hard_sigmoid": lambda: (
                 (z / 6 + mpmath.mpf(0.5), mpmath.mpf(1) / 6) if abs(z) < 3 else (z > 0, 0)
             ),
@@ -307,6 +317,7 @@ def firsts(claims: list[Claim]) -> list[Claim]:
     return [c for i, c in enumerate(claims) if one[c.file] is c or i % 7 == 3]
 
 
+@thinned(7)
 @pytest.mark.parametrize("c", firsts(STACKS), ids=lambda c: c.name)
 def test_gradients_are_those_of_a_loop_in_forty_digits(c: Claim) -> None:
     rng = np.random.default_rng(len(c.name))
@@ -380,3 +391,54 @@ def test_gradients_of_integers_are_those_of_fractions() -> None:
         )
         checked += bool(slope)
     assert checked >= 8
+
+
+DIRECTIONS = """
+schema = 1
+title = "two directions"
+source = {document = "a test"}
+reading = {computed_in = "exact"}
+loss = {cotangent = [[[1], [10], [100]]]}
+[[layers]]
+kind = "Bidirectional"
+name = "both"
+merge_mode = "sum"
+layer = {kind = "SimpleRNN", units = 1, activation = "linear", use_bias = false, return_sequences = true}
+[[layers]]
+kind = "SimpleRNN"
+name = "c"
+units = 1
+activation = "linear"
+use_bias = false
+return_sequences = true
+[weights]
+both.forward = {kernel = [[1]], recurrent_kernel = [[2]]}
+both.backward = {kernel = [[1]], recurrent_kernel = [[3]]}
+c = {kernel = [[1]], recurrent_kernel = [[-1]]}
+[input]
+x = [[[1], [2], [3]]]
+mask = [[false, true, true]]
+[[expect]]
+what = "certified"
+value = true
+from = "a test"
+"""  # noqa: E501
+
+
+def test_directions_and_layers_are_known_by_their_names() -> None:
+    """By hand: forward 0 (carried), 2, 3 + 2·2 = 7; backward 3, 2 + 3·3 = 11, 11 (carried)."""
+    c = files.loads(DIRECTIONS)
+    truth = Truth(c, "real")
+    for name in ("forward", "both.forward"):
+        assert truth.states(name)[0].ravel().tolist() == [0, 2, 7]
+    assert truth.states("both.backward")[0].ravel().tolist() == [3, 11, 11]
+    assert truth.last_state("backward")[0].ravel().tolist() == [11]
+    # merged: 0 where the mask skips, 2 + 11, 7 + 3; then 0, 13, 10 - 13
+    assert truth.states("c")[0].ravel().tolist() == [0, 13, -3]
+    assert truth.preactivation("c")[0].ravel()[1:].tolist() == [13, -3]
+    # of the second layer: 100 at the end, 10 - 100 before it, each times what it was given
+    assert truth.gradient("c.kernel")[0].item() == 100 * 10 - 90 * 13
+    assert truth.gradient("c.recurrent_kernel")[0].item() == 100 * 13
+    # backward saw 100 first, and -90 of what it made of it
+    assert truth.gradient("both.backward.recurrent_kernel")[0].item() == -90 * 3
+    assert truth.gradient("forward.recurrent_kernel")[0].item() == 100 * 2

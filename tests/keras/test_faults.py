@@ -11,16 +11,15 @@ import re
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
 from tests.keras import gated_faults
-from tests.support import planted
-from tests.support.sampling import first_of_each
+from tests.support import bundled, planted
+from tests.support.sampling import first_of_each, thinned
 from tools import fault_table
 
-CLAIMS = {c.name: c for c in files.load_all()}
+CLAIMS = {c.name: c for c in bundled.everywhere()}
 CASES = first_of_each(
     (fault, pytest.param(c, fault, id=f"{c.name}-{fault}".replace(" ", "_")))
     for c in sorted(CLAIMS.values(), key=lambda c: c.name == "certified/one_in_a_thousand")  # slow
@@ -49,6 +48,19 @@ def test_a_planted_fault_turns_the_claim_red(
     assert any(v.is_red for v in verdicts), f"{fault} escaped"
 
 
+MIDDLE = CLAIMS["certified/middle_of_a_stack"]
+
+
+@pytest.mark.parametrize("fault", MIDDLE.catches)
+def test_a_fault_of_a_middle_layer_is_caught_by_its_gradients(
+    fault: str, subject: observe.Subject
+) -> None:
+    how = request.Setting(layer=planted.LAYERS[fault])
+    (verdict,) = judge.judge(MIDDLE, request.ask(MIDDLE, subject, how))
+    assert verdict.verdict == judge.DIFFER
+    assert re.search("gradient of |delta", verdict.detail)  # of what comes before it as well
+
+
 def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
     subject: observe.Subject,
 ) -> None:
@@ -69,6 +81,7 @@ def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
     assert "only as a model with a probe shows them" in verdict.detail
 
 
+@thinned(3)
 @pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
 def test_the_layer_without_a_fault_is_green(planted_in: Claim, subject: observe.Subject) -> None:
     """The twin: what turns a claim red above is the fault, not the subclass."""
@@ -91,8 +104,13 @@ def test_every_fault_that_is_defined_is_planted() -> None:
     """Those that are read are those that are there once the files are imported."""
     from tests.keras import faults, training_faults
 
-    for there, read in ((faults, planted.LAYERS), (training_faults, planted.OPTIMIZERS)):
-        assert {f: f"{there.__file__}:{c.__name__}" for f, c in there.FAULTS.items()} == read
+    pairs = [(faults, faults.FAULTS, planted.LAYERS)]
+    pairs += [
+        (training_faults, training_faults.FAULTS[kind], planted.OPTIMIZERS[kind])
+        for kind in planted.OPTIMIZERS
+    ]
+    for there, defined, read in pairs:
+        assert {f: f"{there.__file__}:{c.__name__}" for f, c in defined.items()} == read
 
 
 def test_the_table_lists_every_fault() -> None:
@@ -100,5 +118,5 @@ def test_the_table_lists_every_fault() -> None:
     text = fault_table.FILE.read_text(encoding="utf-8")
     tables = [re.findall(r"^\| (.*?) \| [1-9]", part, re.M) for part in text.split("\n## ")[1:]]
     of_cells = map(list, gated_faults.FAULTS.values())
-    wanted = ([*planted.LAYERS], [*planted.OPTIMIZERS], *of_cells)
+    wanted = ([*planted.LAYERS], *map(list, planted.OPTIMIZERS.values()), *of_cells)
     assert tables == [[f for f in all_ if f not in fault_table.TWINS] for all_ in wanted]

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS, Expectation
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR
+from tests.support import bundled
 from tests.support.spoilt import spoilt
 
 # whose answers are of something that no value moves out of what is allowed, or of nobody
@@ -26,9 +26,8 @@ NONE |= {"loss_of_predictions", "ordinary_outcome", "initial_weights", "trained_
 
 def asked_for(what: str) -> Iterator[tuple[Claim, Expectation]]:
     """Bundled claims, and an expectation of that kind in each."""
-    for name, file in files.find([files.bundled()]):
-        for c in files.load_each(file, name):
-            yield from ((c, e) for e in c.expectations if e.what == what and e.asked(c))
+    for c in bundled.everywhere():
+        yield from ((c, e) for e in c.expectations if e.what == what and e.asked(c))
 
 
 # a training is minutes of answers: test_training spoils those of shorter ones

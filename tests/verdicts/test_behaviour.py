@@ -16,10 +16,11 @@ from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER
+from tests.support import bundled
 from tests.support.sampling import sampled
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
-UPDATES = files.load_each(OPTIONS / "dropout" / "one_update.toml")
+UPDATES = bundled.in_file(OPTIONS / "dropout" / "one_update.toml")
 Masks = tuple[Array, Array]  # of the input's features and of the state's units, scaled
 
 DRAWN = np.array([2.0, 0.0, 2.0]), np.array([0.0, 2.0, 2.0])
@@ -71,7 +72,7 @@ def verdict(c: Claim, **how: Any) -> str:
     return found.verdict
 
 
-@pytest.mark.parametrize("c", sampled(UPDATES, 3), ids=lambda c: c.name)
+@pytest.mark.parametrize("c", sampled(UPDATES, 8), ids=lambda c: c.name)
 def test_loss_and_gradients_of_one_mask_agree(c: Claim) -> None:
     assert verdict(c) == AGREE
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
@@ -135,7 +136,7 @@ def stateful(c: Claim) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "c", files.load_each(OPTIONS / "stateful" / "bidirectional.toml"), ids=lambda c: c.name
+    "c", bundled.in_file(OPTIONS / "stateful" / "bidirectional.toml"), ids=lambda c: c.name
 )
 def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: Claim) -> None:
     told = stateful(c)

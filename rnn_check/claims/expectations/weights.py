@@ -14,7 +14,7 @@ from rnn_check.certificates.comparison import Comparison, bits, equal
 from rnn_check.claims import tables
 from rnn_check.claims.expectations.case import Case, at_least
 from rnn_check.claims.expectations.expectation import INPUT, WEIGHTS, Holds, Path, Reading
-from rnn_check.claims.expectations.numbers import Placed
+from rnn_check.claims.expectations.numbers import OfWeight
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import LSTM
 from rnn_check.claims.tables import ComputedIn
@@ -201,21 +201,14 @@ class ForgetBias(Holds, frozen=True, kw_only=True):
         )
 
 
-class OnlyStated(Placed, frozen=True, kw_only=True):
+class OnlyStated(OfWeight, frozen=True, kw_only=True):
     """Numbers that nobody can make again, or none."""
 
     family: ClassVar[bool] = True
-    of: Weight
     value: tables.Numbers = None
 
-    layers = "plain"
+    layers = "any"
     needs = ()
-
-    def shape(self, run: Experiment) -> tuple[int, ...] | None:
-        if run.is_stack:
-            return None
-        shapes = {"bias": (run.rnn.units,), **run.rnn.weight_shapes((run.input_shape or (0,))[-1])}
-        return None if self.of == "kernel" and run.input_shape is None else shapes[self.of]
 
     def unjudged(self, run: Experiment) -> str:
         return f"{self.what} cannot be reproduced yet"
@@ -235,7 +228,3 @@ class OnlyStated(Placed, frozen=True, kw_only=True):
 
 class InitialWeights(OnlyStated, frozen=True, kw_only=True):
     """Numbers, or none; with `not_run`: nobody can draw them again without the seed."""
-
-
-class TrainedWeights(OnlyStated, frozen=True, kw_only=True):
-    """The same of what a training ended with."""

@@ -88,6 +88,11 @@ ACTIVATIONS = (
     ),
     *("sparse_plus", "sparse_sigmoid", "mish", "softmax", "log_softmax", "sparsemax"),
 )
+OPTIMIZERS: dict[str, tuple[str, ...]] = {  # their options beside a learning rate
+    "Adam": ("beta_1", "beta_2", "epsilon", "amsgrad"),
+    "SGD": ("momentum", "nesterov"),
+    "RMSprop": ("rho", "momentum", "epsilon", "centered"),
+}
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # of layers; what Keras is told in words
 MOST_SIZE = 4096  # units, features, indices; and what `wrong` may ask for
 MOST_ZEROS = 10**6  # in an array of the wrong shape
