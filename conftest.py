@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from rnn_check.reports import subject as reports_subject
 from rnn_check.subjects import ask as observe
+from tests.support.workers import group
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
-KERAS = Path(__file__).parent / "tests" / "keras"
 _observed: list[str] = []
+for profile, examples in (("quick", 60), ("all", 300)):
+    settings.register_profile(
+        profile, deadline=None, max_examples=examples, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,11 +39,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class Grouped(LoadScopeScheduling):
+    """Gives a worker one test after the other, but for those of a group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid, self.config.getoption("--all"))
+
+
+@pytest.hookimpl(optionalhook=True)  # with -p no:xdist there is none
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return Grouped(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:  # one process that answers, and one worker that imports a framework
-        if "subject" in getattr(item, "fixturenames", ()) or item.path.is_relative_to(KERAS):
-            item.add_marker(pytest.mark.xdist_group("framework"))
+    seen: Counter[str] = Counter()  # of each thinned test, how many of its cases
+    for item in items:
+        if thinned := item.get_closest_marker("thinned"):
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % thinned.args[0]:
+                item.add_marker("long")
+            seen[test] += 1
     if not config.getoption("--all"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         if left_out:
@@ -53,6 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
     backend = config.getoption("--backend")
     if backend:
         os.environ["KERAS_BACKEND"] = backend  # Keras reads it once, when it is first imported
+    settings.load_profile("all" if config.getoption("--all") else "quick")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.pop("COLUMNS", None)  # the width of a report is the test's to choose
 

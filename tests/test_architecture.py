@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import rnn_check
+from tests.support.lazily import Lazily
+from tests.support.workers import DRAWS, SPREAD, group
 
 ROOT = Path(rnn_check.__file__).parent
 TESTS = Path(__file__).parent
@@ -134,6 +137,25 @@ def test_to_collect_tests_imports_no_framework() -> None:
         assert file.stem in PLANTED or not imported_at_once(text) & (FRAMEWORKS | PLANTED), file
     assert imported_at_once("try:\n    import jax.numpy\nexcept ImportError: pass") == {"jax"}
     assert not imported_at_once("def f():\n    import keras")
+
+
+def test_who_looks_at_what_is_imported_lazily_does_not_import_it() -> None:
+    """As pytest does, of whatever stands in a module that it collects."""
+    framework = Lazily("no_such_framework")
+    assert not hasattr(framework, "_mock_name") and not hasattr(framework, "__wrapped__")
+    with pytest.raises(ModuleNotFoundError):
+        _ = framework.layers
+
+
+def test_who_asks_the_common_subject_is_of_one_worker() -> None:
+    for file in TESTS.rglob("test_*.py"):
+        nodeid = f"{file.relative_to(TESTS.parent).as_posix()}::test"
+        if re.search(r"\bdef test_\w+\([^)]*\bsubject: ", file.read_text(encoding="utf-8")):
+            assert group(nodeid, everything=True) == "framework", file
+        in_keras = file.is_relative_to(TESTS / "keras")
+        assert (group(nodeid, everything=False) == "framework") == in_keras
+    for name in (*SPREAD, DRAWS):
+        assert (TESTS.parent / name).is_file()
 
 
 def test_tests_stand_in_folders_of_the_same_names() -> None:

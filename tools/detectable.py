@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 
 from rnn_check import certify, certify_gradients
@@ -185,6 +184,8 @@ def table(found: Mapping[int, Mapping[str, float]]) -> str:
 
 
 def draw(parts: Mapping[str, Mapping[int, Mapping[str, float]]], file: Path) -> None:
+    import matplotlib
+
     matplotlib.use("svg")
     from matplotlib import pyplot
 

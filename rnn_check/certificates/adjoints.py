@@ -75,7 +75,12 @@ def certified(
 
 
 class Adjoint:
-    """The backward pass of a layer: what its gradients should be, given the observed adjoints."""
+    """The backward pass of a layer: what its gradients should be, given the observed adjoints.
+
+    stored: how many results make an input's gradient, partial sums included.
+    """
+
+    stored = 1
 
     def __init__(
         self,
@@ -211,7 +216,7 @@ class Adjoint:
         grid = _grid(B, T, F, min(F, _COLUMNS))
         for samples, steps in layer.blocks():
             delta = self.delta[samples, steps].astype(np.float64)
-            dx = Sum(delta.reshape(-1, H), factor).bounded(stored=1)
+            dx = Sum(delta.reshape(-1, H), factor).bounded(stored=self.stored)
             first = samples.start * T + steps.start
             at = grid.within(first, first + len(dx.value)), grid.columns
             index = samples, steps

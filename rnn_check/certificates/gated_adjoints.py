@@ -117,6 +117,7 @@ class GatedAdjoint(Adjoint):
     """The backward pass: what its gradients should be, given the observed adjoints."""
 
     layer: GatedLayer
+    stored = _STORED
 
     def __init__(self, layer: GatedLayer, delta: Array, c: Array, *more: Array | None) -> None:
         super().__init__(layer, delta, c, *more)

@@ -48,9 +48,12 @@ def _sentences(compared: Compared) -> Iterator[str]:
             told.append(f"{_many(len(rows), word)} {verb}{_first(compared, rows, kinds)}")
     differs = bool(told)
     drifted = compared.of_kind(DRIFT)
-    unbounded = [r for r in drifted if any(c and c.unbounded for c in _of_kind(r, DRIFT))]
+    bounded: list[Row] = []
+    unbounded: list[Row] = []
+    for row in drifted:
+        (unbounded if any(c.unbounded for c in _of_kind(row, DRIFT)) else bounded).append(row)
     for rows, how, end in (
-        ([row for row in drifted if row not in unbounded], "changed in the last bits", ""),
+        (bounded, "changed in the last bits", ""),
         (unbounded, "changed", ", where no bound is known"),
     ):
         if rows:

@@ -232,7 +232,7 @@ def _option(part: Any, name: str) -> Any:
         return part.option(name)
     given = getattr(part, name)
     if given is msgspec.UNSET:
-        return True if name == "unit_forget_bias" else _DRAWN.get(name)
+        return _DRAWN.get(name)
     if isinstance(given, dict):
         return str(given.get("kind"))
     if name.endswith("dropout"):
@@ -242,7 +242,7 @@ def _option(part: Any, name: str) -> Any:
 
 _FLAGS = {
     *("use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
-    *("zero_output_for_mask", "trainable", "reset_after", "mask_zero"),
+    *("zero_output_for_mask", "trainable", "reset_after", "mask_zero", "unit_forget_bias"),
 }
 
 

@@ -30,7 +30,7 @@ from rnn_check.subjects import ask as observe
 from rnn_check.subjects import policy
 from rnn_check.subjects.identity import known, not_started
 from tests.subjects.test_observe import DTYPES, FRAMEWORKS, SPECIAL
-from tests.support import puppet
+from tests.support import bundled, puppet
 from tests.support.sampling import sampled
 from tools import fuzz_records
 
@@ -612,7 +612,7 @@ def test_an_output_in_another_dtype_than_the_policys_is_said() -> None:
 
 
 def test_every_bundled_claim_can_be_recorded() -> None:
-    claims = list(files.load_all())
+    claims = list(bundled.everywhere())
     digests = observations.digests(claims)
     assert len(digests) == len(claims)
     assert all(len(d.file) == len(d.question) == 64 for d in digests.values())

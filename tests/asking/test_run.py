@@ -31,7 +31,7 @@ from rnn_check.cli.commands import main
 from rnn_check.subjects.identity import not_started
 from tests.subjects.test_process import is_gone
 from tests.support import puppet
-from tests.support.sampling import long, sampled
+from tests.support.sampling import long, sampled, thinned
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
 
@@ -64,6 +64,7 @@ def patience(fate: str) -> list[str]:
     return ["--timeout", "15"] if fate == "hang" else []
 
 
+@thinned(3)
 @pytest.mark.parametrize(
     "fate", [pytest.param(f, marks=long if f == "hang" else ()) for f in FATES]
 )
@@ -280,6 +281,7 @@ def hanging(folder: Path, *words: object, script: str = INTERRUPTED) -> Iterator
     wait_for(lambda: all(map(is_gone, pids)))
 
 
+@thinned(3)
 @pytest.mark.parametrize("name", sampled(["SIGINT", "SIGTERM", "SIGHUP"], 2))
 def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> None:
     number = getattr(signal, name)
@@ -293,6 +295,7 @@ def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> 
     assert "2  jax eager             2 agree" in out
 
 
+@thinned(2)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("name", sampled(["SIGINT", "SIGTERM"], 2))
 def test_who_is_interrupted_records_what_there_is(name: str, times: int, tmp_path: Path) -> None:
@@ -394,6 +397,7 @@ def test_who_insists_is_obeyed_at_once(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+@long
 def test_what_was_ignored_stays_ignored(tmp_path: Path) -> None:
     script = INTERRUPTED.replace("signal.SIGHUP, signal.SIG_DFL", "signal.SIGHUP, signal.SIG_IGN")
     with hanging(tmp_path, "verify", script=script) as host:

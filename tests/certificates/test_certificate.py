@@ -26,7 +26,7 @@ from rnn_check.numbers.formats import ARITHMETICS, Array
 from rnn_check.numbers.spread import activation_error
 from rnn_check.recurrences import dense, over_time
 from tests.support.layers import ACTIVATIONS, Layer, random_layer
-from tests.support.sampling import sampled
+from tests.support.sampling import long, sampled, thinned
 
 # The subject ----------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ def certify_all(
 # No false alarm -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", sampled(range(0, 400, 20), 5))
+@pytest.mark.parametrize("first", sampled(range(0, 400, 20), 10))
 def test_random_layers_are_certified(first: int) -> None:
     """All activations, masks, scales, orders of summation, in float32 and float64."""
     for seed in range(first, first + 20):
@@ -191,9 +191,11 @@ def test_random_layers_are_certified(first: int) -> None:
             )
 
 
+@thinned(4)
+@pytest.mark.parametrize("seeds", [(0, 1), (2, 3), (4, 5), (6, 7)])
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation_is_certified(name: str) -> None:
-    for seed in range(8):
+def test_every_activation_is_certified(name: str, seeds: tuple[int, int]) -> None:
+    for seed in seeds:
         layer = random_layer(seed, activation=name, most=16)
         states, gradients = quietly(run, layer, one_by_one)
         for what, found in certify_all(layer, states, gradients).items():
@@ -262,6 +264,7 @@ def plain(
     )  # fmt: skip
 
 
+@thinned(5)
 @pytest.mark.parametrize("size", [(1, 3, 2, 3), (2, 20, 5, 7), (4, 12, 40, 60)])
 @pytest.mark.parametrize(
     ("dtype", "store"),
@@ -477,6 +480,7 @@ FAULTY_ARGUMENTS: dict[str, Callable[[Layer], Layer]] = {
 SMALL, LONG, WIDE = (2, 3, 2, 3), (2, 50, 4, 5), (3, 20, 33, 40)
 
 
+@thinned(3)
 @pytest.mark.parametrize(
     ("fault", "size"),
     [
@@ -552,6 +556,7 @@ FAULTY_LOOPS: dict[str, Callable[[Layer], Array]] = {
 }
 
 
+@thinned(3)
 @pytest.mark.parametrize(
     ("fault", "size"),
     [
@@ -585,6 +590,7 @@ def test_the_step_that_is_wrong_is_named() -> None:
 # Effective precision --------------------------------------------------------------------------
 
 
+@thinned(2)
 @pytest.mark.parametrize(
     ("store", "seen"), [(to_tf32, "TF32"), (to_bfloat16, "bfloat16"), (to_float16, "float16")]
 )
@@ -614,6 +620,7 @@ def test_tf32_does_hide_under_the_worst_case() -> None:
     assert certify(states, **layer.arguments).ratio <= 1
 
 
+@thinned(5)
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "softmax", "gelu", "linear"])
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("dot", [blas, one_by_one])
@@ -715,6 +722,7 @@ GRADIENT_FAULTS = {
 }
 
 
+@thinned(2)
 @pytest.mark.parametrize("size", [SMALL, LONG, WIDE])
 @pytest.mark.parametrize("fault", GRADIENT_FAULTS)
 def test_a_wrong_gradient_is_caught_in_the_array_that_is_wrong(
@@ -1018,6 +1026,7 @@ def test_subnormal_operands_may_be_read_as_zero() -> None:
 # Blocks, arrays on demand, memory ---------------------------------------------------------------
 
 
+@thinned(4)
 @pytest.mark.parametrize("block", [1, 40, 500])
 @pytest.mark.parametrize("seed", [3, 8, 11, 31, 40])
 def test_blocks_change_nothing(block: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1096,13 +1105,18 @@ def test_memory_is_less_than_twice_the_states(T: int) -> None:
 
 
 def same(found: Certificate, full: Certificate) -> bool:
-    """Up to the order of sums in float64."""
+    """Up to the order of sums in float64, whose rounding is 2^-29 of what float32's may be."""
     return (
         (found.ok, found.where, found.judged, found.consistent_with)
         == (full.ok, full.where, full.judged, full.consistent_with)
-    ) and (found.ratio == full.ratio or abs(found.ratio / full.ratio - 1) < 1e-6)
+    ) and (
+        found.ratio == full.ratio
+        # of either residual; and 2^-40 is what bounds allow themselves
+        or abs(found.ratio - full.ratio) <= 2 * 2.0**-29 + 2.0**-38 * full.ratio
+    )
 
 
+@long
 def test_float32_alone_settles_most_of_a_wide_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst element is the same as if all were computed in full; so it is with faults."""
     monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", 2**17)  # 64 rows
@@ -1260,11 +1274,3 @@ def test_operands_are_rounded_to_the_arithmetic_first(
         wanted = store(values).astype(np.float64)
     got = read("x", values.astype(np.float64), ARITHMETICS[name])
     assert (got.view(np.int64) == wanted.view(np.int64)).all()
-
-
-def test_float64_becomes_bfloat16_by_way_of_float32_as_frameworks_cast_it() -> None:
-    """Above a tie by less than float32 sees, and so to even and down; to nearest it were up."""
-    above = np.array([1 + 2.0**-8 + 2.0**-40])
-    assert read("x", above, ARITHMETICS["bfloat16"]) == 1
-    cast = pytest.importorskip("torch").tensor(above).bfloat16()
-    assert cast.item() == 1

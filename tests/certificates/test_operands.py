@@ -16,7 +16,7 @@ from rnn_check.certificates.result import Certificate
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import over_time
 from tests.certificates.test_certificate import one_by_one, plain, to_bfloat16, to_float16, to_tf32
-from tests.support.sampling import sampled
+from tests.support.sampling import thinned
 
 FORMAT = {f.name: f for f in FORMATS}
 
@@ -72,6 +72,7 @@ def states_of(layer: Any, dot: Any = np.matmul, **how: Callable[[Array], Array])
     return np.stack(found, axis=1)
 
 
+@thinned(3)
 @pytest.mark.parametrize("way", ["rounded", "truncated"])
 @pytest.mark.parametrize("name", ["TF32", "bfloat16"])
 @pytest.mark.parametrize("which", ["x", "kernel", "states", "recurrent_kernel"])
@@ -181,7 +182,8 @@ def test_float32_sums_of_equal_terms_are_no_narrower_format(F: int) -> None:
     assert with_tf32.ok is not False or with_tf32.ratio > 1
 
 
-@pytest.mark.parametrize("seed", sampled(range(12), 5))
+@thinned(12)
+@pytest.mark.parametrize("seed", range(12))
 def test_no_honest_float32_looks_cut_even_where_its_bits_are_not_asked_first(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,7 +297,8 @@ def certified_gradients(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sampled(["TF32", "bfloat16"], 2))
+@thinned(5)
+@pytest.mark.parametrize("name", ["TF32", "bfloat16"])
 @pytest.mark.parametrize(
     ("array", "which"),
     [

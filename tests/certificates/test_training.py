@@ -52,7 +52,6 @@ from tests.support.trainings import (
 from tools import extreme_trainings
 
 Array = npt.NDArray[Any]
-pytestmark = pytest.mark.xdist_group("training")  # its 2,000 draws are drawn by one worker
 
 
 # -- trainings in NumPy ----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import jsonschema
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_check.asking import request
@@ -53,6 +53,7 @@ value = [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]
 from  = "printed"
 computed_in = "exact"
 """
+X = "x = [[[1, 3], [1, 1], [2, 3]]]"
 
 
 def test_a_good_file_is_read_as_written() -> None:
@@ -98,14 +99,9 @@ def test_a_good_file_is_read_as_written() -> None:
         ("[2, 1, 3]]\nrec", "[2, 1, 1979-05-27]]\nrec", "weights.kernel[1][2]", "got date"),
         ("kernel           =", "kernle =", "weights.kernle", "did you mean `kernel`"),
         ("bias             = [0, 0, 1]\n", "", "weights.bias", "required key is missing"),
-        (
-            "x = [[[1, 3], [1, 1], [2, 3]]]",
-            "x = [[1, 3]]",
-            "input.x",
-            "(batch, timesteps, features)",
-        ),
-        ("x = [[[1, 3], [1, 1], [2, 3]]]", "x = []", "input.x", "empty list"),
-        ("x = [[[1, 3], [1, 1], [2, 3]]]", "", "input", "give either x, or shape"),
+        (X, "x = [[1, 3]]", "input.x", "(batch, timesteps, features)"),
+        (X, "x = []", "input.x", "empty list"),
+        (X, "", "input", "give either x, or shape"),
         ("x = [", "mask = [[true]]\nx = [", "input.mask", "expected shape (1, 3), got (1, 1)"),
         ("x = [", "mask = [[1, 0, 1]]\nx = [", "input.mask[0][0]", "expected true or false"),
         (
@@ -141,26 +137,11 @@ def test_a_good_file_is_read_as_written() -> None:
             "expected shape (1, 3, 3)",
         ),
         ("[input]", '[loss]\nkind = "mse"\n[input]', "loss.target", "required for the loss"),
-        (
-            "x = [[[1, 3], [1, 1], [2, 3]]]",
-            "x = {arange = 5, shape = [1, 3, 2]}",
-            "input.x.arange",
-            "5",
-        ),
-        ("x = [[[1, 3], [1, 1], [2, 3]]]", "x = {rand = 5}", "input.x", "unknown recipe"),
-        ("x = [[[1, 3], [1, 1], [2, 3]]]", "x = {full = 5}", "input.x", "needs the key `shape`"),
-        (
-            "x = [[[1, 3], [1, 1], [2, 3]]]",
-            'x = {npz = "absent.npz", key = "x"}',
-            "input.x.npz",
-            "no file absent.npz",
-        ),
-        (
-            "x = [[[1, 3], [1, 1], [2, 3]]]",
-            'x = {npz = "../up.npz", key = "x"}',
-            "input.x.npz",
-            "beside this one",
-        ),
+        (X, "x = {arange = 5, shape = [1, 3, 2]}", "input.x.arange", "5"),
+        (X, "x = {rand = 5}", "input.x", "unknown recipe"),
+        (X, "x = {full = 5}", "input.x", "needs the key `shape`"),
+        (X, 'x = {npz = "absent.npz", key = "x"}', "input.x.npz", "no file absent.npz"),
+        (X, 'x = {npz = "../up.npz", key = "x"}', "input.x.npz", "beside this one"),
     ],
 )
 def test_each_mistake_is_named(old: str, new: str, key: str, message: str) -> None:
@@ -372,7 +353,6 @@ def _loads_or_refuses(text: str) -> None:
         assert loaded.expectations
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_text(data: st.DataObject) -> None:
     text = GOOD
@@ -383,7 +363,6 @@ def test_mutated_text(data: st.DataObject) -> None:
     _loads_or_refuses(text)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_values(data: st.DataObject) -> None:
     """One value of the document, wherever it stands, becomes something else."""
@@ -468,7 +447,6 @@ def nested(depth: int, inside: str = "1") -> str:
 
 
 LONG_HEX = "0x" + "f" * 5000
-X = "x = [[[1, 3], [1, 1], [2, 3]]]"
 VALUE = "value = [[[7, 3, 12], [13, 27, 16], [48, 45, 54]]]"
 
 

@@ -19,6 +19,7 @@ from rnn_check.numbers.bounded import Bounded
 from rnn_check.numbers.reading import Bounds
 from rnn_check.recurrences import gru, lstm
 from rnn_check.refusal import ClaimError
+from tests.support.sampling import thinned
 
 READER = Reader(Path("claim.toml"))
 F, H, B = 3, 2, 4
@@ -109,6 +110,7 @@ def assert_the_same(one: Bounded, other: Bounded) -> None:
 HOW = list(itertools.product(LAYOUTS, JOINED, (1, 2)))
 
 
+@thinned(5)
 @pytest.mark.parametrize(("layout", "joined", "biases"), HOW)
 @pytest.mark.parametrize(
     ("letters", "groups"),
@@ -138,6 +140,7 @@ def test_an_lstm_that_is_read_computes_what_its_author_computes(
     assert_the_same(got.c, new_c)
 
 
+@thinned(7)
 @pytest.mark.parametrize(("layout", "joined", "biases"), HOW)
 @pytest.mark.parametrize("z_weighs", ["state", "candidate"])
 @pytest.mark.parametrize("reset_after", [True, False])

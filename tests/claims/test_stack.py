@@ -18,13 +18,16 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.experiment import Loss
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
+from tests.support import bundled
+from tests.support.sampling import thinned
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 STACKS = [
     each
     for file in sorted(OPTIONS.rglob("*.toml"))
-    for each in files.load_each(file)
+    for each in bundled.in_file(file)
     if each.is_stack and each.x is not None and each.weights is not None
+    if np.isfinite(each.x.value).all()
 ]
 ACTIVATIONS = {
     "tanh": np.tanh,
@@ -172,6 +175,7 @@ def cells(
     return shown
 
 
+@thinned(7)
 @pytest.mark.parametrize("c", STACKS, ids=lambda c: c.name)
 def test_each_layer_is_what_a_loop_makes(c: Claim) -> None:
     assert c.x is not None
@@ -184,6 +188,7 @@ def test_each_layer_is_what_a_loop_makes(c: Claim) -> None:
             assert (signal.mask == mask).all()
 
 
+@thinned(5)
 @pytest.mark.parametrize("c", STACKS[::5], ids=lambda c: c.name)
 def test_the_bound_holds_for_float32_and_is_a_few_units(c: Claim) -> None:
     assert c.x is not None
@@ -312,6 +317,7 @@ def firsts(claims: list[Claim]) -> list[Claim]:
     return [c for i, c in enumerate(claims) if one[c.file] is c or i % 7 == 3]
 
 
+@thinned(7)
 @pytest.mark.parametrize("c", firsts(STACKS), ids=lambda c: c.name)
 def test_gradients_are_those_of_a_loop_in_forty_digits(c: Claim) -> None:
     rng = np.random.default_rng(len(c.name))

@@ -17,7 +17,7 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.files import bundled
 from rnn_check.cli.commands import main
 from tests.support import puppet
-from tests.support.sampling import long
+from tests.support.sampling import long, thinned
 
 HAND_SET = bundled() / "article" / "hand_set_weights.toml"
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino"}
@@ -144,6 +144,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     assert "holds no claim files" in result.stderr
 
 
+@thinned(4)
 @pytest.mark.parametrize("arguments", [["--help"], ["--list"], ["verify", "--help"], ["schema"]])
 def test_asking_nobody_imports_no_framework(arguments: list[str]) -> None:
     code = (

@@ -93,7 +93,7 @@ def test_the_constants_are_twice_the_largest_that_was_measured(
             if key[::2][:2] == (name, what) and "worst" in one
         ]
         largest = max(found, default=0)
-        assert largest <= most + 1e-7
+        assert largest <= most
         if name not in ROWS:  # of which only a few are asked
             assert most <= 1.02 * largest
         assert constants[name] == 2 * most
@@ -158,7 +158,8 @@ def test_an_error_of_a_hundredth_of_a_percent_is_measured() -> None:
     measuring.judge("numpy", "tanh", "float32", z, {"eager": [got]}, found)
     (one,) = found.values()
     assert one.at == 1.0
-    assert one.worst == pytest.approx(1e-4 * 2**24, rel=1e-6)
+    # the function, the product and the truth round in float64, and 1e-4 of it is left
+    assert one.worst == pytest.approx(1e-4 * 2**24, rel=4 * 2.0**-53 / 1e-4)
 
 
 LAYERS = {"tensorflow": 1, "jax": 1, "torch": 3, "numpy": 6, "openvino": 3}
@@ -166,16 +167,8 @@ LAYERS = {"tensorflow": 1, "jax": 1, "torch": 3, "numpy": 6, "openvino": 3}
 ASKED = {"jax": ("celu", "softsign", "softplus", "sparse_sigmoid", "sparse_plus")}
 
 
-QUICK = ("numpy",)  # which is the quickest, with all activations: every run asks it
-
-
-@pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param(*b.values, marks=b.marks if b.values[0] in QUICK else [*b.marks, long])
-        for b in BACKENDS
-    ],
-)
+@long
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_no_honest_layer_is_called_wrong_but_for_what_is_known(backend: str) -> None:
     words = ["--backend", backend, "--layers", str(LAYERS[backend])]
     words += [w for name in ASKED.get(backend, ()) for w in ("--activation", name)]

@@ -30,6 +30,7 @@ from rnn_check.claims.written import Array, Given
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import DIFFER, NOT_RUN
+from tests.support import bundled
 from tests.support.sampling import sampled
 
 
@@ -41,7 +42,7 @@ def prints_numbers(e: Expectation) -> bool:
 
 CLAIMS: dict[str, Claim] = {}
 for name, file in files.find([files.bundled()]):
-    first = files.load_each(file, name)[0]
+    first = bundled.in_file(file)[0]
     told = tuple(e for e in first.expectations if prints_numbers(e))
     if told:  # what is known to differ stays: its digits are carried on by hand
         also = tuple(e for e in first.expectations if e.known_to_differ)
@@ -135,7 +136,7 @@ def says_enough(c: Comparison) -> bool:
     return c.who == "step" or bool((c.bound <= 0.01 * np.abs(c.expected).max(initial=0.0)).all())
 
 
-@pytest.mark.parametrize("name", sampled(CLAIMS, 3))
+@pytest.mark.parametrize("name", sampled(CLAIMS, 7))
 def test_each_number_moved_turns_red(name: str, subject: Subject) -> None:
     c = CLAIMS[name]
     answer = request.ask(c, subject, request.Setting(slow=True))

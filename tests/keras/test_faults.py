@@ -11,16 +11,15 @@ import re
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
 from tests.keras import gated_faults
-from tests.support import planted
-from tests.support.sampling import first_of_each
+from tests.support import bundled, planted
+from tests.support.sampling import first_of_each, thinned
 from tools import fault_table
 
-CLAIMS = {c.name: c for c in files.load_all()}
+CLAIMS = {c.name: c for c in bundled.everywhere()}
 CASES = first_of_each(
     (fault, pytest.param(c, fault, id=f"{c.name}-{fault}".replace(" ", "_")))
     for c in sorted(CLAIMS.values(), key=lambda c: c.name == "certified/one_in_a_thousand")  # slow
@@ -82,6 +81,7 @@ def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
     assert "only as a model with a probe shows them" in verdict.detail
 
 
+@thinned(3)
 @pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
 def test_the_layer_without_a_fault_is_green(planted_in: Claim, subject: observe.Subject) -> None:
     """The twin: what turns a claim red above is the fault, not the subclass."""

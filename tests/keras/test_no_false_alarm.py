@@ -19,6 +19,20 @@ def test_no_honest_layer_fails(first: int) -> None:
     assert tally.certificates >= 30
 
 
+FAMILIES = [(r, n) for n in range(15) for r in ("lstm", "gru")]
+
+
+@pytest.mark.parametrize("family", sampled(FAMILIES, 30), ids=str)
+def test_no_honest_layer_with_gates_fails(family: tuple[str, int]) -> None:
+    """Ten layers of one structure, eager, forward and backward."""
+    recurrence, first = family
+    tally = no_false_alarm.run(
+        layers=10, per_family=10, first=first, modes=("eager",), recurrence=recurrence
+    )
+    assert tally.alarms == []
+    assert tally.certificates >= 10
+
+
 @pytest.mark.parametrize("activation", no_false_alarm.KNOWN_WRONG)
 def test_what_is_known_to_be_wrong_is_still_wrong(activation: str) -> None:
     """Strict: once Keras's sparsemax is right, it belongs among the others."""

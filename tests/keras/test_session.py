@@ -23,7 +23,7 @@ from rnn_check.asking.plans import state_sizes
 from rnn_check.recurrences import dense as recurrences_dense
 from rnn_check.recurrences import losses, over_time
 from rnn_check.subjects.ask import NotInstalled, Raised, Subject, SubjectError
-from tests.support.sampling import long, sampled
+from tests.support.sampling import long, sampled, thinned
 
 Array = npt.NDArray[Any]
 
@@ -232,6 +232,7 @@ OPTIONS = ("return_sequences", "mask", "initial_state", "go_backwards", "unroll"
 EVERY = [dict(zip(OPTIONS, on, strict=True)) for on in product((True, False), repeat=len(OPTIONS))]
 
 
+@thinned(3)
 @pytest.mark.parametrize(
     "options", EVERY, ids=lambda options: "+".join(k for k, on in options.items() if on) or "plain"
 )
@@ -246,7 +247,7 @@ def test_every_option_crossed_with_every_other(asked: Subject, options: dict[str
     check(asked, "eager", **options)
 
 
-@pytest.mark.parametrize("mode", ["function", "xla"])
+@pytest.mark.parametrize("mode", ["function", pytest.param("xla", marks=long)])
 @pytest.mark.parametrize(
     "options",
     [
@@ -390,6 +391,7 @@ def test_bare_defaults(asked: Subject) -> None:
 # -- stacks of layers ------------------------------------------------------------------------------
 
 MODES = ["eager", "function", "xla"]
+XLA_WHEN_ASKED = ["eager", "function", pytest.param("xla", marks=long)]  # compiling takes seconds
 SECOND = {
     "kernel": integers(H, H) // 2,
     "recurrent_kernel": integers(H, H) // 2,
@@ -630,7 +632,7 @@ def test_round_trips(asked: Subject, how: str) -> None:
     assert found["same_config"] is found["same_weights"] is True
 
 
-@pytest.mark.parametrize("mode", [*MODES[:2], pytest.param("xla", marks=long)])
+@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
 def test_dropout(asked: Subject, mode: str) -> None:
     p, q = 0.5, 0.75  # scales of 2 and 4
     layers = rnn(dropout=p, recurrent_dropout=q, seed=7)
@@ -683,7 +685,7 @@ def test_weights_are_made_twice(asked: Subject) -> None:
     assert not np.array_equal(first["recurrent_kernel"], second["recurrent_kernel"])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
 def test_losses(asked: Subject, mode: str) -> None:
     l1, l2 = {"kind": "L1", "l1": 2.0}, {"kind": "L2", "l2": 0.5}
     layers = rnn(kernel_regularizer=l2, recurrent_regularizer=l1)
@@ -698,7 +700,7 @@ def test_no_losses(asked: Subject) -> None:
     assert ask(asked, "losses") == {"losses": 0.0, "each": [], "activities": {}}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_losses_come_with_the_outputs_that_they_are_of(
     asked: Subject, kind: str, mode: str
@@ -755,7 +757,7 @@ def test_one_step_of_fit(with_gradients: Subject) -> None:
     assert found["trainable"] == {"simple_rnn": list(small), "dense": []}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
 def test_one_update_of_a_layer_without_dropout(with_gradients: Subject, mode: str) -> None:
     x, target = X[:, :2], integers(B, 2, 4)
     small = {"kernel": np.eye(F, 4), "recurrent_kernel": np.eye(4)[::-1], "bias": np.ones(4)}
@@ -775,7 +777,7 @@ def test_one_update_of_a_layer_without_dropout(with_gradients: Subject, mode: st
     assert (np.abs(found["output"] - now) <= 2.0**-20 * (1 + np.abs(now))).all()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
 def test_unknown_numbers_of_samples_and_timesteps(asked: Subject, mode: str) -> None:
     layers = [RNN, {**RNN, "return_sequences": False}]
     weights = {"simple_rnn": FIRST, "simple_rnn_1": SECOND}
@@ -1030,6 +1032,7 @@ def test_a_backend_without_gradients_says_so(numpy_subject: Subject) -> None:
     assert found["gradients"] == found["probe"] == {"unsupported": reason}
 
 
+@long
 def test_a_layer_that_ends_the_process(numpy_subject: Subject, layers_file: Path) -> None:
     with pytest.raises(SubjectError, match="ended with exit code 7"):
         answers(numpy_subject, replaced(layers_file, "Leaving", "output"))

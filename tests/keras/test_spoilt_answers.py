@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS, Expectation
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR
+from tests.support import bundled
 from tests.support.spoilt import spoilt
 
 # whose answers are of something that no value moves out of what is allowed, or of nobody
@@ -26,9 +26,8 @@ NONE |= {"loss_of_predictions", "ordinary_outcome", "initial_weights", "trained_
 
 def asked_for(what: str) -> Iterator[tuple[Claim, Expectation]]:
     """Bundled claims, and an expectation of that kind in each."""
-    for name, file in files.find([files.bundled()]):
-        for c in files.load_each(file, name):
-            yield from ((c, e) for e in c.expectations if e.what == what and e.asked(c))
+    for c in bundled.everywhere():
+        yield from ((c, e) for e in c.expectations if e.what == what and e.asked(c))
 
 
 # a training is minutes of answers: test_training spoils those of shorter ones
@@ -37,7 +36,7 @@ def test_a_spoilt_answer_turns_red(what: str, subject: Subject) -> None:
     for c, e in asked_for(what):
         if c.slow or not e.spoils(c):
             continue
-        index = c.expectations.index(e)
+        index = next(i for i, each in enumerate(c.expectations) if each is e)
         answer = request.ask(c, subject, request.Setting())
         if judge.judge(c, answer)[index].verdict != AGREE:
             continue  # known to differ, or not to be there

@@ -25,6 +25,7 @@ from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, arithmetic
 from rnn_check.recurrences import dense, losses, over_time
 from rnn_check.recurrences import running as recurrences_running
 from tests.support.layers import random_layer
+from tests.support.sampling import thinned
 
 FLOAT32, FLOAT64 = ARITHMETICS["float32"], ARITHMETICS["float64"]
 ROWS = ("softmax", "log_softmax", "sparsemax")
@@ -216,6 +217,7 @@ def arguments(name: str, seed: int = 0) -> Any:
     return np.array([*rng.normal(0, 1, 4), *rng.normal(0, 8, 4), 30.5, -30.5, *near])
 
 
+@thinned(3)
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_spread_covers_the_interval_and_is_no_wider(name: str) -> None:
     """At the ends and at the turning points the supremum is attained, so it can be found.
@@ -243,6 +245,7 @@ def test_spread_covers_the_interval_and_is_no_wider(name: str) -> None:
             assert bound <= furthest(mpf(value), wider) * (1 + 2**-38) + allowed
 
 
+@thinned(3)
 @pytest.mark.parametrize("name", ROWS)
 def test_spread_covers_rows(name: str) -> None:
     rng = np.random.default_rng(1)
@@ -261,6 +264,7 @@ def test_spread_covers_rows(name: str) -> None:
     assert closest > 0.5  # corners attain it up to the choice of one sign for all components
 
 
+@thinned(3)
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_derivative_spread_covers_the_interval(name: str) -> None:
     z = arguments(name, seed=2)
@@ -669,6 +673,7 @@ SUBJECTS = {
 }
 
 
+@thinned(3)
 @pytest.mark.parametrize("name", [*ELEMENTWISE, *ROWS])
 def test_float32_executions_stay_within_the_bounds(name: str) -> None:
     """Forward and backward, in several orders, masked and reversed; and so does the truth."""
@@ -906,7 +911,7 @@ def test_what_no_longer_fits_is_no_longer_exact() -> None:
     assert (fine.bounds("float32")[1]["states"] == 0).all()  # the same digits, at another scale
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 2**32 - 1), st.sampled_from(["tanh", "relu", "silu", "hard_shrink", "softmax"])
 )

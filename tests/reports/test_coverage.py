@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rnn_check.claims import files
 from rnn_check.cli.commands import main
 from rnn_check.reports import coverage
 from rnn_check.subjects.identity import Who, not_started
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
-from tests.support import puppet
+from tests.support import bundled, puppet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,4 +121,4 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_claims_that_cover_nothing_are_no_fault() -> None:
-    assert coverage.table(list(files.load_all())[:1], [judged("jax")])
+    assert coverage.table(list(bundled.everywhere())[:1], [judged("jax")])

@@ -541,6 +541,7 @@ def test_a_page_of_many_rows_is_small(one: Claim) -> None:
     assert max(heights) < 1500
 
 
+@long
 def test_a_page_of_nothing_but_differences_is_small(one: Claim) -> None:
     found = compared(one, verdict(AGREE, SAME), verdict(DIFFER, numbers(moved(0.25))), claims=300)
     rows = [

@@ -16,7 +16,7 @@ import pytest
 
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims.claim import Claim
-from rnn_check.claims.files import bundled, load_all
+from rnn_check.claims.files import bundled
 from rnn_check.reports import documents, listing, outcome, terminal
 from rnn_check.reports import rows as reports_rows
 from rnn_check.reports import verdicts as reports_verdicts
@@ -24,7 +24,8 @@ from rnn_check.reports.verdicts import Amount
 from rnn_check.subjects.identity import Who, not_started
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
-from tests.support.sampling import sampled
+from tests.support.bundled import everywhere
+from tests.support.sampling import sampled, thinned
 
 SAID: dict[str, Any] = {
     "keras": "3.15.1",
@@ -336,7 +337,7 @@ def test_several_subjects_are_whole_on_a_narrow_terminal(width: int, subjects: i
 
 
 def test_the_list_of_claims_is_whole_on_a_narrow_terminal() -> None:
-    claims = list(load_all())
+    claims = list(everywhere())
     out = io.StringIO()
     listing.listing(claims, terminal.console(out, 60))
     assert "…" not in out.getvalue()
@@ -506,13 +507,14 @@ def bundled_verdicts() -> list[Verdict]:
     def of(c: Claim) -> Verdict:
         return verdict(AGREE, claim=c.name, file=str(c.file), ratio=0.123, bits=22.2)
 
-    rows = [dataclasses.replace(of(c), what=e.name) for c in load_all() for e in c.expectations]
+    rows = [dataclasses.replace(of(c), what=e.name) for c in everywhere() for e in c.expectations]
     for i in range(0, len(rows), 20):
         rows[i] = dataclasses.replace(rows[i], verdict=DIFFER, deviation=f"{i} is so " * 30)
         rows[i + 1] = dataclasses.replace(rows[i + 1], verdict=NOT_RUN, detail=f"{i} " * 90)
     return rows
 
 
+@thinned(3)
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_all_is_well_in_forty_lines(width: int) -> None:
     rows = bundled_verdicts()

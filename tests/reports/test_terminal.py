@@ -23,7 +23,7 @@ from rnn_check.reports import documents, terminal, verdicts
 from rnn_check.verdicts import judge
 from tests.reports.test_report import SUBJECT, verdict
 from tests.support import puppet
-from tests.support.sampling import sampled
+from tests.support.sampling import sampled, thinned
 
 HOSTILE = {
     "clears the screen": "\x1b[2J",
@@ -136,6 +136,7 @@ def test_a_long_explanation_is_cut() -> None:
 # -- any terminal ----------------------------------------------------------------------------------
 
 
+@thinned(2)
 @pytest.mark.parametrize("encoding", sampled(["cp1252", "ascii", "utf-8", "latin-1", "cp437"], 2))
 def test_any_encoding_will_do(encoding: str) -> None:
     done = command("--list", env={"PYTHONIOENCODING": encoding}, stdout=subprocess.PIPE)
@@ -160,6 +161,7 @@ def test_a_full_disk_is_said() -> None:
     assert done.stderr == b"rnn-check: stdout cannot be written to: No space left on device\n"
 
 
+@thinned(4)
 @pytest.mark.parametrize("arguments", [["--list"], ["schema"], ["--help"], ["verify", "--help"]])
 def test_a_reader_that_has_gone_is_not_a_difference(arguments: list[str]) -> None:
     here, there = os.pipe()

@@ -5,12 +5,13 @@ The subjects here are small scripts in real processes that really do it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rnn_check.subjects import process
 from rnn_check.subjects.ask import Subject, SubjectError
 from rnn_check.subjects.asked import wire as subject
 from tests.subjects.test_observe import ask, puppet
+from tests.support.sampling import thinned
 
 MB = 1 << 20
 
@@ -80,6 +82,7 @@ def leaves(what: str, file: Path) -> str:
     return LEAVES[what].format(tell=tell, script=f"import os, time; {tell}")
 
 
+@thinned(3)
 @pytest.mark.parametrize("what", LEAVES)
 @pytest.mark.parametrize("then", ["closed", "exits", "hangs", "killed from another thread"])
 def test_what_a_subject_started_ends_with_it(what: str, then: str, tmp_path: Path) -> None:
@@ -134,7 +137,8 @@ def test_that_there_is_no_place_for_temporary_files_is_an_error_of_the_subject(
 
 ASKED = str(Path(subject.__file__).parent)  # the folder is the script
 HOST = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup pytest` ignores
 from rnn_check.subjects.ask import Subject
 asked = Subject("jax", command=[sys.executable, {subject!r}])
 print("started", flush=True)
@@ -148,43 +152,60 @@ STUCK = {
 }
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("stuck", STUCK)
-def test_a_subject_does_not_outlive_its_host(
-    stuck: str, end: signal.Signals, tmp_path: Path
-) -> None:
-    """The real script, whose import of Keras forks and is stuck."""
-    (tmp_path / "jax.py").touch()
-    forked = tmp_path / "forked"
-    (tmp_path / "temporary").mkdir()
-    (tmp_path / "keras.py").write_text(
-        f"import ctypes, os, signal, time\n{leaves('a fork', forked)}\n"
-        f"while not (os.path.exists({str(forked)!r}) and open({str(forked)!r}).read()):\n"
+@contextlib.contextmanager
+def hosting(folder: Path, what: str, then: str) -> Iterator[tuple[Any, list[int]]]:
+    """A host of the real script, whose import of Keras leaves something behind and is stuck.
+
+    With the process ids of the subject and of what it left.
+    """
+    (folder / "jax.py").touch()
+    left = folder / "left"
+    (folder / "temporary").mkdir()
+    (folder / "keras.py").write_text(
+        f"import ctypes, os, signal, time\n{leaves(what, left)}\n"
+        f"while not (os.path.exists({str(left)!r}) and open({str(left)!r}).read()):\n"
         "  time.sleep(0.01)\n"
-        f"with open({str(tmp_path / 'stuck')!r}, 'w') as file: file.write(str(os.getpid()) + '.')\n"
-        f"{STUCK[stuck]}\n"
+        f"with open({str(folder / 'stuck')!r}, 'w') as file: file.write(str(os.getpid()) + '.')\n"
+        f"{then}\n"
     )
     root = str(Path(__file__).parents[2])
     host = subprocess.Popen(
         [sys.executable, "-c", HOST.format(subject=ASKED)],
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(tmp_path), root]),
-            "TMPDIR": str(tmp_path / "temporary"),
+            "PYTHONPATH": os.pathsep.join([str(folder), root]),
+            "TMPDIR": str(folder / "temporary"),
         },
         stdout=subprocess.PIPE,
     )
     try:
-        pids = told(tmp_path, "stuck", "forked")
-        host.send_signal(end)
+        yield host, told(folder, "stuck", "left")
         host.wait(60)
     finally:
         host.kill()
         host.communicate()
+
+
+@thinned(5)
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stuck", STUCK)
+def test_a_subject_does_not_outlive_its_host(
+    stuck: str, end: signal.Signals, tmp_path: Path
+) -> None:
+    with hosting(tmp_path, "a fork", STUCK[stuck]) as (host, pids):
+        host.send_signal(end)
     assert host.returncode == -end
     wait_for(lambda: all(map(is_gone, pids)))
     if stuck != "gone":  # of which the host itself may have been clearing away
         wait_for(lambda: not os.listdir(tmp_path / "temporary"))
+
+
+@thinned(3)
+@pytest.mark.parametrize("what", [w for w in LEAVES if "nothing of us" not in w and w != "a fork"])
+def test_nothing_that_a_subject_started_outlives_its_host(what: str, tmp_path: Path) -> None:
+    with hosting(tmp_path, what, STUCK["stopped"]) as (host, pids):
+        host.kill()
+    wait_for(lambda: all(map(is_gone, pids)))
 
 
 def test_no_guardian_is_left_when_a_subject_was_closed(

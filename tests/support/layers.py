@@ -5,7 +5,6 @@ whatever process and framework, can draw the very same ones.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,9 +152,3 @@ def random_layer(
         go_backwards=bool(rng.uniform() < 0.2),
         cotangent=rng.normal(size=(B, T, H)).astype(dtype),
     )
-
-
-def random_layers(count: int, first: int = 0, dtype: Any = np.float32) -> Iterator[Layer]:
-    """Layers first, first + 1, ..."""
-    for seed in range(first, first + count):
-        yield random_layer(seed, dtype)

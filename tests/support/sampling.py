@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 long = pytest.mark.long
+thinned = pytest.mark.thinned  # (every): of all its cases the first, and each `every`-th after it
 
 
 def sampled(cases: Iterable[Any], every: int) -> list[Any]:

@@ -32,7 +32,7 @@ from rnn_check.upgrades import sentence as upgrades_sentence
 from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
 from rnn_check.upgrades.sentence import sentence
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
-from tests.support import puppet
+from tests.support import bundled, puppet
 
 VERSIONS = ("2.18.0", "2.19.0", "2.20.0")
 STATES = np.array([[[0.5, -0.25], [0.125, 1.0], [0.75, -2.0]]])  # (B,T,H)
@@ -191,6 +191,22 @@ def test_what_rounding_may_not_explain_is_never_the_last_bits(
     assert (found.exit_code(), found.exit_code("drift")) == (0, 1)
 
 
+def test_claims_with_a_bound_and_without_are_told_apart(
+    claims: list[Claim], tmp_path: Path
+) -> None:
+    """Two that are alike but for their names: their arrays are not asked whether they are equal."""
+    wide, none = np.full(STATES.shape, 2.0**-22), np.full(STATES.shape, np.inf)
+
+    def both(states: Any) -> list[Verdict]:
+        told = (("a", wide), ("b", none))
+        return [verdict(AGREE, numbers(states, bound), claim=name) for name, bound in told]
+
+    alike = dataclasses.replace(claims_of(tmp_path / "again")[0], name="b")
+    found = compared([claims[0], alike], both(STATES), both(nudged(3)))
+    assert "1 of 2 claims changed in the last bits" in found.sentence
+    assert "1 of 2 claims changed, at most 3 ulps, where no bound is known" in found.sentence
+
+
 def test_what_is_held_against_something_that_moved_is_not_beyond(
     claims: list[Claim],
 ) -> None:
@@ -207,7 +223,7 @@ def test_what_is_held_against_something_that_moved_is_not_beyond(
 
 def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
     """Two that give what they gave before may both have lost a mask."""
-    c = next(c for c in files.load_all() if c.name == "options/saving/masking[of=keras]")
+    c = next(c for c in bundled.everywhere() if c.name == "options/saving/masking[of=keras]")
     value, bound = truth.Truth(c, "float32").output
     none = np.zeros(value.shape)
     places = tuple(np.indices(value.shape))
@@ -231,7 +247,7 @@ def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
 def test_zeros_shown_for_masked_steps_do_not_bound_the_states_that_are_carried() -> None:
     """The certificate sees the states as they are carried: there a last bit is a last bit."""
     name = "published/keras_masked_sequence_zeros"
-    c = next(c for c in files.load_all() if c.name == name)
+    c = next(c for c in bundled.everywhere() if c.name == name)
     carried = truth.Truth(c, "float32").passes[0].courses[0].states["h"][0].astype(np.float32)
     places = tuple(np.indices(carried.shape))
     both = [
@@ -291,7 +307,7 @@ def test_the_authors_own_number_is_not_compared(claims: list[Claim]) -> None:
 
 @pytest.mark.parametrize("what", ["dropout of input", "orthogonal of kernel"])
 def test_what_is_drawn_at_random_is_not_compared(tmp_path: Path, what: str) -> None:
-    c = next(c for c in files.load_all() if c.name == "article/summary_2_1")
+    c = next(c for c in bundled.everywhere() if c.name == "article/summary_2_1")
     assert c.weights is None
     kind, _, of = what.split()
     e = expectation.KINDS[kind](of=of, value=True, from_="")  # type: ignore[call-arg]
@@ -316,6 +332,7 @@ def test_what_a_seed_gives_is_compared_unless_the_seed_is_ignored(tmp_path: Path
 
 
 def claims_of(folder: Path) -> list[Claim]:
+    folder.mkdir(exist_ok=True)
     return list(files.load_all([puppet.claims(folder / "claims", "a")]))
 
 

@@ -34,7 +34,7 @@ from rnn_check.verdicts.deviations import Deviation
 from rnn_check.verdicts.gathered import Verdicts
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.verdicts.known import Known
-from tests.support import puppet
+from tests.support import bundled, puppet
 from tools import fuzz_deviations
 from tools.measure_activations import DEVIATIONS
 
@@ -451,7 +451,7 @@ def test_a_users_own_claim_of_a_known_deviation_is_excused() -> None:
 
 
 def test_every_bundled_entry_speaks_of_a_bundled_claim() -> None:
-    claims = list(files.load_all())
+    claims = list(bundled.everywhere())
     for each in deviations.load(deviations.bundled()):
         dtypes = [each.dtype] if isinstance(each.dtype, str) else each.dtype or ["float32"]
         assert all(any(any(each.is_about(c, dtype)) for c in claims) for dtype in dtypes), each
@@ -480,7 +480,7 @@ def test_every_bundled_entry_says_what_is_seen_and_shows_it() -> None:
     ],
 )
 def test_what_is_wrong_on_purpose_has_a_name(name: str, words: set[str]) -> None:
-    c = files.load_each(files.bundled() / "options" / f"{name}.toml")[0]
+    c = bundled.in_file(files.bundled() / "options" / f"{name}.toml")[0]
     assert experiment.wrongs(c) == words
 
 

@@ -20,6 +20,7 @@ from rnn_check.claims.truth import Truth
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
+from tests.support import bundled
 from tools import fuzz_records
 
 HAND_SET = files.load(files.bundled() / "article" / "hand_set_weights.toml")
@@ -67,7 +68,7 @@ def test_what_is_right_agrees() -> None:
 
 def test_nothing_that_a_subject_says_stops_the_judge_or_agrees_by_itself() -> None:
     asked: set[str] = set()
-    for c in files.load_all([files.bundled()]):
+    for c in bundled.everywhere():
         new = set() if c.slow else set(request.asks(c)) - asked
         asked |= new
         for what, odd in itertools.product(new, fuzz_records.ODD):

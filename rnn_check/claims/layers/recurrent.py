@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
@@ -44,6 +44,9 @@ from rnn_check.claims.layers.signal import (
 from rnn_check.claims.tables import Flag, Name, Number, Seed, Size
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import gated, running
+
+Implementation = Literal[1, 2] | msgspec.UnsetType  # of gates: one product each, or one for all
+UseCudnn = bool | Literal["auto"] | msgspec.UnsetType
 
 
 class Recurrence(Part, frozen=True):
@@ -171,6 +174,7 @@ class LongShortTerm(Gated, frozen=True):
 
     gates: ClassVar[int] = 4
     states: ClassVar[tuple[str, ...]] = ("state", "cell state")
+    defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "unit_forget_bias": True}
     family: ClassVar[Family] = "LSTM"
 
     @property
@@ -499,6 +503,8 @@ class LSTM(LongShortTerm, Recurrent, frozen=True, tag_field="kind", tag="LSTM"):
     name: Name = "lstm"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     unit_forget_bias: Flag = msgspec.UNSET
+    implementation: Implementation = msgspec.UNSET
+    use_cudnn: UseCudnn = msgspec.UNSET
 
 
 class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
@@ -507,6 +513,8 @@ class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
     name: Name = "gru"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     reset_after: Flag = msgspec.UNSET
+    implementation: Implementation = msgspec.UNSET
+    use_cudnn: UseCudnn = msgspec.UNSET
 
 
 class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):

@@ -29,6 +29,7 @@ _RECURRENT = (
     *(f"{part}_regularizer" for part in ("kernel", "recurrent", "bias", "activity")),
     *(f"{part}_constraint" for part in ("kernel", "recurrent", "bias")),
 )
+_GATED = ("recurrent_activation", "implementation", "use_cudnn")
 CELLS: dict[str, tuple[str, ...]] = {
     "SimpleRNNCell": _CELL,
     "CustomCell": _CELL,
@@ -37,8 +38,8 @@ CELLS: dict[str, tuple[str, ...]] = {
 }
 LAYERS: dict[str, tuple[str, ...]] = {
     "SimpleRNN": _RECURRENT,
-    "LSTM": (*_RECURRENT, "recurrent_activation", "unit_forget_bias"),
-    "GRU": (*_RECURRENT, "recurrent_activation", "reset_after"),
+    "LSTM": (*_RECURRENT, *_GATED, "unit_forget_bias"),
+    "GRU": (*_RECURRENT, *_GATED, "reset_after"),
     "RNN": (
         *("cell", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
         "zero_output_for_mask",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import json
 import os
 import select
 import shutil
 import signal
 import sys
+import time
 import traceback
 import warnings
 from typing import Any, Callable
@@ -23,6 +25,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 LONGEST = 2_000  # characters of what an exception says
+MARK = "RNN_CHECK_PROCESS"  # in the environment of a process, and of what it starts
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("bfloat16", "float16", "float32", "float64"),
@@ -66,13 +69,13 @@ def description(error: Exception) -> dict[str, str]:
 
 
 def end_with_the_host() -> None:
-    """From here on nothing of this process group outlives the host, however that ends.
+    """From here on nothing of this process outlives the host, however that ends.
 
     A process beside this one waits until nobody holds the other end of the pipe that requests come
-    through, and then ends the group and removes its temporary files: also while this process is
-    stopped, inside a call that never returns, or gone and survived by what it forked. It is
-    nobody's child, since a layer may wait for all of its own. Where there is no fork, the end of
-    the requests is the end.
+    through, and then ends the group and what left it with the mark in its environment, and removes
+    its temporary files: also while this process is stopped, inside a call that never returns, or
+    gone and survived by what it forked. It is nobody's child, since a layer may wait for all of its
+    own. Where there is no fork, the end of the requests is the end.
     """
     if not hasattr(os, "fork") or os.getpgrp() != os.getpid():  # a shell's group is not ours to end
         return
@@ -98,10 +101,30 @@ def end_with_the_host() -> None:
     if 0 in [descriptor for descriptor, _ in hung_up.poll()]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
+        if MARK in os.environ:
+            _end_the_marked()
         folder = os.environ.get("TMPDIR", "")
         if os.path.basename(folder).startswith("rnn_check-"):  # which the host made for it
             shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
+
+
+def _end_the_marked() -> None:
+    """Kill whatever else was started with the mark of this process, until there is none."""
+    mark = f"{MARK}={os.environ[MARK]}".encode()
+    for _ in range(100):  # passes, each of which may find what was forked meanwhile
+        others = set()
+        for path in glob.glob("/proc/[0-9]*/environ"):
+            with contextlib.suppress(OSError), open(path, "rb") as environment:
+                if mark in environment.read().split(b"\0"):  # what has ended has none
+                    others.add(int(path.split("/")[2]))
+        others.discard(os.getpid())
+        for pid in others:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not others:
+            return
+        time.sleep(0.01)
 
 
 def serve(hello: Callable[[], dict[str, Any]], reply: Callable[[str], dict[str, Any]]) -> None:

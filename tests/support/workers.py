@@ -1,0 +1,19 @@
+"""Which tests have to be of one worker, where several run them?
+
+xdist's own marks of groups are read by no xdist up to 3.8 under pytest 9.2 (its issue 1386), so the
+groups go by files.
+"""
+
+from __future__ import annotations
+
+# each of its tests imports what it needs, or starts a process that does
+SPREAD = ("tests/keras/test_activations.py", "tests/keras/test_no_false_alarm.py")
+DRAWS = "tests/certificates/test_training.py"  # 2,000 trainings, once
+
+
+def group(nodeid: str, everything: bool) -> str:
+    """Tests of one group are of one worker: one subject, and of a quick run one framework."""
+    file = nodeid.partition("::")[0]
+    if file.startswith("tests/keras/") and not (everything and file in SPREAD):
+        return "framework"
+    return file if file == DRAWS else nodeid
