@@ -21,6 +21,7 @@ from rnn_check.subjects.asked import session as sessions
 from rnn_check.subjects.asked import torch_
 from rnn_check.verdicts import judge
 from tests.support.puppet import InThisProcess
+from tests.support.sampling import long
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 B, T, F, H = 2, 3, 3, 3
@@ -195,6 +196,7 @@ def test_an_environment_of_torch_nn_is_refused_and_records_are_named(word: str) 
     assert "observe --framework torch" in result.stderr
 
 
+@long
 def test_records_of_torch_nn_are_compared(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     for name in ("a", "b"):

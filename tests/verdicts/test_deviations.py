@@ -33,6 +33,7 @@ from rnn_check.verdicts import done as experiment
 from rnn_check.verdicts.deviations import Deviation, Known
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from tests.support import bundled, puppet
+from tests.support.sampling import thinned
 from tools import fuzz_deviations
 from tools.measure_activations import DEVIATIONS
 
@@ -489,6 +490,7 @@ def test_what_is_wrong_on_purpose_has_a_name(name: str, words: set[str]) -> None
 # -- the file --------------------------------------------------------------------------------------
 
 
+@thinned(4)
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
