@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-from rnn_check.reports import verdicts
+from rnn_check.reports import subject as reports_subject
 from rnn_check.subjects import ask as observe
 from tests.support.workers import group
 
@@ -100,7 +100,7 @@ def _version(package: str) -> str:
 def subject(request: pytest.FixtureRequest) -> Iterator[observe.Subject]:
     """One framework process for the whole session: its import is paid once."""
     with observe.Subject(request.config.getoption("--backend"), timeout=300) as process:
-        _observed.append(verdicts.header(process.identity.asked()))
+        _observed.append(reports_subject.header(process.identity.asked()))
         yield process
 
 

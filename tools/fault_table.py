@@ -25,7 +25,7 @@ from rnn_check.verdicts import judge
 from tests.keras import gated_faults
 from tests.keras.test_training import ask
 from tests.support import planted
-from tests.support.trainings import short
+from tests.support.trainings import planted_in
 
 FILE = Path(__file__).parents[1] / "docs" / "faults.md"
 TWINS = ("none", "none in the loop")
@@ -71,10 +71,10 @@ def of_layers(subject: observe.Subject, claims: list[Claim]) -> Iterator[tuple[s
         yield fault, red(v for each in verdicts for v in each)
 
 
-def of_optimizers(subject: observe.Subject) -> Iterator[tuple[str, Red]]:
-    c = short(10)
-    for fault in planted.OPTIMIZERS:
-        observed = ask(subject, c, Adam=planted.OPTIMIZERS[fault])
+def of_optimizer(subject: observe.Subject, kind: str) -> Iterator[tuple[str, Red]]:
+    c = planted_in(kind)
+    for fault, where in planted.OPTIMIZERS[kind].items():
+        observed = ask(subject, c, **{kind: where})
         yield fault, red(judge.judge(c, request.Answer(observed)))
 
 
@@ -103,7 +103,7 @@ def main() -> int:
         who = subject.identity
         parts = {
             "Layers": ("claims", of_layers(subject, claims)),
-            "The optimizer": ("claims", of_optimizers(subject)),
+            **{kind: ("claims", of_optimizer(subject, kind)) for kind in planted.OPTIMIZERS},
             "LSTM": ("certificates", of_cells("lstm")),
             "GRU": ("certificates", of_cells("gru")),
         }

@@ -8,7 +8,8 @@ is steps, and how their answers are put together to what was observed. An experi
     weights        {layer name: {path: array}}, see `Session.make`
     loss           {"kind", "value" | "target": array}, see `Session.gradients`
     of             whose gradients (by default all that there are)
-    training       {"learning_rate", "epochs"}: of the optimizer and of fit
+    training       {"optimizer", "epochs", "batch_size"}: of compile and of fit, see `Session.fit`
+    learning_rate  of the one step of SGD of `fit_once` and `one_update`
     wrong          {"layer": {Keras's keys}, "x_shape", "initial_state_shape", "mask_shape"}
     through, how   of `stateful` ("call", "predict", "fit", "evaluate") and of `round_trip`
     mode, dtype, floatx, replace: see `Session.begin`
@@ -26,7 +27,13 @@ import numpy as np
 
 from rnn_check.claims.written import Array
 from rnn_check.subjects.ask import Subject, decode
-from rnn_check.subjects.asked.named import RECURRENT, changed, named, refusals_of_wrong
+from rnn_check.subjects.asked.named import (
+    RECURRENT,
+    changed,
+    default_name,
+    named,
+    refusals_of_wrong,
+)
 from rnn_check.subjects.asked.parts import STATES
 from rnn_check.subjects.asked.wire import encode
 from rnn_check.subjects.plan import Message, Step, step
@@ -114,7 +121,7 @@ def _target(e: Experiment) -> Array:
 
 
 def _sgd(e: Experiment) -> dict[str, Any]:
-    return {"kind": "SGD", "learning_rate": e["training"]["learning_rate"]}
+    return {"kind": "SGD", "learning_rate": e["learning_rate"]}
 
 
 # -- questions about layers that are called one after the other ------------------------------------
@@ -318,31 +325,83 @@ def _cut(encoded: Mapping[str, Any], where: Any) -> dict[str, Any]:
 
 
 def training(e: Experiment) -> Plan:
-    """compile(loss, Adam) and fit, watched: weights, Adam's m and v and iterations before the first
-    update and after each (N+1,...), each epoch's loss (N,), and the optimizer's constants."""
-    asked = e["training"]
-    made = step(
-        "make", layers=e["layers"], input_shape=_shape(e), weights=e.get("weights"), copy="training"
-    )
-    fit = step(
-        "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=["loss", "updates"],
-        optimizer={"kind": "Adam", "learning_rate": asked["learning_rate"]},
-        target=_target(e), **_inputs(e),
-    )  # fmt: skip
+    """compile(loss, optimizer) and fit, watched: weights, the optimizer's states and iterations
+    before the first update and after each (N+1,...), each epoch's loss (E,), and the optimizer's
+    constants."""
+    _, fit = _fitted(e, "training", "loss", "updates")
     return Plan({"fit": fit}, lambda said: {**said["fit"]["updates"], "loss": said["fit"]["loss"]})
 
 
+def trained(e: Experiment) -> Plan:
+    """The same and not watched: {"weights": {layer: {path: array}} afterwards, "loss" (E,)}."""
+    made, fit = _fitted(e, "trained", "loss")
+    steps = {"fit": fit, "after": step("weights", of=made, after=fit)}
+    return Plan(
+        steps,
+        lambda said: {"weights": said["after"]["weights"], "loss": said["fit"]["loss"]},
+    )
+
+
+def _fitted(e: Experiment, copy: str, *keep: str) -> tuple[Step, Step]:
+    """The layers, which are trained, and their training."""
+    asked = e["training"]
+    made = step(
+        "make", layers=e["layers"], input_shape=_shape(e), weights=e.get("weights"), copy=copy
+    )
+    batches = {} if asked.get("batch_size") is None else {"batch_size": asked["batch_size"]}
+    fit = step(
+        "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=list(keep),
+        optimizer=asked["optimizer"], target=_target(e), **batches, **_inputs(e),
+    )  # fmt: skip
+    return made, fit
+
+
 def dropout(e: Experiment) -> Plan:
-    """Masks of the first layer's dropout and recurrent_dropout rates and seed, shown by layers of
-    64 units and features made for it (linear, no bias, kernel the identity, 64 samples, 4 steps),
-    one for each rate: "input" (B,T,H) is mask·scale at each step; "recurrent" (B,T,H) is
-    (mask·scale)^t at step t = 0 .. 3. Each null if its rate is not given. "next": both from the
-    same layers, called once more; "again": both from fresh layers with the same seed, null without
-    one; "inference": both with training=False.
+    """Masks of the first layer's dropout and recurrent_dropout rates and seed, shown by layers made
+    for it (linear, the kernels of identities).
+
+    "input" and "recurrent" are what is shown of each, null if its rate is not given; of a layer
+    with gates {gate: ...}, and "held" a state that is carried and should not be dropped. See
+    `_shown_by_states` and `_shown_by_gates`. "next": both from the same layers, called once more;
+    "again": both from fresh layers with the same seed, null without one; "inference": both with
+    training=False.
     """
-    size, timesteps = 64, 4
     first = e["layers"][0]
-    options = {k: v for k, v in first.items() if k in ("seed", "unroll")}
+    options = {k: first[k] for k in ("seed", "unroll", *OF_GATES) if k in first}
+    if first["kind"] in GATES:
+        return _shown_by_gates(first, options)
+    return _shown_by_states(first, options)
+
+
+OF_GATES = ("reset_after", "implementation", "use_cudnn")  # options of layers with gates alone
+
+
+def _made_and_run(
+    spec: Mapping[str, Any], weights: Mapping[str, Array], inputs: Mapping[str, Any], rest: str = ""
+) -> dict[str, Step]:
+    """What a layer shows in training, once more, of a fresh one with its seed, and in inference."""
+
+    def run(copy: str, training: bool = True, after: Step | None = None) -> Step:
+        named = {default_name(spec["kind"]): dict(weights)}
+        shape = [*inputs["x"].shape]
+        made = step("make", layers=[dict(spec)], input_shape=shape, weights=named, copy=copy)
+        return step("run", of=made, training=training, after=after, **inputs)
+
+    shown = run("shown")
+    steps = {f"shown{rest}": shown, f"next{rest}": run("shown", after=shown)}
+    steps[f"inference{rest}"] = run("inference", training=False)
+    return steps | ({f"again{rest}": run("again")} if spec.get("seed") is not None else {})
+
+
+def _with_later(options: Mapping[str, Any], both: Callable[[str], dict[str, Any]]) -> Any:
+    again = both("again") if options.get("seed") is not None else None
+    return {**both("shown"), "next": both("next"), "again": again, "inference": both("inference")}
+
+
+def _shown_by_states(first: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
+    """A SimpleRNN of 64 units and features for each rate, 64 samples, 4 steps: "input" (B,T,H) is
+    mask·scale at each step; "recurrent" (B,T,H) is (mask·scale)^t at step t = 0 .. 3."""
+    size, timesteps = 64, 4
     ones = np.ones((size, timesteps, size), np.float32)  # (B,T,F)
     once = ones * (np.arange(timesteps) == 0)[:, None].astype(np.float32)
     identity = np.eye(size, dtype=np.float32)
@@ -352,30 +411,89 @@ def dropout(e: Experiment) -> Plan:
     }
     steps: dict[str, Step] = {}
     for rate, (name, recurrent_kernel, x) in probes.items():
-        if not first.get(rate):
-            continue
-        spec = {"kind": "SimpleRNN", "units": size, "activation": "linear", "use_bias": False,
-                "return_sequences": True, **options, rate: first[rate]}  # fmt: skip
-        own = {"simple_rnn": {"kernel": identity, "recurrent_kernel": recurrent_kernel}}
-
-        def run(copy: str, training: bool = True, after: Step | None = None) -> Step:
-            made = step("make", layers=[spec], input_shape=[*x.shape], weights=own, copy=copy)  # noqa: B023
-            return step("run", of=made, x=x, training=training, after=after)  # noqa: B023
-
-        if options.get("seed") is not None:
-            steps[f"again {name}"] = run("again")
-        steps[f"shown {name}"] = shown = run("shown")
-        steps[f"next {name}"] = run("shown", after=shown)
-        steps[f"inference {name}"] = run("inference", training=False)
+        if first.get(rate):
+            spec = {"kind": "SimpleRNN", "units": size, "activation": "linear", "use_bias": False,
+                    "return_sequences": True, **options, rate: first[rate]}  # fmt: skip
+            own = {"kernel": identity, "recurrent_kernel": recurrent_kernel}
+            steps |= _made_and_run(spec, own, {"x": x}, f" {name}")
 
     def together(said: Said) -> Any:
         def both(what: str) -> dict[str, Any]:
             names = ("input", "recurrent")
             return {n: said.get(f"{what} {n}", {"output": None})["output"] for n in names}
 
-        again = both("again") if options.get("seed") is not None else None
-        later = {"next": both("next"), "again": again, "inference": both("inference")}
-        return {**both("shown"), **later}
+        return _with_later(options, both)
+
+    return Plan(steps, together)
+
+
+# by the kind of layer: its gates, and of each group of units which gates are 1 whatever comes in
+_ONE = {
+    "LSTM": {"held": "fo", "i": "co", "f": "o", "c": "io", "o": "ic"},
+    "GRU": {"held": "zr", "z": "", "r": "", "h": "r"},
+}
+
+
+def _shown_by_gates(first: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
+    """One layer of all rates, 128 samples, 3 steps, whose states are 1 at first and whose units
+    are groups of 16, as x has features: "held" carries its state, which stays 1 unless that is
+    dropped. Of "input" and "recurrent" there is a group for each gate, which alone is not constant
+    there: x = 1, or what is held, times the mask (B,T,16) of that gate and its scale. That is shown
+    at each step t = 0 .. 2; of a gate that weighs the state before (f, z) as (mask·scale)^(t+1).
+    The reset gate of a GRU that resets before the product weighs what is held for it and dropped
+    once more by the candidate's recurrent mask: the product of both is shown.
+    """
+    kind, size, samples, timesteps = first["kind"], 16, 128, 3
+    ones = _ONE[kind]
+    gates = [name for name in ones if name != "held"]
+    rates = {"dropout": "input", "recurrent_dropout": "recurrent"}
+    shown = {rates[rate]: first[rate] for rate in rates if first.get(rate)}
+    before = kind == "GRU" and first.get("reset_after") is False
+    groups = [("held", "held")]
+    groups += [(of, gate) for of in shown for gate in gates]
+    groups += [(of, "reset") for of in shown] if before else []
+    units = size * len(groups)
+    kernel = np.zeros((size, len(gates), units), np.float32)  # (F,gates,H)
+    recurrent_kernel = np.zeros((units, len(gates), units), np.float32)
+    biases = np.zeros((1 if kind == "LSTM" or before else 2, len(gates), units), np.float32)
+    where = {group: slice(size * i, size * (i + 1)) for i, group in enumerate(groups)}
+    held, identity = where["held", "held"], np.eye(size, dtype=np.float32)
+    for (of, gate), own in where.items():
+        for name in ones.get(gate, "z"):  # "reset" holds its state, too
+            biases[0, gates.index(name), own] = 1
+        if gate == "r" and before:
+            recurrent_kernel[where[of, "reset"], gates.index("h"), own] = identity
+        elif gate != "held":
+            at = gates.index("r" if gate == "reset" else gate)
+            if of == "input":
+                kernel[:, at, own] = identity
+            else:
+                recurrent_kernel[held, at, own] = identity
+        if gate == "r" and not before:
+            biases[1, gates.index("h"), own] = 1  # what is reset
+    weights = {"kernel": kernel.reshape(size, -1), "bias": biases.reshape(len(biases), -1)}
+    if len(biases) == 1:
+        weights["bias"] = weights["bias"][0]
+    weights["recurrent_kernel"] = recurrent_kernel.reshape(units, -1)
+    given = {rate: first[rate] for rate in rates if first.get(rate)}
+    spec = {"kind": kind, "units": units, "activation": "linear", "recurrent_activation": "linear",
+            "return_sequences": True, **options, **given}  # fmt: skip
+    state = np.ones((samples, units), np.float32)
+    start = np.stack([state, state]) if kind == "LSTM" else state
+    x = np.ones((samples, timesteps, size), np.float32)
+    steps = _made_and_run(spec, weights, {"x": x, "initial_state": start})
+
+    def together(said: Said) -> Any:
+        def both(what: str) -> dict[str, Any]:
+            output = said[what]["output"]
+            parts: dict[str, Any] = {of: dict.fromkeys(gates) for of in shown}
+            for (of, gate), own in where.items():
+                if gate in gates:
+                    parts[of][gate] = _cut(output, (..., own))
+            held_at = _cut(output, (..., held))
+            return {"input": None, "recurrent": None, **parts, "held": held_at}
+
+        return _with_later(options, both)
 
     return Plan(steps, together)
 
@@ -545,7 +663,7 @@ def evaluate(e: Experiment) -> Plan:
 
 
 def fit_once(e: Experiment) -> Plan:
-    """compile(SGD(training's learning_rate), "mse") and one step of fit: weights {"before",
+    """compile(SGD(learning_rate), "mse") and one step of fit: weights {"before",
     "after"} by layer and path, {"trainable": {layer: [paths]}}."""
     of = _again(e, "fit_once")
     fit = step("fit", of=of, optimizer=_sgd(e), loss="mse", target=_target(e), **_inputs(e))
@@ -609,8 +727,8 @@ def question(plan: Question) -> Question:
 
 for _each in (
     *(summary, initial_weights, initialized, weights, output, states, last_state, gradients),
-    *(probe, training, dropout, cell, shrunk, raises, config, outputs, stateful, round_trip),
-    *(cell_states, sequences, losses, evaluate, fit_once, one_update, dynamic),
+    *(probe, training, trained, dropout, cell, shrunk, raises, config, outputs, stateful),
+    *(round_trip, cell_states, sequences, losses, evaluate, fit_once, one_update, dynamic),
 ):
     question(_each)
 

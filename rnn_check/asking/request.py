@@ -77,7 +77,7 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
     """The experiment, as `plans` takes it; arrays are float64, and the framework rounds them."""
     layers = [_config(part) for part in claim.layers]
-    each = [e.gradients() for e in claim.expectations]
+    each = [e.gradients(claim) for e in claim.expectations]
     of = None if None in each else sorted({name for names in each for name in names or []})
     weights = None
     if claim.weights is not None:
@@ -107,8 +107,9 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
     if claim.training is not None:
         trained = claim.training
         question["training"] = {
-            "learning_rate": float(trained.learning_rate),
+            "optimizer": {"kind": trained.kind, **trained.options},
             "epochs": trained.epochs,
+            "batch_size": trained.batch_size,
         }
     if claim.input_dtype is not None:
         question["x_dtype"] = claim.input_dtype

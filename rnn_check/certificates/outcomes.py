@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.updates import Adam, Network
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import Array
+from rnn_check.recurrences.optimizers import Optimizer
+from rnn_check.recurrences.training import Network
 
 # The outcome ----------------------------------------------------------------------------------
 
@@ -22,12 +23,11 @@ SEED = 20230805
 class State(NamedTuple):
     """Where D trainings stand; the draw is the last axis of every array.
 
-    weights, m, v by name, changed in place as training goes on: copy what should stay.
+    states: the optimizer's, by weight and then by name.
     """
 
     weights: Mapping[str, Array]  # (...,D)
-    m: Mapping[str, Array]
-    v: Mapping[str, Array]
+    states: Mapping[str, Mapping[str, Array]]
     loss: Array  # (D,)
     predictions: Array  # (B,O,D)
 
@@ -45,7 +45,7 @@ def outcomes(
     kernel: Array,
     recurrent_kernel: Array,
     bias: Array | None,
-    adam: Adam,
+    optimizer: Optimizer,
     epochs: int,
     draws: int = DRAWS,
     seed: int = SEED,
@@ -65,29 +65,30 @@ def outcomes(
     w = {name: np.repeat(array[..., None], draws, axis=-1) for name, array in own.items()}
     w["dense.kernel"] = np.moveaxis(rng.uniform(-limit, limit, (draws, H, O)), 0, -1)
     w["dense.bias"] = np.zeros((O, draws))
-    before_last, last = deque(trainings(network, w, adam, epochs), maxlen=2)
+    before_last, last = deque(trainings(network, w, optimizer, epochs), maxlen=2)
     return Outcomes(before_last.loss, np.moveaxis(last.predictions, -1, 0))
 
 
 def trainings(
-    network: Network, weights: Mapping[str, Array], adam: Adam, updates: int
+    network: Network, weights: Mapping[str, Array], optimizer: Optimizer, updates: int
 ) -> Iterator[State]:
     """D trainings at once, from weights (...,D) by name: the state at first, and after each update.
 
     With the draw as the last axis, products of small matrices are a few operations on long rows.
     """
-    w = {name: np.array(array, np.float64) for name, array in weights.items()}
-    m, v = ({name: np.zeros_like(array) for name, array in w.items()} for _ in range(2))
+    w = {name: np.asarray(array, np.float64) for name, array in weights.items()}
+    states: dict[str, dict[str, Array]] = {
+        name: {state: np.zeros_like(array) for state in optimizer.states}
+        for name, array in w.items()
+    }
     loss, g, predictions = _train_step(network, w)
-    yield State(w, m, v, loss, predictions)
+    yield State(w, states, loss, predictions)
     for t in range(1, updates + 1):
-        alpha = adam.learning_rate * math.sqrt(1 - adam.beta_2**t) / (1 - adam.beta_1**t)
-        for name in w:
-            m[name] += (g[name] - m[name]) * (1 - adam.beta_1)
-            v[name] += (g[name] * g[name] - v[name]) * (1 - adam.beta_2)
-            w[name] -= alpha * m[name] / (np.sqrt(v[name]) + adam.epsilon)
+        after = {name: optimizer.updated(w[name], states[name], g[name], t) for name in w}
+        w = {name: new for name, (new, _) in after.items()}
+        states = {name: new for name, (_, new) in after.items()}
         loss, g, predictions = _train_step(network, w)
-        yield State(w, m, v, loss, predictions)
+        yield State(w, states, loss, predictions)
 
 
 def _train_step(network: Network, w: Mapping[str, Array]) -> tuple[Array, dict[str, Array], Array]:

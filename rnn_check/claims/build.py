@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from rnn_check.claims.expectations.expectation import WEIGHTS
 from rnn_check.claims.expectations.expectation import Reading as ReadBeside
 from rnn_check.claims.experiment import Experiment, Loss
 from rnn_check.claims.layers import (
+    LSTM,
     RNN,
     AnyLayer,
     Bidirectional,
@@ -45,7 +45,7 @@ MOST_LAYERS = 64  # cells included
 MOST_STATES = (
     4_000_000  # B·T·units (of each gate) of all layers, anew for each [[expect]] and claim
 )
-MOST_UPDATED = 5_000_000  # weights times epochs
+MOST_UPDATED = 5_000_000  # weights times updates
 MOST_TRAINED = 50_000_000  # B·T·units times epochs
 
 
@@ -77,7 +77,8 @@ class Builder:
         )
         if weights is None and x is not None and runs:
             raise self.fail("weights", "required: the claim gives an input to run but no weights")
-        loss = self._loss(layers, x)
+        of_cell = self.doc.loss is not None and self.doc.loss.of == "c"
+        loss = None if of_cell else self._loss(layers, x)
         run = Experiment(
             layers=layers,
             weights=weights,
@@ -87,6 +88,7 @@ class Builder:
             input_shape=input_shape,
             input_dtype=doc.input.dtype if doc.input else None,
             loss=loss,
+            cell_cotangent=self._cell_cotangent(layers, x) if of_cell else None,
             printed=printed,
             training=doc.training,
             wrong=doc.wrong,
@@ -95,7 +97,7 @@ class Builder:
         )
         if not doc.expect:
             raise self.fail("expect", "the claim expects nothing; add an [[expect]] table")
-        reading = ReadBeside(self.read, run, doc.reading.layout, doc.reading.computed_in, "")
+        reading = ReadBeside(self.read, run, doc.reading.computed_in, "")
         told: dict[str, dict[str, Any]] = {}
         for e in doc.expect:
             if told.setdefault(e.what, e.tells()) != e.tells():
@@ -127,12 +129,8 @@ class Builder:
                 raise self.fail(key, "must not be empty")
 
     def _training(self) -> None:
-        training = self.doc.training
-        if training is None:
-            return
-        rate, key = training.learning_rate, "training.learning_rate"
-        if not (Decimal(rate).is_finite() and self.read.number(rate, key) > 0):
-            raise self.fail(key, f"expected a positive number, got {rate}")
+        for key, problem in self.doc.training.problems() if self.doc.training else ():
+            raise self.fail(f"training.{key}", problem)
 
     def _layers(self) -> tuple[AnyLayer, ...]:
         doc = self.doc
@@ -227,7 +225,8 @@ class Builder:
         unrolled = any(layer.inner.option("unroll") for layer in layers)
         states = batch * steps * width
         self.states[0] += states * len(self.doc.expect)
-        epochs = self.doc.training.epochs if self.doc.training else 0
+        training = self.doc.training
+        updates, epochs = (training.updates(batch), training.epochs) if training else (0, 0)
         key = "layer" if self.doc.layer is not None else "layers"
         for where, got, most, what in (
             ("input", steps, MOST_UNROLLED if unrolled else MOST_STEPS,
@@ -235,7 +234,7 @@ class Builder:
             (key, weights, MOST_WEIGHTS, "weights in all layers together"),
             (key, self.states[0], MOST_STATES,
              "numbers that come out of the layers, for all [[expect]] and [vary] together,"),
-            ("training.epochs", epochs * weights, MOST_UPDATED, "weights times epochs"),
+            ("training.epochs", updates * weights, MOST_UPDATED, "weights times updates"),
             ("training.epochs", epochs * states, MOST_TRAINED, "numbers in all epochs together"),
         ):  # fmt: skip
             if got > most:
@@ -425,6 +424,10 @@ class Builder:
             for k, v in table.items()
             if v is not None
         }
+        if self.doc.reading.joined is not None and "kernel" in arrays:
+            joined = self.doc.reading.joined
+            problem = f'with joined = "{joined}" it holds two; [printed] has the kernel of x alone'
+            raise self.fail("printed.kernel", problem)
         if not isinstance(rnn, SimpleRNN):
             raise self.fail("printed", "only beside a SimpleRNN that comes first")
         shapes = {
@@ -438,6 +441,18 @@ class Builder:
             if k in arrays:
                 self._shaped(arrays[k].shape, tuple(n or 0 for n in shape), f"printed.{k}")
         return arrays
+
+    def _cell_cotangent(self, layers: tuple[AnyLayer, ...], x: Given | None) -> Given:
+        table = self.doc.loss
+        assert table is not None
+        if not (len(layers) == 1 and isinstance(layers[0], LSTM)):
+            raise self.fail("loss.of", "only an LSTM alone has a last cell state; leave it out")
+        if table.kind != "cotangent" or table.target is not None or table.cotangent is None:
+            raise self.fail("loss", 'of = "c" takes a cotangent, and nothing else')
+        value = self.read.given(table.cotangent, "loss.cotangent")
+        if x is not None:
+            self._shaped(value.shape, (x.shape[0], layers[0].units), "loss.cotangent")
+        return value
 
     def _loss(self, layers: tuple[AnyLayer, ...], x: Given | None) -> Loss | None:
         table = self.doc.loss

@@ -11,15 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+from rnn_check.claims import gates
 from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import Gated, Part, SimpleRNN
 from rnn_check.claims.layers.recurrent import Recurrence
 from rnn_check.claims.layers.signal import ByHand
 from rnn_check.claims.tables import Source
 from rnn_check.claims.written import Array, Given
 
-_CARRIED = ("output", "states", "last_state", "preactivation")
+# what is gone on with of each kind, as `ByHand` calls it
+_CARRIED = {
+    "states": "states", "last_state": "states", "preactivation": "preactivation",
+    "gate": "gate", "candidate": "gate",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class Claim(Experiment):
     covers: tuple[str, ...] = ()
 
     def rounded_by_hand(self) -> Mapping[str, ByHand]:
-        """Of what is printed as computed by hand: of states, pre-activations and outputs.
+        """Of what is printed as computed by hand: of states, gates, pre-activations and outputs.
 
         0 where none is printed; the finest, where several are. Somebody who computes by hand goes
         on with the number on the paper.
@@ -61,17 +65,24 @@ class Claim(Experiment):
     def _carried(self, e: Expectation) -> tuple[str, str, tuple[int, ...], bool] | None:
         """What of its numbers is carried on: (layer, what, its shape, whether the last alone)."""
         assert self.x is not None
-        prefix, layer = "", self.layers[-1].name
-        part: Part = self.layers[-1]
-        if e.what == "output" and not isinstance(part, SimpleRNN):
-            return layer, "output", self.output_shape, False
-        if e.what in ("states", "last_state", "preactivation"):
-            of, index, _ = self.recurrence_of(e.of)
+        last_layer = self.layers[-1]
+        part: Recurrence
+        if e.what == "output":
+            if not isinstance(last_layer, Recurrence):
+                return last_layer.name, "output", self.output_shape, False
+            layer, prefix, name, part = last_layer.name, "", "states", last_layer
+        elif e.what in _CARRIED:
+            of, index, word = self.recurrence_of(e.of)
             layer, (prefix, part) = of.name, of.recurrences[index]
-        if not isinstance(part, Recurrence) or isinstance(part, Gated) or e.what not in _CARRIED:
-            return None  # of gates nothing is rounded by hand
+            name = _CARRIED[e.what]
+            if name == "states":
+                name = word or name
+            elif gates.LETTERS[part.family]:
+                letter = word or gates.CANDIDATE[part.family]
+                name += f" {gates.LETTERS[part.family][letter]}"
+        else:
+            return None
         last = e.what == "last_state" or (
             e.what == "output" and not part.option("return_sequences")
         )
-        name = "preactivation" if e.what == "preactivation" else "states"
         return layer, prefix + name, (*self.x.shape[:2], part.units), last

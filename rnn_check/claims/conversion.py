@@ -53,11 +53,13 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
         if expectation is not None and ("did you mean" not in hint or key in _OF_OTHERS):
             hint = f"{node['what']} takes no `{key}`; it takes {', '.join(sorted(known))}"
             return ClaimError(file, f"{path}.{key}", hint)
-        return ClaimError(file, f"{path}.{key}".lstrip("."), f"unknown key{hint}")
+        refused = [reasons for kind in keys if (reasons := getattr(kind.cls, "refused", None))]
+        why = next((each[key] for each in refused if key in each), f"unknown key{hint}")
+        return ClaimError(file, f"{path}.{key}".lstrip("."), why)
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
         key = f"{path}.{missing[1]}".lstrip(".")
         hint = "; say on whose word the value stands" if missing[1] == "from" else ""
-        if missing[1] in ("kind", "what"):
+        if missing[1] in _TAG_FIELDS:
             hint = f"; one of {', '.join(_tags(keys))}"
         if expectation is not None and missing[1] == "of":
             values = _literals(_walk(document, key)[1])
@@ -67,7 +69,7 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
     if path == "schema":
         return ClaimError(file, path, f"this version reads schema 1, the file says {node!r}")
     values = _literals(kinds)
-    if word in ("kind", "what") and not values:
+    if word in _TAG_FIELDS and not values:
         values = _tags(_walk(document, path[: -len(f".{word}")])[1])
     if values and isinstance(node, str):
         bare = node.rpartition(".")[2]
@@ -93,6 +95,8 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
         problem = problem.replace(theirs, ours)
     return ClaimError(file, path, problem)
 
+
+_TAG_FIELDS = ("kind", "what", "optimizer")  # which of several tables it is
 
 # keys that some kind of expectation takes
 _OF_OTHERS = {"of", "at", "on", "computed_in", "value"}

@@ -24,7 +24,8 @@ from rnn_check.claims.layers import (
 )
 from rnn_check.claims.layers.recurrent import Recurrence
 from rnn_check.claims.layers.signal import ByHand
-from rnn_check.claims.tables import TrainingTable, WrongTable
+from rnn_check.claims.optimizers import AnyTraining
+from rnn_check.claims.tables import WrongTable
 from rnn_check.claims.written import Array, Given
 from rnn_check.refusal import nearest
 
@@ -47,8 +48,9 @@ class Experiment:
     input_shape: tuple[int, ...] | None = None  # (T, F); (T,) of an Embedding's indices
     input_dtype: str | None = None
     loss: Loss | None = None
+    cell_cotangent: Given | None = None  # dL/dc of the last step (B,H), where L is of no output
     printed: Mapping[str, Given] = dataclasses.field(default_factory=dict)
-    training: TrainingTable | None = None
+    training: AnyTraining | None = None
     wrong: WrongTable | None = None
     gates: GateReading = AS_KERAS  # as the author has them
     # the shapes of weights as their author wrote them, by layer and path: "forward.f.kernel"
@@ -107,6 +109,11 @@ class Experiment:
             found |= {f"{layer.name}.{path}": (layer, path) for path in own}
         return found
 
+    @property
+    def weights_known(self) -> list[str]:
+        """What weights may be called, as Keras has them; `view` knows more of an author's."""
+        return [name for name in self.gradients if name not in ("x", "initial_state")]
+
     def gradient_of(self, of: str) -> str:
         """What a subject calls it: without its layer's name, if that is the first recurrent one."""
         layer, path = self.gradients[of]
@@ -164,34 +171,41 @@ class Experiment:
             features = before.features_after(features)
         return features
 
+    def _features_of(self, layer: AnyLayer) -> int:
+        """The same, or 1 of a claim that gives no input: what names there are does not depend."""
+        return self.features_of(layer) if self.input_shape is not None else 1
+
     def view(self, of: str) -> View:
         """The weight that the author calls so, as a view of Keras's arrays by layer and path.
 
         of: "f.kernel" of the first recurrent layer, "second.forward.kernel" of another. Raises
         ValueError, which says why, for what the author cannot mean.
         """
-        named = next((each for each in self.layers if of.startswith(f"{each.name}.")), None)
-        layer = named or next(each for each in self.layers if each.is_recurrent)
-        path = of.removeprefix(f"{layer.name}.") if named else of
-        written, features = self.written.get(layer.name, {}), self.features_of(layer)
-        if not isinstance(layer, Carrying):
-            shapes = layer.weight_shapes(features)
-            if path not in shapes:
-                raise ValueError(f"unknown {of!r}{nearest(path, shapes)}")
+        if of in self.weights_known and not isinstance(self.gradients[of][0], Carrying):
+            layer, path = self.gradients[of]
+            shape = layer.weight_shapes(self._features_of(layer))[path]
             turned = self.gates.layout == "W·x" and path.endswith("kernel")
-            return View.whole(path, shapes[path], turned).under(f"{layer.name}.")
+            return View.whole(path, shape, turned).under(f"{layer.name}.")
+        carrying = [each for each in self.layers if isinstance(each, Carrying)]
+        named = next((each for each in carrying if of.startswith(f"{each.name}.")), None)
+        layer = named or carrying[0]
+        path = of.removeprefix(f"{layer.name}.") if named else of
+        written, features = self.written.get(layer.name, {}), self._features_of(layer)
         parts = {prefix: (part, fan_in) for prefix, part, fan_in in layer.parts(features)}
         prefix = next((each for each in parts if path.startswith(each)), None)
         if prefix is None:
-            known = [each + name for each in parts for name in gates.PARTS[:3]]
-            raise ValueError(f"unknown {of!r}{nearest(path, known)}")
+            raise ValueError(f"unknown {of!r}{nearest(of, self.weights_known)}")
         part, fan_in = parts[prefix]
         assert isinstance(part, Recurrence)
         own = {n.removeprefix(prefix): s for n, s in written.items() if n.startswith(prefix)}
-        found = gates.view(
-            path.removeprefix(prefix), part.own_shapes(fan_in), own, self.gates, part.family,
-            part.units,
-        )  # fmt: skip
+        try:
+            found = gates.view(
+                path.removeprefix(prefix), part.own_shapes(fan_in), own, self.gates, part.family,
+                part.units,
+            )  # fmt: skip
+        except LookupError as problem:
+            known = {*self.weights_known, *(prefix + name for name in problem.args[0])}
+            raise ValueError(f"unknown {of!r}{nearest(of, known)}") from None
         return found.under(f"{layer.name}.{prefix}")
 
     def rounded_by_hand(self) -> Mapping[str, ByHand]:

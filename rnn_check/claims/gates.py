@@ -73,7 +73,18 @@ class GateReading(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     @property
     def is_in_order(self) -> bool:
         """Whether arrays of all gates are Keras's."""
-        return self.gates is None and self.joined is None and self.z_weighs == "state"
+        plain = self.gates is None and self.joined is None and self.z_weighs == "state"
+        return plain and self.states == "[h, c]" and self.layout == "x·W"
+
+    def of_states(self, view: View, parts: int) -> View:
+        """A view of all states (S,B,H), or of one (B,H), in the author's order.
+
+        parts: of the layer, which have as many states each.
+        """
+        if self.states == "[h, c]" or view.index.ndim < 3:
+            return view
+        index = view.index.reshape(parts, -1, *view.shape[1:])[:, ::-1].reshape(view.shape)
+        return View(view.sources, index, view.mirrored)
 
 
 Table = Mapping[str, Given | Mapping[str, Given]]
@@ -214,12 +225,13 @@ class View:
     """An array as its author has it: where its numbers stand in Keras's arrays.
 
     sources: which of those. index: of each number, where it stands in them, one array after the
-    other. mirrored: whether it is -1 times that one.
+    other. mirrored: whether it is -1 times that one. added: what the author's program adds to it.
     """
 
     sources: tuple[str, ...]
     index: Array
     mirrored: Array
+    added: Array | float = 0.0
 
     @classmethod
     def whole(cls, name: str, shape: tuple[int, ...], turned: bool) -> View:
@@ -230,7 +242,8 @@ class View:
 
     def under(self, prefix: str) -> View:
         """The same, where Keras's arrays have longer paths."""
-        return View(tuple(prefix + name for name in self.sources), self.index, self.mirrored)
+        sources = tuple(prefix + name for name in self.sources)
+        return View(sources, self.index, self.mirrored, self.added)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -262,12 +275,13 @@ def view(
 
     shapes: of those. written: of the arrays in the author's table of weights, whose shape (a bias
     may be a column, or two rows) is also that of a gradient. Of two biases that are added, either
-    has the gradient of the sum. Raises ValueError, which says why, for what the author cannot mean.
+    has the gradient of the sum. Raises LookupError, with what could be, for what is no path, and
+    ValueError, which says why, for what the author cannot mean.
     """
-    group, _, part = path.rpartition(".")
-    order = _letters(group, kind) if group else _order_of_all(reading, kind)
+    group, dot, part = path.rpartition(".")
+    order = _letters(group, kind) if dot else _order_of_all(reading, kind)
     if part not in PARTS or order is None:
-        raise ValueError(f"unknown {path!r}{nearest(path, _paths(shapes, written, kind))}")
+        raise LookupError(_paths(shapes, written, kind))
     if part == "recurrent_kernel" and reading.joined is not None:
         whole = path.removesuffix(part) + "kernel"
         raise ValueError(f'with joined = "{reading.joined}", {whole} holds it')
@@ -298,7 +312,11 @@ def view(
     if reading.layout == "W·x" and part.endswith("kernel"):
         found, mirrored = found.T, mirrored.T
     shape = written.get(path, found.shape)
-    return View(sources, found.reshape(shape), mirrored.reshape(shape))
+    added: Array | float = 0.0
+    if part == "bias" and reading.forget_bias is not None and kind == "LSTM":
+        is_forget = np.array([gate == "f" for gate in order]).repeat(units)
+        added = (is_forget * float(reading.forget_bias)).reshape(shape)
+    return View(sources, found.reshape(shape), mirrored.reshape(shape), added)
 
 
 def _order_of_all(reading: GateReading, kind: Kind) -> tuple[str, ...] | None:

@@ -13,6 +13,7 @@ import msgspec
 from rnn_check.claims import expectations as _all_kinds  # noqa: F401  (registers them)
 from rnn_check.claims.expectations.expectation import KINDS, Expectation
 from rnn_check.claims.layers import AnyLayer
+from rnn_check.claims.optimizers import AnyTraining
 from rnn_check.claims.tables import (
     SCALAR_SCHEMA,
     InputTable,
@@ -21,7 +22,6 @@ from rnn_check.claims.tables import (
     ReadingTable,
     Source,
     Table,
-    TrainingTable,
     WrongTable,
 )
 from rnn_check.subjects.asked.named import KINDS as FAMILIES
@@ -46,7 +46,7 @@ class ClaimFile(Table, frozen=True, kw_only=True):
     input: InputTable | None = None
     loss: LossTable | None = None
     printed: PrintedTable | None = None
-    training: TrainingTable | None = None
+    training: AnyTraining | None = None
     wrong: WrongTable | None = None
 
 

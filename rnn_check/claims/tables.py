@@ -69,8 +69,12 @@ class InputTable(Table, frozen=True):
 
 
 class LossTable(Table, frozen=True):
-    """L = Σ cotangent·output, or one of Keras's losses."""
+    """L = Σ cotangent·output, or one of Keras's losses.
 
+    of: "c", the cotangent is that of the last cell state of an LSTM.
+    """
+
+    of: Literal["", "c"] = ""
     kind: Literal["cotangent", "mse", "categorical_crossentropy"] = "cotangent"
     cotangent: Numbers = None
     target: Numbers = None
@@ -83,14 +87,6 @@ class PrintedTable(Table, frozen=True):
     recurrent_kernel: Numbers = None
     bias: Numbers = None
     predictions: Numbers = None
-
-
-class TrainingTable(Table, frozen=True):
-    """How the author trained: what `compile` and `fit` were given."""
-
-    optimizer: Literal["Adam", "SGD"]
-    learning_rate: Number
-    epochs: Annotated[int, msgspec.Meta(ge=1, le=MOST_EPOCHS)]
 
 
 class WrongTable(Table, frozen=True):

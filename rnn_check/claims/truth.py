@@ -17,10 +17,18 @@ import numpy as np
 
 from rnn_check.claims import gates, stack
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import Carrying, TimeDistributed
-from rnn_check.claims.layers.signal import Back, Bounded, Cotangent, Course, Pass, Signal
+from rnn_check.claims.layers import Carrying, Gated, TimeDistributed
+from rnn_check.claims.layers.signal import (
+    Back,
+    Bounded,
+    Cotangent,
+    Course,
+    Pass,
+    Signal,
+    at_the_end,
+)
 from rnn_check.claims.written import Array
-from rnn_check.numbers import formats
+from rnn_check.numbers import formats, spread
 from rnn_check.recurrences import losses as recurrences_losses
 
 
@@ -45,8 +53,30 @@ class Truth:
     @cached_property
     def passes(self) -> list[Pass]:
         """Of each layer."""
-        by_hand = self.claim.rounded_by_hand() if self.computed_in == "hand" else {}
-        return stack.passes(self.claim, self.arithmetic, by_hand)
+        rounded = self.claim.rounded_by_hand() if self.computed_in == "hand" else self._mirrored
+        return stack.passes(self.claim, self.arithmetic, rounded)
+
+    @property
+    def _mirrored(self) -> dict[str, dict[str, Array]]:
+        """How far off z is, in addition, of somebody whose own weighs the candidate.
+
+        By the names of layers, as what is rounded by hand.
+        """
+        claim, found = self.claim, dict[str, dict[str, Array]]()
+        if claim.x is None or claim.gates.z_weighs == "state":
+            return found
+        for layer in claim.layers:
+            for prefix, part in layer.recurrences if isinstance(layer, Carrying) else ():
+                if isinstance(part, Gated) and part.family == "GRU":
+                    off = np.full((*claim.x.shape[:2], part.units), self._of_one_minus_z(part))
+                    found.setdefault(layer.name, {})[f"{prefix}gate z"] = off
+        return found
+
+    def _of_one_minus_z(self, part: Gated) -> float:
+        """How far off 1 - z is if both are near 1: z's own error, and a rounding of 1."""
+        a = formats.arithmetic(self.arithmetic)
+        of_z = spread.activation_error(part.gate_function, np.asarray(3.0), np.asarray(1.0), a)
+        return float(of_z) + a.u_stored + 2.0**-53
 
     def _course(self, of: str) -> tuple[Carrying, Course, str]:
         layer, index, word = self.claim.recurrence_of(of)
@@ -57,16 +87,15 @@ class Truth:
         return _limited(self.passes[-1].out.bounded, self.claim.layers[-1].reach)
 
     def states(self, of: str = "") -> Bounded:
-        """(B,T,H) as Keras returns the sequence; of "c" as they are carried."""
+        """(B,T,H) as Keras returns the sequence; of what it does not show, as they are carried."""
         layer, course, word = self._course(of)
         if word:
             return course.states[word]
-        index = self.claim.layers.index(layer)
-        mask = ([self.claim.mask] + [each.out.mask for each in self.passes])[index]
         states = course.states["h"]
-        if mask is not None:
-            shown = layer.returning_sequences().shown(states, layer.in_order(mask))
-            states = shown.bounded
+        index = self.claim.layers.index(layer)
+        mask = self.passes[index - 1].out.mask if index else self.claim.mask
+        if mask is not None and layer.shows_states_of(self.claim.recurrence_of(of)[1]):
+            states = layer.returning_sequences().shown(states, layer.in_order(mask)).bounded
         return _limited(states, self._reach(of))
 
     def last_state(self, of: str = "") -> Bounded:  # (B,H)
@@ -90,12 +119,13 @@ class Truth:
 
     def gate(self, of: str) -> Bounded:
         """(B,T,H): a gate as its author has it, or the candidate."""
-        _, course, word = self._course(of)
-        family = self._family(of)
+        layer, course, word = self._course(of)
+        part = layer.recurrences[self.claim.recurrence_of(of)[1]][1]
+        family = part.family
         name, mirrored = gates.gate_of(family, word or gates.CANDIDATE[family], self.claim.gates)
         value, bound = course.gates[name]
-        if mirrored:  # of which the author's arithmetic is that of the other
-            value, bound = 1.0 - value, bound + 2.0**-53
+        if mirrored and isinstance(part, Gated):
+            value, bound = 1.0 - value, bound + self._of_one_minus_z(part)
         return value, bound
 
     def _family(self, of: str) -> gates.Kind:
@@ -139,6 +169,12 @@ class Truth:
     @cached_property
     def _backs(self) -> dict[str, Back]:
         """Of each layer."""
+        if (cell := self.claim.cell_cotangent) is not None:
+            (layer,), (course,) = self.claim.layers, self.passes[0].courses
+            assert isinstance(layer, Carrying)
+            last = at_the_end(cell.value, course.states["c"][0].shape[1])
+            found = course.back({"c": (last, None)})
+            return {layer.name: layer.back_of([found], found.x)}
         of_output = _of_output(self.claim, self._handed_on, self.arithmetic, self.loss_in)
         return stack.back(self.claim, self.passes, of_output)
 

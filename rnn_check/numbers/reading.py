@@ -256,6 +256,10 @@ class Tape:
     def gate(self, z: Node, name: str = "") -> Node:
         return self._activated(self.n.names[1], z)
 
+    def activated(self, name: str | None, z: Node) -> Node:
+        """Another activation, by its name."""
+        return self._activated(activation(name).name, z)
+
     def _activated(self, name: str, z: Node, rounded: Array | float = 0.0) -> Node:
         """rounded: by how much h is rounded by hand before act' is made of it."""
         h = self.n._activated(name, z.b)

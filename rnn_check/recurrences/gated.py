@@ -18,11 +18,13 @@ import numpy as np
 
 from rnn_check.numbers import activations, formats
 from rnn_check.numbers.activations import Activation
+from rnn_check.numbers.arrays import check
 from rnn_check.numbers.bounded import Bounded, _given
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
 from rnn_check.numbers.reading import Bounds, Node, Numbers, Tape
 from rnn_check.recurrences import gru, lstm
-from rnn_check.recurrences.over_time import _arrays, _check
+from rnn_check.recurrences.over_time import _arrays
+from rnn_check.recurrences.running import NOT_BY_HAND, ByHand
 
 
 @dataclass(frozen=True)
@@ -133,21 +135,21 @@ def _read(
             f"each state, {', '.join(r.states)}"
         )
     x, W, U, b, *start = _arrays(x, kernel, recurrent_kernel, bias, *start)  # type: ignore[assignment]
-    _check("x", x, ("batch", "timesteps", "features"))
+    check("x", x, ("batch", "timesteps", "features"))
     B, T, F = x.shape
     H, G = len(U), len(r.gates)
-    _check("recurrent_kernel", U, (H, G * H), f": units by {G} gates of as many units")
-    _check("kernel", W, (F, G * H), f": features of x by {G} gates of the recurrent_kernel's units")
+    check("recurrent_kernel", U, (H, G * H), f"units by {G} gates of as many units")
+    check("kernel", W, (F, G * H), f"features of x by {G} gates of the recurrent_kernel's units")
     if b is not None:
-        _check("bias", b, r.bias_shape(H), ": the columns of kernel")
+        check("bias", b, r.bias_shape(H), "the columns of kernel")
     for i, array in enumerate(start):
         if array is not None:
-            _check(f"initial_state[{i}]", array, (B, H), ": batch of x by units")
+            check(f"initial_state[{i}]", array, (B, H), "batch of x by units")
     states = tuple(np.zeros((B, H), x.dtype) if array is None else array for array in start)
     skip = None
     if mask is not None:
         mask = np.asarray(mask, bool)
-        _check("mask", mask, (B, T), ": batch and timesteps of x")
+        check("mask", mask, (B, T), "batch and timesteps of x")
         skip = ~(mask[:, ::-1] if go_backwards else mask).T[:, :, None]
     return _Input((x[:, ::-1] if go_backwards else x).swapaxes(0, 1), W, U, b, states, skip)
 
@@ -275,26 +277,6 @@ class Running(NamedTuple):
     gates: dict[str, tuple[Array, Bound]]
     arguments: dict[str, tuple[Array, Bound]]
     carried: dict[str, tuple[Array, Bound]]
-
-
-class ByHand(NamedTuple):
-    """Half units of the last digit to which somebody who computes by hand rounds what is carried.
-
-    (B,T,H) each, in processing order, by names as in `Running`; absent where nothing is rounded.
-    states: before anything further is made of them, c of an LSTM in the same step. gates: before
-    they are multiplied. arguments: before an activation is taken of them.
-    """
-
-    states: Mapping[str, Array] = {}
-    gates: Mapping[str, Array] = {}
-    arguments: Mapping[str, Array] = {}
-
-    @property
-    def rounds(self) -> bool:
-        return any(part.any() for each in self for part in each.values())
-
-
-_NOT_BY_HAND = ByHand()
 
 
 class _Paper:
@@ -433,7 +415,7 @@ def running_bound(
     arithmetic: Any = "float32",
     errors: Mapping[str, Any] | None = None,
     round_inputs: bool = True,
-    by_hand: ByHand = _NOT_BY_HAND,
+    by_hand: ByHand = NOT_BY_HAND,
 ) -> Running:
     """The numbers of forward in float64, and how far another's computation may be off.
 
@@ -485,7 +467,7 @@ def running_gradients(
     arithmetic: Any = "float32",
     errors: Mapping[str, Any] | None = None,
     round_inputs: bool = True,
-    by_hand: ByHand = _NOT_BY_HAND,
+    by_hand: ByHand = NOT_BY_HAND,
 ) -> tuple[Gradients, Gradients]:
     """The gradients of backward in float64, and how far another's may be off.
 

@@ -37,14 +37,22 @@ _INPUTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 class ByHand(NamedTuple):
     """Half units of the last digit to which somebody who computes by hand rounds what is carried.
 
-    Both (B,T,H), in processing order, or 0 where nothing is rounded.
+    (B,T,H) each, or a number, in processing order; absent where nothing is rounded.
+    states: by name, before anything further is made of them, c of an LSTM in the same step. gates:
+    by name, before they are multiplied. arguments: of gates by name, of act "" where there are no
+    gates, before an activation is taken of them.
     """
 
-    states: Array | float = 0.0  # before the next step, or whatever else is made of them
-    z: Array | float = 0.0  # before act is taken
+    states: Mapping[str, Array | float] = {}
+    gates: Mapping[str, Array | float] = {}
+    arguments: Mapping[str, Array | float] = {}
+
+    @property
+    def rounds(self) -> bool:
+        return any(np.any(part) for each in self for part in each.values())
 
 
-_NOT_BY_HAND = ByHand()
+NOT_BY_HAND = ByHand()
 
 
 class _Layer:
@@ -81,7 +89,8 @@ class _Layer:
         self.weights = simple.Weights(given["kernel"], given["recurrent_kernel"], given["bias"])
         self.start = given["initial_state"]
         self.keep = None if arranged.skip is None else ~arranged.skip
-        self.rounded, self.z_rounded = (self.steps_first(part) for part in by_hand)
+        self.rounded = self.steps_first(by_hand.states.get("h", 0.0))
+        self.z_rounded = self.steps_first(by_hand.arguments.get("", 0.0))
 
     def steps_first(self, part: Array | float) -> Array:
         part = np.asarray(part, np.float64)
@@ -131,7 +140,7 @@ def running_bound(
     arithmetic: Any = "float32",
     errors: Mapping[str, Array] | None = None,
     round_inputs: bool = True,
-    by_hand: ByHand = _NOT_BY_HAND,
+    by_hand: ByHand = NOT_BY_HAND,
 ) -> Running:
     """The states of over_time.forward in float64, and how far another's computation may be off.
 
@@ -179,7 +188,7 @@ def running_gradients(
     arithmetic: Any = "float32",
     errors: Mapping[str, Array] | None = None,
     round_inputs: bool = True,
-    by_hand: ByHand = _NOT_BY_HAND,
+    by_hand: ByHand = NOT_BY_HAND,
 ) -> tuple[Gradients, Gradients]:
     """The gradients of over_time.backward in float64, and how far another's may be off.
 

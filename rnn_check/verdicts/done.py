@@ -54,7 +54,6 @@ Wrong = Literal[
 ]
 Numbers = Literal["a preactivation is 0", "a state overflows", "a masked step overflows"]
 
-MASK_FORMS, WRONGS, NUMBERS = (typing.get_args(words) for words in (MaskForm, Wrong, Numbers))
 KINDS = {kind.__name__: kind for kind in (*typing.get_args(AnyLayer), *typing.get_args(Cell))}
 # what a description may ask of a layer: Keras's options, and how many cells stand in its list
 OPTIONS = {name for kind in KINDS.values() for name in kind.__struct_fields__}
@@ -233,7 +232,7 @@ def _option(part: Any, name: str) -> Any:
         return part.option(name)
     given = getattr(part, name)
     if given is msgspec.UNSET:
-        return True if name == "unit_forget_bias" else _DRAWN.get(name)
+        return _DRAWN.get(name)
     if isinstance(given, dict):
         return str(given.get("kind"))
     if name.endswith("dropout"):
@@ -243,7 +242,7 @@ def _option(part: Any, name: str) -> Any:
 
 _FLAGS = {
     *("use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
-    *("zero_output_for_mask", "trainable", "reset_after", "mask_zero"),
+    *("zero_output_for_mask", "trainable", "reset_after", "mask_zero", "unit_forget_bias"),
 }
 
 

@@ -170,7 +170,7 @@ def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) ->
 
     whole = [one for seen in ways for one in all_of(seen, "float32")]
     wide = [one for seen in ways for one in all_of(seen, "float64")]
-    monkeypatch.setattr("rnn_check.certificates.gated._BLOCK", 150)
+    monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", 150)
     small = [one for seen in ways for one in all_of(seen, "float32")]
     assert {ok for _, _, ok in whole} == {True, False}
     for (expected, _, ok), (_, own, _), (other, _, other_ok) in zip(
@@ -431,6 +431,30 @@ def test_each_gradient_that_is_off_is_found(r: Recurrence, masked: bool) -> None
                 wrong, cotangent=layer.cotangent, states=run.states["h"], **layer.asked, **seen
             )
             assert found[name].ok is False, name
+
+
+@each_recurrence
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_products_of_gates_that_are_stored_one_by_one_are_no_alarm(
+    r: Recurrence, dtype: Any
+) -> None:
+    """As Keras's implementation 1 takes them: dx is their sum, each rounded."""
+    for seed in range(4):
+        layer = Layer(r, (64, 5, F, H), dtype=dtype, seed=seed)
+        run = layer.run()
+        told = layer.gradients(run)
+        gates, rows = len(r.gates), layer.weights["kernel"]
+        parts = zip(
+            np.split(told["delta"], gates, axis=-1), np.split(rows, gates, axis=-1), strict=True
+        )
+        each = [(d.astype(float) @ w.T.astype(float)).astype(dtype) for d, w in parts]
+        told["x"] = np.asarray(sum(each[1:], each[0]))
+        asked = {"cotangent": layer.cotangent, "states": run.states["h"]}
+        found = certify_gradients(told, **asked, **layer.asked, **layer.seen(run))
+        assert found["x"].ok is not False
+        told["x"].flat[np.argmax(np.abs(told["x"]))] *= 1 + 16 * np.finfo(dtype).eps
+        found = certify_gradients(told, **asked, **layer.asked, **layer.seen(run))
+        assert found["x"].ok is False
 
 
 @each_recurrence

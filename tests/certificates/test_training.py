@@ -20,11 +20,14 @@ import pytest
 from rnn_check.asking import request as asking_request
 from rnn_check.certificates import outcomes
 from rnn_check.certificates import updates as certificates_updates
-from rnn_check.certificates.updates import Adam, Network, certify_training
+from rnn_check.certificates.updates import certify_training
 from rnn_check.claims import files
 from rnn_check.claims.expectations import training
 from rnn_check.numbers.formats import arithmetic, gamma
 from rnn_check.recurrences import losses as recurrences_losses
+from rnn_check.recurrences import optimizers
+from rnn_check.recurrences.optimizers import Adam
+from rnn_check.recurrences.training import Network
 from rnn_check.refusal import ClaimError
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
@@ -35,6 +38,7 @@ from tests.support.trainings import (
     FILE,
     FORMS,
     NETWORKS,
+    OPTIMIZERS,
     ROUNDINGS,
     U32,
     Execution,
@@ -61,11 +65,24 @@ def test_no_rounding_of_any_form_leaves_the_bound(name: str, rounding: str, form
     ran = Execution(net, ROUNDINGS[rounding], form).run(initial(net, with_bias), 25)
     found = certified(ran, net)
     assert found.ok, found.reason
-    assert found.certified == found.updates == 25
+    assert found.certified == found.updates == 25 * len(net.batches)
     assert set(found.ratios) == {"m", "v", "weights", "loss", "iterations"}
 
 
-@pytest.mark.parametrize("pow_is_off", [-certificates_updates._POW, 0, certificates_updates._POW])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("name", sampled(NETWORKS, 3))
+@pytest.mark.parametrize("by", sampled(OPTIMIZERS, 6))
+def test_nor_does_it_with_any_optimizer(by: str, name: str, rounding: str) -> None:
+    (net, with_bias), optimizer = NETWORKS[name], OPTIMIZERS[by]
+    for form in FORMS[:2]:
+        execution = Execution(net, ROUNDINGS[rounding], form, optimizer=optimizer)
+        found = certified(execution.run(initial(net, with_bias), 4), net, optimizer=optimizer)
+        assert found.ok, found.reason
+        assert found.certified == found.updates == 4 * len(net.batches)
+        assert set(found.ratios) == {*optimizer.states, "weights", "loss", "iterations"}
+
+
+@pytest.mark.parametrize("pow_is_off", [-optimizers._POW, 0, optimizers._POW])
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_alpha_is_bounded_at_every_update(rounding: str, pow_is_off: int) -> None:
     r, t = ROUNDINGS[rounding], np.arange(1.0, 5001)
@@ -75,7 +92,7 @@ def test_alpha_is_bounded_at_every_update(rounding: str, pow_is_off: int) -> Non
     ]
     first, second = (r(1 - power) for power in powers)
     alpha = r(r(r(ADAM.learning_rate) * r(np.sqrt(second))) / first)
-    bound = certificates_updates._correction(ADAM, t, arithmetic("float32"))
+    bound = ADAM.correction(t, arithmetic("float32"))
     # beside the powers: lr, two differences, root, product, quotient; the caller's share
     allowed = (bound.value + bound.error) * (1 + gamma(6, U32)) - bound.value
     assert (abs(alpha - bound.value) <= allowed).all()
@@ -156,8 +173,10 @@ def exact_run(
             for n, a in initial(net, True, dtype, units=2).items()
         }  # fmt: skip
 
-    parts = {name: arrays(i) for i, name in enumerate(("weights", "m", "v"))}
-    return {**parts, "iterations": np.arange(updates + 1), "loss": np.array(losses)}
+    return {
+        "weights": arrays(0), "states": {"m": arrays(1), "v": arrays(2)},
+        "iterations": np.arange(updates + 1), "loss": np.array(losses),
+    }  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -199,14 +218,20 @@ def recording() -> dict[str, Any]:
 
 
 def spoilt(recording: dict[str, Any], part: str, name: str, at: Any, value: Any) -> dict[str, Any]:
-    copy = {k: dict(v) if isinstance(v, dict) else v.copy() for k, v in recording.items()}
-    array = copy[part][name].copy() if name else copy[part].astype(float)
+    copy = recursive(np.copy, recording)
+    within = copy["states"] if part in copy["states"] else copy
+    array = within[part][name] if name else within[part].astype(float)
     array[at] = value(array[at])
-    if name:
-        copy[part][name] = array
-    else:
-        copy[part] = array
-    return copy
+    if not name:
+        within[part] = array
+    return dict(copy)
+
+
+def recursive(change: Callable[[Array], Any], part: Any) -> Any:
+    """A recording, each of its arrays changed."""
+    if isinstance(part, dict):
+        return {name: recursive(change, inner) for name, inner in part.items()}
+    return change(part)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
@@ -260,14 +285,12 @@ def test_training_starts_with_the_given_weights_and_without_moments(
     assert certified(recording, net, start=given).ok
     given["bias"][1] = np.nextafter(np.float32(given["bias"][1]), np.float32(9))
     assert certified(recording, net, start=given).where == (0, "weights", "bias[1]")
-    later = {k: {n: a[1:] for n, a in v.items()} if isinstance(v, dict) else v[1:]
-             for k, v in recording.items()}  # fmt: skip
+    later = recursive(lambda array: array[1:], recording)
     assert certified(later, net).where[:2] == (0, "m")
 
 
 def test_no_update_is_no_proof(recording: dict[str, Any]) -> None:
-    none = {k: {n: a[:1] for n, a in v.items()} if isinstance(v, dict) else v[: k != "loss"]
-            for k, v in recording.items()}  # fmt: skip
+    none = recursive(lambda array: array[:1], recording) | {"loss": np.zeros(0)}
     found = certified(none, NETWORKS["tanh"][0])
     assert (found.ok, found.updates, found.judged) == (None, 0, 0)
     assert found.reason == "there is nothing to judge: there is no update"
@@ -283,7 +306,8 @@ def test_nothing_to_train_is_neither_right_nor_wrong(what: str, size: tuple[int,
     shapes = {"kernel": (size[2], H), "recurrent_kernel": (H, H), "dense.kernel": (H, O)}
     zeros = {name: np.zeros((3, *shape)) for name, shape in shapes.items()}
     found = certify_training(
-        zeros, zeros, zeros, network=Network(np.zeros(size), np.zeros((size[0], O))), adam=ADAM,
+        zeros, {"m": zeros, "v": zeros}, optimizer=ADAM,
+        network=Network(np.zeros(size), np.zeros((size[0], O))),
         iterations=np.arange(3), loss=np.zeros(2),
     )  # fmt: skip
     assert found.ok is None and found.certified == 0
@@ -313,8 +337,8 @@ def test_recordings_are_read_from_anywhere(recording: dict[str, Any]) -> None:
 class Negated(Execution):
     """The gradients of the recurrent layer with the other sign."""
 
-    def gradients(self, w: Weights) -> tuple[float, Weights]:
-        loss, g = super().gradients(w)
+    def gradients(self, w: Weights, batch: slice) -> tuple[float, Weights]:
+        loss, g = super().gradients(w, batch)
         return loss, {n: a if n.startswith("dense") else -a for n, a in g.items()}
 
 
@@ -380,7 +404,7 @@ def test_a_gradient_of_zero_is_judged() -> None:
     net = network(activation="relu")
     w = initial(net, True) | {"bias": np.full(3, -1e6)}
     ran = Execution(net, to_float32, "keras").run(w, 3)
-    assert not ran["m"]["kernel"].any()
+    assert not ran["states"]["m"]["kernel"].any()
     found = certified(ran, net)
     assert (found.ok, found.judged) == (True, 1)
     wrong = spoilt(ran, "m", "kernel", (2, 0, 0), lambda _: 1e-12)
@@ -395,7 +419,7 @@ def test_a_gradient_that_moves_nothing_may_be_below_its_rounding() -> None:
     found = certified(ran, net)
     assert found.ok is None and "the gradient of kernel" in found.reason
     # as after a large gradient long ago: it is not what follows, but it is what is judged
-    ran["v"] = {name: np.ones_like(array) for name, array in ran["v"].items()}
+    ran["states"]["v"] = recursive(np.ones_like, ran["states"]["v"])
     assert certified(ran, net).judged == 1
 
 
@@ -427,7 +451,8 @@ def test_a_claim_that_is_not_proved_is_not_run(
     monkeypatch.setattr(certificates_updates, "_conclude", unproved)
     observed = {"training": {
         "weights": start, "m": zeros, "v": zeros, "iterations": np.arange(4), "loss": np.zeros(3),
-        "optimizer": {"learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+        "optimizer": {"learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7,
+                      "amsgrad": False},
     }}  # fmt: skip
     (verdict,) = judge.judge(c, asking_request.Answer(observed))
     assert (verdict.verdict, verdict.detail) == (NOT_RUN, "not proved: so it is")
@@ -443,8 +468,9 @@ def test_a_backend_that_records_no_training_is_not_run() -> None:
     ("spoil", "words"),
     [
         (lambda r: r["weights"].pop("dense.kernel"), "the weights have no 'dense.kernel'"),
-        (lambda r: r["m"].update(bias=np.zeros((26, 4))), "bias has shape (4,)"),
+        (lambda r: r["states"]["m"].update(bias=np.zeros((26, 4))), "bias has shape (4,)"),
         (lambda r: r["weights"].update(bias=np.zeros((26, 4))), "bias has shape (26, 4)"),
+        (lambda r: r["states"].pop("v"), "nothing was recorded of the optimizer's v"),
         (lambda r: r.update(loss=r["loss"][1:]), "loss does not speak of the 25 updates"),
         (lambda r: r.update(iterations=r["iterations"][1:]), "iterations does not speak"),
         (lambda r: r.update(dtype="bfloat16"), "not in bfloat16"),
@@ -454,7 +480,7 @@ def test_a_backend_that_records_no_training_is_not_run() -> None:
 def test_what_does_not_fit_is_refused(
     recording: dict[str, Any], spoil: Callable[[dict[str, Any]], Any], words: str
 ) -> None:
-    copy = {k: dict(v) if isinstance(v, dict) else v for k, v in recording.items()}
+    copy = recursive(np.copy, recording)
     spoil(copy)
     with pytest.raises(ValueError, match=re.escape(words)):
         certified(copy, NETWORKS["tanh"][0])
@@ -466,21 +492,24 @@ def test_what_does_not_fit_is_refused(
 def test_the_trainings_behind_an_outcome_are_certified() -> None:
     """Each draw's own run, in float64, by the certificate above."""
     for net, with_bias in NETWORKS.values():
+        if net.recurrence or net.batch_size:
+            continue
         rng = np.random.default_rng(5)
         start = {
             n: np.stack([a, a + rng.normal(size=a.shape)], axis=-1)
             for n, a in initial(net, with_bias, float).items()
         }
-        states = []
-        for s in outcomes.trainings(net, start, ADAM, 25):
-            parts = ({n: a.copy() for n, a in part.items()} for part in s[:3])
-            states.append((*parts, s.loss))
+        states = list(outcomes.trainings(net, start, ADAM, 25))
         for draw in range(2):
             recorded = {
-                name: {n: np.stack([s[i][n][..., draw] for s in states]) for n in start}
-                for i, name in enumerate(("weights", "m", "v"))
-            }
-            loss = np.array([s[3][draw] for s in states[:-1]])
+                "weights": {n: np.stack([s.weights[n][..., draw] for s in states]) for n in start},
+                "states": {
+                    state: {n: np.stack([s.states[n][state][..., draw] for s in states])
+                            for n in start}
+                    for state in ADAM.states
+                },
+            }  # fmt: skip
+            loss = np.array([s.loss[draw] for s in states[:-1]])
             found = certified(
                 {**recorded, "loss": loss, "iterations": np.arange(26)}, net, dtype="float64"
             )
@@ -491,7 +520,7 @@ def test_an_outcome_is_its_last_states() -> None:
     net, _ = NETWORKS["tanh"]
     w = initial(net, True)
     given = {n: w[n] for n in ("kernel", "recurrent_kernel", "bias")}
-    options: dict[str, Any] = {"adam": ADAM, "draws": 5, **given}
+    options: dict[str, Any] = {"optimizer": ADAM, "draws": 5, **given}
     found = outcomes.outcomes(net, epochs=4, **options)
     assert found.loss.shape == (5,)
     assert found.predictions.shape == (5, *net.target.shape)
@@ -513,7 +542,7 @@ def test_dense_layers_are_drawn_as_keras_draws_them() -> None:
     net = Network(np.zeros((1, 1, 1)), np.zeros((1, 1)), activation="linear")
     seen = outcomes.outcomes(
         net, kernel=np.zeros((1, H)), recurrent_kernel=np.eye(H), bias=np.array([1.0, 0, 0]),
-        adam=Adam(1e-300), epochs=1,
+        optimizer=Adam(1e-300), epochs=1,
     )  # fmt: skip
     drawn = seen.predictions.ravel()  # the kernel's first entry
     limit = np.sqrt(6 / (H + 1))
@@ -621,7 +650,12 @@ def test_an_extraordinary_outcome_differs(
         ("learning_rate = 0.01", "learning_rate = 0.0", "training.learning_rate", "positive"),
         ("learning_rate = 0.01", "learning_rate = nan", "training.learning_rate", "positive"),
         ("epochs        = 2000", "epochs = 0", "training.epochs", "positive"),
-        ('optimizer     = "Adam"', 'optimizer = "Lion"', "training.optimizer", "Adam, SGD"),
+        ('optimizer     = "Adam"', 'optimizer = "Lion"', "training.optimizer", "Adam, RMSprop"),
+        ("epochs ", "rho = 0.9\nepochs ", "training.rho", "unknown key"),
+        ("epochs ", "beta_1 = 1\nepochs ", "training.beta_1", "less than 1"),
+        ("epochs ", "epsilon = 0\nepochs ", "training.epsilon", "positive"),
+        ("epochs ", "batch_size = 0\nepochs ", "training.batch_size", "positive"),
+        ("epochs ", "clipnorm = 1\nepochs ", "training.clipnorm", "no update with clipnorm"),
         ('kind   = "mse"', 'kind = "categorical_crossentropy"', "expect[0].what", "mse"),
         ('of    = "loss"', "", "expect[1].of", "required: one of loss, predictions"),
         ('of    = "loss"', 'of = "los"', "expect[1].of", "did you mean `loss`"),

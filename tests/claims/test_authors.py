@@ -5,13 +5,17 @@ Claim files as authors of LSTM and GRU write them, through the loader.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from decimal import Decimal
 
 import jsonschema
+import numpy as np
 import pytest
 
+from rnn_check.asking import request
 from rnn_check.claims import files, schema
+from rnn_check.claims.expectations.case import Case
 from rnn_check.refusal import ClaimError
 from tools import fuzz_claims
 
@@ -102,6 +106,43 @@ def test_states_of_another_shape_are_refused(written: str, key: str, said: str) 
     assert (raised.value.key, raised.value.problem) == (key, said)
 
 
+# --- 1 - z ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argument", [4.0, 9.0, 16.0])
+def test_who_weighs_the_candidate_rounds_one_minus_z(argument: float) -> None:
+    """In float32 1 - z of a z near 1 has few digits, where Keras's z has all of its own."""
+    z = np.float32(1) / (np.float32(1) + np.exp(np.float32(-argument)))
+    h = (np.float32(1) - z) * np.float32(1) + z * np.float32(0)
+    text = (
+        HEAD
+        + f"""\
+layer = {{ kind = "GRU", units = 1, return_sequences = true, use_bias = false }}
+reading = {{ computed_in = "float32", z_weighs = "candidate" }}
+input = {{ x = [[[1]]], initial_state = [[1]] }}
+[weights]
+u = {{ kernel = {argument}, recurrent_kernel = 0 }}
+r = {{ kernel = 0, recurrent_kernel = 0 }}
+n = {{ kernel = 0, recurrent_kernel = 0 }}
+[[expect]]
+what = "gate"
+of = "u"
+value = [[[{float(z):.12f}]]]
+from = "in float32"
+[[expect]]
+what = "output"
+value = [[[{float(h):.12f}]]]
+from = "in float32"
+"""
+    )
+    c = files.loads(text)
+    for e in c.expectations:
+        word = next(e.judge(Case(c, {}, "float32")))
+        assert word.ok, word.blame()
+    wrong = files.loads(text.replace(f"{float(h):.12f}", f"{float(h) + 1e-5:.12f}"))
+    assert not next(wrong.expectations[1].judge(Case(wrong, {}, "float32"))).ok
+
+
 # --- what nobody can mean -------------------------------------------------------------------------
 
 
@@ -161,6 +202,90 @@ def test_only_an_lstm_has_states_in_an_order() -> None:
     with pytest.raises(ClaimError, match="only an LSTM has two states; leave it out") as raised:
         files.loads(text)
     assert raised.value.key == "reading.states"
+
+
+def test_a_kernel_that_is_printed_is_that_of_x() -> None:
+    text = (
+        HEAD
+        + """\
+reading = { joined = "[h, x]" }
+layer = { kind = "SimpleRNN", units = 1 }
+input = { shape = [1, 2] }
+printed = { kernel = [[1], [2], [3]] }
+"""
+        + CERTIFIED.replace('"certified"', '"zero"\nof = "kernel"\non = "printed"')
+    )
+    with pytest.raises(ClaimError) as raised:
+        files.loads(text)
+    assert raised.value.key == "printed.kernel"
+    assert raised.value.problem == (
+        'with joined = "[h, x]" it holds two; [printed] has the kernel of x alone'
+    )
+
+
+@pytest.mark.parametrize(
+    ("of", "value", "known"),
+    [("kernel", "(5, 8)", True), ("kernel", "(3, 8)", False), ("f.kernel", "(5, 2)", True)],
+)
+def test_shapes_of_weights_are_those_of_the_author(of: str, value: str, known: bool) -> None:
+    c = files.loads(
+        HEAD
+        + f"""\
+reading = {{ joined = "[h, x]" }}
+layer = {{ kind = "LSTM", units = 2 }}
+input = {{ shape = [1, 3] }}
+[[expect]]
+what = "weight_shape"
+of = "{of}"
+value = "{value}"
+from = "a test"
+"""
+    )
+    drawn = {"kernel": np.zeros((3, 8)), "recurrent_kernel": np.zeros((2, 8))}
+    case = Case(c, {"initial_weights": {"lstm": drawn}}, "float32")
+    author, *subject = c.expectations[0].judge(case)
+    assert author.ok == known
+    assert [each.ok for each in subject] == [True, True]
+
+
+NAMED = """\
+layers = [{ kind = "Masking" }, { kind = "GRU", units = 1 }]
+input = { shape = [1, 2] }
+"""
+
+
+@pytest.mark.parametrize(
+    "of", ["x", "initial_state", "masking.kernel", "gru", ".kernel", "kernel."]
+)
+def test_what_is_no_weight_has_no_shape(of: str) -> None:
+    told = CERTIFIED.replace('"certified"', f'"weight_shape"\nof = "{of}"')
+    told = told.replace("= true", '= "(2, 3)"')
+    files.loads(HEAD + NAMED + told.replace(f'"{of}"', '"kernel"'))
+    with pytest.raises(ClaimError, match=f"unknown '{re.escape(of)}'"):
+        files.loads(HEAD + NAMED + told)
+
+
+@pytest.mark.parametrize(
+    ("loss", "key", "said"),
+    [
+        (
+            'of = "c", kind = "mse", target = [[1]]', "loss",
+            'of = "c" takes a cotangent, and nothing else',
+        ),
+        ('of = "c", cotangent = [[[1]]]', "loss.cotangent", "expected shape (1, 1), got (1, 1, 1)"),
+        ('of = "h", cotangent = [[1]]', "loss.of", "unknown 'h'; known: c"),
+    ],
+)  # fmt: skip
+def test_a_loss_of_the_last_cell_state_is_a_cotangent(loss: str, key: str, said: str) -> None:
+    told = CERTIFIED.replace('"certified"', '"gradient"\nof = "f.bias"').replace("true", "[0]")
+    text = HEAD + LSTM + "loss = { LOSS }" + told
+    right = files.loads(text.replace("LOSS", 'of = "c", cotangent = [[1]]'))
+    assert request.asks(right) == []
+    with pytest.raises(ClaimError) as raised:
+        files.loads(text.replace("LOSS", loss))
+    assert (raised.value.key, raised.value.problem) == (key, said)
+    with pytest.raises(ClaimError, match="only an LSTM alone has a last cell state; leave it out"):
+        files.loads(HEAD + GRU + 'loss = { of = "c", cotangent = [[1]] }' + CERTIFIED)
 
 
 # --- what an editor is told -----------------------------------------------------------------------

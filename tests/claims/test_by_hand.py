@@ -72,8 +72,8 @@ class Paper:
     def inputs(self) -> list[Row]:
         return [[mpmath.mpf(str(v)) for v in row] for row in self.x]
 
-    def text(self, kind: str, letters: str, reading: str = "") -> str:
-        """letters: what states "c" are called in a claim, if there are any."""
+    def text(self, kind: str, reading: str = "") -> str:
+        """The claim that it makes."""
         tables = "\n".join(
             f"{gate} = {{ kernel = {shown(self.W[gate])}, recurrent_kernel = "
             f"{shown(self.U[gate])}, bias = {shown(self.b[gate])} }}"
@@ -87,7 +87,7 @@ class Paper:
 schema = 1
 title = "by hand"
 source = {{ document = "a test" }}
-layer = {{ kind = "{kind}", units = {H}, return_sequences = true{letters} }}
+layer = {{ kind = "{kind}", units = {H}, return_sequences = true }}
 reading = {{ computed_in = "hand"{reading} }}
 input = {{ x = {shown([self.x])} }}
 [weights]
@@ -121,7 +121,7 @@ def lstm(seed: int) -> tuple[Paper, str]:
         rows = zip(f, c, i, g, strict=True)
         c = paper.down("c", [f * c + i * g for f, c, i, g in rows])
         h = paper.down("h", [o * mpmath.tanh(c) for o, c in zip(o, c, strict=True)])
-    return paper, paper.text("LSTM", "")
+    return paper, paper.text("LSTM")
 
 
 def gru(seed: int) -> tuple[Paper, str]:
@@ -132,7 +132,7 @@ def gru(seed: int) -> tuple[Paper, str]:
         u, r = (paper.gate(g, x, h) for g in "ur")
         n = paper.down("n", [mpmath.tanh(s) for s in paper.argument("n", x, h, r)])
         h = paper.down("h", [(1 - u) * h + u * n for u, h, n in zip(u, h, n, strict=True)])
-    return paper, paper.text("GRU", "", ', z_weighs = "candidate"')
+    return paper, paper.text("GRU", ', z_weighs = "candidate"')
 
 
 def words(c: Claim) -> dict[str, Comparison]:
@@ -168,6 +168,7 @@ def test_a_slip_of_two_units_differs_where_nothing_explains_it(
     """
     with mpmath.workdps(50):
         paper, text = compute(seed)
+    found = []
     for index, (name, rows) in enumerate(paper.printed.items()):
         unit = Decimal(1).scaleb(-paper.digits[name])
         t, k = paper.draw.randrange(T), paper.draw.randrange(H)
@@ -178,4 +179,6 @@ def test_a_slip_of_two_units_differs_where_nothing_explains_it(
         assert wrong != text
         c = files.loads(wrong)
         word = next(c.expectations[index].judge(Case(c, {}, "float32")))
-        assert not word.ok or word.bound[0, t, k] >= float(unit), (name, word.blame())
+        found.append(not word.ok)
+        assert found[-1] or word.bound[0, t, k] >= float(unit), (name, word.blame())
+    assert any(found)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from rnn_check.asking import request
 from rnn_check.claims import build, document, files, schema, variants, written
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations.case import Case
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked import named as subject
 from tests.support.sampling import sampled
@@ -597,7 +598,8 @@ computed_in = "real"
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
-        ('"Adam"', '"Lion"', "training.optimizer", "unknown optimizer 'Lion'; known: Adam, SGD"),
+        ('"Adam"', '"Lion"', "training.optimizer",
+         "unknown optimizer 'Lion'; known: Adam, RMSprop, SGD"),
         ('"mse"', '"sum_of_squares"', "loss.kind",
          "known: categorical_crossentropy, cotangent, mse"),
         ('kind = "Dense"', 'kind = "Desne"', "layers[1].kind", "did you mean `Dense`"),
@@ -692,8 +694,11 @@ LEFT = LEFT.replace("[[1, 2, 3], [4, 5, 6]]", "[[1, 4], [2, 5], [3, 6]]")
 
 
 def test_gradients_are_read_in_the_layout_of_the_weights() -> None:
-    (right,), (left,) = (files.loads(text).expectations for text in (TWO, LEFT))
-    assert left.value.value.tolist() == right.value.value.tolist() == [[1, 2, 3], [4, 5, 6]]
+    for text, shown in ((TWO, [[1, 2, 3], [4, 5, 6]]), (LEFT, [[1, 4], [2, 5], [3, 6]])):
+        c = files.loads(text)
+        e = c.expectations[0]
+        view = c.view(e.of)({"simple_rnn.kernel": np.array([[1, 2, 3], [4, 5, 6]])})
+        assert e.value.value.tolist() == view.tolist() == shown
     kernels = [
         {name: array.value.tolist() for name, array in c.weights["simple_rnn"].items()}
         for c in (files.loads(TWO), files.loads(LEFT))
@@ -710,18 +715,18 @@ def test_gradients_are_read_in_the_layout_of_the_weights() -> None:
         ("{ row = 2 }", "[3, 6]", [3, 6]),
         ("{ column = 1 }", "[4, 5, 6]", [4, 5, 6]),
         ("{ row = [0, 2], column = 1 }", "[4, 6]", [4, 6]),
-        ("{ row = [0, 2], column = [1] }", "[[4], [6]]", [[4, 6]]),
+        ("{ row = [0, 2], column = [1] }", "[[4], [6]]", [[4], [6]]),
     ],
 )
 def test_rows_and_columns_are_those_of_the_author(at: str, value: str, chosen: Any) -> None:
     text = LEFT.replace("value = [[1, 4], [2, 5], [3, 6]]", f"value = {value}\nat = {at}")
-    (e,) = files.loads(text).expectations
-    keras = np.array([[1, 2, 3], [4, 5, 6]])  # (F,H)
-    assert e.select(keras).tolist() == e.value.value.tolist() == chosen
-    names, places = e.places(keras.shape)
-    authors = dict(zip(names, places, strict=True))
-    found = keras.T[authors["row"], authors["column"]]
-    assert found.tolist() == chosen
+    c = files.loads(text)
+    (e,) = c.expectations
+    view = c.view(e.of)({"simple_rnn.kernel": np.array([[1, 2, 3], [4, 5, 6]])})  # of (F,H)
+    assert e.select(view).tolist() == e.value.value.tolist() == chosen
+    names, places = e.places(view.shape)
+    assert names == ("row", "column")
+    assert view[places].tolist() == chosen
     with pytest.raises(ClaimError, match="row 3 is out of bounds"):
         files.loads(text.replace(at, "{ row = 3 }"))
 
@@ -731,9 +736,13 @@ def test_shapes_of_weights_are_those_of_the_author() -> None:
     text = (
         LEFT[:start] + '[[expect]]\nwhat = "weight_shape"\nof = "OF"\nvalue = "VALUE"\nfrom = "a"'
     )
-    for of, value, keras in (("kernel", "(3, 2)", "(2, 3)"), ("bias", "(3,)", "(3,)")):
-        (e,) = files.loads(text.replace("OF", of).replace("VALUE", value)).expectations
-        assert e.value == keras
+    drawn = {"kernel": np.zeros((2, 3)), "bias": np.zeros(3)}
+    for of, value, keras in (("kernel", "(3, 2)", "(2, 3)"), ("bias", "(3,)", "(1, 3)")):
+        for told, holds in ((value, True), (keras, False)):
+            c = files.loads(text.replace("OF", of).replace("VALUE", told))
+            case = Case(c, {"initial_weights": {"simple_rnn": drawn}}, "float32")
+            author, subject = c.expectations[0].judge(case)
+            assert (author.ok, subject.ok) == (holds, True)
 
 
 def test_printed_kernels_are_turned_and_a_bias_of_two_rows_is_not() -> None:
@@ -782,7 +791,7 @@ from  = "stated"
     assert request.asks(files.loads(text)) == ["summary"]
 
 
-def test_what_nobody_can_train_yet_is_not_run_and_the_rest_is_judged() -> None:
+def test_what_nobody_can_train_is_not_run_and_the_rest_is_judged() -> None:
     text = """\
 schema = 1
 title = "two updates of SGD"
@@ -815,12 +824,30 @@ value = 0.9998184
 from = "stated"
 """
     c = files.loads(text)
-    assert [e.not_run for e in c.expectations] == [
-        "trained_weights cannot be reproduced yet",
-        "updates of training with SGD is not derived here, only Adam's",
-        "",
-    ]
-    assert request.asks(c) == ["gradients"]
+    assert [e.not_run for e in c.expectations] == ["", "", ""]
+    assert request.asks(c) == ["gradients", "trained", "training"]
+    for key, reason in (
+        ("dropout = 0.5", "depends on what is drawn"),
+        ('kernel_regularizer = { kind = "L2", l2 = 0.5 }', "kernel_regularizer is not derived"),
+        ('bias_constraint = "NonNeg"', "bias_constraint is not derived"),
+        ("trainable = false", "frozen weights is not derived"),
+        ("stateful = true", "stateful layer is not derived"),
+    ):
+        c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
+        assert [reason in e.not_run for e in c.expectations] == [True, True, False]
+        assert request.asks(c) == ["gradients"]
+    for old, new, key, problem in (
+        ("epochs = 2 }", "epochs = 2 }\nmask = [[true]]", "mask", "unknown key"),
+        ('of = "kernel"', 'of = "kernel"\nat = { epoch = 1 }', "expect[0].what", "epochs = 1"),
+        ('what = "loss"', 'what = "loss"\nat = { epoch = 3 }', "expect[2].what", "an epoch 3"),
+        ('what = "loss"', 'what = "loss"\nat = { epoch = 0 }', "expect[2].what", "an epoch 0"),
+        ('of = "kernel"', 'of = "bias"', "expect[0].of", "the layer has use_bias = false"),
+    ):
+        assert old in text
+        with pytest.raises(ClaimError) as caught:
+            files.loads(text.replace(old, new))
+        assert caught.value.key == key
+        assert problem in caught.value.problem
     later = files.loads(text.replace('of = "kernel"', 'of = "kernel"\nnot_run = "later"'))
     assert later.expectations[0].not_run == "later"
     with pytest.raises(ClaimError, match=r"expected shape \(4, 1\)"):

@@ -250,11 +250,11 @@ def derive() -> ModuleType:
     return script(FIXTURES / "derived" / "derive.py")
 
 
-def values(expects: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+def values(expects: list[dict[str, Any]]) -> dict[tuple[str, str, Any], str]:
     return {
-        (e["what"], e.get("of", "")): digits(e["value"])
+        (e["what"], e.get("of", ""), e.get("at", {}).get("epoch")): digits(e["value"])
         for e in expects
-        if e["what"] != "certified"
+        if e["value"] is not True
     }
 
 

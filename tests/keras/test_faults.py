@@ -105,8 +105,13 @@ def test_every_fault_that_is_defined_is_planted() -> None:
     """Those that are read are those that are there once the files are imported."""
     from tests.keras import faults, training_faults
 
-    for there, read in ((faults, planted.LAYERS), (training_faults, planted.OPTIMIZERS)):
-        assert {f: f"{there.__file__}:{c.__name__}" for f, c in there.FAULTS.items()} == read
+    pairs = [(faults, faults.FAULTS, planted.LAYERS)]
+    pairs += [
+        (training_faults, training_faults.FAULTS[kind], planted.OPTIMIZERS[kind])
+        for kind in planted.OPTIMIZERS
+    ]
+    for there, defined, read in pairs:
+        assert {f: f"{there.__file__}:{c.__name__}" for f, c in defined.items()} == read
 
 
 def test_the_table_lists_every_fault() -> None:
@@ -114,5 +119,5 @@ def test_the_table_lists_every_fault() -> None:
     text = fault_table.FILE.read_text(encoding="utf-8")
     tables = [re.findall(r"^\| (.*?) \| [1-9]", part, re.M) for part in text.split("\n## ")[1:]]
     of_cells = map(list, gated_faults.FAULTS.values())
-    wanted = ([*planted.LAYERS], [*planted.OPTIMIZERS], *of_cells)
+    wanted = ([*planted.LAYERS], *map(list, planted.OPTIMIZERS.values()), *of_cells)
     assert tables == [[f for f in all_ if f not in fault_table.TWINS] for all_ in wanted]

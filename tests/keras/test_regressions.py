@@ -36,6 +36,28 @@ REGRESSIONS = {
         *("options/saving/bidirectional", "keras==3.2.1@numpy", "keras==3.3.3@numpy"),
     ),
     "mask of stacked cells": ("options/cells/stacked", "keras==3.9.2@numpy", "keras==3.10.0@numpy"),
+    "carried state of GRU dropped": (
+        *("options/dropout/gates_recurrent[kind=GRU]", "keras==3.7.0@numpy", "keras==3.8.0@numpy"),
+    ),
+    "one recurrent mask for all gates of LSTM": (
+        *("options/dropout/gates_recurrent[kind=LSTM]", "keras==3.7.0@numpy", "keras==3.8.0@numpy"),
+    ),
+    "LSTM trained where it is not trainable": (
+        *("options/training/frozen_lstm", "keras==3.1.1@numpy", "keras==3.2.0@numpy"),
+    ),
+    "Bidirectional LSTM not loaded": (
+        *("options/saving/bidirectional_lstm", "keras==3.2.1@numpy", "keras==3.3.3@numpy"),
+    ),
+    "states of stacked LSTM cells": (
+        *("options/cells/stacked_lstm", "keras==3.2.1@numpy", "keras==3.3.3@numpy"),
+    ),
+    "mask of stacked GRU cells": (
+        *("options/cells/stacked_gru", "keras==3.9.2@numpy", "keras==3.10.0@numpy"),
+    ),
+    "one sample taken by a GRU of two": (
+        *("options/stateful/smaller_batch_gru", "keras==3.11.3@numpy", "keras==3.12.0@numpy"),
+    ),
+    "activity loss of GRU": ("options/gates/gru", "keras==3.13.2@numpy", "keras==3.14.0@numpy"),
 }
 
 

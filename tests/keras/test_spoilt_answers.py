@@ -38,7 +38,7 @@ def test_a_spoilt_answer_turns_red(what: str, subject: Subject) -> None:
     for c, e in asked_for(what):
         if c.slow or not e.spoils(c):
             continue
-        index = c.expectations.index(e)
+        index = next(i for i, each in enumerate(c.expectations) if each is e)
         answer = request.ask(c, subject, request.Setting())
         if judge.judge(c, answer)[index].verdict != AGREE:
             continue  # known to differ, or not to be there

@@ -16,7 +16,7 @@ import pytest
 
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
-from rnn_check.recurrences import gated, gru, lstm
+from rnn_check.recurrences import gated, gru, lstm, running
 from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
 from tests.support.sampling import thinned
 
@@ -281,7 +281,7 @@ class Paper:
         return [new]
 
 
-def half_units(r: Recurrence) -> gated.ByHand:
+def half_units(r: Recurrence) -> running.ByHand:
     def of(prefix: str, names: dict[str, str]) -> dict[str, Array]:
         return {
             name: np.full((B, T, H), 0.5 * 0.1 ** DIGITS[prefix + field])
@@ -290,7 +290,9 @@ def half_units(r: Recurrence) -> gated.ByHand:
         }
 
     fields = dict(zip(r.gates, r.fields, strict=True))
-    return gated.ByHand(of("", {name: name for name in r.states}), of("", fields), of("s_", fields))
+    return running.ByHand(
+        of("", {name: name for name in r.states}), of("", fields), of("s_", fields)
+    )
 
 
 @each_recurrence

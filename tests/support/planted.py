@@ -24,4 +24,8 @@ def found(file: Path, *roots: str) -> dict[str, str]:
 
 
 LAYERS = found(FOLDER / "faults.py", "Faulty", "Loop")
-OPTIMIZERS = found(FOLDER / "training_faults.py", "keras.optimizers.Adam", "keras.optimizers.AdamW")
+OPTIMIZERS = {
+    "Adam": found(FOLDER / "training_faults.py", "keras.optimizers.Adam", "keras.optimizers.AdamW"),
+    "SGD": found(FOLDER / "training_faults.py", "keras.optimizers.SGD"),
+    "RMSprop": found(FOLDER / "training_faults.py", "keras.optimizers.RMSprop"),
+}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnn_check.asking import request
-from rnn_check.claims import files
+from rnn_check.claims import files, stack
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.training import LEARNING_RATE
 from rnn_check.claims.written import Array
@@ -153,6 +153,48 @@ def test_two_states_that_are_carried_on_agree_and_that_are_not_differ(c: Claim) 
     assert found() == DIFFER
     states[1], states[3] = right[1], states[2]  # not reset
     assert found() == DIFFER
+
+
+CROSSED = [
+    c
+    for kind in ("lstm", "gru")
+    for c in files.load_each(OPTIONS / "stateful" / f"crossed_{kind}.toml", kind)
+    if c.mask is not None
+]
+
+
+@pytest.mark.parametrize("c", CROSSED, ids=lambda c: c.name)
+def test_before_the_first_step_that_counts_zeros_or_the_start_are_shown(c: Claim) -> None:
+    """Zeros by tensorflow and torch, the state that was carried here by jax and numpy."""
+    assert c.x is not None and c.weights is not None and c.mask is not None
+    layer: Any = c.layers[0]
+    weights = {n: g.value.astype(np.float32) for n, g in c.weights[layer.name].items()}
+    own, signal = stack.exactly(weights), stack.Signal.exactly(c.x.value, c.mask)
+    none_yet = stack.shown_as_zero(layer.in_order(c.mask), False)  # (B,T,1)
+    assert none_yet.any() is np.bool_(layer.option("go_backwards"))
+
+    def found(before: str) -> str:
+        state = [np.zeros((3, 2), np.float32) for _ in layer.states]
+        runs, ends = [], []
+        for number in range(3):
+            state = [np.zeros_like(s) for s in state] if number == 2 else state
+            start = [(s.astype(float), np.zeros(s.shape)) for s in state]
+            shown = layer.through(own, signal, "float32", start).value
+            if before != "zeros":
+                shown = np.where(none_yet, state[0][:, None] + (before == "neither"), shown)
+            runs.append(shown.astype(np.float32))
+            ended = layer.ends(own, signal, "float32", start)
+            state = [end.astype(np.float32) for end, _ in ended.values()]
+            ends.append(state)
+        states = [*ends, [np.zeros_like(s) for s in state]]
+        each = states if len(layer.states) > 1 else [s for (s,) in states]
+        told = {"stateful": {"runs": runs, "states": each}, "weights": {layer.name: weights}}
+        return judge.judge(c, request.Answer(told))[0].verdict
+
+    assert found("zeros") == AGREE
+    zeros = layer.option("zero_output_for_mask")
+    assert found("start") == (DIFFER if zeros and none_yet.any() else AGREE)
+    assert found("neither") == (DIFFER if none_yet.any() else AGREE)
 
 
 GIVEN = """

@@ -8,9 +8,12 @@ from typing import Any, ClassVar
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, step
 from rnn_check.claims import gates, stack, truth
+from rnn_check.claims.expectations import training
 from rnn_check.claims.expectations.case import Case, given
 from rnn_check.claims.expectations.expectation import (
+    ANY_LOSS,
     LOSS,
+    MSE,
     WEIGHTS,
     Holds,
     Layers,
@@ -19,12 +22,14 @@ from rnn_check.claims.expectations.expectation import (
     X,
     axes,
 )
-from rnn_check.claims.expectations.numbers import Placed
+from rnn_check.claims.expectations.numbers import OfWeight, Placed
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import LSTM, Carrying, Gated
+from rnn_check.claims.gates import View
+from rnn_check.claims.layers import LSTM, Carrying
 from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array
+from rnn_check.subjects.policy import Policy
 
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")  # of the first layer
 
@@ -123,14 +128,13 @@ class States(OfState, frozen=True, kw_only=True):
     """Numbers (B,T,H): the state after each step, in the order in which Keras returns it.
 
     of "c": an LSTM's cell state, as it is carried. Of cells that stand inside others, of a
-    direction that is merged, and of the cell state of a layer that does not come first the author's
-    word alone is judged: a framework does not show them.
+    direction that is merged, and of the cell state of a layer that does not come first, all as they
+    are carried, the author's word alone is judged: a framework does not show them.
     """
 
     def is_shown(self, run: Experiment) -> bool:
         layer, part, word = run.recurrence_of(self.of)
-        is_own = layer.backward_part is None and part == len(layer.recurrences) - 1
-        return is_own and not word
+        return layer.shows_states_of(part) and not word
 
     def asks(self, run: Experiment) -> set[str]:
         if self.is_first(run):
@@ -280,81 +284,112 @@ class Output(Placed, frozen=True, kw_only=True):
 
 
 class Loss(Placed, frozen=True, kw_only=True):
-    """A number: the loss of [loss]."""
+    """A number: the loss of [loss]; at an epoch as `fit` reports it, counted from 1."""
 
     layers = "any"
     needs = (X, WEIGHTS, LOSS)
 
+    def underived(self, run: Experiment) -> str:
+        return "" if self.at.epoch is None else training.underived(self.name, run)
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        if self.at.epoch is not None:
+            yield from training.missing(run)
+            epochs = run.training.epochs if run.training else 0
+            if not (0 < abs(self.at.epoch) <= epochs):
+                yield f"an epoch {self.at.epoch}: there are {epochs}, counted from 1,"
+            if not MSE.there(run):
+                yield MSE.what
+
+    def unjudged(self, run: Experiment) -> str:
+        if self.at.epoch is None:
+            return ""
+        return training.unjudged(self.name, run) or training.other_biases(self.name, run)
+
+    def unjudged_in(self, policy: Policy) -> str:
+        return "" if self.at.epoch is None else training.unjudged_in(policy)
+
     def asks(self, run: Experiment) -> set[str]:
-        return {"gradients"}
+        return {"gradients" if self.at.epoch is None else "trained"}
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("gradients", "loss")]
+        return [("gradients" if self.at.epoch is None else "trained", "loss")]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """In the form that fits: a framework, and an author who prints its loss, take either."""
         assert self.computed_in is not None
+        if (epoch := self.at.epoch) is not None:
+            yield self.word(case, training.loss_of_epoch(case, epoch, self.computed_in))
+            told = training.told_of_epoch(case, epoch)
+            yield self.returned(case, told, training.loss_of_epoch(case, epoch, case.dtype))
+            return
         observed = case.said["gradients"]["loss"].array
         yield _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
         forms = case.truth(case.dtype, case.policy.loss_in).losses
         yield _that_fits([self.returned(case, observed, form) for form in forms])
 
 
-class Gradient(Placed, frozen=True, kw_only=True):
-    """Numbers: the gradient of the loss with regard to a weight, the input or the state."""
+class Gradient(OfWeight, frozen=True, kw_only=True):
+    """Numbers: the gradient of the loss with regard to a weight, the input or the state.
 
-    of: str = ""
+    Of a loss of the last cell state the author's word alone is judged.
+    """
 
     layers = "any"
-    needs = (X, WEIGHTS, LOSS)
+    needs = (X, WEIGHTS, ANY_LOSS)
 
-    def allowed(self, run: Experiment) -> list[str]:
-        return list(run.gradients)
+    def allowed(self, run: Experiment) -> Sequence[str] | None:
+        return None if self.of else list(run.gradients)
 
-    def shape(self, run: Experiment) -> tuple[int, ...] | None:
-        if run.x is None:
-            return None
-        layer, path = run.gradients[self.of]
+    def view(self, run: Experiment) -> View:
+        layer, path = run.gradients.get(self.of, (None, ""))
         if path == "x":
-            return run.x.shape
+            assert layer is not None
+            return View.whole("x", () if run.x is None else run.x.shape, False)
         if path != "initial_state":
-            return layer.weight_shapes(run.features_of(layer))[path]
+            return super().view(run)
         assert isinstance(layer, Carrying)
-        several = [len(layer.state_sizes)] if len(layer.state_sizes) > 1 else []
-        return (*several, len(run.x.value), layer.state_sizes[0])
+        sizes, batch = layer.state_sizes, 1 if run.x is None else len(run.x.value)
+        shape = (*([len(sizes)] if len(sizes) > 1 else []), batch, sizes[0])
+        return run.gates.of_states(View.whole(path, shape, False), len(layer.recurrences))
 
     def reads(self, reading: Reading) -> dict[str, Any]:
-        return {**super().reads(reading), "of": reading.experiment.gradient_of(self.of)}
+        run, told = reading.experiment, super().reads(reading)
+        is_whole = self.of in run.gradients and run.gates.is_in_order
+        return {**told, "of": run.gradient_of(self.of)} if is_whole else told
 
     def asks(self, run: Experiment) -> set[str]:
+        if run.loss is None:
+            return set()
         return {"gradients", "weights"} | ({"probe"} if self.is_probed(run) else set())
 
     def is_probed(self, run: Experiment) -> bool:
         """Whether it is seen by itself what it is made of."""
-        return _has_adjoints(run) and (self.of in GRADIENTS or not run.is_stack)
+        seen = {*self.gradients(run)} <= {*GRADIENTS}
+        return _has_adjoints(run) and (seen or not run.is_stack)
 
-    def unjudged(self, run: Experiment) -> str:
-        layer, path = run.gradients[self.of]
-        weights = path not in ("x", "initial_state")
-        gated = any(isinstance(part, Gated) for _, part, _ in layer.parts(1))
-        if weights and gated and not run.gates.is_in_order:
-            return f"the gradient of {self.of} is derived in Keras's order of gates only"
-        return ""
-
-    def gradients(self) -> list[str]:
-        return [self.of]
+    def gradients(self, run: Experiment) -> list[str]:
+        return [run.gradient_of(name) for name in self.view(run).sources]
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("gradients", self.of)]
+        return [("gradients", name) for name in self.gradients(run) if run.loss is not None]
 
     def true(self, truth: Truth) -> Bounded:
-        return truth.gradient(self.of)
+        return self.as_written(truth.claim, truth.gradient)
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         yield self.author(case)
-        yield self.subject(case, case.said["gradients"][self.of].array)
-        if self.is_probed(case.claim):
-            yield from gradient_steps(case, [self.of])
+        run = case.claim
+        if run.loss is None:
+            return
+        told = case.said["gradients"]
+        yield from self.seen_as_written(
+            case, lambda name: told[run.gradient_of(name)].array,
+            case.truth(case.dtype, case.policy.loss_in).gradient,
+        )  # fmt: skip
+        if self.is_probed(run):
+            yield from gradient_steps(case, self.gradients(run))
 
 
 class Certified(Holds, frozen=True, kw_only=True):
@@ -367,7 +402,7 @@ class Certified(Holds, frozen=True, kw_only=True):
     does_without = frozenset({"gradients", "probe"})
     not_in_older = frozenset({"gradients"})  # see `_only_probed`
 
-    def gradients(self) -> None:
+    def gradients(self, run: Experiment) -> None:
         return None
 
     def asks(self, run: Experiment) -> set[str]:

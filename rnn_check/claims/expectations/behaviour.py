@@ -7,8 +7,10 @@ Sizes: B samples, T timesteps, F features, H units.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -18,10 +20,12 @@ from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, equal, step
 from rnn_check.claims import stack
 from rnn_check.claims.expectations.bitwise import same, yes
-from rnn_check.claims.expectations.case import Case, Malformed, given
+from rnn_check.claims.expectations.case import Case, Malformed, Said, given
 from rnn_check.claims.expectations.expectation import WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import RNN, Carrying, Gated
+from rnn_check.claims.layers.layer import Layer
+from rnn_check.claims.layers.signal import Bounded, Signal, Weights
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 
@@ -123,11 +127,35 @@ def _stateful_parts(case: Case) -> Iterator[Comparison]:
         for (part, ended), got in zip(wanted.items(), left, strict=True):
             yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
         if shown is not None:
-            ran = layer.returning_sequences().through(weights, signal, case.dtype, started)
-            what = f"output of the {name} run"
-            yield stack.bounded(what, shown, (ran.value, ran.error), "subject")
+            what, whole = f"output of the {name} run", layer.returning_sequences()
+            yield _returned(what, shown, whole, weights, signal, case.dtype, started)
     if runs[0] is not None and runs[2] is not None:
         yield same("the run after a reset", runs[2], runs[0])
+
+
+def _returned(
+    what: str, got: Array, layer: Layer, weights: Weights, given: Signal, dtype: str,
+    starts: Sequence[Bounded],
+) -> Comparison:  # fmt: skip
+    """What is observed of a layer against what it should hand on.
+
+    Before the first step that counts a subject may show zeros or the state that it starts from.
+    """
+    signal = layer.through(weights, given, dtype, starts)
+    zeros = stack.bounded(what, got, (signal.value, signal.error), "subject")
+    if zeros.ok or given.mask is None or not starts or not isinstance(layer, Carrying):
+        return zeros
+    if layer.backward_part is not None or layer.option("zero_output_for_mask"):
+        return zeros
+    start, error = starts[-len(layer.recurrences[-1][1].states)]
+    none_yet = stack.shown_as_zero(layer.in_order(given.mask), False)  # (B,T,1)
+    if layer.returns_sequences:
+        start, error = start[:, None], error[:, None]
+    else:
+        none_yet = none_yet[:, -1]
+    other = np.where(none_yet, start, signal.value), np.where(none_yet, error, signal.error)
+    found = stack.bounded(what, got, other, "subject")
+    return found if found.ok else zeros
 
 
 def _sequence(
@@ -156,6 +184,7 @@ class Dropout(Holds, frozen=True, kw_only=True):
     """Holds: in training it drops what it says, scaled, the same at each step; needs a rate."""
 
     of: Literal["input", "recurrent"]
+    masks: Literal["one for all gates", "one for each gate"] | msgspec.UnsetType = msgspec.UNSET
 
     layers = "any"
     needs = ()
@@ -168,61 +197,119 @@ class Dropout(Holds, frozen=True, kw_only=True):
     def missing(self, run: Experiment) -> Iterator[str]:
         if getattr(run.layers[0], self.rate, msgspec.UNSET) is msgspec.UNSET:
             yield f"a {self.rate} rate"
+        if self.masks is not msgspec.UNSET and not isinstance(run.layers[0], Gated):
+            yield "a layer with gates, to say which masks they have,"
 
     def unjudged(self, run: Experiment) -> str:
-        gated = isinstance(run.layers[0], Gated)
-        return "the dropout masks of gates are not shown yet" if gated else ""
+        rate = float(getattr(run.layers[0], self.rate))
+        if 0.01 <= rate <= 0.99:
+            return ""
+        return f"a rate of {rate:g} drops too few, or leaves too few, to tell one mask from another"
 
     def asks(self, run: Experiment) -> set[str]:
         return {"dropout"}
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("dropout", self.of), ("dropout", "inference", self.of)]
+        gated = isinstance(run.layers[0], Gated)
+        held = [("dropout", "held"), ("dropout", "*", "held")] if gated else []
+        return [("dropout", self.of), ("dropout", "inference", self.of), *held]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
-        """What a layer with an identity for a kernel shows of its dropout mask, at each timestep.
+        """What layers that are made for it show of the mask, at each timestep.
 
-        of "input": h_t = mask/(1-p).  of "recurrent": x is one at the first step and zero after it,
-        and h_t = (mask/(1-p))^t, counted from 0.  By Hoeffding (JASA 58, 1963) the share of zeros
-        among N independent draws is off by more than sqrt(log(2/CHANCE)/(2N)) with probability
-        CHANCE at most.
+        Of a SimpleRNN with an identity for a kernel "input" is h_t = mask/(1-p); of "recurrent" x
+        is one at the first step and zero after it, and h_t = (mask/(1-p))^t, counted from 0. Of
+        gates see `plans`: each mask of its own, all in one run.
         """
-        told = case.said["dropout"]
-        rate = float(getattr(case.claim.layers[0], self.rate))
-        u = formats.arithmetic(case.dtype).u_stored
-        drawn = told[self.of].array
-        if drawn.ndim != 3 or drawn.shape[1] < 2:
-            drawn = told[self.of].shaped((64, 4, 64))
-        shown = drawn.astype(np.float64)  # (B,T,n)
-        still = told["inference"][self.of].array.astype(np.float64)
-        yield same("output in inference", still, np.ones_like(still))
-        mask = shown[:, 0] if self.of == "input" else shown[:, 1]  # (B,n) scaled
-        steps_in = shown.shape[1]
-        powers = np.arange(steps_in) if self.of == "recurrent" else np.ones(steps_in)
-        kept = mask != 0
-        scale = 1 / (1 - rate)
-        expected = np.where(kept[:, None], scale ** powers[:, None], (powers == 0)[:, None])
-        bound = formats.gamma(3, u) * np.abs(powers)[:, None] * expected
-        axes = ("sample", "timestep", "unit")
-        yield Comparison(
-            "subject", f"{self.rate}: one mask for all timesteps, scaled by 1/(1 - {rate:g})",
-            shown, expected, np.abs(shown - expected), bound, axes, tuple(np.indices(shown.shape)),
-        )  # fmt: skip
-        draws = kept.size
-        dropped = np.asarray(1 - kept.mean())
-        allowed = np.asarray(math.sqrt(math.log(2 / CHANCE) / (2 * draws)))
-        off = np.abs(dropped - rate)
-        yield Comparison(
-            "subject", f"share of zeros among {draws:,}", dropped, np.asarray(rate), off, allowed
-        )
-        alike = bool((kept == kept[:1]).all())
-        yield equal("subject", "a mask of its own for every sample", yes(not alike), "yes")
-        # that as many draws are the same by chance is less likely than CHANCE
-        later = told["next"][self.of].shaped(shown.shape).astype(np.float64)
-        another = yes(bool((later != shown).any()))
-        yield equal("subject", "another mask at the next call", another, "yes")
-        if not told["again"].is_none:
-            yield same("output with the same seed", told["again"][self.of].array, drawn)
+        told, layer = case.said["dropout"], case.claim.layers[0]
+        rates = {
+            of: float(_or(getattr(layer, of, 0), 0)) for of in ("dropout", "recurrent_dropout")
+        }
+        rate = rates[self.rate]
+        if not isinstance(layer, Gated):
+            shape = (64, 4, 64)
+            powers = np.arange(4) if self.of == "recurrent" else np.ones(4)
+            yield from _dropped(self.rate, told, (self.of,), shape, Drawn((rate,), powers), case)
+            return
+        shape, t = (128, 3, 16), np.arange(3)
+        for run in (told, told["next"], told["inference"], told["again"]):
+            if not run.is_none:
+                carried = run["held"].shaped(shape).astype(np.float64)
+                yield same("the state that is carried", carried, np.ones(shape))
+        masks = {}
+        before = layer.family == "GRU" and not layer.option("reset_after")
+        for gate in "zrh" if layer.family == "GRU" else "ifco":
+            drawn = Drawn((rate,), t + 1 if gate in "fz" else np.ones(3))
+            also = rates["recurrent_dropout"]
+            if gate == "r" and before and also:  # the product of two masks
+                drawn = Drawn((rate, also), np.ones(3))
+            else:
+                masks[gate] = told[self.of][gate].shaped(shape)[:, 0] != 0
+            what = f"{self.rate} of gate {gate}"
+            yield from _dropped(what, told, (self.of, gate), shape, drawn, case)
+        if self.masks is not msgspec.UNSET:
+            first, *others = masks.values()
+            if self.masks == "one for all gates":
+                agree = all((mask == first).all() for mask in others)
+            else:
+                pairs = itertools.combinations(masks.values(), 2)
+                agree = not any((one == other).all() for one, other in pairs)
+            yield equal("subject", f"masks: {self.masks}", yes(agree), "yes")
+
+
+def _or(given: Any, default: Any) -> Any:
+    return default if given is msgspec.UNSET else given
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is shown of masks: the product of one of each of these rates, scaled, to the power (T,)
+    at each timestep."""
+
+    rates: tuple[float, ...]
+    powers: Array
+
+
+def _dropped(
+    what: str, told: Said, way: tuple[str, ...], shape: tuple[int, ...], drawn: Drawn, case: Case
+) -> Iterator[Comparison]:
+    """By Hoeffding (JASA 58, 1963) the share of zeros among N independent draws is off by more than
+    sqrt(log(2/CHANCE)/(2N)) with probability CHANCE at most."""
+
+    def part(said: Said) -> Array:
+        for key in way:
+            said = said[key]
+        return said.shaped(shape)
+
+    u, powers = formats.arithmetic(case.dtype).u_stored, drawn.powers[:, None]
+    first = part(told)
+    shown = first.astype(np.float64)  # (B,T,n)
+    still = part(told["inference"]).astype(np.float64)
+    yield same("output in inference", still, np.ones_like(still))
+    rate, scale = 1.0, 1.0
+    for each in drawn.rates:
+        scale /= 1 - each
+        rate *= 1 - each
+    rate = 1 - rate  # that one of them drops it
+    kept = shown[:, np.flatnonzero(drawn.powers)[0]] != 0  # (B,n)
+    expected = np.where(kept[:, None], scale**powers, powers == 0)
+    bound = formats.gamma(3 * len(drawn.rates), u) * np.abs(powers) * expected
+    axes = ("sample", "timestep", "unit")
+    yield Comparison(
+        "subject", f"{what}: one mask for all timesteps, scaled by {scale:g}",
+        shown, expected, np.abs(shown - expected), bound, axes, tuple(np.indices(shown.shape)),
+    )  # fmt: skip
+    dropped = np.asarray(1 - kept.mean())
+    allowed = np.asarray(math.sqrt(math.log(2 / CHANCE) / (2 * kept.size)))
+    off, share = np.abs(dropped - rate), f"share of zeros among {kept.size:,}"
+    yield Comparison("subject", share, dropped, np.asarray(rate), off, allowed)
+    alike = bool((kept == kept[:1]).all())
+    yield equal("subject", "a mask of its own for every sample", yes(not alike), "yes")
+    # that as many draws are the same by chance is less likely than CHANCE: see `unjudged`
+    another = yes(bool((part(told["next"]).astype(np.float64) != shown).any()))
+    yield equal("subject", "another mask at the next call", another, "yes")
+    if not told["again"].is_none:
+        yield same("output with the same seed", part(told["again"]), first)
 
 
 class AnyShape(Holds, frozen=True, kw_only=True):
@@ -247,13 +334,14 @@ class AnyShape(Holds, frozen=True, kw_only=True):
             mask = None if run.mask is None else run.mask[: part.shape[0], : part.shape[1]]
             signal = stack.Signal.exactly(part, mask)
             start = [(v[: len(part)], e[: len(part)]) for v, e in stack.starts(run)]
-            for layer in run.layers:
+            *below, last = run.layers
+            for layer in below:
                 own = stack.exactly(case.weights.get(layer.name, {}))
                 signal = layer.through(own, signal, case.dtype, start)
                 if layer.is_recurrent:
                     start = []
-            bounds = (signal.value, signal.error)
-            yield stack.bounded(f"output of {what}", outputs[index].array, bounds, "subject")
+            own, got = stack.exactly(case.weights.get(last.name, {})), outputs[index].array
+            yield _returned(f"output of {what}", got, last, own, signal, case.dtype, start)
 
 
 class Cell(Holds, frozen=True, kw_only=True):

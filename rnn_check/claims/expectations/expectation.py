@@ -46,17 +46,6 @@ class At(Table, frozen=True):
         every = msgspec.structs.asdict(self)
         return {axis: index for axis, index in every.items() if index is not None}
 
-    def names(self, axes: tuple[str, ...]) -> tuple[str, ...]:
-        """What the axes of an array are called by who wrote the claim."""
-        return axes
-
-
-class AtTurned(At, frozen=True):
-    """The same of the author's W·x layout, where the array is in Keras's."""
-
-    def names(self, axes: tuple[str, ...]) -> tuple[str, ...]:
-        return axes[::-1]
-
 
 @dataclass(frozen=True)
 class Need:
@@ -70,6 +59,7 @@ X = Need("input.x", lambda run: run.x is not None)
 INPUT = Need("input", lambda run: run.input_shape is not None)
 WEIGHTS = Need("weights", lambda run: run.weights is not None)
 LOSS = Need("loss", lambda run: run.loss is not None)
+ANY_LOSS = Need("loss", lambda run: run.loss is not None or run.cell_cotangent is not None)
 MSE = Need('loss.kind = "mse"', lambda run: run.loss is not None and run.loss.kind == "mse")
 DENSE = Need("a Dense layer", lambda run: not run.is_stack and run.dense is not None)
 
@@ -80,16 +70,11 @@ class Reading:
 
     read: Reader
     experiment: Experiment
-    layout: str
     computed_in: ComputedIn | None
     key: str  # "expect[0]"
 
     def fail(self, name: str, problem: str) -> ClaimError:
         return self.read.fail(f"{self.key}.{name}".rstrip("."), problem)
-
-    def is_turned(self, name: str) -> bool:
-        """Whether the author's layout of a weight, or of its gradient, is not Keras's."""
-        return self.layout == "W·x" and name.endswith("kernel")
 
 
 def snake(name: str) -> str:
@@ -161,7 +146,7 @@ class Expectation(
         """What a subject has to be told beside the experiment: of one claim it is one thing."""
         return {}
 
-    def gradients(self) -> list[str] | None:
+    def gradients(self, run: Experiment) -> list[str] | None:
         """Whose gradients it wants, where it asks for any; None for all that there are."""
         return []
 
@@ -222,7 +207,7 @@ class Expectation(
 
     def axes(self, ndim: int) -> tuple[str, ...]:
         """What the axes of the whole array are called by who wrote the claim."""
-        return self.at.names(axes(self.what, self.of, ndim))
+        return axes(self.what, self.of, ndim)
 
     def select(self, array: Array) -> Array:
         """The entries of `array` that the value speaks of."""
@@ -277,7 +262,7 @@ def axes(what: str, of: str, ndim: int) -> tuple[str, ...]:
     """What the axes of an array are called, in claim files (`at`) and in reports."""
     of_weights = what in ("gradient", "initial_weights", "trained_weights")
     if of_weights and of not in ("x", "initial_state", "delta"):
-        return ("unit",) if ndim == 1 else ("row", "column")
+        return {0: (), 1: ("unit",), 2: ("row", "column")}[ndim]
     if of == "initial_state" and ndim == 3:
         return ("state", "sample", "unit")
     last = "feature" if what == "input" or of == "x" else "unit"

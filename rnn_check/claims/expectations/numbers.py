@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
-import msgspec
 import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, equal, no_bound
 from rnn_check.claims import tables
-from rnn_check.claims.expectations.case import Case, Unproved
-from rnn_check.claims.expectations.expectation import At, AtTurned, Expectation, Reading
+from rnn_check.claims.expectations.case import Case
+from rnn_check.claims.expectations.expectation import At, Expectation, Reading
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import Gated, Layer
+from rnn_check.claims.gates import View
 from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.tables import ComputedIn
 from rnn_check.claims.truth import Truth
@@ -21,23 +21,18 @@ from rnn_check.numbers import formats
 
 
 def read_value(e: Expectation, shape: tuple[int, ...] | None, reading: Reading) -> dict[str, Any]:
-    """`value` as a Given in Keras's layout, and `at` as it then speaks of it.
+    """`value` as a Given.
 
     shape: of the whole array, if the claim fixes it. inf and nan may be claimed, and differ.
     """
     value = reading.read.given(e.value, f"{reading.key}.value", finite=False)
-    turned = reading.is_turned(e.of)
-    if turned and len(value.shape) == 2:
-        value = value.transposed()
-    at = AtTurned(**msgspec.structs.asdict(e.at)) if turned else e.at
-    told = msgspec.structs.replace(e, at=at) if "at" in e.__struct_fields__ else e
     if shape is not None:
-        _check_places(told, shape, reading)
+        _check_places(e, shape, reading)
         # counted without making it: an array of no bytes that is as large as it says
-        wanted = told.select(np.broadcast_to(np.empty((), bool), shape)).shape
+        wanted = e.select(np.broadcast_to(np.empty((), bool), shape)).shape
         if value.shape != wanted:
             raise reading.fail("value", f"expected shape {wanted}, got {value.shape}")
-    return {"value": value} | ({"at": at} if turned else {})
+    return {"value": value}
 
 
 def _check_places(e: Expectation, shape: tuple[int, ...], reading: Reading) -> None:
@@ -55,10 +50,6 @@ def _check_places(e: Expectation, shape: tuple[int, ...], reading: Reading) -> N
                 raise reading.fail("at", problem)
         if index == []:
             raise reading.fail(f"at.{name}", "empty list; name at least one")
-
-
-def has_gates(layer: Layer) -> bool:
-    return any(isinstance(part, Gated) for _, part, _ in layer.parts(1))
 
 
 class Numbers(Expectation, frozen=True, kw_only=True):
@@ -86,8 +77,6 @@ class Numbers(Expectation, frozen=True, kw_only=True):
     def word(self, case: Case, whole: Bounded) -> Comparison:
         """The number that is printed: its digits claim an interval, which must meet the truth's."""
         assert self.computed_in is not None
-        if self.computed_in == "hand" and any(map(has_gates, case.claim.layers)):
-            raise Unproved("what is rounded by hand between the gates of a step is not derived")
         value: Given = self.value
         expected, allowed = (self.select(part) for part in whole)
         interval = None if self.computed_in == "exact" else (value.lo, value.hi)
@@ -140,3 +129,63 @@ class Placed(Numbers, frozen=True, kw_only=True):
 
     family: ClassVar[bool] = True
     at: At = At()
+
+
+class OfWeight(Placed, frozen=True, kw_only=True):
+    """Numbers of a weight, as its author has it."""
+
+    family: ClassVar[bool] = True
+    of: str = ""
+
+    def view(self, run: Experiment) -> View:
+        return run.view(self.of)
+
+    def shape(self, run: Experiment) -> tuple[int, ...] | None:
+        if run.input_shape is None or self.underived(run):
+            return None
+        return self.view(run).shape
+
+    def allowed(self, run: Experiment) -> Sequence[str] | None:
+        """What else is a weight, `view` says."""
+        return None if self.of else run.weights_known
+
+    def _of(self, reading: Reading) -> None:
+        super()._of(reading)
+        try:
+            self.view(reading.experiment)
+        except ValueError as problem:
+            raise reading.fail("of", str(problem)) from None
+
+    def as_written(
+        self, run: Experiment, whole: Callable[[str], Bounded], *, weights: bool = False
+    ) -> Bounded:
+        """Of each of Keras's arrays and how far it may be off, what the author has.
+
+        weights: whether they are weights; else what is linear in them.
+        """
+        view = self.view(run)
+        found = {name: whole(name) for name in view.sources}
+        values = {name: value for name, (value, _) in found.items()}
+        value, error = view(values), view.bounds({n: error for n, (_, error) in found.items()})
+        if not (weights and np.any(view.added)):
+            return value, error
+        value = value - view.added
+        return value, error + np.where(view.added, 2.0**-53 * np.abs(value), 0.0)
+
+    def seen_as_written(
+        self,
+        case: Case,
+        observed: Callable[[str], Array],
+        true: Callable[[str], Bounded],
+        *,
+        weights: bool = False,
+    ) -> Iterator[Comparison]:
+        """The same of what a subject returned, against the truth of each of Keras's arrays."""
+        view, arrays = self.view(case.claim), {}
+        for name in view.sources:
+            arrays[name], shape = observed(name), true(name)[0].shape
+            if arrays[name].shape != shape:
+                yield equal("subject", f"shape of {name}", str(arrays[name].shape), str(shape))
+                return
+        seen = view(arrays) - view.added if weights else view(arrays)
+        yield self.returned(case, seen, self.as_written(case.claim, true, weights=weights))

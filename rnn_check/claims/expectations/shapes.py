@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -114,8 +114,6 @@ class Shaped(Expectation, frozen=True, kw_only=True):
         if not isinstance(self.value, str) or not re.fullmatch(_PRINTED, self.value):
             problem = f'expected a shape as printed, "(None, 3)", got {self.value!r}'
             raise reading.fail("value", problem)
-        if reading.is_turned(self.of):
-            return {"value": f"({', '.join(reversed(re.findall(r'None|[0-9]+', self.value)))})"}
         return {}
 
 
@@ -182,10 +180,20 @@ class InputShape(Shaped, frozen=True, kw_only=True):
 class WeightShape(Shaped, frozen=True, kw_only=True):
     """`"(2, 3)"`: of a layer that is made and given no weights."""
 
-    of: Literal["kernel", "recurrent_kernel", "bias"]
+    of: str = ""
 
-    layers = "plain"
+    layers = "any"
     needs = (INPUT,)
+
+    def allowed(self, run: Experiment) -> Sequence[str] | None:
+        return None if self.of else run.weights_known
+
+    def _of(self, reading: Reading) -> None:
+        super()._of(reading)
+        try:
+            reading.experiment.view(self.of)
+        except ValueError as problem:
+            raise reading.fail("of", str(problem)) from None
 
     def asks(self, run: Experiment) -> set[str]:
         return {"initial_weights"}
@@ -194,8 +202,13 @@ class WeightShape(Shaped, frozen=True, kw_only=True):
         return []  # a shape is no number of the answer
 
     def judge(self, case: Case) -> Iterator[Comparison]:
-        weight = case.said["initial_weights"][case.claim.rnn.name][self.of].array
-        yield equal("subject", self.what, printed(weight.shape), self.value, "claimed")
+        view, run = case.claim.view(self.of), case.claim
+        yield equal("claim", self.what, self.value, printed(view.shape))
+        for name in view.sources:
+            layer, path = run.gradients[name]
+            shape = layer.weight_shapes(run.features_of(layer))[path]
+            told = case.said["initial_weights"][layer.name][path].array.shape
+            yield equal("subject", f"shape of {name}", printed(told), printed(shape))
 
 
 class OutputDtype(Expectation, frozen=True, kw_only=True):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -26,14 +27,17 @@ from rnn_check.claims.expectations.expectation import (
     Reading,
     X,
 )
-from rnn_check.claims.expectations.numbers import read_value
+from rnn_check.claims.expectations.numbers import OfWeight, read_value
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import Recurrent
-from rnn_check.claims.layers.signal import at_the_end
+from rnn_check.claims.layers import GRU, LSTM, Dense, Gated, Recurrent, SimpleRNN
+from rnn_check.claims.layers.recurrent import Recurrence
+from rnn_check.claims.layers.signal import Bounded, at_the_end
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
-from rnn_check.recurrences import losses, running
+from rnn_check.recurrences import losses, running, training
+from rnn_check.subjects.policy import Policy
 
+T = TypeVar("T")
 LEARNING_RATE = 0.125  # of the one step of fit that is asked for; a power of two rounds nothing
 
 
@@ -50,7 +54,7 @@ class FitOnce(Holds, frozen=True, kw_only=True):
         return {"fit_once"}
 
     def tells(self) -> dict[str, Any]:
-        return {"training": {"learning_rate": LEARNING_RATE}}
+        return {"learning_rate": LEARNING_RATE}
 
 
 class Frozen(FitOnce, frozen=True, kw_only=True):
@@ -264,61 +268,102 @@ def _explained(
 # --- a whole training -----------------------------------------------------------------------------
 
 
-def _trained_plainly(run: Experiment) -> Iterator[str]:
+def underived(what: str, run: Experiment) -> str:
+    """Why no whole training of such layers is derived; empty if it is."""
+    first, *rest = run.layers
+    if not isinstance(first, SimpleRNN | LSTM | GRU) or [type(r) for r in rest] not in (
+        [],
+        [Dense],
+    ):
+        return (
+            f"{what} of a training is derived of a SimpleRNN, an LSTM or a GRU, alone or before a "
+            "Dense layer, only"
+        )
+    return ""
+
+
+def missing(run: Experiment) -> Iterator[str]:
     """What a whole training needs beyond its tables."""
     if run.training is None:
         yield "training"
     if run.rnn.option("return_sequences") or run.initial_state is not None or run.mask is not None:
         yield "a layer that returns its last output, without mask and state"
+    if run.dense is not None and run.dense.name not in (run.weights or {}):
+        yield f"weights.{run.dense.name}"
 
 
-def _not_adam(e: Expectation, run: Experiment) -> str:
-    if run.training is None or run.training.optimizer == "Adam":
-        return ""
-    return f"{e.what} of training with {run.training.optimizer} is not derived here, only Adam's"
+def unjudged(what: str, run: Experiment) -> str:
+    """Why nobody can judge a whole training yet."""
+    for layer in run.layers:
+        for name in ("dropout", "recurrent_dropout"):
+            rate = getattr(layer, name, msgspec.UNSET)
+            if rate is not msgspec.UNSET and rate:
+                return f"{what} of a training with {name} depends on what is drawn"
+        for name in layer.options:
+            if name.endswith(("_regularizer", "_constraint")) and is_given(getattr(layer, name)):
+                return f"{what} of a training with a {name} is not derived"
+        if not layer.is_trainable:
+            return f"{what} of a training with frozen weights is not derived"
+        if layer.inner.option("stateful"):
+            return f"{what} of a training of a stateful layer is not derived"
+    return ""
 
 
-class Updates(Holds, frozen=True, kw_only=True):
-    """Holds: each update of [training] follows from the one before."""
+def is_given(option: Any) -> bool:
+    return option is not msgspec.UNSET and option not in (None, "None")
 
-    layers = "plain"
-    needs = (X, WEIGHTS, MSE, DENSE)
+
+class OfTraining(Expectation, frozen=True, kw_only=True):
+    """What becomes of a whole training."""
+
+    family: ClassVar[bool] = True
+
+    layers = "any"
+    needs = (X, WEIGHTS, MSE)
+
+    def underived(self, run: Experiment) -> str:
+        return underived(self.what, run)
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
-        yield from _trained_plainly(run)
-        if run.dense is not None and run.dense.name not in (run.weights or {}):
-            yield f"weights.{run.dense.name}"
+        yield from missing(run)
 
     def unjudged(self, run: Experiment) -> str:
-        return _not_adam(self, run)
+        return unjudged(self.what, run)
+
+
+class Updates(OfTraining, Holds, frozen=True, kw_only=True):
+    """Holds: each update of [training] follows from the one before."""
 
     def asks(self, run: Experiment) -> set[str]:
         return {"training"}
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("training", part, "*", "*") for part in ("weights", "m", "v")]
+        assert run.training is not None
+        parts = ("weights", *run.training.optimizer.states)
+        return [("training", part, "*", "*") for part in parts]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """Each update of the recorded training against the state before it."""
         run, recorded = case.claim, case.said["training"]
-        assert run.training is not None and run.weights is not None
+        assert run.training is not None and run.weights is not None and run.x is not None
+        optimizer = run.training.optimizer
         start = {
             layer: {name: given.value for name, given in table.items()}
             for layer, table in run.weights.items()
         }
-        adam = updates.Adam(float(run.training.learning_rate))
         found = given(
             updates.certify_training,
-            *(_by_name(run, _tables(recorded[part])) for part in ("weights", "m", "v")),
+            _by_name(run, _tables(recorded["weights"])),
+            {state: _by_name(run, _tables(recorded[state])) for state in optimizer.states},
             network=_network(run),
-            adam=adam,
+            optimizer=optimizer,
             iterations=recorded["iterations"].of(np.ndarray),
             loss=recorded["loss"].array,
             start=_by_name(run, start),
             dtype=case.dtype,
         )
-        done, asked = np.asarray(found.updates), np.asarray(run.training.epochs)
+        done, asked = np.asarray(found.updates), np.asarray(run.training.updates(len(case.x)))
         missing = np.abs(done - asked)
         follow = f"each of {done:,} updates follows"
         if found.judged < 1:
@@ -329,12 +374,130 @@ class Updates(Holds, frozen=True, kw_only=True):
         # what fails first comes first, as it is what the verdict quotes
         for q in sorted(found.quantities.values(), key=lambda q: q.name != found.where[1]):
             yield _updated(q)
-        constants = recorded["optimizer"]
-        told = [float(constants[f.name].of(float)) for f in dataclasses.fields(adam)]
-        got, expected = np.asarray(told), np.asarray(dataclasses.astuple(adam))
+        constants, wanted = recorded["optimizer"], dataclasses.asdict(optimizer)
+        for name in [name for name, value in wanted.items() if isinstance(value, bool)]:
+            yield equal("subject", name, yes(constants[name].flag), yes(wanted.pop(name)))
+        got = np.asarray([constants[name].of(float) for name in wanted])
+        expected = np.asarray(list(wanted.values()))
         bound = expected * formats.arithmetic(case.dtype).u
-        error = np.abs(got - expected)
-        yield Comparison("subject", "learning rate, betas, epsilon", got, expected, error, bound)
+        names = ", ".join(wanted)
+        yield Comparison("subject", names, got, expected, np.abs(got - expected), bound)
+
+
+class TrainedWeights(OfTraining, OfWeight, frozen=True, kw_only=True):
+    """Numbers, or with `not_run` none: what a training ended with."""
+
+    value: tables.Numbers = None
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        epochs = run.training.epochs if run.training else 0
+        if self.at.epoch not in (None, -1, epochs):
+            yield f"training.epochs = {self.at.epoch}"
+
+    def unjudged(self, run: Experiment) -> str:
+        return super().unjudged(run) or other_biases(self.name, run)
+
+    def unjudged_in(self, policy: Policy) -> str:
+        return unjudged_in(policy)
+
+    def reads(self, reading: Reading) -> dict[str, Any]:
+        if self.value is None:
+            if self.not_run:
+                return {}
+            raise reading.fail("value", "required key is missing")
+        return super().reads(reading)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"trained"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        places = (run.gradients[name] for name in self.view(run).sources)
+        return [("trained", "weights", layer.name, path) for layer, path in places]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """The author's numbers, and those that the same training by the subject ends with."""
+        assert self.computed_in is not None
+        run = case.claim
+
+        def ends(computed_in: str) -> Callable[[str], Bounded]:
+            weights = trained(case, computed_in).weights
+
+            def of(name: str) -> Bounded:
+                layer, path = run.gradients[name]
+                return weights[path if layer is run.rnn else f"dense.{path}"]
+
+            return of
+
+        def told(name: str) -> Array:
+            layer, path = run.gradients[name]
+            return case.said["trained"]["weights"][layer.name][path].array
+
+        yield self.word(case, self.as_written(run, ends(self.computed_in), weights=True))
+        yield from self.seen_as_written(case, told, ends(case.dtype), weights=True)
+
+
+def other_biases(what: str, run: Experiment) -> str:
+    """Why what the author trains is not what Keras trains; empty if it is."""
+    for layer in run.layers:
+        if not isinstance(layer, Recurrence):
+            continue
+        written = run.written.get(layer.name, {})
+        second = any(path.endswith("recurrent_bias") for path in written)
+        keras = layer.own_shapes(1).get("bias", ())
+        if second and len(keras) == 1:
+            return f"{what} of two biases that are added, which learn twice, is not derived"
+        one = [s for path, s in written.items() if path.endswith("bias")]
+        if len(keras) == 2 and not second and not any(s[:1] == (2,) and len(s) == 2 for s in one):
+            return f"{what} of a GRU that has one bias, where Keras trains two, is not derived"
+    return ""
+
+
+def unjudged_in(policy: Policy) -> str:
+    """Losses of a float64 layer are computed in floatx; those of mixed precision are scaled."""
+    if policy.name in ("float32", "floatx_float64"):
+        return ""
+    return f"where a training in {policy.name} ends is not derived"
+
+
+def loss_of_epoch(case: Case, epoch: int, arithmetic: str) -> tuple[Array, Array]:
+    """() as fit reports it of an epoch, counted from 1, or from the end if negative."""
+    value, bound = trained(case, arithmetic).loss
+    return value[_index(epoch)], bound[_index(epoch)]
+
+
+def told_of_epoch(case: Case, epoch: int) -> Array:
+    """The same as the subject reported it."""
+    assert case.claim.training is not None
+    losses = case.said["trained"]["loss"].shaped((case.claim.training.epochs,))
+    return np.asarray(losses[_index(epoch)])
+
+
+def _index(epoch: int) -> int:
+    return epoch - (epoch > 0)
+
+
+def trained(case: Case, computed_in: str) -> training.Trained:
+    """Where the claim's training ends, in an arithmetic."""
+    if computed_in == "hand":
+        raise Unproved("what is rounded by hand in a training is not derived")
+    return case.once(_trained_in("exact" if computed_in == "real" else computed_in))
+
+
+@functools.cache  # one object for each arithmetic, by which a case knows what it has made
+def _trained_in(arithmetic: str) -> Callable[[Experiment], training.Trained]:
+    def ends(run: Experiment) -> training.Trained:
+        assert run.training is not None and run.weights is not None
+        own = {
+            layer: {name: (given.value, given.error) for name, given in table.items()}
+            for layer, table in run.weights.items()
+        }
+        return training.trained(
+            _network(run), run.training.optimizer, _by_name(run, own), run.training.epochs,
+            arithmetic,
+        )  # fmt: skip
+
+    return ends
 
 
 class OrdinaryOutcome(Expectation, frozen=True, kw_only=True):
@@ -349,10 +512,12 @@ class OrdinaryOutcome(Expectation, frozen=True, kw_only=True):
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
-        yield from _trained_plainly(run)
+        yield from (need for need in missing(run) if not need.startswith("weights."))
 
     def unjudged(self, run: Experiment) -> str:
-        return _not_adam(self, run)
+        if run.training and run.x and run.training.updates(len(run.x.value)) > run.training.epochs:
+            return f"{self.what} of a training by several batches is not derived"
+        return unjudged(self.what, run)
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         run = reading.experiment
@@ -401,19 +566,26 @@ def draw(run: Experiment) -> outcomes.Outcomes:
         kernel=weights["kernel"].value,
         recurrent_kernel=weights["recurrent_kernel"].value,
         bias=weights["bias"].value if "bias" in weights else None,
-        adam=updates.Adam(float(run.training.learning_rate)),
+        optimizer=run.training.optimizer,
         epochs=run.training.epochs,
     )
 
 
-def _network(run: Experiment) -> updates.Network:
-    assert run.x is not None and run.loss is not None and run.dense is not None
-    return updates.Network(
+def _network(run: Experiment) -> training.Network:
+    assert run.x is not None and run.loss is not None
+    layer = run.rnn
+    gates: dict[str, Any] = {}
+    if isinstance(layer, Gated):
+        gates = {"recurrence": layer.recurrence, "recurrent_activation": layer.gate_function}
+    return training.Network(
         x=run.x.value,
         target=run.loss.value.value,
-        activation=run.rnn.function,
-        dense_activation=run.dense.function,
-        go_backwards=run.rnn.option("go_backwards"),
+        activation=layer.function,
+        dense_activation=run.dense.function if run.dense else None,
+        go_backwards=layer.option("go_backwards"),
+        batch_size=run.training.batch_size if run.training else None,
+        error=run.x.error,
+        **gates,
     )
 
 
@@ -421,10 +593,9 @@ def _tables(said: Said) -> dict[str, dict[str, Array]]:
     return {layer: table.arrays() for layer, table in said.table()}
 
 
-def _by_name(run: Experiment, part: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+def _by_name(run: Experiment, part: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
     """Weights layer by layer as the training certificate calls them."""
-    assert run.dense is not None
-    prefix = {run.rnn.name: "", run.dense.name: "dense."}
+    prefix = {run.rnn.name: "", **({run.dense.name: "dense."} if run.dense else {})}
     return {
         prefix.get(layer, f"{layer}.") + name: array
         for layer, table in part.items()

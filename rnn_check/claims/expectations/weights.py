@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import ml_dtypes
+import msgspec
 import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, bits, equal
 from rnn_check.claims import tables
 from rnn_check.claims.expectations.case import Case, at_least
 from rnn_check.claims.expectations.expectation import INPUT, WEIGHTS, Holds, Path, Reading
-from rnn_check.claims.expectations.numbers import Placed
+from rnn_check.claims.expectations.numbers import OfWeight
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import LSTM
 from rnn_check.claims.tables import ComputedIn
 from rnn_check.claims.written import Array
 from rnn_check.numbers import bounded, formats
@@ -166,21 +168,47 @@ class Reproducible(Holds, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
-class OnlyStated(Placed, frozen=True, kw_only=True):
+class ForgetBias(Holds, frozen=True, kw_only=True):
+    """Holds: the bias of a new LSTM is zero, and one where `unit_forget_bias` says so."""
+
+    layers = "any"
+    needs = (INPUT,)
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        layer = run.layers[0]
+        if not (isinstance(layer, LSTM) and layer.option("use_bias")):
+            yield "an LSTM with a bias"
+        elif layer.bias_initializer is not msgspec.UNSET:
+            yield "Keras's own bias_initializer"
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"initial_weights"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("initial_weights", run.names[0], "bias")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        layer = case.claim.layers[0]
+        assert isinstance(layer, LSTM)
+        wanted = np.zeros((4, layer.units))
+        wanted[1] = float(layer.option("unit_forget_bias"))
+        bias = case.said["initial_weights"][layer.name]["bias"].shaped((wanted.size,))
+        wide, expected = bias.astype(np.float64), wanted.ravel()
+        error, places = np.abs(wide - expected), np.indices(expected.shape)
+        yield Comparison(
+            "subject", "bias", wide, expected, error, np.zeros_like(error), ("unit",), tuple(places)
+        )
+
+
+class OnlyStated(OfWeight, frozen=True, kw_only=True):
     """Numbers that nobody can make again, or none."""
 
     family: ClassVar[bool] = True
-    of: Weight
     value: tables.Numbers = None
 
-    layers = "plain"
+    layers = "any"
     needs = ()
-
-    def shape(self, run: Experiment) -> tuple[int, ...] | None:
-        if run.is_stack:
-            return None
-        shapes = {"bias": (run.rnn.units,), **run.rnn.weight_shapes((run.input_shape or (0,))[-1])}
-        return None if self.of == "kernel" and run.input_shape is None else shapes[self.of]
 
     def unjudged(self, run: Experiment) -> str:
         return f"{self.what} cannot be reproduced yet"
@@ -200,7 +228,3 @@ class OnlyStated(Placed, frozen=True, kw_only=True):
 
 class InitialWeights(OnlyStated, frozen=True, kw_only=True):
     """Numbers, or none; with `not_run`: nobody can draw them again without the seed."""
-
-
-class TrainedWeights(OnlyStated, frozen=True, kw_only=True):
-    """The same of what a training ended with."""

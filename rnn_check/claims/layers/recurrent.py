@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
 
+from rnn_check.certificates import layer as certificates_layer
 from rnn_check.certificates import public
-from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.comparison import Comparison, step
 from rnn_check.claims.gates import Kind as Family
 from rnn_check.claims.layers.layer import (
@@ -44,6 +44,9 @@ from rnn_check.claims.layers.signal import (
 from rnn_check.claims.tables import Flag, Name, Number, Seed, Size
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import gated, running
+
+Implementation = Literal[1, 2] | msgspec.UnsetType  # of gates: one product each, or one for all
+UseCudnn = bool | Literal["auto"] | msgspec.UnsetType
 
 
 class Recurrence(Part, frozen=True):
@@ -78,7 +81,7 @@ class Recurrence(Part, frozen=True):
     @property
     def reach(self) -> tuple[float, float]:
         """Between which numbers its states lie, whatever its weights are."""
-        return certificates_steps.reach_of(self.function)
+        return certificates_layer.reach_of(self.function)
 
     def course(
         self,
@@ -144,7 +147,7 @@ class Gated(Part, frozen=True):
         starts: Sequence[Bounded],
         by_hand: running.ByHand,
     ) -> Course:
-        """As of `Recurrence`; what is rounded by hand between gates is not derived."""
+        """As of `Recurrence`."""
         how: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
         how["errors"] = {"x": given.error, **{name: error for name, (_, error) in weights.items()}}
         if starts:
@@ -152,6 +155,7 @@ class Gated(Part, frozen=True):
             how["errors"]["initial_state"] = tuple(error for _, error in starts)
         how |= {"activation": self.function, "recurrent_activation": self.gate_function}
         how |= {"mask": given.mask, "go_backwards": backwards, "arithmetic": arithmetic}
+        how["by_hand"] = by_hand
         ran = gated.running_bound(self.recurrence, given.value, **how)
 
         def back(cotangents: Mapping[str, Cotangent]) -> Back:
@@ -170,6 +174,7 @@ class LongShortTerm(Gated, frozen=True):
 
     gates: ClassVar[int] = 4
     states: ClassVar[tuple[str, ...]] = ("state", "cell state")
+    defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "unit_forget_bias": True}
     family: ClassVar[Family] = "LSTM"
 
     @property
@@ -183,8 +188,8 @@ class LongShortTerm(Gated, frozen=True):
     @property
     def reach(self) -> tuple[float, float]:
         ends = itertools.product(
-            certificates_steps.reach_of(self.function),
-            certificates_steps.reach_of(self.gate_function),
+            certificates_layer.reach_of(self.function),
+            certificates_layer.reach_of(self.gate_function),
         )
         products = [a * b if a and b else 0.0 for a, b in ends]  # 0 times what is unbounded is 0
         return min(products), max(products)
@@ -265,6 +270,10 @@ class Carrying(Layer, frozen=True):
         """Which of its parts, if any, is beside the others and takes the steps in reverse."""
         return None
 
+    def shows_states_of(self, index: int) -> bool:
+        """Whether the sequence that it returns is the states of that part."""
+        return self.backward_part is None and index == len(self.recurrences) - 1
+
     def in_order(self, mask: Array) -> Array:
         """The mask (B,T) in the order in which the layer takes the steps."""
         return mask[:, ::-1] if self.option("go_backwards") else mask
@@ -278,8 +287,17 @@ class Carrying(Layer, frozen=True):
         prefix = self.recurrences[index][0]
         last = index == len(self.recurrences) - 1 and self.returns_sequences
         output = by_hand.get("output", 0.0) if last else 0.0
-        states = by_hand.get(f"{prefix}states", output)
-        return running.ByHand(states, by_hand.get(f"{prefix}preactivation", 0.0))
+        states: dict[str, Array | float] = {"h": by_hand.get(f"{prefix}states", output)}
+        states |= {"c": by_hand[f"{prefix}c"]} if f"{prefix}c" in by_hand else {}
+
+        def named(kind: str) -> dict[str, Array | float]:
+            return {
+                key.removeprefix(kind).lstrip(): part
+                for key, part in by_hand.items()
+                if key.startswith(kind)
+            }
+
+        return running.ByHand(states, named(f"{prefix}gate"), named(f"{prefix}preactivation"))
 
     def courses(
         self,
@@ -303,7 +321,9 @@ class Carrying(Layer, frozen=True):
                 )
             )  # fmt: skip
             if self.backward_part is None:  # the next cell runs on in the order of this one
-                given, backwards = Signal(*found[-1].states["h"], mask), False
+                value, error = found[-1].states["h"]
+                rounded = by_hand.get(f"{prefix}states", 0.0)
+                given, backwards = Signal(value, error + rounded, mask), False
         return found
 
     def ends(
@@ -483,6 +503,8 @@ class LSTM(LongShortTerm, Recurrent, frozen=True, tag_field="kind", tag="LSTM"):
     name: Name = "lstm"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     unit_forget_bias: Flag = msgspec.UNSET
+    implementation: Implementation = msgspec.UNSET
+    use_cudnn: UseCudnn = msgspec.UNSET
 
 
 class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
@@ -491,6 +513,8 @@ class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
     name: Name = "gru"
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     reset_after: Flag = msgspec.UNSET
+    implementation: Implementation = msgspec.UNSET
+    use_cudnn: UseCudnn = msgspec.UNSET
 
 
 class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):

@@ -27,7 +27,7 @@ Cotangent = tuple[
 ]  # dL/d of an output; no bound: the loss's own, as it is given
 Weights = Mapping[str, Bounded]  # by path, as `Part.weight_shapes`
 # half units of the last digit to which what a layer carries on is rounded by hand: of its "output",
-# and with the prefix of a part of its "states" and "preactivation" (B,T,H)
+# and with the prefix of a part of its "states", "c", "gate f" and "preactivation f" (B,T,H)
 ByHand = Mapping[str, Array]
 NOT_BY_HAND: ByHand = MappingProxyType({})
 

@@ -48,8 +48,9 @@ class Making(Session):
                 keras.activations.get(name)
             except ValueError:
                 return f"Keras {version} has no activation {name!r}"
-            if "seed" in spec and spec["kind"] in RECURRENT and not hasattr(keras, "ops"):
-                return f"{spec['kind']} of Keras {version} takes no seed"
+            if spec["kind"] in RECURRENT and not hasattr(keras, "ops"):
+                for key in {"seed", "use_cudnn"} & spec.keys():
+                    return f"{spec['kind']} of Keras {version} takes no {key}"
         return ""
 
     def layer(self, spec: dict[str, Any]) -> Any:

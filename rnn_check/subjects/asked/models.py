@@ -12,6 +12,7 @@ import numpy as np
 from .backends import Backend
 from .making import Making
 from .named import (
+    OPTIMIZERS,
     RECURRENT,
 )
 from .own import load_class
@@ -35,6 +36,12 @@ from .session import Answer, Descriptions, Made, Maybe, Unsupported
 from .wire import Array, encode
 
 Inputs = dict[str, Array]
+# what holds an optimizer's states, one of each weight that is trained
+STATES_OF = {
+    "Adam": {"m": "_momentums", "v": "_velocities", "s": "_velocity_hats"},
+    "SGD": {"m": "momentums"},
+    "RMSprop": {"v": "_velocities", "a": "_average_gradients", "m": "_momentums"},
+}
 
 
 class Stack(Made):
@@ -158,12 +165,15 @@ class Models(Making):
             of.compiled = how
         return model
 
-    def optimizer(self, kind: str, learning_rate: float) -> Any:
-        if kind not in ("Adam", "SGD"):
+    def optimizer(self, kind: str, **options: Any) -> Any:
+        if kind not in OPTIMIZERS:
             raise ValueError(f"unknown optimizer {kind!r}")
+        for name in options:
+            if name not in ("learning_rate", *OPTIMIZERS[kind]):
+                raise ValueError(f"{kind} takes no {name!r} here")
         there = self.replace.get(kind)
         cls = getattr(self.backend.keras.optimizers, kind) if there is None else load_class(there)
-        return cls(learning_rate=learning_rate)
+        return cls(**options)
 
     def passed_dtype(self, of: Stack) -> str:
         """What a user passes to a model: floatx, unless the layers compute in more than that."""
@@ -245,7 +255,7 @@ class Models(Making):
             "activities": {name: self.encode(out) for (name, _), out in zip(shown, found)},
         }
 
-    def reload(self, of: Stack, how: str) -> Stack:  # type: ignore[override]
+    def reload(self, of: Stack, how: str) -> Stack:
         if not of.inputs:
             raise ValueError("what is saved and loaded has to be made as a model of its inputs")
         keras, model = self.backend.keras, self.model(of, of.inputs)
@@ -287,13 +297,14 @@ class Models(Making):
         }
         return again
 
-    def fit(  # type: ignore[override]
+    def fit(
         self,
         of: Stack,
         optimizer: dict[str, Any],
         loss: str,
         keep: Sequence[str] = (),
         epochs: int = 1,
+        batch_size: int | None = None,
         x: Maybe = None,
         initial_state: Any = None,
         mask: Maybe = None,
@@ -305,12 +316,13 @@ class Models(Making):
             raise Unsupported("training in mixed_float16 scales its loss")
         inputs = inputs_of(x, initial_state, mask)
         if "updates" in keep:
-            return self.watched(of, optimizer, loss, epochs, inputs, target)
+            return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target)
         model = self.compiled_model(of, inputs, loss, optimizer)
         if not after:
             reset(of.layers)
-        once = {"batch_size": len(inputs["x"]), "epochs": epochs, "shuffle": False, "verbose": 0}
-        history = model.fit(self.arrays(of, inputs), self.target(model, target), **once).history
+        size = batch_size or len(inputs["x"])
+        how = {"batch_size": size, "epochs": epochs, "shuffle": False, "verbose": 0}
+        history = model.fit(self.arrays(of, inputs), self.target(model, target), **how).history
         found = {"loss": encode(np.asarray(history["loss"])), "left": self.left(of)}
         return {name: found[name] for name in keep}
 
@@ -320,12 +332,13 @@ class Models(Making):
         optimizer: dict[str, Any],
         loss: str,
         epochs: int,
+        batch_size: int | None,
         inputs: Inputs,
         target: Maybe,
     ) -> Answer:
-        """The data is a tf.data.Dataset of one batch, repeated, with steps_per_epoch=1: fit trains
-        on the same numbers as with arrays, but need not build a pipeline for every epoch (which is
-        four fifths of its time).
+        """One batch is a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit trains on the
+        same numbers as with arrays, but need not build a pipeline for every epoch (which is four
+        fifths of its time). Of several batches fit makes its own.
         """
         keras = self.backend.keras
         if self.backend.name != "tensorflow":
@@ -337,22 +350,22 @@ class Models(Making):
         if inputs.keys() != {"x"} or target is None:
             raise ValueError("training is recorded of x and target, without initial_state and mask")
         model = keras.Sequential([keras.Input(shape=of.shape[1:]), *of.layers])
-        adam = self.optimizer(**optimizer)
-        adam.build(model.trainable_variables)  # so that there is something before the first
-        model.compile(loss=loss, optimizer=adam, **self.jit_compile)
-        recorder = training_recorder(self.backend, of.layers, adam)
+        kind, made = optimizer["kind"], self.optimizer(**optimizer)
+        made.build(model.trainable_variables)  # so that there is something before the first
+        model.compile(loss=loss, optimizer=made, **self.jit_compile)
+        recorder = training_recorder(self.backend, of.layers, made, STATES_OF[kind])
         dtype = np.dtype(self.dtype or self.backend.floatx)
-        batch = inputs["x"].astype(dtype), target.astype(dtype)
+        batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
+        if batch_size is None or batch_size >= len(target):
+            data = self.backend.package.data.Dataset.from_tensors(batch).repeat()
+            batch, by = (data,), {"steps_per_epoch": 1}
+        else:
+            by = {"batch_size": batch_size}
         history = model.fit(
-            self.backend.package.data.Dataset.from_tensors(batch).repeat(),
-            epochs=epochs,
-            steps_per_epoch=1,
-            shuffle=False,
-            verbose=0,
-            callbacks=[recorder],
+            *batch, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder], **by
         )
-        constants = {n: float(getattr(adam, n)) for n in ("beta_1", "beta_2", "epsilon")}
-        constants["learning_rate"] = float(self.backend.array(adam.learning_rate))
+        constants = {name: told(getattr(made, name)) for name in OPTIMIZERS[kind]}
+        constants["learning_rate"] = float(self.backend.array(made.learning_rate))
         return {
             "loss": encode(np.asarray(history.history["loss"])),
             "updates": {
@@ -392,14 +405,22 @@ def model_key(inputs: Inputs, dynamic: bool = False) -> Any:
     return (*((name, inputs[name].shape) for name in in_order(inputs)), dynamic)
 
 
-def training_recorder(backend: Backend, layers: Layers, optimizer: Any) -> Any:
-    """A callback that reads weights and optimizer before the first update and after each."""
+def told(constant: Any) -> bool | float:
+    """An optimizer's option."""
+    return constant if isinstance(constant, bool) else float(constant)
+
+
+def training_recorder(
+    backend: Backend, layers: Layers, optimizer: Any, states: dict[str, str]
+) -> Any:
+    """A callback that reads weights and optimizer before the first update and after each.
+
+    states: the attributes that hold them, which are empty where there are none.
+    """
     named = [(layer.name, weight) for layer in layers for weight in layer.trainable_weights]
-    groups = {
-        "weights": [weight for _, weight in named],
-        "m": optimizer._momentums,
-        "v": optimizer._velocities,
-    }
+    held = {name: getattr(optimizer, attribute, None) for name, attribute in states.items()}
+    groups = {"weights": [weight for _, weight in named]}
+    groups.update({name: list(variables) for name, variables in held.items() if variables})
     read: dict[str, list[list[Array]]] = {name: [] for name in groups}
     counted: list[Array] = []
 

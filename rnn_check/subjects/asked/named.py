@@ -29,6 +29,7 @@ _RECURRENT = (
     *(f"{part}_regularizer" for part in ("kernel", "recurrent", "bias", "activity")),
     *(f"{part}_constraint" for part in ("kernel", "recurrent", "bias")),
 )
+_GATED = ("recurrent_activation", "implementation", "use_cudnn")
 CELLS: dict[str, tuple[str, ...]] = {
     "SimpleRNNCell": _CELL,
     "CustomCell": _CELL,
@@ -37,8 +38,8 @@ CELLS: dict[str, tuple[str, ...]] = {
 }
 LAYERS: dict[str, tuple[str, ...]] = {
     "SimpleRNN": _RECURRENT,
-    "LSTM": (*_RECURRENT, "recurrent_activation", "unit_forget_bias"),
-    "GRU": (*_RECURRENT, "recurrent_activation", "reset_after"),
+    "LSTM": (*_RECURRENT, *_GATED, "unit_forget_bias"),
+    "GRU": (*_RECURRENT, *_GATED, "reset_after"),
     "RNN": (
         *("cell", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
         "zero_output_for_mask",
@@ -87,6 +88,11 @@ ACTIVATIONS = (
     ),
     *("sparse_plus", "sparse_sigmoid", "mish", "softmax", "log_softmax", "sparsemax"),
 )
+OPTIMIZERS: dict[str, tuple[str, ...]] = {  # their options beside a learning rate
+    "Adam": ("beta_1", "beta_2", "epsilon", "amsgrad"),
+    "SGD": ("momentum", "nesterov"),
+    "RMSprop": ("rho", "momentum", "epsilon", "centered"),
+}
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # of layers; what Keras is told in words
 MOST_SIZE = 4096  # units, features, indices; and what `wrong` may ask for
 MOST_ZEROS = 10**6  # in an array of the wrong shape

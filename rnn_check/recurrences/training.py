@@ -1,0 +1,296 @@
+"""What do weights and loss become in a training, and how far may they be off?
+
+    B samples of a batch, S of all, T timesteps, F features, H units, G gates, O outputs
+    N sets of weights at once: kernel (N,F,GH)   recurrent_kernel (N,H,GH)   bias (N,GH)
+    (N,2,GH) where there are two   dense.kernel (N,H,O)   dense.bias (N,O)
+    x (S,T,F)   target, prediction (S,O)
+
+An epoch takes the samples in their order, batch by batch, the last of which may be smaller. Its
+loss, as `fit` reports it, is the mean over the samples of what each batch's loss was before the
+update by that batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnn_check.numbers.bounded import Bounded, _given, exactly
+from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, arithmetic, gamma
+from rnn_check.numbers.reading import Node, Tape
+from rnn_check.recurrences import simple
+from rnn_check.recurrences.gated import Recurrence
+from rnn_check.recurrences.optimizers import Optimizer
+
+_FLOAT64 = ARITHMETICS["float64"]
+_UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
+_MOST = 2_000_000  # numbers of a step that are derived at once
+
+WEIGHTS = ("kernel", "recurrent_kernel", "bias", "dense.kernel", "dense.bias")
+Sets = Mapping[str, Bounded]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A recurrent layer whose last state goes through a Dense layer, or not; the loss is the mse.
+
+    recurrence: None is SimpleRNN. error: how far x may be from what was run.
+    """
+
+    x: Array  # (S,T,F)
+    target: Array  # (S,O)
+    activation: str | None = "tanh"
+    dense_activation: str | None = "linear"
+    go_backwards: bool = False
+    recurrence: Recurrence | None = None
+    recurrent_activation: str | None = "sigmoid"
+    batch_size: int | None = None  # None: all samples
+    error: Array | float = 0.0
+
+    @property
+    def steps(self) -> Array:
+        """(T,S,F) in processing order."""
+        return self._in_steps(self.x)
+
+    def _in_steps(self, x: Array) -> Array:
+        x = x[:, ::-1] if self.go_backwards else x
+        return np.ascontiguousarray(x.swapaxes(0, 1), np.float64)
+
+    @property
+    def batches(self) -> list[slice]:
+        """Of an epoch, which samples each update takes."""
+        size, samples = self.batch_size or len(self.x), len(self.x)
+        return [slice(at, min(at + size, samples)) for at in range(0, samples, size or 1)]
+
+    @property
+    def gates(self) -> int:
+        return 1 if self.recurrence is None else len(self.recurrence.gates)
+
+    def shapes(self, units: int) -> dict[str, tuple[int, ...]]:
+        """Of its weights, if the layers have all that they may have."""
+        width = self.gates * units
+        outputs = self.target.shape[-1]
+        bias = (width,) if self.recurrence is None else self.recurrence.bias_shape(units)
+        return {
+            "kernel": (self.x.shape[2], width), "recurrent_kernel": (units, width), "bias": bias,
+            "dense.kernel": (units, outputs), "dense.bias": (outputs,),
+        }  # fmt: skip
+
+
+# -- one update ------------------------------------------------------------------------------------
+
+
+def gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, Bounded], Bounded]:
+    """dL/dw and L (N,1) of a batch, at N sets of weights: a running error analysis, both ways."""
+    units, N = weights["recurrent_kernel"].value.shape[-2], len(weights["kernel"].value)
+    B = batch.stop - batch.start
+    most = max(1, _MOST // max(1, B * network.x.shape[1] * network.gates * units))
+    parts = []
+    for at in range(0, N, most):
+        part = slice(at, at + most)
+        few = {n: w.each(lambda array: array[part]) for n, w in weights.items()}  # noqa: B023
+        parts.append(_gradients(network, few, batch))
+    found = {name: _joined([g[name] for g, _ in parts]) for name in weights}
+    return found, _joined([loss for _, loss in parts])
+
+
+def _joined(parts: list[Bounded]) -> Bounded:
+    value, error = (
+        np.concatenate([getattr(b, which) for b in parts]) for which in ("value", "error")
+    )
+    return Bounded(value, error, parts[0].a)
+
+
+def _gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, Bounded], Bounded]:
+    """(Higham, Accuracy and Stability of Numerical Algorithms, section 3.3, for arrays.) The tape
+    over the recurrence's step, a leading axis for the weights."""
+    a = weights["kernel"].a
+    N, H = weights["recurrent_kernel"].value.shape[:2]
+    tape = Tape(a, network.activation, network.recurrent_activation)
+    inside = {name: w for name, w in weights.items() if not name.startswith("dense.")}
+    layer, of_layer = _layer(network, tape, inside)
+    x = _steps(network, batch, a)
+    states: tuple[Node, ...] = tuple(
+        tape.constant(exactly(np.zeros((N, batch.stop - batch.start, H)), a))
+        for _ in (network.recurrence.states if network.recurrence else ("h",))
+    )
+    for x_t in x:
+        after = network.recurrence.step if network.recurrence else simple.step
+        states = tuple(after(tape, layer, tape.constant(x_t), *states))[: len(states)]
+    output = states[0]
+    nodes: dict[str, Node] = {}
+    if "dense.kernel" in weights:
+        dense = {name: w for name, w in weights.items() if name.startswith("dense.")}
+        nodes = {
+            name: tape.leaf(w.each(lambda part: part[:, None]) if name.endswith("bias") else w)
+            for name, w in dense.items()
+        }
+        summed = tape.affine((output, nodes["dense.kernel"]), bias=nodes.get("dense.bias"))
+        output = tape.activated(network.dense_activation, summed)  # (N,B,O)
+    loss = _loss(network, output, batch)
+    tape.backward()
+    found = of_layer()
+    for name, node in nodes.items():
+        g = tape.gradient(node)
+        found[name] = g.each(lambda part: part[:, 0]) if name.endswith("bias") else g
+    return found, loss
+
+
+def _steps(network: Network, batch: slice, a: Arithmetic) -> list[Bounded]:
+    """x (B,F) at each step, as the framework has it."""
+    error = np.broadcast_to(np.asarray(network.error, np.float64), network.x.shape)
+    both = (network._in_steps(part[batch]) for part in (network.x, error))
+    return [_given(value, off, a, True) for value, off in zip(*both, strict=True)]
+
+
+def _layer(network: Network, tape: Tape, weights: Sets) -> tuple[Any, Any]:
+    """The layer's weights as its step takes them, over the tape, and what gives their gradients.
+
+    A recurrence with gates arranges arrays of one set of weights.
+    """
+    names, a = ("kernel", "recurrent_kernel", "bias"), tape.a
+    if network.recurrence is None:
+        nodes = {
+            name: tape.leaf(w.each(lambda part: part[:, None]) if name == "bias" else w)
+            for name, w in weights.items()
+        }
+
+        def gradients() -> dict[str, Bounded]:
+            found = {name: tape.gradient(node) for name, node in nodes.items()}
+            return {
+                name: g.each(lambda part: part[:, 0]) if name == "bias" else g
+                for name, g in found.items()
+            }
+
+        return simple.Weights(*(nodes.get(name) for name in names)), gradients
+    r = network.recurrence
+    sets = range(len(weights["kernel"].value))
+    if "bias" not in weights:  # what one of zeros would receive is left out below
+        units = weights["recurrent_kernel"].value.shape[1]
+        weights = {**weights, "bias": exactly(np.zeros((len(sets), *r.bias_shape(units))), a)}
+
+    def arranged(which: str) -> Any:
+        each = [r.arranged(*(getattr(weights[n], which)[i] for n in names)) for i in sets]
+        parts = zip(*each, strict=True)
+        return type(each[0])(*(None if part[0] is None else np.stack(part) for part in parts))
+
+    def leaf(value: Array | None, error: Array | None) -> Node | None:
+        if value is None or error is None:
+            return None
+        b = Bounded(value, error, a)
+        return tape.leaf(b.each(lambda part: part[:, None]) if value.ndim == 2 else b)
+
+    value, error = arranged("value"), arranged("error")
+    layer = type(value)(*(leaf(v, e) for v, e in zip(value, error, strict=True)))
+
+    def of_gates() -> dict[str, Bounded]:
+        of = [None if node is None else tape.gradient(node) for node in layer]
+
+        def joined(which: str) -> list[Array]:
+            def own(i: int) -> Iterator[Array | None]:
+                for g, like in zip(of, value, strict=True):
+                    yield None if g is None else getattr(g, which)[i].reshape(like[i].shape)
+
+            each = (r.joined(type(value)(*own(i))) for i in sets)
+            return [np.stack(part) for part in zip(*each, strict=True)]
+
+        both = zip(names, joined("value"), joined("error"), strict=True)
+        return {name: Bounded(v, e, a) for name, v, e in both}
+
+    return layer, of_gates
+
+
+def _loss(network: Network, output: Node, batch: slice) -> Bounded:
+    """The batch's mse (N,1); its gradient is received by the output."""
+    p = output.b.known
+    a = p.a
+    target = _given(network.target[batch], 0.0, a, True)
+    n = target.value.size
+    off = p.value - target.value
+    off_error = p.error + target.error
+    off_error = off_error + gamma(1, a.u_stored + _FLOAT64.u) * (np.abs(off) + off_error)
+    squares = (np.abs(off) + off_error) ** 2
+    rounding = gamma(n + 8, a.u_stored + _FLOAT64.u)
+    # fit's loss is a mean of means: the batch's is weighted by B, summed, and divided by B again
+    error = off_error * (2 * np.abs(off) + off_error) + rounding * squares
+    error = error.sum(axis=(1, 2)) / n + 4 * (n + 8) * a.min_normal
+    value = (off * off).sum(axis=(1, 2)) / n
+    pull = 2 / n * (np.abs(off) + off_error)
+    pull_error = 2 / n * off_error * _UP + gamma(5, a.u_stored + _FLOAT64.u) * pull
+    output.receive(Bounded(2 / n * off, pull_error + 2 * a.min_normal, a))
+    return Bounded(value[:, None], error[:, None] * _UP, a)
+
+
+def loss_of_epochs(network: Network, each: Bounded) -> Bounded:
+    """(E,1) from that of each update (N,1): `fit`'s running mean, weighted by the samples."""
+    sizes = np.array([batch.stop - batch.start for batch in network.batches], np.float64)
+    K, a = len(sizes), each.a
+    if K == 1:
+        return each
+    share = sizes / sizes.sum()
+    value, error = (part.reshape(-1, K) @ share for part in (each.value, each.error))
+    most = each.most.reshape(-1, K) @ share
+    error = error + gamma(K + 2, a.u_stored + _FLOAT64.u) * most + 2 * K * a.min_normal
+    return Bounded(value[:, None], error[:, None] * _UP, a)
+
+
+# -- a whole training ------------------------------------------------------------------------------
+
+
+class Trained(NamedTuple):
+    """Where a training ends: values and bounds, which are infinite where nothing can be said."""
+
+    weights: dict[str, tuple[Array, Array]]
+    loss: tuple[Array, Array]  # (E,) of each epoch
+
+
+def trained(
+    network: Network,
+    optimizer: Optimizer,
+    weights: Mapping[str, tuple[Array, Array]],
+    epochs: int,
+    dtype: Any = "float32",
+) -> Trained:
+    """What the weights become, and the loss of each epoch; how far an arithmetic may be off.
+
+    weights: by name (see WEIGHTS), each with its error. The errors of an update are carried into
+    the next: of many updates nothing may be left to say; then the bounds are infinite, and the
+    values those of the last update of which something was.
+    Raises ValueError for unknown arithmetics and activations.
+    """
+    a = arithmetic(dtype)
+    with np.errstate(all="ignore"):
+        w = {
+            name: _given(np.asarray(value)[None], np.asarray(error)[None], a, True)
+            for name, (value, error) in weights.items()
+        }
+        w = {name: Bounded(b.value, b.error, a) for name, b in w.items()}
+        zero = {name: exactly(np.zeros_like(b.value), a) for name, b in w.items()}
+        states = {name: dict.fromkeys(optimizer.states, b) for name, b in zero.items()}
+        losses: list[Bounded] = []
+        for update in range(epochs * len(network.batches)):
+            if all(np.isinf(b.error).all() for b in w.values()):
+                losses.append(Bounded(np.zeros((1, 1)), np.full((1, 1), np.inf), a))
+                continue
+            t, batch = update + 1.0, network.batches[update % len(network.batches)]
+            g, loss = gradients(network, w, batch)
+            losses.append(loss)
+            for name in w:
+                new = optimizer.moved(states[name], g[name])
+                w[name] = _known(optimizer.stepped(w[name], states[name], new, g[name], t))
+                states[name] = {state: _known(b) for state, b in new.items()}
+        loss = loss_of_epochs(network, _known(_joined(losses)))
+    return Trained(
+        {name: (b.value[0], b.error[0]) for name, b in w.items()},
+        (loss.value[:, 0], loss.error[:, 0]),
+    )
+
+
+def _known(b: Bounded) -> Bounded:
+    """Nothing is known where the reference, or its bound, overflows."""
+    known = np.isfinite(b.value)
+    error = np.where(known & np.isfinite(b.error), b.error, np.inf)
+    return Bounded(np.where(known, b.value, 0.0), error, b.a)

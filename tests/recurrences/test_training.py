@@ -1,0 +1,254 @@
+"""Is what a training should end with what its definitions say, in 50 digits?
+
+The recurrences, the loss and the optimizers are written once more, number by number in mpmath,
+from their definitions; gradients are central differences. Nothing of rnn_check computes them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+from rnn_check.certificates.updates import certify_training
+from rnn_check.numbers.formats import Array
+from rnn_check.recurrences import gated
+from rnn_check.recurrences.optimizers import SGD, Adam, Optimizer, RMSprop
+from rnn_check.recurrences.training import Network, trained
+from tests.support.sampling import sampled
+
+Numbers = dict[tuple[str, tuple[int, ...]], Any]  # by weight and place
+Exact = list[tuple[Numbers, dict[str, Numbers], Any]]  # weights, states, loss before, each update
+
+X = np.array([[[1, -2], [2, 1]], [[-1, 1], [3, -1]], [[0.5, 1], [1, 1]]])
+TARGET = np.array([[1.0], [-2.0], [0.5]])
+NETWORKS = {
+    "SimpleRNN": Network(X, TARGET, batch_size=2),
+    "LSTM": Network(X, TARGET, recurrence=gated.LSTM, batch_size=2),
+    "GRU": Network(X, TARGET, recurrence=gated.GRU, batch_size=2),
+    "GRU, reset before": Network(X, TARGET, recurrence=gated.GRU_BEFORE, batch_size=2),
+}
+OPTIMIZERS: dict[str, Optimizer] = {
+    "SGD": SGD(0.125),
+    "momentum": SGD(0.125, momentum=0.75),
+    "nesterov": SGD(0.125, momentum=0.75, nesterov=True),
+    "RMSprop": RMSprop(0.125, rho=0.75, epsilon=2.0**-7),
+    "RMSprop, momentum": RMSprop(0.125, rho=0.75, momentum=0.5, epsilon=2.0**-7),
+    "RMSprop, centered": RMSprop(0.125, rho=0.75, epsilon=2.0**-7, centered=True),
+    "Adam": Adam(0.125, beta_1=0.75, beta_2=0.875, epsilon=2.0**-7),
+    "amsgrad": Adam(0.125, beta_1=0.75, beta_2=0.875, epsilon=2.0**-7, amsgrad=True),
+}
+EPOCHS = 2
+
+
+@pytest.fixture(autouse=True)
+def digits() -> Iterator[None]:
+    with mpmath.workdps(50):
+        yield
+
+
+def initial(net: Network) -> dict[str, Array]:
+    rng = np.random.default_rng(8)
+    return {name: rng.integers(-4, 5, shape) / 4.0 for name, shape in net.shapes(2).items()}
+
+
+# -- in 50 digits ----------------------------------------------------------------------------------
+
+
+def sigmoid(z: Any) -> Any:
+    return 1 / (1 + mpmath.exp(-z))
+
+
+def last_state(net: Network, w: Numbers, x: Array) -> list[Any]:
+    H = range(2)
+    h, c = [mpmath.mpf(0)] * 2, [mpmath.mpf(0)] * 2
+
+    def own(x_t: Array, of: int) -> list[Any]:
+        return [sum(x_t[i] * w["kernel", (i, 2 * of + j)] for i in range(2)) for j in H]
+
+    def recurrent(state: list[Any], of: int) -> list[Any]:
+        return [sum(state[i] * w["recurrent_kernel", (i, 2 * of + j)] for i in H) for j in H]
+
+    def bias(of: int, *row: int) -> list[Any]:
+        return [w["bias", (*row, 2 * of + j)] for j in H]
+
+    for x_t in x:
+        if net.recurrence is None:
+            parts = zip(own(x_t, 0), recurrent(h, 0), bias(0), strict=True)
+            h = [mpmath.tanh(sum(part)) for part in parts]
+        elif net.recurrence is gated.LSTM:
+            s = [[sum(p) for p in zip(own(x_t, of), recurrent(h, of), bias(of), strict=True)]
+                 for of in range(4)]  # fmt: skip
+            c = [sigmoid(s[1][j]) * c[j] + sigmoid(s[0][j]) * mpmath.tanh(s[2][j]) for j in H]
+            h = [sigmoid(s[3][j]) * mpmath.tanh(c[j]) for j in H]
+        else:
+            after = net.recurrence is gated.GRU
+            rows = [(0,), (1,)] if after else [()]
+            biases = [[sum(bias(of, *row)[j] for row in rows) for j in H] for of in range(2)]
+            z, r = (
+                [
+                    sigmoid(sum(p))
+                    for p in zip(own(x_t, of), recurrent(h, of), biases[of], strict=True)
+                ]
+                for of in range(2)
+            )
+            if after:
+                q = [a + b for a, b in zip(recurrent(h, 2), bias(2, 1), strict=True)]
+                inner, b = [r[j] * q[j] for j in H], bias(2, 0)
+            else:
+                inner, b = recurrent([r[j] * h[j] for j in H], 2), bias(2)
+            new = [mpmath.tanh(sum(p)) for p in zip(own(x_t, 2), inner, b, strict=True)]
+            h = [z[j] * h[j] + (1 - z[j]) * new[j] for j in H]
+    return h
+
+
+def loss_of(net: Network, w: Numbers, samples: range) -> Any:
+    total = mpmath.mpf(0)
+    for s in samples:
+        h = last_state(net, w, net.x[s])
+        p = sum(h[i] * w["dense.kernel", (i, 0)] for i in range(2)) + w["dense.bias", (0,)]
+        total += (p - net.target[s, 0]) ** 2
+    return total / len(samples)
+
+
+def update(o: Optimizer, w: Any, s: dict[str, Any], g: Any, t: int) -> tuple[Any, dict[str, Any]]:
+    """One weight's, from the papers and Keras's documentation."""
+    eta = mpmath.mpf(o.learning_rate)
+    if isinstance(o, SGD):
+        if not o.momentum:
+            return w - eta * g, {}
+        velocity = o.momentum * s["m"] - eta * g
+        if o.nesterov:
+            return w + o.momentum * velocity - eta * g, {"m": velocity}
+        return w + velocity, {"m": velocity}
+    if isinstance(o, RMSprop):
+        new = {"v": o.rho * s["v"] + (1 - o.rho) * g**2}
+        variance = new["v"]
+        if o.centered:
+            new["a"] = o.rho * s["a"] + (1 - o.rho) * g
+            variance = variance - new["a"] ** 2
+        step = eta * g / mpmath.sqrt(variance + o.epsilon)
+        if o.momentum:
+            step = new["m"] = o.momentum * s["m"] + step
+        return w - step, new
+    assert isinstance(o, Adam)
+    new = {
+        "m": o.beta_1 * s["m"] + (1 - o.beta_1) * g,
+        "v": o.beta_2 * s["v"] + (1 - o.beta_2) * g**2,
+    }
+    below = new["v"]
+    if o.amsgrad:
+        below = new["s"] = max(s["s"], new["v"])
+    rate = eta * mpmath.sqrt(1 - mpmath.mpf(o.beta_2) ** t) / (1 - mpmath.mpf(o.beta_1) ** t)
+    return w - rate * new["m"] / (mpmath.sqrt(below) + o.epsilon), new
+
+
+def run(net: Network, optimizer: Optimizer, stored: Any = lambda value: value) -> Exact:
+    """Each update from the state before it, as it was stored."""
+    w: Numbers = {
+        (name, at): mpmath.mpf(float(array[at]))
+        for name, array in initial(net).items()
+        for at in np.ndindex(array.shape)
+    }
+    states = {name: dict.fromkeys(w, mpmath.mpf(0)) for name in optimizer.states}
+    found: Exact = []
+    batches = itertools.cycle([range(2), range(2, 3)])
+    step = mpmath.mpf(10) ** -17  # central differences: off by step²·f''' and 10^-50/step
+    for t, batch in zip(range(1, 2 * EPOCHS + 1), batches, strict=False):
+        found.append((w, states, loss_of(net, w, batch)))
+        after, moved = {}, {name: {} for name in states}
+        for key in w:
+            up, down = (loss_of(net, {**w, key: w[key] + s * step}, batch) for s in (1, -1))
+            own = {name: states[name][key] for name in states}
+            new, kept = update(optimizer, w[key], own, (up - down) / (2 * step), t)
+            after[key] = stored(new)
+            for name, value in kept.items():
+                moved[name][key] = stored(value)
+        w, states = after, moved
+    return [*found, (w, states, None)]
+
+
+def arrays(net: Network, part: Numbers) -> dict[str, Array]:
+    return {
+        name: np.array([float(part[name, at]) for at in np.ndindex(shape)]).reshape(shape)
+        for name, shape in net.shapes(2).items()
+    }
+
+
+def losses(exact: Exact) -> list[Any]:
+    """The mean over the samples: two in the first batch, one in the second."""
+    each = [loss for _, _, loss in exact[:-1]]
+    return [(2 * each[i] + each[i + 1]) / 3 for i in range(0, len(each), 2)]
+
+
+# -- held against it -------------------------------------------------------------------------------
+
+CASES = {f"{name}-{by}": (name, by) for name in NETWORKS for by in OPTIMIZERS}
+OTHERS: dict[str, Optimizer] = {  # of which each is another optimizer's mistake
+    "SGD": SGD(-0.125),
+    "momentum": SGD(0.125, momentum=0.75, nesterov=True),
+    "nesterov": SGD(0.125, momentum=0.75),
+    "RMSprop": RMSprop(0.125, rho=0.875, epsilon=2.0**-7),
+    "RMSprop, momentum": RMSprop(0.125, rho=0.75, epsilon=2.0**-7),
+    "RMSprop, centered": RMSprop(0.125, rho=0.75, epsilon=2.0**-7),
+    "Adam": Adam(0.125, beta_1=0.875, beta_2=0.75, epsilon=2.0**-7),
+    "amsgrad": Adam(0.125, beta_1=0.75, beta_2=0.875, epsilon=2.0**-8, amsgrad=True),
+}
+
+
+@pytest.mark.parametrize("case", sampled(sorted(CASES), 9))
+def test_where_a_training_ends_is_within_the_bound(case: str) -> None:
+    name, by = CASES[case]
+    net, start = NETWORKS[name], initial(NETWORKS[name])
+    exact = run(net, OPTIMIZERS[by])
+    ends = arrays(net, exact[-1][0])
+    given = {weight: (array, np.zeros_like(array)) for weight, array in start.items()}
+    for arithmetic in ("exact", "float64", "float32"):
+        found = trained(net, OPTIMIZERS[by], given, EPOCHS, arithmetic)
+        for weight, (value, bound) in found.weights.items():
+            # float() of 50 digits rounds them once
+            assert (abs(value - ends[weight]) <= bound + 2.0**-53 * abs(ends[weight])).all()
+        value, bound = found.loss
+        for epoch, wanted in enumerate(losses(exact)):
+            assert abs(mpmath.mpf(float(value[epoch])) - wanted) <= float(bound[epoch])
+        wrong = trained(net, OTHERS[by], given, EPOCHS, arithmetic)
+        assert any(
+            (abs(found.weights[weight][0] - wrong.weights[weight][0]) > bound).any()
+            for weight, (_, bound) in found.weights.items()
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", sampled(sorted(CASES), 13))
+def test_the_exact_updates_are_certified_and_others_are_not(case: str, dtype: str) -> None:
+    name, by = CASES[case]
+    net = NETWORKS[name]
+
+    def stored(value: Any) -> Any:
+        return mpmath.mpf(float(np.dtype(dtype).type(float(value))))
+
+    exact = run(net, OPTIMIZERS[by], stored)
+    weights = [arrays(net, w) for w, _, _ in exact]
+    states = {
+        state: [arrays(net, part[state]) for _, part, _ in exact] for state in OPTIMIZERS[by].states
+    }
+    recorded: dict[str, Any] = {
+        "weights": {n: np.stack([w[n] for w in weights]) for n in weights[0]},
+        "states": {
+            state: {n: np.stack([w[n] for w in each]) for n in weights[0]}
+            for state, each in states.items()
+        },
+        "iterations": np.arange(len(weights)),
+        "loss": np.array([float(stored(loss)) for loss in losses(exact)]),
+        "dtype": dtype,
+    }
+    found = certify_training(**recorded, network=net, optimizer=OPTIMIZERS[by])
+    assert found.ok, found.reason
+    assert found.certified == 2 * EPOCHS
+    other = OTHERS[by]
+    if set(other.states) <= set(OPTIMIZERS[by].states):
+        assert certify_training(**recorded, network=net, optimizer=other).ok is False
