@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rnn_check.reports import verdicts
+from rnn_check.reports import subject as reports_subject
 from rnn_check.subjects import ask as observe
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
@@ -76,7 +76,7 @@ def _version(package: str) -> str:
 def subject(request: pytest.FixtureRequest) -> Iterator[observe.Subject]:
     """One framework process for the whole session: its import is paid once."""
     with observe.Subject(request.config.getoption("--backend"), timeout=300) as process:
-        _observed.append(verdicts.header(process.identity.asked()))
+        _observed.append(reports_subject.header(process.identity.asked()))
         yield process
 
 

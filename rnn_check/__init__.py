@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rnn_check.certificates.dense import certify_dense
     from rnn_check.certificates.public import certify, certify_gradients, certify_projected
     from rnn_check.certificates.result import Certificate
-    from rnn_check.certificates.steps import certify_dense
 
 __all__ = ["Certificate", "certify", "certify_dense", "certify_gradients", "certify_projected"]
 

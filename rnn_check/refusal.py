@@ -8,8 +8,12 @@ from pathlib import Path
 _SHOWN = 400  # characters of a complaint before and after what is left out of its middle
 
 
-class ClaimError(Exception):
-    """A claim file or a path to one that cannot be used; the message stands alone, on one line.
+class Refused(Exception):
+    """Bad input; the message stands alone: the command prints it, and exits with 2."""
+
+
+class ClaimError(Refused):
+    """A claim file or a path to one that cannot be used; the message is on one line.
 
     Of what the file says it quotes no more than fits, and nothing that a terminal would obey.
     """

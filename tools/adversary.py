@@ -188,10 +188,10 @@ class Legal:
         one_side = self.execution.rounding == "all by 2^-24"
         return Number(self, nearest(h, h) if one_side else self.rounded(h))
 
-    def act(self, z: Number) -> Number:
+    def act(self, z: Number, name: str = "") -> Number:
         return self._activated(self.names[0], z)
 
-    def gate(self, z: Number) -> Number:
+    def gate(self, z: Number, name: str = "") -> Number:
         return self._activated(self.names[1], z)
 
     def split(self, a: Number, parts: int) -> list[Number]:

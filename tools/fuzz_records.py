@@ -29,18 +29,21 @@ from typing import Any
 
 import numpy as np
 
+from rnn_check.asking import observations, request
 from rnn_check.asking import records as record
-from rnn_check.asking import request
-from rnn_check.asking.records import Observations, RecordError
+from rnn_check.asking.observations import Observations
+from rnn_check.asking.records import RecordError
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
-from rnn_check.reports import changes, coverage, terminal
+from rnn_check.reports import changes, coverage, documents, markdown, terminal
 from rnn_check.reports import verdicts as reports_verdicts
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects.identity import known, not_started
 from rnn_check.upgrades import changes as compare
+from rnn_check.upgrades import document as upgrades_document
 from rnn_check.verdicts import deviations, judge
+from rnn_check.verdicts import known as verdicts_known
 from rnn_check.verdicts.judge import Judged
 
 IDENTITY: dict[str, Any] = {
@@ -56,7 +59,7 @@ ODD: tuple[Any, ...] = (
     *({"unsupported": "no"}, {"dtype": "object", "shape": [], "data": 7}, 2**63, "NaN"),
 )
 
-KNOWN = deviations.Known(deviations.load(deviations.bundled()))
+KNOWN = verdicts_known.Known(deviations.load(deviations.bundled()))
 
 
 def original(folder: Path) -> tuple[bytes, list[Claim]]:
@@ -72,7 +75,7 @@ def original(folder: Path) -> tuple[bytes, list[Claim]]:
         said[c.name] = Answer(observe.decode(answers), said=answers)
     said[claims[-1].name] = Answer(error="the subject jax was ended by SIGSEGV\nlast words")
     path = Path(tempfile.mkdtemp()) / "record.npz"
-    one = Observations(Setting(), known(IDENTITY), said, record.digests(claims))
+    one = Observations(Setting(), known(IDENTITY), said, observations.digests(claims))
     other = dataclasses.replace(one, setting=Setting("xla", "float64"), identity=not_started("jax"))
     record.write(path, [one, other])
     return path.read_bytes(), claims
@@ -219,12 +222,12 @@ def use(path: Path, claims: Sequence[Claim], whole: Sequence[Judged]) -> None:
     for amount in reports_verdicts.Amount:
         reports_verdicts.terminal(judged[:1], console, amount=amount)
         reports_verdicts.terminal(judged, console, amount=amount)
-    said = [out.getvalue(), reports_verdicts.as_json(judged), coverage.table(claims, judged)]
+    said = [out.getvalue(), documents.as_json(judged), coverage.table(claims, judged)]
     sides = [compare.Side(f"{path}#{i}", j, "") for i, j in enumerate([*whole, *judged])]
     compared = compare.compare(claims, sides)
     changes.terminal(compared, console, True)
-    said += [out.getvalue(), reports_verdicts.as_document(compare.document(compared))]
-    changes.markdown(compared)
+    said += [out.getvalue(), documents.as_document(upgrades_document.document(compared))]
+    markdown.markdown(compared)
     for text in said:
         assert terminal.plain(text) == text, "something that is no text was printed"
         text.encode()

@@ -15,9 +15,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import functools
 import hashlib
-import inspect
+import io
 import json
 import os
 import re
@@ -25,10 +24,9 @@ import secrets
 import stat
 import tempfile
 import time
-import tomllib
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -36,15 +34,13 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from rnn_check.asking import plans, request
+from rnn_check.asking.observations import Digests, Observations
 from rnn_check.asking.request import Answer, Setting
-from rnn_check.claims.claim import Claim
-from rnn_check.claims.written import MOST_ARCHIVE, Array, beside
-from rnn_check.refusal import ClaimError
+from rnn_check.claims.written import Array
+from rnn_check.numbers import npy
+from rnn_check.refusal import Refused
 from rnn_check.subjects import ask as observe
-from rnn_check.subjects.asked import machine
-from rnn_check.subjects.identity import Identity, Who, known
-from rnn_check.subjects.policy import Policy
+from rnn_check.subjects.identity import known
 from rnn_check.subjects.process import cut, size
 from rnn_check.subjects.whole import check_writable, written_whole
 
@@ -53,203 +49,10 @@ LARGEST = 1 << 28  # bytes of a record, unpacked: a hundred subjects that were a
 LARGEST_DOCUMENT = 1 << 26  # bytes of its document
 MOST_ARRAYS = 500_000
 DEEPEST = 32  # lists in lists of a reply
-NOT_RECORDED = "not in the record"
-CHANGED = "the claim asks something else now than when it was recorded"
 
 
-class RecordError(Exception):
-    """A file that is no whole record, or cannot be written; the message stands alone."""
-
-
-class Digests(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What a claim was when it was asked.
-
-    file: SHA-256 of the claim's file and of what it points to.
-    question: SHA-256 of what is asked of a subject, whatever is expected of its answer.
-    """
-
-    file: str
-    question: str
-
-
-@dataclass
-class Observations:
-    """What one subject said, claim by claim.
-
-    claims: what each was when it was asked.
-    """
-
-    setting: Setting
-    identity: Identity
-    answers: dict[str, Answer] = field(default_factory=dict)
-    claims: Mapping[str, Digests] = field(default_factory=dict)
-
-    @property
-    def subject(self) -> Who:
-        """The subject in full: who was asked, and how."""
-        outputs = {
-            output["dtype"]
-            for answer in self.answers.values()
-            if isinstance(output := answer.said.get("output"), Mapping) and "dtype" in output
-        }
-        as_promised = Policy(self.setting.dtype).computed_in in outputs
-        how = self.setting
-        came = "" if as_promised else ", ".join(sorted(outputs))
-        return self.identity.asked(how.mode, how.dtype, how.layer, came)
-
-    def answer(self, claim: Claim) -> Answer:
-        """What was answered to this very claim, or that it was not asked.
-
-        A claim may expect something else than it did; what it asks has to be the same.
-        """
-        digests = self.claims.get(claim.name)
-        if digests is None or claim.name not in self.answers:
-            return Answer(skip=NOT_RECORDED)
-        if digests.file != _file_digest(claim.file) and digests.question != _question(claim):
-            return Answer(skip=CHANGED)
-        return self.answers[claim.name]
-
-
-# --- what is asked twice --------------------------------------------------------------------------
-
-
-@dataclass
-class Recalled:
-    """What an environment that does not change said, and what exactly it was asked.
-
-    asked: claim by claim, the digest of the plan that was sent.
-    """
-
-    setting: Setting
-    identity: Identity | None = None
-    answers: dict[str, Answer] = field(default_factory=dict)
-    asked: dict[str, str] = field(default_factory=dict)
-
-    def answer(self, claim: Claim) -> Answer | None:
-        """What was answered to this very question; None if that is not known."""
-        if (answer := request.unasked(claim, self.setting)) is not None:
-            return answer
-        if self.asked.get(claim.name) != self._question(claim):
-            return None
-        return self.answers.get(claim.name)
-
-    def keep(self, claim: Claim, answer: Answer) -> None:
-        self.answers[claim.name] = answer
-        self.asked[claim.name] = self._question(claim)
-
-    def _question(self, claim: Claim) -> str:
-        _, message = plans.planned(request.request(claim, request.asks(claim), self.setting))
-        return message.digest
-
-
-@dataclass(frozen=True)
-class Memory:
-    """A folder of what environments said: a record for each, on this machine, asked in one way.
-
-    forget: whether everything is to be asked anew.
-    """
-
-    folder: Path
-    forget: bool = False
-
-    def recall(self, environment: str, backend: str, setting: Setting) -> Recalled:
-        path = self._path(environment, backend, setting)
-        if self.forget or not path.is_file():
-            return Recalled(setting)
-        try:
-            (said,) = read(path).subjects
-        except (RecordError, ValueError):  # of another version, or damaged: ask again
-            return Recalled(setting)
-        asked = {name: digests.question for name, digests in said.claims.items()}
-        return Recalled(setting, said.identity, said.answers, asked)
-
-    def keep(self, environment: str, backend: str, said: Recalled) -> None:
-        """Not what failed with the process. That nothing can be kept is no failure: it is asked."""
-        path = self._path(environment, backend, said.setting)
-        answers = {
-            name: answer
-            for name, answer in said.answers.items()
-            if name in said.asked and not answer.fault
-        }
-        digests = {name: Digests("", said.asked[name]) for name in answers}
-        assert said.identity is not None
-        with contextlib.suppress(OSError, RecordError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(path, [Observations(said.setting, said.identity, answers, digests)])
-
-    def _path(self, environment: str, backend: str, setting: Setting) -> Path:
-        """What may change an answer besides the question is in the name."""
-        settings = {k: v for k, v in os.environ.items() if machine.SETTINGS.match(k)}
-        parts = [
-            *(environment, backend, dataclasses.asdict(setting), settings),
-            *(machine.cpu_model(), machine.available_cores(), _programs()),
-        ]
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{digest[:20]}.npz"
-
-
-@functools.cache
-def _programs() -> str:
-    """A digest of the programs that ask and answer."""
-    asked = sorted(Path(machine.__file__).parent.glob("*.py"))
-    planned = {inspect.getfile(plan) for plan in plans.QUESTIONS.values()}
-    texts = (file.read_bytes() for file in (*asked, *map(Path, sorted(planned))))
-    return hashlib.sha256(b"".join(texts)).hexdigest()
-
-
-# --- digests --------------------------------------------------------------------------------------
-
-
-def digests(claims: Iterable[Claim]) -> dict[str, Digests]:
-    """Claim by claim, under its name; ClaimError if two have the same."""
-    found: dict[str, Digests] = {}
-    files: dict[str, Path] = {}
-    for claim in claims:
-        other = files.setdefault(claim.name, claim.file)
-        if claim.name in found:
-            raise ClaimError(
-                claim.file, "", f"its claim {claim.name!r} is called like one of {other}; "
-                "in a record each has its own name (name a folder above both)",
-            )  # fmt: skip
-        found[claim.name] = Digests(_file_digest(claim.file), _question(claim))
-    return found
-
-
-def _file_digest(file: Path) -> str:
-    try:
-        return _digest_of(file, file.stat().st_mtime_ns)
-    except OSError:
-        return ""
-
-
-@functools.lru_cache(4096)
-def _digest_of(file: Path, modified: int) -> str:
-    """Of the file as it is at that time; many claims may stand in one."""
-    text = file.read_bytes()
-    digest = hashlib.sha256(text)
-    for name in _pointed_to(tomllib.loads(text.decode())):
-        with contextlib.suppress(ValueError):  # what is no such file was not read for the claim
-            digest.update(beside(file, name, MOST_ARCHIVE))
-    return digest.hexdigest()
-
-
-def _pointed_to(node: Any) -> Iterator[str]:
-    """The files that a claim's arrays are read from, and what else it may call npz."""
-    if isinstance(node, dict):
-        if isinstance(node.get("npz"), str):
-            yield node["npz"]
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from _pointed_to(child)
-
-
-def _question(claim: Claim) -> str:
-    asked = request.request(claim, request.asks(claim), Setting())
-    for how in ("ask", "of", "mode", "dtype"):
-        asked.pop(how, None)
-    text = json.dumps(asked, default=observe.encode, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+class RecordError(Refused):
+    """A file that is no whole record, or cannot be written."""
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -449,14 +252,6 @@ def _read_arrays(path: Path) -> dict[str, Array]:
             return {m.filename.removesuffix(".npy"): _array(archive, m) for m in members}
 
 
-_HEADER = re.compile(  # of what NumPy writes of numbers
-    rb"\x93NUMPY(?:\x01\x00(?P<short>..)|\x02\x00(?P<long>....))"
-    rb"\{'descr': '(?P<dtype>[<>|][biuf][1248])', 'fortran_order': (?P<fortran>True|False), "
-    rb"'shape': \((?P<shape>(?:\d{1,18}, ?)*\d{0,18})\), \} *\n",
-    re.DOTALL,
-)
-
-
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     """A member, if it is what `np.savez` writes of an array of numbers.
 
@@ -468,16 +263,14 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     if member.filename == "document.npy" and member.file_size > LARGEST_DOCUMENT:
         raise ValueError(f"its document has more than {size(LARGEST_DOCUMENT)}")
     data = archive.read(member)
-    header = _HEADER.match(data[:1000])
-    if header is None:
+    file = io.BytesIO(data)
+    try:
+        descr, order, shape = npy.header(file)
+    except npy.Unreadable as error:
+        raise ValueError(f"{member.filename!r} {error}") from None
+    if not re.fullmatch(r"[<>|][biuf][1248]", descr):
         raise ValueError(f"{member.filename!r} is no array of numbers")
-    start = header.start("short") + 2 if header["short"] else header.start("long") + 4
-    if start + int.from_bytes(header["short"] or header["long"], "little") != header.end():
-        raise ValueError(f"{member.filename!r} has a damaged header")
-    shape = tuple(int(number) for number in re.findall(rb"\d+", header["shape"]))
-    array = np.frombuffer(data, np.dtype(header["dtype"].decode()), offset=header.end())
-    order: Literal["F", "C"] = "F" if header["fortran"] == b"True" else "C"
-    return array.reshape(shape, order=order)
+    return np.frombuffer(data, np.dtype(descr), offset=file.tell()).reshape(shape, order=order)
 
 
 def _digest(arrays: Mapping[str, Array]) -> bytes:

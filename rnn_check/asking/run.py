@@ -24,7 +24,8 @@ from types import TracebackType
 from typing import Any
 
 from rnn_check.asking import request
-from rnn_check.asking.records import Memory, Observations, Recalled
+from rnn_check.asking.memory import Memory, Recalled
+from rnn_check.asking.observations import Observations
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
@@ -35,6 +36,7 @@ from rnn_check.subjects.identity import Identity, not_started
 from rnn_check.subjects.own_layer import place
 
 SIDE_BY_SIDE = 2
+TORCH_NN = "torch.nn"  # as it is named where backends are
 TRIES = 3  # starts that fail one after the other before a subject is given up
 
 
@@ -52,15 +54,27 @@ class Target:
     environment: Environment | None = None
     framework: str = "keras"
 
+    @classmethod
+    def named(cls, name: str, *settings: Setting, environment: Environment | None = None) -> Target:
+        """Of a backend of Keras's, or of torch.nn."""
+        framework = "torch" if name == TORCH_NN else "keras"
+        backend = "torch" if name == TORCH_NN else name
+        return cls(backend, settings, environment=environment, framework=framework)
 
-def installed(backend: str) -> bool:
-    """Whether it looks installed here. Imports nothing."""
-    return all(find_spec(package) is not None for package in ("keras", backend))
+    @property
+    def name(self) -> str:
+        return self.backend if self.framework == "keras" else TORCH_NN
+
+
+def installed(name: str) -> bool:
+    """Whether a backend, or torch.nn, looks installed here. Imports nothing."""
+    packages = ("torch",) if name == TORCH_NN else ("keras", name)
+    return all(find_spec(package) is not None for package in packages)
 
 
 def modes(backend: str) -> tuple[str, ...]:
     """The modes that a backend has, eager first."""
-    return BACKENDS[backend].modes
+    return BACKENDS[backend].modes if backend in BACKENDS else ("eager",)
 
 
 @dataclass(frozen=True)
@@ -224,7 +238,7 @@ class Run:
     def _recalled(self, target: Target, setting: Setting) -> Recalled:
         if self._memory is None or target.environment is None:
             return Recalled(setting)
-        return self._memory.recall(target.environment.key, target.backend, setting)
+        return self._memory.recall(target.environment.key, target.name, setting)
 
     def _unknown(self, known: Recalled, claims: Sequence[Claim]) -> bool:
         return known.identity is None or any(known.answer(claim) is None for claim in claims)
@@ -239,7 +253,7 @@ class Run:
         if self._memory is None or target.environment is None or number in self.failures:
             return
         said.identity = identity
-        self._memory.keep(target.environment.key, target.backend, said)
+        self._memory.keep(target.environment.key, target.name, said)
 
     # the process
 

@@ -7,34 +7,30 @@ B batch, T timesteps, F features, H units, O outputs
 c (B,T,H) = cotangent, dL/dh as far as it does not come through later states
 """
 
+from __future__ import annotations
+
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from rnn_check.certificates.factors import FLOAT64, Factor, Room, quanta
+from rnn_check.certificates.layer import COLUMNS as _COLUMNS
+from rnn_check.certificates.layer import Layer, _per_state
+from rnn_check.certificates.layer import grid_of as _grid
+from rnn_check.certificates.precision import NOTHING, Sample, sample_of
 from rnn_check.certificates.result import (
     Certificate,
     Piece,
-    Pieces,
     Reach,
     _ratios,
     _residual,
     advised,
     judge,
 )
-from rnn_check.certificates.steps import _COLUMNS, Layer, _grid, _per_state
-from rnn_check.certificates.sums import (
-    FLOAT64,
-    NOTHING,
-    Factor,
-    Room,
-    Sample,
-    Sum,
-    Through,
-    quanta,
-    sample_of,
-)
+from rnn_check.certificates.sums import Sum, Through
 from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check
 from rnn_check.numbers.arrays import read as _read
@@ -42,18 +38,17 @@ from rnn_check.numbers.bounded import vjp_bound
 from rnn_check.numbers.formats import Array
 from rnn_check.numbers.spread import derivative_error, derivative_spread
 
-# Gradients ------------------------------------------------------------------------------------
-
 
 def certified(
-    layer: Layer, observed: Mapping[str, Any], cotangent: Any, cotangent_error: Any
+    kind: type[Adjoint],
+    layer: Layer,
+    observed: Mapping[str, Any],
+    cotangent: Any,
+    cotangent_error: Any,
+    cell_cotangent: Any,
 ) -> dict[str, Certificate]:
     """Is each adjoint the one that follows from the next? See `public.certify_gradients`."""
-    (B, T, H), F = layer.h.shape, len(layer.W)
-    shapes = {
-        "delta": (B, T, H), "x": (B, T, F), "kernel": (F, H), "recurrent_kernel": (H, H),
-        "bias": (H,), "initial_state": (B, H),
-    }  # fmt: skip
+    shapes = layer.gradient_shapes
     got = {name: _read(name, array) for name, array in observed.items()}
     for name, array in got.items():
         if name not in shapes:
@@ -61,34 +56,54 @@ def certified(
         _check(f"observed {name}", array, shapes[name], "as the other arguments have it")
     if "delta" not in got:
         raise ValueError("observed has no 'delta', from which the others are judged")
-    c = _read("cotangent", cotangent, layer.a)
-    _check("cotangent", c, (B, T, H), "the states'")
-    if cotangent_error is not None:
-        cotangent_error = _read("cotangent_error", cotangent_error)
-        _check("cotangent_error", cotangent_error, (B, T, H), "the states'")
-    adjoint = _Adjoint(layer, got["delta"], c, cotangent_error)
-    makers: dict[str, Pieces] = {
-        "delta": lambda worst: adjoint.deltas(),
-        "x": lambda worst: adjoint.inputs(got["x"]),
-        "kernel": lambda worst: adjoint.sums(slice(0, F), "x", got["kernel"]),
-        "recurrent_kernel": lambda worst: adjoint.sums(
-            slice(F, F + H), "states", got["recurrent_kernel"]
-        ),
-        "bias": lambda worst: adjoint.sums(None, "", got["bias"]),
-        "initial_state": lambda worst: adjoint.initial(got["initial_state"]),
-    }
-    return {
-        name: advised(judge(layer.a, array, makers[name], Reach()), layer.dtype, array)
-        for name, array in got.items()
-    }
+    given: list[Any] = []
+    for name, array, a in (
+        ("cotangent", cotangent, layer.a),
+        ("cotangent_error", cotangent_error, None),
+        ("cell_cotangent", cell_cotangent, layer.a),
+    ):
+        given.append(None if array is None and name != "cotangent" else _read(name, array, a))
+        if given[-1] is not None:
+            _check(name, given[-1], layer.h.shape, "the states'")
+    adjoint = kind(layer, got["delta"], *given)
+    found = {}
+    for name in sorted(got, key=lambda name: name != "delta"):  # what is known of it serves all
+        pieces = functools.partial(adjoint.pieces, name, got[name])
+        made = judge(layer.a, got[name], pieces, Reach(), adjoint.note(name))
+        found[name] = advised(made, layer.dtype, got[name])
+    return {name: found[name] for name in got}
 
 
-class _Adjoint:
+class Adjoint:
     """The backward pass of a layer: what its gradients should be, given the observed adjoints."""
 
-    def __init__(self, layer: Layer, delta: Array, c: Array, c_error: Array | None) -> None:
-        self.layer, self.delta, self.c, self.c_error = layer, delta, c, c_error
+    def __init__(
+        self,
+        layer: Layer,
+        delta: Array,
+        c: Array,
+        c_error: Array | None = None,
+        cell_c: Array | None = None,
+    ) -> None:
+        self.layer, self.delta, self.c, self.c_error, self.cell_c = layer, delta, c, c_error, cell_c
         self.back = Factor(layer.U.T, layer.a, names=(("delta", "recurrent_kernel"),))
+
+    def pieces(self, name: str, observed: Array, worst: Any) -> Iterator[Piece]:
+        """What the gradient of that name should be."""
+        F, H = len(self.layer.W), len(self.layer.U)
+        if name == "delta":
+            return self.deltas()
+        if name == "x":
+            return self.inputs(observed)
+        if name == "kernel":
+            return self.sums(slice(0, F), "x", observed)
+        if name == "recurrent_kernel":
+            return self.sums(slice(F, F + H), "states", observed)
+        return self.biases(observed) if name == "bias" else self.starts(name, observed)
+
+    def note(self, name: str) -> str:
+        """What is not asked of the gradient of that name."""
+        return ""
 
     def through_time(self, samples: slice, start: int, stop: int, copies: bool = True) -> Sum:
         """g of the states start to stop - 1; state 0 is the initial one, and step t makes t + 1.
@@ -252,11 +267,12 @@ class _Adjoint:
             total = total.bounded(stored=T + 2, given=off)
             yield _linear((), total, observed, at, squares, operands)
 
-    def initial(self, observed: Array) -> Iterator[Piece]:
-        """dh_0 = δ_1·Uᵀ, and the cotangents of its copies where the states show it and not zeros.
+    def biases(self, observed: Array) -> Iterator[Piece]:
+        """db = Σ δ_t."""
+        return self.sums(None, "", observed)
 
-        Where the initial state is 0 itself nobody can tell, and either is accepted.
-        """
+    def starts(self, name: str, observed: Array) -> Iterator[Piece]:
+        """dh_0 = δ_1·Uᵀ, and the cotangents of its copies where the states show it."""
         layer = self.layer
         for samples, steps in layer.blocks():
             if steps.start:
@@ -265,21 +281,31 @@ class _Adjoint:
             s, got = alone, observed[samples].astype(np.float64)
             if layer.most > 1 and layer.next is not None:
                 copied = self.through_time(samples, 0, 1)
-                shown = layer.h[samples, 0].astype(np.float64)  # a copy, if it is masked
-                masked = (layer.next[samples, 0] > 0)[:, None]
-                zeros = (shown == 0).all(axis=1, keepdims=True)
-                either = zeros & (layer.h0[samples] == 0).all(axis=1, keepdims=True)
-                far, near = (
-                    _ratios(_residual(got, one.value), one.error).max(axis=1, keepdims=True)
-                    for one in (alone, copied)
-                )
-                keep = masked & (~zeros | (either & (near < far)))
+                keep = self.shows_copies(samples, got, alone, copied)
                 s.value = np.where(keep, copied.value, alone.value)
                 s.error = np.where(keep, copied.error, alone.error)
                 s.addend_size = np.where(keep, copied.addend_size, 0.0)
             grid = _grid(len(s.value), 1, s.value.shape[1], min(s.value.shape[1], _COLUMNS))
             at = grid.within(0, len(s.value)), grid.columns
             yield _linear((samples,), s, observed, at)
+
+    def shows_copies(self, samples: slice, got: Array, alone: Any, copied: Any) -> Array:
+        """(n,1) Whether the cotangents of copies of the initial state are a part of its gradient.
+
+        They are where masked first states show it, and not zeros. Where it is 0 itself nobody can
+        tell, and what fits better is right.
+        """
+        layer = self.layer
+        assert layer.next is not None
+        shown = layer.h[samples, 0].astype(np.float64)  # a copy, if it is masked
+        masked = (layer.next[samples, 0] > 0)[:, None]
+        zeros = (shown == 0).all(axis=1, keepdims=True)
+        either = zeros & (layer.h0[samples] == 0).all(axis=1, keepdims=True)
+        far, near = (
+            _ratios(_residual(got, one.value), one.error).max(axis=1, keepdims=True)
+            for one in (alone, copied)
+        )
+        return np.asarray(masked & (~zeros | (either & (near < far))))
 
 
 def _runs(combine: np.ufunc, array: Array, begins: Array) -> Array:

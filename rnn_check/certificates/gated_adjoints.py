@@ -3,7 +3,7 @@
 δ_t (GH), dL/d of the arguments of the gates, is seen. So is what a step hands on through h·U, and
 with it an LSTM's dh_t, of which δ_o is asked. dc_t is hidden, as a GRU's dh_t is: each takes a part
 from the same number of the next step, which nobody shows. But each δ says between which numbers it
-lies, and the observer of `gated` goes backwards:
+lies, and an observer as in `observer` goes backwards:
 
     LSTM   P_t = dh_t∘o_t∘act'(c_t) + f_{t+1}∘J_{t+1}        J_t = P_t ∩ δ_i/(g∘gate') ∩ ...
     GRU    P_t = dL/dh_t + δ_{t+1}·Uᵀ + z_{t+1}∘J_{t+1}      J_t = P_t ∩ δ_c/((1 - z)∘act') ∩ ...
@@ -20,36 +20,22 @@ a compiler may make them once more, in another order, with or without fused mult
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.adjoints import _Adjoint
-from rnn_check.certificates.gated import Between, GatedLayer, Observer, Seen, _handed_on
+from rnn_check.certificates.adjoints import Adjoint
+from rnn_check.certificates.factors import FLOAT64, Factor, Room
+from rnn_check.certificates.gated_layer import GatedLayer, Seen
+from rnn_check.certificates.gated_layer import handed_on as _handed_on
+from rnn_check.certificates.observer import Between, Observer
+from rnn_check.certificates.precision import NOTHING, Sample, sample_of
 from rnn_check.certificates.result import (
-    Certificate,
     Piece,
-    Pieces,
-    Reach,
-    _ratios,
-    _residual,
-    advised,
-    judge,
 )
-from rnn_check.certificates.sums import (
-    FLOAT64,
-    NOTHING,
-    UP,
-    Factor,
-    Room,
-    Sample,
-    Sum,
-    sample_of,
-)
+from rnn_check.certificates.sums import UP, Sum
 from rnn_check.numbers import activations
-from rnn_check.numbers.arrays import check as _check
-from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.bounded import Bounded, exactly, flushed, vjp_bound
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.spread import (
@@ -59,68 +45,6 @@ from rnn_check.numbers.spread import (
     spread,
 )
 from rnn_check.recurrences.gated import GRU, LSTM
-
-
-def certified(
-    layer: GatedLayer,
-    observed: Mapping[str, Any],
-    cotangent: Any,
-    cotangent_error: Any,
-    cell_cotangent: Any,
-) -> dict[str, Certificate]:
-    """See `public.certify_gradients`."""
-    (B, T, H), F, r = layer.h.shape, len(layer.W), layer.recurrence
-    wide = len(r.gates) * H
-    shapes = {
-        "delta": (B, T, wide), "x": (B, T, F), "kernel": (F, wide), "recurrent_kernel": (H, wide),
-        "bias": r.bias_shape(H), "initial_state": (B, H),
-    }  # fmt: skip
-    if r is LSTM:
-        shapes["initial_cell_state"] = (B, H)
-    elif cell_cotangent is not None:
-        raise ValueError("cell_cotangent is an LSTM's, and this is none")
-    got = {name: _read(name, array) for name, array in observed.items()}
-    for name, array in got.items():
-        if name not in shapes:
-            raise ValueError(f"observed has {name!r}, but should have some of {', '.join(shapes)}")
-        _check(f"observed {name}", array, shapes[name], "as the other arguments have it")
-    if "delta" not in got:
-        raise ValueError("observed has no 'delta', from which the others are judged")
-    given: dict[str, Array | None] = {
-        "cotangent": _read("cotangent", cotangent, layer.a),
-        "cotangent_error": None
-        if cotangent_error is None
-        else _read("cotangent_error", cotangent_error),
-        "cell_cotangent": None
-        if cell_cotangent is None
-        else _read("cell_cotangent", cell_cotangent, layer.a),
-    }
-    for name, part in given.items():
-        if part is not None:
-            _check(name, part, (B, T, H), "the states'")
-    c = given["cotangent"]
-    assert c is not None
-    adjoint = GatedAdjoint(
-        layer, got["delta"], c, given["cotangent_error"], given["cell_cotangent"]
-    )
-    makers: dict[str, Pieces] = {
-        "delta": lambda worst: adjoint.deltas(),
-        "x": lambda worst: adjoint.inputs(got["x"]),
-        "kernel": lambda worst: adjoint.sums(slice(0, F), "x", got["kernel"]),
-        "recurrent_kernel": lambda worst: adjoint.sums(
-            slice(F, F + H), "states", got["recurrent_kernel"]
-        ),
-        "bias": lambda worst: adjoint.biases(got["bias"]),
-        "initial_state": lambda worst: adjoint.starts(0, got["initial_state"]),
-        "initial_cell_state": lambda worst: adjoint.starts(1, got["initial_cell_state"]),
-    }
-    notes = {"initial_state": _UNASKED, "delta": "" if adjoint.asks_sums else _UNASKED}
-    found = {}
-    for name in sorted(got, key=lambda name: name != "delta"):  # what is known of it serves all
-        made = judge(layer.a, got[name], makers[name], Reach(), notes.get(name, ""))
-        found[name] = advised(made, layer.dtype, got[name])
-    return {name: found[name] for name in got}
-
 
 # of what also comes from an adjoint that is hidden, whose doubt is as large
 _UNASKED = "; how its sums were made is not asked"
@@ -189,16 +113,13 @@ class _Block(NamedTuple):
     others: Callable[[Array], Array] = np.zeros_like  # GRU: what an error of δ_c makes of δ_r's
 
 
-class GatedAdjoint(_Adjoint):
+class GatedAdjoint(Adjoint):
     """The backward pass: what its gradients should be, given the observed adjoints."""
 
     layer: GatedLayer
 
-    def __init__(
-        self, layer: GatedLayer, delta: Array, c: Array, c_error: Array | None, cell_c: Array | None
-    ) -> None:
-        super().__init__(layer, delta, c, c_error)
-        self.cell_c = cell_c
+    def __init__(self, layer: GatedLayer, delta: Array, c: Array, *more: Array | None) -> None:
+        super().__init__(layer, delta, c, *more)
         self.differ = np.zeros((0,))  # (B,T,GH) how far a GRU's other δ may be from those seen
         if layer.recurrence is not LSTM:
             self.differ = np.zeros(delta.shape)
@@ -211,6 +132,10 @@ class GatedAdjoint(_Adjoint):
         if layer.recurrence is LSTM:
             self.known = self._observed_cells()
         self.a = a
+
+    def note(self, name: str) -> str:
+        silent = name == "initial_state" or (name == "delta" and not self.asks_sums)
+        return _UNASKED if silent else ""
 
     @property
     def asks_sums(self) -> bool:
@@ -637,10 +562,9 @@ class GatedAdjoint(_Adjoint):
                 )  # fmt: skip
         self.recurrent_bias = False
 
-    def starts(self, which: int, observed: Array) -> Iterator[Piece]:
+    def starts(self, name: str, observed: Array) -> Iterator[Piece]:
         """dL/d(initial state): what is left; with the cotangents of its copies where states show
-        it and not zeros. Where the initial state is 0 itself nobody can tell, and either is right.
-        """
+        it."""
         layer, a = self.layer, self.layer.a
         if not self.start:
             for _ in self.deltas():
@@ -649,7 +573,7 @@ class GatedAdjoint(_Adjoint):
         for first, (later, hidden, shown) in self.start.items():
             samples = groups[first]
             got = observed[samples].astype(np.float64)
-            if which:
+            if name == "initial_cell_state":
                 alone = hidden.bounded(a)
             else:
                 total = later
@@ -657,25 +581,13 @@ class GatedAdjoint(_Adjoint):
                     total = later.joined(hidden)
                 alone = total.bounded(a)
                 if shown.addends:
-                    alone = self._either(samples, got, alone, total.joined(shown).bounded(a))
+                    copied = total.joined(shown).bounded(a)
+                    keep = self.shows_copies(samples, got, alone, copied)
+                    alone = Bounded(
+                        np.where(keep, copied.value, alone.value),
+                        np.where(keep, copied.error, alone.error),
+                        a,
+                    )
             value, error = alone.value, alone.error
             error = np.where(np.isfinite(value), error, np.inf)
             yield Piece((samples,), value, error)
-
-    def _either(self, samples: slice, got: Array, alone: Bounded, copied: Bounded) -> Bounded:
-        layer = self.layer
-        assert layer.next is not None
-        states = layer.h[samples, 0].astype(np.float64)
-        masked = (layer.next[samples, 0] > 0)[:, None]
-        zeros = (states == 0).all(axis=1, keepdims=True)
-        either = zeros & (layer.h0[samples] == 0).all(axis=1, keepdims=True)
-        far, near = (
-            _ratios(_residual(got, one.value), one.error).max(axis=1, keepdims=True)
-            for one in (alone, copied)
-        )
-        keep = masked & (~zeros | (either & (near < far)))
-        return Bounded(
-            np.where(keep, copied.value, alone.value),
-            np.where(keep, copied.error, alone.error),
-            self.a,
-        )

@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.sums import Errors
+from rnn_check.certificates.precision import Errors
 from rnn_check.numbers.formats import Arithmetic, Array
 
 FALSE_ALARM = 2.0**-40

@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn_check.certificates import layer as certificates_layer
 from rnn_check.certificates import steps as certificates_steps
+from rnn_check.certificates.factors import FLOAT64, Room
+from rnn_check.certificates.layer import Layer, copies_of
 from rnn_check.certificates.result import Certificate, Piece, advised, judge
-from rnn_check.certificates.steps import Layer, copies_of
-from rnn_check.certificates.sums import FLOAT64, UP, Room
+from rnn_check.certificates.sums import UP
 from rnn_check.numbers.activations import activation
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.spread import activation_error, spread
@@ -243,7 +245,7 @@ class _Projection:
         observed, expected, noise, reach = (np.empty((S, G)) for _ in range(4))
         norms, off, differ = np.ones((S, 3)), np.empty(S), np.zeros(S, bool)
         found = _Sums(observed, expected, noise, reach, norms, off, differ)
-        many, left = max(1, certificates_steps._BLOCK // (_WIDTH * (F + H))), S * H // _FEW
+        many, left = max(1, certificates_layer._BLOCK // (_WIDTH * (F + H))), S * H // _FEW
         alone: list[tuple[Array, ...]] = []
         for i in range(0, S, many):
             some = slice(i, min(i + many, S))

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
 
-from rnn_check.certificates import adjoints, gated, gated_adjoints, projected
-from rnn_check.certificates import steps as certificates_steps
+from rnn_check.certificates import adjoints, gated, gated_adjoints, projected, steps
+from rnn_check.certificates.gated_layer import GatedLayer
+from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.result import Certificate, advised
 from rnn_check.recurrences.gated import recurrence as gated_recurrence
 
 
-def certify(
-    states: Any,
-    *,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any = None,
-    activation: str | None = "tanh",
-    initial_state: Any = None,
-    mask: Any = None,
-    go_backwards: bool = False,
-    zero_output_for_mask: bool = False,
-    dtype: Any = None,
-    recurrence: str = "simple",
-    recurrent_activation: str | None = "sigmoid",
-    reset_after: bool = True,
-    cell_states: Any = None,
-) -> Certificate:
+class Operands(TypedDict, total=False):
+    """What a SimpleRNN computes with: see `certify`, and `Layer` for what is left out."""
+
+    x: Required[Any]  # (B,T,F)
+    kernel: Required[Any]  # (F,H)
+    recurrent_kernel: Required[Any]  # (H,H)
+    bias: Any  # (H,)
+    activation: str | None
+    initial_state: Any  # (B,H)
+    mask: Any  # (B,T)
+    go_backwards: bool
+    zero_output_for_mask: bool
+    dtype: Any
+
+
+class AnyOperands(Operands, total=False):
+    """The same of any recurrence."""
+
+    recurrence: str
+    recurrent_activation: str | None
+    reset_after: bool
+    cell_states: Any
+
+
+def certify(states: Any, **layer: Unpack[AnyOperands]) -> Certificate:
     """Is each of these states the next value of the recurrence, up to the rounding of its step?
 
     states (B,T,H) in processing order, as the subject returned them; x (B,T,F), kernel (F,H),
@@ -40,7 +48,7 @@ def certify(
     "float32", "float16", "bfloat16" (the states then in any wider dtype), or Keras's policies
     "mixed_float16" and "mixed_bfloat16". Operands that it cannot hold are rounded to it first, to
     nearest, as frameworks do. float16 and bfloat16 are taken to be summed in float32, and to be
-    narrow in all that is stored, as TensorFlow does.
+    narrow in all that is stored, as TensorFlow does. Without more it is tanh, with no bias.
 
     recurrence "simple", "gru" or "lstm". The latter have gates side by side, as Keras has them:
     a GRU's z, r, h, with kernel (F,3H), recurrent_kernel (H,3H) and bias (2,3H), or (3H,) with
@@ -58,16 +66,10 @@ def certify(
 
     Raises ValueError for shapes that do not fit, unknown recurrences, activations and arithmetics.
     """
-    layer = _layer(
-        states, recurrence, recurrent_activation, reset_after, cell_states, x=x, kernel=kernel,
-        recurrent_kernel=recurrent_kernel, bias=bias, activation=activation,
-        initial_state=initial_state, mask=mask, go_backwards=go_backwards,
-        zero_output_for_mask=zero_output_for_mask, dtype=dtype,
-    )  # fmt: skip
+    read = _layer(states, **layer)
     with np.errstate(all="ignore"):
-        if isinstance(layer, gated.GatedLayer):
-            return advised(gated.certified(layer), dtype, layer.h)
-        return advised(certificates_steps.certified(layer), dtype, layer.h)
+        by = gated if isinstance(read, GatedLayer) else steps
+        return advised(by.certified(read), read.dtype, read.h)
 
 
 def certify_gradients(
@@ -75,22 +77,9 @@ def certify_gradients(
     *,
     cotangent: Any,
     states: Any,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any = None,
-    activation: str | None = "tanh",
-    initial_state: Any = None,
-    mask: Any = None,
-    go_backwards: bool = False,
-    zero_output_for_mask: bool = False,
-    dtype: Any = None,
     cotangent_error: Any = None,
-    recurrence: str = "simple",
-    recurrent_activation: str | None = "sigmoid",
-    reset_after: bool = True,
-    cell_states: Any = None,
     cell_cotangent: Any = None,
+    **layer: Unpack[AnyOperands],
 ) -> dict[str, Certificate]:
     """Is each adjoint the one that follows from the next, and each gradient the sum they make?
 
@@ -114,38 +103,23 @@ def certify_gradients(
     Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
     unknown names, and without a delta.
     """
-    if recurrence == "simple" and cell_cotangent is not None:
-        raise ValueError('cell_cotangent is an LSTM\'s, and recurrence is "simple"')
-    layer = _layer(
-        states, recurrence, recurrent_activation, reset_after, cell_states, x=x, kernel=kernel,
-        recurrent_kernel=recurrent_kernel, bias=bias, activation=activation,
-        initial_state=initial_state, mask=mask, go_backwards=go_backwards,
-        zero_output_for_mask=zero_output_for_mask, dtype=dtype,
-    )  # fmt: skip
+    recurrence = layer.get("recurrence", "simple")
+    if recurrence != "lstm" and cell_cotangent is not None:
+        raise ValueError(f'cell_cotangent is an LSTM\'s, and recurrence is "{recurrence}"')
+    read = _layer(states, **layer)
     with np.errstate(all="ignore"):
-        if isinstance(layer, gated.GatedLayer):
-            return gated_adjoints.certified(
-                layer, observed, cotangent, cotangent_error, cell_cotangent
-            )
-        return adjoints.certified(layer, observed, cotangent, cotangent_error)
+        has_gates = isinstance(read, GatedLayer)
+        kind = gated_adjoints.GatedAdjoint if has_gates else adjoints.Adjoint
+        return adjoints.certified(kind, read, observed, cotangent, cotangent_error, cell_cotangent)
 
 
 def certify_projected(
     states: Any,
     *,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any = None,
-    activation: str | None = "tanh",
-    initial_state: Any = None,
-    mask: Any = None,
-    go_backwards: bool = False,
-    zero_output_for_mask: bool = False,
-    dtype: Any = None,
     groups: int = 16,
     steps: int | None = 2048,
     seed: int | None = 0,
+    **layer: Unpack[Operands],
 ) -> Certificate:
     """The question of `certify`, asked of random sums of units at some of the steps.
 
@@ -192,26 +166,23 @@ def certify_projected(
 
     Arguments as `certify`; activation linear or tanh, whose inverses cost little (else ValueError).
     """
-    layer = certificates_steps.Layer(
-        states, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias,
-        activation=activation, initial_state=initial_state, mask=mask, go_backwards=go_backwards,
-        zero_output_for_mask=zero_output_for_mask, dtype=dtype,
-    )  # fmt: skip
-    return projected.certified(layer, groups, steps, seed)
+    read = Layer(states, **layer)
+    return projected.certified(read, groups, steps, seed)
 
 
 def _layer(
     states: Any,
-    recurrence: str,
-    recurrent_activation: str | None,
-    reset_after: bool,
-    cell_states: Any,
-    **operands: Any,
-) -> certificates_steps.Layer:
+    *,
+    recurrence: str = "simple",
+    recurrent_activation: str | None = "sigmoid",
+    reset_after: bool = True,
+    cell_states: Any = None,
+    **operands: Unpack[Operands],
+) -> Layer:
     if recurrence != "simple":
         with np.errstate(all="ignore"):
             which = gated_recurrence(recurrence, reset_after)
-            return gated.GatedLayer(which, recurrent_activation, cell_states, states, **operands)
+            return GatedLayer(which, recurrent_activation, cell_states, states, **operands)
     if cell_states is not None:
         raise ValueError('cell_states are an LSTM\'s, and recurrence is "simple"')
-    return certificates_steps.Layer(states, **operands)
+    return Layer(states, **operands)

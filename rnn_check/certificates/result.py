@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates import operands, sums
-from rnn_check.certificates.sums import NOTHING, Sample, called, effective_precision
+from rnn_check.certificates import operands
+from rnn_check.certificates import precision as certificates_precision
+from rnn_check.certificates.precision import NOTHING, Sample, called, effective_precision
 from rnn_check.numbers.arrays import narrower
 from rnn_check.numbers.formats import Arithmetic, Array
 
@@ -287,7 +288,7 @@ def _precision(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None,
             f"{called(a)}"
         )
         return bits, consistent, sentence if too_few else "", ""
-    if sample.seen <= sums.CLOSER * sample.possible:
+    if sample.seen <= certificates_precision.CLOSER * sample.possible:
         return bits, called(a), "", ""
     unclear = set[str]()
     for errors, where in (

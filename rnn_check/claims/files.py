@@ -97,15 +97,20 @@ def read_each(file: Path | str, name: str | None = None) -> list[Claim]:
     file = Path(file)
     if file.is_symlink() and Path(os.path.realpath(file)).parent != file.parent.resolve():
         raise ClaimError(file, "", "is a link that leads out of its folder; name the file itself")
+    text = text_of(file, MOST_BYTES)
+    return loads_each(text, file, name if name is not None else _name(file, file))
+
+
+def text_of(file: Path, most: int) -> str:
+    """What stands in a file of no more than `most` bytes; ClaimError if it cannot be read."""
     try:
-        text = regular_bytes(file, MOST_BYTES).decode()
+        return regular_bytes(file, most).decode()
     except UnicodeDecodeError as error:
         raise ClaimError(file, "", f"not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise ClaimError(file, "", f"cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ClaimError(file, "", str(error)) from None
-    return loads_each(text, file, name if name is not None else _name(file, file))
 
 
 def loads(text: str, file: Path | str = "claim.toml", name: str | None = None) -> Claim:

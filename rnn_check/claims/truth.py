@@ -57,16 +57,15 @@ class Truth:
         return _limited(self.passes[-1].out.bounded, self.claim.layers[-1].reach)
 
     def states(self, of: str = "") -> Bounded:
-        """(B,T,H) as Keras returns the sequence; of "c" as they are carried."""
+        """(B,T,H) as Keras returns the sequence; of what it does not show, as they are carried."""
         layer, course, word = self._course(of)
         if word:
             return course.states[word]
-        index = self.claim.layers.index(layer)
-        mask = ([self.claim.mask] + [each.out.mask for each in self.passes])[index]
         states = course.states["h"]
-        if mask is not None:
-            shown = layer.returning_sequences().shown(states, layer.in_order(mask))
-            states = shown.bounded
+        index = self.claim.layers.index(layer)
+        mask = self.passes[index - 1].out.mask if index else self.claim.mask
+        if mask is not None and layer.shows_states_of(self.claim.recurrence_of(of)[1]):
+            states = layer.returning_sequences().shown(states, layer.in_order(mask)).bounded
         return _limited(states, self._reach(of))
 
     def last_state(self, of: str = "") -> Bounded:  # (B,H)

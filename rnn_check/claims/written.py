@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn_check.numbers import printed
+from rnn_check.numbers.npy import Unreadable, header
 from rnn_check.refusal import ClaimError, nearest
 
 Array = npt.NDArray[Any]
@@ -383,12 +384,12 @@ class _Archive:
             raise ValueError("cannot be read: it is encrypted, or packed as NumPy packs nothing")
         try:
             with self.zip.open(member) as opened:
-                dtype, order, shape = _npy_header(opened)
+                dtype, order, shape = _described(opened)
                 numbers = math.prod(shape)
                 count(numbers)
                 data = opened.read(numbers * dtype.itemsize + 1)
-        except (ClaimError, _Unreadable) as error:
-            raise error if isinstance(error, ClaimError) else ValueError(str(error)) from None
+        except (ClaimError, Unreadable):
+            raise
         except Exception as error:
             raise ValueError(f"cannot be read: {error or type(error).__name__}") from None
         if len(data) != numbers * dtype.itemsize:
@@ -402,35 +403,15 @@ class _Archive:
         return self.read[name]
 
 
-class _Unreadable(Exception):
-    pass
-
-
-_HEADER = re.compile(
-    rb"\{'descr': '([^']*)', 'fortran_order': (True|False), "
-    rb"'shape': \(((?:\d{1,18}, ?)*\d{0,18})\), \} *\n"
-)
-
-
-def _npy_header(file: IO[bytes]) -> tuple[np.dtype[Any], Literal["C", "F"], tuple[int, ...]]:
+def _described(file: IO[bytes]) -> tuple[np.dtype[Any], Literal["C", "F"], tuple[int, ...]]:
     """dtype, order and shape of the array that follows, as numpy.save writes them."""
-    start = file.read(8)
-    wide = 4 if start[6:7] in (b"\2", b"\3") else 2
-    size = int.from_bytes(file.read(wide), "little")
-    if start[:6] != b"\x93NUMPY" or size > 10_000:
-        raise _Unreadable("cannot be read: it is no array")
-    header = file.read(size)
-    found = _HEADER.fullmatch(header)
-    if found is None:
-        raise _Unreadable("holds no array of numbers")
-    descr = found[1].decode("latin-1")
+    descr, order, shape = header(file)
     if not re.fullmatch(r"[<>|=]([iu][1248]|f[248])", descr):
         python = " (Python objects, which are never read)" if "O" in descr else ""
-        raise _Unreadable(f"holds {descr}{python}, not numbers of at most 64 bits")
-    shape = tuple(int(n) for n in re.findall(rb"\d+", found[3]))
+        raise Unreadable(f"holds {descr}{python}, not numbers of at most 64 bits")
     if 0 in shape or len(shape) > MOST_AXES:
-        raise _Unreadable(f"has the shape {shape}; at least one number on at most {MOST_AXES} axes")
-    return np.dtype(descr), "F" if found[2] == b"True" else "C", shape
+        raise Unreadable(f"has the shape {shape}; at least one number on at most {MOST_AXES} axes")
+    return np.dtype(descr), order, shape
 
 
 def _decimal_comma(shorter: list[Any], longer: list[Any]) -> str:

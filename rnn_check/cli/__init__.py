@@ -1,6 +1,15 @@
-"""How does a user ask?  `main` is the command `rnn-check`, with one file a group of commands."""
+"""How does a user ask?  `main` is the command `rnn-check`, one file a command."""
 
-from rnn_check.cli import compare  # noqa: F401  whose commands belong to `main`
+from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
+    bisect,
+    cache,
+    compare,
+    coverage,
+    judge,
+    observe,
+    schema,
+    verify,
+)
 from rnn_check.cli.commands import main
 
 __all__ = ["main"]

@@ -92,14 +92,15 @@ def _name(dtype: Any) -> str:
         raise ValueError(f"dtype is {dtype!r}, but should be a dtype or its name") from error
 
 
-def check(name: str, array: Array, shape: tuple[int | str, ...], because: str) -> None:
+def check(name: str, array: Array, shape: tuple[int | str, ...], because: str = "") -> None:
     """Raises ValueError if the array has another shape; a str stands for any size."""
     fits = array.ndim == len(shape) and all(
         isinstance(want, str) or size == want for size, want in zip(array.shape, shape, strict=True)
     )
     if not fits:
         wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-        raise ValueError(f"{name} has shape {array.shape}, but should have {wanted}: {because}")
+        wanted += f": {because}" * bool(because)
+        raise ValueError(f"{name} has shape {array.shape}, but should have {wanted}")
 
 
 def narrower(array: Array) -> str | None:

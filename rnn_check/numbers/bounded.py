@@ -85,6 +85,8 @@ class Bounded:
     def known(self) -> Bounded:
         """As an operand: where the subject's number may be subnormal, it may count as zero."""
         flushed = abs(self.value) - self.error < self.a.min_normal
+        if not flushed.any():
+            return self
         error = np.where(flushed, np.maximum(self.error, abs(self.value)), self.error)
         return Bounded(self.value, error, self.a, self.size)
 
@@ -155,8 +157,10 @@ def _rounded(
     Exactly NaN where one of the operands is (nan).
     """
     one = (gamma(1, a.u_stored) + gamma(2, _FLOAT64.u)) * most + 2 * a.min_normal
-    error = _upper(np.where(most > a.max, np.inf, error + np.where(exact, 0.0, one)))
-    return Bounded(value, _but_nan(error, *nan), a)
+    error = error + (np.where(exact, 0.0, one) if exact.any() else one)
+    if (overflows := most > a.max).any():
+        error = np.where(overflows, np.inf, error)
+    return Bounded(value, _but_nan(_upper(error), *nan), a)
 
 
 def _but_nan(error: Array, *nan: Any) -> Array:

@@ -9,10 +9,10 @@ import numpy as np
 
 from rnn_check.numbers import activations, formats
 from rnn_check.numbers.activations import Activation
+from rnn_check.numbers.arrays import check
 from rnn_check.numbers.bounded import _evaluated, _given, _sum_error, operand, vjp_bound
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
-from rnn_check.recurrences import dense as recurrences_dense
-from rnn_check.recurrences.over_time import _arrays, _check
+from rnn_check.recurrences.over_time import _arrays
 
 # The output layer and the losses --------------------------------------------------------------
 
@@ -50,11 +50,11 @@ def dense(
     """
     act = activations.activation(activation)
     h, V, c = _arrays(h, kernel, bias)
-    _check("kernel", V, ("units", "outputs"))
+    check("kernel", V, ("units", "outputs"))
     H, O = V.shape  # noqa: E741 - the sizes declared above
-    _check("h", h, (*map(str, h.shape[:-1]), H), ": its last size is the kernel's first")
+    check("h", h, (*map(str, h.shape[:-1]), H), "its last size is the kernel's first")
     if c is not None:
-        _check("bias", c, (O,), ": the outputs of kernel")
+        check("bias", c, (O,), "the outputs of kernel")
     z = h @ V if c is None else h @ V + c
     output = act.function(z)
     return output, DenseCache(act, h, V, z, output)
@@ -63,7 +63,7 @@ def dense(
 def dense_backward(doutput: Array, cache: DenseCache) -> DenseGradients:
     """The gradients of dense, given dL/d(output) (...,O); ValueError when its shape is another."""
     doutput = np.asarray(doutput)
-    _check("doutput", doutput, cache.z.shape, ": the output that dense returned")
+    check("doutput", doutput, cache.z.shape, "the output that dense returned")
     dz = cache.activation.vjp(doutput, cache.z, cache.output)
     leading = tuple(range(dz.ndim - 1))
     return DenseGradients(
@@ -93,9 +93,9 @@ def running_dense(
     """
     a = formats.arithmetic(arithmetic)
     with np.errstate(all="ignore"):
-        dense = _Dense(h, h_error, kernel, bias, activation, a, errors, round_inputs)
-        name, cache = dense.cache.activation.name, dense.cache
-        return cache.output, _evaluated(name, cache.z, cache.output, dense.D, a)
+        layer = _Dense(h, h_error, kernel, bias, activation, a, errors, round_inputs)
+        name, cache = layer.cache.activation.name, layer.cache
+        return cache.output, _evaluated(name, cache.z, cache.output, layer.D, a)
 
 
 def running_dense_gradients(
@@ -119,20 +119,20 @@ def running_dense_gradients(
     """
     a = formats.arithmetic(arithmetic)
     with np.errstate(all="ignore"):
-        dense = _Dense(h, h_error, kernel, bias, activation, a, errors, round_inputs)
-        cache = dense.cache
+        layer = _Dense(h, h_error, kernel, bias, activation, a, errors, round_inputs)
+        cache = layer.cache
         doutput = np.asarray(doutput, np.float64)
-        gradients = recurrences_dense.dense_backward(doutput, cache)
+        gradients = dense_backward(doutput, cache)
         name = cache.activation.name
         dz, error = vjp_bound(
-            name, doutput, doutput_error, cache.z, cache.output, dense.D, a, output_rounded
+            name, doutput, doutput_error, cache.z, cache.output, layer.D, a, output_rounded
         )
         d = operand(dz, error, a)
         rows = math.prod(dz.shape[:-1])
         ones = operand(np.ones((1, rows)), 0.0, a)
         return gradients, DenseGradients(
-            h=_sum_error(a, ((d, dense.kernel.T),), k=dz.shape[-1] + 1),
-            kernel=_sum_error(a, ((dense.h.rows.T, d.rows),), k=rows + 1),
+            h=_sum_error(a, ((d, layer.kernel.T),), k=dz.shape[-1] + 1),
+            kernel=_sum_error(a, ((layer.h.rows.T, d.rows),), k=rows + 1),
             bias=_sum_error(a, ((ones, d.rows),), k=rows + 1, stored=rows + 1)[0],
         )
 
@@ -156,7 +156,7 @@ class _Dense:
             raise ValueError(f"errors of {unknown[0]!r}: known are kernel, bias")
         h, V = np.asarray(h, np.float64), np.asarray(kernel, np.float64)
         c = np.zeros(V.shape[1]) if bias is None else np.asarray(bias, np.float64)
-        self.cache = recurrences_dense.dense(h, V, c, activation=activation)[1]
+        self.cache = dense(h, V, c, activation=activation)[1]
         self.h = operand(h, h_error, a)
         self.kernel = _given(V, errors.get("kernel", 0.0), a, round_inputs)
         offset = _given(c, errors.get("bias", 0.0), a, round_inputs)

@@ -18,11 +18,12 @@ import numpy as np
 
 from rnn_check.numbers import activations, formats
 from rnn_check.numbers.activations import Activation
+from rnn_check.numbers.arrays import check
 from rnn_check.numbers.bounded import Bounded, _given
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
 from rnn_check.numbers.reading import Bounds, Node, Numbers, Tape
 from rnn_check.recurrences import gru, lstm
-from rnn_check.recurrences.over_time import _arrays, _check
+from rnn_check.recurrences.over_time import _arrays
 
 
 @dataclass(frozen=True)
@@ -133,21 +134,21 @@ def _read(
             f"each state, {', '.join(r.states)}"
         )
     x, W, U, b, *start = _arrays(x, kernel, recurrent_kernel, bias, *start)  # type: ignore[assignment]
-    _check("x", x, ("batch", "timesteps", "features"))
+    check("x", x, ("batch", "timesteps", "features"))
     B, T, F = x.shape
     H, G = len(U), len(r.gates)
-    _check("recurrent_kernel", U, (H, G * H), f": units by {G} gates of as many units")
-    _check("kernel", W, (F, G * H), f": features of x by {G} gates of the recurrent_kernel's units")
+    check("recurrent_kernel", U, (H, G * H), f"units by {G} gates of as many units")
+    check("kernel", W, (F, G * H), f"features of x by {G} gates of the recurrent_kernel's units")
     if b is not None:
-        _check("bias", b, r.bias_shape(H), ": the columns of kernel")
+        check("bias", b, r.bias_shape(H), "the columns of kernel")
     for i, array in enumerate(start):
         if array is not None:
-            _check(f"initial_state[{i}]", array, (B, H), ": batch of x by units")
+            check(f"initial_state[{i}]", array, (B, H), "batch of x by units")
     states = tuple(np.zeros((B, H), x.dtype) if array is None else array for array in start)
     skip = None
     if mask is not None:
         mask = np.asarray(mask, bool)
-        _check("mask", mask, (B, T), ": batch and timesteps of x")
+        check("mask", mask, (B, T), "batch and timesteps of x")
         skip = ~(mask[:, ::-1] if go_backwards else mask).T[:, :, None]
     return _Input((x[:, ::-1] if go_backwards else x).swapaxes(0, 1), W, U, b, states, skip)
 

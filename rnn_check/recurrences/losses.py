@@ -7,10 +7,10 @@ import numpy as np
 
 from rnn_check.numbers import formats
 from rnn_check.numbers.activations import activation
+from rnn_check.numbers.arrays import check
 from rnn_check.numbers.bounded import Bounded, _given, operand
 from rnn_check.numbers.formats import _FLOAT64, _UP, Arithmetic, Array, Bound, _upper, gamma
-from rnn_check.recurrences import losses
-from rnn_check.recurrences.over_time import _arrays, _check
+from rnn_check.recurrences.over_time import _arrays
 
 
 def mean_squared_error(target: Array, prediction: Array) -> tuple[float, Array]:
@@ -19,7 +19,7 @@ def mean_squared_error(target: Array, prediction: Array) -> tuple[float, Array]:
     Raises ValueError when the shapes differ: nothing is broadcast.
     """
     target, prediction = _arrays(target, prediction)
-    _check("target", target, prediction.shape, ": the prediction's")
+    check("target", target, prediction.shape, "the prediction's")
     error = prediction - target
     return (error * error).mean().item(), error * (2 / error.size)
 
@@ -35,7 +35,7 @@ def categorical_cross_entropy(
     Raises ValueError when the shapes differ: nothing is broadcast.
     """
     target, output = _arrays(target, output)
-    _check("target", target, output.shape, ": the output's")
+    check("target", target, output.shape, "the output's")
     rows = math.prod(target.shape[:-1])
     with np.errstate(divide="ignore", invalid="ignore"):
         total = output.sum(axis=-1, keepdims=True)
@@ -74,7 +74,7 @@ def running_loss(
     with np.errstate(all="ignore"):
         p, t = operand(prediction, prediction_error, a), _given(target, target_error, a, True)
         if kind == "mse":
-            loss = losses.mean_squared_error(t.value, p.value)[0]
+            loss = mean_squared_error(t.value, p.value)[0]
             r = _residual(p, t, a)
             n = r.value.size
             terms = (r.size + r.error) ** 2
@@ -83,7 +83,7 @@ def running_loss(
             if clipped is None:
                 return _either_loss(target, prediction, prediction_error, a, target_error)
             epsilon = _EPSILON if clipped else 0.0
-            loss = losses.categorical_cross_entropy(t.value, p.value, epsilon=epsilon)[0]
+            loss = categorical_cross_entropy(t.value, p.value, epsilon=epsilon)[0]
             q = _shares(p, a, epsilon)
             n = math.prod(p.value.shape[:-1])
             counts = t.size + t.error > 0
@@ -149,13 +149,13 @@ def running_loss_gradient(
     with np.errstate(all="ignore"):
         o, t = operand(prediction, prediction_error, a), _given(target, target_error, a, True)
         if kind == "mse":
-            gradient = losses.mean_squared_error(t.value, o.value)[1]
+            gradient = mean_squared_error(t.value, o.value)[1]
             r = _residual(o, t, a)
             n = r.value.size
             error, most = 2 * r.error / n, 2 * (r.size + r.error) / n
         elif kind == "categorical_crossentropy":
             epsilon = 0.0 if clipped is False else _EPSILON
-            gradient = losses.categorical_cross_entropy(t.value, o.value, epsilon=epsilon)[1]
+            gradient = categorical_cross_entropy(t.value, o.value, epsilon=epsilon)[1]
             n = math.prod(o.value.shape[:-1])
             p, q = _shares(o, a, 0.0), _shares(o, a, epsilon)
             counts = t.size + t.error > 0

@@ -16,6 +16,7 @@ import numpy as np
 
 from rnn_check.numbers import activations
 from rnn_check.numbers.activations import Activation
+from rnn_check.numbers.arrays import check
 from rnn_check.numbers.formats import Array
 
 # The recurrence -------------------------------------------------------------------------------
@@ -44,17 +45,6 @@ class Gradients(NamedTuple):
     bias: Array  # (H,) also without a bias: what one of zeros would receive
     initial_state: Array  # (B,H)
     delta: Array  # (B,T,H) in processing order
-
-
-def _check(name: str, array: Array, wanted: tuple[int | str, ...], because: str = "") -> None:
-    """Sizes in `wanted` must be equal; letters name sizes that may be anything."""
-    fits = array.ndim == len(wanted) and all(
-        isinstance(want, str) or size == want
-        for size, want in zip(array.shape, wanted, strict=True)
-    )
-    if not fits:
-        shape = "(" + ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "") + ")"
-        raise ValueError(f"{name} has shape {array.shape}, but should have {shape}{because}")
 
 
 def _arrays(*given: Array | None) -> list[Any]:
@@ -89,19 +79,19 @@ def arranged(
     """See forward. Raises ValueError for an unknown activation or shapes that do not fit."""
     act = activations.activation(activation)
     x, W, U, b, h0 = _arrays(x, kernel, recurrent_kernel, bias, initial_state)
-    _check("x", x, ("batch", "timesteps", "features"))
-    _check("recurrent_kernel", U, ("units", "units"))
+    check("x", x, ("batch", "timesteps", "features"))
+    check("recurrent_kernel", U, ("units", "units"))
     B, T, F = x.shape
     H = U.shape[0]
-    _check("recurrent_kernel", U, (H, H), ": square, units by units")
-    _check("kernel", W, (F, H), ": features of x by units of recurrent_kernel")
+    check("recurrent_kernel", U, (H, H), "square, units by units")
+    check("kernel", W, (F, H), "features of x by units of recurrent_kernel")
     if b is not None:
-        _check("bias", b, (H,), ": the units of recurrent_kernel")
+        check("bias", b, (H,), "the units of recurrent_kernel")
     if h0 is not None:
-        _check("initial_state", h0, (B, H), ": batch of x by units")
+        check("initial_state", h0, (B, H), "batch of x by units")
     if mask is not None:
         mask = np.asarray(mask, bool)
-        _check("mask", mask, (B, T), ": batch and timesteps of x")
+        check("mask", mask, (B, T), "batch and timesteps of x")
     if go_backwards:
         x = x[:, ::-1]
         mask = None if mask is None else mask[:, ::-1]
@@ -178,7 +168,7 @@ def backward(dstates: Array, cache: Cache) -> Gradients:
     H = U.shape[0]
     derivative, vjp = cache.activation.derivative, cache.activation.vjp
     dstates = np.asarray(dstates)
-    _check("dstates", dstates, (B, T, H), ": the states that forward returned")
+    check("dstates", dstates, (B, T, H), "the states that forward returned")
 
     z = np.tensordot(x, W, 1) + np.tensordot(h[:-1], U, 1)  # forward keeps h alone
     if cache.bias is not None:

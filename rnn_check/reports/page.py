@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -20,24 +20,17 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 from packaging.utils import canonicalize_name
 
-from rnn_check.certificates.comparison import Comparison, bits
+from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims.written import Array
+from rnn_check.reports import cells as reports_cells
 from rnn_check.reports import pictures as picture
-from rnn_check.reports import verdicts as reports_verdicts
-from rnn_check.reports.changes import LEGEND, alike, cell, distance, explained, groups
+from rnn_check.reports.answers import TIMES, Said, answers_to, described, focus, numbered, timed
+from rnn_check.reports.change import LEGEND, alike, cell, distance, explained, groups
+from rnn_check.reports.matrices import Matrix, matrices
 from rnn_check.reports.pictures import Cell
-from rnn_check.upgrades.changes import (
-    BEYOND,
-    DRIFT,
-    KINDS,
-    WORSE,
-    Change,
-    Compared,
-    Row,
-    Side,
-    document,
-    effects,
-)
+from rnn_check.upgrades.changes import BEYOND, DRIFT, KINDS, WORSE, Compared, Row, Side
+from rnn_check.upgrades.document import document
+from rnn_check.upgrades.sentence import effects, sentence
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 
 # How much is shown of what could be without end; the page says what it leaves out.
@@ -46,10 +39,8 @@ DETAILS = 100  # of each other kind of change
 PICTURES = 30
 LINES = 25  # of a table, before the rest is folded
 ANSWERS = 4  # different answers that stand beside each other
-WINDOW = 12  # rows and columns of a matrix
 MAP = 48  # lines of a heat map, before it is continued in another
 LABEL = 26  # characters of a claim's name in the heat map
-TIMES = ("timestep", "update")
 
 
 def html(compared: Compared) -> str:
@@ -63,6 +54,7 @@ def html(compared: Compared) -> str:
     )
     text = template.render(
         compared=compared,
+        sentence=sentence(compared),
         tone=_tone(compared),
         subjects=_Subjects(compared),
         maps=_heat_maps(compared),
@@ -187,7 +179,7 @@ class _Answer:
         self.claim = row.claim.name
         self.what = row.what
         self.cells = [
-            "" if v is None else f"{cell(v, None)} {reports_verdicts.short_ratio(v)}".rstrip()
+            "" if v is None else f"{cell(v, None)} {reports_cells.short_ratio(v)}".rstrip()
             for v in row.verdicts
         ]
 
@@ -362,97 +354,34 @@ class _Detail:
         url = row.claim.source.url or ""
         self.url = url if re.match(r"https?://", url) else ""
         self.text = "\n".join(line.removeprefix("  ") for line in explained(compared, *same)[1:])
-        self.matrices: list[list[_Matrix]] = []
+        self.matrices: list[list[Matrix]] = []
         self.compares = ""
         self.left_out = 0
-        answers = _answers(row, _focus(row))
+        answers = answers_to(row, focus(row))
         if answers:
             first = answers[0].comparison
-            self.compares = _described(first)
+            self.compares = described(first)
             self.left_out = len(answers[ANSWERS:])
-            self.matrices = _matrices(answers[:ANSWERS], names)
+            self.matrices = matrices(answers[:ANSWERS], names)
         self.drawn = ""
         self.series: list[str] = []
         self.times = self.axis = ""
-        in_time = answers if _timed(answers) else _answers(row, _focus(row, in_time=True))
-        if draw and _timed(in_time):
+        in_time = answers if timed(answers) else answers_to(row, focus(row, in_time=True))
+        if draw and timed(in_time):
             self._draw(in_time[:ANSWERS], names)
 
-    def _draw(self, answers: Sequence[_Said], names: Sequence[str]) -> None:
+    def _draw(self, answers: Sequence[Said], names: Sequence[str]) -> None:
         axis = next(axis for axis in TIMES if axis in answers[0].comparison.axes)
         self.axis = axis
         series = [_series(each.comparison, axis) for each in answers]
         if not any(s.error.any() or s.bound.any() for s in series):
             return  # exactly what is expected, at every time
-        self.series = [_list(each.subjects, names) for each in answers]
-        self.times = _described(answers[0].comparison)
+        self.series = [numbered(each.subjects, names) for each in answers]
+        self.times = described(answers[0].comparison)
         ends = [int(s.time[s.beyond].min()) for s in series if s.beyond.any()]
         beyond = f" The first beyond its bound is at {axis} {min(ends)}." if ends else ""
         describes = f"Error against {axis}: {self.times}, {self.claim}.{beyond}"
         self.drawn = picture.against_time(self.id, series, axis, describes)
-
-
-@dataclass(frozen=True)
-class _Said:
-    """One answer and the subjects that give it, by number."""
-
-    subjects: list[int]
-    comparison: Comparison
-
-
-_Key = tuple[str, str, int]  # who, what, and the how manieth of that name
-
-
-def _keys(verdict: Verdict) -> Iterator[tuple[_Key, Comparison]]:
-    """The comparisons of numbers."""
-    seen: dict[tuple[str, str], int] = {}
-    for c in verdict.comparisons:
-        place = (c.who, c.what)
-        seen[place] = seen.get(place, -1) + 1
-        if c.got.dtype.kind == "f" and c.got.size:
-            yield (*place, seen[place]), c
-
-
-def _focus(row: Row, in_time: bool = False) -> _Key | None:
-    """The comparison that shows best what changed: one that fails, else what drifts most."""
-    change = next(
-        (c for c, kind in zip(row.changes, row.kinds, strict=True) if c and kind == row.gravest),
-        None,
-    )
-    if change is None:
-        return None
-    wanted = list(_telling(change))
-    found = {id(c): key for v in (change.after, change.before) for key, c in _keys(v)}
-    for c in wanted:
-        if id(c) in found and (not in_time or set(TIMES) & set(c.axes)):
-            return found[id(c)]
-    return None
-
-
-def _telling(change: Change) -> Iterator[Comparison]:
-    """The comparisons of a change, the most telling first."""
-    for v in (change.after, change.before):
-        if v.verdict == DIFFER:
-            yield from (c for c in v.comparisons if not c.ok and c.who != "claim")
-    for pair in change.drifted:
-        yield pair.after
-    for v in (change.after, change.before):
-        yield from (c for c in v.comparisons if c.who != "claim")
-
-
-def _answers(row: Row, key: _Key | None) -> list[_Said]:
-    """The different answers to one comparison, in the subjects' order."""
-    found: dict[Any, _Said] = {}
-    for i, v in enumerate(row.verdicts):
-        c = None if v is None or key is None else dict(_keys(v)).get(key)
-        if c is not None:
-            same = (c.got.shape, c.got.tobytes(), c.error.tobytes(), c.bound.tobytes())
-            found.setdefault(same, _Said([], c)).subjects.append(i)
-    return list(found.values())
-
-
-def _timed(answers: Sequence[_Said]) -> bool:
-    return bool(answers) and bool(set(TIMES) & set(answers[0].comparison.axes))
 
 
 def _series(c: Comparison, axis: str) -> picture.Series:
@@ -460,159 +389,6 @@ def _series(c: Comparison, axis: str) -> picture.Series:
     error = np.where(np.isnan(c.error), np.inf, c.error)
     flat = (each.ravel() for each in (time, error, c.bound, c.ratios > 1))
     return picture.Series(*(np.asarray(each) for each in flat))
-
-
-_AGAINST = {
-    "subject": "against the truth",
-    "step": "each step against the one before it",
-    "own": "against what follows from the subject's own numbers",
-}
-
-
-def _described(c: Comparison) -> str:
-    return f"{c.what}, {_AGAINST.get(c.who, c.who)}"
-
-
-def _list(subjects: Iterable[int], names: Sequence[str]) -> str:
-    """ "1 TensorFlow 2.13.1, 2 TensorFlow 2.19.1"."""
-    return ", ".join(f"{i + 1} {names[i]}" for i in subjects)
-
-
-# --- matrices -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A number; whether it is another than the baseline's, whether it is beyond its bound."""
-
-    value: float
-    other: bool
-    beyond: bool
-
-
-@dataclass(frozen=True)
-class _Matrix:
-    """A part of an array, in rows: heads of columns and rows, and where the part was taken."""
-
-    title: str
-    names: str
-    columns: list[str]
-    rows: list[tuple[str, list[_Entry]]]
-    part: str
-
-
-def _matrices(answers: Sequence[_Said], names: Sequence[str]) -> list[list[_Matrix]]:
-    """What each framework returned and what it is held against, in groups that belong together.
-
-    They are one group if the same is expected of all; else each subject has its own.
-    """
-    baseline = answers[0].comparison
-    at = _telling_place([a.comparison for a in answers])
-    got, expected = [], []
-    for said in answers:
-        c, who = said.comparison, _list(said.subjects, names)
-        where = at if c.got.shape == baseline.got.shape else c.first
-        nothing = np.zeros(c.got.shape, bool)
-        got.append(
-            _matrix(f"the framework's · {who}", c, c.got, where, _other(c, baseline), c.ratios > 1)
-        )
-        expected.append(_matrix(c.against, c, c.expected, where, nothing, nothing))
-    if all(_equal(a.comparison.expected, baseline.expected) for a in answers):
-        return [[*got, expected[0]]]
-    return [list(pair) for pair in zip(got, expected, strict=True)]
-
-
-def _telling_place(answers: Sequence[Comparison]) -> tuple[int, ...]:
-    """The first place beyond a bound; if there is none, the largest change."""
-    baseline, worst = answers[0], max(answers, key=lambda c: c.ratio)
-    if worst.ratio > 1 and worst.got.shape == baseline.got.shape:
-        return worst.first
-    for c in answers[1:]:
-        other = _other(c, baseline)
-        if other.any():
-            with np.errstate(invalid="ignore"):
-                apart = np.abs(c.got - baseline.got)
-            apart = np.where(other, np.where(np.isnan(apart), np.inf, apart), -1.0)
-            return tuple(int(i) for i in np.unravel_index(np.argmax(apart), apart.shape))
-    return baseline.first
-
-
-def _equal(one: Array, other: Array) -> bool:
-    return one.shape == other.shape and not _differ(one, other).any()
-
-
-def _differ(one: Array, other: Array) -> Array:
-    one_bits, other_bits = (bits(np.asarray(each, np.float64)) for each in (one, other))
-    return np.asarray(one_bits != other_bits)
-
-
-def _other(c: Comparison, baseline: Comparison) -> Array:
-    """Where a number is another than the baseline's."""
-    if c.got.shape != baseline.got.shape:
-        return np.zeros(c.got.shape, bool)
-    return _differ(c.got, baseline.got)
-
-
-def _matrix(
-    title: str, c: Comparison, array: Array, at: Sequence[int], other: Array, beyond: Array
-) -> _Matrix:
-    """The part around one place: its last two axes, a window of them."""
-    axes, told = _axes(c)
-    lead = len(axes) - 2
-    told += [f"{axes[k].name} {axes[k].head(at)}" for k in range(lead) if array.shape[k] > 1]
-    axes = [_Axis(""), _Axis(""), *axes][-2:]
-    near = [0, 0, *at][-2:]
-    fixed = tuple(at[:lead]) if lead > 0 else ()
-    parts = [np.atleast_2d(each[fixed]) for each in (array, other, beyond)]
-    shape = parts[0].shape
-    spans = [_span(i, n) for i, n in zip(near, shape, strict=True)]
-    heads = []
-    for axis, (start, stop), n, k in zip(axes, spans, shape, (-2, -1), strict=True):
-        places = [(*at[:k], i, *at[len(at) + k + 1 :]) for i in range(start, stop)]
-        heads.append([axis.head(place) for place in places])
-        if stop - start < n:
-            told.append(f"{axis.name} {heads[-1][0]} to {heads[-1][-1]} of {n:,}")
-    rows = [
-        (head, [_Entry(*(part[i, j].item() for part in parts)) for j in range(*spans[1])])
-        for head, i in zip(heads[0], range(*spans[0]), strict=True)
-    ]
-    down, across = (axis.name for axis in axes)
-    names = ", ".join(f"{axis} {way}" for axis, way in ((down, "down"), (across, "across")) if axis)
-    return _Matrix(title, names, heads[1], rows, ", ".join(told))
-
-
-def _span(near: int, size: int) -> tuple[int, int]:
-    """A window of which `near` is as close to the middle as it can be."""
-    start = max(0, min(near - WINDOW // 2, size - WINDOW))
-    return start, min(size, start + WINDOW)
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """An axis of an array: its name, and what each element's place on it is called."""
-
-    name: str
-    index: Array | None = None
-
-    def head(self, place: Sequence[int]) -> str:
-        return "" if self.index is None else str(self.index[tuple(place)])
-
-
-def _axes(c: Comparison) -> tuple[list[_Axis], list[str]]:
-    """The axes that the array has, and the places on those that a claim leaves out of it."""
-    axes = [_Axis(n, index) for n, index in zip(c.axes, c.coordinates, strict=True)]
-    if len(axes) < c.got.ndim:
-        return [_Axis("", np.asarray(index)) for index in np.indices(c.got.shape)], []
-    told = []
-    for axis in list(axes):
-        if (
-            len(axes) > c.got.ndim
-            and axis.index is not None
-            and (axis.index == axis.index.flat[0]).all()
-        ):
-            axes.remove(axis)
-            told.append(f"{axis.name} {axis.index.flat[0]}")
-    return axes[-c.got.ndim :] if c.got.ndim else [], told
 
 
 # --- in ulps --------------------------------------------------------------------------------------

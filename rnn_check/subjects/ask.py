@@ -23,7 +23,6 @@ import msgspec
 
 from rnn_check.refusal import nearest
 from rnn_check.subjects.asked import backends as _backends
-from rnn_check.subjects.asked import named as _named
 from rnn_check.subjects.asked import wire as _wire
 from rnn_check.subjects.asked.backends import default_backend
 from rnn_check.subjects.asked.wire import encode
@@ -43,7 +42,6 @@ __all__ = [
 ]
 
 BACKENDS = tuple(_backends.BACKENDS)
-FRAMEWORKS = tuple(_named.FRAMEWORKS)
 TIMEOUT = 300.0  # seconds for one answer
 START = 600.0  # seconds for a start, which imports the framework
 LONGEST = 2_000  # characters of what an exception says
@@ -85,8 +83,8 @@ class Subject:
 
     The process starts at once and is waited for only when it is asked, so that a host can read its
     claims while the framework is being imported. A process that has ended is started anew by the
-    next question. `framework`: whose session, of `FRAMEWORKS`; only Keras has backends. `python`:
-    another environment's interpreter. `command`: another script.
+    next question. `framework`: whose session, of `named.FRAMEWORKS`; only Keras has backends.
+    `python`: another environment's interpreter. `command`: another script.
     `timeout`: seconds for one answer; `start_timeout`: for the start, by default 600 or `timeout`,
     whichever is longer. `memory`: bytes that the process may take with all that it starts.
     """

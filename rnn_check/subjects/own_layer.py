@@ -11,14 +11,14 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from rnn_check.refusal import nearest
+from rnn_check.refusal import Refused, nearest
 from rnn_check.subjects.asked.own import STANDS_IN, family_of, needs
 
 SHOWN = "docs/own_layer.md shows one that can"
 
 
-class LayerError(Exception):
-    """A class that cannot be asked; the message stands alone."""
+class LayerError(Refused):
+    """A class that cannot be asked."""
 
 
 def place(spec: str) -> tuple[str, str]:

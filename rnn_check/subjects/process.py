@@ -30,7 +30,6 @@ LAST_BYTES = 1 << 16  # of stderr that are kept
 LAST_LINES = 20  # of these that are shown
 LONGEST_LINE = 400  # characters of each
 REPLY = 1 << 28  # bytes of one reply, which is many times what any claim's is
-SHARE = "50%"  # of the machine's memory that a subject may take, if nothing else is said
 MARK = "RNN_CHECK_PROCESS"  # in the environment of a process, and of what it starts
 _LOOK = 0.1  # seconds from one look at the clock and the memory to the next
 _PASSES = 100  # over what is to be ended, each of which may find what was forked meanwhile

@@ -17,8 +17,10 @@ from packaging.utils import canonicalize_name
 
 from rnn_check.subjects import environments as environment
 from rnn_check.subjects.environments import Python, WordError
-from rnn_check.upgrades import changes
-from rnn_check.upgrades.changes import BETTER, KINDS, OTHER, SCHEMA, WORSE, Compared
+from rnn_check.upgrades import sentence as upgrades_sentence
+from rnn_check.upgrades.changes import BETTER, KINDS, OTHER, WORSE, Compared
+from rnn_check.upgrades.document import SCHEMA
+from rnn_check.upgrades.sentence import sentence
 
 VERDICT, BITS = "verdict", "bits"
 _KINDS = {VERDICT: {WORSE, BETTER, OTHER}, BITS: {*KINDS}}
@@ -129,7 +131,7 @@ class Found:
             "versions": [
                 {"subject": word, "seen": self.tried.get(word, NOT_ASKED)} for word in self.versions
             ],
-            "summary": {"sentence": self.sentence, "what": self.compared.sentence},
+            "summary": {"sentence": self.sentence, "what": sentence(self.compared)},
         }
 
 
@@ -170,4 +172,4 @@ def _seen(compared: Compared, on: str) -> str:
         return NOT_ASKED
     if not compared.of_kind(*_KINDS[on]):
         return SAME
-    return changes.effects(compared, 1)
+    return upgrades_sentence.effects(compared, 1)

@@ -11,12 +11,10 @@ is what one of two subjects was not asked (a record may not hold it), nor the si
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +27,6 @@ from rnn_check.subjects.identity import Who
 from rnn_check.subjects.policy import Policy
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 
-SCHEMA = 1
 # kinds of changes, the gravest first; BEYOND: a number moved further than rounding may explain
 # (whatever the verdicts), DRIFT: not so far, or nobody can say how far it might
 WORSE, BEYOND, BETTER, OTHER, SAID, DRIFT = "worse", "beyond", "better", "other", "said", "drift"
@@ -329,11 +326,6 @@ class Compared:
             for side, name in zip(self.sides, names, strict=True)
         ]
 
-    @property
-    def sentence(self) -> str:
-        """What changed, in plain words."""
-        return " ".join(_sentences(self))
-
     def exit_code(self, fail_on: str = DIFFER) -> int:
         """1 if a verdict is worse than the baseline's (or, fail_on "drift", anything changed).
 
@@ -449,185 +441,3 @@ class _Reach:
 
     def _of(self, what: str, arithmetic: str) -> Array | None:
         return self.of.setdefault(arithmetic, truth.Truth(self.claim, arithmetic)).reach(what)
-
-
-# --- in words -------------------------------------------------------------------------------------
-
-
-def _sentences(compared: Compared) -> Iterator[str]:
-    baseline, *others = compared.sides
-    for side in compared.sides:
-        if side.failure:
-            yield f"{side.word} could not be asked."
-    if baseline.failure or all(side.failure for side in others):
-        return
-    if not compared.claims:
-        yield "Nothing was compared."
-        return
-    for side in compared.uncompared:
-        yield f"Nothing of {side.word} was compared."
-    worse = compared.of_kind(WORSE)
-    told = []
-    for rows, kinds, word, verb in (
-        ([row for row in worse if not row.is_known], (WORSE,), "verdict", "got worse"),
-        (compared.of_kind(BEYOND), (BEYOND,), "answer", _moved(compared)),
-        ([row for row in worse if row.is_known], (WORSE,), "verdict", "got worse as is known"),
-        (compared.of_kind(BETTER), (BETTER,), "verdict", "got better"),
-        (compared.of_kind(OTHER, SAID), (OTHER, SAID), "answer", "changed otherwise"),
-    ):
-        if rows:
-            told.append(f"{_many(len(rows), word)} {verb}{_first(compared, rows, kinds)}")
-    differs = bool(told)
-    drifted = compared.of_kind(DRIFT)
-    unbounded = [r for r in drifted if any(c and c.unbounded for c in _of_kind(r, DRIFT))]
-    for rows, how, end in (
-        ([row for row in drifted if row not in unbounded], "changed in the last bits", ""),
-        (unbounded, "changed", ", where no bound is known"),
-    ):
-        if rows:
-            most = max(c.ulp or 0.0 for row in rows for c in _of_kind(row, DRIFT))
-            names = {row.claim.name for row in rows}
-            told.append(
-                f"{len(names):,} of {compared.claims:,} claims {how}, at most {ulps(most)}{end}"
-                f"{_first(compared, rows, (DRIFT,))}"
-            )
-    signs = any(c.signs for row in compared.rows for c in row.changes if c is not None)
-    many = _many(compared.claims, "claim")
-    if not told:
-        yield f"Nothing differs, {'but the signs of zeros' if signs else 'not a bit'}, in {many}."
-        return
-    if not differs:
-        told.insert(0, "Nothing differs")
-    if not drifted:
-        told.append(f"no other {'number' if signs else 'bit'} changed in {many}")
-    yield "; ".join(told) + "."
-
-
-def _moved(compared: Compared) -> str:
-    shares = [c.share or 0.0 for r in compared.rows for c in _of_kind(r, BEYOND)]
-    most = max(shares, default=0.0)
-    some = "some " * math.isinf(most)
-    return f"moved further than rounding may explain ({some}{times(most)})"
-
-
-def times(share: float) -> str:
-    """How far beyond what rounding may explain, in words."""
-    return "where nothing may move" if math.isinf(share) else f"up to {share:,.2g} times as far"
-
-
-def _of_kind(row: Row, kind: str) -> list[Change]:
-    return [change for change in row.changes if change is not None and change.kind == kind]
-
-
-def _first(compared: Compared, rows: Sequence[Row], kinds: Sequence[str]) -> str:
-    """ ", first in TensorFlow 2.20", if there are several subjects to be the first of."""
-    side = compared.first(rows, kinds)
-    if side is None or len(compared.sides) < 3:
-        return ""
-    return f", first in {compared.names()[compared.sides.index(side)]}"
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number:,} {word}" + "s" * (number != 1)
-
-
-def ulps(number: float) -> str:
-    """ "3 ulps"; "1 ulp"; "1.2e+05 ulps"; without an end where one of two numbers is none."""
-    if math.isinf(number):
-        return "∞ ulps"
-    shown = f"{number:,.0f}" if number < 1e5 else f"{number:.1e}"
-    return f"{shown} ulp" + "s" * (number != 1)
-
-
-# --- as JSON --------------------------------------------------------------------------------------
-
-
-def document(compared: Compared) -> dict[str, Any]:
-    """The JSON document; no NaN or infinity stands in it."""
-    return {
-        "schema": SCHEMA,
-        "subjects": [
-            {
-                "word": side.word,
-                "name": name,
-                **side.subject.told(),
-                "failure": side.failure or None,
-                "notes": side.notes,
-            }
-            for side, name in zip(compared.sides, compared.names(), strict=True)
-        ],
-        "rows": [_row(row) for row in compared.rows],
-        "summary": {
-            "sentence": compared.sentence,
-            "claims": compared.claims,
-            **{kind: len(compared.of_kind(kind)) for kind in KINDS},
-        },
-    }
-
-
-def _row(row: Row) -> dict[str, Any]:
-    changes = [change for change in row.changes if change is not None]
-    return {
-        "claim": row.claim.name,
-        "what": row.what,
-        "verdicts": [None if v is None else v.verdict for v in row.verdicts],
-        "details": [None if v is None else v.detail for v in row.verdicts],
-        "ratios": [None if v is None else v.ratio for v in row.verdicts],
-        "drift_ulp": _finite(row.ulp),
-        "where": row.where or None,
-        "changes": row.kinds,
-        "drifts_ulp": [None if c is None else _finite(c.ulp) for c in row.changes],
-        "shares": [None if c is None else _finite(c.share) for c in row.changes],
-        "explained": [_explained(c) for c in row.changes],
-        "first_timestep": min(
-            (c.timestep for c in changes if c.timestep is not None), default=None
-        ),
-        "bits": [None if v is None else v.bits for v in row.verdicts],
-        "said": [None if c is None else c.said or None for c in row.changes],
-        "known": [None if v is None else v.known or v.deviation or None for v in row.verdicts],
-    }
-
-
-def _explained(change: Change | None) -> bool | None:
-    """Whether rounding may explain how far its numbers moved; None if that is not known."""
-    if change is None or (change.share is None and change.unbounded):
-        return None
-    if change.share is not None and change.share > 1:
-        return False
-    return None if change.unbounded else True
-
-
-def _finite(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None
-
-
-def effects(compared: Compared, index: int) -> str:
-    """How one subject differs from the baseline: "2 worse · 14 changed in the last bits, ..."."""
-    counts = [row.kinds[index] for row in compared.rows]
-    known = sum(c.is_known for row in compared.rows if (c := row.changes[index]))
-    words = {
-        WORSE: "worse", BEYOND: "moved beyond rounding", BETTER: "better",
-        OTHER: "other verdict", SAID: "other answer",
-    }  # fmt: skip
-    parts = []
-    for kind, word in words.items():
-        if many := counts.count(kind):
-            part = f"{many} {word}" + "s" * (many > 1 and word.startswith("other"))
-            if kind == WORSE and known:
-                part += f" ({known} known)"
-            parts.append(part)
-    drifts = [c for row in compared.rows if (c := row.changes[index]) and c.kind == DRIFT]
-    within = [change for change in drifts if not change.unbounded]
-    if within:
-        most = max(change.ulp or 0.0 for change in within)
-        drifted = f"{len(within)} changed in the last bits, at most {ulps(most)}"
-        share = max(change.share or 0.0 for change in within)
-        parts.append(f"{drifted}, {share:.2g} of what rounding may explain")
-    if unbounded := [change for change in drifts if change.unbounded]:
-        most = max(change.ulp or 0.0 for change in unbounded)
-        parts.append(f"{len(unbounded)} changed, at most {ulps(most)}, where no bound is known")
-    if not parts and compared.sides[index] in compared.uncompared:
-        return "nothing was compared"
-    signs = any(c.signs for row in compared.rows if (c := row.changes[index]))
-    same = "the same but for the signs of zeros" if signs else "the same, bit for bit"
-    return " · ".join(parts) or same

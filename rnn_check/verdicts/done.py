@@ -54,7 +54,6 @@ Wrong = Literal[
 ]
 Numbers = Literal["a preactivation is 0", "a state overflows", "a masked step overflows"]
 
-MASK_FORMS, WRONGS, NUMBERS = (typing.get_args(words) for words in (MaskForm, Wrong, Numbers))
 KINDS = {kind.__name__: kind for kind in (*typing.get_args(AnyLayer), *typing.get_args(Cell))}
 # what a description may ask of a layer: Keras's options, and how many cells stand in its list
 OPTIONS = {name for kind in KINDS.values() for name in kind.__struct_fields__}

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from rnn_check.asking import memory as asking_memory
+from rnn_check.asking import observations, request
 from rnn_check.asking import records as record
-from rnn_check.asking import request
-from rnn_check.asking.records import Observations, RecordError
+from rnn_check.asking.observations import Observations
+from rnn_check.asking.records import RecordError
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims import files
 from rnn_check.cli.commands import main
@@ -51,7 +53,7 @@ def answer(**said: Any) -> Answer:
 
 
 def write(path: Path, **answers: Answer) -> Path:
-    digests = {name: record.Digests("a", "b") for name in answers}
+    digests = {name: observations.Digests("a", "b") for name in answers}
     record.write(
         path, [Observations(Setting("xla", slow=True), known(IDENTITY), dict(answers), digests)]
     )
@@ -312,9 +314,9 @@ def test_the_fuzzer_sees_another_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("how", [*SPOILT, "encrypted", "a folder"])
 def test_a_remembered_answer_that_is_damaged_is_asked_again(how: str, tmp_path: Path) -> None:
-    memory = record.Memory(tmp_path)
+    memory = asking_memory.Memory(tmp_path)
     (one,) = record.read(write(tmp_path / "x", a=Answer({}))).subjects
-    said = record.Recalled(Setting("xla"), known(IDENTITY), one.answers, {"a": "question"})
+    said = asking_memory.Recalled(Setting("xla"), known(IDENTITY), one.answers, {"a": "question"})
     memory.keep("environment", "jax", said)
     assert memory.recall("environment", "jax", Setting("xla")).asked == {"a": "question"}
     path = memory._path("environment", "jax", Setting("xla"))
@@ -548,7 +550,7 @@ def test_what_is_not_in_the_record_is_not_run(
     assert found["a", "weights_read_back"]["verdict"] == "agree"
     assert found["a", "output"]["verdict"] == "not_run"
     assert "not observed: output" in found["a", "output"]["detail"]
-    assert found["c", "output"]["detail"] == record.NOT_RECORDED
+    assert found["c", "output"]["detail"] == observations.NOT_RECORDED
 
 
 def test_what_only_the_record_knows_is_named(
@@ -575,12 +577,12 @@ def test_the_digest_is_of_what_the_claim_points_to_as_well(tmp_path: Path) -> No
     source = files.bundled() / "published"
     for name in ("dlai_cell.toml", "dlai_cell.npz"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    first = record.digests([files.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
+    first = observations.digests([files.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
     with np.load(tmp_path / "dlai_cell.npz") as archive:
         arrays = {name: archive[name] + 1 for name in archive.files}
     np.savez(tmp_path / "dlai_cell.npz", **arrays)
     (tmp_path / "dlai_cell.toml").touch()
-    second = record.digests([files.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
+    second = observations.digests([files.load(tmp_path / "dlai_cell.toml")])["dlai_cell"]
     assert first.file != second.file
     assert first.question != second.question
 
@@ -596,10 +598,10 @@ def test_a_digest_reads_what_the_claim_was_read_from_and_nothing_else(
     (folder / "link.npz").symlink_to("../secret.npz")
     os.mkfifo(folder / "pipe")
     (folder / "a.toml").write_text(f'[wrong]\nlayer = {{ npz = "{name}" }}\n')
-    first = record._file_digest(folder / "a.toml")
+    first = observations._file_digest(folder / "a.toml")
     (tmp_path / "secret.npz").write_bytes(b"after")
-    record._digest_of.cache_clear()
-    assert first == record._file_digest(folder / "a.toml") != ""
+    observations._digest_of.cache_clear()
+    assert first == observations._file_digest(folder / "a.toml") != ""
 
 
 def test_an_output_in_another_dtype_than_the_policys_is_said() -> None:
@@ -611,7 +613,7 @@ def test_an_output_in_another_dtype_than_the_policys_is_said() -> None:
 
 def test_every_bundled_claim_can_be_recorded() -> None:
     claims = list(files.load_all())
-    digests = record.digests(claims)
+    digests = observations.digests(claims)
     assert len(digests) == len(claims)
     assert all(len(d.file) == len(d.question) == 64 for d in digests.values())
     assert all(

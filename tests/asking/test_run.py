@@ -22,7 +22,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rnn_check.asking import records as record
-from rnn_check.asking.records import Observations, read, write
+from rnn_check.asking.observations import Observations
+from rnn_check.asking.records import read, write
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import TRIES, Asked, Run, Target
 from rnn_check.claims import files

@@ -14,12 +14,14 @@ import mpmath
 import numpy as np
 import pytest
 
-from rnn_check.certificates import steps
+from rnn_check.certificates import activated, quick, steps
+from rnn_check.certificates.dense import certify_dense
+from rnn_check.certificates.factors import Factor
 from rnn_check.certificates.public import certify, certify_gradients
 from rnn_check.certificates.result import Certificate
-from rnn_check.certificates.steps import certify_dense
-from rnn_check.certificates.sums import Factor, Sum
+from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
+from rnn_check.numbers.arrays import read
 from rnn_check.numbers.formats import ARITHMETICS, Array
 from rnn_check.numbers.spread import activation_error
 from rnn_check.recurrences import dense, over_time
@@ -391,7 +393,7 @@ def test_the_spread_in_closed_form_is_a_spread(name: str, d: float) -> None:
     """At least as far as act goes anywhere in [z - d, z + d], and hardly more for small d."""
     z = np.concatenate([np.linspace(-12, 12, 4001), [1e-300, 1e-20, -1e-9]])
     act = activations.ACTIVATIONS[name].function
-    far, noise = quietly(steps._spread_and_noise, name, summed(z, d), act(z)[:, None])
+    far, noise = quietly(activated._spread_and_noise, name, summed(z, d), act(z)[:, None])
     assert name == "linear" or (far <= 2).all()
     away = np.abs(act(z[:, None] + d * np.linspace(-1, 1, 101)) - act(z)[:, None]).max(axis=1)
     rounding_of_the_test = 2.0**-51 * (1 + np.abs(z))
@@ -1029,7 +1031,7 @@ def test_blocks_change_nothing(block: int, seed: int, monkeypatch: pytest.Monkey
     states, gradients = run(layer)
     whole = certify_all(layer, states, gradients)
     expected = {name: (f.expected, f.bound) for name, f in whole.items()}
-    monkeypatch.setattr(steps, "_BLOCK", block)
+    monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", block)
     for name, found in certify_all(layer, states, gradients).items():
         assert found.ok == whole[name].ok and found.judged == whole[name].judged
         assert (found.expected == expected[name][0]).all()
@@ -1038,7 +1040,7 @@ def test_blocks_change_nothing(block: int, seed: int, monkeypatch: pytest.Monkey
 
 
 def test_a_fault_is_found_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "_BLOCK", 100)
+    monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", 100)
     layer = plain(3, 40, 2, 3)
     states, gradients = run(layer)
     for index in ((0, 0, 0), (1, 39, 2), (2, 20, 1)):
@@ -1066,7 +1068,7 @@ def test_the_arrays_say_what_the_ratio_says() -> None:
 
 def test_memory_does_not_grow_with_the_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the arrays given, a certificate needs room for its blocks."""
-    monkeypatch.setattr(steps, "_BLOCK", 2**14)
+    monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", 2**14)
     peaks = []
     for T in (20_000, 80_000):
         layer = plain(1, T, 2, 16)
@@ -1103,7 +1105,7 @@ def same(found: Certificate, full: Certificate) -> bool:
 
 def test_float32_alone_settles_most_of_a_wide_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst element is the same as if all were computed in full; so it is with faults."""
-    monkeypatch.setattr(steps, "_BLOCK", 2**17)  # 64 rows
+    monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", 2**17)  # 64 rows
     layer = plain(2, 256, 512, 512)
     W, U = layer.kernel, layer.recurrent_kernel
     ulp = np.float32(2.0**-23)
@@ -1126,19 +1128,19 @@ def test_float32_alone_settles_most_of_a_wide_layer(monkeypatch: pytest.MonkeyPa
     column = loop(layer, lambda t, h, z: frameworks_tanh(z + h[-1] @ other))
     subjects = states, wrong_step, cut, column
     settled = []
-    narrowly = steps._narrowly
+    narrowly = quick.narrowly
 
     def counted(*args: Any) -> Any:
         settled.append((yield from narrowly(*args)))
         return settled[-1]
 
-    monkeypatch.setattr(steps, "_narrowly", counted)
+    monkeypatch.setattr(steps, "narrowly", counted)
     for subject in subjects:
         settled.clear()
         found = certify(subject, **layer.arguments)
         assert sum(settled) >= 3  # blocks, of 8
         with monkeypatch.context() as context:
-            context.setattr(steps, "_LONG", math.inf)
+            context.setattr(quick, "_LONG", math.inf)
             assert same(found, certify(subject, **layer.arguments))
     assert [certify(s, **layer.arguments).ok for s in subjects] == [True, False, False, False]
 
@@ -1148,7 +1150,7 @@ def test_float32_alone_settles_no_element_wrongly(
     first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random layers that are too small for it: all scales, honest and with an element off."""
-    monkeypatch.setattr(steps, "_BLOCK", 2**10)
+    monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", 2**10)
     rng = np.random.default_rng(first)
     for seed in range(first, first + 25):
         layer = random_layer(seed, activation=("tanh", "linear")[seed % 2])
@@ -1160,7 +1162,7 @@ def test_float32_alone_settles_no_element_wrongly(
         for subject in (states, wrong):
             full = certify(subject, **layer.arguments)
             with monkeypatch.context() as context:
-                context.setattr(steps, "_LONG", 0)
+                context.setattr(quick, "_LONG", 0)
                 assert same(certify(subject, **layer.arguments), full), f"random_layer({seed})"
 
 
@@ -1256,13 +1258,13 @@ def test_operands_are_rounded_to_the_arithmetic_first(
     values = np.concatenate([values, np.array(special, np.float32)])
     with np.errstate(over="ignore"):
         wanted = store(values).astype(np.float64)
-    got = steps._read("x", values.astype(np.float64), ARITHMETICS[name])
+    got = read("x", values.astype(np.float64), ARITHMETICS[name])
     assert (got.view(np.int64) == wanted.view(np.int64)).all()
 
 
 def test_float64_becomes_bfloat16_by_way_of_float32_as_frameworks_cast_it() -> None:
     """Above a tie by less than float32 sees, and so to even and down; to nearest it were up."""
     above = np.array([1 + 2.0**-8 + 2.0**-40])
-    assert steps._read("x", above, ARITHMETICS["bfloat16"]) == 1
+    assert read("x", above, ARITHMETICS["bfloat16"]) == 1
     cast = pytest.importorskip("torch").tensor(above).bfloat16()
     assert cast.item() == 1

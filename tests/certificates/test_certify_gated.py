@@ -167,7 +167,7 @@ def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) ->
 
     whole = [one for seen in ways for one in all_of(seen, "float32")]
     wide = [one for seen in ways for one in all_of(seen, "float64")]
-    monkeypatch.setattr("rnn_check.certificates.gated._BLOCK", 150)
+    monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", 150)
     small = [one for seen in ways for one in all_of(seen, "float32")]
     assert {ok for _, _, ok in whole} == {True, False}
     for (expected, _, ok), (_, own, _), (other, _, other_ok) in zip(

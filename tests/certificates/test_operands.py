@@ -190,7 +190,7 @@ def test_no_honest_float32_looks_cut_even_where_its_bits_are_not_asked_first(
     In such sums rounding meets operands: a large partial sum rounds what is added to it as a format
     of fewer digits would. The regression alone has to tell it from a cut.
     """
-    monkeypatch.setattr("rnn_check.certificates.sums.CLOSER", 0.0)
+    monkeypatch.setattr("rnn_check.certificates.precision.CLOSER", 0.0)
     rng = np.random.default_rng(seed)
     B, T, F, H = [(2, 10, 200, 312), (1, 5, 700, 30), (4, 8, 64, 64), (64, 3, 300, 8)][seed % 4]
     layer = plain(B, T, F, H, activation=("tanh", "linear")[seed % 2])

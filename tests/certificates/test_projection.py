@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from rnn_check.certificates import projected as projection
-from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.public import certify_projected
 from rnn_check.numbers.formats import Array
 from tests.certificates.test_certificate import (
@@ -397,7 +396,7 @@ def test_blocks_change_nothing(
     few = masked([[1, 0, 1, 1, 0, 0], [1, 1, 1, 1, 0, 1]])
     for layer, states in ((few, run(few)[0]), middle):
         whole = certify_projected(states, **layer.arguments)
-        monkeypatch.setattr(certificates_steps, "_BLOCK", block)
+        monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", block)
         found = certify_projected(states, **layer.arguments)
         # sums of 6 units, or of 64 terms and 96, at most, in float32: 2^-16 is more than they lose
         off = np.abs(found.observed - whole.observed)

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from rnn_check import certify, certify_gradients, certify_projected
-from rnn_check.certificates import result, steps
+from rnn_check.certificates import layer as certificates_layer
+from rnn_check.certificates import result
 from rnn_check.certificates.comparison import step
+from rnn_check.certificates.factors import Factor
 from rnn_check.certificates.result import Certificate, Reach
-from rnn_check.certificates.sums import Factor, Sum
+from rnn_check.certificates.sums import Sum
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import ARITHMETICS, Array, gamma
 from rnn_check.verdicts import judge
@@ -37,7 +39,7 @@ def test_the_range_of_an_activation_holds_its_values_and_no_more(name: str) -> N
     rng = np.random.default_rng(0)
     z = np.concatenate([rng.normal(size=(400, 3)) * s for s in (1, 30, 1e3)])
     z = np.concatenate([z, [[1e3, -1e3, -1e3], [-1e3, 1e3, 1e3], [0, 0, 0], [700, 700, 700]]])
-    reach = steps.reach_of(name)
+    reach = certificates_layer.reach_of(name)
     with np.errstate(all="ignore"):
         h = act.function(z)
     assert (reach.low <= h).all() and (h <= reach.high).all()

@@ -34,7 +34,7 @@ from rnn_check.claims.expectations.expectation import (
 from rnn_check.claims.expectations.expectation import Path as Way
 from rnn_check.claims.experiment import Experiment
 from rnn_check.refusal import ClaimError
-from rnn_check.reports import changes, page, terminal, verdicts
+from rnn_check.reports import changes, documents, page, terminal, verdicts
 from rnn_check.subjects.identity import not_started
 from rnn_check.subjects.plan import step
 from rnn_check.upgrades import changes as compare
@@ -100,7 +100,7 @@ def test_it_is_loaded_published_asked_judged_and_reported(
     out = io.StringIO()
     verdicts.terminal(judged, terminal.console(out, 100), amount=verdicts.Amount.ALL)
     assert "within_one of above" in out.getvalue()
-    document = json.loads(verdicts.as_json(judged))
+    document = json.loads(documents.as_json(judged))
     assert document["verdicts"][-1]["what"] == "within_one of above"
 
 

@@ -34,6 +34,7 @@ ACTIVATIONS = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "hard_sigmoid": lambda z: np.clip(z / 6 + 0.5, 0, 1),
     "elu": lambda z: np.where(z > 0, z, np.expm1(z)),
+    "softmax": lambda z: np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True),
 }
 
 
@@ -41,6 +42,9 @@ def activated(name: str, z: Array) -> Array:
     """Of floats, or of numbers with a slope (`Dual`)."""
     if z.dtype != object:
         return np.asarray(ACTIVATIONS[name](z))
+    if name == "softmax":
+        each = activated("exp", z)
+        return each * activated("inverse", each.sum(axis=-1, keepdims=True))
     return np.asarray(np.frompyfunc(lambda one: one.activated(name), 1, 1)(z))
 
 
@@ -247,6 +251,8 @@ class Dual:
             "sigmoid": lambda: (1 / (1 + mpmath.exp(-z)), 1 / (2 + 2 * mpmath.cosh(z))),
             "softsign": lambda: (z / (1 + abs(z)), 1 / (1 + abs(z)) ** 2),
             "elu": lambda: (mpmath.expm1(z), mpmath.exp(z)),
+            "exp": lambda: (mpmath.exp(z), mpmath.exp(z)),
+            "inverse": lambda: (1 / z, -1 / z**2),
             "hard_sigmoid": lambda: (
                 (z / 6 + mpmath.mpf(0.5), mpmath.mpf(1) / 6) if abs(z) < 3 else (z > 0, 0)
             ),
@@ -379,3 +385,54 @@ def test_gradients_of_integers_are_those_of_fractions() -> None:
         )
         checked += bool(slope)
     assert checked >= 8
+
+
+DIRECTIONS = """
+schema = 1
+title = "two directions"
+source = {document = "a test"}
+reading = {computed_in = "exact"}
+loss = {cotangent = [[[1], [10], [100]]]}
+[[layers]]
+kind = "Bidirectional"
+name = "both"
+merge_mode = "sum"
+layer = {kind = "SimpleRNN", units = 1, activation = "linear", use_bias = false, return_sequences = true}
+[[layers]]
+kind = "SimpleRNN"
+name = "c"
+units = 1
+activation = "linear"
+use_bias = false
+return_sequences = true
+[weights]
+both.forward = {kernel = [[1]], recurrent_kernel = [[2]]}
+both.backward = {kernel = [[1]], recurrent_kernel = [[3]]}
+c = {kernel = [[1]], recurrent_kernel = [[-1]]}
+[input]
+x = [[[1], [2], [3]]]
+mask = [[false, true, true]]
+[[expect]]
+what = "certified"
+value = true
+from = "a test"
+"""  # noqa: E501
+
+
+def test_directions_and_layers_are_known_by_their_names() -> None:
+    """By hand: forward 0 (carried), 2, 3 + 2·2 = 7; backward 3, 2 + 3·3 = 11, 11 (carried)."""
+    c = files.loads(DIRECTIONS)
+    truth = Truth(c, "real")
+    for name in ("forward", "both.forward"):
+        assert truth.states(name)[0].ravel().tolist() == [0, 2, 7]
+    assert truth.states("both.backward")[0].ravel().tolist() == [3, 11, 11]
+    assert truth.last_state("backward")[0].ravel().tolist() == [11]
+    # merged: 0 where the mask skips, 2 + 11, 7 + 3; then 0, 13, 10 - 13
+    assert truth.states("c")[0].ravel().tolist() == [0, 13, -3]
+    assert truth.preactivation("c")[0].ravel()[1:].tolist() == [13, -3]
+    # of the second layer: 100 at the end, 10 - 100 before it, each times what it was given
+    assert truth.gradient("c.kernel")[0].item() == 100 * 10 - 90 * 13
+    assert truth.gradient("c.recurrent_kernel")[0].item() == 100 * 13
+    # backward saw 100 first, and -90 of what it made of it
+    assert truth.gradient("both.backward.recurrent_kernel")[0].item() == -90 * 3
+    assert truth.gradient("forward.recurrent_kernel")[0].item() == 100 * 2

@@ -224,6 +224,25 @@ def test_each_direction_carries_its_own_digits() -> None:
     assert not Truth(files.loads(merged), "hand").output[1].any()  # neither is printed
 
 
+def test_what_is_printed_of_a_part_is_what_is_made_of_it() -> None:
+    """Directions that are summed, and a cell whose states the next one takes: 0.5, 0.25 + 2·0.5."""
+    printed = PRINTED.format("states", "[[0.50]]", 0, "hand").replace(
+        "\nat =", '\nof = "forward"\nat ='
+    )
+    merged = STACK.replace("MORE", 'merge_mode = "sum"').replace("VALUE", "[[[2.0], [1.5]]]")
+    bound = Truth(files.loads(merged + printed), "hand").output[1]
+    assert bound.ravel().tolist() == pytest.approx([0.005, 2 * 0.005])
+    cell = '{kind = "SimpleRNNCell", units = 1, activation = "linear", use_bias = false}'
+    start, end = merged.index("layer ="), merged.index("input =")
+    text = f"""layer = {{kind = "RNN", cell = [{cell}, {cell}], return_sequences = true}}
+weights = {{cell_0 = {{kernel = [[1]], recurrent_kernel = [[2]]}}, cell_1 = {{kernel = [[3]], recurrent_kernel = [[1]]}}}}
+"""  # noqa: E501
+    cells = merged[:start] + text + merged[end:].replace("[[[2.0], [1.5]]]", "[[[0], [0]]]")
+    printed = printed.replace("forward", "cell_0")
+    bound = Truth(files.loads(cells + printed), "hand").output[1]
+    assert bound.ravel().tolist() == pytest.approx([3 * 0.005, 3 * 2 * 0.005 + 3 * 0.005])
+
+
 NETWORK = """
 schema = 1
 title = "by hand"

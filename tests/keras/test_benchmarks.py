@@ -27,9 +27,9 @@ import numpy as np
 import pytest
 import threadpoolctl
 
+from rnn_check.certificates.dense import certify_dense
 from rnn_check.certificates.public import certify, certify_projected
 from rnn_check.certificates.result import Certificate
-from rnn_check.certificates.steps import certify_dense
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import over_time
 

@@ -49,6 +49,19 @@ def test_a_planted_fault_turns_the_claim_red(
     assert any(v.is_red for v in verdicts), f"{fault} escaped"
 
 
+MIDDLE = CLAIMS["certified/middle_of_a_stack"]
+
+
+@pytest.mark.parametrize("fault", MIDDLE.catches)
+def test_a_fault_of_a_middle_layer_is_caught_by_its_gradients(
+    fault: str, subject: observe.Subject
+) -> None:
+    how = request.Setting(layer=planted.LAYERS[fault])
+    (verdict,) = judge.judge(MIDDLE, request.ask(MIDDLE, subject, how))
+    assert verdict.verdict == judge.DIFFER
+    assert re.search("gradient of |delta", verdict.detail)  # of what comes before it as well
+
+
 def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
     subject: observe.Subject,
 ) -> None:

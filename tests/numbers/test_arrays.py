@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from rnn_check.certificates.dense import certify_dense
 from rnn_check.certificates.public import certify, certify_gradients, certify_projected
-from rnn_check.certificates.steps import certify_dense
 from rnn_check.numbers import arrays
 from rnn_check.numbers.formats import Array
 from tests.certificates.test_certificate import plain, run

@@ -23,7 +23,9 @@ from rnn_check.reports import page
 from rnn_check.reports import pictures as picture
 from rnn_check.subjects.identity import Who, not_started
 from rnn_check.upgrades import changes as compare
+from rnn_check.upgrades import document
 from rnn_check.upgrades.changes import Compared, Side
+from rnn_check.upgrades.sentence import sentence
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests.support import puppet
 from tests.support.sampling import long
@@ -176,7 +178,7 @@ def test_everything_that_the_reader_needs_is_there(one: Claim) -> None:
     html = page.html(found)
     root = read(html)
     text = re.sub(r"\s+", " ", root.whole())
-    assert found.sentence in root.all("header")[0].whole()
+    assert sentence(found) in root.all("header")[0].whole()
     for part in ("TensorFlow 2.0.0", "TensorFlow 2.1.0", "tensorflow==2.1.0", "3.11.7", "FLAG=1"):
         assert part in text
     for part in ("A CPU", "threads 2", "Packages of which the versions differ (1)", wrong.blame()):
@@ -197,7 +199,7 @@ def test_everything_that_the_reader_needs_is_there(one: Claim) -> None:
     assert marked == [page._number(moved(0.25)[1, 5, 2].item()) + "✗"]
     assert picture.DIFFERS in [node.whole() for node in root.all("text")]
     (raw,) = (node for node in root.all("pre") if node.attributes.get("id") == "json")
-    assert json.loads(raw.whole()) == json.loads(json.dumps(compare.document(found)))
+    assert json.loads(raw.whole()) == json.loads(json.dumps(document.document(found)))
 
 
 def test_it_can_load_nothing(one: Claim) -> None:

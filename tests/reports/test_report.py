@@ -17,7 +17,8 @@ import pytest
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.files import bundled, load_all
-from rnn_check.reports import terminal
+from rnn_check.reports import documents, listing, outcome, terminal
+from rnn_check.reports import rows as reports_rows
 from rnn_check.reports import verdicts as reports_verdicts
 from rnn_check.reports.verdicts import Amount
 from rnn_check.subjects.identity import Who, not_started
@@ -94,17 +95,17 @@ def one(*verdicts: Verdict, width: int = 80, amount: Amount = Amount.SHORT) -> s
     ],
 )
 def test_exit_code(verdicts: list[str], code: int) -> None:
-    assert reports_verdicts.exit_code([verdict(kind) for kind in verdicts]) == code
+    assert outcome.exit_code([verdict(kind) for kind in verdicts]) == code
 
 
 def test_known_differences_are_green_until_they_are_gone() -> None:
-    assert reports_verdicts.exit_code([verdict(DIFFER, known="a digit is lost")]) == 0
-    assert reports_verdicts.exit_code([verdict(AGREE, known="a digit is lost")]) == 1
+    assert outcome.exit_code([verdict(DIFFER, known="a digit is lost")]) == 0
+    assert outcome.exit_code([verdict(AGREE, known="a digit is lost")]) == 1
 
 
 def test_json_holds_no_infinity() -> None:
     verdicts = [verdict(DIFFER, ratio=None), verdict(AGREE, ratio=0.5)]
-    text = reports_verdicts.as_json([judge.Judged(SUBJECT, verdicts)])
+    text = documents.as_json([judge.Judged(SUBJECT, verdicts)])
     document = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
     assert document["summary"] == [{"agree": 1, "differ": 1, "error": 0, "not_run": 0, "known": 0}]
     assert document["verdicts"][0]["source"] == "printed (a document, 2.2)"
@@ -203,10 +204,8 @@ def test_one_reason_for_many_claims_is_said_once() -> None:
 @pytest.mark.parametrize("kind", [AGREE, DIFFER, ERROR, NOT_RUN])
 @pytest.mark.parametrize("known", ["", "why"])
 def test_a_cell_is_narrow(ratio: float | None, kind: str, known: str) -> None:
-    cell = reports_verdicts._cell(verdict(kind, ratio=ratio, deviation=known))
-    assert 0 < len(cell.plain) <= reports_verdicts._CELL or (
-        ratio == 1e300 and len(cell.plain) == 9
-    )
+    cell = reports_rows._cell(verdict(kind, ratio=ratio, deviation=known))
+    assert 0 < len(cell.plain) <= reports_rows._CELL or (ratio == 1e300 and len(cell.plain) == 9)
 
 
 def test_eight_subjects_fit_into_120_columns() -> None:
@@ -248,7 +247,7 @@ def test_the_json_of_several_says_whose_each_verdict_is() -> None:
         judge.Judged(subject("jax"), [verdict(AGREE)]),
         judge.Judged(subject("torch"), [verdict(DIFFER, deviation="it is so"), verdict(ERROR)]),
     ]
-    document = json.loads(reports_verdicts.as_json(judged))
+    document = json.loads(documents.as_json(judged))
     assert document.keys() == {"schema", "subjects", "verdicts", "summary"}
     assert [s["backend"] for s in document["subjects"]] == ["jax", "torch"]
     assert [row["subject"] for row in document["verdicts"]] == [0, 1, 1]
@@ -267,7 +266,7 @@ def test_the_json_of_several_says_whose_each_verdict_is() -> None:
     ],
 )
 def test_exit_code_of_what_is_known(verdicts: list[Verdict], code: int) -> None:
-    assert reports_verdicts.exit_code(verdicts) == code
+    assert outcome.exit_code(verdicts) == code
 
 
 # -- narrow terminals ------------------------------------------------------------------------------
@@ -339,7 +338,7 @@ def test_several_subjects_are_whole_on_a_narrow_terminal(width: int, subjects: i
 def test_the_list_of_claims_is_whole_on_a_narrow_terminal() -> None:
     claims = list(load_all())
     out = io.StringIO()
-    reports_verdicts.listing(claims, terminal.console(out, 60))
+    listing.listing(claims, terminal.console(out, 60))
     assert "…" not in out.getvalue()
     assert all(len(line) <= 60 for line in out.getvalue().splitlines())
 
@@ -391,21 +390,17 @@ OTHER = {"claim": "folder/other"}
     ],
 )
 def test_a_sentence_answers(verdicts: list[Verdict], words: str) -> None:
-    assert reports_verdicts.sentence([judge.Judged(SUBJECT, verdicts)]) == words
-    assert (
-        reports_verdicts.sentence([judge.Judged(SUBJECT, verdicts)] * 3) == words
-    )  # of one number each
+    assert outcome.sentence([judge.Judged(SUBJECT, verdicts)]) == words
+    assert outcome.sentence([judge.Judged(SUBJECT, verdicts)] * 3) == words  # of one number each
     text = printed(judge.Judged(SUBJECT, verdicts), width=200)
     assert text.splitlines()[2] == words
 
 
 def test_a_sentence_about_a_part_says_so() -> None:
     judged = [judge.Judged(SUBJECT, [verdict(AGREE)])]
-    assert reports_verdicts.sentence(judged, interrupted=True) == "What was judged agrees so far."
+    assert outcome.sentence(judged, interrupted=True) == "What was judged agrees so far."
     judged = [judge.Judged(SUBJECT, [verdict(DIFFER)])]
-    assert (
-        reports_verdicts.sentence(judged, True) == "1 number differs that was not known to so far."
-    )
+    assert outcome.sentence(judged, True) == "1 number differs that was not known to so far."
 
 
 def table(text: str) -> dict[str, list[str]]:
@@ -556,7 +551,7 @@ def test_folders_of_several_are_whole_at_any_width(width: int, subjects: int) ->
 @pytest.mark.parametrize("subjects", [0, 1, 2])
 def test_json_has_one_shape_whatever_the_number_of_subjects(subjects: int) -> None:
     judged = [judge.Judged(SUBJECT, [verdict(DIFFER), verdict(AGREE)])] * subjects
-    document = json.loads(reports_verdicts.as_json(judged))
+    document = json.loads(documents.as_json(judged))
     assert list(document) == ["schema", "subjects", "verdicts", "summary"]
     assert document["schema"] == 2
     assert document["subjects"] == [SUBJECT.told()] * subjects

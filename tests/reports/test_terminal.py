@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_check.cli.commands import main
-from rnn_check.reports import terminal, verdicts
+from rnn_check.reports import documents, terminal, verdicts
 from rnn_check.verdicts import judge
 from tests.reports.test_report import SUBJECT, verdict
 from tests.support import puppet
@@ -70,13 +70,13 @@ def test_text_stays_as_it_is() -> None:
 
 @given(st.text())
 def test_a_json_document_says_the_same_when_it_is_quoted(text: str) -> None:
-    document = verdicts.as_document({text: [text]})
+    document = documents.as_document({text: [text]})
     assert terminal.plain(document) == document
     assert json.loads(document) == {text: [text]}
 
 
 def test_a_name_that_is_no_unicode_can_be_told_in_json() -> None:
-    assert json.loads(verdicts.as_document({"file": "a\udcff"})) == {"file": "a\\udcff"}
+    assert json.loads(documents.as_document({"file": "a\udcff"})) == {"file": "a\\udcff"}
 
 
 def hostile_verdict(text: str) -> Any:

@@ -24,7 +24,18 @@ from click.testing import CliRunner, Result
 
 from rnn_check.cli.commands import main
 from rnn_check.subjects import environments as environment
-from rnn_check.subjects.environments import NOW, Package, Python, Unmade, WordError
+from rnn_check.subjects.environments import (
+    NOW,
+    Package,
+    Python,
+    Unmade,
+    WordError,
+    kept,
+    locks,
+    programs,
+    resolution,
+    uv,
+)
 from tests.support.sampling import sampled
 
 HERE = environment.find_python()
@@ -35,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "rnn_check"
-    monkeypatch.setattr(environment.platformdirs, "user_cache_path", lambda *_, **__: folder)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder)
     return folder
 
 
@@ -243,7 +254,7 @@ class Dated:
     ) -> tuple[Package, ...]:
         self.asked.append(before)
         if before is not None and before < self.day0 + timedelta(days=40):
-            raise environment._Failed("no jax fits")
+            raise programs.Failed("no jax fits")
         jax = "2" if before is None else "1"
         return Package("keras", "3.0.0", self.day0), Package("jax", jax)
 
@@ -252,7 +263,7 @@ def test_what_is_open_is_taken_as_it_was_at_the_release_or_soon_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dated = Dated()
-    monkeypatch.setattr(environment, "installer", lambda: dated)
+    monkeypatch.setattr(resolution, "installer", lambda: dated)
     found = environment.resolve(environment.parse("keras==3.0.0@jax"), HERE)
     assert found.pins == ["jax==1", "keras==3.0.0"]
     assert found.as_of == "2024-03-01"
@@ -262,7 +273,7 @@ def test_what_is_open_is_taken_as_it_was_at_the_release_or_soon_after(
 
 def test_a_day_is_taken_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     dated = Dated()
-    monkeypatch.setattr(environment, "installer", lambda: dated)
+    monkeypatch.setattr(resolution, "installer", lambda: dated)
     wanted = environment.parse("keras@jax")
     found = environment.resolve(wanted, HERE, date(2024, 5, 31))
     assert dated.asked == [datetime(2024, 6, 1, tzinfo=UTC)]
@@ -303,7 +314,7 @@ def test_an_environment_holds_what_was_resolved_and_is_made_once(index: Path) ->
         each.unlink()
     assert make(made("keras==3.1.0,jax"), told.append) == python
     assert told == ["installing"]
-    (listed,) = environment.cached()
+    (listed,) = kept.cached()
     assert listed.about is not None
     assert listed.about.packages == environment_.pins
     assert listed.about.python == HERE.version
@@ -341,7 +352,7 @@ def test_what_a_killed_process_left_is_cleared_away(index: Path, cache: Path) ->
     strange = [folders / name for name in (".partial-abc", ".partial-12-" + "c" * 20)]
     for folder in (left, made_now, *strange, environment_.folder):  # the last is half-removed
         folder.mkdir(parents=True)
-    with environment._locked("b" * 20):
+    with locks.locked("b" * 20):
         assert Path(make(environment_)).exists()
     names = {made_now.name, *(each.name for each in strange), environment_.folder.name}
     assert {each.name for each in folders.iterdir()} == names
@@ -352,13 +363,13 @@ def test_at_one_time_one_thread_makes_an_environment(
 ) -> None:
     """The packages of two subjects on two backends are one environment."""
     installed: list[Path] = []
-    install = environment._Uv.install
+    install = uv.Uv.install
 
-    def counted(self: environment._Uv, folder: Path, *rest: Any) -> None:
+    def counted(self: uv.Uv, folder: Path, *rest: Any) -> None:
         installed.append(folder)
         install(self, folder, *rest)
 
-    monkeypatch.setattr(environment._Uv, "install", counted)
+    monkeypatch.setattr(uv.Uv, "install", counted)
     wheel(index, "scipy", "1.0")
     word = "keras==3.1.0,jax,scipy,packaging"
     both = [made(f"{word}@{backend}") for backend in ("jax", "numpy")]
@@ -498,7 +509,7 @@ def test_ctrl_c_ends_an_installer_and_what_it_started(tmp_path: Path) -> None:
 
     def interrupted() -> None:
         with ThreadPoolExecutor(1) as pool, environment.interruptible(told.append):
-            pool.submit(environment._ran, "sh", "-c", slow)
+            pool.submit(programs.ran, "sh", "-c", slow)
             while not pid.exists() or not pid.read_text():
                 time.sleep(0.01)
             raise KeyboardInterrupt
@@ -507,10 +518,10 @@ def test_ctrl_c_ends_an_installer_and_what_it_started(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert told == [1]
-    with pytest.raises(environment._Failed, match="interrupted"):
-        environment._ran("true")
+    with pytest.raises(programs.Failed, match="interrupted"):
+        programs.ran("true")
     with environment.interruptible(told.append):
-        environment._ran("true")
+        programs.ran("true")
     assert told == [1]
     status = Path(f"/proc/{pid.read_text().strip()}/stat")
     deadline = time.monotonic() + 30
@@ -657,7 +668,7 @@ def test_what_cannot_be_removed_is_named_whole(
 
 def test_what_is_being_installed_is_not_removed(cache: Path) -> None:
     folder = entry(cache, "a" * 20)
-    with environment._locked("a" * 20):
+    with locks.locked("a" * 20):
         refused = cache_command("clear", "aaa")
     assert refused.exit_code == 2
     assert "is being installed by another run; it stays" in refused.stderr
@@ -690,7 +701,7 @@ def test_what_another_process_uses_is_left_and_is_named(
     assert cleared.exit_code == ALL_OF_IT[arguments]
     assert f"{folder.name} is in use by another run; it stays\n" in cleared.stderr
     assert (other.exists(), folder.exists()) == (False, True)
-    assert [each.key for each in environment.cached() if each.about] == [folder.name]
+    assert [each.key for each in kept.cached() if each.about] == [folder.name]
     user.kill()  # and can tell nobody that it does not need it any more
     user.wait()
     again = cache_command("clear", *arguments)
@@ -732,7 +743,7 @@ def test_what_is_in_use_counts_among_the_last_used(
     folder, _ = used
     os.utime(folder / "rnn_check.json", (0, 0))
     other = entry(cache, "z" * 20, size=10)
-    (size,) = (each.size for each in environment.cached() if each.key == folder.name)
+    (size,) = (each.size for each in kept.cached() if each.key == folder.name)
     assert cache_command("clear", "--size", size).stderr == ""
     assert (other.exists(), folder.exists()) == (False, True)
 
@@ -751,7 +762,7 @@ def test_a_damaged_environment_is_made_anew_when_nobody_uses_it_any_more(
         if len(told) == 2:
             user.kill()
 
-    monkeypatch.setattr(environment, "_LOOK", 0.01)
+    monkeypatch.setattr("rnn_check.subjects.environments.environment.LOOK", 0.01)
     make(made("keras==3.1.0,jax"), tell)
     stages = [stage for stage, _ in told]
     assert {*stages[:-1]} == {"waiting for another run, which uses it, to make it anew"}
@@ -772,7 +783,7 @@ def test_a_whole_environment_in_a_cache_without_locks_is_used(
     def refuse(name: str) -> None:
         raise error
 
-    monkeypatch.setattr(environment, "_lock", refuse)
+    monkeypatch.setattr(locks, "_lock", refuse)
     with made("keras==3.1.0,jax").held() as again:
         assert again == python
     with pytest.raises(Unmade, match="cannot be made"), made("keras==3.1.1,jax").held():

@@ -16,6 +16,7 @@ from rnn_check.asking import plans, request
 from rnn_check.claims import files
 from rnn_check.cli.commands import main
 from rnn_check.recurrences import dense, over_time
+from rnn_check.subjects import environments
 from rnn_check.subjects.ask import NotInstalled, Subject
 from rnn_check.subjects.asked import session as sessions
 from rnn_check.subjects.asked import torch_
@@ -188,21 +189,21 @@ def test_what_does_not_go_with_torch_is_refused(options: list[str], words: str) 
     assert words in result.stderr
 
 
-@pytest.mark.parametrize("word", ["torch.nn", "torch.nn==2.12.0", "torch==2.12.0@torch.nn"])
-def test_an_environment_of_torch_nn_is_refused_and_records_are_named(word: str) -> None:
-    result = CliRunner().invoke(main, ["compare", "current", word])
-    assert result.exit_code == 2
-    assert "observe --framework torch" in result.stderr
+def test_an_environment_of_torch_nn_needs_no_keras() -> None:
+    wanted = environments.parse("torch==2.12.0@torch.nn")
+    assert list(wanted.requirements) == ["torch==2.12.0", "numpy"]
+    assert wanted.backend == "torch.nn"
 
 
-def test_records_of_torch_nn_are_compared(tmp_path: Path) -> None:
+def test_torch_nn_that_is_installed_is_compared_with_a_record(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    for name in ("a", "b"):
-        more = ["-k", "certified/tanh_sequence"]
-        out = ["-o", str(tmp_path / f"{name}.npz")]
-        done = CliRunner().invoke(main, ["observe", "--framework", "torch", *more, *out])
-        assert done.exit_code == 0, done.stderr
-    both = [str(tmp_path / f"{name}.npz") for name in ("a", "b")]
-    done = CliRunner().invoke(main, ["compare", *both])
+    more = ["-k", "certified/tanh_sequence"]
+    record = str(tmp_path / "a.npz")
+    done = CliRunner().invoke(main, ["observe", "--framework", "torch", *more, "-o", record])
+    assert done.exit_code == 0, done.stderr
+    done = CliRunner().invoke(main, ["compare", record, "current@torch.nn", "--json"])
     assert done.exit_code == 0, done.output
-    assert "torch 2" in done.output
+    said = json.loads(done.stdout)
+    assert [each["framework"] for each in said["subjects"]] == ["torch", "torch"]
+    assert [each["name"] for each in said["subjects"]] == [record, "current@torch.nn"]
+    assert said["summary"]["sentence"] == "Nothing differs, not a bit, in 1 claim."

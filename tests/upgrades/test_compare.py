@@ -20,14 +20,17 @@ from rnn_check.claims import files, truth
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import expectation
 from rnn_check.reports import bisection as reports_bisection
+from rnn_check.reports import change as reports_change
 from rnn_check.reports import changes as reports_changes
+from rnn_check.reports import markdown
 from rnn_check.reports.terminal import console as terminal_console
 from rnn_check.reports.terminal import line as as_line
 from rnn_check.subjects.identity import known, not_started
-from rnn_check.upgrades import bisection
+from rnn_check.upgrades import bisection, document
 from rnn_check.upgrades import changes as compare
-from rnn_check.upgrades import changes as upgrades_changes
+from rnn_check.upgrades import sentence as upgrades_sentence
 from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
+from rnn_check.upgrades.sentence import sentence
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests.support import puppet
 
@@ -84,7 +87,7 @@ def compared(claims: list[Claim], *of: Verdict | list[Verdict]) -> Compared:
 def test_the_same_bits_are_no_change(claims: list[Claim]) -> None:
     found = compared(claims, *[verdict(AGREE, numbers(STATES))] * 2)
     assert found.changed == []
-    assert found.sentence == "Nothing differs, not a bit, in 1 claim."
+    assert sentence(found) == "Nothing differs, not a bit, in 1 claim."
     assert found.exit_code("drift") == 0
 
 
@@ -136,11 +139,11 @@ def test_a_zero_that_loses_its_sign_is_no_change_and_is_not_called_the_same_bits
     zero[0, 0, 0], minus[0, 0, 0] = 0.0, -0.0
     found = compared(claims, verdict(AGREE, numbers(zero)), verdict(AGREE, numbers(minus)))
     assert found.changed == []
-    assert found.sentence == "Nothing differs, but the signs of zeros, in 1 claim."
+    assert sentence(found) == "Nothing differs, but the signs of zeros, in 1 claim."
     assert found.exit_code("drift") == 0
     (row, *_) = found.rows
-    assert reports_changes.cell(row.verdicts[1], row.changes[1]) == "✓ ±0"
-    assert upgrades_changes.effects(found, 1) == "the same but for the signs of zeros"
+    assert reports_change.cell(row.verdicts[1], row.changes[1]) == "✓ ±0"
+    assert upgrades_sentence.effects(found, 1) == "the same but for the signs of zeros"
 
 
 def test_a_nan_is_the_same_as_another(claims: list[Claim]) -> None:
@@ -180,10 +183,10 @@ def test_what_rounding_may_not_explain_is_never_the_last_bits(
     found = compared(claims, *both)
     (row,) = found.changed
     assert row.gravest == change
-    assert said in found.sentence
-    assert ("last bits" in found.sentence) == (how == "within both bounds")
-    assert ("last bits" in upgrades_changes.effects(found, 1)) == (how == "within both bounds")
-    (as_json, *_) = compare.document(found)["rows"]
+    assert said in sentence(found)
+    assert ("last bits" in sentence(found)) == (how == "within both bounds")
+    assert ("last bits" in upgrades_sentence.effects(found, 1)) == (how == "within both bounds")
+    (as_json, *_) = document.document(found)["rows"]
     assert as_json["explained"][1] is {DRIFT: True, BEYOND: False}[change] or bound == np.inf
     assert (found.exit_code(), found.exit_code("drift")) == (0, 1)
 
@@ -199,7 +202,7 @@ def test_what_is_held_against_something_that_moved_is_not_beyond(
     ]
     found = compared(claims, *(verdict(AGREE, each) for each in both))
     assert [row.gravest for row in found.changed] == [DRIFT]
-    assert "where no bound is known" in found.sentence
+    assert "where no bound is known" in sentence(found)
 
 
 def test_a_stack_that_was_saved_is_held_against_what_rounding_may_do() -> None:
@@ -247,7 +250,7 @@ def test_zeros_shown_for_masked_steps_do_not_bound_the_states_that_are_carried()
     ]
     found = compared([c], *verdicts)
     assert [row.gravest for row in found.changed] == [DRIFT]
-    assert "last bits" in found.sentence
+    assert "last bits" in sentence(found)
 
 
 def test_how_a_gradient_comes_about_is_not_compared(claims: list[Claim]) -> None:
@@ -272,9 +275,9 @@ def test_a_number_that_is_none_any_more_is_without_end(claims: list[Claim]) -> N
     nan[0, 2, 0] = np.nan
     found = compared(claims, verdict(AGREE, numbers(STATES)), verdict(AGREE, numbers(nan)))
     assert found.changed[0].ulp == np.inf
-    assert compare.document(found)["rows"][0]["drift_ulp"] is None
-    json.dumps(compare.document(found), allow_nan=False)
-    assert "∞" in reports_changes.cell(found.rows[0].verdicts[1], found.rows[0].changes[1])
+    assert document.document(found)["rows"][0]["drift_ulp"] is None
+    json.dumps(document.document(found), allow_nan=False)
+    assert "∞" in reports_change.cell(found.rows[0].verdicts[1], found.rows[0].changes[1])
     same = compared(claims, *[verdict(AGREE, numbers(nan))] * 2)
     assert same.changed == []
 
@@ -391,12 +394,12 @@ TELLING = {
 
 @pytest.mark.parametrize("detail", TELLING)
 def test_the_exception_that_keras_wraps_is_what_is_told(detail: str) -> None:
-    assert reports_changes.telling(detail) == TELLING[detail]
+    assert reports_change.telling(detail) == TELLING[detail]
 
 
 def test_rows_in_json_have_the_detail(claims: list[Claim]) -> None:
     raised = verdict(ERROR, detail=WRAPPED)
-    (row, *_) = compare.document(compared(claims, verdict(AGREE), raised))["rows"]
+    (row, *_) = document.document(compared(claims, verdict(AGREE), raised))["rows"]
     assert row["details"] == ["why", WRAPPED]
 
 
@@ -421,7 +424,7 @@ def test_many_changes_of_one_cause_are_told_together(claims: list[Claim]) -> Non
         ),
     ]
     found = compare.compare(many, sides)
-    groups = reports_changes.alike(found.changed)
+    groups = reports_change.alike(found.changed)
     assert sorted(map(len, groups)) == [1, 39]
     console = Console(file=StringIO(), width=100)
     reports_changes.terminal(found, console)
@@ -498,14 +501,14 @@ def test_what_was_seen_of_each_version_stands_in_one_column(claims: list[Claim])
 def test_the_sentence_says_what_how_much_and_where_first(claims: list[Claim]) -> None:
     same, other = verdict(AGREE, numbers(STATES)), verdict(AGREE, numbers(nudged(3)))
     found = compared(claims, same, same, other)
-    assert found.sentence == (
+    assert sentence(found) == (
         "Nothing differs; 1 of 1 claims changed in the last bits, at most 3 ulps, first in "
         "TensorFlow 2.20.0 with Keras 3.15.1."
     )
     weights = verdict(AGREE, what="weights_read_back")
     bad = dataclasses.replace(weights, verdict=DIFFER)
     found = compared(claims, [same, weights], [other, bad], [same, bad])
-    assert found.sentence == (
+    assert sentence(found) == (
         "1 verdict got worse, first in TensorFlow 2.19.0 with Keras 3.15.1; 1 of 1 claims changed "
         "in the last bits, at most 3 ulps, first in TensorFlow 2.19.0 with Keras 3.15.1."
     )
@@ -525,16 +528,16 @@ def test_a_subject_that_could_not_be_asked_is_said_and_is_exit_3(
     lost = side(1, failure="no such version\nat all")
     for sides in ([side(0, verdict(AGREE)), lost], [lost, side(0, verdict(AGREE))]):
         found = compare.compare(claims, sides)
-        assert found.sentence == "tensorflow==2.19.0 could not be asked."
+        assert sentence(found) == "tensorflow==2.19.0 could not be asked."
         assert [found.exit_code(f) for f in ("differ", "drift", "never")] == [3, 3, 3]
     found = compare.compare(claims, [side(0, verdict(AGREE)), lost, side(2, verdict(DIFFER))])
     assert found.exit_code() == 1
-    assert found.sentence.startswith("tensorflow==2.19.0 could not be asked. 1 verdict got worse")
+    assert sentence(found).startswith("tensorflow==2.19.0 could not be asked. 1 verdict got worse")
 
 
 def test_nothing_compared_is_not_green(claims: list[Claim]) -> None:
     found = compared(claims, verdict(NOT_RUN), verdict(NOT_RUN))
-    assert found.sentence == "Nothing was compared."
+    assert sentence(found) == "Nothing was compared."
     assert found.exit_code() == 3
 
 
@@ -542,12 +545,12 @@ def test_no_claim_in_common_is_nothing_compared(claims: list[Claim]) -> None:
     """Each was asked another; "the same, bit for bit" would be said of nothing."""
     other = dataclasses.replace(verdict(AGREE), claim="b")
     found = compared(claims, verdict(AGREE, numbers(STATES)), other)
-    assert found.sentence == "Nothing was compared."
-    assert upgrades_changes.effects(found, 1) == "nothing was compared"
-    assert "same" not in reports_changes.markdown(found)
+    assert sentence(found) == "Nothing was compared."
+    assert upgrades_sentence.effects(found, 1) == "nothing was compared"
+    assert "same" not in markdown.markdown(found)
     assert found.exit_code() == 3
     found = compared(claims, verdict(AGREE), other, verdict(AGREE))
-    assert found.sentence.startswith("Nothing of tensorflow==2.19.0 was compared. Nothing differs")
+    assert sentence(found).startswith("Nothing of tensorflow==2.19.0 was compared. Nothing differs")
     assert found.exit_code() == 3
 
 
@@ -555,19 +558,19 @@ def test_what_was_not_asked_is_no_change(claims: list[Claim]) -> None:
     asked = dataclasses.replace(verdict(DIFFER, numbers(nudged(3))), claim="b")
     found = compared(claims, verdict(AGREE), [verdict(AGREE), asked])
     assert found.changed == []
-    assert found.sentence == "Nothing differs, not a bit, in 1 claim."
+    assert sentence(found) == "Nothing differs, not a bit, in 1 claim."
 
 
 def test_what_is_known_to_be_worse_is_counted_apart(claims: list[Claim]) -> None:
     known = verdict(DIFFER, deviation="it always did")
     found = compared(claims, verdict(AGREE), known)
-    assert found.sentence == ("1 verdict got worse as is known; no other bit changed in 1 claim.")
-    assert upgrades_changes.effects(found, 1) == "1 worse (1 known)"
+    assert sentence(found) == ("1 verdict got worse as is known; no other bit changed in 1 claim.")
+    assert upgrades_sentence.effects(found, 1) == "1 worse (1 known)"
     assert found.exit_code() == 1
     weights = verdict(AGREE, what="weights_read_back")
     bad = dataclasses.replace(weights, verdict=DIFFER)
     found = compared(claims, [verdict(AGREE), weights], [known, bad])
-    assert found.sentence.startswith("1 verdict got worse; 1 verdict got worse as is known;")
+    assert sentence(found).startswith("1 verdict got worse; 1 verdict got worse as is known;")
 
 
 # -- for a pull request ----------------------------------------------------------------------------
@@ -575,7 +578,7 @@ def test_what_is_known_to_be_worse_is_counted_apart(claims: list[Claim]) -> None
 
 def test_markdown_holds_the_counts_and_every_change(claims: list[Claim]) -> None:
     good, bad = verdict(AGREE, numbers(STATES)), verdict(DIFFER, numbers(nudged(1)))
-    text = reports_changes.markdown(compared(claims, good, bad))
+    text = markdown.markdown(compared(claims, good, bad))
     assert text.startswith("**1 verdict got worse; no other bit changed in 1 claim.**")
     assert "| a · output | ✓ | ✗ 1 |" in text
     assert "<details open>" in text
@@ -603,7 +606,7 @@ def test_markdown_cannot_be_broken_by_a_claims_name(claims: list[Claim], name: s
     both = [
         dataclasses.replace(verdict(kind, numbers(STATES)), claim=name) for kind in (AGREE, DIFFER)
     ]
-    text = reports_changes.markdown(compared(renamed, *both))
+    text = markdown.markdown(compared(renamed, *both))
     assert f"| {HOSTILE[name]} · output | ✓ | ✗ = |" in text.split("\n")
     assert not re.search(r"[\r\x00-\x09\u2028\u202e]", text)
 
@@ -612,14 +615,14 @@ def test_markdown_cannot_be_broken_by_a_subject(claims: list[Claim]) -> None:
     hostile = dataclasses.replace(
         side(1, failure="~~~\r@octocat"), word="\r~~~", notes=("\r~~~ @octocat",)
     )
-    text = reports_changes.markdown(compare.compare(claims, [side(0, verdict(AGREE)), hostile]))
+    text = markdown.markdown(compare.compare(claims, [side(0, verdict(AGREE)), hostile]))
     assert "\r" not in text
     assert not re.search(r"(?<!\\)~|@(?!<!-- -->)", text)
 
 
 def test_markdown_without_a_baseline_says_so(claims: list[Claim]) -> None:
     sides = [side(0, failure="no such version"), side(1, verdict(AGREE)), side(2, verdict(DIFFER))]
-    text = reports_changes.markdown(compare.compare(claims, sides))
+    text = markdown.markdown(compare.compare(claims, sides))
     assert "| 1 | no such version | could not be asked |" in text
     assert text.count("| the baseline could not be asked |") == 2
     assert "| tensorflow==2.18.0 | TensorFlow 2.19.0 with Keras 3.15.1 | could not be ask" in text
@@ -630,12 +633,10 @@ def test_markdown_of_several_says_what_each_changed_since_the_one_before(
     claims: list[Claim],
 ) -> None:
     good, bad = verdict(AGREE, numbers(STATES)), verdict(DIFFER, numbers(nudged(1)))
-    lines = reports_changes.markdown(compared(claims, good, bad, bad)).splitlines()
+    lines = markdown.markdown(compared(claims, good, bad, bad)).splitlines()
     names = [f"TensorFlow {version} with Keras 3.15.1" for version in VERSIONS]
     assert f"| {names[0]} | {names[1]} | worse: a | the same |" in lines
     assert f"| {names[1]} | {names[2]} |  | the same |" in lines
-    lines = reports_changes.markdown(
-        compared(claims, good, good, verdict(AGREE, numbers(nudged(2))))
-    )
+    lines = markdown.markdown(compared(claims, good, good, verdict(AGREE, numbers(nudged(2)))))
     assert f"| {names[0]} | {names[1]} |  | the same |" in lines
     assert f"| {names[1]} | {names[2]} |  | 1, at most 2 ulps |" in lines

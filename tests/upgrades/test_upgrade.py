@@ -30,7 +30,7 @@ from packaging.version import Version
 from rnn_check.claims import files
 from rnn_check.cli.commands import main
 from rnn_check.subjects import environments as environment
-from rnn_check.subjects.environments import Environment, Package, Python, Unmade, Wanted
+from rnn_check.subjects.environments import Environment, Package, Python, Unmade, Wanted, programs
 from rnn_check.upgrades import bisection
 from tests.support import puppet
 from tests.support.sampling import sampled
@@ -42,7 +42,7 @@ TF, JAX, TORCH = "keras==3.1.0@tensorflow", "keras==3.2.0@jax", "keras==3.3.0@to
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own; every environment is this one, and 9.9 cannot be resolved."""
-    monkeypatch.setattr(environment.platformdirs, "user_cache_path", lambda *_, **__: tmp_path)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(environment, "resolve", resolve)
     monkeypatch.setattr(Environment, "held", held)
@@ -329,8 +329,8 @@ def test_ctrl_c_while_an_environment_is_made_says_what_was_stopped(
     def hangs(self: Environment, tell: Callable[[str], None]) -> Iterator[str]:
         threading.Timer(0.3, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
         try:
-            environment._ran("sleep", "600")
-        except environment._Failed as failure:
+            programs.ran("sleep", "600")
+        except programs.Failed as failure:
             raise Unmade("its environment cannot be made", str(failure)) from None
         yield sys.executable
 
@@ -473,7 +473,7 @@ from tests.support import puppet
 from tests.upgrades import test_upgrade
 with MonkeyPatch.context() as patch:
     cache = Path(sys.argv.pop(1))
-    patch.setattr(environment.platformdirs, "user_cache_path", lambda *_, **__: cache)
+    patch.setattr("platformdirs.user_cache_path", lambda *_, **__: cache)
     patch.setattr(environment, "resolve", test_upgrade.resolve)
     patch.setattr(Environment, "held", test_upgrade.held)
     puppet.play(patch, torch={"b": "hang"})
@@ -518,9 +518,9 @@ def install(self, folder, python, requirements):
 
 with MonkeyPatch.context() as patch:
     cache = Path(sys.argv.pop(1))
-    patch.setattr(environment.platformdirs, "user_cache_path", lambda *_, **__: cache)
+    patch.setattr("platformdirs.user_cache_path", lambda *_, **__: cache)
     patch.setattr(environment, "resolve", test_upgrade.resolve)
-    patch.setattr(environment._Uv, "install", install)
+    patch.setattr("rnn_check.subjects.environments.uv.Uv.install", install)
     puppet.play(patch, torch={"b": "hang"}, jax={"start": "exit"})
     main(sys.argv[1:])
 """

@@ -14,24 +14,26 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rnn_check.asking import request as asking_request
-from rnn_check.asking.records import Observations
+from rnn_check.asking.observations import Observations
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import Asked
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS
-from rnn_check.cli.commands import Verdicts, main
+from rnn_check.cli.commands import main
 from rnn_check.recurrences import over_time
 from rnn_check.refusal import ClaimError
-from rnn_check.reports import terminal
+from rnn_check.reports import outcome, terminal
 from rnn_check.reports import verdicts as reports_verdicts
 from rnn_check.subjects import policy
 from rnn_check.subjects.identity import Identity, not_started
 from rnn_check.verdicts import deviations, judge
 from rnn_check.verdicts import done as experiment
-from rnn_check.verdicts.deviations import Deviation, Known
+from rnn_check.verdicts.deviations import Deviation
+from rnn_check.verdicts.gathered import Verdicts
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
+from rnn_check.verdicts.known import Known
 from tests.support import puppet
 from tools import fuzz_deviations
 from tools.measure_activations import DEVIATIONS
@@ -120,7 +122,7 @@ def test_what_is_seen_is_excused_and_nothing_else() -> None:
     found = marked(expecting("output", "states"), verdicts, entry(expects="output"))
     assert [v.is_red for v in found] == [False, True]
     assert found[0].deviation == "it is known"
-    assert reports_verdicts.exit_code(found[:1]) == 0
+    assert outcome.exit_code(found[:1]) == 0
 
 
 def test_a_reason_that_does_not_fit_what_is_seen_excuses_nothing() -> None:
@@ -145,13 +147,9 @@ def test_where_both_the_claim_and_the_subject_are_wrong_both_have_to_be_known() 
 
 def test_an_error_is_excused_by_an_entry_that_says_error() -> None:
     c, crashed = expecting("output"), [verdict("output", ERROR, "raised ValueError: no")]
-    assert (
-        reports_verdicts.exit_code(marked(c, crashed, entry(seen="error", says="ValueError"))) == 0
-    )
-    assert (
-        reports_verdicts.exit_code(marked(c, crashed, entry(seen="differ", says="ValueError"))) == 3
-    )
-    assert reports_verdicts.exit_code(marked(c, crashed, entry(seen="error", says="SIGSEGV"))) == 3
+    assert outcome.exit_code(marked(c, crashed, entry(seen="error", says="ValueError"))) == 0
+    assert outcome.exit_code(marked(c, crashed, entry(seen="differ", says="ValueError"))) == 3
+    assert outcome.exit_code(marked(c, crashed, entry(seen="error", says="SIGSEGV"))) == 3
 
 
 def test_what_agrees_now_is_red() -> None:
@@ -161,7 +159,7 @@ def test_what_agrees_now_is_red() -> None:
     )
     found = marked(c, verdicts, entry(expects=["output", "states"]))
     assert [v.is_red for v in found] == [True, True]
-    assert reports_verdicts.exit_code(found) == 1
+    assert outcome.exit_code(found) == 1
     out = io.StringIO()
     reports_verdicts.terminal(
         [judge.Judged(not_started("jax").asked(), found)], terminal.console(out)
@@ -172,7 +170,7 @@ def test_what_agrees_now_is_red() -> None:
 def test_an_entry_of_a_claim_as_a_whole_needs_one_that_shows_it() -> None:
     c = expecting("output", "states")
     one = [verdict("output", DIFFER), verdict("states", AGREE)]
-    assert reports_verdicts.exit_code(marked(c, one, entry())) == 0
+    assert outcome.exit_code(marked(c, one, entry())) == 0
     none = [verdict("output", AGREE), verdict("states", AGREE)]
     assert [v.is_red for v in marked(c, none, entry())] == [True, False]
 
@@ -539,13 +537,13 @@ def test_a_file_that_is_wrong_says_where(
 
 
 def test_what_is_no_file_or_too_large_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ClaimError, match="there is no such file"):
+    with pytest.raises(ClaimError, match="No such file or directory"):
         deviations.load(tmp_path / "no.toml")
-    with pytest.raises(ClaimError, match="it is no regular file"):
+    with pytest.raises(ClaimError, match="Is a directory"):
         deviations.load(tmp_path)
     large = tmp_path / "large.toml"
     large.write_bytes(b"#" * (deviations.MOST_BYTES + 1))
-    with pytest.raises(ClaimError, match="too large"):
+    with pytest.raises(ClaimError, match="is larger than"):
         deviations.load(large)
 
 

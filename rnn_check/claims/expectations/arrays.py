@@ -126,14 +126,13 @@ class States(OfState, frozen=True, kw_only=True):
     """Numbers (B,T,H): the state after each step, in the order in which Keras returns it.
 
     of "c": an LSTM's cell state, as it is carried. Of cells that stand inside others, of a
-    direction that is merged, and of the cell state of a layer that does not come first the author's
-    word alone is judged: a framework does not show them.
+    direction that is merged, and of the cell state of a layer that does not come first, all as they
+    are carried, the author's word alone is judged: a framework does not show them.
     """
 
     def is_shown(self, run: Experiment) -> bool:
         layer, part, word = run.recurrence_of(self.of)
-        is_own = layer.backward_part is None and part == len(layer.recurrences) - 1
-        return is_own and not word
+        return layer.shows_states_of(part) and not word
 
     def asks(self, run: Experiment) -> set[str]:
         if self.is_first(run):

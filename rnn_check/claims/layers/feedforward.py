@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rnn_check.certificates import steps
+from rnn_check.certificates import layer as certificates_layer
 from rnn_check.claims.layers.layer import Layer, Shapes
 from rnn_check.claims.layers.signal import (
     NOT_BY_HAND,
@@ -37,7 +37,7 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
 
     @property
     def reach(self) -> tuple[float, float]:
-        return steps.reach_of(self.function)
+        return certificates_layer.reach_of(self.function)
 
     def own_shapes(self, features: int) -> Shapes:
         bias = {"bias": (self.units,)} if self.option("use_bias") else {}

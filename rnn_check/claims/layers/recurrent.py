@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Self
 import msgspec
 import numpy as np
 
+from rnn_check.certificates import layer as certificates_layer
 from rnn_check.certificates import public
-from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.comparison import Comparison, step
 from rnn_check.claims.gates import Kind as Family
 from rnn_check.claims.layers.layer import (
@@ -78,7 +78,7 @@ class Recurrence(Part, frozen=True):
     @property
     def reach(self) -> tuple[float, float]:
         """Between which numbers its states lie, whatever its weights are."""
-        return certificates_steps.reach_of(self.function)
+        return certificates_layer.reach_of(self.function)
 
     def course(
         self,
@@ -183,8 +183,8 @@ class LongShortTerm(Gated, frozen=True):
     @property
     def reach(self) -> tuple[float, float]:
         ends = itertools.product(
-            certificates_steps.reach_of(self.function),
-            certificates_steps.reach_of(self.gate_function),
+            certificates_layer.reach_of(self.function),
+            certificates_layer.reach_of(self.gate_function),
         )
         products = [a * b if a and b else 0.0 for a, b in ends]  # 0 times what is unbounded is 0
         return min(products), max(products)
@@ -265,6 +265,10 @@ class Carrying(Layer, frozen=True):
         """Which of its parts, if any, is beside the others and takes the steps in reverse."""
         return None
 
+    def shows_states_of(self, index: int) -> bool:
+        """Whether the sequence that it returns is the states of that part."""
+        return self.backward_part is None and index == len(self.recurrences) - 1
+
     def in_order(self, mask: Array) -> Array:
         """The mask (B,T) in the order in which the layer takes the steps."""
         return mask[:, ::-1] if self.option("go_backwards") else mask
@@ -303,7 +307,9 @@ class Carrying(Layer, frozen=True):
                 )
             )  # fmt: skip
             if self.backward_part is None:  # the next cell runs on in the order of this one
-                given, backwards = Signal(*found[-1].states["h"], mask), False
+                value, error = found[-1].states["h"]
+                rounded = by_hand.get(f"{prefix}states", 0.0)
+                given, backwards = Signal(value, error + rounded, mask), False
         return found
 
     def ends(

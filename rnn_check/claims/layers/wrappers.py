@@ -87,9 +87,12 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         masks = [mask, None if mask is None else mask[:, ::-1]]
         courses = self.courses(weights, given, arithmetic, starts, by_hand)
         sides: list[Bounded] = []
-        for course, own, turned in zip(courses, masks, (False, sequence), strict=True):
-            shown = self.layer.shown(course.states["h"], own, zeros=sequence)
-            value, error = shown.bounded
+        parts = zip(courses, masks, (False, sequence), self.recurrences, strict=True)
+        for course, own, turned, (prefix, _) in parts:
+            value, error = course.states["h"]
+            if self.merge_mode != "concat":  # what is printed of one is what is merged
+                error = error + by_hand.get(f"{prefix}states", 0.0)
+            value, error = self.layer.shown((value, error), own, zeros=sequence).bounded
             sides.append((value[:, ::-1], error[:, ::-1]) if turned else (value, error))
         (a, da), (b, db) = sides
         if self.merge_mode == "concat":

@@ -132,7 +132,7 @@ class Keras(Models):
             raise ValueError(f"weights for {sorted(given)}, but the layers are {names}")
         return made
 
-    def summary(self, of: Stack) -> Answer:  # type: ignore[override]
+    def summary(self, of: Stack) -> Answer:
         keras = self.backend.keras
         layers = [self.buildable(spec) for spec in of.specs]
         batch = of.shape[0] if any(getattr(r, "stateful", False) for r in layers) else None
@@ -157,7 +157,7 @@ class Keras(Models):
             **counts(model),
         }
 
-    def weights(self, of: Stack, after: str = "") -> Answer:  # type: ignore[override]
+    def weights(self, of: Stack, after: str = "") -> Answer:
         return {
             "weights": {layer.name: read_weights(layer) for layer in of.layers},
             "trainable": {r.name: [path for path, _ in trainable_weights(r)] for r in of.layers},
@@ -209,7 +209,7 @@ class Keras(Models):
 
         return run
 
-    def run(  # type: ignore[override]
+    def run(
         self,
         of: Stack,
         keep: Sequence[str] = ("output",),
@@ -301,7 +301,7 @@ class Keras(Models):
         )
         return {"output": output, "states": states[0] if len(states) == 1 else states}
 
-    def run_shapes(self, of: Stack, each: Sequence[dict[str, Array]]) -> Answer:  # type: ignore[override]
+    def run_shapes(self, of: Stack, each: Sequence[dict[str, Array]]) -> Answer:
         self.can_compute()
         inputs = [inputs_of(**given) for given in each]
         model = self.model(of, inputs[0], dynamic=True)
@@ -313,11 +313,11 @@ class Keras(Models):
         )
         return {"outputs": [self.encode(output) for output in found]}
 
-    def reset(self, of: Stack, after: str = "") -> Answer:  # type: ignore[override]
+    def reset(self, of: Stack, after: str = "") -> Answer:
         reset(of.layers)
         return {"left": self.left(of)}
 
-    def gradients(  # type: ignore[override]
+    def gradients(
         self,
         of: Stack,
         loss: dict[str, Any],
@@ -370,7 +370,7 @@ class Keras(Models):
             return losses.CategoricalCrossentropy()(given, output)
         raise ValueError(f"unknown loss {kind!r}")
 
-    def attempt(  # type: ignore[override]
+    def attempt(
         self,
         of: Stack | None = None,
         layers: Descriptions | None = None,

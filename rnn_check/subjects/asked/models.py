@@ -255,7 +255,7 @@ class Models(Making):
             "activities": {name: self.encode(out) for (name, _), out in zip(shown, found)},
         }
 
-    def reload(self, of: Stack, how: str) -> Stack:  # type: ignore[override]
+    def reload(self, of: Stack, how: str) -> Stack:
         if not of.inputs:
             raise ValueError("what is saved and loaded has to be made as a model of its inputs")
         keras, model = self.backend.keras, self.model(of, of.inputs)
@@ -297,7 +297,7 @@ class Models(Making):
         }
         return again
 
-    def fit(  # type: ignore[override]
+    def fit(
         self,
         of: Stack,
         optimizer: dict[str, Any],

@@ -17,7 +17,6 @@ Arrays: x (B,T,F), kernel (F,H), recurrent_kernel (H,H), bias (H,), states (B,T,
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, Optional
 
 from .wire import Array, decode, description
@@ -66,20 +65,12 @@ class Session:
         if how.get("replace"):
             raise Unsupported(f"{self.framework} takes no class in place of another")
 
-    # the verbs
+    # the verbs: what they are asked, by name, and what without a default may be None or is needed
 
-    def make(
-        self,
-        layers: Descriptions,
-        input_shape: Sequence[int | None],
-        weights: dict[str, dict[str, Array]] | None = None,
-        like: Made | None = None,
-        below: dict[str, dict[str, Array]] | None = None,
-        drawn: bool = False,
-        model: dict[str, Array] | None = None,
-        copy: str = "",
-    ) -> Made:
-        """Layers one after the other, built for input of this shape (B,T,F).
+    def make(self, *_: Any, **asked: Any) -> Made:
+        """layers, input_shape, weights, like, below, drawn=False, model, copy="".
+
+        Layers one after the other, built for input of this shape (B,T,F).
 
         weights: {layer: {path: array}}; what is not given is as the framework makes it. A path is
         "kernel", of a wrapped or cell's weight as well; "forward.kernel" and "backward.kernel" of
@@ -91,36 +82,33 @@ class Session:
         """
         raise self.has_no("make")
 
-    def summary(self, of: Made) -> Answer:
-        """{"layers": [{"name", "kind", "output_shape", "parameters", "trainable",
+    def summary(self, *_: Any, **asked: Any) -> Answer:
+        """of.
+
+        {"layers": [{"name", "kind", "output_shape", "parameters", "trainable",
         "non_trainable"}], "parameters", "trainable", "non_trainable"} of a real model."""
         raise self.has_no("summary")
 
-    def weights(self, of: Made, after: str = "") -> Answer:
-        """{"weights": {layer: {path: array}}, "trainable": {layer: [paths]}}"""
+    def weights(self, *_: Any, **asked: Any) -> Answer:
+        """of, after="".
+
+        {"weights": {layer: {path: array}}, "trainable": {layer: [paths]}}"""
         raise self.has_no("weights")
 
-    def config(self, layers: Descriptions) -> Answer:
-        """{"layers": {name: what get_config() says}, "optimizers": {"Adam": ..., "SGD": ...}}.
+    def config(self, *_: Any, **asked: Any) -> Answer:
+        """layers.
+
+        {"layers": {name: what get_config() says}, "optimizers": {"Adam": ..., "SGD": ...}}.
 
         What Keras serializes is {"kind": its class, its own arguments}.
         """
         raise self.has_no("configuration")
 
-    def run(
-        self,
-        of: Made,
-        keep: Sequence[str] = ("output",),
-        through: str = "layers",
-        x: Maybe = None,
-        initial_state: Maybe = None,
-        mask: Maybe = None,
-        training: bool | None = None,
-        loss: str | None = None,
-        target: Maybe = None,
-        after: str = "",
-    ) -> Answer:
-        """Run the layers on x and say of it what `keep` names.
+    def run(self, *_: Any, **asked: Any) -> Answer:
+        """of, keep=("output",), through="layers", x, initial_state, mask, training, loss, target,
+        after="".
+
+        Run the layers on x and say of it what `keep` names.
 
         x of an integer dtype stays so; (B,T) is for an Embedding. initial_state (B,H), of
         Bidirectional (2,B,H), and mask go to the first recurrent layer. through: "layers", called
@@ -139,27 +127,23 @@ class Session:
         """
         raise self.has_no("run")
 
-    def run_shapes(self, of: Made, each: Sequence[dict[str, Array]]) -> Answer:
-        """{"outputs": [array]} of one model that does not know how many samples and timesteps
+    def run_shapes(self, *_: Any, **asked: Any) -> Answer:
+        """of, each.
+
+        {"outputs": [array]} of one model that does not know how many samples and timesteps
         there will be, for each of these inputs."""
         raise self.has_no("model of unknown shapes")
 
-    def reset(self, of: Made, after: str = "") -> Answer:
-        """{"left": what is left in the last layer} after its state is reset."""
+    def reset(self, *_: Any, **asked: Any) -> Answer:
+        """of, after="".
+
+        {"left": what is left in the last layer} after its state is reset."""
         raise self.has_no("state that is kept from run to run")
 
-    def gradients(
-        self,
-        of: Made,
-        loss: dict[str, Any],
-        wrt: Sequence[str],
-        keep: Sequence[str] = (),
-        last: bool = False,
-        x: Maybe = None,
-        initial_state: Maybe = None,
-        mask: Maybe = None,
-    ) -> Answer:
-        """By the framework's own differentiation: {"loss", "weights": {layer: {path: array}}}, the
+    def gradients(self, *_: Any, **asked: Any) -> Answer:
+        """of, loss, wrt, keep=(), last=False, x, initial_state, mask.
+
+        By the framework's own differentiation: {"loss", "weights": {layer: {path: array}}}, the
         gradients of the inputs that wrt names, and what `keep` names of the same run.
 
         loss: {"kind": "cotangent", "value": array like the output}, the sum of their product, or
@@ -168,27 +152,19 @@ class Session:
         """
         raise self.has_no("gradients")
 
-    def reload(self, of: Made, how: str) -> Made:
-        """Layers made with `model`, again: how "config" (from_config(get_config()) of each),
+    def reload(self, *_: Any, **asked: Any) -> Made:
+        """of, how.
+
+        Layers made with `model`, again: how "config" (from_config(get_config()) of each),
         "weights" (saved, and loaded into a model made anew), "keras" (saved whole and loaded) or
         "clone". Answers {"same_config", "same_weights"}; names count, but not for "weights"."""
         raise self.has_no("way to save and load a layer as Keras does")
 
-    def fit(
-        self,
-        of: Made,
-        optimizer: dict[str, Any],
-        loss: str,
-        keep: Sequence[str] = (),
-        epochs: int = 1,
-        batch_size: int | None = None,
-        x: Maybe = None,
-        initial_state: Maybe = None,
-        mask: Maybe = None,
-        target: Maybe = None,
-        after: str = "",
-    ) -> Answer:
-        """Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
+    def fit(self, *_: Any, **asked: Any) -> Answer:
+        """of, optimizer, loss, keep=(), epochs=1, batch_size=None, x, initial_state, mask, target,
+        after="".
+
+        Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
 
         batch_size: all of them if it is not given. keep: "loss", as it is reported, (epochs,);
         "left", as of run; "updates", watched: weights, the optimizer's states by their short names
@@ -197,17 +173,10 @@ class Session:
         """
         raise self.has_no("fit")
 
-    def attempt(
-        self,
-        of: Made | None = None,
-        layers: Descriptions | None = None,
-        input_shape: Sequence[int | None] = (),
-        keys: dict[str, Any] | None = None,
-        x: Maybe = None,
-        initial_state: Any = None,
-        mask: Maybe = None,
-    ) -> Answer:
-        """{"raised": [class, its bases ...], "message": 300 characters of it, "at": "construct" |
+    def attempt(self, *_: Any, **asked: Any) -> Answer:
+        """of, layers, input_shape=(), keys, x, initial_state, mask.
+
+        {"raised": [class, its bases ...], "message": 300 characters of it, "at": "construct" |
         "build" | "call"} or {"returned": the output's shape}.
 
         Of calling what was made; or of making layers, the last with these keys, building them for
@@ -215,8 +184,10 @@ class Session:
         """
         raise self.has_no("way to be misused as Keras is")
 
-    def offers(self, kind: str) -> Answer:
-        """{"lacks": [sentences]}: of the class that replaces this one, what the verbs need."""
+    def offers(self, *_: Any, **asked: Any) -> Answer:
+        """kind.
+
+        {"lacks": [sentences]}: of the class that replaces this one, what the verbs need."""
         raise self.has_no("class that could be replaced")
 
     # what becomes of a plan

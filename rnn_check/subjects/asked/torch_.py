@@ -167,7 +167,7 @@ class Torch(Session):
             for name, own in of.parameters().items()
         }
 
-    def weights(self, of: Stack, after: str = "") -> Answer:  # type: ignore[override]
+    def weights(self, of: Stack, after: str = "") -> Answer:
         found = self.arrays(of)
         return {
             "weights": {n: {p: encode(a) for p, a in own.items()} for n, own in found.items()},
@@ -215,7 +215,7 @@ class Torch(Session):
         start = None if initial_state is None else self.tensor(initial_state)
         return self.tensor(x), start
 
-    def run(  # type: ignore[override]
+    def run(
         self,
         of: Stack,
         keep: Sequence[str] = ("output",),
@@ -238,7 +238,7 @@ class Torch(Session):
             raise self.has_no(lacks[0])
         return {name: self.told(found[name]) for name in keep}
 
-    def gradients(  # type: ignore[override]
+    def gradients(
         self,
         of: Stack,
         loss: dict[str, Any],

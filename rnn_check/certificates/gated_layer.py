@@ -1,0 +1,288 @@
+"""What did each step of a gated recurrence compute with, and what follows from that?
+
+B batch, T timesteps, F features, H units, G gates        R rows: samples × steps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from rnn_check.certificates.activated import _spread_and_noise
+from rnn_check.certificates.factors import Factor
+from rnn_check.certificates.layer import Layer, copies_of, reach_of
+from rnn_check.certificates.result import Reach
+from rnn_check.certificates.sums import UP, Sum
+from rnn_check.numbers import activations
+from rnn_check.numbers.arrays import check as _check
+from rnn_check.numbers.arrays import numbers
+from rnn_check.numbers.arrays import read as _read
+from rnn_check.numbers.bounded import Bounded, exactly
+from rnn_check.numbers.formats import Array, gamma
+from rnn_check.numbers.reading import Bounds
+from rnn_check.recurrences.gated import LSTM, Recurrence
+
+
+class Seen(Bounds):
+    """Bounded numbers whose operands were observed; sums as `sums.Sum` bounds them.
+
+    observed: of some states by name, what is known to have come of the step (R,H). A compiler may
+    make a state once more for what comes next, with or without fused multiply-add, so that it
+    differs from the one that is shown: by `differs`, twice the rounding of two products' sum. That
+    is c of an LSTM, and h of a GRU.
+    """
+
+    def __init__(self, layer: GatedLayer, observed: dict[str, Array]) -> None:
+        super().__init__(layer.a, layer.name, layer.gate)
+        self.layer, self.observed = layer, observed
+        self.expected: dict[str, Bounded] = {}  # of what was observed, what the step makes of it
+        self.differs: dict[str, Array] = {}
+        self.sums: list[Sum] = []  # one for each call of affine, in order
+
+    def affine(  # type: ignore[override]
+        self,
+        *products: tuple[Bounded, Bounded],
+        bias: Bounded | None = None,
+        stored: int | None = None,
+    ) -> Bounded:
+        factor, several = self.layer.factor([m for _, m in products], bias)
+        parts = [rows.value for rows, _ in products]
+        if several:
+            parts.append(np.ones((len(parts[0]), several)))
+        s = Sum(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], factor)
+        biases = 0 if bias is None else several + 1
+        s.bounded(len(products), stored=stored or len(products) + biases)
+        error = s.error
+        for rows, m in products:
+            off = rows.known.error
+            if rows.error.any():
+                error = error + (off @ np.abs(m.value)) * (1 + 2 * s.gamma)
+        if np.isnan(s.value).any():  # whatever the others are off by
+            error = np.where((s.error == 0) & _is_nan(products, bias), 0.0, error)
+        self.sums.append(s)
+        return Bounded(s.value, error * UP, self.a)
+
+    def _activated(self, name: str, z: Bounded) -> Bounded:
+        if activations.activation(name).closed is None:
+            found = super()._activated(name, z)
+            # what may overflow may be NaN, whatever the activation's range
+            overflows = (z.error == np.inf) & np.isfinite(found.error)
+            error = np.where(overflows, np.inf, found.error) if overflows.any() else found.error
+            return Bounded(found.value, error, self.a)
+        h = np.asarray(activations.activation(name).function(z.value))
+        far, noise = _spread_and_noise(name, z, h, gate=True)
+        error = (far + noise) * UP
+        if not (np.isfinite(error).all() and np.isfinite(z.error).all()):
+            error = np.where(np.isfinite(z.error) & ~np.isnan(error), error, np.inf)
+            error = np.where(z.is_nan, 0.0, error)
+        return Bounded(h, error, self.a)
+
+    def blend(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
+        value = super().blend(z, h, c)
+        rest = np.abs(1 - z.value) + z.error
+        most = z.most * h.most + rest * c.most
+        differs = gamma(4, self.a.u_stored) * most + 4 * self.a.min_normal
+        self.differs["h"] = np.where(value.error == 0, 0.0, differs)
+        return value
+
+    def seen(self, name: str, a: Bounded, b: Bounded) -> Bounded:
+        value = a + b
+        most = np.abs(a.value) + a.error + np.abs(b.value) + b.error
+        differs = gamma(4, self.a.u_stored) * most + 4 * self.a.min_normal
+        self.differs[name] = np.where(value.error == 0, 0.0, differs)
+        self.expected[name] = value
+        if name not in self.observed:
+            return value
+        return Bounded(self.observed[name], self.differs[name], self.a)
+
+
+def _is_nan(products: Sequence[tuple[Bounded, Bounded]], bias: Bounded | None) -> Array:
+    """Which sums are NaN for sure, because an operand is."""
+    found: Array = np.zeros((len(products[0][0].value), products[0][1].value.shape[1]), bool)
+    for rows, m in products:
+        of_row: Array = np.any(np.isnan(rows.value) & (rows.error == 0), axis=1, keepdims=True)
+        found |= of_row
+        found |= np.isnan(m.value).any(axis=0)
+    if bias is not None:
+        found |= np.isnan(bias.value.reshape(-1, found.shape[1])).any(axis=0)
+    return found
+
+
+class GatedLayer(Layer):
+    """The operands of every step of a gated recurrence, the states as observed.
+
+    c: the cell states (B,T,H); None: not seen. last_c: the last of them (B,H), if it alone is seen.
+    """
+
+    def __init__(
+        self,
+        recurrence: Recurrence,
+        recurrent_activation: str | None,
+        cell_states: Any,
+        states: Any,
+        *,
+        initial_state: Any = None,
+        **operands: Any,
+    ) -> None:
+        self.recurrence = recurrence
+        self.gates, self.biases = len(recurrence.gates), recurrence.biases
+        self.arrays = 1 + 2 * self.gates
+        self.gate = activations.activation(recurrent_activation).name
+        start = [initial_state, None]
+        if recurrence is LSTM and initial_state is not None:
+            if not isinstance(initial_state, (list, tuple)) or len(initial_state) != 2:
+                raise ValueError("initial_state should hold two arrays (B,H), of h and of c")
+            start = list(initial_state)
+        super().__init__(states, initial_state=start[0], **operands)
+        B, T, H = self.h.shape
+        self.c: Array | None = None
+        self.last_c: Array | None = None
+        if cell_states is not None:
+            if recurrence is not LSTM:
+                raise ValueError("cell_states are an LSTM's, and this is none")
+            given = numbers("cell_states", cell_states)
+            if given.ndim == 2:
+                _check("cell_states", given, (B, H), "the last ones, batch by units of the states")
+                self.last_c = given
+            else:
+                _check("cell_states", given, (B, T, H), "the states', or (B,H): the last alone")
+                self.c = given
+        self.c0 = (
+            np.zeros((B, H)) if start[1] is None else _read("initial_state[1]", start[1], self.a)
+        )
+        _check("initial_state[1]", self.c0, (B, H), "batch by units of the states")
+        self.c0 = self.c0.astype(np.float64)
+        whole = (exactly(part, self.a) if part is not None else None
+                 for part in (self.W, self.U, self.bias))  # fmt: skip
+        arranged = [recurrence.arranged(*(None if b is None else b.value for b in whole))]
+        self.weights = type(arranged[0])(
+            *(None if part is None else exactly(part, self.a) for part in arranged[0])
+        )
+        self._factors: dict[tuple[int, ...], tuple[Factor, int]] = {}
+        self._differs: Array | None = None
+
+    @property
+    def gradient_shapes(self) -> dict[str, tuple[int, ...]]:
+        of_cell = {"initial_cell_state": self.h.shape[::2]} if self.recurrence is LSTM else {}
+        return super().gradient_shapes | of_cell
+
+    def factor(self, matrices: Sequence[Bounded], bias: Bounded | None) -> tuple[Factor, int]:
+        """The matrices one below the other; how many biases stand below them, as rows.
+
+        All but one of several biases are rows of the matrix, that ones are multiplied with.
+        """
+        key = (*map(id, matrices), id(bias))
+        if key not in self._factors:
+            parts = [m.value for m in matrices]
+            one, several = None if bias is None else bias.value, 0
+            if one is not None and one.ndim > 1:
+                parts.append(one[1:])
+                one, several = one[0], len(one) - 1
+            ends = np.cumsum([len(p) for p in parts])[:-1]
+            matrix = np.concatenate(parts) if len(parts) > 1 else parts[0]
+            self._factors[key] = Factor(matrix, self.a, *map(int, ends), bias=one), several
+        return self._factors[key]
+
+    @property
+    def cell(self) -> GatedLayer:
+        """As if the cell states were what it shows; masked steps copy them."""
+        assert self.c is not None
+        return self.copied(self.c, self.c0)
+
+    def copied(self, states: Array, initial: Array) -> GatedLayer:
+        """As if these were the states that it shows."""
+        layer = copy(self)
+        layer.h, layer.h0, layer.zeroed = states, initial, False
+        return layer
+
+    def before(self, samples: slice, steps: slice) -> Array:
+        """(R,H) the states before the steps of a block."""
+        if self.last is not None:
+            found = self.after(samples, self.last[samples, steps])
+        elif steps.start:
+            found = self.h[samples, steps.start - 1 : steps.stop - 1]
+        else:
+            found = np.concatenate([self.h0[samples, None], self.h[samples, : steps.stop - 1]], 1)
+        return found.reshape(-1, found.shape[2]).astype(np.float64)
+
+    def handed(self, samples: slice, steps: slice) -> Bounded:
+        """(R,H) the states that the steps of a block receive, which a GRU may make once more."""
+        before = exactly(self.before(samples, steps), self.a)
+        if self.recurrence is LSTM:  # no sum: o∘act(c)
+            return before
+        if self._differs is None:
+            self._differs = self._handed_off()
+        return before.off_by(self._differs[samples, steps].reshape(before.value.shape))
+
+    def _handed_off(self) -> Array:
+        """(B,T,H) by how much they may differ from the states that are shown.
+
+        Of z and c as the states that are shown make them. Two fused and unfused sums differ by no
+        more than 3u of their terms; γ_4 covers terms that are a quarter larger.
+        """
+        found, off = np.zeros(self.h.shape), np.zeros((0, 0))
+        for samples, steps in self.blocks():
+            h = self.h[samples, steps]
+            off = off if steps.start else np.zeros((h.shape[0], h.shape[2]))
+            before = exactly(self.before(samples, steps), self.a)
+            n, _ = self._stepped(samples, steps, {}, before)
+            # a state that is none brings no doubt to those after it
+            made = np.where(np.isfinite(h).reshape(before.value.shape), n.differs["h"], 0.0)
+            made = np.where(np.isnan(made), 0.0, made)
+            left, off = handed_on(self, samples, steps, made, off)
+            found[samples, steps] = left.reshape(h.shape)
+        return found
+
+    def step(
+        self, samples: slice, steps: slice, observed: dict[str, Array], *before: Bounded
+    ) -> tuple[Seen, Any]:
+        """One step each of a block, and the reading that made it. before: of further states."""
+        return self._stepped(samples, steps, observed, self.handed(samples, steps), *before)
+
+    def _stepped(
+        self, samples: slice, steps: slice, observed: dict[str, Array], *before: Bounded
+    ) -> tuple[Seen, Any]:
+        n = Seen(self, observed)
+        x = self.x[samples, steps].reshape(-1, len(self.W)).astype(np.float64)
+        return n, self.recurrence.step(n, self.weights, exactly(x, self.a), *before)
+
+    def reach(self) -> Reach:
+        """Between which numbers h lies."""
+        act = reach_of(self.name)
+        if not act.is_limited or activations.activation(self.gate).values != (0, 1):
+            return Reach()
+        low, high = min(act.low, 0.0), max(act.high, 0.0)
+        if self.recurrence is not LSTM:
+            low = min(act.low, float(self.h0.min(initial=act.low)))
+            high = max(act.high, float(self.h0.max(initial=act.high)))
+        return Reach(low, high)
+
+
+def handed_on(
+    layer: GatedLayer, samples: slice, steps: slice, made: Array, first: Array
+) -> tuple[Array, Array]:
+    """Of what each step made (R,H), what the steps before those of a block left; and the last."""
+    shape = layer.h[samples, steps].shape
+    each, before = made.reshape(shape), np.empty(shape)
+    for t in range(shape[1]):
+        before[:, t] = first
+        first = each[:, t]
+        if layer.mask is not None:
+            first = np.where(layer.mask[samples, steps][:, t, None], first, before[:, t])
+    return before.reshape(made.shape), first
+
+
+def masked(
+    layer: GatedLayer, samples: slice, steps: slice, expected: Array, bound: Array
+) -> tuple[Array, Array]:
+    """Masked steps copy the state before them, bit for bit."""
+    if layer.mask is None:
+        return expected, bound
+    skipped = ~layer.mask[samples, steps]
+    observed = layer.h[samples, steps].astype(np.float64)
+    copies = copies_of(layer, samples, steps, observed)
+    expected = np.where(skipped[:, :, None], copies, expected)
+    return expected, np.where(skipped[:, :, None], 0.0, bound)

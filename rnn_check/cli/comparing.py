@@ -1,0 +1,227 @@
+"""How are subjects made, asked and held against each other: for `compare` and `bisect`?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from rnn_check.cli.commands import BadInput
+from rnn_check.cli.options import MEMORY, MODES, SLOW, TIMEOUT, as_one
+from rnn_check.reports import progress
+from rnn_check.reports.terminal import interruptions, say
+from rnn_check.subjects.policy import NAMES
+
+if TYPE_CHECKING:
+    from rnn_check.asking.request import Setting
+    from rnn_check.claims.claim import Claim
+    from rnn_check.upgrades.changes import Compared
+    from rnn_check.upgrades.subjects import How, Word
+    from rnn_check.verdicts.gathered import Verdicts
+
+_OF_ENVIRONMENTS = ("python", "as_of", "refresh")
+_OF_ASKING = ("mode", "dtype", "slow", "timeout", "memory")
+
+
+def _given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source != ParameterSource.DEFAULT
+
+
+@dataclass(frozen=True)
+class Typed:
+    """The options, as they were typed."""
+
+    python: str | None
+    as_of: str | date
+    mode: str
+    dtype: str
+    slow: bool
+    timeout: float
+    memory: int
+    refresh: bool
+
+    def how(self, words: Sequence[Word] = ()) -> How:
+        """What holds for all of these subjects. BadInput if an option changes nothing of them."""
+        from rnn_check.asking.request import Setting
+        from rnn_check.subjects import environments
+        from rnn_check.upgrades.subjects import How
+
+        if words:
+            self._check_given(words)
+        try:
+            python = environments.find_python(self.python)
+        except environments.WordError as error:
+            raise BadInput(f"--python: {error}") from None
+        setting = Setting(self.mode, self.dtype, None, self.slow)
+        beside = [word.observed.setting for word in words if word.observed]
+        if beside:
+            setting = self._as_recorded(setting, beside, words)
+        asking, making = self._again(setting, bool(beside))
+        return How(
+            python, self.as_of, setting, self.timeout, self.memory, self.refresh, stopped,
+            asking, making,
+        )  # fmt: skip
+
+    def _check_given(self, words: Sequence[Word]) -> None:
+        for names, anybody, why in (
+            (_OF_ASKING, any(not w.observed for w in words), "records were asked already"),
+            (_OF_ENVIRONMENTS, any(w.wanted for w in words), "no environment is made for them"),
+        ):
+            for name in names:
+                if _given(name) and not anybody:
+                    option = "--" + name.replace("_", "-")
+                    raise BadInput(f"{option} changes nothing of these subjects: {why}")
+
+    def _as_recorded(
+        self, setting: Setting, recorded: Sequence[Setting], words: Sequence[Word]
+    ) -> Setting:
+        """As is said, else as the records were asked, if they agree and all backends can."""
+        from rnn_check.asking.run import modes
+
+        asked: dict[str, Any] = {}
+        for name in ("mode", "dtype", "slow"):
+            values = {getattr(each, name) for each in recorded}
+            if len(values) == 1 and not _given(name):
+                asked |= {name: values.pop()}
+        backends = {word.backend for word in words if not word.observed}
+        if not all(asked.get("mode", "eager") in modes(backend) for backend in backends):
+            del asked["mode"]
+        return dataclasses.replace(setting, **asked)
+
+    def _again(self, setting: Setting, beside: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """With which options to ask again, and to make environments again.
+
+        beside: whether there are records, whose mode is not the default otherwise.
+        """
+        asking = [
+            word
+            for option, value, default in (
+                ("--mode", setting.mode, "eager"),
+                ("--dtype", setting.dtype, "float32"),
+            )
+            for word in (option, value)
+            if value != default or beside
+        ]
+        asking += ["--slow"] * setting.slow
+        if _given("timeout"):
+            asking += ["--timeout", f"{self.timeout:g}"]
+        if _given("memory"):
+            asking += ["--memory", f"{self.memory / 2**30:.6g}G"]
+        making = []
+        for option, name in (("--python", "python"), ("--as-of", "as_of")):
+            if _given(name):
+                making += [option, str(getattr(self, name))]
+        return tuple(asking), tuple(making)
+
+
+def _day(context: click.Context, option: click.Parameter, value: str) -> str | date:
+    if value in ("release", "now"):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise BadInput(
+            f"--as-of: expected a date (2024-05-31), release or now, got {value!r}"
+        ) from None
+
+
+HOW = as_one(
+    "typed",
+    Typed,
+    click.option(
+        "--python",
+        "python",
+        metavar="VERSION|PATH",
+        help="The Python of the environments, 3.10 for example.  [default: this one]",
+    ),
+    click.option(
+        "--as-of",
+        callback=_day,
+        metavar="DATE|release|now",
+        default="release",
+        show_default=True,
+        help="What requirements leave open is taken as it was on that day (2024-05-31); when the "
+        "last of the packages named came out; or as it is now.",
+    ),
+    click.option(
+        "--mode",
+        type=click.Choice(MODES),
+        default="eager",
+        help="How the layer is run.  [default: eager, or as the records were asked]",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(NAMES),
+        default="float32",
+        help="The dtype policy of every layer.  [default: float32, or as the records were asked]",
+    ),
+    SLOW,
+    TIMEOUT,
+    MEMORY,
+    click.option(
+        "--refresh",
+        is_flag=True,
+        help="Resolve and ask anew what the cache knows. Environments are kept.",
+    ),
+)
+
+CLAIMS = click.option(
+    "--claims",
+    "paths",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Judge the claims in this file or folder, in place of the bundled ones; may be repeated.",
+)
+
+
+def repeated(option: str, values: Sequence[object]) -> list[str]:
+    return [word for value in values for word in (option, str(value))]
+
+
+def stopped(many: int) -> None:
+    what = "1 installation was" if many == 1 else f"{many} installations were"
+    say(f"{what} stopped; nothing half-made is left")
+
+
+def compared(
+    words: Sequence[Word],
+    claims: Sequence[Claim],
+    verdicts: Verdicts,
+    how: How,
+    options: Sequence[str] = (),
+) -> Compared:
+    """Ask whoever is to be asked, and hold all against the first; options: see `Compared`."""
+    from rnn_check.subjects import environments
+    from rnn_check.upgrades import changes, subjects
+
+    try:
+        prepared = subjects.prepared(words, how)
+    except environments.Unmade as error:
+        raise BadInput(str(error)) from None
+    places = [i for i, each in enumerate(prepared) if each.target is not None]
+    names = [prepared[i].word.text for i in places]
+    with (
+        progress.shown(names, list(enumerate(names))) as shown,
+        subjects.run_of(prepared, how, shown.stage) as run,
+        environments.interruptible(stopped),
+    ):
+        shown.expect(len(claims))
+        notes = {
+            i: subjects.held(i, word.observed, claims, verdicts)
+            for i, word in enumerate(words)
+            if word.observed is not None
+        }
+        with interruptions(run.interrupt):
+            for asked in run.ask(claims) if places else ():
+                shown.answered(asked.subject)
+                verdicts.add(dataclasses.replace(asked, subject=places[asked.subject]))
+    sides = list(subjects.sides(prepared, run, how, verdicts, notes))
+    return changes.compare(claims, sides, tuple(options))

@@ -1,0 +1,37 @@
+"""What does each subject deserve, as the answers come?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnn_check.asking.observations import Observations
+from rnn_check.asking.request import Answer
+from rnn_check.asking.run import Asked
+from rnn_check.claims.claim import Claim
+from rnn_check.verdicts.judge import Judged, Verdict, judge
+from rnn_check.verdicts.known import Known
+
+
+class Verdicts:
+    """Verdicts as the answers come: one claim is judged while the next is asked."""
+
+    def __init__(self, claims: Sequence[Claim], known: Known) -> None:
+        self.claims = claims
+        self.known = known
+        self.answers: dict[tuple[int, int], Answer] = {}
+        self.of: dict[tuple[int, int], list[Verdict]] = {}
+
+    def add(self, asked: Asked) -> None:
+        key = asked.subject, id(asked.claim)
+        self.answers[key] = asked.answer
+        self.of[key] = judge(asked.claim, asked.answer, dtype=asked.setting.dtype)
+
+    def judged(self, index: int, subject: Observations, rerun: Sequence[str] = ()) -> Judged:
+        verdicts = [(claim, self.of.get((index, id(claim)), [])) for claim in self.claims]
+        given = [(claim, each) for claim, each in verdicts if each]
+
+        def again(claim: Claim, arithmetic: str) -> list[Verdict]:
+            return judge(claim, self.answers[index, id(claim)], dtype=arithmetic)
+
+        marked = self.known.mark(given, subject.identity, subject.setting, again)
+        return Judged(subject.subject, marked, rerun)
