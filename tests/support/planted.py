@@ -29,7 +29,8 @@ def found(file: Path, *roots: str) -> dict[str, str]:
 def of(claim: Claim) -> dict[str, str]:
     """Those of the layer that the claim is about."""
     kinds = [type(layer).__name__ for layer in claim.layers]
-    return next((GATED[kind] for kind in kinds if kind in GATED), LAYERS)
+    every = {"SimpleRNN": LAYERS, **GATED}  # of a stack those of its first SimpleRNN
+    return next((every[kind] for kind in every if kind in kinds), LAYERS)
 
 
 LAYERS = found(FOLDER / "faults.py", "Faulty", "Loop")
