@@ -57,7 +57,8 @@ def checked(spec: str) -> str:
     except (ValueError, RecursionError, MemoryError) as error:
         raise LayerError(f"{file}: no Python: {error}") from None
     names = set(_bound(tree))
-    if name not in names and "*" not in names:
+    makes = any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in tree.body)
+    if name not in names and "*" not in names and not makes:
         raise LayerError(f"{file} defines no {name}{nearest(name, names)}")
     for node in tree.body:
         if (

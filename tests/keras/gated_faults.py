@@ -1,68 +1,68 @@
-"""Which mistakes do LSTM and GRU layers make?  Each as a change of the real Keras cell.
+"""Which mistakes do LSTM and GRU layers make?  Each as a subclass of the real Keras layer or cell.
 
-A cell's formula is written in parts, `LSTM` and `GRU`, that a fault replaces; a loop in TensorFlow
-runs it, with masks, from any start.  Without a fault that computes what Keras computes (the twin in
-the tests).  What comes out is asked by `certify` and `certify_gradients`: with the cell states of
-an LSTM seen, and without.  A fault's name is the first line of its docstring.  TensorFlow only.
+They stand in for it through the public path, `rnn-check --layer LSTM=tests/keras/gated_faults.py:
+CLASS`.  The cell's formula is written in parts, and so is the loop around it, with masks; a fault
+replaces one of them.  Without a fault that computes what Keras computes (the twins in the tests).
+A class's docstring is the fault's name.  TensorFlow only; Keras is imported when the first class is
+made, so that the names of the faults are known without it.
 """
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from rnn_check import Certificate, certify, certify_gradients
-from tests.support.lazily import Lazily
 
-keras: Any = Lazily("keras")
-tf: Any = Lazily("tensorflow")
+class _Later:
+    """A framework, imported when it is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+keras: Any = _Later("keras")
+tf: Any = _Later("tensorflow")
 Tensor = Any
-B, T, F, H = 4, 12, 5, 8
-
-
-class Drawn:
-    """Weights, input, mask, start and cotangent of one layer, float32; always the same."""
-
-    def __init__(self, gates: int, biases: int) -> None:
-        rng = np.random.default_rng(7)
-
-        def normal(*shape: int, size: float = 1.0) -> Any:
-            return (size * rng.normal(size=shape)).astype(np.float32)
-
-        self.kernel = normal(F, gates * H, size=F**-0.5)
-        self.recurrent_kernel = normal(H, gates * H, size=H**-0.5)
-        self.bias = normal(*((gates * H,) if biases == 1 else (biases, gates * H)), size=0.5)
-        self.x, self.cotangent = normal(B, T, F), normal(B, T, H)
-        self.start = normal(B, H, size=0.5), normal(B, H, size=0.5)
-        self.mask = rng.uniform(size=(B, T)) < 0.7
-        self.mask[:, 0] = True
 
 
 class _Cell:
-    """What both have in common: sums, and the places where a fault may be."""
+    """What both cells have in common: sums, and the places where a fault may be."""
 
-    gates = 4
-    names: tuple[str, ...] = ("i", "f", "c", "o")
-    reset_after = True
+    kind = ""
+    names: tuple[str, ...] = ()
+    units: int
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any
+    activation: Any
+    recurrent_activation: Any
 
-    def __init__(self, drawn: Drawn) -> None:
-        self.drawn = drawn
+    def call(self, inputs: Tensor, states: Any, training: bool = False) -> tuple[Tensor, Any]:
+        nested = isinstance(states, list | tuple)
+        parts = (self.kernel, self.recurrent_kernel, self.bias)
+        w = [None if part is None else tf.convert_to_tensor(part) for part in parts]
+        new = self.step(w, inputs, list(states) if nested else [states])
+        return new[0], new if nested else new[0]
 
-    def activation(self, z: Tensor) -> Tensor:
-        return tf.tanh(z)
+    def step(self, w: Any, x: Tensor, states: list[Tensor]) -> list[Tensor]:
+        raise NotImplementedError
 
     def candidate(self, z: Tensor) -> Tensor:
         return self.activation(z)
 
     def gate(self, name: str, z: Tensor) -> Tensor:
-        return tf.sigmoid(z)
+        return self.recurrent_activation(z)
 
     def columns(self, array: Tensor, name: str) -> Tensor:
         at = self.names.index(name)
-        return array[..., at * H : (at + 1) * H]
+        return array[..., at * self.units : (at + 1) * self.units]
 
     def x_of(self, name: str, x: Tensor) -> Tensor:
         return x
@@ -79,22 +79,21 @@ class _Cell:
     def b_of(self, name: str, b: Tensor) -> Tensor:
         return b
 
-    def carried(self, keep: Tensor, new: list[Tensor], old: list[Tensor]) -> list[Tensor]:
-        return [tf.where(keep, n, o) for n, o in zip(new, old, strict=True)]
-
-    def begin(self, start: list[Tensor]) -> list[Tensor]:
-        return start
-
-    def before(self, states: list[Tensor]) -> list[Tensor]:
-        return states
+    def products(self, w: Any, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        W, U, _ = w
+        left = tf.matmul(self.x_of(name, x), self.W_of(name, self.columns(W, name)))
+        return left, tf.matmul(self.h_of(name, h), self.U_of(name, self.columns(U, name)))
 
 
 class LSTM(_Cell):
+    """The formula of an LSTM."""
+
+    kind, names = "LSTM", ("i", "f", "c", "o")
+
     def sum(self, w: Any, name: str, x: Tensor, h: Tensor) -> Tensor:
-        W, U, b = w
-        z = tf.matmul(self.x_of(name, x), self.W_of(name, self.columns(W, name)))
-        z += tf.matmul(self.h_of(name, h), self.U_of(name, self.columns(U, name)))
-        return z + self.b_of(name, self.columns(b, name))
+        left, right = self.products(w, name, x, h)
+        return left + right if w[2] is None else left + right + self.b_of(
+            name, self.columns(w[2], name))  # fmt: skip
 
     def sums(self, w: Any, x: Tensor, h: Tensor, c: Tensor) -> list[Tensor]:
         return [self.sum(w, name, x, h) for name in self.names]
@@ -114,21 +113,31 @@ class LSTM(_Cell):
 
 
 class GRU(_Cell):
-    gates, names = 3, ("z", "r", "h")
+    """The formula of a GRU."""
+
+    kind, names = "GRU", ("z", "r", "h")
+    reset_after: bool
 
     def parts(self, w: Any, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        W, U, b = w
-        left = tf.matmul(self.x_of(name, x), self.W_of(name, self.columns(W, name)))
-        right = tf.matmul(self.h_of(name, h), self.U_of(name, self.columns(U, name)))
-        b = self.b_of(name, self.columns(b, name))
+        left, right = self.products(w, name, x, h)
+        if w[2] is None:
+            return left, right
+        b = self.b_of(name, self.columns(w[2], name))
+        if not self.reset_after:
+            return left + b, right
         return left + b[0], right + self.second(name, b[1])
 
     def second(self, name: str, b: Tensor) -> Tensor:
         return b
 
     def inner(self, w: Any, x: Tensor, h: Tensor, r: Tensor) -> Tensor:
+        if not self.reset_after:
+            return sum(self.parts(w, "h", x, r * h))
         left, right = self.parts(w, "h", x, h)
-        return left + r * right
+        return left + self.reset(r, right)
+
+    def reset(self, r: Tensor, right: Tensor) -> Tensor:
+        return r * right
 
     def joined(self, z: Tensor, h: Tensor, c: Tensor) -> Tensor:
         return z * h + (1 - z) * c
@@ -139,79 +148,95 @@ class GRU(_Cell):
         return [self.joined(z, h, self.candidate(self.inner(w, x, h, r)))]
 
 
-class GRUBefore(GRU):
-    """The reset before the product, one bias."""
+class _Loop:
+    """Keras's loop over time and its mask semantics, in parts that a fault can replace."""
 
-    reset_after = False
+    cell: Any
+    go_backwards: bool
+    zero_output_for_mask: bool
 
-    def parts(self, w: Any, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        W, U, b = w
-        left = tf.matmul(self.x_of(name, x), self.W_of(name, self.columns(W, name)))
-        right = tf.matmul(self.h_of(name, h), self.U_of(name, self.columns(U, name)))
-        return left + self.b_of(name, self.columns(b, name)), right
+    def inner_loop(
+        self, sequences: Tensor, initial_state: Any, mask: Any, training: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        x = tf.convert_to_tensor(sequences)
+        given = initial_state if isinstance(initial_state, list | tuple) else [initial_state]
+        states = self.begin([tf.convert_to_tensor(s) for s in given])
+        mask = mask[0] if isinstance(mask, list | tuple) else mask
+        keep = None if mask is None else tf.cast(tf.convert_to_tensor(mask), tf.bool)
+        shown: list[Tensor] = []
+        for t in self.order(x.shape[1]):
+            _, new = self.cell(x[:, t], self.before(states))
+            output = new[0]
+            if keep is not None:
+                counts = keep[:, t, None]
+                zero = self.zero_output_for_mask or not shown
+                output = tf.where(counts, output, tf.zeros_like(output) if zero else shown[-1])
+                new = self.carried(counts, list(new), states)
+            states = list(new)
+            shown.append(output)
+        return shown[-1], tf.stack(shown, axis=1), self.end(states)
 
-    def inner(self, w: Any, x: Tensor, h: Tensor, r: Tensor) -> Tensor:
-        return sum(self.parts(w, "h", x, r * h))
+    def order(self, steps: int) -> list[int]:
+        return list(range(steps))[:: -1 if self.go_backwards else 1]
+
+    def begin(self, start: list[Tensor]) -> list[Tensor]:
+        return start
+
+    def before(self, states: list[Tensor]) -> list[Tensor]:
+        return states
+
+    def carried(self, keep: Tensor, new: list[Tensor], old: list[Tensor]) -> list[Tensor]:
+        return [tf.where(keep, n, o) for n, o in zip(new, old, strict=True)]
+
+    def end(self, states: list[Tensor]) -> list[Tensor]:
+        return states
 
 
-def forward(cell: _Cell, w: Any, x: Tensor, start: list[Tensor], mask: Tensor) -> list[Tensor]:
-    """Each state (B,T,H)."""
-    states, shown = cell.begin(start), []
-    for t in range(T):
-        new = cell.step(w, x[:, t], cell.before(states))
-        states = cell.carried(mask[:, t, None], new, states)
-        shown.append(states)
-    return [tf.stack([s[k] for s in shown], axis=1) for k in range(len(states))]
+# -- the classes -----------------------------------------------------------------------------------
 
 
-def certificates(make: Callable[[Drawn], _Cell], is_lstm: bool) -> dict[str, Certificate]:
-    """All that is asked of a cell, by what it is asked of."""
-    reset_after = getattr(make, "reset_after", True)
-    drawn = Drawn(4 if is_lstm else 3, 1 if is_lstm or not reset_after else 2)
-    cell = make(drawn)
-    W = drawn.kernel
-    probe = np.concatenate([W, np.eye(W.shape[1], dtype=np.float32)])
-    x = np.concatenate([drawn.x, np.zeros((B, T, W.shape[1]), np.float32)], axis=-1)
-    arrays = [tf.convert_to_tensor(a) for a in (probe, drawn.recurrent_kernel, drawn.bias, x)]
-    start = [tf.convert_to_tensor(s) for s in drawn.start[: 1 + is_lstm]]
-    with tf.GradientTape() as tape:
-        tape.watch([*arrays, *start])
-        states = forward(cell, arrays[:3], arrays[3], start, tf.convert_to_tensor(drawn.mask))
-        loss = tf.reduce_sum(states[0] * drawn.cotangent)
-    found = tape.gradient(loss, [*arrays, *start], unconnected_gradients="zero")
-    dW, dU, db, dx, *d_start = (g.numpy() for g in found)
-    shown = [s.numpy() for s in states]
-    given = {
-        "x": drawn.x, "kernel": W, "recurrent_kernel": drawn.recurrent_kernel, "bias": drawn.bias,
-        "mask": drawn.mask, "recurrence": "lstm" if is_lstm else "gru", "reset_after": reset_after,
-        "initial_state": drawn.start if is_lstm else drawn.start[0],
-    }  # fmt: skip
-    observed = {
-        "delta": dx[:, :, F:], "x": dx[:, :, :F], "kernel": dW[:F], "recurrent_kernel": dU,
-        "bias": db, "initial_state": d_start[0],
-    }  # fmt: skip
-    result = {"states": certify(shown[0], **given)}
-    ways: dict[str, dict[str, Any]] = {"": {}}
-    if is_lstm:
-        observed["initial_cell_state"] = d_start[1]
-        seen = {"cell_states": shown[1]}
-        result["states and cell states"] = certify(shown[0], **given, **seen)
-        ways[", cell states seen"] = seen
-    for how, more in ways.items():
-        gradients = certify_gradients(
-            observed, cotangent=drawn.cotangent, states=shown[0], **given, **more
-        )
-        result |= {f"gradient of {name}{how}": c for name, c in gradients.items()}
-    return result
+class Fault:
+    """One mistake: what it replaces of the cell's parts, and of the loop's."""
+
+    def __init__(self, base: type[_Cell], name: str, /, **methods: Any) -> None:
+        self.base, self.name = base, name
+        self.loop = {n: m for n, m in methods.items() if n in vars(_Loop)}
+        self.cell = {n: m for n, m in methods.items() if n not in self.loop}
+
+    @property
+    def slug(self) -> str:
+        """The name of its class; that of its cell ends in Cell."""
+        words = re.sub(r"\W+", "_", self.name)
+        return f"{self.base.kind}_{words}"
+
+    def of_cell(self) -> Any:
+        real = getattr(keras.layers, self.base.kind + "Cell")
+        return type(self.slug + "Cell", (self.base, real), {**self.cell, "__doc__": self.name})
+
+    def of_layer(self) -> Any:
+        """The real layer, its cell given another class, and another loop around it."""
+        cell_class, real = self.of_cell(), getattr(keras.layers, self.base.kind)
+
+        def __init__(layer: Any, units: int, **config: Any) -> None:
+            real.__init__(layer, units, **config)
+            layer.cell.__class__ = cell_class
+
+        own = {**self.loop, "__init__": __init__, "__doc__": self.name}
+        return type(self.slug, (_Loop, real), own)
+
+
+def __getattr__(name: str) -> Any:
+    """The class of a fault, made when it is asked for."""
+    for faults in FAULTS.values():
+        for each in faults.values():
+            if name in (each.slug, each.slug + "Cell"):
+                made = each.of_layer() if name == each.slug else each.of_cell()
+                globals()[name] = made
+                return made
+    raise AttributeError(name)
 
 
 # -- faults ----------------------------------------------------------------------------------------
-
-Fault = tuple[str, Callable[[Drawn], _Cell]]
-
-
-def fault(base: type, name: str, **methods: Any) -> Fault:
-    return name, type("Faulty", (base,), {"__doc__": name, **methods})
 
 
 def only(gate: str, change: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -268,48 +293,56 @@ def old_if_masked(which: int) -> Callable[..., list[Tensor]]:
     """One of the states is not carried over masked steps."""
 
     def carried(self: Any, keep: Tensor, new: list[Tensor], old: list[Tensor]) -> list[Tensor]:
-        right = _Cell.carried(self, keep, new, old)
+        right = _Loop.carried(self, keep, new, old)
         return [*right[:which], new[which], *right[which + 1 :]]
 
     return carried
 
 
-def of_both(base: type) -> list[Fault]:
-    names: tuple[str, ...] = base.names  # type: ignore[attr-defined]
+def of_both(base: type[_Cell]) -> list[Fault]:
+    names = base.names
     pairs = [(a, b) for k, a in enumerate(names) for b in names[k + 1 :]]
-    found = [fault(base, f"gates {a} and {b} swapped", columns=swapped(a, b)) for a, b in pairs]
+    found = [Fault(base, f"gates {a} and {b} swapped", columns=swapped(a, b)) for a, b in pairs]
     for n in names:
         found += [
-            fault(base, f"kernel of gate {n} off by 1e-5", W_of=only(n, off)),
-            fault(base, f"recurrent kernel of gate {n} off by 1e-4", U_of=only(n, far_off)),
-            fault(base, f"recurrent kernel of gate {n} transposed", U_of=only(n, transposed)),
-            fault(base, f"bias of gate {n} dropped", b_of=only(n, lambda b: 0 * b)),
-            fault(base, f"product x·W of gate {n} in TF32",
+            Fault(base, f"kernel of gate {n} off by 1e-5", W_of=only(n, off)),
+            Fault(base, f"recurrent kernel of gate {n} off by 1e-4", U_of=only(n, far_off)),
+            Fault(base, f"recurrent kernel of gate {n} transposed", U_of=only(n, transposed)),
+            Fault(base, f"bias of gate {n} dropped", b_of=only(n, lambda b: 0 * b)),
+            Fault(base, f"product x·W of gate {n} in TF32",
                   W_of=only(n, lambda a: to_bits(a, 11)), x_of=only(n, lambda a: to_bits(a, 11))),
-            fault(base, f"product h·U of gate {n} in TF32",
+            Fault(base, f"product h·U of gate {n} in TF32",
                   U_of=only(n, lambda a: to_bits(a, 11)), h_of=only(n, lambda a: to_bits(a, 11))),
-            fault(base, f"product x·W of gate {n} in bfloat16",
+            Fault(base, f"product x·W of gate {n} in bfloat16",
                   W_of=only(n, lambda a: to_bits(a, 8)), x_of=only(n, lambda a: to_bits(a, 8))),
-            fault(base, f"gradient cut between h and gate {n}", h_of=only(n, cut)),
-            fault(base, f"kernel gradient of gate {n} off by 1e-4", W_of=only(n, gradient_off)),
+            Fault(base, f"gradient cut between h and gate {n}", h_of=only(n, cut)),
+            Fault(base, f"kernel gradient of gate {n} off by 1e-4", W_of=only(n, gradient_off)),
         ]  # fmt: skip
     return [
         *found,
-        fault(base, "recurrent activation hard for soft", gate=hard),
-        fault(base, "activation of the candidate linear", candidate=lambda self, z: z),
-        fault(base, "activation of the candidate approximated to 1e-5",
-              candidate=lambda self, z: tf.tanh(z) * np.float32(1 + 1e-5)),
-        fault(base, "h not carried by a mask", carried=old_if_masked(0)),
-        fault(base, "mask ignored", carried=lambda self, keep, new, old: new),
-        fault(base, "initial state ignored",
+        Fault(base, "recurrent activation hard for soft", gate=hard),
+        Fault(base, "activation of the candidate linear", candidate=lambda self, z: z),
+        Fault(base, "activation of the candidate approximated to 1e-5",
+              candidate=lambda self, z: self.activation(z) * np.float32(1 + 1e-5)),
+        Fault(base, "h not carried by a mask", carried=old_if_masked(0)),
+        Fault(base, "gradient cut by a mask", carried=lambda self, keep, new, old: [
+            tf.where(keep, n, cut(o)) for n, o in zip(new, old, strict=True)]),
+        Fault(base, "initial state ignored",
               begin=lambda self, start: [0 * start[0], *start[1:]]),
-        fault(base, "gradient cut between steps", before=lambda self, s: [cut(part) for part in s]),
-        fault(base, "gradient cut at h", before=lambda self, s: [cut(s[0]), *s[1:]]),
-        fault(base, "gradient of h clipped",
+        Fault(base, "gradient cut between steps", before=lambda self, s: [cut(part) for part in s]),
+        Fault(base, "gradient cut at h", before=lambda self, s: [cut(s[0]), *s[1:]]),
+        Fault(base, "gradient of h clipped",
               before=lambda self, s: [gradient_clipped(s[0]), *s[1:]]),
-        fault(base, "state stored in float16", step=lambda self, w, x, s: [
+        Fault(base, "state stored in float16", step=lambda self, w, x, s: [
             straight_through(part, tf.cast(tf.cast(part, tf.float16), tf.float32))
-            for part in base.step(self, w, x, s)]),  # type: ignore[attr-defined]
+            for part in base.step(self, w, x, s)]),
+        Fault(base, "state stored in bfloat16", step=lambda self, w, x, s: [
+            to_bits(part, 8) for part in base.step(self, w, x, s)]),
+        Fault(base, "go_backwards ignored", order=lambda self, steps: list(range(steps))),
+        Fault(base, "time reversed", order=lambda self, steps: _Loop.order(self, steps)[::-1]),
+        Fault(base, "first step skipped",
+              order=lambda self, steps: (lambda o: [o[min(1, steps - 1)], *o[1:]])(
+                  _Loop.order(self, steps))),
     ]  # fmt: skip
 
 
@@ -326,32 +359,37 @@ def lstm_faults() -> list[Fault]:
             self, name, z)  # fmt: skip
 
     return [
-        fault(LSTM, "forget bias missing", b_of=only("f", lambda b: b - 1)),
-        fault(LSTM, "forget bias doubled", b_of=only("f", lambda b: b + 1)),
-        fault(LSTM, "peephole of c in gate i", sums=with_peephole(0, lambda self, h, c: c)),
-        fault(LSTM, "peephole of h in gate f", sums=with_peephole(1, lambda self, h, c: h)),
-        fault(LSTM, "peephole of the old c in gate o", sums=with_peephole(3, lambda self, h, c: c)),
-        fault(LSTM, "input gate coupled as 1 - f",
+        Fault(LSTM, "forget bias missing", b_of=only("f", lambda b: b - 1)),
+        Fault(LSTM, "forget bias doubled", b_of=only("f", lambda b: b + 1)),
+        Fault(LSTM, "peephole of c in gate i", sums=with_peephole(0, lambda self, h, c: c)),
+        Fault(LSTM, "peephole of h in gate f", sums=with_peephole(1, lambda self, h, c: h)),
+        Fault(LSTM, "peephole of the old c in gate o", sums=with_peephole(3, lambda self, h, c: c)),
+        Fault(LSTM, "input gate coupled as 1 - f",
               joined=lambda self, i, f, g, c, h: f * c + (1 - f) * g),
-        fault(LSTM, "h for c", joined=lambda self, i, f, g, c, h: f * h + i * g),
-        fault(LSTM, "c leaks by 1e-5",
+        Fault(LSTM, "h for c", joined=lambda self, i, f, g, c, h: f * h + i * g),
+        Fault(LSTM, "c leaks by 1e-5",
               joined=lambda self, i, f, g, c, h: (f * c + i * g) * np.float32(1 - 1e-5)),
-        fault(LSTM, "c clipped to 1",
+        Fault(LSTM, "c clipped to 1",
               joined=lambda self, i, f, g, c, h: tf.clip_by_value(f * c + i * g, -1, 1)),
-        fault(LSTM, "c not carried from step to step", joined=lambda self, i, f, g, c, h: i * g),
-        fault(LSTM, "c not carried by a mask", carried=old_if_masked(1)),
-        fault(LSTM, "initial cell state ignored",
+        Fault(LSTM, "c not carried from step to step", joined=lambda self, i, f, g, c, h: i * g),
+        Fault(LSTM, "c not carried by a mask", carried=old_if_masked(1)),
+        Fault(LSTM, "states in the other order", begin=lambda self, start: start[::-1],
+              end=lambda self, states: states[::-1]),
+        Fault(LSTM, "initial states in the other order", begin=lambda self, start: start[::-1]),
+        Fault(LSTM, "returned states in the other order", end=lambda self, states: states[::-1]),
+        Fault(LSTM, "initial cell state ignored",
               begin=lambda self, start: [start[0], 0 * start[1]]),
-        fault(LSTM, "output without an activation", output=lambda self, o, new, old: o * new),
-        fault(LSTM, "output of the c before", output=lambda self, o, new, old: o * tf.tanh(old)),
-        fault(LSTM, "output gate after the activation",
-              output=lambda self, o, new, old: tf.tanh(o * new)),
-        fault(LSTM, "gradient cut at c", before=lambda self, s: [s[0], cut(s[1])]),
-        fault(LSTM, "gradient of c off by 1e-4", before=lambda self, s: [s[0], gradient_off(s[1])]),
-        fault(LSTM, "gradient cut at the output's c",
-              output=lambda self, o, new, old: o * tf.tanh(cut(new))),
-        *(fault(LSTM, f"gradient cut at gate {n}", gate=cut_gate(n)) for n in "ifo"),
-        fault(LSTM, "gradient cut at gate c", candidate=lambda self, z: cut(tf.tanh(z))),
+        Fault(LSTM, "output without an activation", output=lambda self, o, new, old: o * new),
+        Fault(LSTM, "output of the c before",
+              output=lambda self, o, new, old: o * self.activation(old)),
+        Fault(LSTM, "output gate after the activation",
+              output=lambda self, o, new, old: self.activation(o * new)),
+        Fault(LSTM, "gradient cut at c", before=lambda self, s: [s[0], cut(s[1])]),
+        Fault(LSTM, "gradient of c off by 1e-4", before=lambda self, s: [s[0], gradient_off(s[1])]),
+        Fault(LSTM, "gradient cut at the output's c",
+              output=lambda self, o, new, old: o * self.activation(cut(new))),
+        *(Fault(LSTM, f"gradient cut at gate {n}", gate=cut_gate(n)) for n in "ifo"),
+        Fault(LSTM, "gradient cut at gate c", candidate=lambda self, z: cut(self.activation(z))),
         *of_both(LSTM),
     ]  # fmt: skip
 
@@ -361,10 +399,17 @@ def gru_faults() -> list[Fault]:
         return lambda self, name, z: cut(GRU.gate(self, name, z)) if name == n else GRU.gate(
             self, name, z)  # fmt: skip
 
-    def reset_before(self: Any, w: Any, x: Tensor, h: Tensor, r: Tensor) -> Tensor:
-        return sum(self.parts(w, "h", x, r * h))
+    def before(self: Any, w: Any, x: Tensor, h: Tensor, r: Tensor) -> Tensor:
+        return sum(self.parts(w, "h", x, r * h)) if self.reset_after else GRU.inner(
+            self, w, x, h, r)  # fmt: skip
+
+    def after(self: Any, w: Any, x: Tensor, h: Tensor, r: Tensor) -> Tensor:
+        left, right = self.parts(w, "h", x, h)
+        return left + r * right
 
     def outside(self: Any, w: Any, x: Tensor, h: Tensor, r: Tensor) -> Tensor:
+        if not self.reset_after or w[2] is None:
+            return GRU.inner(self, w, x, h, r)
         left, right = self.parts(w, "h", x, h)
         b = self.columns(w[2], "h")[1]
         return left + r * (right - b) + b
@@ -372,53 +417,32 @@ def gru_faults() -> list[Fault]:
     def without(self: Any, w: Any, x: Tensor, h: Tensor, r: Tensor) -> Tensor:
         return sum(self.parts(w, "h", x, h))
 
-    def reset_cut(self: Any, w: Any, x: Tensor, h: Tensor, r: Tensor) -> Tensor:
-        left, right = self.parts(w, "h", x, h)
-        return left + r * cut(right)
-
-    def after(self: Any, w: Any, x: Tensor, h: Tensor, r: Tensor) -> Tensor:
-        left, right = self.parts(w, "h", x, h)
-        return left + r * right
-
     return [
-        fault(GRU, "reset before the product for after", inner=reset_before),
-        fault(GRU, "reset after the product for before", **_of_before(inner=after)),
-        fault(GRU, "reset gate ignored", inner=without),
-        fault(GRU, "second bias dropped", second=lambda self, name, b: 0 * b),
-        fault(GRU, "second bias of the candidate dropped",
+        Fault(GRU, "reset before the product for after", inner=before),
+        Fault(GRU, "reset after the product for before", inner=after),
+        Fault(GRU, "reset gate ignored", inner=without),
+        Fault(GRU, "second bias dropped", second=lambda self, name, b: 0 * b),
+        Fault(GRU, "second bias of the candidate dropped",
               second=lambda self, name, b: 0 * b if name == "h" else b),
-        fault(GRU, "second bias added outside the reset", inner=outside),
-        fault(GRU, "z for 1 - z", joined=lambda self, z, h, c: (1 - z) * h + z * c),
-        fault(GRU, "h leaks by 1e-5",
+        Fault(GRU, "second bias added outside the reset", inner=outside),
+        Fault(GRU, "z for 1 - z", joined=lambda self, z, h, c: (1 - z) * h + z * c),
+        Fault(GRU, "h leaks by 1e-5",
               joined=lambda self, z, h, c: z * h * np.float32(1 - 1e-5) + (1 - z) * c),
-        fault(GRU, "z clipped to 0.9",
+        Fault(GRU, "z clipped to 0.9",
               joined=lambda self, z, h, c: GRU.joined(self, tf.minimum(z, 0.9), h, c)),
-        fault(GRU, "gradient cut at h beside z", joined=lambda self, z, h, c: z * cut(h)
+        Fault(GRU, "gradient cut at h beside z", joined=lambda self, z, h, c: z * cut(h)
               + (1 - z) * c),
-        fault(GRU, "gradient cut at the reset product", inner=reset_cut),
-        *(fault(GRU, f"gradient cut at gate {n}", gate=cut_gate(n)) for n in "zr"),
-        fault(GRU, "gradient cut at gate h", candidate=lambda self, z: cut(tf.tanh(z))),
+        Fault(GRU, "gradient cut at the reset product",
+              reset=lambda self, r, right: r * cut(right)),
+        *(Fault(GRU, f"gradient cut at gate {n}", gate=cut_gate(n)) for n in "zr"),
+        Fault(GRU, "gradient cut at gate h", candidate=lambda self, z: cut(self.activation(z))),
         *of_both(GRU),
-        *((f"{name} (reset before)", make) for name, make in of_both(GRUBefore)),
+        Fault(GRU, "gradient cut at the reset gate", reset=lambda self, r, right: cut(r) * right),
     ]  # fmt: skip
 
 
-def _of_before(**methods: Any) -> dict[str, Any]:
-    """Methods of a GRU that resets before the product."""
-    return {"reset_after": False, "parts": GRUBefore.parts, **methods}
-
-
-TWINS: dict[str, Callable[[Drawn], _Cell]] = {
-    "lstm": LSTM, "gru": GRU, "gru, reset before": GRUBefore,
-}  # fmt: skip
-FAULTS: dict[str, dict[str, Callable[[Drawn], _Cell]]] = {
-    "lstm": dict(lstm_faults()), "gru": dict(gru_faults()),
-}  # fmt: skip
-
-
-@cache
-def red(recurrence: str, name: str) -> dict[str, float]:
-    """The certificates that refuse this fault, each with its ratio."""
-    make = TWINS[recurrence] if not name else FAULTS[recurrence][name]
-    asked = certificates(make, recurrence == "lstm")
-    return {what: c.ratio for what, c in asked.items() if c.ok is False}
+TWINS = {base.kind: Fault(base, "none") for base in (LSTM, GRU)}
+FAULTS: dict[str, dict[str, Fault]] = {
+    kind: {each.name: each for each in (TWINS[kind], *faults)}
+    for kind, faults in (("LSTM", lstm_faults()), ("GRU", gru_faults()))
+}

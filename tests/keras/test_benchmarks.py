@@ -3,17 +3,22 @@
     pytest -n 0 --benchmark-only           every implementation at every size, grouped by size
     python tests/keras/test_benchmarks.py  the table of docs/speed.md: interleaved runs, and ratios
 
-One thread each, float32, tanh, states for every step. Every result is certified before it is
-timed; the certificates that are timed themselves are those of what XLA returns. Skipped in the
-plain test run; nothing here fails for being slow.
+    ... test_benchmarks.py lstm gru        of these recurrences alone
 
-What is left out, and why: unrolling 1000 steps, which traces a graph for minutes.
+SimpleRNN, LSTM and GRU (the reset after the product); one thread each, float32, Keras's default
+activations, states for every step. Time is that of the processor. Every result is certified before
+it is timed; the certificates that are timed themselves are those of what XLA returns, and of an
+LSTM's cell states those of the reference, which shows them. Skipped in the plain test run; nothing
+here fails for being slow.
+
+What is left out, and why: unrolling 1000 steps, which traces a graph for minutes; with gates
+unrolling at all, a second loop in NumPy, which the reference is, and Keras on NumPy.
 """
 
+import itertools
 import multiprocessing
 import os
 import random
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +36,9 @@ from rnn_check.certificates.dense import certify_dense
 from rnn_check.certificates.public import certify, certify_projected
 from rnn_check.certificates.result import Certificate
 from rnn_check.numbers.formats import Array
-from rnn_check.recurrences import over_time
+from rnn_check.recurrences import gated, over_time
 
+RECURRENCES = {"simple": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 SIZES = [  # B,T,F,H
     (1, 3, 2, 3),
     (1, 1000, 2, 3),
@@ -47,21 +53,42 @@ class Problem(NamedTuple):
     """One layer and its input, float32."""
 
     x: Array  # (B,T,F)
-    kernel: Array  # (F,H)
-    recurrent_kernel: Array  # (H,H)
-    bias: Array  # (H,)
+    kernel: Array  # (F,GH)
+    recurrent_kernel: Array  # (H,GH)
+    bias: Array  # (GH,), of a GRU (2,GH)
+    recurrence: str = "simple"
+
+    @property
+    def weights(self) -> list[Array]:
+        return [self.kernel, self.recurrent_kernel, self.bias]
+
+    @property
+    def recurrent(self) -> gated.Recurrence:
+        return gated.recurrence(self.recurrence)
+
+    def columns(self, order: str) -> list[Array]:
+        """The weights, their gates in another order; two biases to one row each."""
+        gates = self.recurrent.gates
+        at = [gates.index(letter) for letter in order]
+        split = (np.split(part, len(gates), axis=-1) for part in self.weights)
+        return [np.concatenate([part[k] for k in at], axis=-1) for part in split]
 
 
 @cache
-def problem(B: int, T: int, F: int, H: int) -> Problem:
+def problem(recurrence: str, B: int, T: int, F: int, H: int) -> Problem:
     rng = np.random.default_rng(0)
+    G, biases = 1, 1
+    if recurrence != "simple":
+        r = gated.recurrence(recurrence)
+        G, biases = len(r.gates), r.biases
 
     def normal(*shape: int, scale: float = 1.0) -> Array:
         return (scale * rng.normal(size=shape)).astype(np.float32)
 
     return Problem(
-        normal(B, T, F), normal(F, H, scale=F**-0.5), normal(H, H, scale=H**-0.5), normal(H)
-    )
+        normal(B, T, F), normal(F, G * H, scale=F**-0.5), normal(H, G * H, scale=H**-0.5),
+        normal(*((G * H,) if biases == 1 else (biases, G * H))), recurrence,
+    )  # fmt: skip
 
 
 # The implementations: each takes a problem, prepares, and returns what is to be timed ------------
@@ -70,9 +97,9 @@ def problem(B: int, T: int, F: int, H: int) -> Problem:
 def matrix_products(p: Problem) -> Run:
     """The floor: the products that no implementation can do without, and nothing else."""
     B, T, F = p.x.shape
-    H = len(p.recurrent_kernel)
-    x, projected = p.x.reshape(B * T, F), np.empty((B * T, H), np.float32)
-    h, product = np.tanh(p.x[:, 0] @ p.kernel), np.empty((B, H), np.float32)
+    H, wide = p.recurrent_kernel.shape
+    x, projected = p.x.reshape(B * T, F), np.empty((B * T, wide), np.float32)
+    h, product = np.tanh(p.x[:, 0] @ p.kernel[:, :H]), np.empty((B, wide), np.float32)
 
     def run() -> Any:
         np.dot(x, p.kernel, out=projected)
@@ -84,7 +111,7 @@ def matrix_products(p: Problem) -> Run:
 
 
 def naive_loop(p: Problem) -> Run:
-    x, W, U, b = p
+    x, W, U, b, _ = p
 
     def run() -> Any:
         h, states = np.zeros((len(x), len(U)), np.float32), []
@@ -97,7 +124,9 @@ def naive_loop(p: Problem) -> Run:
 
 
 def the_reference(p: Problem) -> Run:
-    return lambda: over_time.forward(*p)[0]
+    if p.recurrence == "simple":
+        return lambda: over_time.forward(*p[:4])[0]
+    return lambda: gated.forward(p.recurrent, *p[:4]).states["h"]
 
 
 def onnx_reference(p: Problem) -> Run:
@@ -105,27 +134,52 @@ def onnx_reference(p: Problem) -> Run:
     from onnx.reference import ReferenceEvaluator
 
     (B, T, _), H = p.x.shape, len(p.recurrent_kernel)
+    kind = {"simple": "RNN", "lstm": "LSTM", "gru": "GRU"}[p.recurrence]
+    W, U, b = p.weights if kind == "RNN" else p.columns({"LSTM": "iofc", "GRU": "zrh"}[kind])
     feed = {
         "X": p.x.swapaxes(0, 1).copy(),  # (T,B,F)
-        "W": p.kernel.T[np.newaxis].copy(),  # (1,H,F)
-        "R": p.recurrent_kernel.T[np.newaxis].copy(),  # (1,H,H)
-        "B": np.concatenate([p.bias, 0 * p.bias])[np.newaxis],  # (1,2H) Wb and Rb
+        "W": W.T[np.newaxis].copy(),  # (1,GH,F)
+        "R": U.T[np.newaxis].copy(),  # (1,GH,H)
+        "B": np.concatenate([b.ravel(), *([] if kind == "GRU" else [0 * b])])[np.newaxis],  # Wb, Rb
     }
+    how = {"linear_before_reset": 1} if kind == "GRU" else {}
     inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, a.shape) for n, a in feed.items()]
     output = helper.make_tensor_value_info("Y", TensorProto.FLOAT, (T, 1, B, H))
-    node = helper.make_node("RNN", list(feed), ["Y"], hidden_size=H)
+    node = helper.make_node(kind, list(feed), ["Y"], hidden_size=H, **how)
     model = helper.make_model(helper.make_graph([node], "rnn", inputs, [output]))
     checker.check_model(model)
     evaluator = ReferenceEvaluator(model)
     return lambda: evaluator.run(None, feed)[0][:, 0].swapaxes(0, 1)  # (T,1,B,H) to (B,T,H)
 
 
+def torch_nn(p: Problem) -> Run:
+    import torch
+
+    torch.set_num_threads(1)
+    kind = {"simple": "RNN", "lstm": "LSTM", "gru": "GRU"}[p.recurrence]
+    order = {"LSTM": "ifco", "GRU": "rzh"}.get(kind, "")
+    W, U, b = p.columns(order) if order else p.weights
+    layer = getattr(torch.nn, kind)(p.x.shape[-1], len(U), batch_first=True)
+    given = {"weight_ih_l0": W.T, "weight_hh_l0": U.T}
+    given |= {"bias_ih_l0": b[0], "bias_hh_l0": b[1]} if kind == "GRU" else {
+        "bias_ih_l0": b, "bias_hh_l0": 0 * b}  # fmt: skip
+    layer.load_state_dict({n: torch.from_numpy(part.copy()) for n, part in given.items()})
+    x = torch.from_numpy(p.x)
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return layer(x)[0].numpy()
+
+    return run
+
+
 def keras_layer(p: Problem, **options: Any) -> Any:
     import keras
 
-    layer = keras.layers.SimpleRNN(len(p.bias), return_sequences=True, **options)
+    kind = getattr(keras.layers, RECURRENCES[p.recurrence])
+    layer = kind(len(p.recurrent_kernel), return_sequences=True, **options)
     layer.build(p.x.shape)
-    layer.set_weights(p[1:])
+    layer.set_weights(p.weights)
     return layer
 
 
@@ -214,9 +268,9 @@ class KerasOnNumpy:
                     x, layer = request.x, keras_layer(request)
                     connection.send(None)
                     continue
-                start = time.perf_counter()
+                start = time.process_time()
                 states = layer(x)
-                connection.send((time.perf_counter() - start, states))
+                connection.send((time.process_time() - start, states))
 
 
 def the_certificate(p: Problem) -> Run:
@@ -225,9 +279,15 @@ def the_certificate(p: Problem) -> Run:
     return lambda: certify(states, **p._asdict())
 
 
+def the_certificate_with_cell_states(p: Problem) -> Run:
+    states = gated.forward(p.recurrent, *p[:4]).states
+    return lambda: certify(states["h"], **p._asdict(), cell_states=states["c"])
+
+
 def the_projected_certificate(p: Problem) -> Run:
-    states = np.asarray(keras_xla(p)())
-    return lambda: certify_projected(states, **p._asdict())
+    states, asked = np.asarray(keras_xla(p)()), p._asdict()
+    del asked["recurrence"]
+    return lambda: certify_projected(states, **asked)
 
 
 IMPLEMENTATIONS: dict[str, Callable[[Problem], Run]] = {
@@ -235,29 +295,35 @@ IMPLEMENTATIONS: dict[str, Callable[[Problem], Run]] = {
     "reference": the_reference,
     "naive loop": naive_loop,
     "ONNX reference evaluator": onnx_reference,
+    "torch.nn": torch_nn,
     "Keras, NumPy": KerasOnNumpy.prepare,
     "Keras, eager": keras_eager,
     "Keras, tf.function": keras_function,
     "Keras, tf.function unrolled": keras_unrolled,
     "Keras, XLA": keras_xla,
     "certify": the_certificate,
+    "certify, cell states seen": the_certificate_with_cell_states,
     "certify_projected": the_projected_certificate,
 }
 
 
-def applies(name: str, size: tuple[int, int, int, int]) -> bool:
+def applies(name: str, recurrence: str, size: tuple[int, int, int, int]) -> bool:
     if name == "certify_projected":
-        return size in SIZES[3:]
-    return not ("unrolled" in name and size[1] > 256)
+        return recurrence == "simple" and size in SIZES[3:]
+    if name == "certify, cell states seen":
+        return recurrence == "lstm"
+    if name in ("naive loop", "Keras, NumPy", "Keras, tf.function unrolled"):
+        return recurrence == "simple" and not ("unrolled" in name and size[1] > 256)
+    return True
 
 
 def one_thread() -> Any:
     return threadpoolctl.threadpool_limits(limits=1)
 
 
-def prepared(name: str, size: tuple[int, int, int, int]) -> Run:
+def prepared(name: str, recurrence: str, size: tuple[int, int, int, int]) -> Run:
     """The implementation at this size, once run (traced, compiled) and its result certified."""
-    p = problem(*size)
+    p = problem(recurrence, *size)
     run = IMPLEMENTATIONS[name](p)
     result = run()
     if isinstance(result, Certificate):
@@ -273,7 +339,7 @@ def prepared(name: str, size: tuple[int, int, int, int]) -> Run:
 
 
 def seconds(name: str, run: Run, calls: int = 1) -> float:
-    clock = KerasOnNumpy.clock if name == "Keras, NumPy" else time.perf_counter
+    clock = KerasOnNumpy.clock if name == "Keras, NumPy" else time.process_time
     start = clock()
     for _ in range(calls):
         run()
@@ -291,19 +357,23 @@ def _one_thread() -> Iterator[None]:
 
 def cases() -> list[Any]:
     found = []
-    for size in SIZES:
+    for recurrence, size in itertools.product(RECURRENCES, SIZES):
         sizes = ",".join(map(str, size))
         for name in IMPLEMENTATIONS:
-            if applies(name, size):
-                timer = KerasOnNumpy.clock if name == "Keras, NumPy" else time.perf_counter
-                mark = pytest.mark.benchmark(group=f"B,T,F,H = {sizes}", timer=timer)
-                found.append(pytest.param(name, size, marks=mark, id=f"{name}-{sizes}"))
+            if applies(name, recurrence, size):
+                timer = KerasOnNumpy.clock if name == "Keras, NumPy" else time.process_time
+                group = f"{RECURRENCES[recurrence]}, B,T,F,H = {sizes}"
+                mark = pytest.mark.benchmark(group=group, timer=timer)
+                words = f"{name}-{recurrence}-{sizes}"
+                found.append(pytest.param(name, recurrence, size, marks=mark, id=words))
     return found
 
 
-@pytest.mark.parametrize(("name", "size"), cases())
-def test_forward(benchmark: Any, name: str, size: tuple[int, int, int, int]) -> None:
-    run = prepared(name, size)
+@pytest.mark.parametrize(("name", "recurrence", "size"), cases())
+def test_forward(
+    benchmark: Any, name: str, recurrence: str, size: tuple[int, int, int, int]
+) -> None:
+    run = prepared(name, recurrence, size)
     once = seconds(name, run)
     calls = max(1, int(1e-3 / once))  # a round lasts a millisecond or more,
     rounds = min(max(5, int(1 / (once * calls))), 200)  # all of them a second or more
@@ -313,7 +383,7 @@ def test_forward(benchmark: Any, name: str, size: tuple[int, int, int, int]) -> 
 
 # python tests/keras/test_benchmarks.py -----------------------------------------------------------
 
-AIMS = [  # (implementation, at most or at least, times, of what, sizes)
+AIMS = [  # of SimpleRNN: (implementation, at most or at least, times, of what, sizes)
     ("reference", "≤", 1.25, "matrix products alone", SIZES[3:]),
     ("reference", "≤", 2.2, "matrix products alone", SIZES[1:2]),
     ("ONNX reference evaluator", "≥", 3, "reference", SIZES[1:2]),
@@ -323,61 +393,93 @@ AIMS = [  # (implementation, at most or at least, times, of what, sizes)
     ("certify", "≤", 2.0, "Keras, XLA", SIZES[3:]),
     ("certify_projected", "≤", 0.1, "Keras, XLA", SIZES[4:]),
 ]
+TO_XLA = ("reference", "torch.nn", "certify", "certify, cell states seen", "certify_projected")
+Measured = dict[str, float]  # implementation: seconds per pass
 
 
-def measure(size: tuple[int, int, int, int], budget: float = 30.0) -> dict[str, list[float]]:
-    """Seconds per pass: rounds in which each implementation runs once, in any order.
+def measure(recurrence: str, size: tuple[int, int, int, int], budget: float = 30.0) -> Measured:
+    """Seconds of the processor per pass, the least of several: rounds in which each implementation
+    runs once, in any order, so that what else the machine does disturbs all of them alike.
 
-    Seven rounds of all, then more without the slow ones until the budget (in seconds) is spent. The
-    i-th samples of any two were taken side by side, so their ratio outlives a change of clock.
+    Three rounds of all, then more without the slow ones, seven at least and until the budget (in
+    seconds on the wall) is spent; but no round begins after four times that, if there were two. The
+    least is what was disturbed least.
     """
     runs = {}
     for name in IMPLEMENTATIONS:
-        if applies(name, size):
+        if applies(name, recurrence, size):
             try:
-                runs[name] = prepared(name, size)
+                runs[name] = prepared(name, recurrence, size)
             except pytest.skip.Exception as reason:
                 print(f"{name}: {reason}", file=sys.stderr)
     once = {name: seconds(name, run) for name, run in runs.items()}
     calls = {name: max(1, int(2e-3 / once[name])) for name in runs}
     quick = [name for name in runs if once[name] < 20 * min(once.values())]
-    samples: dict[str, list[float]] = {name: [] for name in runs}
+    least = dict.fromkeys(runs, float("inf"))
     start, rounds = time.perf_counter(), 0
-    while rounds < 7 or time.perf_counter() - start < budget:
-        names = list(runs) if rounds < 7 else quick
+    while (spent := time.perf_counter() - start) < budget or rounds < 7:
+        if rounds >= 2 and spent > 4 * budget:
+            break
+        names = list(runs) if rounds < 3 else quick
         for name in random.sample(names, len(names)):
-            samples[name].append(seconds(name, runs[name], calls[name]) / calls[name])
+            took = seconds(name, runs[name], calls[name]) / calls[name]
+            least[name] = min(least[name], took)
         rounds += 1
-    return samples
+    print(recurrence, size, rounds, "rounds:", least, file=sys.stderr, flush=True)
+    return least
+
+
+def table(measured: dict[tuple[int, int, int, int], Measured]) -> Iterator[str]:
+    """Markdown: µs per timestep, and what of that is said as a share of XLA's time."""
+    yield "| B,T,F,H | " + " | ".join(",".join(map(str, size)) for size in SIZES) + " |"
+    yield "|---|" + "---:|" * len(SIZES)
+    for name in IMPLEMENTATIONS:
+        cells = [
+            f"{least[name] / size[1] * 1e6:.3g}" if name in least else "–"
+            for size, least in measured.items()
+        ]
+        if set(cells) != {"–"}:
+            yield f"| {name} | " + " | ".join(cells) + " |"
+    for name in TO_XLA:
+        ratios = [
+            f"{least[name] / least['Keras, XLA']:.2f}" if name in least else "–"
+            for least in measured.values()
+        ]
+        if set(ratios) != {"–"}:
+            yield f"| *{name}, times XLA* | " + " | ".join(ratios) + " |"
+
+
+def aims(measured: dict[tuple[int, int, int, int], Measured]) -> Iterator[str]:
+    yield "| aim | B,T,F,H | measured | |"
+    yield "|---|---|---:|---|"
+    for name, sign, times, of, sizes in AIMS:
+        for size in sizes:
+            least = measured[size]
+            if name in least:
+                ratio = least[name] / least[of]
+                met = "met" if (ratio <= times) == (sign == "≤") else "missed"
+                words = f"{name} {sign} {times} × {of}", ",".join(map(str, size)), f"{ratio:.2f}"
+                yield "| " + " | ".join((*words, met)) + " |"
 
 
 def main() -> None:
-    """Prints Markdown: µs per timestep, and the ratios aimed at (medians over all rounds)."""
+    """Prints Markdown: a table for each recurrence, and of SimpleRNN what was aimed at."""
     import cpuinfo  # comes with pytest-benchmark
 
-    with one_thread():
-        measured = {size: measure(size) for size in SIZES}
+    asked = sys.argv[1:] or list(RECURRENCES)
+    if unknown := set(asked) - RECURRENCES.keys():
+        sys.exit(f"unknown {sorted(unknown)}; known: {', '.join(RECURRENCES)}")
     cpu = cpuinfo.get_cpu_info()
     simd = "AVX-512" if "avx512f" in cpu["flags"] else "no AVX-512"
-    packages = (f"{name} {version(name)}" for name in ("numpy", "keras", "tensorflow", "onnx"))
-    print(f"µs per timestep; one thread of {cpu['brand_raw']} ({simd}); {', '.join(packages)}\n")
-    print("| B,T,F,H |", " | ".join(",".join(map(str, size)) for size in SIZES), "|")
-    print("|---|" + "---:|" * len(SIZES))
-    for name in IMPLEMENTATIONS:
-        cells = [
-            f"{statistics.median(samples[name]) / size[1] * 1e6:.3g}" if name in samples else "–"
-            for size, samples in measured.items()
-        ]
-        print(f"| {name} |", " | ".join(cells), "|")
-    print("\n| aim | B,T,F,H | measured | |\n|---|---|---:|---|")
-    for name, sign, times, of, sizes in AIMS:
-        for size in sizes:
-            pairs = zip(measured[size].get(name, []), measured[size][of], strict=False)
-            if ratios := [a / b for a, b in pairs]:
-                ratio = statistics.median(ratios)
-                met = "met" if (ratio <= times) == (sign == "≤") else "missed"
-                row = (f"{name} {sign} {times} × {of}", ",".join(map(str, size)), f"{ratio:.2f}")
-                print("|", " | ".join(row), "|", met, "|")
+    packages = (
+        f"{name} {version(name)}" for name in ("numpy", "keras", "tensorflow", "torch", "onnx")
+    )
+    print(f"µs per timestep; one thread of {cpu['brand_raw']} ({simd}); {', '.join(packages)}")
+    for recurrence in asked:
+        with one_thread():
+            measured = {size: measure(recurrence, size) for size in SIZES}
+        lines = [f"\n{RECURRENCES[recurrence]}\n", *table(measured)]
+        print("\n".join([*lines, *(["", *aims(measured)] if recurrence == "simple" else [])]))
 
 
 if __name__ == "__main__":

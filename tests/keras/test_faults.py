@@ -1,7 +1,7 @@
 """Is every fault that a claim says it catches really caught?
 
-Each fault is a subclass of the real Keras layer (faults.py), asked through the public path:
-`rnn-check --layer tests/keras/faults.py:CLASS`.  Planting it must turn the claim red.
+Each fault is a subclass of the real Keras layer (faults.py, gated_faults.py), asked through the
+public path: `rnn-check --layer tests/keras/faults.py:CLASS`.  Planting it must turn the claim red.
 """
 
 from __future__ import annotations
@@ -9,23 +9,33 @@ from __future__ import annotations
 import re
 
 import pytest
+from click.testing import CliRunner
 
 from rnn_check.asking import request
 from rnn_check.claims.claim import Claim
+from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
 from tests.keras import gated_faults
 from tests.support import bundled, planted
-from tests.support.sampling import first_of_each, thinned
+from tests.support.sampling import first_of_each, long, thinned
 from tools import fault_table
 
 CLAIMS = {c.name: c for c in bundled.everywhere()}
-CASES = first_of_each(
-    (fault, pytest.param(c, fault, id=f"{c.name}-{fault}".replace(" ", "_")))
+NAMED = [
+    (c, fault, pytest.param(c, fault, id=f"{c.name}-{fault}".replace(" ", "_")))
     for c in sorted(CLAIMS.values(), key=lambda c: c.name == "certified/one_in_a_thousand")  # slow
     for fault in c.catches
     if c.name != "derived/long_sequence"  # its gradients take 20 s a fault
-)
+]
+OF_GATES = [case for c, _, case in NAMED if planted.of(c) is not planted.LAYERS]
+CASES = [
+    *first_of_each((fault, case) for c, fault, case in NAMED if planted.of(c) is planted.LAYERS),
+    *(
+        pytest.param(*case.values, id=case.id, marks=long) if i % 60 else case
+        for i, case in enumerate(OF_GATES)
+    ),
+]
 NAMED_BY_THE_PROJECT = (
     "recurrent kernel transposed",
     "bias dropped",
@@ -42,7 +52,7 @@ NAMED_BY_THE_PROJECT = (
 def test_a_planted_fault_turns_the_claim_red(
     planted_in: Claim, fault: str, subject: observe.Subject
 ) -> None:
-    how = request.Setting(layer=planted.LAYERS[fault], slow=True)
+    how = request.Setting(layer=planted.of(planted_in)[fault], slow=True)
     verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
     assert [v for v in verdicts if v.verdict == judge.ERROR] == []
     assert any(v.is_red for v in verdicts), f"{fault} escaped"
@@ -51,6 +61,7 @@ def test_a_planted_fault_turns_the_claim_red(
 MIDDLE = CLAIMS["certified/middle_of_a_stack"]
 
 
+@thinned(5)
 @pytest.mark.parametrize("fault", MIDDLE.catches)
 def test_a_fault_of_a_middle_layer_is_caught_by_its_gradients(
     fault: str, subject: observe.Subject
@@ -85,7 +96,7 @@ def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
 @pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
 def test_the_layer_without_a_fault_is_green(planted_in: Claim, subject: observe.Subject) -> None:
     """The twin: what turns a claim red above is the fault, not the subclass."""
-    how = request.Setting(layer=planted.LAYERS[planted.NONE])
+    how = request.Setting(layer=planted.of(planted_in)[planted.NONE])
     verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
     assert [v for v in verdicts if v.is_red or v.verdict == judge.ERROR] == []
 
@@ -97,7 +108,43 @@ def test_every_fault_is_caught_by_some_claim(fault: str) -> None:
 
 def test_claims_name_faults_that_exist() -> None:
     for c in CLAIMS.values():
-        assert set(c.catches) <= planted.LAYERS.keys(), c.name
+        assert set(c.catches) <= planted.of(c).keys(), c.name
+
+
+@pytest.mark.parametrize("kind", planted.GATED)
+def test_each_fault_of_gates_is_named_by_a_claim(kind: str) -> None:
+    """None escapes; and each of them is a layer and a cell of its own name."""
+    faults = gated_faults.FAULTS[kind]
+    named = {f for c in CLAIMS.values() if planted.of(c) is planted.GATED[kind] for f in c.catches}
+    assert named == faults.keys() - {planted.NONE}
+    assert len(named) >= 25
+    assert len({each.slug for each in faults.values()}) == len(faults)
+
+
+@pytest.mark.parametrize("kind", planted.GATED)
+def test_faults_of_gates_are_subclasses_of_the_real_layer_and_cell(kind: str) -> None:
+    import keras
+
+    for each in gated_faults.FAULTS[kind].values():
+        for name in (kind, f"{kind}Cell"):
+            made = getattr(gated_faults, each.slug + name[len(kind) :])
+            assert issubclass(made, getattr(keras.layers, name)), each.name
+
+
+@long
+@pytest.mark.parametrize(
+    ("layer", "claims", "status"),
+    [
+        ("LSTM={file}:LSTM_none", "certified/lstm_sequence", 0),
+        ("LSTM={file}:LSTM_h_for_c", "certified/lstm_sequence", 1),
+        ("GRUCell={file}:GRU_z_for_1_zCell", "options/gru_cell", 1),
+        ("GRUCell={file}:GRU_noneCell", "options/gru_cell", 0),
+    ],
+)
+def test_the_command_line_plants_them(layer: str, claims: str, status: int) -> None:
+    asked = ["--layer", layer.format(file=gated_faults.__file__), "--options", "-k", claims]
+    result = CliRunner().invoke(main, asked)
+    assert result.exit_code == status, result.output
 
 
 def test_every_fault_that_is_defined_is_planted() -> None:
@@ -117,6 +164,6 @@ def test_the_table_lists_every_fault() -> None:
     """docs/faults.md, whose command fails if one of them escapes."""
     text = fault_table.FILE.read_text(encoding="utf-8")
     tables = [re.findall(r"^\| (.*?) \| [1-9]", part, re.M) for part in text.split("\n## ")[1:]]
-    of_cells = map(list, gated_faults.FAULTS.values())
-    wanted = ([*planted.LAYERS], *map(list, planted.OPTIMIZERS.values()), *of_cells)
+    optimizers = map(list, planted.OPTIMIZERS.values())
+    wanted = ([*planted.LAYERS], *map(list, planted.GATED.values()), *optimizers)
     assert tables == [[f for f in all_ if f not in fault_table.TWINS] for all_ in wanted]

@@ -1,12 +1,15 @@
-"""Which faults can be planted?  By name, "FILE.py:CLASS" as `--layer` takes it.
+"""Which faults can be planted?  By name, as `--layer` takes them.
 
-The files are read and not imported: they import a framework, and it is the subject that does.
+Files that import a framework are read and not imported: it is the subject that does.
 """
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
+
+from rnn_check.claims.claim import Claim
+from tests.keras import gated_faults
 
 NONE = "none"
 FOLDER = Path(__file__).parents[1] / "keras"
@@ -23,9 +26,20 @@ def found(file: Path, *roots: str) -> dict[str, str]:
     return faults
 
 
+def of(claim: Claim) -> dict[str, str]:
+    """Those of the layer that the claim is about."""
+    kinds = [type(layer).__name__ for layer in claim.layers]
+    every = {"SimpleRNN": LAYERS, **GATED}  # of a stack those of its first SimpleRNN
+    return next((every[kind] for kind in every if kind in kinds), LAYERS)
+
+
 LAYERS = found(FOLDER / "faults.py", "Faulty", "Loop")
 OPTIMIZERS = {
     "Adam": found(FOLDER / "training_faults.py", "keras.optimizers.Adam", "keras.optimizers.AdamW"),
     "SGD": found(FOLDER / "training_faults.py", "keras.optimizers.SGD"),
     "RMSprop": found(FOLDER / "training_faults.py", "keras.optimizers.RMSprop"),
+}
+GATED = {
+    kind: {name: f"{kind}={gated_faults.__file__}:{each.slug}" for name, each in faults.items()}
+    for kind, faults in gated_faults.FAULTS.items()
 }
