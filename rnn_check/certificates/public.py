@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Required, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 
@@ -14,31 +14,24 @@ from rnn_check.certificates.result import Certificate, advised
 from rnn_check.recurrences.gated import recurrence as gated_recurrence
 
 
-class Operands(TypedDict, total=False):
-    """What a SimpleRNN computes with: see `certify`, and `Layer` for what is left out."""
-
-    x: Required[Any]  # (B,T,F)
-    kernel: Required[Any]  # (F,H)
-    recurrent_kernel: Required[Any]  # (H,H)
-    bias: Any  # (H,)
-    activation: str | None
-    initial_state: Any  # (B,H)
-    mask: Any  # (B,T)
-    go_backwards: bool
-    zero_output_for_mask: bool
-    dtype: Any
-
-
-class AnyOperands(Operands, total=False):
-    """The same of any recurrence."""
-
-    recurrence: str
-    recurrent_activation: str | None
-    reset_after: bool
-    cell_states: Any
-
-
-def certify(states: Any, **layer: Unpack[AnyOperands]) -> Certificate:
+def certify(
+    states: Any,
+    *,
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    activation: str | None = "tanh",
+    initial_state: Any = None,
+    mask: Any = None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    dtype: Any = None,
+    recurrence: str = "simple",
+    recurrent_activation: str | None = "sigmoid",
+    reset_after: bool = True,
+    cell_states: Any = None,
+) -> Certificate:
     """Is each of these states the next value of the recurrence, up to the rounding of its step?
 
     states (B,T,H) in processing order, as the subject returned them; x (B,T,F), kernel (F,H),
@@ -48,7 +41,7 @@ def certify(states: Any, **layer: Unpack[AnyOperands]) -> Certificate:
     "float32", "float16", "bfloat16" (the states then in any wider dtype), or Keras's policies
     "mixed_float16" and "mixed_bfloat16". Operands that it cannot hold are rounded to it first, to
     nearest, as frameworks do. float16 and bfloat16 are taken to be summed in float32, and to be
-    narrow in all that is stored, as TensorFlow does. Without more it is tanh, with no bias.
+    narrow in all that is stored, as TensorFlow does.
 
     recurrence "simple", "gru" or "lstm". The latter have gates side by side, as Keras has them:
     a GRU's z, r, h, with kernel (F,3H), recurrent_kernel (H,3H) and bias (2,3H), or (3H,) with
@@ -66,7 +59,12 @@ def certify(states: Any, **layer: Unpack[AnyOperands]) -> Certificate:
 
     Raises ValueError for shapes that do not fit, unknown recurrences, activations and arithmetics.
     """
-    read = _layer(states, **layer)
+    read = _layer(
+        states, recurrence, recurrent_activation, reset_after, cell_states, x=x, kernel=kernel,
+        recurrent_kernel=recurrent_kernel, bias=bias, activation=activation,
+        initial_state=initial_state, mask=mask, go_backwards=go_backwards,
+        zero_output_for_mask=zero_output_for_mask, dtype=dtype,
+    )  # fmt: skip
     with np.errstate(all="ignore"):
         by = gated if isinstance(read, GatedLayer) else steps
         return advised(by.certified(read), read.dtype, read.h)
@@ -79,7 +77,20 @@ def certify_gradients(
     states: Any,
     cotangent_error: Any = None,
     cell_cotangent: Any = None,
-    **layer: Unpack[AnyOperands],
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    activation: str | None = "tanh",
+    initial_state: Any = None,
+    mask: Any = None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    dtype: Any = None,
+    recurrence: str = "simple",
+    recurrent_activation: str | None = "sigmoid",
+    reset_after: bool = True,
+    cell_states: Any = None,
 ) -> dict[str, Certificate]:
     """Is each adjoint the one that follows from the next, and each gradient the sum they make?
 
@@ -103,10 +114,14 @@ def certify_gradients(
     Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
     unknown names, and without a delta.
     """
-    recurrence = layer.get("recurrence", "simple")
     if recurrence != "lstm" and cell_cotangent is not None:
         raise ValueError(f'cell_cotangent is an LSTM\'s, and recurrence is "{recurrence}"')
-    read = _layer(states, **layer)
+    read = _layer(
+        states, recurrence, recurrent_activation, reset_after, cell_states, x=x, kernel=kernel,
+        recurrent_kernel=recurrent_kernel, bias=bias, activation=activation,
+        initial_state=initial_state, mask=mask, go_backwards=go_backwards,
+        zero_output_for_mask=zero_output_for_mask, dtype=dtype,
+    )  # fmt: skip
     with np.errstate(all="ignore"):
         has_gates = isinstance(read, GatedLayer)
         kind = gated_adjoints.GatedAdjoint if has_gates else adjoints.Adjoint
@@ -119,7 +134,16 @@ def certify_projected(
     groups: int = 16,
     steps: int | None = 2048,
     seed: int | None = 0,
-    **layer: Unpack[Operands],
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    activation: str | None = "tanh",
+    initial_state: Any = None,
+    mask: Any = None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    dtype: Any = None,
 ) -> Certificate:
     """The question of `certify`, asked of random sums of units at some of the steps.
 
@@ -166,18 +190,21 @@ def certify_projected(
 
     Arguments as `certify`; activation linear or tanh, whose inverses cost little (else ValueError).
     """
-    read = Layer(states, **layer)
+    read = Layer(
+        states, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias,
+        activation=activation, initial_state=initial_state, mask=mask, go_backwards=go_backwards,
+        zero_output_for_mask=zero_output_for_mask, dtype=dtype,
+    )  # fmt: skip
     return projected.certified(read, groups, steps, seed)
 
 
 def _layer(
     states: Any,
-    *,
-    recurrence: str = "simple",
-    recurrent_activation: str | None = "sigmoid",
-    reset_after: bool = True,
-    cell_states: Any = None,
-    **operands: Unpack[Operands],
+    recurrence: str,
+    recurrent_activation: str | None,
+    reset_after: bool,
+    cell_states: Any,
+    **operands: Any,
 ) -> Layer:
     if recurrence != "simple":
         with np.errstate(all="ignore"):

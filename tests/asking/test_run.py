@@ -113,6 +113,7 @@ def test_a_subject_that_cannot_be_started_is_an_error_of_its_own_said_once(
     ) == 1
 
 
+@long
 def test_a_subject_that_cannot_be_started_again_is_not_tried_for_every_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +408,7 @@ def test_what_was_ignored_stays_ignored(tmp_path: Path) -> None:
     assert host.returncode == 130
 
 
+@long
 def test_an_observation_that_was_interrupted_before_a_word_can_be_judged(tmp_path: Path) -> None:
     path = tmp_path / "record.npz"
     write(path, [Observations(Setting(), not_started("jax"))], complete=False)

@@ -1075,6 +1075,7 @@ def test_the_arrays_say_what_the_ratio_says() -> None:
         assert "array" not in repr(found)
 
 
+@long
 def test_memory_does_not_grow_with_the_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the arrays given, a certificate needs room for its blocks."""
     monkeypatch.setattr("rnn_check.certificates.layer._BLOCK", 2**14)

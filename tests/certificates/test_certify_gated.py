@@ -146,7 +146,7 @@ def test_sixteen_bits_are_asked_as_such(r: Recurrence) -> None:
     assert certify(run.states["h"].astype(np.float32), **layer.asked, dtype="float32").ok is False
 
 
-@thinned(2)
+@thinned(3)
 @each_recurrence
 def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) -> None:
     """In blocks of a few steps: the same expected numbers, verdict, and faults that are found.

@@ -24,7 +24,7 @@ from tests.certificates.test_certificate import (
     to_tf32,
 )
 from tests.support.layers import Layer, random_layer
-from tests.support.sampling import thinned
+from tests.support.sampling import long, thinned
 
 WIDE = (2, 40, 512, 512)
 MIDDLE = (8, 50, 64, 96)
@@ -183,6 +183,7 @@ def test_two_exchanged_units_cancel_in_half_of_the_draws_that_group_them(
         assert abs(np.mean(ok) - escapes) <= margin
 
 
+@long
 def test_one_wrong_step_is_found_and_named_if_it_is_asked(wide: tuple[Layer, Array]) -> None:
     layer, states = wide
     wrong = states.copy()

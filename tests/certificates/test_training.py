@@ -31,7 +31,7 @@ from rnn_check.recurrences.training import Network
 from rnn_check.refusal import ClaimError
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
-from tests.support.sampling import sampled
+from tests.support.sampling import long, sampled
 from tests.support.trainings import (
     ADAM,
     ARTICLE,
@@ -314,6 +314,7 @@ def test_nothing_to_train_is_neither_right_nor_wrong(what: str, size: tuple[int,
     assert found.reason == f"there is nothing to judge: there is no {what}"
 
 
+@long
 def test_recordings_are_read_from_anywhere(recording: dict[str, Any]) -> None:
     torch = pytest.importorskip("torch")
 

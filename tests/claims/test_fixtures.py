@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 
 from rnn_check.claims import files
+from tests.support import bundled
+from tests.support.sampling import thinned
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FILES = dict(files.find([FIXTURES]))
@@ -54,7 +56,7 @@ def script(file: Path) -> ModuleType:
 
 @pytest.mark.parametrize("name", FILES)
 def test_loads(name: str) -> None:
-    assert all(each.expectations for each in files.load_each(FILES[name], name))
+    assert all(each.expectations for each in bundled.in_file(FILES[name]))
 
 
 @pytest.mark.parametrize(
@@ -262,6 +264,7 @@ def values(expects: list[dict[str, Any]]) -> dict[tuple[str, str, Any], str]:
     }
 
 
+@thinned(3)
 @pytest.mark.parametrize("name", DERIVED)
 def test_the_derivation_gives_the_claimed_digits(name: str, derive: ModuleType) -> None:
     derived = tomllib.loads(derive.derive(DERIVED[name]), parse_float=Decimal)["expect"]

@@ -75,6 +75,7 @@ def test_every_activation_was_measured_on_every_backend(lines: list[dict[str, An
     assert {*rest, *known} == wanted
 
 
+@long
 def test_the_table_is_that_of_the_results(lines: list[dict[str, Any]]) -> None:
     text = (HERE / "docs" / "activations.md").read_text(encoding="utf-8")
     assert text == measuring.table(lines)

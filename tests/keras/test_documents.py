@@ -9,9 +9,11 @@ import pytest
 from rnn_check.asking import request
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
+from tests.support.sampling import thinned
 from tests.test_readme import DOCS, EXAMPLES, completed, fenced, load
 
 
+@thinned(3)
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(1, len(EXAMPLES) + 1))
 def test_every_example_holds(example: str, tmp_path: Path, subject: Subject) -> None:
     c = load(completed(example), tmp_path)[0]

@@ -61,6 +61,7 @@ def test_a_planted_fault_turns_the_claim_red(
 MIDDLE = CLAIMS["certified/middle_of_a_stack"]
 
 
+@thinned(5)
 @pytest.mark.parametrize("fault", MIDDLE.catches)
 def test_a_fault_of_a_middle_layer_is_caught_by_its_gradients(
     fault: str, subject: observe.Subject

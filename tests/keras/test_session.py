@@ -301,8 +301,8 @@ def test_the_output_layer(with_gradients: Subject) -> None:
     for answer in (found, found["probe"]):
         assert np.array_equal(answer["output"], output)
     for answer in (found["gradients"], found["probe"]):
-        assert np.array_equal(answer["dense.kernel"], dense.kernel)
-        assert np.array_equal(answer["dense.bias"], dense.bias)
+        assert np.array_equal(answer["output.kernel"], dense.kernel)
+        assert np.array_equal(answer["output.bias"], dense.bias)
         for name in ("x", "kernel", "recurrent_kernel", "bias", "initial_state"):
             assert np.array_equal(answer[name], getattr(wanted, name)), name
     assert np.array_equal(found["probe"]["delta"], wanted.delta)

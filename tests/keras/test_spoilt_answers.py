@@ -16,12 +16,13 @@ from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR
 from tests.support import bundled
+from tests.support.sampling import thinned
 from tests.support.spoilt import spoilt
 
 # whose answers are of something that no value moves out of what is allowed, or of nobody
 NONE = {"input", "preactivation", "input_shape", "weight_shape", "output_dtype", "constrained"}
 NONE |= {"gate", "candidate"}
-NONE |= {"loss_of_predictions", "ordinary_outcome", "initial_weights", "trained_weights"}
+NONE |= {"loss_of_predictions", "ordinary_outcome", "initial_weights"}
 
 
 def asked_for(what: str) -> Iterator[tuple[Claim, Expectation]]:
@@ -30,6 +31,7 @@ def asked_for(what: str) -> Iterator[tuple[Claim, Expectation]]:
         yield from ((c, e) for e in c.expectations if e.what == what and e.asked(c))
 
 
+@thinned(3)
 # a training is minutes of answers: test_training spoils those of shorter ones
 @pytest.mark.parametrize("what", sorted(KINDS.keys() - NONE - {"updates"}))
 def test_a_spoilt_answer_turns_red(what: str, subject: Subject) -> None:

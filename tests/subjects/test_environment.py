@@ -36,7 +36,7 @@ from rnn_check.subjects.environments import (
     resolution,
     uv,
 )
-from tests.support.sampling import sampled
+from tests.support.sampling import sampled, thinned
 
 HERE = environment.find_python()
 
@@ -229,6 +229,7 @@ JUNK = [
 ]
 
 
+@thinned(4)
 @pytest.mark.parametrize("junk", JUNK)
 def test_a_resolution_that_is_junk_is_not_believed(index: Path, cache: Path, junk: str) -> None:
     before = made("keras==3.1.0,jax")
@@ -430,6 +431,7 @@ DAMAGES = {
 }
 
 
+@thinned(4)
 @pytest.mark.parametrize("damage", sampled(DAMAGES, 3))
 def test_a_damaged_environment_is_made_anew(index: Path, damage: str) -> None:
     environment_ = made("keras==3.1.0,jax")
@@ -548,6 +550,7 @@ def test_a_python_is_this_one_or_one_of_a_version_or_at_a_path() -> None:
     assert environment.find_python(sys.executable).version == HERE.version
 
 
+@thinned(2)
 @pytest.mark.parametrize("wanted", ["3.1", "3.11.99", "/no/such/python", "three"])
 def test_a_python_that_is_not_there_is_refused(
     wanted: str, monkeypatch: pytest.MonkeyPatch
@@ -689,6 +692,7 @@ def used(index: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
 ALL_OF_IT = {(): 2, ("--older-than", "0h"): 0, ("--size", "0"): 0}
 
 
+@thinned(3)
 @pytest.mark.parametrize("arguments", ALL_OF_IT)
 def test_what_another_process_uses_is_left_and_is_named(
     used: tuple[Path, subprocess.Popen[str]], cache: Path, arguments: tuple[str, ...]

@@ -26,6 +26,7 @@ import rnn_check
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects.ask import NotInstalled, Raised, Subject, SubjectError, decode, encode
 from rnn_check.subjects.asked import wire as subject
+from tests.support.sampling import thinned
 
 # Does what it is told, then gives back what it was given.
 PUPPET = """
@@ -178,6 +179,7 @@ FATES = {
 }
 
 
+@thinned(3)
 @pytest.mark.parametrize("fate", FATES)
 def test_a_fate_is_one_clear_error_and_the_next_question_is_answered(fate: str) -> None:
     do, words = FATES[fate]

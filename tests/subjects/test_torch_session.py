@@ -22,6 +22,7 @@ from rnn_check.subjects.asked import session as sessions
 from rnn_check.subjects.asked import torch_
 from rnn_check.verdicts import judge
 from tests.support.puppet import InThisProcess
+from tests.support.sampling import long
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 B, T, F, H = 2, 3, 3, 3
@@ -195,6 +196,7 @@ def test_an_environment_of_torch_nn_needs_no_keras() -> None:
     assert wanted.backend == "torch.nn"
 
 
+@long
 def test_torch_nn_that_is_installed_is_compared_with_a_record(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     more = ["-k", "certified/tanh_sequence"]

@@ -35,6 +35,7 @@ from rnn_check.verdicts.gathered import Verdicts
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.verdicts.known import Known
 from tests.support import bundled, puppet
+from tests.support.sampling import thinned
 from tools import fuzz_deviations
 from tools.measure_activations import DEVIATIONS
 
@@ -487,6 +488,7 @@ def test_what_is_wrong_on_purpose_has_a_name(name: str, words: set[str]) -> None
 # -- the file --------------------------------------------------------------------------------------
 
 
+@thinned(4)
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
