@@ -201,11 +201,10 @@ def _gradients(
 
     def in_turn(parts: list[Bounded]) -> Bounded:
         """Those of updates 0, K, 2K, ..., of updates 1, K+1, ..., in the order of the updates."""
-        joined = Bounded(np.empty((N, *parts[0].value.shape[1:])), np.empty(0), a)
-        joined = Bounded(joined.value, np.empty_like(joined.value), a)
+        value, error = np.empty((2, N, *parts[0].value.shape[1:]))
         for at, part in enumerate(parts):
-            joined.value[at::K], joined.error[at::K] = part.value, part.error
-        return joined
+            value[at::K], error[at::K] = part.value, part.error
+        return Bounded(value, error, a)  # whose size is taken when it is made
 
     loss = training.loss_of_epochs(network, in_turn([loss for _, loss in each]))
     return {name: in_turn([g[name] for g, _ in each]) for name in before}, loss
