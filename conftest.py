@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,9 @@ from tests.support.workers import group
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 _observed: list[str] = []
+for end in (signal.SIGINT, signal.SIGHUP):  # which `nohup`, or `&` in a script, lets children ignore
+    if signal.getsignal(end) is signal.SIG_IGN:
+        signal.signal(end, signal.default_int_handler if end == signal.SIGINT else signal.SIG_DFL)
 for profile, examples in (("quick", 60), ("all", 300)):
     settings.register_profile(
         profile, deadline=None, max_examples=examples, suppress_health_check=[HealthCheck.too_slow]

@@ -137,8 +137,7 @@ def test_that_there_is_no_place_for_temporary_files_is_an_error_of_the_subject(
 
 ASKED = str(Path(subject.__file__).parent)  # the folder is the script
 HOST = """
-import signal, sys, time
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup pytest` ignores
+import sys, time
 from rnn_check.subjects.ask import Subject
 asked = Subject("jax", command=[sys.executable, {subject!r}])
 print("started", flush=True)
