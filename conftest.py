@@ -20,7 +20,7 @@ from tests.support.workers import group
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 _observed: list[str] = []
-for end in (signal.SIGINT, signal.SIGHUP):  # which `nohup`, or `&` in a script, lets children ignore
+for end in (signal.SIGINT, signal.SIGHUP):  # ignored below `nohup`, and below `&` in a script
     if signal.getsignal(end) is signal.SIG_IGN:
         signal.signal(end, signal.default_int_handler if end == signal.SIGINT else signal.SIG_DFL)
 for profile, examples in (("quick", 60), ("all", 300)):
