@@ -157,7 +157,7 @@ def _resolved(word: Word, how: How) -> Prepared:
     notes = [*word.notes, *filter(None, [made.stale])]
     if told := environments.told():
         notes.append(f"its packages come from where {', '.join(told)} says")
-    target = Target.named(word.backend, how.setting, environment=made)
+    target = Target.named(made.wanted.backend, how.setting, environment=made)
     return Prepared(word, target, notes=tuple(notes))
 
 

@@ -744,7 +744,7 @@ def test_one_step_of_fit(with_gradients: Subject) -> None:
             {**DENSE, "units": 4, "trainable": False},
         ],
         weights={"simple_rnn": small, "dense": dense},
-        x=x, loss={"kind": "mse", "target": target}, training={"learning_rate": 0.5},
+        x=x, loss={"kind": "mse", "target": target}, learning_rate=0.5,
     )  # fmt: skip
     states, cache = over_time.forward(x, *small.values(), activation="relu")
     gradients = over_time.backward(2 * (states - target) / states.size, cache)._asdict()
@@ -763,7 +763,7 @@ def test_one_update_of_a_layer_without_dropout(with_gradients: Subject, mode: st
     small = {"kernel": np.eye(F, 4), "recurrent_kernel": np.eye(4)[::-1], "bias": np.ones(4)}
     found = ask(
         with_gradients, "one_update", layers=rnn(units=4), weights={"simple_rnn": small}, x=x,
-        loss={"kind": "mse", "target": target}, training={"learning_rate": 0.5}, mode=mode,
+        loss={"kind": "mse", "target": target}, learning_rate=0.5, mode=mode,
     )  # fmt: skip
     states, cache = over_time.forward(x, *small.values(), activation="relu")
     gradients = over_time.backward(2 * (states - target) / states.size, cache)._asdict()

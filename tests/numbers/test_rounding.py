@@ -953,7 +953,7 @@ def test_an_author_who_rounds_every_state_by_hand() -> None:
         *layer.inputs[:4],
         initial_state=h0,
         arithmetic="hand",
-        by_hand=recurrences_running.ByHand(0.005),
+        by_hand=recurrences_running.ByHand({"h": 0.005}),
     )
     error = abs(np.stack(states, 1) - running.states)
     assert (error <= running.carried).all()

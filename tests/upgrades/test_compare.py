@@ -203,8 +203,8 @@ def test_claims_with_a_bound_and_without_are_told_apart(
 
     alike = dataclasses.replace(claims_of(tmp_path / "again")[0], name="b")
     found = compared([claims[0], alike], both(STATES), both(nudged(3)))
-    assert "1 of 2 claims changed in the last bits" in found.sentence
-    assert "1 of 2 claims changed, at most 3 ulps, where no bound is known" in found.sentence
+    assert "1 of 2 claims changed in the last bits" in sentence(found)
+    assert "1 of 2 claims changed, at most 3 ulps, where no bound is known" in sentence(found)
 
 
 def test_what_is_held_against_something_that_moved_is_not_beyond(
