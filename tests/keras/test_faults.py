@@ -137,8 +137,8 @@ def test_faults_of_gates_are_subclasses_of_the_real_layer_and_cell(kind: str) ->
     [
         ("LSTM={file}:LSTM_none", "certified/lstm_sequence", 0),
         ("LSTM={file}:LSTM_h_for_c", "certified/lstm_sequence", 1),
-        ("GRUCell={file}:GRU_z_for_1_zCell", "options/gru_cell", 1),
-        ("GRUCell={file}:GRU_noneCell", "options/gru_cell", 0),
+        ("GRUCell={file}:GRU_z_for_1_zCell", "options/cells/gru", 1),
+        ("GRUCell={file}:GRU_noneCell", "options/cells/gru", 0),
     ],
 )
 def test_the_command_line_plants_them(layer: str, claims: str, status: int) -> None:

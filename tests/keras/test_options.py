@@ -40,6 +40,7 @@ ALSO_ASIDE = {
     ("fit_once", "after", "simple_rnn", "bias"),
     ("fit_once", "after", "bidirectional", "forward.bias"),
     ("fit_once", "after", "bidirectional", "backward.bias"),
+    ("sequences", "first", "states"),  # of which the last one alone is claimed
     # only that it is another one is claimed: see test_dropout_that_repeats_itself_is_seen
     ("dropout", "next", "input"),
     ("dropout", "next", "recurrent"),
