@@ -529,7 +529,9 @@ def _bounded(run: Experiment) -> list[str]:
     found = []
     for name in dict.fromkeys(map(run.gradient_of, run.gradients)) if run.is_stack else ():
         layer, path = run.gradients[name]
-        seen = run.mask is None if path == "initial_state" else path == "x" or layer.is_trainable
+        seen = path == "x" or layer.is_trainable
+        if path == "initial_state":  # what comes before may make a mask
+            seen = run.mask is None and layer is run.layers[0]
         if seen and not (_has_adjoints(run) and name in GRADIENTS):
             found.append(name)
     return found
