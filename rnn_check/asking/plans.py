@@ -270,8 +270,7 @@ def probe(e: Experiment) -> Plan:
     order = slice(None, None, -1 if spec.get("go_backwards") else 1)  # into processing order
 
     def together(said: Said) -> Any:
-        # of the layers behind it `gradients` tells
-        found = {name: g for name, g in _by_name(e, said["run"]).items() if "." not in name}
+        found = _by_name(e, said["run"])
         found["delta"] = _cut(found["x"], (slice(None), order, slice(features, None)))
         found["x"] = _cut(found["x"], (..., slice(None, features)))
         found["kernel"] = _cut(found["kernel"], slice(None, features))
