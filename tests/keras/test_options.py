@@ -49,7 +49,7 @@ ALSO_ASIDE = {
 
 def arrays(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Where in an answer there are arrays that the verdict should rest on."""
-    behind = path[:1] == ("probe",) and "." in path[-1]  # of layers of which `gradients` tells
+    behind = path[:1] == ("probe",) and "." in str(path[-1])  # layers of which `gradients` tells
     if isinstance(node, np.ndarray) and not behind and not {path, path[:3]} & ALSO_ASIDE:
         yield path
     if isinstance(node, dict | list):
