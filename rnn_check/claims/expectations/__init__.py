@@ -9,6 +9,7 @@ from rnn_check.claims.expectations import (  # noqa: F401
     files,
     losses,
     masks,
+    one_step,
     refusals,
     shapes,
     training,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, step
 from rnn_check.claims import gates, stack, truth
-from rnn_check.claims.expectations import training
+from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case, given
 from rnn_check.claims.expectations.expectation import (
     ANY_LOSS,
@@ -290,12 +290,12 @@ class Loss(Placed, frozen=True, kw_only=True):
     needs = (X, WEIGHTS, LOSS)
 
     def underived(self, run: Experiment) -> str:
-        return "" if self.at.epoch is None else training.underived(self.name, run)
+        return "" if self.at.epoch is None else trained.underived(self.name, run)
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
         if self.at.epoch is not None:
-            yield from training.missing(run)
+            yield from trained.missing(run)
             epochs = run.training.epochs if run.training else 0
             if not (0 < abs(self.at.epoch) <= epochs):
                 yield f"an epoch {self.at.epoch}: there are {epochs}, counted from 1,"
@@ -305,10 +305,10 @@ class Loss(Placed, frozen=True, kw_only=True):
     def unjudged(self, run: Experiment) -> str:
         if self.at.epoch is None:
             return ""
-        return training.unjudged(self.name, run) or training.other_biases(self.name, run)
+        return trained.unjudged(self.name, run) or trained.other_biases(self.name, run)
 
     def unjudged_in(self, policy: Policy) -> str:
-        return "" if self.at.epoch is None else training.unjudged_in(policy)
+        return "" if self.at.epoch is None else trained.unjudged_in(policy)
 
     def asks(self, run: Experiment) -> set[str]:
         return {"gradients" if self.at.epoch is None else "trained"}
@@ -320,9 +320,9 @@ class Loss(Placed, frozen=True, kw_only=True):
         """In the form that fits: a framework, and an author who prints its loss, take either."""
         assert self.computed_in is not None
         if (epoch := self.at.epoch) is not None:
-            yield self.word(case, training.loss_of_epoch(case, epoch, self.computed_in))
-            told = training.told_of_epoch(case, epoch)
-            yield self.returned(case, told, training.loss_of_epoch(case, epoch, case.dtype))
+            yield self.word(case, trained.loss_of_epoch(case, epoch, self.computed_in))
+            told = trained.told_of_epoch(case, epoch)
+            yield self.returned(case, told, trained.loss_of_epoch(case, epoch, case.dtype))
             return
         observed = case.said["gradients"]["loss"].array
         yield _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])

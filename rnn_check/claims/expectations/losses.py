@@ -1,4 +1,4 @@
-"""What do regularizers add, and what follows from printed predictions?"""
+"""What is a loss: of evaluate, of regularizers, of printed predictions?"""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rnn_check.claims import stack
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import (
     DENSE,
+    MSE,
     WEIGHTS,
     Holds,
     Need,
@@ -23,7 +24,7 @@ from rnn_check.claims.expectations.expectation import (
 from rnn_check.claims.expectations.numbers import Numbers
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.signal import Bounded
-from rnn_check.claims.truth import Truth, regularization
+from rnn_check.claims.truth import Truth, given_to_loss, loss_of_kept, regularization
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses
 
@@ -90,6 +91,37 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
                 outputs[layer.name] = told["activities"][layer.name].shaped(shape)
         loss = regularization(run, stack.exactly(outputs), case.dtype)
         yield stack.bounded("loss of the regularizers", told["losses"].array, loss)
+
+
+class LossOfEvaluate(Holds, frozen=True, kw_only=True):
+    """Holds: what evaluate returns, masked steps left out; needs `mse`."""
+
+    layers = "any"
+    needs = (X, WEIGHTS, MSE)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"evaluate"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("evaluate", "loss")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """mse over the steps that the mask keeps, from the output that the subject predicted.
+
+        See `truth.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
+        """
+        told = case.said["evaluate"]
+        run = case.claim
+        assert run.loss is not None
+        mask = stack.run(run, "float32")[-1].mask
+        output = told["output"].shaped(run.output_shape).astype(np.float64)
+        exactly = (output, np.zeros_like(output))
+        to_loss, arithmetic = given_to_loss(exactly, case.dtype, case.policy.loss_in)
+        loss, bound = loss_of_kept("mse", run.loss.value.value, *to_loss, mask, arithmetic)
+        u = max(formats.arithmetic(arithmetic).u_stored, 2.0**-24)  # reported in float32
+        reported = formats.gamma(6, u) * (loss + bound)
+        wanted = np.asarray(loss), np.asarray(bound + reported)
+        yield stack.bounded("loss of evaluate", told["loss"].number, wanted, "own")
 
 
 class LossOfPredictions(Numbers, frozen=True, kw_only=True):
