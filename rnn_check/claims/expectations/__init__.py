@@ -5,6 +5,7 @@ from __future__ import annotations
 from rnn_check.claims.expectations import (  # noqa: F401
     arrays,
     behaviour,
+    certified,
     configuration,
     files,
     losses,
@@ -12,6 +13,7 @@ from rnn_check.claims.expectations import (  # noqa: F401
     one_step,
     refusals,
     shapes,
+    states,
     training,
     weights,
 )
