@@ -29,12 +29,13 @@ from rnn_check.claims.expectations.expectation import (
 )
 from rnn_check.claims.expectations.numbers import OfWeight, read_value
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import GRU, LSTM, Dense, Gated, Recurrent, SimpleRNN
+from rnn_check.claims.layers import GRU, LSTM, Dense, Recurrent, SimpleRNN
 from rnn_check.claims.layers.recurrent import Recurrence
 from rnn_check.claims.layers.signal import Bounded, at_the_end
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses, running, training
+from rnn_check.recurrences.kinds import SIMPLE
 from rnn_check.subjects.policy import Policy
 
 T = TypeVar("T")
@@ -243,19 +244,22 @@ def _explained(
         **wide, **claim.recurrence, "arithmetic": arithmetic, "x": case.x * on_input,
         "recurrent_kernel": on_state[:, None] * wide["recurrent_kernel"],
     }  # fmt: skip
-    ran = running.running_bound(**run)
+    ran = running.running_bound(SIMPLE, **run)
+    states, off = ran.states["h"]
     target, sequence = claim.loss.value.value, claim.rnn.option("return_sequences")
-    shown = (ran.states, ran.bound) if sequence else (ran.states[:, -1], ran.bound[:, -1])
+    shown = (states, off) if sequence else (states[:, -1], off[:, -1])
     shown, coarser = truth.given_to_loss(shown, arithmetic, case.policy.loss_in)
     told = "mse", target, *shown
     value, bound = losses.running_loss(*told, arithmetic=coarser)
     wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32
     yield stack.bounded("loss of the step", loss, wanted, "own")
     cotangent, error = (
-        part if sequence else at_the_end(part, ran.states.shape[1])
+        part if sequence else at_the_end(part, states.shape[1])
         for part in losses.running_loss_gradient(*told, arithmetic=coarser)
     )
-    gradients, errors = running.running_gradients(**run, cotangent=cotangent, cotangent_error=error)
+    gradients, errors = running.running_gradients(
+        SIMPLE, **run, cotangents={"h": cotangent}, cotangent_errors={"h": error}
+    )
     u = formats.arithmetic(arithmetic).u_stored
     for name, weight in wide.items():
         scale = on_state[:, None] if name == "recurrent_kernel" else 1.0
@@ -574,18 +578,15 @@ def draw(run: Experiment) -> outcomes.Outcomes:
 def _network(run: Experiment) -> training.Network:
     assert run.x is not None and run.loss is not None
     layer = run.rnn
-    gates: dict[str, Any] = {}
-    if isinstance(layer, Gated):
-        gates = {"recurrence": layer.recurrence, "recurrent_activation": layer.gate_function}
     return training.Network(
         x=run.x.value,
         target=run.loss.value.value,
-        activation=layer.function,
+        recurrence=layer.recurrence,
+        **layer.functions,
         dense_activation=run.dense.function if run.dense else None,
         go_backwards=layer.option("go_backwards"),
         batch_size=run.training.batch_size if run.training else None,
         error=run.x.error,
-        **gates,
     )
 
 
