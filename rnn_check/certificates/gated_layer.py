@@ -23,7 +23,7 @@ from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.reading import Bounds
-from rnn_check.recurrences.gated import LSTM, Recurrence
+from rnn_check.recurrences.kinds import LSTM, Recurrence
 
 
 class Seen(Bounds):

@@ -18,7 +18,7 @@ from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
-from rnn_check.recurrences import gated as recurrences
+from rnn_check.recurrences import kinds
 from rnn_check.recurrences.optimizers import SGD, Adam, Optimizer, RMSprop
 from rnn_check.recurrences.training import Network
 
@@ -53,18 +53,16 @@ NETWORKS = {
     "tanh": (network(), True),
     "relu, backwards, no bias": (network(activation="relu", go_backwards=True), False),
     "sigmoid, then tanh": (network(activation="sigmoid", dense_activation="tanh"), True),
-    "LSTM": (network(recurrence=recurrences.LSTM), True),
+    "LSTM": (network(recurrence=kinds.LSTM), True),
     "LSTM, relu, hard gates, no bias": (
-        network(
-            recurrence=recurrences.LSTM, activation="relu", recurrent_activation="hard_sigmoid"
-        ),
+        network(recurrence=kinds.LSTM, activation="relu", recurrent_activation="hard_sigmoid"),
         False,
     ),
-    "GRU": (network(recurrence=recurrences.GRU, go_backwards=True), True),
-    "GRU, no bias": (network(recurrence=recurrences.GRU), False),
-    "GRU, reset before": (network(recurrence=recurrences.GRU_BEFORE), True),
+    "GRU": (network(recurrence=kinds.GRU, go_backwards=True), True),
+    "GRU, no bias": (network(recurrence=kinds.GRU), False),
+    "GRU, reset before": (network(recurrence=kinds.GRU_BEFORE), True),
     "two batches, the last smaller": (network(batch_size=2), True),
-    "LSTM, batches of one": (network(recurrence=recurrences.LSTM, batch_size=1), True),
+    "LSTM, batches of one": (network(recurrence=kinds.LSTM, batch_size=1), True),
     "far off, many outputs": (network(target=np.full((3, 20), 1000.0)), True),  # its loss adds 60
 }
 
