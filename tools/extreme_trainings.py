@@ -43,8 +43,11 @@ INPUTS = (1e-20, 1e-3, 1.0, 100.0)
 
 
 RECURRENCES = {
-    "SimpleRNN": None, "LSTM": kinds.LSTM, "GRU": kinds.GRU, "GRU, reset before": kinds.GRU_BEFORE
-}  # fmt: skip
+    "SimpleRNN": kinds.SIMPLE,
+    "LSTM": kinds.LSTM,
+    "GRU": kinds.GRU,
+    "GRU, reset before": kinds.GRU_BEFORE,
+}
 
 
 def flushed(value: Any) -> Any:

@@ -135,7 +135,7 @@ class Execution:
         net, r, dot = self.net, self.r, self.dot
         x, target = (net.x[:, ::-1] if net.go_backwards else net.x)[batch], net.target[batch]
         H = len(w["recurrent_kernel"])
-        states = [np.zeros((len(x), H)) for _ in (net.recurrence.states if net.recurrence else "h")]
+        states = [np.zeros((len(x), H)) for _ in net.recurrence.states]
         backs = []
         for t in range(x.shape[1]):
             states, back = self.step(w, x[:, t], states)
@@ -158,9 +158,7 @@ class Execution:
 
     def step(self, w: Weights, x: Array, states: list[Array]) -> tuple[list[Array], Any]:
         """The states after a step, and the way back: dL/dstates to gradients and those before."""
-        if self.net.recurrence is None:
-            return self.simple(w, x, *states)
-        of = {"lstm": self.lstm, "gru": self.gru}[self.net.recurrence.name]
+        of = {"simple": self.simple, "lstm": self.lstm, "gru": self.gru}[self.net.recurrence.name]
         return of(w, x, *states)
 
     def affine(self, x: Array, W: Array, h: Array, U: Array, *biases: Array) -> Array:
@@ -206,7 +204,6 @@ class Execution:
 
     def gru(self, w: Weights, x: Array, h: Array) -> tuple[list[Array], Any]:
         r, net, dot, H = self.r, self.net, self.dot, h.shape[1]
-        assert net.recurrence is not None
         after = net.recurrence.biases == 2
         (Wg, Wc), (Ug, Uc) = (
             np.split(w[n], [2 * H], axis=1) for n in ("kernel", "recurrent_kernel")
