@@ -93,7 +93,8 @@ class Gradient(OfWeight, frozen=True, kw_only=True):
         assert isinstance(layer, Carrying)
         sizes, batch = layer.state_sizes, 1 if run.x is None else len(run.x.value)
         shape = (*([len(sizes)] if len(sizes) > 1 else []), batch, sizes[0])
-        return run.gates.of_states(View.whole(path, shape, False), len(layer.recurrences))
+        whole = View.whole(run.gradient_of(self.of), shape, False)
+        return run.gates.of_states(whole, len(layer.recurrences))
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         run, told = reading.experiment, super().reads(reading)
