@@ -334,11 +334,16 @@ def certified(recorded: dict[str, Any], net: Network, **options: Any) -> Certifi
     return certify_training(**{"network": net, "optimizer": ADAM, **recorded, **options})
 
 
-def short(updates: int) -> Claim:
-    """The article's training, cut short; nothing else is asked."""
+def short(updates: int, c: Claim = ARTICLE) -> Claim:
+    """The article's training, or one of its kin, cut short; nothing else is asked."""
     told = dataclasses.replace  # a frozen claim
     epochs = AdamTraining(learning_rate=Decimal("0.01"), epochs=updates)
-    return told(ARTICLE, slow=False, training=epochs, expectations=ARTICLE.expectations[:1])
+    return told(c, slow=False, training=epochs, expectations=c.expectations[:1])
+
+
+def gated(kind: str) -> Claim:
+    """The article's training with a layer of gates in the place of its SimpleRNN."""
+    return files.load(FILE.parent / f"training_{kind.lower()}.toml")
 
 
 def planted_in(by: str) -> Claim:
