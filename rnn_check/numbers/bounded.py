@@ -105,7 +105,7 @@ class Bounded:
         exact = (a.error == 0) & (b.error == 0)
         if exact.any():
             exact = exact & _product_is_exact(a.value, b.value, self.a)
-        first = None
+        first = most
         if self.factor is not None or other.factor is not None:
             first = np.maximum(most, self.reached * other.reached)
         return _rounded(value, error, most, exact, self.a, self.is_nan, other.is_nan, first=first)

@@ -249,6 +249,11 @@ class Carrying(Layer, frozen=True):
         return [part.units for _, part in self.recurrences for _ in part.states]
 
     @property
+    def takes_start(self) -> bool:
+        """Whether Keras takes an initial state of it: of stacked cells it takes none."""
+        return True
+
+    @property
     def backward_part(self) -> int | None:
         """Which of its parts, if any, is beside the others and takes the steps in reverse."""
         return None
@@ -518,6 +523,10 @@ class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):
     @property
     def units(self) -> int:
         return self.cells[-1].units
+
+    @property
+    def takes_start(self) -> bool:
+        return len(self.cells) == 1
 
     def parts(self, features: int) -> list[tuple[str, Part, int]]:
         sizes = [features, *(cell.units for cell in self.cells)]
