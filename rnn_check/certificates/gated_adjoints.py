@@ -76,6 +76,7 @@ class GatedAdjoint(Gradients):
         for samples, steps in sorted(layer.blocks(), key=lambda at: (at[0].start, -at[1].start)):
             if steps.stop == layer.h.shape[1]:
                 left = nothing_left(samples.stop - samples.start, layer.h.shape[2])
+            backward.differ[samples, steps] = 0.0  # what is asked for twice is the same twice
             b = backward.block(samples, steps)
             if layer.recurrence is not LSTM:
                 backward.again(samples, steps, b, self.backwards(samples, steps, b, left)[2])
