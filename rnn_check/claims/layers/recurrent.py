@@ -112,14 +112,13 @@ class Recurrence(Part, frozen=True):
             how["errors"]["initial_state"] = tuple(error for _, error in starts)
         how |= {"mask": given.mask, "go_backwards": backwards, "arithmetic": arithmetic}
         how |= {"by_hand": by_hand, **self.functions}
-        ran = running.running_bound(self.recurrence, given.value, **how)
+        ran = running.Running(self.recurrence, given.value, **how)
 
         def back(cotangents: Mapping[str, Cotangent]) -> Back:
-            found = running.running_gradients(
-                self.recurrence, given.value, **how,
-                cotangents={name: c for name, (c, _) in cotangents.items()},
-                cotangent_errors={name: off for name, (_, off) in cotangents.items()},
-            )  # fmt: skip
+            found = ran.gradients(
+                {name: c for name, (c, _) in cotangents.items()},
+                {name: off for name, (_, off) in cotangents.items()},
+            )
 
             def both(name: str) -> Bounded:
                 return getattr(found[0], name), getattr(found[1], name)
