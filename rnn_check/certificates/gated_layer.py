@@ -71,7 +71,7 @@ class Seen(Bounds):
             # what may overflow may be NaN, whatever the activation's range
             overflows = (z.error == np.inf) & np.isfinite(found.error)
             error = np.where(overflows, np.inf, found.error) if overflows.any() else found.error
-            return Bounded(found.value, error, self.a)
+            return Bounded(found.value, error, self.a, factor=found.factor)
         h = np.asarray(activations.activation(name).function(z.value))
         far, noise = _spread_and_noise(name, z, h, gate=True)
         error = (far + noise) * UP

@@ -252,4 +252,5 @@ def _over(n: Seen, c: Between) -> Bounded:
     middle = (low.value + high.value) / 2
     far = (high.value - low.value) / 2 + np.maximum(low.error, high.error)
     use = np.isfinite(c.low) & np.isfinite(c.high) & (far * UP < t.error)
-    return Bounded(np.where(use, middle, t.value), np.where(use, far * UP, t.error), n.a)
+    error = np.where(use, far * UP, t.error)
+    return Bounded(np.where(use, middle, t.value), error, n.a, factor=t.factor)

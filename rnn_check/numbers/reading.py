@@ -121,9 +121,11 @@ class Bounds:
         return self._activated(self.names[1], z)
 
     def _activated(self, name: str, z: Bounded) -> Bounded:
-        h = np.asarray(activation(name).function(z.value))
+        act = activation(name)
+        h = np.asarray(act.function(z.value))
         error = _evaluated(name, z.value, h, z.error, self.a)
-        return Bounded(h, error if activation(name).chooses else _but_nan(error, z.is_nan), self.a)
+        error = error if act.chooses else _but_nan(error, z.is_nan)
+        return Bounded(h, error, self.a, factor=z.most if act.of_z else None)
 
     def split(self, a: Bounded, parts: int) -> list[Bounded]:
         each = (np.split(part, parts, axis=-1) for part in (a.value, a.error, a.size))
@@ -149,7 +151,8 @@ class Bounds:
         kept = np.where(p.value == 1, q.error, r.error)
         exact = chosen & _held(q.value, self.a) & _held(r.value, self.a)
         error = np.where(exact & (kept == 0), 0.0, error + rounding)
-        error = _upper(np.where(most > self.a.max, np.inf, error))
+        first = np.maximum(most, z.reached * (h.reached + c.reached) + c.reached)
+        error = _upper(np.where(first > self.a.max, np.inf, error))
         return Bounded(value, _but_nan(error, z.is_nan, h.is_nan, c.is_nan), self.a)
 
     def where(self, keep: Array, new: Bounded, old: Bounded) -> Bounded:

@@ -1110,6 +1110,22 @@ def test_an_adjoint_may_overflow_on_its_way() -> None:
         assert bool(np.isfinite(bound).all()) == said
 
 
+@pytest.mark.parametrize("combine", ["i·act(z)", "z∘h + (1 - z)∘act(z)"])
+@pytest.mark.parametrize(
+    "name", [name for name in activations.ACTIVATIONS if activations.activation(name).closed]
+    + ["gelu", "silu", "hard_silu", "mish", "softsign"],
+)  # fmt: skip
+def test_a_product_with_an_activation_may_meet_its_argument_first(name: str, combine: str) -> None:
+    """As TensorFlow's graphs do: i·(z·Φ(z)) is (i·z)·Φ(z), and -inf·0 is NaN."""
+    n, of_z = reading.Bounds("float32", name, "linear"), activations.activation(name).of_z
+    for i, z, overflows in ((2.6e20, -1.96e20, of_z), (2.6e15, -1.96e15, False)):
+        gate, c = n.exactly(np.full(1, i)), n.act(n.exactly(np.full(1, z)))
+        if np.abs(c.value) > 1e15:
+            continue  # overflows by itself
+        found = gate * c if combine == "i·act(z)" else n.blend(gate, n.exactly(np.zeros(1)), c)
+        assert np.isinf(found.error).all() == overflows
+
+
 def test_what_is_flushed_on_the_way_to_a_derivative_may_yet_be_multiplied() -> None:
     """d/dz of (z + r)/2, r = sqrt(z² + 4), as a framework goes back: g/2 + 2z·(g/2)/(2r)."""
     f, tiny = np.float32, np.finfo(np.float32).tiny

@@ -18,7 +18,7 @@ from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
-from rnn_check.recurrences import gated
+from rnn_check.recurrences import gated as recurrences
 from rnn_check.recurrences.optimizers import SGD, Adam, Optimizer, RMSprop
 from rnn_check.recurrences.training import Network
 
@@ -53,16 +53,18 @@ NETWORKS = {
     "tanh": (network(), True),
     "relu, backwards, no bias": (network(activation="relu", go_backwards=True), False),
     "sigmoid, then tanh": (network(activation="sigmoid", dense_activation="tanh"), True),
-    "LSTM": (network(recurrence=gated.LSTM), True),
+    "LSTM": (network(recurrence=recurrences.LSTM), True),
     "LSTM, relu, hard gates, no bias": (
-        network(recurrence=gated.LSTM, activation="relu", recurrent_activation="hard_sigmoid"),
+        network(
+            recurrence=recurrences.LSTM, activation="relu", recurrent_activation="hard_sigmoid"
+        ),
         False,
     ),
-    "GRU": (network(recurrence=gated.GRU, go_backwards=True), True),
-    "GRU, no bias": (network(recurrence=gated.GRU), False),
-    "GRU, reset before": (network(recurrence=gated.GRU_BEFORE), True),
+    "GRU": (network(recurrence=recurrences.GRU, go_backwards=True), True),
+    "GRU, no bias": (network(recurrence=recurrences.GRU), False),
+    "GRU, reset before": (network(recurrence=recurrences.GRU_BEFORE), True),
     "two batches, the last smaller": (network(batch_size=2), True),
-    "LSTM, batches of one": (network(recurrence=gated.LSTM, batch_size=1), True),
+    "LSTM, batches of one": (network(recurrence=recurrences.LSTM, batch_size=1), True),
     "far off, many outputs": (network(target=np.full((3, 20), 1000.0)), True),  # its loss adds 60
 }
 
@@ -337,11 +339,16 @@ def certified(recorded: dict[str, Any], net: Network, **options: Any) -> Certifi
     return certify_training(**{"network": net, "optimizer": ADAM, **recorded, **options})
 
 
-def short(updates: int) -> Claim:
-    """The article's training, cut short; nothing else is asked."""
+def short(updates: int, c: Claim = ARTICLE) -> Claim:
+    """The article's training, or one of its kin, cut short; nothing else is asked."""
     told = dataclasses.replace  # a frozen claim
     epochs = AdamTraining(learning_rate=Decimal("0.01"), epochs=updates)
-    return told(ARTICLE, slow=False, training=epochs, expectations=ARTICLE.expectations[:1])
+    return told(c, slow=False, training=epochs, expectations=c.expectations[:1])
+
+
+def gated(kind: str) -> Claim:
+    """The article's training with a layer of gates in the place of its SimpleRNN."""
+    return files.load(FILE.parent / f"training_{kind.lower()}.toml")
 
 
 def planted_in(by: str) -> Claim:
