@@ -45,7 +45,7 @@ def raises(e: Experiment) -> Plan:
     if refused := list(refusals_of_wrong(wrong)):
         raise ValueError("{}: {}".format(*refused[0]).lstrip(".: "))
     last = recurrent_of(e) or 0
-    asked = {name: wrong.get(f"{name}shape_of") for name in ("x", "initial_state", "mask")}
+    asked = {name: wrong.get(f"{name}_shape") for name in ("x", "initial_state", "mask")}
     shapes: dict[str, Any] = {name: shape for name, shape in asked.items() if shape is not None}
     samples, *rest = shape_of(e)
     if samples is None:  # as many as there are in what is wrong, so that no more is changed
