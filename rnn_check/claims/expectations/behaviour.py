@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +26,6 @@ from rnn_check.claims.expectations.expectation import WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import RNN, Carrying, Gated
 from rnn_check.claims.layers.layer import Layer
-from rnn_check.claims.layers.signal import Bounded, Signal, Weights
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 
@@ -68,7 +67,7 @@ class Stateful(Holds, frozen=True, kw_only=True):
         at = next(i for i, layer in enumerate(run.layers) if layer.is_recurrent)
         for before in run.layers[:at]:
             own = stack.exactly(case.weights.get(before.name, {}))
-            signal = before.through(own, signal, case.dtype)
+            signal = before.passed(stack.Call(own, signal, case.dtype)).out
         layer = run.layers[at]
         assert isinstance(layer, Carrying)
         shapes = [(len(case.x), units) for units in layer.state_sizes]
@@ -89,32 +88,29 @@ class Stateful(Holds, frozen=True, kw_only=True):
                 yield _sequence(case, f"states of the {name} run", shown, start[0])
                 yield same(f"the state after the {name} run", left[0], _last(run, shown, start[0]))
                 continue
-            wanted = layer.ends(weights, signal, case.dtype, started)
-            for (part, ended), got in zip(wanted.items(), left, strict=True):
+            call = stack.Call(weights, signal, case.dtype, started)
+            for (part, ended), got in zip(layer.ends(call).items(), left, strict=True):
                 yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
             if shown is not None:
                 what, whole = f"output of the {name} run", layer.returning_sequences()
-                yield _returned(what, shown, whole, weights, signal, case.dtype, started)
+                yield _returned(what, shown, whole, call)
         if runs[0] is not None and runs[2] is not None:
             yield same("the run after a reset", runs[2], runs[0])
 
 
-def _returned(
-    what: str, got: Array, layer: Layer, weights: Weights, given: Signal, dtype: str,
-    starts: Sequence[Bounded],
-) -> Comparison:  # fmt: skip
+def _returned(what: str, got: Array, layer: Layer, call: stack.Call) -> Comparison:
     """What is observed of a layer against what it should hand on.
 
     Before the first step that counts a subject may show zeros or the state that it starts from.
     """
-    signal = layer.through(weights, given, dtype, starts)
-    zeros = stack.bounded(what, got, (signal.value, signal.error), "subject")
-    if zeros.ok or given.mask is None or not starts or not isinstance(layer, Carrying):
+    signal, mask = layer.passed(call).out, call.given.mask
+    zeros = stack.bounded(what, got, signal.bounded, "subject")
+    if zeros.ok or mask is None or not call.starts or not isinstance(layer, Carrying):
         return zeros
     if layer.backward_part is not None or layer.option("zero_output_for_mask"):
         return zeros
-    start, error = starts[-len(layer.recurrences[-1][1].states)]
-    none_yet = stack.shown_as_zero(layer.in_order(given.mask), False)  # (B,T,1)
+    start, error = call.starts[-len(layer.recurrences[-1][1].states)]
+    none_yet = stack.shown_as_zero(layer.in_order(mask), False)  # (B,T,1)
     if layer.returns_sequences:
         start, error = start[:, None], error[:, None]
     else:
@@ -294,14 +290,13 @@ class AnyShape(Holds, frozen=True, kw_only=True):
             mask = None if run.mask is None else run.mask[: part.shape[0], : part.shape[1]]
             signal = stack.Signal.exactly(part, mask)
             start = [(v[: len(part)], e[: len(part)]) for v, e in stack.starts(run)]
-            *below, last = run.layers
-            for layer in below:
+            for layer in run.layers:
                 own = stack.exactly(case.weights.get(layer.name, {}))
-                signal = layer.through(own, signal, case.dtype, start)
-                if layer.is_recurrent:
-                    start = []
-            own, got = stack.exactly(case.weights.get(last.name, {})), outputs[index].array
-            yield _returned(f"output of {what}", got, last, own, signal, case.dtype, start)
+                call = stack.Call(own, signal, case.dtype, start)
+                if layer is run.layers[-1]:
+                    yield _returned(f"output of {what}", outputs[index].array, layer, call)
+                    break
+                signal, start = layer.passed(call).out, [] if layer.is_recurrent else start
 
 
 class Cell(Holds, frozen=True, kw_only=True):
