@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pytest
 
 from rnn_check.asking import plans
-from rnn_check.asking.plans import state_sizes
+from rnn_check.asking.questions.plan import state_sizes
 from rnn_check.recurrences import dense as recurrences_dense
 from rnn_check.recurrences import losses, over_time, running
 from rnn_check.subjects.ask import NotInstalled, Raised, Subject, SubjectError

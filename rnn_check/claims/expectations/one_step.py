@@ -159,9 +159,9 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
         changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
         yield equal("subject", "something was trained", yes(changed), "yes")
         signal = stack.Signal.exactly(case.x, case.claim.mask)
-        shown = layer.through(stack.exactly(after), signal, case.dtype)
-        bounds, what = (shown.value, shown.error), "output in inference afterwards"
-        yield stack.bounded(what, told["output"].array, bounds, "subject")
+        shown = layer.passed(stack.Call(stack.exactly(after), signal, case.dtype)).out
+        what, got = "output in inference afterwards", told["output"].array
+        yield stack.bounded(what, got, shown.bounded, "subject")
 
 
 def _masks(layer: Recurrent, features: int) -> Iterator[tuple[Array, Array]]:
