@@ -5,6 +5,7 @@ from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
     cache,
     compare,
     coverage,
+    explain,
     judge,
     new,
     observe,
