@@ -210,13 +210,13 @@ def test_an_execution_with_weights_in_half_precision_is_without_the_running_boun
     """The twin: of every state, gate and gradient there is one that is off by too much."""
     given, c = drawn(r, 8, np.float32), cotangents(r)
     weights = {n: given[n].astype(np.float16).astype(np.float64) for n in ("kernel", "bias")}
-    run, bounds = gated.forward(r, **given | weights), gated.running_bound(r, **given)
+    run, bounds = gated.forward(r, **given | weights), running.Running(r, **given)
     for shown, known in ((run.states, bounds.states), (run.gates, bounds.gates)):
         for name, (value, bound) in known.items():
             assert (np.abs(shown[name] - value) > bound).any(), name
-    value, bound = gated.running_gradients(r, **given, cotangents=c)
+    value, bound = bounds.gradients(c)
     off = gated.backward(c, run)
-    for name in gated.Gradients._fields:
+    for name in over_time.Gradients._fields:
         parts = zip(*(getattr(g, name) for g in (off, value, bound)), strict=True)
         assert any((np.abs(got - v) > e).any() for got, v, e in parts), name
 
