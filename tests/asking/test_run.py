@@ -468,7 +468,7 @@ def test_the_most_memory_is_the_subjects(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_two_processes_are_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the first two waits for the other to have started."""
-    puppet.play(monkeypatch)
+    puppet.play(monkeypatch, processes=True)
     folder = puppet.claims(tmp_path / "claims", "a")
     with Run([Target("jax"), Target("torch"), Target("numpy")]) as running:
         pids = [running._processes[i].identity.platform for i in (0, 1)]
