@@ -72,6 +72,7 @@ class Activation:
     exact_slope   act' is exact
     chooses    by comparison, so that a NaN may come out as any of the choices
     squares    z² is on the way to it, and may overflow
+    of_z       z is a factor of it: a product with it may be taken with z first
     by_state   how far act' may move if it is made of an h that was rounded by r, |h| <= most; None:
                as if z were rounded, as what is made of pieces of slope 1 does
     closed     its spread in closed form, if it has one
@@ -94,6 +95,7 @@ class Activation:
     exact_slope: bool = False
     chooses: bool = False
     squares: bool = False
+    of_z: bool = False
     by_state: Callable[[Array, Array], Array] | None = None
     closed: Closed | None = None
 
@@ -414,14 +416,14 @@ _ALL = (
         turns=((-0.7517915246935645, -0.16997120747990369),),
         slopes=((-math.sqrt(2), -0.12890414519515478), (math.sqrt(2), 1.1289041451951548)),
         scale=_argument,  # 1 + erf cancels
-        slope_scale=_one,
+        slope_scale=_one, of_z=True,
     ),
     elementwise(
         "silu", _silu, _silu_derivative, (9.15, 2.78),
         turns=((-_SILU, 1 - _SILU),),
         slopes=((-2.3993572805154677, -0.0998393201288669),
                 (2.3993572805154677, 1.099839320128867)),
-        slope_scale=_one_and_z,
+        slope_scale=_one_and_z, of_z=True,
     ),
     elementwise(
         "softplus", _softplus, lambda z, h: _sigmoid(z), (8.27, 4.12),
@@ -429,6 +431,7 @@ _ALL = (
     ),
     elementwise(
         "softsign", _softsign, _softsign_derivative, (2, 3.45), values=(-1, 1), slopes=((0, 1),),
+        of_z=True,
         # act' is r(1 - |z|r) in JAX and PyTorch, r = 1/(1 + |z|), which cancels to r²
         slope_scale=lambda r: np.sqrt(r.slope),
     ),
@@ -453,7 +456,7 @@ _ALL = (
     elementwise(
         "hard_silu", _hard_silu, _hard_silu_derivative, (2.2, 2.67),
         turns=((-1.5, -0.375),), slopes=((-3, 0), (-3, -0.5), (3, 1.5), (3, 1)), blur=8,
-        scale=_beyond_minus_4(_argument), slope_scale=_one, chooses=True,
+        scale=_beyond_minus_4(_argument), slope_scale=_one, chooses=True, of_z=True,
     ),
     elementwise(
         "hard_tanh", _hard_tanh, lambda z, h: _one_where((z >= -1) & (z <= 1), z), (0, 0),
@@ -492,7 +495,7 @@ _ALL = (
         turns=((-1.1924312145154952, -0.30884341301725043),),
         slopes=((-2.256376396360793, -0.1125261223894626),
                 (1.4905711794854284, 1.0884981612517279)),
-        slope_scale=_one_and_z,
+        slope_scale=_one_and_z, of_z=True,
     ),
     # Of rows: their act' follows from act (see vjp_bound). The largest that was ever found; but
     # Keras's sparsemax sums the wrong numbers on every backend, so its figure is derived: an
