@@ -134,8 +134,10 @@ class Bounded:
 
     def each(self, change: Callable[[Array], Array]) -> Bounded:
         """The same change of shape to all parts."""
-        larger = None if self.larger is None else change(self.larger)
-        return Bounded(change(self.value), change(self.error), self.a, larger)
+        larger, factor = (
+            None if part is None else change(part) for part in (self.larger, self.factor)
+        )
+        return Bounded(change(self.value), change(self.error), self.a, larger, factor)
 
 
 def exactly(value: Array, a: Arithmetic) -> Bounded:
