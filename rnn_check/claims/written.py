@@ -16,7 +16,7 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -96,8 +96,36 @@ class Given:
             half = np.maximum(self.value - self.lo, self.hi - self.value)
         return np.where(self.lo < self.hi, half, 0.0)
 
+    @classmethod
+    def exactly(cls, value: Array) -> Given:
+        return cls(value, np.zeros_like(value), value, value)
+
+    @classmethod
+    def stacked(cls, each: Sequence[Given]) -> Given:
+        """Arrays of one shape, one after the other."""
+        return cls(*(np.stack(parts) for parts in zip(*(g._parts for g in each), strict=True)))
+
+    @classmethod
+    def beside(cls, each: Sequence[Given]) -> Given:
+        """Joined at the last axis."""
+        parts = zip(*(g._parts for g in each), strict=True)
+        return cls(*(np.concatenate(part, axis=-1) for part in parts))
+
+    def split(self, parts: int) -> list[Given]:
+        """Cut at the last axis, so that `beside` joins them."""
+        each = (np.split(a, parts, axis=-1) for a in self._parts)
+        return [Given(*arrays) for arrays in zip(*each, strict=True)]
+
+    def each(self, change: Callable[[Array], Array]) -> Given:
+        """The same change of shape to all that is known of it."""
+        return Given(*map(change, self._parts))
+
+    @property
+    def _parts(self) -> tuple[Array, Array, Array, Array]:
+        return self.value, self.error, self.lo, self.hi
+
     def transposed(self) -> Given:
-        return Given(self.value.T, self.error.T, self.lo.T, self.hi.T)
+        return self.each(np.transpose)
 
     def plus(self, other: Given) -> Given:
         value = self.value + other.value
@@ -146,15 +174,14 @@ class Reader:
         written = self._written(node, key, finite)
         if isinstance(node, dict) and "full" in node:  # one number, written once
             one = self.given(node["full"], f"{key}.full", reading, finite=finite)
-            parts = (one.value, one.error, one.lo, one.hi)
-            return Given(*(np.full(written.shape, part) for part in parts))
+            return one.each(lambda part: np.full(written.shape, part))
         value = written.astype(np.float64)
         if reading == "float32" and (np.abs(value[np.isfinite(value)]) > FLOAT32_MAX).any():
             raise self.fail(key, "a number does not fit a float32, as which it is to be read")
         if written.dtype == np.float64:  # a recipe's: exact as they stand
             value = value.astype(np.float32 if reading == "float32" else np.float64)
             value = value.astype(np.float64)
-            return Given(value, np.zeros_like(value), value, value)
+            return Given.exactly(value)
         lo, hi = value.copy(), value.copy()
         intervals: dict[str, tuple[float, float]] = {}  # of each number as it is written
         for at, v in np.ndenumerate(written):
