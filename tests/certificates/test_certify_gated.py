@@ -19,7 +19,7 @@ from rnn_check.certificates.operands import FORMATS, narrowed
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
-from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
+from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
 from tests.certificates.test_certificate import blas, flushed, flushing
 from tests.support.sampling import sampled, thinned
 from tools import adversary
@@ -455,6 +455,21 @@ def test_products_of_gates_that_are_stored_one_by_one_are_no_alarm(
         told["x"].flat[np.argmax(np.abs(told["x"]))] *= 1 + 16 * np.finfo(dtype).eps
         found = certify_gradients(told, **asked, **layer.asked, **layer.seen(run))
         assert found["x"].ok is False
+
+
+@each_recurrence
+def test_the_arrays_of_a_gradient_s_certificate_are_those_that_were_judged(r: Recurrence) -> None:
+    """They are made when they are asked for, by going back over the sequence once more."""
+    layer = Layer(r, mask=mask())
+    run = layer.run()
+    found = certify_gradients(
+        layer.gradients(run), cotangent=layer.cotangent, states=run.states["h"],
+        **layer.asked, **layer.seen(run),
+    )  # fmt: skip
+    for gradient in found.values():
+        inexact = gradient.residual > 0
+        ratios = gradient.residual[inexact] / gradient.bound[inexact]
+        assert gradient.ratio == ratios.max(initial=0.0) > 0
 
 
 @each_recurrence

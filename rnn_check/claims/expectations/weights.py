@@ -12,6 +12,7 @@ import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import tables
+from rnn_check.claims.expectations.behaviour import CHANCE
 from rnn_check.claims.expectations.bitwise import same, yes
 from rnn_check.claims.expectations.case import Case, at_least
 from rnn_check.claims.expectations.expectation import INPUT, WEIGHTS, Holds, Path, Reading, Unasked
@@ -23,6 +24,22 @@ from rnn_check.claims.written import Array
 from rnn_check.numbers import bounded, formats
 
 Weight = Literal["kernel", "recurrent_kernel", "bias"]
+
+
+def is_drawn(weight: Array, most: float) -> bool:
+    """Whether the entries may be draws, of which no value has a larger probability than `most`.
+
+    That n draws have no more than d values is less likely than C(n,d)·(d·most)^(n-d): n-d of them
+    have to hit one of d. Three values may be all that an orthogonal matrix of 2 by 2 has.
+    """
+    n, d = weight.size, len(np.unique(weight))
+    return d > 2 or math.comb(n, d) * (d * most) ** (n - d) >= CHANCE
+
+
+def commonest(a: formats.Arithmetic) -> float:
+    """The probability of the commonest value of an initializer: at the largest, a last place wide;
+    float64 may be drawn as float32."""
+    return max(2 * a.u_stored, 2.0**-23)
 
 
 class WeightsReadBack(Holds, frozen=True, kw_only=True):
@@ -109,8 +126,7 @@ class WithinGlorotUniform(Property, frozen=True, kw_only=True):
     def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
         limit = math.sqrt(6 / sum(weight.shape))  # Glorot & Bengio 2010, equation 16
         bound = np.full(weight.shape, limit * (1 + formats.gamma(4, a.u))) + error
-        # a draw repeats a float32 so rarely that equal entries mean a constant kernel
-        drawn = len(np.unique(weight)) == weight.size
+        drawn = is_drawn(weight, max(commonest(a), float(np.max(error, initial=0.0)) / limit))
         reason = "" if drawn else "equal entries: this kernel was not drawn at random"
         zero = np.zeros_like(weight)
         return Comparison(who, self.of, weight, zero, np.abs(weight), bound, reason=reason)
@@ -150,8 +166,8 @@ class Reproducible(Holds, frozen=True, kw_only=True):
         name, told = case.claim.names[0], case.said["initialized"]
         first = told["first"][name][self.of].array
         second = told["second"][name][self.of].shaped(first.shape).astype(first.dtype)
-        drawn = len(np.unique(first)) == first.size
-        yield equal("subject", f"{self.of} is drawn at random", yes(drawn), "yes")
+        drawn = yes(is_drawn(first, commonest(formats.arithmetic(case.dtype))))
+        yield equal("subject", f"{self.of} is drawn at random", drawn, "yes")
         yield same(f"{self.of} of a second layer", second, first)
 
 

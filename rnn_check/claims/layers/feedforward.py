@@ -44,18 +44,15 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
         own: dict[str, Any] = {name: value for name, (value, _) in call.weights.items()}
         own["errors"] = {name: error for name, (_, error) in call.weights.items()}
         own |= {"activation": self.function, "arithmetic": call.arithmetic}
-        value, error = dense.running_dense(given.value, given.error, **own)
+        ran = dense.RunningDense(given.value, given.error, **own)
 
         def back(cotangent: Cotangent) -> Back:
             c, off = cotangent
-            found = dense.running_dense_gradients(
-                c, np.zeros_like(c) if off is None else off, given.value, given.error, **own,
-                output_rounded=rounded,
-            )  # fmt: skip
+            found = ran.gradients(c, np.zeros_like(c) if off is None else off, rounded)
             of = {n: (getattr(found[0], n), getattr(found[1], n)) for n in ("h", "kernel", "bias")}
             return Back(of.pop("h"), of)
 
-        return Pass(Signal(value, error, given.mask, rounded), back)
+        return Pass(Signal(ran.output, ran.bound, given.mask, rounded), back)
 
 
 class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -41,7 +41,7 @@ from rnn_check.claims.layers.signal import (
 )
 from rnn_check.claims.tables import Flag, Name, Number, Seed, Size
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import gated, running
+from rnn_check.recurrences import kinds, running
 
 Implementation = Literal[1, 2] | msgspec.UnsetType  # of gates: one product each, or one for all
 UseCudnn = bool | Literal["auto"] | msgspec.UnsetType
@@ -81,50 +81,44 @@ class Recurrence(Part, frozen=True):
         """Between which numbers its states lie, whatever its weights are."""
         return certificates_layer.reach_of(self.function)
 
+    @property
+    def recurrence(self) -> kinds.Recurrence:
+        return kinds.SIMPLE
+
+    @property
+    def functions(self) -> dict[str, str]:
+        """Its activations, as `recurrences` take them."""
+        return {"activation": self.function}
+
     def course(self, call: Call, backwards: bool, by_hand: running.ByHand) -> Course:
         """Its numbers at every step."""
-        how = self.told(call, backwards, by_hand)
-        ran = running.running_bound(call.given.value, **how)
-
-        def back(cotangents: Mapping[str, Cotangent]) -> Back:
-            c, off = cotangents["h"]
-            found = running.running_gradients(
-                call.given.value, **how, cotangent=c, cotangent_error=off
-            )
-            return _back(found, lambda states: [states])
-
-        states, arguments = (ran.states, ran.bound), (ran.z, ran.z_bound)
-        return Course({"h": states}, {"": arguments}, {}, back)
-
-    def start(self, starts: Sequence[Bounded]) -> tuple[Any, Any]:
-        """What it starts from, and how far that may be off."""
-        return starts[0]
-
-    def told(self, call: Call, backwards: bool, by_hand: running.ByHand) -> dict[str, Any]:
-        """What the running bounds are told of a call, but the input."""
         own: dict[str, Any] = dict(call.weights)
         if call.starts:
-            own["initial_state"] = self.start(call.starts)
-        errors = {"x": call.given.error, **{name: error for name, (_, error) in own.items()}}
-        return {
-            **{name: value for name, (value, _) in own.items()},
-            **{"errors": errors, "activation": self.function, "mask": call.given.mask},
-            **{"go_backwards": backwards, "arithmetic": call.arithmetic, "by_hand": by_hand},
-        }
+            own["initial_state"] = tuple(zip(*call.starts, strict=True))
+        how: dict[str, Any] = {name: value for name, (value, _) in own.items()}
+        how["errors"] = {"x": call.given.error, **{name: off for name, (_, off) in own.items()}}
+        how |= {"mask": call.given.mask, "go_backwards": backwards, "arithmetic": call.arithmetic}
+        how |= {"by_hand": by_hand, **self.functions}
+        ran = running.Running(self.recurrence, call.given.value, **how)
 
+        def back(cotangents: Mapping[str, Cotangent]) -> Back:
+            found = ran.gradients(
+                {name: c for name, (c, _) in cotangents.items()},
+                {name: off for name, (_, off) in cotangents.items()},
+            )
 
-def _back(found: tuple[Any, Any], starts_of: Callable[[Any], Sequence[Array]]) -> Back:
-    """Of gradients in float64, and how far they may be off."""
+            def both(name: str) -> Bounded:
+                return getattr(found[0], name), getattr(found[1], name)
 
-    def both(name: str) -> Bounded:
-        return getattr(found[0], name), getattr(found[1], name)
+            starts = list(zip(*both("initial_state"), strict=True))
+            names = ("kernel", "recurrent_kernel", "bias")
+            return Back(both("x"), {n: both(n) for n in names}, starts)
 
-    starts = list(zip(*(starts_of(part) for part in both("initial_state")), strict=True))
-    return Back(both("x"), {n: both(n) for n in ("kernel", "recurrent_kernel", "bias")}, starts)
+        return Course(ran.states, ran.arguments, ran.gates, back)
 
 
 class Gated(Recurrence, frozen=True):
-    """What has gates: `recurrences.gated` runs it, whatever they are."""
+    """What has gates, whatever they are."""
 
     @property
     def gate_function(self) -> str:
@@ -132,31 +126,17 @@ class Gated(Recurrence, frozen=True):
         return self._function("recurrent_activation", "sigmoid")
 
     @property
-    def recurrence(self) -> gated.Recurrence:
-        return gated.recurrence(self.family.lower(), self.option("reset_after"))
+    def recurrence(self) -> kinds.Recurrence:
+        return kinds.recurrence(self.family.lower(), self.option("reset_after"))
+
+    @property
+    def functions(self) -> dict[str, str]:
+        return {"activation": self.function, "recurrent_activation": self.gate_function}
 
     @property
     def definition(self) -> dict[str, Any]:
         gates = {"recurrence": self.family.lower(), "recurrent_activation": self.gate_function}
         return {**super().definition, **gates}
-
-    def start(self, starts: Sequence[Bounded]) -> tuple[Any, Any]:
-        values, errors = zip(*starts, strict=True)
-        return values, errors
-
-    def course(self, call: Call, backwards: bool, by_hand: running.ByHand) -> Course:
-        how = self.told(call, backwards, by_hand) | {"recurrent_activation": self.gate_function}
-        ran = gated.running_bound(self.recurrence, call.given.value, **how)
-
-        def back(cotangents: Mapping[str, Cotangent]) -> Back:
-            found = gated.running_gradients(
-                self.recurrence, call.given.value, **how,
-                cotangents={name: c for name, (c, _) in cotangents.items()},
-                cotangent_errors={name: off for name, (_, off) in cotangents.items()},
-            )  # fmt: skip
-            return _back(found, list)
-
-        return Course(ran.states, ran.arguments, ran.gates, back)
 
 
 class LongShortTerm(Gated, frozen=True):
