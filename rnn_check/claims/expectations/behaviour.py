@@ -43,9 +43,7 @@ class Stateful(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"stateful", "weights"}
+    questions = ("stateful", "weights")
 
     def tells(self) -> dict[str, Any]:
         return {"through": self.of}
@@ -145,6 +143,7 @@ class Dropout(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = ()
+    questions = ("dropout",)
 
     @property
     def rate(self) -> str:
@@ -162,9 +161,6 @@ class Dropout(Holds, frozen=True, kw_only=True):
         if 0.01 <= rate <= 0.99:
             return ""
         return f"a rate of {rate:g} drops too few, or leaves too few, to tell one mask from another"
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"dropout"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         gated = isinstance(run.layers[0], Gated)
@@ -273,9 +269,7 @@ class AnyShape(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"dynamic", "weights"}
+    questions = ("dynamic", "weights")
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("dynamic", "outputs", "*")]
@@ -307,6 +301,7 @@ class Cell(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
+    questions = ("cell", "weights")
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
@@ -315,9 +310,6 @@ class Cell(Holds, frozen=True, kw_only=True):
             yield "an RNN over one cell"
         if run.initial_state is None:
             yield "input.initial_state"
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"cell", "weights"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("cell", "*")]
