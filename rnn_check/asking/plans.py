@@ -218,7 +218,8 @@ def sequences(e: Experiment) -> Plan:
 
 def gradients(e: Experiment) -> Plan:
     """Of the loss: x, kernel, recurrent_kernel, bias, initial_state, and of layers that are not the
-    first recurrent one NAME.kernel, ...; and the loss itself.
+    first recurrent one NAME.kernel, ...; and the loss itself. NAME.initial_state only where `of`
+    names it.
 
     Where no initial state was given the run was plain; its gradient needs one that is.
     """
@@ -226,13 +227,22 @@ def gradients(e: Experiment) -> Plan:
     steps = {"plain": step("gradients", of=of, loss=loss, wrt=["x", "initial_state"], **inputs)}
     asked = wanted is None or "initial_state" in wanted
     if "initial_state" not in inputs and asked and _takes_start(e):
-        given = {**inputs, "initial_state": _zero_state(e)}
+        given = {**inputs, "initial_state": _zero_state(e, _recurrent(e))}
         steps["start"] = step("gradients", of=of, loss=loss, wrt=["initial_state"], **given)
+    starts = {
+        spec["name"]: _zero_state(e, index)
+        for index, spec in enumerate(_specs(e))
+        if f"{spec['name']}.initial_state" in (wanted or ())
+    }
+    if starts:
+        steps["later"] = step("gradients", of=of, loss=loss, wrt=[], starts=starts, **inputs)
 
     def together(said: Said) -> Any:
         found = _by_name(e, said["plain"])
         if "start" in said:
             found["initial_state"] = _by_name(e, said["start"])["initial_state"]
+        for name in starts:
+            found[f"{name}.initial_state"] = _one(said["later"]["starts"][name])
         return {n: v for n, v in found.items() if wanted is None or n in wanted or n == "loss"}
 
     return Plan(steps, together)
@@ -254,7 +264,7 @@ def probe(e: Experiment) -> Plan:
     inputs = _inputs(e)
     x = inputs["x"]  # (B,T,F)
     inputs["x"] = np.concatenate([x, np.zeros((*x.shape[:2], width), x.dtype)], axis=-1)
-    inputs.setdefault("initial_state", _zero_state(e))
+    inputs.setdefault("initial_state", _zero_state(e, 0))
     assert features is not None
     wide = step(
         "make",
@@ -286,8 +296,8 @@ def _takes_start(e: Experiment) -> bool:
     return at is not None and not (isinstance(cell, list) and len(cell) > 1)
 
 
-def _zero_state(e: Experiment) -> Array:
-    at = _recurrent(e)
+def _zero_state(e: Experiment, at: int | None) -> Array:
+    """Of the layer of that number."""
     sizes = [1] if at is None else state_sizes(e["layers"][at])
     state = np.zeros((len(sizes), np.shape(e["x"])[0], sizes[0]))
     return state if len(sizes) > 1 else state[0]  # (B,H), or one of each state
@@ -305,8 +315,13 @@ def _by_name(e: Experiment, said: Said) -> dict[str, Any]:
         found["x"] = said["x"]
     states = [said[name] for name in STATES if name in said]
     if states:
-        found["initial_state"] = _stacked(states) if len(states) > 1 else states[0]
+        found["initial_state"] = _one(states)
     return found
+
+
+def _one(states: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """(B,H), or one of each state."""
+    return _stacked(states) if len(states) > 1 else states[0]
 
 
 def _stacked(each: Sequence[Mapping[str, Any]], axis: int = 0) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from rnn_check.numbers.spread import (
     derivative_spread,
     spread,
 )
-from rnn_check.recurrences.gated import GRU, LSTM
+from rnn_check.recurrences.kinds import GRU, LSTM
 
 # of what also comes from an adjoint that is hidden, whose doubt is as large
 _UNASKED = "; how its sums were made is not asked"

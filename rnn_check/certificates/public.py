@@ -11,7 +11,7 @@ from rnn_check.certificates import adjoints, gated, gated_adjoints, projected, s
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.result import Certificate, advised
-from rnn_check.recurrences.gated import recurrence as gated_recurrence
+from rnn_check.recurrences.kinds import recurrence as gated_recurrence
 
 
 def certify(

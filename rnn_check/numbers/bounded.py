@@ -65,12 +65,12 @@ class Bounded:
     value: Array
     error: Array
     a: Arithmetic
-    size: Any = None
+    larger: Array | None = None  # size, where it is more
     factor: Array | None = None
 
-    def __post_init__(self) -> None:
-        if self.size is None:
-            object.__setattr__(self, "size", np.abs(self.value))
+    @cached_property
+    def size(self) -> Array:
+        return np.asarray(np.abs(self.value) if self.larger is None else self.larger)
 
     @property
     def is_nan(self) -> Any:
@@ -95,7 +95,7 @@ class Bounded:
         if not flushed.any():
             return self
         error = np.where(flushed, np.maximum(self.error, abs(self.value)), self.error)
-        return Bounded(self.value, error, self.a, self.size)
+        return Bounded(self.value, error, self.a, self.larger)
 
     def __mul__(self, other: Bounded) -> Bounded:
         a, b = self.known, other.known
@@ -105,7 +105,9 @@ class Bounded:
         exact = (a.error == 0) & (b.error == 0)
         if exact.any():
             exact = exact & _product_is_exact(a.value, b.value, self.a)
-        first = np.maximum(most, self.reached * other.reached)
+        first = most
+        if self.factor is not None or other.factor is not None:
+            first = np.maximum(most, self.reached * other.reached)
         return _rounded(value, error, most, exact, self.a, self.is_nan, other.is_nan, first=first)
 
     def __add__(self, other: Bounded) -> Bounded:
@@ -119,7 +121,7 @@ class Bounded:
 
     def off_by(self, more: Array | float) -> Bounded:
         """The same number, when the subject's may be off by so much more."""
-        return Bounded(self.value, self.error + more, self.a, self.size)
+        return Bounded(self.value, self.error + more, self.a, self.larger)
 
     @cached_property
     def T(self) -> Bounded:
@@ -136,7 +138,8 @@ class Bounded:
 
     def each(self, change: Callable[[Array], Array]) -> Bounded:
         """The same change of shape to all parts."""
-        return Bounded(change(self.value), change(self.error), self.a, change(self.size))
+        larger = None if self.larger is None else change(self.larger)
+        return Bounded(change(self.value), change(self.error), self.a, larger)
 
 
 def exactly(value: Array, a: Arithmetic) -> Bounded:

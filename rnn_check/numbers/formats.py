@@ -167,7 +167,7 @@ def quantum(values: Array) -> float:
 
 def _upper(bound: Array) -> Bound:
     """Rounded up, and inf where nothing is known."""
-    return np.nan_to_num(bound * _UP, nan=np.inf, posinf=np.inf)
+    return np.asarray(np.fmin(bound * _UP, np.inf))
 
 
 def ulps(a: Array, b: Array, arithmetic: Arithmetic) -> Bound:

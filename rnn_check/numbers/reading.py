@@ -115,10 +115,14 @@ class Bounds:
         return Bounded(np.asarray(value), np.broadcast_to(error, np.shape(value)), self.a)
 
     def act(self, z: Bounded, name: str = "") -> Bounded:
-        return self._activated(self.names[0], z)
+        return self.named(self.names[0], z, name)
 
     def gate(self, z: Bounded, name: str = "") -> Bounded:
-        return self._activated(self.names[1], z)
+        return self.named(self.names[1], z, name)
+
+    def named(self, function: str, z: Bounded, name: str) -> Bounded:
+        """What is made of z, by the name that the step gives it."""
+        return self._activated(function, z)
 
     def _activated(self, name: str, z: Bounded) -> Bounded:
         act = activation(name)
@@ -194,7 +198,8 @@ class Node:
 
     def off_by(self, more: Array | float) -> Node:
         """See Bounded; its gradient is this one's."""
-        return self.tape.node(self.b.off_by(more), self.receive)
+        rounds = isinstance(more, np.ndarray) or more
+        return self.tape.node(self.b.off_by(more), self.receive) if rounds else self
 
     def receive(self, g: Bounded) -> None:
         """Add to the gradient; frameworks may add up in another order, so sizes add up too.
@@ -254,10 +259,13 @@ class Tape:
         return self.node(b, back)
 
     def act(self, z: Node, name: str = "") -> Node:
-        return self._activated(self.n.names[0], z)
+        return self.named(self.n.names[0], z, name)
 
     def gate(self, z: Node, name: str = "") -> Node:
-        return self._activated(self.n.names[1], z)
+        return self.named(self.n.names[1], z, name)
+
+    def named(self, function: str, z: Node, name: str) -> Node:
+        return self._activated(function, z)
 
     def activated(self, name: str | None, z: Node) -> Node:
         """Another activation, by its name."""

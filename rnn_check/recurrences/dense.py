@@ -9,10 +9,9 @@ import numpy as np
 
 from rnn_check.numbers import activations, formats
 from rnn_check.numbers.activations import Activation
-from rnn_check.numbers.arrays import check
+from rnn_check.numbers.arrays import check, of_one_dtype
 from rnn_check.numbers.bounded import _evaluated, _given, _sum_error, operand, vjp_bound
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
-from rnn_check.recurrences.over_time import _arrays
 
 # The output layer and the losses --------------------------------------------------------------
 
@@ -49,7 +48,7 @@ def dense(
     Raises ValueError for an unknown activation or shapes that do not fit.
     """
     act = activations.activation(activation)
-    h, V, c = _arrays(h, kernel, bias)
+    h, V, c = of_one_dtype(h, kernel, bias)
     check("kernel", V, ("units", "outputs"))
     H, O = V.shape  # noqa: E741 - the sizes declared above
     check("h", h, (*map(str, h.shape[:-1]), H), "its last size is the kernel's first")

@@ -19,7 +19,7 @@ from rnn_check.certificates.operands import FORMATS, narrowed
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
-from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
+from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
 from tests.certificates.test_certificate import blas, flushed, flushing
 from tests.support.sampling import sampled, thinned
 from tools import adversary

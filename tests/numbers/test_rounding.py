@@ -24,6 +24,7 @@ from rnn_check.numbers import printed as numbers_printed
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, arithmetic
 from rnn_check.recurrences import dense, losses, over_time
 from rnn_check.recurrences import running as recurrences_running
+from rnn_check.recurrences.kinds import SIMPLE
 from tests.support.layers import random_layer
 from tests.support.sampling import thinned
 
@@ -608,20 +609,21 @@ class Case:
         """What rounding.py says: the numbers, and how far off."""
         layer = {
             "activation": self.activation,
-            "initial_state": self.inputs[4],
+            "initial_state": self.inputs[4:],
             "mask": self.mask,
             "go_backwards": self.go_backwards,
             "arithmetic": a,
             **options,
         }
-        running = recurrences_running.running_bound(*self.inputs[:4], **layer)
-        value, bound = recurrences_running.running_gradients(
-            *self.inputs[:4], cotangent=self.cotangent, **layer
+        states = recurrences_running.running_bound(SIMPLE, *self.inputs[:4], **layer).states["h"]
+        gradients = recurrences_running.running_gradients(
+            SIMPLE, *self.inputs[:4], cotangents={"h": self.cotangent}, **layer
         )
-        return (
-            {"states": running.states, **value._asdict()},
-            {"states": running.bound, **bound._asdict()},
+        value, bound = (
+            {"states": part, **g._asdict(), "initial_state": g.initial_state[0]}
+            for part, g in zip(states, gradients, strict=True)
         )
+        return value, bound
 
 
 def vjp_truth(name: str, g: Any, z: Any) -> Any:
@@ -841,8 +843,11 @@ def test_an_activation_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert certify(other, **layer.arguments).ok is False
     observed["delta"] = observed["delta"] * np.float32(1 + 1e-3)
     assert certify_gradients(observed, **asked)["delta"].ok is False
-    running = recurrences_running.running_bound(**layer.arguments)
-    assert (np.abs(states - running.states) <= running.bound).all()
+    start = layer.initial_state
+    known, bound = recurrences_running.running_bound(
+        SIMPLE, **layer.arguments | {"initial_state": None if start is None else (start,)}
+    ).states["h"]
+    assert (np.abs(states - known) <= bound).all()
 
 
 def test_a_kink_that_is_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -921,7 +926,9 @@ def test_inputs_within_their_errors_give_outputs_within_the_bound(seed: int, nam
     keys = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
     half = 10.0 ** rng.integers(-6, -1)
     errors = {k: np.full(v.shape, half) for k, v in zip(keys, layer.inputs, strict=True)}
-    value, bound = layer.bounds("exact", errors=errors)
+    value, bound = layer.bounds(
+        "exact", errors=errors | {"initial_state": (errors["initial_state"],)}
+    )
     moved = tuple(v + half * rng.choice([-1.0, 1.0], v.shape) for v in layer.inputs)
     shifted = replace(layer, inputs=moved)
     found = ratios(as_exact(shifted.bounds("exact")[0]), as_exact(value), bound)
@@ -950,17 +957,19 @@ def test_an_author_who_rounds_every_state_by_hand() -> None:
         h = np.array([[float(Decimal(v).quantize(Decimal("0.01"))) for v in exactly[0]]])
         states.append(h)
     running = recurrences_running.running_bound(
+        SIMPLE,
         *layer.inputs[:4],
-        initial_state=h0,
+        initial_state=(h0,),
         arithmetic="hand",
         by_hand=recurrences_running.ByHand({"h": 0.005}),
     )
-    error = abs(np.stack(states, 1) - running.states)
-    assert (error <= running.carried).all()
+    (value, bound), (_, carried) = running.states["h"], running.carried["h"]
+    error = abs(np.stack(states, 1) - value)
+    assert (error <= carried).all()
     assert (error > 0.1 * 0.005).any()  # it does round
-    assert (running.carried[:, 0] <= 0.005 * (1 + 2**-30)).all()  # the first has only its own
-    assert (running.bound[:, 0] <= 2**-40).all()  # which is not there before it is rounded
-    assert (abs(running.carried - running.bound - 0.005) <= 2**-40).all()
+    assert (carried[:, 0] <= 0.005 * (1 + 2**-30)).all()  # the first has only its own
+    assert (bound[:, 0] <= 2**-40).all()  # which is not there before it is rounded
+    assert (abs(carried - bound - 0.005) <= 2**-40).all()
 
 
 def test_overflow_has_no_bound() -> None:

@@ -18,7 +18,7 @@ from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
-from rnn_check.recurrences import gated as recurrences
+from rnn_check.recurrences import kinds
 from rnn_check.recurrences.optimizers import SGD, Adam, Optimizer, RMSprop
 from rnn_check.recurrences.training import Network
 
@@ -53,18 +53,16 @@ NETWORKS = {
     "tanh": (network(), True),
     "relu, backwards, no bias": (network(activation="relu", go_backwards=True), False),
     "sigmoid, then tanh": (network(activation="sigmoid", dense_activation="tanh"), True),
-    "LSTM": (network(recurrence=recurrences.LSTM), True),
+    "LSTM": (network(recurrence=kinds.LSTM), True),
     "LSTM, relu, hard gates, no bias": (
-        network(
-            recurrence=recurrences.LSTM, activation="relu", recurrent_activation="hard_sigmoid"
-        ),
+        network(recurrence=kinds.LSTM, activation="relu", recurrent_activation="hard_sigmoid"),
         False,
     ),
-    "GRU": (network(recurrence=recurrences.GRU, go_backwards=True), True),
-    "GRU, no bias": (network(recurrence=recurrences.GRU), False),
-    "GRU, reset before": (network(recurrence=recurrences.GRU_BEFORE), True),
+    "GRU": (network(recurrence=kinds.GRU, go_backwards=True), True),
+    "GRU, no bias": (network(recurrence=kinds.GRU), False),
+    "GRU, reset before": (network(recurrence=kinds.GRU_BEFORE), True),
     "two batches, the last smaller": (network(batch_size=2), True),
-    "LSTM, batches of one": (network(recurrence=recurrences.LSTM, batch_size=1), True),
+    "LSTM, batches of one": (network(recurrence=kinds.LSTM, batch_size=1), True),
     "far off, many outputs": (network(target=np.full((3, 20), 1000.0)), True),  # its loss adds 60
 }
 
@@ -137,7 +135,7 @@ class Execution:
         net, r, dot = self.net, self.r, self.dot
         x, target = (net.x[:, ::-1] if net.go_backwards else net.x)[batch], net.target[batch]
         H = len(w["recurrent_kernel"])
-        states = [np.zeros((len(x), H)) for _ in (net.recurrence.states if net.recurrence else "h")]
+        states = [np.zeros((len(x), H)) for _ in net.recurrence.states]
         backs = []
         for t in range(x.shape[1]):
             states, back = self.step(w, x[:, t], states)
@@ -160,9 +158,7 @@ class Execution:
 
     def step(self, w: Weights, x: Array, states: list[Array]) -> tuple[list[Array], Any]:
         """The states after a step, and the way back: dL/dstates to gradients and those before."""
-        if self.net.recurrence is None:
-            return self.simple(w, x, *states)
-        of = {"lstm": self.lstm, "gru": self.gru}[self.net.recurrence.name]
+        of = {"simple": self.simple, "lstm": self.lstm, "gru": self.gru}[self.net.recurrence.name]
         return of(w, x, *states)
 
     def affine(self, x: Array, W: Array, h: Array, U: Array, *biases: Array) -> Array:
@@ -208,7 +204,6 @@ class Execution:
 
     def gru(self, w: Weights, x: Array, h: Array) -> tuple[list[Array], Any]:
         r, net, dot, H = self.r, self.net, self.dot, h.shape[1]
-        assert net.recurrence is not None
         after = net.recurrence.biases == 2
         (Wg, Wc), (Ug, Uc) = (
             np.split(w[n], [2 * H], axis=1) for n in ("kernel", "recurrent_kernel")

@@ -146,8 +146,8 @@ class Expectation(
         """What a subject has to be told beside the experiment: of one claim it is one thing."""
         return {}
 
-    def gradients(self, run: Experiment) -> list[str] | None:
-        """Whose gradients it wants, where it asks for any; None for all that there are."""
+    def gradients(self, run: Experiment) -> list[str]:
+        """Whose gradients it wants, where it asks for any."""
         return []
 
     def praise(self, case: Case) -> str:
@@ -260,6 +260,7 @@ class Expectation(
 
 def axes(what: str, of: str, ndim: int) -> tuple[str, ...]:
     """What the axes of an array are called, in claim files (`at`) and in reports."""
+    of = of.rpartition(".")[2] if what == "gradient" else of
     of_weights = what in ("gradient", "initial_weights", "trained_weights")
     if of_weights and of not in ("x", "initial_state", "delta"):
         return {0: (), 1: ("unit",), 2: ("row", "column")}[ndim]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -43,7 +43,7 @@ from rnn_check.claims.layers.signal import (
 )
 from rnn_check.claims.tables import Flag, Name, Number, Seed, Size
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import gated, running
+from rnn_check.recurrences import kinds, running
 
 Implementation = Literal[1, 2] | msgspec.UnsetType  # of gates: one product each, or one for all
 UseCudnn = bool | Literal["auto"] | msgspec.UnsetType
@@ -83,6 +83,15 @@ class Recurrence(Part, frozen=True):
         """Between which numbers its states lie, whatever its weights are."""
         return certificates_layer.reach_of(self.function)
 
+    @property
+    def recurrence(self) -> kinds.Recurrence:
+        return kinds.SIMPLE
+
+    @property
+    def functions(self) -> dict[str, str]:
+        """Its activations, as `recurrences` take them."""
+        return {"activation": self.function}
+
     def course(
         self,
         weights: Weights,
@@ -96,34 +105,34 @@ class Recurrence(Part, frozen=True):
 
         weights: its own. starts: (B,H) of each state; zeros if there is none.
         """
-        own = dict(weights) | ({"initial_state": starts[0]} if starts else {})
-        how: dict[str, Any] = {name: value for name, (value, _) in own.items()}
-        how["errors"] = {"x": given.error, **{name: error for name, (_, error) in own.items()}}
-        how |= {"activation": self.function, "mask": given.mask, "go_backwards": backwards}
-        how |= {"arithmetic": arithmetic, "by_hand": by_hand}
-        ran = running.running_bound(given.value, **how)
+        how: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
+        how["errors"] = {"x": given.error, **{name: error for name, (_, error) in weights.items()}}
+        if starts:
+            how["initial_state"] = tuple(value for value, _ in starts)
+            how["errors"]["initial_state"] = tuple(error for _, error in starts)
+        how |= {"mask": given.mask, "go_backwards": backwards, "arithmetic": arithmetic}
+        how |= {"by_hand": by_hand, **self.functions}
+        ran = running.running_bound(self.recurrence, given.value, **how)
 
         def back(cotangents: Mapping[str, Cotangent]) -> Back:
-            c, off = cotangents["h"]
-            found = running.running_gradients(given.value, **how, cotangent=c, cotangent_error=off)
-            return _back(found, lambda states: [states])
+            found = running.running_gradients(
+                self.recurrence, given.value, **how,
+                cotangents={name: c for name, (c, _) in cotangents.items()},
+                cotangent_errors={name: off for name, (_, off) in cotangents.items()},
+            )  # fmt: skip
 
-        states, arguments = (ran.states, ran.bound), (ran.z, ran.z_bound)
-        return Course({"h": states}, {"": arguments}, {}, back)
+            def both(name: str) -> Bounded:
+                return getattr(found[0], name), getattr(found[1], name)
 
+            starts = list(zip(*both("initial_state"), strict=True))
+            names = ("kernel", "recurrent_kernel", "bias")
+            return Back(both("x"), {n: both(n) for n in names}, starts)
 
-def _back(found: tuple[Any, Any], starts_of: Callable[[Any], Sequence[Array]]) -> Back:
-    """Of gradients in float64, and how far they may be off."""
-
-    def both(name: str) -> Bounded:
-        return getattr(found[0], name), getattr(found[1], name)
-
-    starts = list(zip(*(starts_of(part) for part in both("initial_state")), strict=True))
-    return Back(both("x"), {n: both(n) for n in ("kernel", "recurrent_kernel", "bias")}, starts)
+        return Course(ran.states, ran.arguments, ran.gates, back)
 
 
 class Gated(Part, frozen=True):
-    """What has gates: `recurrences.gated` runs it, whatever they are."""
+    """What has gates, whatever they are."""
 
     @property
     def gate_function(self) -> str:
@@ -131,42 +140,16 @@ class Gated(Part, frozen=True):
         return self._function("recurrent_activation", "sigmoid")
 
     @property
-    def recurrence(self) -> gated.Recurrence:
-        return gated.recurrence(self.definition["recurrence"], self.option("reset_after"))
+    def recurrence(self) -> kinds.Recurrence:
+        return kinds.recurrence(self.definition["recurrence"], self.option("reset_after"))
+
+    @property
+    def functions(self) -> dict[str, str]:
+        return {"activation": self.function, "recurrent_activation": self.gate_function}
 
     @property
     def definition(self) -> dict[str, Any]:
         raise NotImplementedError
-
-    def course(
-        self,
-        weights: Weights,
-        given: Signal,
-        backwards: bool,
-        arithmetic: str,
-        starts: Sequence[Bounded],
-        by_hand: running.ByHand,
-    ) -> Course:
-        """As of `Recurrence`."""
-        how: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
-        how["errors"] = {"x": given.error, **{name: error for name, (_, error) in weights.items()}}
-        if starts:
-            how["initial_state"] = tuple(value for value, _ in starts)
-            how["errors"]["initial_state"] = tuple(error for _, error in starts)
-        how |= {"activation": self.function, "recurrent_activation": self.gate_function}
-        how |= {"mask": given.mask, "go_backwards": backwards, "arithmetic": arithmetic}
-        how["by_hand"] = by_hand
-        ran = gated.running_bound(self.recurrence, given.value, **how)
-
-        def back(cotangents: Mapping[str, Cotangent]) -> Back:
-            found = gated.running_gradients(
-                self.recurrence, given.value, **how,
-                cotangents={name: c for name, (c, _) in cotangents.items()},
-                cotangent_errors={name: off for name, (_, off) in cotangents.items()},
-            )  # fmt: skip
-            return _back(found, list)
-
-        return Course(ran.states, ran.arguments, ran.gates, back)
 
 
 class LongShortTerm(Gated, frozen=True):
@@ -264,6 +247,11 @@ class Carrying(Layer, frozen=True):
     def state_sizes(self) -> list[int]:
         """How wide each state is, in the order in which Keras takes and returns them."""
         return [part.units for _, part in self.recurrences for _ in part.states]
+
+    @property
+    def takes_start(self) -> bool:
+        """Whether Keras takes an initial state of it: of stacked cells it takes none."""
+        return True
 
     @property
     def backward_part(self) -> int | None:
@@ -535,6 +523,10 @@ class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):
     @property
     def units(self) -> int:
         return self.cells[-1].units
+
+    @property
+    def takes_start(self) -> bool:
+        return len(self.cells) == 1
 
     def parts(self, features: int) -> list[tuple[str, Part, int]]:
         sizes = [features, *(cell.units for cell in self.cells)]

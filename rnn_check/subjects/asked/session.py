@@ -141,10 +141,12 @@ class Session:
         raise self.has_no("state that is kept from run to run")
 
     def gradients(self, *_: Any, **asked: Any) -> Answer:
-        """of, loss, wrt, keep=(), last=False, x, initial_state, mask.
+        """of, loss, wrt, keep=(), last=False, starts, x, initial_state, mask.
 
         By the framework's own differentiation: {"loss", "weights": {layer: {path: array}}}, the
-        gradients of the inputs that wrt names, and what `keep` names of the same run.
+        gradients of the inputs that wrt names, and what `keep` names of the same run. starts:
+        {layer: its initial state (B,H), or (S,B,H) of several}, of recurrent layers after the
+        first; answered as "starts": {layer: [the gradient of each state]}.
 
         loss: {"kind": "cotangent", "value": array like the output}, the sum of their product, or
         {"kind": "mse" | "categorical_crossentropy", "target": array}. last: the recurrent layer
