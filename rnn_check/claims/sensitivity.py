@@ -43,7 +43,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class _Run:
-    """One recurrence as it is run: x (B,T,F), kernel (F,GH), starts (B,H) each."""
+    """One recurrence as it is run, in the order in which it takes the steps.
+
+    x (B,T,F), kernel (F,GH), starts (B,H) each.
+    """
 
     part: Recurrence
     x: Array
@@ -52,14 +55,11 @@ class _Run:
     bias: Array | None
     starts: tuple[Array, ...]
     mask: Array | None
-    backwards: bool
     activation: str
 
     def states(self, timesteps: int | None = None) -> Array:
-        """(B,T,H) in processing order, in float32; the first of them, or all."""
+        """(B,T,H) in float32; the first of them, or all."""
         x, mask = self.x, self.mask
-        if self.backwards:
-            x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
         if timesteps is not None:
             x, mask = x[:, :timesteps], None if mask is None else mask[:, :timesteps]
         given: tuple[Any, ...] = (x, self.kernel, self.recurrent_kernel, self.bias)
@@ -181,33 +181,19 @@ def _gates_exchanged(run: _Run) -> Iterator[tuple[str, _Run | None, str]]:
 
 
 def _run(claim: Claim, layer: Carrying, index: int) -> _Run:
-    """What one recurrence of a layer is given."""
-    assert claim.x is not None and claim.weights is not None
+    """One recurrence of a layer as the claim runs it."""
+    assert claim.weights is not None
     prefix, part = layer.recurrences[index]
-    at, above = claim.layers.index(layer), index and layer.backward_part is None
-    x, mask = claim.x.value, claim.mask
-    backwards = layer.option("go_backwards") or index == layer.backward_part
-    if at or above:
-        passes = stack.passes(claim, "exact")
-        if at:
-            x, mask = passes[at - 1].out.value, passes[at - 1].out.mask
-        if above:  # a cell takes the states of that below it, in the order of the steps
-            x = passes[at].courses[index - 1].states["h"][0]
-            mask = mask[:, ::-1] if mask is not None and backwards else mask
-            backwards = False
-    first = next(each for each in claim.layers if isinstance(each, Carrying))
-    starts = [value for value, _ in stack.starts(claim)] if layer is first else []
-    of = sum(len(each.states) for _, each in layer.recurrences[:index])
+    fed = stack.fed(claim, layer, index)
     own = {name: given.value for name, given in claim.weights[layer.name].items()}
     return _Run(
         part=part,
-        x=x,
+        x=fed.x,
         kernel=own[f"{prefix}kernel"],
         recurrent_kernel=own[f"{prefix}recurrent_kernel"],
         bias=own.get(f"{prefix}bias"),
-        starts=tuple(starts[of : of + len(part.states)]),
-        mask=mask,
-        backwards=backwards,
+        starts=fed.starts,
+        mask=fed.mask,
         activation=part.function,
     )
 

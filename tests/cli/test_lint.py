@@ -16,7 +16,7 @@ from rnn_check.claims.files import bundled
 from rnn_check.claims.layers import Carrying
 from rnn_check.claims.truth import Truth
 from rnn_check.cli.commands import main
-from tests.cli.test_explain import LAYERS, whole_numbers
+from tests.support.whole_numbers import LAYERS, whole_numbers
 
 ROOT = Path(__file__).parents[2]
 # a claim that misses nothing; each test below takes something from it
