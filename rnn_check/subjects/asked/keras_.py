@@ -14,6 +14,7 @@ from typing import Any, Callable
 import numpy as np
 
 from .backends import Backend, Compute, default_backend, dtype_name, open_backend
+from .described import described
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
 from .models import Inputs, Models, Stack, arguments, inputs_of
 from .named import (
@@ -176,6 +177,9 @@ class Keras(Models):
         return {"lacks": lacking(self.backend, load_class(self.replace[kind]), kind)}
 
     # running
+
+    def describe(self, where: str, only: str = "", x: Maybe = None) -> Answer:
+        return described(self.backend, where, only, x)
 
     def compute(
         self,

@@ -23,7 +23,7 @@ from .wire import Array, decode, description
 
 VERBS = (
     *("make", "summary", "weights", "config", "run", "run_shapes", "reset", "gradients", "reload"),
-    *("fit", "attempt", "offers"),
+    *("fit", "attempt", "offers", "describe"),
 )
 REFERENCES = ("of", "like", "after")
 Answer = dict[str, Any]
@@ -191,6 +191,16 @@ class Session:
 
         {"lacks": [sentences]}: of the class that replaces this one, what the verbs need."""
         raise self.has_no("class that could be replaced")
+
+    def describe(self, *_: Any, **asked: Any) -> Answer:
+        """where, only="", x=None.
+
+        {"layers": descriptions, "weights": {layer: {path: array}}, "input_shape" (B,T,F) with null
+        where any size will do, "parameters", "dtype": the policy} of the layer or model that a user
+        keeps at FILE.keras, FILE.py:NAME or MODULE:NAME, or of the layer `only` in it; with x the
+        "output" of a call. {"refused": why} of what has no description.
+        """
+        raise self.has_no("models that could be described")
 
     # what becomes of a plan
 
