@@ -118,7 +118,7 @@ _UP = 1 + 2.0**-40  # covers the rounding of up to 2^12 operations in the evalua
 def arithmetic(dtype_or_name: Any) -> Arithmetic:
     """The arithmetic of a dtype, or of its name; "exact" and "hand" round nothing.
 
-    ("hand": the author's own rounding, to the digits shown, is `by_hand` of running_bound.)
+    ("hand": the author's own rounding, to the digits shown, is `by_hand` of running.Running.)
     Raises ValueError for any other.
     """
     if isinstance(dtype_or_name, Arithmetic):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers import formats
-from rnn_check.numbers.bounded import Bounded, _given
+from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
 from rnn_check.numbers.reading import Bounds, Node, Tape
 from rnn_check.recurrences.gated import steps
@@ -36,20 +36,6 @@ class ByHand(NamedTuple):
 
 
 NOT_BY_HAND = ByHand()
-
-
-class Running(NamedTuple):
-    """Bounded numbers in processing order: of each a value and a bound (B,T,H).
-
-    gates: none where there are none. arguments: of the gates by name, of act "" where there are
-    none, what the activation is taken of. carried: the states as the next step takes them: rounded
-    by hand, if at all.
-    """
-
-    states: dict[str, tuple[Array, Bound]]
-    gates: dict[str, tuple[Array, Bound]]
-    arguments: dict[str, tuple[Array, Bound]]
-    carried: dict[str, tuple[Array, Bound]]
 
 
 class _Paper:
@@ -120,42 +106,6 @@ class _TapedOnPaper(Tape):
 _INPUTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 
 
-class _Known(NamedTuple):
-    x: list[Bounded]
-    weights: tuple[Bounded, Bounded, Bounded | None]
-    start: list[Bounded]
-    skip: Array | None
-
-
-def _bounded(
-    r: Recurrence, arrays: Sequence[Any], options: dict[str, Any], a: Arithmetic,
-    errors: Mapping[str, Any] | None, round_inputs: bool,
-) -> _Known:  # fmt: skip
-    """The inputs as bounded numbers: rounded to the arithmetic, or off by their errors."""
-    errors = errors or {}
-    if unknown := [name for name in errors if name not in _INPUTS]:
-        raise ValueError(f"errors of {unknown[0]!r}: known are {', '.join(_INPUTS)}")
-    wide: list[Any] = [None if v is None else np.asarray(v, np.float64) for v in arrays]
-    x, W, U, b, start, skip = read(r, *wide, **options)
-
-    def known(value: Array, error: Any) -> Bounded:
-        return _given(value, error, a, round_inputs)
-
-    off = np.broadcast_to(np.asarray(errors.get("x", 0.0), np.float64), x.swapaxes(0, 1).shape)
-    off = (off[:, ::-1] if options["go_backwards"] else off).swapaxes(0, 1)
-    of_start = errors.get("initial_state", (0.0,) * len(start))
-    return _Known(
-        [known(x_t, off_t) for x_t, off_t in zip(x, off, strict=True)],
-        (
-            known(W, errors.get("kernel", 0.0)),
-            known(U, errors.get("recurrent_kernel", 0.0)),
-            None if b is None else known(b, errors.get("bias", 0.0)),
-        ),
-        [known(s, e) for s, e in zip(start, of_start, strict=True)],
-        skip,
-    )
-
-
 def _arranged(r: Recurrence, weights: Sequence[Bounded | None], a: Arithmetic) -> Any:
     value, error, size = (
         r.arranged(*(None if b is None else getattr(b, which) for b in weights))
@@ -165,127 +115,133 @@ def _arranged(r: Recurrence, weights: Sequence[Bounded | None], a: Arithmetic) -
     return type(value)(*(None if v is None else Bounded(v, e, a, s) for v, e, s in parts))
 
 
-def running_bound(
-    r: Recurrence,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any = None,
-    *,
-    activation: str | None = "tanh",
-    recurrent_activation: str | None = "sigmoid",
-    initial_state: Sequence[Any] | None = None,
-    mask: Any = None,
-    go_backwards: bool = False,
-    arithmetic: Any = "float32",
-    errors: Mapping[str, Any] | None = None,
-    round_inputs: bool = True,
-    by_hand: ByHand = NOT_BY_HAND,
-) -> Running:
+class Running:
     """The numbers of forward in float64, and how far another's computation may be off.
 
     Arguments as forward; and arithmetic, what the other computes in; errors, how far the true
     inputs may be from those given (keys x, kernel, recurrent_kernel, bias, and initial_state with
     one for each state); round_inputs, whether what the arithmetic cannot hold is rounded to it
     first; by_hand, to what is rounded by hand. Errors grow from step to step: no certificate, but
-    all there is for those who see the end only. Raises ValueError as forward, and for unknown
-    arithmetics and keys of errors.
+    all there is for those who see the end only.
+
+    states, gates, arguments and carried hold a value and a bound (B,T,H), by name and in processing
+    order. gates: none where there are none. arguments: of the gates, of act "" where there are
+    none, what the activation is taken of. carried: the states as the next step takes them: rounded
+    by hand, if at all.
+
+    Raises ValueError as forward, and for unknown arithmetics and keys of errors.
     """
-    a = formats.arithmetic(arithmetic)
-    options = {"initial_state": initial_state, "mask": mask, "go_backwards": go_backwards}
-    with np.errstate(all="ignore"):
-        known = _bounded(r, (x, kernel, recurrent_kernel, bias), options, a, errors, round_inputs)
-        paper = _Paper(r, by_hand)
-        n = _OnPaper(a, activation, recurrent_activation, paper)
-        w = _arranged(r, known.weights, a)
-        arguments, shown, carried = [], [], []
-        for step, states in steps(n, r, w, known.x, known.start, known.skip, paper.turned):
-            arguments.append(step.s)
-            shown.append(states)
-            carried.append(paper.on_paper(states))
-    fields = dict(zip(r.gates, r.fields, strict=True)) if r.has_gates else {}
-    return Running(
-        {name: _sequence([s[i] for s in shown]) for i, name in enumerate(r.states)},
-        {name: _sequence(paper.made[field]) for name, field in fields.items()},
-        {name: _sequence([s[i] for s in arguments]) for i, name in enumerate(r.gates)},
-        {name: _sequence([s[i] for s in carried]) for i, name in enumerate(r.states)},
-    )
+
+    def __init__(
+        self,
+        r: Recurrence,
+        x: Any,
+        kernel: Any,
+        recurrent_kernel: Any,
+        bias: Any = None,
+        *,
+        activation: str | None = "tanh",
+        recurrent_activation: str | None = "sigmoid",
+        initial_state: Sequence[Any] | None = None,
+        mask: Any = None,
+        go_backwards: bool = False,
+        arithmetic: Any = "float32",
+        errors: Mapping[str, Any] | None = None,
+        round_inputs: bool = True,
+        by_hand: ByHand = NOT_BY_HAND,
+    ) -> None:
+        errors = errors or {}
+        if unknown := [name for name in errors if name not in _INPUTS]:
+            raise ValueError(f"errors of {unknown[0]!r}: known are {', '.join(_INPUTS)}")
+        self.r, self.by_hand, self.round_inputs = r, by_hand, round_inputs
+        self.a = a = formats.arithmetic(arithmetic)
+        self.names, self.go_backwards = (activation, recurrent_activation), go_backwards
+        arrays = (x, kernel, recurrent_kernel, bias)
+        wide: list[Any] = [None if v is None else np.asarray(v, np.float64) for v in arrays]
+        options = {"initial_state": initial_state, "mask": mask, "go_backwards": go_backwards}
+        given = read(r, *wide, **options)
+        off = np.broadcast_to(np.asarray(errors.get("x", 0.0), np.float64), np.shape(x))
+        off = (off[:, ::-1] if go_backwards else off).swapaxes(0, 1)
+        of_start = errors.get("initial_state", (0.0,) * len(r.states))
+        with np.errstate(all="ignore"):
+            self.x = [self._known(*pair) for pair in zip(given.x, off, strict=True)]
+            self.start = [self._known(*pair) for pair in zip(given.start, of_start, strict=True)]
+            self.weights = [
+                None if part is None else self._known(part, errors.get(name, 0.0))
+                for name, part in zip(_INPUTS[1:4], given[1:4], strict=True)
+            ]
+            self.skip, paper = given.skip, _Paper(r, by_hand)
+            n, w = _OnPaper(a, *self.names, paper), _arranged(r, self.weights, a)
+            arguments, shown, carried = [], [], []
+            for step, states in steps(n, r, w, self.x, self.start, self.skip, paper.turned):
+                arguments.append(step.s)
+                shown.append(states)
+                carried.append(paper.on_paper(states))
+        self.states, self.carried = (
+            {name: _sequence([s[i] for s in part]) for i, name in enumerate(r.states)}
+            for part in (shown, carried)
+        )
+        self.arguments = {n: _sequence([s[i] for s in arguments]) for i, n in enumerate(r.gates)}
+        fields = dict(zip(r.gates, r.fields, strict=True)) if r.has_gates else {}
+        self.gates = {name: _sequence(paper.made[field]) for name, field in fields.items()}
+
+    def _known(self, value: Array, error: Any) -> Bounded:
+        """As the subject receives it: rounded to the arithmetic, or off by its error."""
+        return _given(value, error, self.a, self.round_inputs)
+
+    def gradients(
+        self, cotangents: Mapping[str, Any], errors: Mapping[str, Any] | None = None
+    ) -> tuple[Gradients, Gradients]:
+        """Those of backward in float64, and how far another's may be off.
+
+        cotangents as backward takes them, known to within their errors, and rounded to the
+        arithmetic if exactly known and round_inputs. The forward pass is read over a tape, and gone
+        back over, every gradient with the error of all it was made of.
+        """
+        r, a, off = self.r, self.a, dict(errors or {})
+        weights = self.weights
+        if weights[2] is None:  # what one of zeros would receive
+            nothing = np.zeros(r.bias_shape(self.start[0].value.shape[1]))
+            weights = [*weights[:2], exactly(nothing, a)]
+        with np.errstate(all="ignore"):
+            paper = _Paper(r, self.by_hand)
+            tape = _TapedOnPaper(a, *self.names, paper)
+            w = _arranged(r, weights, a)
+            w = type(w)(*(None if b is None else tape.leaf(b) for b in w))
+            start, inputs = [tape.leaf(b) for b in self.start], [tape.leaf(b) for b in self.x]
+            deltas = []
+            taped = steps(tape, r, w, inputs, start, self.skip, paper.turned)
+            for t, (step, states) in enumerate(taped):
+                deltas.append(step.s)
+                for name, state in zip(r.states, states, strict=True):
+                    if name in cotangents:
+                        c, e = np.asarray(cotangents[name], np.float64)[:, t], off.get(name)
+                        if e is None:
+                            state.receive(self._known(c, 0.0))
+                        else:
+                            state.receive(_given(c, np.asarray(e)[:, t], a, False))
+            tape.backward()
+            of_weights = type(w)(*(None if node is None else tape.gradient(node) for node in w))
+
+        def part(which: str) -> Gradients:
+            def get(node: Node) -> Array:
+                nothing = np.zeros(node.b.value.shape)
+                return nothing if node.gradient is None else getattr(node.gradient, which)
+
+            dx = np.stack([get(node) for node in inputs], 1)
+            of = (None if g is None else getattr(g, which) for g in of_weights)
+            W, U, b = r.joined(type(w)(*of))
+            return Gradients(
+                x=dx[:, ::-1] if self.go_backwards else dx,
+                kernel=W,
+                recurrent_kernel=U,
+                bias=b,
+                initial_state=tuple(map(get, start)),
+                delta=np.stack([np.concatenate(list(map(get, s)), -1) for s in deltas], 1),
+            )
+
+        return part("value"), part("error")
 
 
 def _sequence(parts: Sequence[Bounded]) -> tuple[Array, Bound]:
     return np.stack([p.value for p in parts], 1), np.stack([p.error for p in parts], 1)
-
-
-def running_gradients(
-    r: Recurrence,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any = None,
-    *,
-    cotangents: Mapping[str, Any],
-    cotangent_errors: Mapping[str, Any] | None = None,
-    activation: str | None = "tanh",
-    recurrent_activation: str | None = "sigmoid",
-    initial_state: Sequence[Any] | None = None,
-    mask: Any = None,
-    go_backwards: bool = False,
-    arithmetic: Any = "float32",
-    errors: Mapping[str, Any] | None = None,
-    round_inputs: bool = True,
-    by_hand: ByHand = NOT_BY_HAND,
-) -> tuple[Gradients, Gradients]:
-    """The gradients of backward in float64, and how far another's may be off.
-
-    cotangents as backward takes them, known to within cotangent_errors, and rounded to the
-    arithmetic if exactly known and round_inputs; the rest as running_bound. The forward pass is
-    read over a tape, and gone back over, every gradient with the error of all it was made of.
-    """
-    a = formats.arithmetic(arithmetic)
-    options = {"initial_state": initial_state, "mask": mask, "go_backwards": go_backwards}
-    off = dict(cotangent_errors or {})
-    with np.errstate(all="ignore"):
-        arrays = (x, kernel, recurrent_kernel, bias)
-        known = _bounded(r, arrays, options, a, errors, round_inputs)
-        H = len(known.weights[1].value)
-        if bias is None:  # what one of zeros would receive
-            zeros = Bounded(np.zeros(r.bias_shape(H)), np.zeros(r.bias_shape(H)), a)
-            known = known._replace(weights=(*known.weights[:2], zeros))
-        paper = _Paper(r, by_hand)
-        tape = _TapedOnPaper(a, activation, recurrent_activation, paper)
-        w = _arranged(r, known.weights, a)
-        w = type(w)(*(None if b is None else tape.leaf(b) for b in w))
-        start, inputs = [tape.leaf(b) for b in known.start], [tape.leaf(b) for b in known.x]
-        deltas = []
-        taped = steps(tape, r, w, inputs, start, known.skip, paper.turned)
-        for t, (step, states) in enumerate(taped):
-            deltas.append(step.s)
-            for name, state in zip(r.states, states, strict=True):
-                if name in cotangents:
-                    c = np.asarray(cotangents[name], np.float64)[:, t]
-                    e = off.get(name)
-                    e = 0.0 if e is None else np.asarray(e)[:, t]
-                    state.receive(_given(c, e, a, round_inputs and off.get(name) is None))
-        tape.backward()
-        of_weights = type(w)(*(None if node is None else tape.gradient(node) for node in w))
-    zero = Bounded(np.zeros(()), np.zeros(()), a)
-
-    def part(which: str) -> Gradients:
-        def get(b: Bounded | None, shape: tuple[int, ...]) -> Array:
-            return np.broadcast_to(getattr(b or zero, which), shape)
-
-        B = known.start[0].value.shape[0]
-        dx = np.stack([get(v.gradient, v.b.value.shape) for v in inputs], 1)
-        W, U, b = r.joined(type(w)(*(None if g is None else getattr(g, which) for g in of_weights)))
-        return Gradients(
-            x=dx[:, ::-1] if go_backwards else dx,
-            kernel=W,
-            recurrent_kernel=U,
-            bias=b,
-            initial_state=tuple(get(s.gradient, (B, H)) for s in start),
-            delta=np.stack(
-                [np.concatenate([get(z.gradient, (B, H)) for z in of], -1) for of in deltas], 1
-            ),
-        )
-
-    return part("value"), part("error")

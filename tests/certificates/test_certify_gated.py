@@ -458,6 +458,21 @@ def test_products_of_gates_that_are_stored_one_by_one_are_no_alarm(
 
 
 @each_recurrence
+def test_the_arrays_of_a_gradient_s_certificate_are_those_that_were_judged(r: Recurrence) -> None:
+    """They are made when they are asked for, by going back over the sequence once more."""
+    layer = Layer(r, mask=mask())
+    run = layer.run()
+    found = certify_gradients(
+        layer.gradients(run), cotangent=layer.cotangent, states=run.states["h"],
+        **layer.asked, **layer.seen(run),
+    )  # fmt: skip
+    for gradient in found.values():
+        inexact = gradient.residual > 0
+        ratios = gradient.residual[inexact] / gradient.bound[inexact]
+        assert gradient.ratio == ratios.max(initial=0.0) > 0
+
+
+@each_recurrence
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_gradient_whose_sums_are_not_asked_says_so(r: Recurrence, masked: bool) -> None:
     layer = Layer(r, mask=mask() if masked else None)

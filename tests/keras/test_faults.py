@@ -32,9 +32,10 @@ NAMED = [
     for fault in c.catches
     if c.name != "derived/long_sequence"  # its gradients take 20 s a fault
 ]
+OF_SIMPLE_RNN = [(fault, case) for c, fault, case in NAMED if planted.of(c) is planted.LAYERS]
 OF_GATES = [case for c, _, case in NAMED if planted.of(c) is not planted.LAYERS]
 CASES = [
-    *first_of_each((fault, case) for c, fault, case in NAMED if planted.of(c) is planted.LAYERS),
+    *first_of_each(OF_SIMPLE_RNN, every=3),
     *(
         pytest.param(*case.values, id=case.id, marks=long) if i % 60 else case
         for i, case in enumerate(OF_GATES)

@@ -615,10 +615,8 @@ class Case:
             "arithmetic": a,
             **options,
         }
-        states = recurrences_running.running_bound(SIMPLE, *self.inputs[:4], **layer).states["h"]
-        gradients = recurrences_running.running_gradients(
-            SIMPLE, *self.inputs[:4], cotangents={"h": self.cotangent}, **layer
-        )
+        ran = recurrences_running.Running(SIMPLE, *self.inputs[:4], **layer)
+        states, gradients = ran.states["h"], ran.gradients({"h": self.cotangent})
         value, bound = (
             {"states": part, **g._asdict(), "initial_state": g.initial_state[0]}
             for part, g in zip(states, gradients, strict=True)
@@ -844,7 +842,7 @@ def test_an_activation_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     observed["delta"] = observed["delta"] * np.float32(1 + 1e-3)
     assert certify_gradients(observed, **asked)["delta"].ok is False
     start = layer.initial_state
-    known, bound = recurrences_running.running_bound(
+    known, bound = recurrences_running.Running(
         SIMPLE, **layer.arguments | {"initial_state": None if start is None else (start,)}
     ).states["h"]
     assert (np.abs(states - known) <= bound).all()
@@ -956,7 +954,7 @@ def test_an_author_who_rounds_every_state_by_hand() -> None:
         exactly = np.tanh(x[:, t] @ W + h @ U + b)
         h = np.array([[float(Decimal(v).quantize(Decimal("0.01"))) for v in exactly[0]]])
         states.append(h)
-    running = recurrences_running.running_bound(
+    running = recurrences_running.Running(
         SIMPLE,
         *layer.inputs[:4],
         initial_state=(h0,),
@@ -984,7 +982,7 @@ def test_what_is_asked_wrongly_is_named() -> None:
     with pytest.raises(ValueError, match=r"errors of 'kernal'.*recurrent_kernel"):
         layer.bounds("float32", errors={"kernal": 0.1})
     with pytest.raises(ValueError, match="errors of 'x'"):
-        dense.running_dense(np.ones((1, 2)), 0.0, np.ones((2, 1)), errors={"x": np.ones(1)})
+        dense.RunningDense(np.ones((1, 2)), 0.0, np.ones((2, 1)), errors={"x": np.ones(1)})
     with pytest.raises(ValueError, match="unknown loss 'mae'"):
         losses.running_loss("mae", np.ones(1), np.ones(1))
 
@@ -998,8 +996,9 @@ def test_the_output_layer_and_its_gradients(name: str) -> None:
     h, V, c, g = (to(rng.normal(size=s)) for s in ((5, 4), (4, 3), (3,), (5, 3)))
     h_error, g_error = 1e-6 * rng.random(h.shape), 1e-6 * rng.random(g.shape)
     act = activations.activation(name)
-    output, bound = dense.running_dense(h, h_error, V, c, activation=name)
-    value, bounds = dense.running_dense_gradients(g, g_error, h, h_error, V, c, activation=name)
+    ran = dense.RunningDense(h, h_error, V, c, activation=name)
+    output, bound = ran.output, ran.bound
+    value, bounds = ran.gradients(g, g_error)
     worst_of = dict.fromkeys(("output", "h", "kernel", "bias"), 0.0)
     for subject in SUBJECTS.values():
         for _ in range(8):

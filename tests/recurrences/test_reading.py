@@ -140,7 +140,7 @@ def test_the_loop_that_is_run_is_the_textbook() -> None:
 def test_bounds_along_a_sequence_are_the_running_bounds() -> None:
     cell = CELLS["simple"]
     w, x, (h0,) = drawn(cell)
-    known, error = running.running_bound(SIMPLE, **arguments(w, x, (h0,))).states["h"]
+    known, error = running.Running(SIMPLE, **arguments(w, x, (h0,))).states["h"]
     found = bounded(Bounds("float32"), cell, w, x, [h0])
     np.testing.assert_array_equal(np.stack([s[0].value for s in found], 1), known)
     np.testing.assert_array_equal(np.stack([s[0].error for s in found], 1), error)
@@ -164,9 +164,8 @@ def test_gradients_over_the_tape_are_those_of_the_running_analysis() -> None:
     cell = CELLS["simple"]
     w, x, (h0,) = drawn(cell)
     c = np.random.default_rng(2).normal(size=(T, B, H)).astype(np.float32)
-    value, bound = running.running_gradients(
-        SIMPLE, **arguments(w, x, (h0,)), cotangents={"h": c.swapaxes(0, 1)}
-    )
+    ran_over = running.Running(SIMPLE, **arguments(w, x, (h0,)))
+    value, bound = ran_over.gradients({"h": c.swapaxes(0, 1)})
     found, (start,), inputs = taped(cell, w, x, [h0], c)
     gradients = dict(zip(w._fields, found, strict=True)) | {"initial_state": start.gradient}
     for gradient, (each, error) in (
@@ -305,9 +304,10 @@ def test_a_gradient_of_0_that_may_be_off_is_no_exact_zero() -> None:
 def test_a_step_that_a_mask_skips_has_no_adjoint() -> None:
     """Whatever it would have been: here exp overflows, and 0·inf is NaN."""
     x = np.array([[[1.0], [2000.0], [1.0]]], np.float32)
-    gradients, bounds = running.running_gradients(
+    found = running.Running(
         SIMPLE, x, np.ones((1, 1)), np.ones((1, 1)) / 4, activation="exponential",
-        mask=np.array([[True, False, True]]), cotangents={"h": np.ones((1, 3, 1), np.float32)},
+        mask=np.array([[True, False, True]]),
     )  # fmt: skip
+    gradients, bounds = found.gradients({"h": np.ones((1, 3, 1), np.float32)})
     assert gradients.delta[0, 1, 0] == bounds.delta[0, 1, 0] == 0
     assert all(np.isfinite(part).all() for part in (*gradients, *bounds))

@@ -270,6 +270,18 @@ def axes(what: str, of: str, ndim: int) -> tuple[str, ...]:
     return {0: (), 1: (last,), 2: ("sample", last), 3: ("sample", "timestep", last)}[ndim]
 
 
+class Unasked(Expectation, frozen=True, kw_only=True):
+    """What no subject is asked about."""
+
+    family: ClassVar[bool] = True
+
+    def asks(self, run: Experiment) -> set[str]:
+        return set()
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return []
+
+
 class Holds(Expectation, frozen=True, kw_only=True):
     """What is true or not."""
 

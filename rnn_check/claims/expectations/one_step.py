@@ -159,9 +159,9 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
         changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
         yield equal("subject", "something was trained", yes(changed), "yes")
         signal = stack.Signal.exactly(case.x, case.claim.mask)
-        shown = layer.through(stack.exactly(after), signal, case.dtype)
-        bounds, what = (shown.value, shown.error), "output in inference afterwards"
-        yield stack.bounded(what, told["output"].array, bounds, "subject")
+        shown = layer.passed(stack.Call(stack.exactly(after), signal, case.dtype)).out
+        what, got = "output in inference afterwards", told["output"].array
+        yield stack.bounded(what, got, shown.bounded, "subject")
 
 
 def _masks(layer: Recurrent, features: int) -> Iterator[tuple[Array, Array]]:
@@ -193,7 +193,7 @@ def _explained(
         **wide, **claim.recurrence, "arithmetic": arithmetic, "x": case.x * on_input,
         "recurrent_kernel": on_state[:, None] * wide["recurrent_kernel"],
     }  # fmt: skip
-    ran = running.running_bound(SIMPLE, **run)
+    ran = running.Running(SIMPLE, **run)
     states, off = ran.states["h"]
     target, sequence = claim.loss.value.value, claim.rnn.option("return_sequences")
     shown = (states, off) if sequence else (states[:, -1], off[:, -1])
@@ -206,9 +206,7 @@ def _explained(
         part if sequence else at_the_end(part, states.shape[1])
         for part in losses.running_loss_gradient(*told, arithmetic=coarser)
     )
-    gradients, errors = running.running_gradients(
-        SIMPLE, **run, cotangents={"h": cotangent}, cotangent_errors={"h": error}
-    )
+    gradients, errors = ran.gradients({"h": cotangent}, {"h": error})
     u = formats.arithmetic(arithmetic).u_stored
     for name, weight in wide.items():
         scale = on_state[:, None] if name == "recurrent_kernel" else 1.0
