@@ -43,9 +43,7 @@ class Stateful(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"stateful", "weights"}
+    questions = ("stateful", "weights")
 
     def tells(self) -> dict[str, Any]:
         return {"through": self.of}
@@ -140,7 +138,7 @@ def _last(run: Experiment, states: Array, start: Array) -> Array:
 class Dropout(Holds, frozen=True, kw_only=True):
     """Holds: in training it drops what it says, scaled, the same at each step; needs a rate."""
 
-    of: Literal["input", "recurrent"]
+    of: Literal["input", "recurrent", "timesteps"]
     masks: Literal["one for all gates", "one for each gate"] | msgspec.UnsetType = msgspec.UNSET
 
     layers = "any"
@@ -156,6 +154,8 @@ class Dropout(Holds, frozen=True, kw_only=True):
             yield f"a {self.rate} rate"
         if self.masks is not msgspec.UNSET and not isinstance(run.layers[0], Gated):
             yield "a layer with gates, to say which masks they have,"
+        if self.of == "timesteps" and not isinstance(run.layers[0], Gated):
+            yield "a layer with gates, whose loop may be fused; say `input` of another"
 
     def unjudged(self, run: Experiment) -> str:
         rate = float(getattr(run.layers[0], self.rate))
@@ -164,9 +164,11 @@ class Dropout(Holds, frozen=True, kw_only=True):
         return f"a rate of {rate:g} drops too few, or leaves too few, to tell one mask from another"
 
     def asks(self, run: Experiment) -> set[str]:
-        return {"dropout"}
+        return {"dropped_steps" if self.of == "timesteps" else "dropout"}
 
     def spoils(self, run: Experiment) -> list[Path]:
+        if self.of == "timesteps":
+            return [("dropped_steps", "shown"), ("dropped_steps", "inference", "shown")]
         gated = isinstance(run.layers[0], Gated)
         held = [("dropout", "held"), ("dropout", "*", "held")] if gated else []
         return [("dropout", self.of), ("dropout", "inference", self.of), *held]
@@ -176,9 +178,15 @@ class Dropout(Holds, frozen=True, kw_only=True):
 
         Of a SimpleRNN with an identity for a kernel "input" is h_t = mask/(1-p); of "recurrent" x
         is one at the first step and zero after it, and h_t = (mask/(1-p))^t, counted from 0. Of
-        gates see `plans`: each mask of its own, all in one run.
+        gates see `plans`: each mask of its own, all in one run. "timesteps": which features are
+        dropped, of a layer whose activations are the default ones.
         """
-        told, layer = case.said["dropout"], case.claim.layers[0]
+        layer = case.claim.layers[0]
+        if self.of == "timesteps":
+            rate = float(getattr(layer, self.rate))
+            yield from _dropped_alike(case.said["dropped_steps"], rate)
+            return
+        told = case.said["dropout"]
         rates = {
             of: float(_or(getattr(layer, of, 0), 0)) for of in ("dropout", "recurrent_dropout")
         }
@@ -230,8 +238,7 @@ class Drawn:
 def _dropped(
     what: str, told: Said, way: tuple[str, ...], shape: tuple[int, ...], drawn: Drawn, case: Case
 ) -> Iterator[Comparison]:
-    """By Hoeffding (JASA 58, 1963) the share of zeros among N independent draws is off by more than
-    sqrt(log(2/CHANCE)/(2N)) with probability CHANCE at most."""
+    """What is shown of a mask, in training and in inference, and once more."""
 
     def part(said: Said) -> Array:
         for key in way:
@@ -255,6 +262,15 @@ def _dropped(
         "subject", f"{what}: one mask for all timesteps, scaled by {scale:g}", shown, expected,
         np.abs(shown - expected), bound, SEQUENCE, tuple(np.indices(shown.shape)),
     )  # fmt: skip
+    another = bool((part(told["next"]).astype(np.float64) != shown).any())
+    yield from _drawn(kept, rate, another)
+    if not told["again"].is_none:
+        yield same("output with the same seed", part(told["again"]), first)
+
+
+def _drawn(kept: Array, rate: float, another: bool) -> Iterator[Comparison]:
+    """kept: (B,n). By Hoeffding (JASA 58, 1963) the share of zeros among N independent draws is off
+    by more than sqrt(log(2/CHANCE)/(2N)) with probability CHANCE at most."""
     dropped = np.asarray(1 - kept.mean())
     allowed = np.asarray(math.sqrt(math.log(2 / CHANCE) / (2 * kept.size)))
     off, share = np.abs(dropped - rate), f"share of zeros among {kept.size:,}"
@@ -262,10 +278,28 @@ def _dropped(
     alike = bool((kept == kept[:1]).all())
     yield equal("subject", "a mask of its own for every sample", yes(not alike), "yes")
     # that as many draws are the same by chance is less likely than CHANCE: see `unjudged`
-    another = yes(bool((part(told["next"]).astype(np.float64) != shown).any()))
-    yield equal("subject", "another mask at the next call", another, "yes")
+    yield equal("subject", "another mask at the next call", yes(another), "yes")
+
+
+def _dropped_alike(told: Said, rate: float) -> Iterator[Comparison]:
+    """Whether the same features of a sample are dropped at each timestep: those that show a zero,
+    where others show tanh of a positive number."""
+    shape = (128, 4, 16)
+    first, later, still = (
+        said["shown"].shaped(shape) for said in (told, told["next"], told["inference"])
+    )
+    kept = first != 0
+    within = bool(((first >= 0) & (first <= 1)).all())
+    yield equal(
+        "subject", "what is not dropped is a tanh of something positive", yes(within), "yes"
+    )
+    one = bool((kept == kept[:, :1]).all())
+    yield equal("subject", "one mask for all timesteps", yes(one), "yes")
+    shown = bool(((still > 0) & (still <= 1)).all())
+    yield equal("subject", "nothing is dropped in inference", yes(shown), "yes")
+    yield from _drawn(kept[:, 0], rate, bool(((later != 0) != kept).any()))
     if not told["again"].is_none:
-        yield same("output with the same seed", part(told["again"]), first)
+        yield same("output with the same seed", told["again"]["shown"].shaped(shape), first)
 
 
 class AnyShape(Holds, frozen=True, kw_only=True):
@@ -273,9 +307,7 @@ class AnyShape(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"dynamic", "weights"}
+    questions = ("dynamic", "weights")
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("dynamic", "outputs", "*")]
@@ -307,6 +339,7 @@ class Cell(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
+    questions = ("cell", "weights")
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
@@ -315,9 +348,6 @@ class Cell(Holds, frozen=True, kw_only=True):
             yield "an RNN over one cell"
         if run.initial_state is None:
             yield "input.initial_state"
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"cell", "weights"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("cell", "*")]
