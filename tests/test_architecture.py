@@ -13,7 +13,7 @@ import pytest
 
 import rnn_check
 from tests.support.lazily import Lazily
-from tests.support.workers import DRAWS, SPREAD, group
+from tests.support.workers import SPREAD, TOGETHER, group
 
 ROOT = Path(rnn_check.__file__).parent
 TESTS = Path(__file__).parent
@@ -167,7 +167,7 @@ def test_who_asks_the_common_subject_is_of_one_worker() -> None:
             assert group(nodeid, everything=True) == "framework", file
         in_keras = file.is_relative_to(TESTS / "keras")
         assert (group(nodeid, everything=False) == "framework") == in_keras
-    for name in (*SPREAD, DRAWS):
+    for name in (*SPREAD, *TOGETHER):
         assert (TESTS.parent / name).is_file()
 
 

@@ -57,7 +57,7 @@ Array = npt.NDArray[Any]
 # -- trainings in NumPy ----------------------------------------------------------------------------
 
 
-@thinned(7)
+@thinned(13)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("name", NETWORKS)

@@ -20,6 +20,7 @@ from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.truth import Truth
 from rnn_check.numbers.formats import Array
 from rnn_check.refusal import ClaimError
+from tests.support.sampling import thinned
 
 F, H, T = 3, 2, 3
 Parameters = dict[str, Array]
@@ -169,6 +170,7 @@ from = "the author's program"
     return text, found
 
 
+@thinned(2)
 @pytest.mark.parametrize("name", ALL)
 def test_gradients_are_those_of_the_author_s_own_parameters(name: str) -> None:
     of = {path: "initial_state" if path == "start" else path for path in ALL[name][3]}
@@ -242,6 +244,7 @@ def test_a_gradient_of_another_shape_is_refused() -> None:
         files.loads(text)
 
 
+@thinned(2)
 @pytest.mark.parametrize("name", ALL)
 def test_what_a_framework_returns_is_seen_as_the_author_sees_it(name: str) -> None:
     """In Keras's arrays: each number of them belongs to one of the author's."""

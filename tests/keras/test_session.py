@@ -392,8 +392,7 @@ def test_bare_defaults(asked: Subject) -> None:
 
 # -- stacks of layers ------------------------------------------------------------------------------
 
-MODES = ["eager", "function", "xla"]
-XLA_WHEN_ASKED = ["eager", "function", pytest.param("xla", marks=long)]  # compiling takes seconds
+MODES = ["eager", "function", "xla"]  # compiling takes seconds
 SECOND = {
     "kernel": integers(H, H) // 2,
     "recurrent_kernel": integers(H, H) // 2,
@@ -634,7 +633,7 @@ def test_round_trips(asked: Subject, how: str) -> None:
     assert found["same_config"] is found["same_weights"] is True
 
 
-@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
+@pytest.mark.parametrize("mode", sampled(MODES, 3))
 def test_dropout(asked: Subject, mode: str) -> None:
     p, q = 0.5, 0.75  # scales of 2 and 4
     layers = rnn(dropout=p, recurrent_dropout=q, seed=7)
@@ -687,7 +686,7 @@ def test_weights_are_made_twice(asked: Subject) -> None:
     assert not np.array_equal(first["recurrent_kernel"], second["recurrent_kernel"])
 
 
-@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
+@pytest.mark.parametrize("mode", sampled(MODES, 3))
 def test_losses(asked: Subject, mode: str) -> None:
     l1, l2 = {"kind": "L1", "l1": 2.0}, {"kind": "L2", "l2": 0.5}
     layers = rnn(kernel_regularizer=l2, recurrent_regularizer=l1)
@@ -702,7 +701,7 @@ def test_no_losses(asked: Subject) -> None:
     assert ask(asked, "losses") == {"losses": 0.0, "each": [], "activities": {}}
 
 
-@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
+@pytest.mark.parametrize("mode", sampled(MODES, 3))
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_losses_come_with_the_outputs_that_they_are_of(
     asked: Subject, kind: str, mode: str
@@ -759,7 +758,7 @@ def test_one_step_of_fit(with_gradients: Subject) -> None:
     assert found["trainable"] == {"simple_rnn": list(small), "dense": []}
 
 
-@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
+@pytest.mark.parametrize("mode", sampled(MODES, 3))
 def test_one_update_of_a_layer_without_dropout(with_gradients: Subject, mode: str) -> None:
     x, target = X[:, :2], integers(B, 2, 4)
     small = {"kernel": np.eye(F, 4), "recurrent_kernel": np.eye(4)[::-1], "bias": np.ones(4)}
@@ -779,7 +778,7 @@ def test_one_update_of_a_layer_without_dropout(with_gradients: Subject, mode: st
     assert (np.abs(found["output"] - states) <= bound).all()
 
 
-@pytest.mark.parametrize("mode", XLA_WHEN_ASKED)
+@pytest.mark.parametrize("mode", sampled(MODES, 3))
 def test_unknown_numbers_of_samples_and_timesteps(asked: Subject, mode: str) -> None:
     layers = [RNN, {**RNN, "return_sequences": False}]
     weights = {"simple_rnn": FIRST, "simple_rnn_1": SECOND}

@@ -23,7 +23,7 @@ from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests.support import planted
-from tests.support.sampling import long, sampled
+from tests.support.sampling import long, sampled, thinned
 from tests.support.trainings import ARTICLE, U32, gated, planted_in, short
 
 
@@ -85,6 +85,7 @@ FOUND_AT = {fault: {1} for faults in planted.OPTIMIZERS.values() for fault in fa
 }
 
 
+@thinned(3)
 @pytest.mark.parametrize("by", planted.OPTIMIZERS)
 def test_an_optimizer_in_other_words_is_certified(subject: Subject, by: str) -> None:
     """The twin: what is found below are the faults, not the subclass."""
@@ -105,7 +106,7 @@ def test_keras_is_certified_by_any_optimizer(subject: Subject, by: str, mode: st
 PLANTED = [(by, fault) for by, faults in planted.OPTIMIZERS.items() for fault in sorted(faults)]
 
 
-@pytest.mark.parametrize("planted_fault", sampled([p for p in PLANTED if p[1] != planted.NONE], 5))
+@pytest.mark.parametrize("planted_fault", sampled([p for p in PLANTED if p[1] != planted.NONE], 12))
 def test_a_fault_of_the_optimizer_is_found(
     subject: Subject, planted_fault: tuple[str, str]
 ) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 # each of its tests imports what it needs, or starts a process that does
 SPREAD = ("tests/keras/test_activations.py", "tests/keras/test_no_false_alarm.py")
-DRAWS = "tests/certificates/test_training.py"  # 2,000 trainings, once
+# of whose tests each takes what is made once: 2,000 trainings, and a subject of its own
+TOGETHER = ("tests/certificates/test_training.py", "tests/subjects/test_torch_session.py")
 
 
 def group(nodeid: str, everything: bool) -> str:
@@ -16,4 +17,4 @@ def group(nodeid: str, everything: bool) -> str:
     file = nodeid.partition("::")[0]
     if file.startswith("tests/keras/") and not (everything and file in SPREAD):
         return "framework"
-    return file if file == DRAWS else nodeid
+    return file if file in TOGETHER else nodeid

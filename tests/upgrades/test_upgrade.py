@@ -519,7 +519,7 @@ with MonkeyPatch.context() as patch:
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("end", sampled([signal.SIGINT, signal.SIGKILL], 2))
 def test_what_a_comparison_uses_is_not_cleared_until_it_has_ended(
     cache: Path, end: signal.Signals
 ) -> None:
