@@ -336,13 +336,13 @@ class Models(Making):
         inputs: Inputs,
         target: Maybe,
     ) -> Answer:
-        """One batch is a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit trains on the
-        same numbers as with arrays, but need not build a pipeline for every epoch (which is four
-        fifths of its time). Of several batches fit makes its own.
+        """One batch is to TensorFlow a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit
+        trains on the same numbers as with arrays, but need not build a pipeline for every epoch
+        (which is four fifths of its time). Of several batches fit makes its own.
         """
         keras = self.backend.keras
-        if self.backend.name != "tensorflow":
-            raise Unsupported(f"training is not recorded on the {self.backend.name} backend")
+        if not self.backend.differentiates:
+            raise Unsupported(f"the {self.backend.name} backend has no gradients")
         if self.dtype not in (None, "float32", "float64"):
             raise Unsupported(f"training in {self.dtype} scales its loss: not recorded")
         if self.dtype == "float64" and keras.backend.floatx() != "float64":
@@ -356,11 +356,11 @@ class Models(Making):
         recorder = training_recorder(self.backend, of.layers, made, STATES_OF[kind])
         dtype = np.dtype(self.dtype or self.backend.floatx)
         batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
-        if batch_size is None or batch_size >= len(target):
+        size = min(batch_size or len(target), len(target))
+        by = {"batch_size": size}
+        if self.backend.name == "tensorflow" and size == len(target):
             data = self.backend.package.data.Dataset.from_tensors(batch).repeat()
             batch, by = (data,), {"steps_per_epoch": 1}
-        else:
-            by = {"batch_size": batch_size}
         history = model.fit(
             *batch, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder], **by
         )
@@ -426,6 +426,8 @@ def training_recorder(
 
     class Recorder(backend.keras.callbacks.Callback):  # type: ignore[misc, name-defined]
         def on_train_begin(self, logs: Any = None) -> None:
+            if hasattr(self.model, "jax_state_sync"):  # which keeps them apart while it trains
+                self.model.jax_state_sync()
             for name, variables in groups.items():
                 read[name].append([backend.array(variable) for variable in variables])
             counted.append(backend.array(optimizer.iterations))
