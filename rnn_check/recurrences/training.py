@@ -21,7 +21,7 @@ import numpy as np
 from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, arithmetic, gamma
 from rnn_check.numbers.reading import Node, Tape
-from rnn_check.recurrences import simple
+from rnn_check.recurrences import simple, updating
 from rnn_check.recurrences.gated import Recurrence
 from rnn_check.recurrences.optimizers import Optimizer
 
@@ -269,19 +269,21 @@ def trained(
         }
         w = {name: Bounded(b.value, b.error, a) for name, b in w.items()}
         zero = {name: exactly(np.zeros_like(b.value), a) for name, b in w.items()}
-        states = {name: dict.fromkeys(optimizer.states, b) for name, b in zero.items()}
+        states: dict[str, dict[str, Bounded]] = dict.fromkeys(updating.carried(optimizer), zero)
         losses: list[Bounded] = []
         for update in range(epochs * len(network.batches)):
             if all(np.isinf(b.error).all() for b in w.values()):
                 losses.append(Bounded(np.zeros((1, 1)), np.full((1, 1), np.inf), a))
                 continue
-            t, batch = update + 1.0, network.batches[update % len(network.batches)]
-            g, loss = gradients(network, w, batch)
+            g, loss = gradients(network, w, network.batches[update % len(network.batches)])
             losses.append(loss)
-            for name in w:
-                new = optimizer.moved(states[name], g[name])
-                w[name] = _known(optimizer.stepped(w[name], states[name], new, g[name], t))
-                states[name] = {state: _known(b) for state, b in new.items()}
+            after = updating.updated(optimizer, w, states, g, np.array([update]))
+            w = {name: _known(b) for name, b in after.weights.items()}
+            states = {
+                state: {name: _known(b) for name, b in part.items()}
+                for state, part in after.states.items()
+            }
+        w = {"weights": w, **states}[updating.ends_with(optimizer)]
         loss = loss_of_epochs(network, _known(_joined(losses)))
     return Trained(
         {name: (b.value[0], b.error[0]) for name, b in w.items()},

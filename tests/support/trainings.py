@@ -18,8 +18,9 @@ from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
-from rnn_check.recurrences import gated
-from rnn_check.recurrences.optimizers import SGD, Adam, Optimizer, RMSprop
+from rnn_check.recurrences import gated, updating
+from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
 from rnn_check.recurrences.training import Network
 
 Array = npt.NDArray[Any]
@@ -40,7 +41,25 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "RMSprop, momentum": RMSprop(0.01, rho=0.8, momentum=0.5, epsilon=1e-3),
     "RMSprop, centered": RMSprop(0.01, epsilon=1e-2, centered=True),
     "RMSprop, centered, momentum": RMSprop(0.01, momentum=0.9, epsilon=1e-2, centered=True),
-}
+    "AdamW": AdamW(0.01, weight_decay=0.1),
+    "Adam, all norms clipped, accumulated": Adam(
+        PiecewiseConstantDecay((2, 5), (0.01, 0.1, 0.003)),
+        global_clipnorm=0.7, gradient_accumulation_steps=2, weight_decay=0.05,
+    ),
+    "SGD, values clipped, accumulated": SGD(
+        ExponentialDecay(0.01, 3, 0.9), clipvalue=0.3, gradient_accumulation_steps=3
+    ),
+    "nesterov, norms clipped, decayed": SGD(
+        CosineDecay(0.01, 7, 0.1), momentum=0.75, nesterov=True, clipnorm=0.6, weight_decay=0.1
+    ),
+    "RMSprop, averaged": RMSprop(
+        CosineDecay(0.01, 7, warmup_target=0.05, warmup_steps=3),
+        momentum=0.5, epsilon=1e-3, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3,
+    ),
+    "SGD, averaged, decayed": SGD(
+        ExponentialDecay(0.01, 2, 0.7, staircase=True), use_ema=True, weight_decay=0.01
+    ),
+}  # fmt: skip
 
 
 def network(**changes: Any) -> Network:
@@ -248,12 +267,94 @@ class Execution:
     def constant(self, value: float) -> float:
         return float(self.dtype(value))
 
-    def update(self, w: Array, old: Weights, g: Array, t: int) -> tuple[Array, Weights]:
+    def rate(self, n: int) -> Any:
+        """The learning rate after n batches."""
+        r, of = self.r, self.optimizer.learning_rate
+        if isinstance(of, PiecewiseConstantDecay):
+            return r(of.values[sum(n > boundary for boundary in of.boundaries)])
+        if isinstance(of, ExponentialDecay):
+            p = np.floor(n / of.decay_steps) if of.staircase else r(n / of.decay_steps)
+            power = r(self.constant(of.decay_rate) ** p)
+            return r(r(of.initial_learning_rate) * power)
+        if not isinstance(of, CosineDecay):
+            return r(of)
+        top, first = r(of.warmup_target or of.initial_learning_rate), r(of.initial_learning_rate)
+        if n < of.warmup_steps:
+            return r(r(r(top - first) * r(n / of.warmup_steps)) + first)
+        passed = r(min(n - of.warmup_steps, of.decay_steps) / of.decay_steps)
+        half = r(0.5 * r(1 + r(np.cos(r(r(np.pi) * passed)))))
+        return r(top * r(r(r(1 - of.alpha) * half) + r(of.alpha)))
+
+    def updated(
+        self, w: Weights, old: dict[str, Weights], g: Weights, n: int
+    ) -> tuple[Weights, dict[str, Weights]]:
+        """Weights and states after a batch, by weight, n batches after the first."""
+        r, o = self.r, self.optimizer
+        k = o.gradient_accumulation_steps or 1
+        kept: dict[str, Weights] = {name: {} for name in w}
+        if k > 1:
+            sums = {name: r(old[name]["accumulated"] + part) for name, part in g.items()}
+            if n % k != k - 1:
+                return w, {name: {**old[name], "accumulated": sums[name]} for name in w}
+            g = {name: r(total / k) for name, total in sums.items()}
+            kept = {name: {"accumulated": np.zeros_like(part)} for name, part in w.items()}
+        g, t, lr = self.clipped(g), n // k + 1, self.rate(n)
+        after = {}
+        for name, part in w.items():
+            after[name], new = self.update(self.decayed(part, lr), old[name], g[name], t, lr)
+            kept[name] |= new
+            if o.use_ema:
+                before = old[name]["average"]
+                average = self.mean(before, after[name], o.ema_momentum) if n else after[name]
+                kept[name]["average"] = average
+                if updating.overwrites(o, np.array(n)):
+                    after[name] = average
+        return after, kept
+
+    def decayed(self, w: Array, lr: Any) -> Array:
+        r, rate = self.r, self.optimizer.weight_decay
+        if rate is None:
+            return w
+        if self.form == "keras":
+            return np.asarray(r(w - r(r(w * r(rate)) * lr)))
+        return np.asarray(r(w * r(1 - r(rate * lr))))
+
+    def clipped(self, g: Weights) -> Weights:
+        r, o = self.r, self.optimizer
+        if o.clipvalue is not None:
+            return {
+                name: np.clip(part, -r(o.clipvalue), r(o.clipvalue)) for name, part in g.items()
+            }
+
+        def square(part: Array) -> Any:
+            total = 0.0
+            for each in part.ravel():
+                total = r(total + r(each * each))
+            return total
+
+        if o.clipnorm is not None:
+            c = r(o.clipnorm)
+            norms = {name: r(np.sqrt(square(part))) for name, part in g.items()}
+        elif o.global_clipnorm is not None:
+            c, total = r(o.global_clipnorm), 0.0
+            for part in g.values():
+                total = r(total + square(part))
+            norms = dict.fromkeys(g, r(np.sqrt(total)))
+        else:
+            return g
+        if self.form == "keras":
+            return {name: r(r(part * c) / max(norms[name], c)) for name, part in g.items()}
+        scales = {name: r(c * min(r(1 / norms[name]), r(1 / c))) for name in g}
+        return {name: r(part * scales[name]) for name, part in g.items()}
+
+    def update(self, w: Array, old: Weights, g: Array, t: int, lr: Any) -> tuple[Array, Weights]:
         """Weights and states after the update."""
         o = self.optimizer
         if isinstance(o, SGD):
-            return self.descended(o, w, old, g)
-        return self.normalized(o, w, old, g) if isinstance(o, RMSprop) else self.adam(w, old, g, t)
+            return self.descended(o, w, old, g, lr)
+        if isinstance(o, RMSprop):
+            return self.normalized(o, w, old, g, lr)
+        return self.adam(w, old, g, t, lr)
 
     def mean(self, old: Array, new: Array, beta: float) -> Array:
         r = self.r
@@ -262,9 +363,9 @@ class Execution:
         rest = r(1 - self.constant(beta))  # in float32
         return np.asarray(r(r(self.constant(beta) * old) + r(rest * new)))
 
-    def descended(self, o: SGD, w: Array, old: Weights, g: Array) -> tuple[Array, Weights]:
+    def descended(self, o: SGD, w: Array, old: Weights, g: Array, lr: Any) -> tuple[Array, Weights]:
         r, mu = self.r, self.constant(o.momentum)
-        step = r(r(o.learning_rate) * g)
+        step = r(lr * g)
         if not o.momentum:
             return r(w - step), {}
         m = r(r(mu * old["m"]) - step)
@@ -274,7 +375,9 @@ class Execution:
             return r(w + r(r(mu * m) - step)), {"m": m}
         return r(r(w + r(mu * m)) - step), {"m": m}
 
-    def normalized(self, o: RMSprop, w: Array, old: Weights, g: Array) -> tuple[Array, Weights]:
+    def normalized(
+        self, o: RMSprop, w: Array, old: Weights, g: Array, lr: Any
+    ) -> tuple[Array, Weights]:
         r = self.r
         new = {"v": self.mean(old["v"], r(g * g), o.rho)}
         below = r(new["v"] + r(o.epsilon))
@@ -282,17 +385,17 @@ class Execution:
             new["a"] = self.mean(old["a"], g, o.rho)
             below = r(r(new["v"] - r(new["a"] * new["a"])) + r(o.epsilon))
         if self.form == "keras":
-            step = r(r(r(o.learning_rate) * g) / r(np.sqrt(below)))
+            step = r(r(lr * g) / r(np.sqrt(below)))
         else:  # by the reciprocal of the root
-            step = r(r(r(o.learning_rate) * g) * r(1 / r(np.sqrt(below))))
+            step = r(r(lr * g) * r(1 / r(np.sqrt(below))))
         if o.momentum:
             step = new["m"] = r(r(self.constant(o.momentum) * old["m"]) + step)
         return r(w - step), new
 
-    def adam(self, w: Array, old: Weights, g: Array, t: int) -> tuple[Array, Weights]:
+    def adam(self, w: Array, old: Weights, g: Array, t: int, lr: Any) -> tuple[Array, Weights]:
         r, o = self.r, self.optimizer
         assert isinstance(o, Adam)
-        lr, eps = r(o.learning_rate), r(o.epsilon)
+        eps = r(o.epsilon)
         beta_1, beta_2 = self.constant(o.beta_1), self.constant(o.beta_2)
         first, second = r(1 - r(beta_1**t)), r(1 - r(beta_2**t))
         m = self.mean(old["m"], g, o.beta_1)
@@ -309,7 +412,8 @@ class Execution:
 
     def run(self, w: Weights, epochs: int) -> dict[str, Any]:
         """The recording, as `certify_training` takes it."""
-        states = {n: {s: np.zeros_like(a) for s in self.optimizer.states} for n, a in w.items()}
+        carried = updating.carried(self.optimizer)
+        states = {n: {s: np.zeros_like(a) for s in carried} for n, a in w.items()}
         recorded, losses, t = [(w, states)], [], 0
         for _ in range(epochs):
             total = count = 0.0
@@ -318,17 +422,14 @@ class Execution:
                 loss, g = self.gradients(w, batch)
                 t, size = t + 1, batch.stop - batch.start
                 total, count = self.r(total + self.r(loss * size)), count + size
-                after = {n: self.update(w[n], states[n], g[n], t) for n in w}
-                recorded.append(({n: a for n, (a, _) in after.items()},
-                                 {n: s for n, (_, s) in after.items()}))  # fmt: skip
+                recorded.append(self.updated(w, states, g, t - 1))
             losses.append(self.r(total / count))
         return {
             "weights": {n: np.stack([at[n] for at, _ in recorded]) for n in w},
             "states": {
-                s: {n: np.stack([at[n][s] for _, at in recorded]) for n in w}
-                for s in self.optimizer.states
+                s: {n: np.stack([at[n][s] for _, at in recorded]) for n in w} for s in carried
             },
-            "iterations": np.arange(t + 1),
+            "iterations": updating.iterations(self.optimizer, np.arange(t + 1)),
             "loss": np.array(losses),
         }
 
