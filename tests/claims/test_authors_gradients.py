@@ -15,7 +15,7 @@ import pytest
 
 from rnn_check.asking import request
 from rnn_check.claims import files
-from rnn_check.claims.expectations import training
+from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.truth import Truth
 from rnn_check.numbers.formats import Array
@@ -351,7 +351,7 @@ def test_weights_that_a_framework_trains_are_seen_as_the_author_sees_them(name: 
     text, _ = trained_claim(name)
     c = files.loads(text)
     layer = c.names[0]
-    ends = training.trained(Case(c, {}, "float32"), "float32").weights
+    ends = trained.ended(Case(c, {}, "float32"), "float32").weights
     arrays = {path: value.astype(np.float32) for path, (value, _) in ends.items()}
     case = Case(c, {"trained": {"weights": {layer: arrays}}}, "float32")
     assert all(word.ok for e in c.expectations for word in e.judge(case))

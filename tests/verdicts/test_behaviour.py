@@ -11,7 +11,7 @@ import pytest
 from rnn_check.asking import request
 from rnn_check.claims import files, stack
 from rnn_check.claims.claim import Claim
-from rnn_check.claims.expectations.training import LEARNING_RATE
+from rnn_check.claims.expectations.one_step import LEARNING_RATE
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge

@@ -5,12 +5,15 @@ from __future__ import annotations
 from rnn_check.claims.expectations import (  # noqa: F401
     arrays,
     behaviour,
+    certified,
     configuration,
     files,
     losses,
     masks,
+    one_step,
     refusals,
     shapes,
+    states,
     training,
     weights,
 )

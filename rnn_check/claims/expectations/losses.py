@@ -1,4 +1,4 @@
-"""What do regularizers add, and what follows from printed predictions?"""
+"""What is a loss: of a batch, of evaluate, of regularizers, of printed predictions?"""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import numpy as np
 
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims import stack
+from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import (
     DENSE,
+    LOSS,
+    MSE,
     WEIGHTS,
     Holds,
     Need,
@@ -20,12 +23,13 @@ from rnn_check.claims.expectations.expectation import (
     Reading,
     X,
 )
-from rnn_check.claims.expectations.numbers import Numbers
+from rnn_check.claims.expectations.numbers import Numbers, Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.signal import Bounded
-from rnn_check.claims.truth import Truth, regularization
+from rnn_check.claims.truth import Truth, given_to_loss, loss_of_kept, regularization
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses
+from rnn_check.subjects.policy import Policy
 
 PREDICTIONS = Need("printed.predictions", lambda run: "predictions" in run.printed)
 TARGET = Need("loss.target", lambda run: run.loss is not None and run.loss.kind != "cotangent")
@@ -36,6 +40,60 @@ def _check_predictions(reading: Reading, wanted: int, of: str) -> None:
     if got != wanted:
         problem = f"{got} numbers, where {of} {wanted}"
         raise reading.read.fail("printed.predictions", problem)
+
+
+class Loss(Placed, frozen=True, kw_only=True):
+    """A number: the loss of [loss]; at an epoch as `fit` reports it, counted from 1."""
+
+    layers = "any"
+    needs = (X, WEIGHTS, LOSS)
+
+    def underived(self, run: Experiment) -> str:
+        return "" if self.at.epoch is None else trained.underived(self.name, run)
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        if self.at.epoch is not None:
+            yield from trained.missing(run)
+            epochs = run.training.epochs if run.training else 0
+            if not (0 < abs(self.at.epoch) <= epochs):
+                yield f"an epoch {self.at.epoch}: there are {epochs}, counted from 1,"
+            if not MSE.there(run):
+                yield MSE.what
+
+    def unjudged(self, run: Experiment) -> str:
+        if self.at.epoch is None:
+            return ""
+        return trained.unjudged(self.name, run) or trained.other_biases(self.name, run)
+
+    def unjudged_in(self, policy: Policy) -> str:
+        return "" if self.at.epoch is None else trained.unjudged_in(policy)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"gradients" if self.at.epoch is None else "trained"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("gradients" if self.at.epoch is None else "trained", "loss")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """In the form that fits: a framework, and an author who prints its loss, take either."""
+        assert self.computed_in is not None
+        if (epoch := self.at.epoch) is not None:
+            yield self.word(case, trained.loss_of_epoch(case, epoch, self.computed_in))
+            told = trained.told_of_epoch(case, epoch)
+            yield self.returned(case, told, trained.loss_of_epoch(case, epoch, case.dtype))
+            return
+        observed = case.said["gradients"]["loss"].array
+        yield _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
+        forms = case.truth(case.dtype, case.policy.loss_in).losses
+        yield _that_fits([self.returned(case, observed, form) for form in forms])
+
+
+def _that_fits(forms: list[Comparison]) -> Comparison:
+    """The first that holds; else the first that says nothing; else the first, which differs."""
+    held = [form for form in forms if form.ok and not form.says_nothing]
+    silent = [form for form in forms if form.says_nothing]
+    return (held or silent or forms)[0]
 
 
 class Regularization(Numbers, frozen=True, kw_only=True):
@@ -90,6 +148,37 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
                 outputs[layer.name] = told["activities"][layer.name].shaped(shape)
         loss = regularization(run, stack.exactly(outputs), case.dtype)
         yield stack.bounded("loss of the regularizers", told["losses"].array, loss)
+
+
+class LossOfEvaluate(Holds, frozen=True, kw_only=True):
+    """Holds: what evaluate returns, masked steps left out; needs `mse`."""
+
+    layers = "any"
+    needs = (X, WEIGHTS, MSE)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"evaluate"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("evaluate", "loss")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """mse over the steps that the mask keeps, from the output that the subject predicted.
+
+        See `truth.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
+        """
+        told = case.said["evaluate"]
+        run = case.claim
+        assert run.loss is not None
+        mask = stack.run(run, "float32")[-1].mask
+        output = told["output"].shaped(run.output_shape).astype(np.float64)
+        exactly = (output, np.zeros_like(output))
+        to_loss, arithmetic = given_to_loss(exactly, case.dtype, case.policy.loss_in)
+        loss, bound = loss_of_kept("mse", run.loss.value.value, *to_loss, mask, arithmetic)
+        u = max(formats.arithmetic(arithmetic).u_stored, 2.0**-24)  # reported in float32
+        reported = formats.gamma(6, u) * (loss + bound)
+        wanted = np.asarray(loss), np.asarray(bound + reported)
+        yield stack.bounded("loss of evaluate", told["loss"].number, wanted, "own")
 
 
 class LossOfPredictions(Numbers, frozen=True, kw_only=True):

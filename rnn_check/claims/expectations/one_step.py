@@ -1,0 +1,214 @@
+"""What does one step of fit do: what does it train, constrain and drop?"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+
+from rnn_check.certificates.comparison import Comparison, bits, equal
+from rnn_check.claims import stack, truth
+from rnn_check.claims.expectations.bitwise import moved, same, yes
+from rnn_check.claims.expectations.case import Case
+from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
+from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import Recurrent
+from rnn_check.claims.layers.signal import at_the_end
+from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
+from rnn_check.recurrences import losses, running
+
+LEARNING_RATE = 0.125  # of the one step of fit that is asked for; a power of two rounds nothing
+
+
+class FitOnce(Holds, frozen=True, kw_only=True):
+    """What one step of fit does."""
+
+    family: ClassVar[bool] = True
+    needs = (X, WEIGHTS, MSE)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"fit_once"}
+
+    def tells(self) -> dict[str, Any]:
+        return {"learning_rate": LEARNING_RATE}
+
+
+class Frozen(FitOnce, frozen=True, kw_only=True):
+    """Holds: what is not trainable is not trained; needs `mse`."""
+
+    layers = "any"
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        frozen = [layer.name for layer in run.layers if not layer.is_trainable]
+        return [("fit_once", "after", name, "*") for name in frozen]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """A step of fit changes what is trainable and nothing else."""
+        told = case.said["fit_once"]
+        changed = 0
+        for layer in case.claim.layers:
+            own = layer.name in told["trainable"]
+            listed = [s.text for s in told["trainable"][layer.name]] if own else []
+            weights = told["before"][layer.name].arrays() if layer.name in told["before"] else {}
+            for name, before in weights.items():
+                after = told["after"][layer.name][name].shaped(before.shape)
+                is_named = f"{layer.name}.{name} is trainable"
+                yield equal("subject", is_named, name in listed, layer.is_trainable)
+                if layer.is_trainable:
+                    changed += int(moved(before, after))
+                else:
+                    yield same(f"{layer.name}.{name} after fit", after, before)
+        yield equal("subject", "something was trained", yes(changed > 0), "yes")
+
+
+class Constrained(FitOnce, frozen=True, kw_only=True):
+    """Holds: constraints hold after an update; needs `mse`."""
+
+    layers = "any"
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return []  # a constraint leaves a range
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """After a step of fit the weights are changed, and as their constraints want them."""
+        told = case.said["fit_once"]
+        u = formats.arithmetic(case.dtype).u_stored
+        for layer in case.claim.layers:
+            weights = told["after"][layer.name].arrays() if layer.name in told["after"] else {}
+            for name, after in weights.items():
+                weight = name.rpartition(".")[2].removesuffix("_kernel")
+                wanted = getattr(layer.inner, f"{weight}_constraint", None)
+                if not isinstance(wanted, dict | str):
+                    continue
+                before = told["before"][layer.name][name].shaped(after.shape)
+                what = f"{layer.name}.{name}"
+                yield equal("subject", f"{what} was trained", yes(moved(before, after)), "yes")
+                kind = wanted if isinstance(wanted, str) else wanted["kind"]
+                limits = wanted if isinstance(wanted, dict) else {}
+                yield _CONSTRAINTS[kind](f"{what} is {kind}", after.astype(np.float64), limits, u)
+
+
+def _non_negative(what: str, weight: Array, limits: Mapping[str, Any], u: float) -> Comparison:
+    below = np.maximum(-weight, 0.0)
+    return Comparison("subject", what, weight, np.abs(weight), below, np.zeros_like(below))
+
+
+def _max_norm(what: str, weight: Array, limits: Mapping[str, Any], u: float) -> Comparison:
+    """Columns are scaled to this norm at most; a norm, a quotient and a product are rounded."""
+    most = float(limits.get("max_value", 2))
+    norm = np.sqrt(np.square(weight).sum(axis=0))
+    bound = np.full_like(norm, formats.gamma(len(weight) + 6, u) * most)
+    above = np.maximum(norm - most, 0.0)
+    return Comparison("subject", what, norm, np.full_like(norm, most), above, bound)
+
+
+_CONSTRAINTS: dict[str, Callable[[str, Array, Mapping[str, Any], float], Comparison]] = {
+    "NonNeg": _non_negative,
+    "MaxNorm": _max_norm,
+}
+
+
+class OneUpdate(FitOnce, frozen=True, kw_only=True):
+    """Holds: the loss and the weights after one step of SGD belong to one dropout mask.
+
+    One sample; rates 0, 0.5, 0.75, 0.875.
+    """
+
+    layers = "plain"
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        if run.dense is not None:
+            yield "a SimpleRNN that stands alone"
+        if run.x is None or run.x.shape[0] != 1:
+            yield "one sample"
+        rates = (run.rnn.dropout, run.rnn.recurrent_dropout)
+        if not all(r is msgspec.UNSET or float(r) in (0, 0.5, 0.75, 0.875) for r in rates):
+            yield "dropout rates of 0.5, 0.75 or 0.875, whose scale 1/(1 - p) is exact"
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {"one_update"}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("one_update", "loss"), ("one_update", "after", "*", "*"), ("one_update", "output")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """One step of SGD in fit: its loss and its gradients belong to one and the same mask.
+
+        What mask was drawn cannot be seen from outside, but for one sample there are few: all of
+        them are tried, and the one that explains the numbers best is held against them. A mask (H,)
+        on the state scales the rows of the recurrent kernel, one (F,) on the input its features,
+        the same at all timesteps. Afterwards, in inference, nothing is dropped.
+        """
+        told, layer, features = case.said["one_update"], case.claim.rnn, case.x.shape[-1]
+        before, after = (
+            {name: own[name].shaped(s) for name, s in layer.weight_shapes(features).items()}
+            for own in (told[when][layer.name] for when in ("before", "after"))
+        )
+        loss = told["loss"].number
+        tried: list[tuple[float, int, list[Comparison]]] = []
+        for mask in _masks(layer, features):
+            explained = list(_explained(case, loss, before, after, mask))
+            tried.append((max(c.ratio for c in explained), len(tried), explained))
+        yield from min(tried)[2]
+        changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
+        yield equal("subject", "something was trained", yes(changed), "yes")
+        signal = stack.Signal.exactly(case.x, case.claim.mask)
+        shown = layer.through(stack.exactly(after), signal, case.dtype)
+        bounds, what = (shown.value, shown.error), "output in inference afterwards"
+        yield stack.bounded(what, told["output"].array, bounds, "subject")
+
+
+def _masks(layer: Recurrent, features: int) -> Iterator[tuple[Array, Array]]:
+    """Every pair of masks, (F,) and (H,), that dropout can draw for one sample, scaled."""
+    choices = []
+    for rate, size in ((layer.dropout, features), (layer.recurrent_dropout, layer.units)):
+        p = 0.0 if isinstance(rate, msgspec.UnsetType) else float(rate)
+        values = (0.0, 1 / (1 - p)) if p else (1.0,)
+        choices.append([np.array(drawn) for drawn in itertools.product(values, repeat=size)])
+    yield from itertools.product(*choices)
+
+
+def _explained(
+    case: Case,
+    loss: Array,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    masks: tuple[Array, Array],
+) -> Iterator[Comparison]:
+    """Loss and weights after the step, if these masks (F,) and (H,) were drawn.
+
+    Their scales are powers of two, so that applying them rounds nothing.
+    """
+    claim, arithmetic = case.claim, case.dtype
+    assert claim.loss is not None
+    on_input, on_state = masks
+    wide: dict[str, Any] = {name: weight.astype(np.float64) for name, weight in before.items()}
+    run: dict[str, Any] = {
+        **wide, **claim.recurrence, "arithmetic": arithmetic, "x": case.x * on_input,
+        "recurrent_kernel": on_state[:, None] * wide["recurrent_kernel"],
+    }  # fmt: skip
+    ran = running.running_bound(**run)
+    target, sequence = claim.loss.value.value, claim.rnn.option("return_sequences")
+    shown = (ran.states, ran.bound) if sequence else (ran.states[:, -1], ran.bound[:, -1])
+    shown, coarser = truth.given_to_loss(shown, arithmetic, case.policy.loss_in)
+    told = "mse", target, *shown
+    value, bound = losses.running_loss(*told, arithmetic=coarser)
+    wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32
+    yield stack.bounded("loss of the step", loss, wanted, "own")
+    cotangent, error = (
+        part if sequence else at_the_end(part, ran.states.shape[1])
+        for part in losses.running_loss_gradient(*told, arithmetic=coarser)
+    )
+    gradients, errors = running.running_gradients(**run, cotangent=cotangent, cotangent_error=error)
+    u = formats.arithmetic(arithmetic).u_stored
+    for name, weight in wide.items():
+        scale = on_state[:, None] if name == "recurrent_kernel" else 1.0
+        step, off = (LEARNING_RATE * scale * getattr(each, name) for each in (gradients, errors))
+        new = weight - step
+        allowed = off + (formats.gamma(2, u) + 2.0**-52) * (np.abs(weight) + np.abs(step) + off)
+        yield stack.bounded(f"{name} after the step", after[name], (new, allowed))
