@@ -74,10 +74,10 @@ def of_layers(
         yield fault, red(v for each in verdicts for v in each)
 
 
-def of_optimizer(subject: observe.Subject, kind: str) -> Iterator[tuple[str, Red]]:
-    c = planted_in(kind)
-    for fault, where in planted.OPTIMIZERS[kind].items():
-        observed = ask(subject, c, **{kind: where})
+def of_optimizer(subject: observe.Subject, by: str) -> Iterator[tuple[str, Red]]:
+    c = planted_in(by)
+    for fault in planted.OPTIMIZERS[by]:
+        observed = ask(subject, c, **planted.replaced(by, fault))
         yield fault, red(judge.judge(c, request.Answer(observed)))
 
 
@@ -98,7 +98,7 @@ def main() -> int:
     with observe.Subject("tensorflow") as subject:
         who = subject.identity
         parts = {kind: of_layers(subject, claims[kind], layers[kind]) for kind in layers}
-        parts |= {kind: of_optimizer(subject, kind) for kind in planted.OPTIMIZERS}
+        parts |= {by: of_optimizer(subject, by) for by in planted.OPTIMIZERS}
         for title, part in parts.items():
             tables += [f"\n## {title}\n", "| fault | claims | ratio |", "|---|---|---:|"]
             for fault, found in part:

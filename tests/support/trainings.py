@@ -447,9 +447,14 @@ def short(updates: int) -> Claim:
 
 def planted_in(by: str) -> Claim:
     """The training in which faults of the optimizer are planted: of SGD and RMSprop by two batches,
-    the second of which is smaller, with all that the optimizer has."""
+    the second of which is smaller, with all that the optimizer has; of AdamW with what all have."""
     if by == "Adam":
         return short(10)
-    name = {"SGD": "trained_nesterov", "RMSprop": "trained_rmsprop_centered"}[by]
+    name = {
+        "SGD": "trained_nesterov",
+        "RMSprop": "trained_rmsprop_centered",
+        "AdamW": "trained_adamw",
+        "SGD, averaged": "trained_averages",
+    }[by]
     c = files.load(files.bundled() / "derived" / f"{name}.toml")
     return dataclasses.replace(c, expectations=c.expectations[:1])

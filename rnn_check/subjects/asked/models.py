@@ -12,8 +12,10 @@ import numpy as np
 from .backends import Backend
 from .making import Making
 from .named import (
+    OPTIMIZER,
     OPTIMIZERS,
     RECURRENT,
+    SCHEDULES,
 )
 from .own import load_class
 from .parts import (
@@ -37,11 +39,16 @@ from .wire import Array, encode
 
 Inputs = dict[str, Array]
 # what holds an optimizer's states, one of each weight that is trained
+_ADAM = {"m": "_momentums", "v": "_velocities", "s": "_velocity_hats"}
 STATES_OF = {
-    "Adam": {"m": "_momentums", "v": "_velocities", "s": "_velocity_hats"},
+    "Adam": _ADAM,
+    "AdamW": _ADAM,
     "SGD": {"m": "momentums"},
     "RMSprop": {"v": "_velocities", "a": "_average_gradients", "m": "_momentums"},
 }
+STATES_OF_ANY = {
+    "accumulated": "_accumulated_gradients", "average": "_model_variables_moving_average"
+}  # fmt: skip
 
 
 class Stack(Made):
@@ -169,11 +176,21 @@ class Models(Making):
         if kind not in OPTIMIZERS:
             raise ValueError(f"unknown optimizer {kind!r}")
         for name in options:
-            if name not in ("learning_rate", *OPTIMIZERS[kind]):
+            if name not in ("learning_rate", *OPTIMIZERS[kind], *OPTIMIZER):
                 raise ValueError(f"{kind} takes no {name!r} here")
+        if isinstance(options.get("learning_rate"), dict):
+            options["learning_rate"] = self.schedule(**options["learning_rate"])
         there = self.replace.get(kind)
         cls = getattr(self.backend.keras.optimizers, kind) if there is None else load_class(there)
         return cls(**options)
+
+    def schedule(self, kind: str, **options: Any) -> Any:
+        if kind not in SCHEDULES:
+            raise ValueError(f"unknown schedule {kind!r}")
+        for name in options:
+            if name not in SCHEDULES[kind]:
+                raise ValueError(f"{kind} takes no {name!r} here")
+        return getattr(self.backend.keras.optimizers.schedules, kind)(**options)
 
     def passed_dtype(self, of: Stack) -> str:
         """What a user passes to a model: floatx, unless the layers compute in more than that."""
@@ -353,7 +370,8 @@ class Models(Making):
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
         model.compile(loss=loss, optimizer=made, **self.jit_compile)
-        recorder = training_recorder(self.backend, of.layers, made, STATES_OF[kind])
+        states = {**STATES_OF[kind], **STATES_OF_ANY}
+        recorder = training_recorder(self.backend, of.layers, made, states)
         dtype = np.dtype(self.dtype or self.backend.floatx)
         batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
         size = min(batch_size or len(target), len(target))
@@ -364,8 +382,14 @@ class Models(Making):
         history = model.fit(
             *batch, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder], **by
         )
+        base = {name: getattr(made, name, None) for name in OPTIMIZER}
         constants = {name: told(getattr(made, name)) for name in OPTIMIZERS[kind]}
-        constants["learning_rate"] = float(self.backend.array(made.learning_rate))
+        constants.update({name: told(v) for name, v in base.items() if v is not None})
+        if isinstance(optimizer["learning_rate"], dict):
+            given = made.get_config()["learning_rate"]["config"]
+            constants.update(told_of_schedule(given, SCHEDULES[optimizer["learning_rate"]["kind"]]))
+        else:
+            constants["learning_rate"] = float(self.backend.array(made.learning_rate))
         return {
             "loss": encode(np.asarray(history.history["loss"])),
             "updates": {
@@ -410,6 +434,18 @@ def told(constant: Any) -> bool | float:
     return constant if isinstance(constant, bool) else float(constant)
 
 
+def told_of_schedule(config: dict[str, Any], options: Sequence[str]) -> dict[str, bool | float]:
+    """The numbers of a schedule, those of a list one by one."""
+    found = {}
+    for name in options:
+        value = config.get(name)
+        if isinstance(value, (list, tuple)):
+            found.update({f"{name}[{i}]": told(each) for i, each in enumerate(value)})
+        elif value is not None:
+            found[name] = told(value)
+    return found
+
+
 def training_recorder(
     backend: Backend, layers: Layers, optimizer: Any, states: dict[str, str]
 ) -> Any:
@@ -423,6 +459,7 @@ def training_recorder(
     groups.update({name: list(variables) for name, variables in held.items() if variables})
     read: dict[str, list[list[Array]]] = {name: [] for name in groups}
     counted: list[Array] = []
+    ended: list[Array] = []
 
     class Recorder(backend.keras.callbacks.Callback):  # type: ignore[misc, name-defined]
         def on_train_begin(self, logs: Any = None) -> None:
@@ -435,6 +472,9 @@ def training_recorder(
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.on_train_begin()
 
+        def on_train_end(self, logs: Any = None) -> None:
+            ended.extend(backend.array(variable) for variable in groups["weights"])
+
         def recorded(self) -> dict[str, Any]:
             answer: dict[str, Any] = {"iterations": encode(np.stack(counted))}
             for name, states in read.items():
@@ -442,6 +482,9 @@ def training_recorder(
                 for (layer, weight), steps in zip(named, zip(*states)):
                     tables.setdefault(layer, {})[weight_name(weight)] = encode(np.stack(steps))
                 answer[name] = tables
-            return answer
+            last: dict[str, Any] = {}
+            for (layer, weight), array in zip(named, ended):
+                last.setdefault(layer, {})[weight_name(weight)] = encode(array)
+            return {**answer, "ended": last}
 
     return Recorder()
