@@ -171,6 +171,7 @@ def certify_training(
             of_weights,
             np.arange(N),
             rows_of(slice(1, None)),
+            network.constraints,
         )
         blind = _hidden(network, optimizer, after.gradients, of_loss, recorded)
         begin = w[:1]
@@ -203,7 +204,7 @@ def _gradients(
 ) -> tuple[dict[str, Bounded], Bounded]:
     """Of each update at the weights (N,...) before it, by its own batch; and each epoch's loss."""
     batches = network.batches
-    N, K = len(before["kernel"]), len(batches)
+    N, K = len(next(iter(before.values()))), len(batches)
     each = [
         training.gradients(
             network, {name: exactly(w[at::K], a) for name, w in before.items()}, batch
@@ -233,7 +234,7 @@ def _hidden(
     recorded: Mapping[str, Mapping[str, Array]],
 ) -> dict[str, Array]:
     """(N,) by what it is: of which updates rounding may hide it where that matters."""
-    N = len(of_weights["kernel"].value)
+    N = len(next(iter(of_weights.values())).value)
     t = np.arange(1.0, N + 1)
     largest = max(
         float(np.abs(g.value).max(initial=0.0, where=np.isfinite(g.value)))
@@ -257,7 +258,9 @@ def _is_blind(number: Bounded, matters: Array) -> Array:
 
 def _nothing(network: Network, shapes: Mapping[str, tuple[int, ...]], N: int) -> str:
     """Why there is nothing to judge; "" if there is something."""
-    (S, T, F), (H, _), O = network.x.shape, shapes["recurrent_kernel"], network.target.shape[1]  # noqa: E741
+    (S, T, F), O = network.x.shape, network.target.shape[1]  # noqa: E741
+    frozen = {name: value.shape for name, (value, _) in network.frozen.items()}
+    H = {**shapes, **frozen}["recurrent_kernel"][0]
     sizes = {"sample": S, "timestep": T, "feature": F, "unit": H, "output": O, "update": N}
     return next((f"there is no {what}" for what, size in sizes.items() if not size), "")
 
@@ -305,14 +308,15 @@ def _shapes(
     network: Network, names: tuple[str, ...], weights: Mapping[str, Array]
 ) -> dict[str, tuple[int, ...]]:
     S, O = network.x.shape[0], network.target.shape[-1]  # noqa: E741
-    H = np.shape(weights["recurrent_kernel"])[-1] // network.gates
+    frozen = {name: value for name, (value, _) in network.frozen.items()}
+    H = np.shape({**weights, **frozen}["recurrent_kernel"])[-1] // network.gates
     wanted = network.shapes(H)
     needed = ("kernel", *(["dense.kernel"] if "dense.bias" in names else []))
-    if missing := [name for name in needed if name not in names]:
+    if missing := [name for name in needed if name not in (*names, *frozen)]:
         raise ValueError(f"the weights have no {missing[0]!r}")
     if network.target.shape != (S, O):
         raise ValueError(f"target has shape {network.target.shape}, but should have {(S, O)}")
-    if "dense.kernel" not in names and O != H:
+    if "dense.kernel" not in (*names, *frozen) and O != H:
         raise ValueError(f"target has {O} outputs, and the last state {H} units")
     for name in names:
         if weights[name].shape[1:] != wanted[name]:

@@ -6,6 +6,7 @@
     decayed       w = w - ληw, of every weight array, biases among them, before the step
     stepped       w' = step(w, g), the optimizer's own: see `optimizers`
     averaged      a' = βa + (1-β)w', of the first update a' = w'; every f updates then w' = a'
+    constrained   see `penalties`; after every batch
 
 in this order, as Keras has them. The states "accumulated" and "average" are carried of each weight
 array like the optimizer's own, and start at 0. An update takes the learning rate that belongs to
@@ -20,6 +21,7 @@ update, from bounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +29,7 @@ import numpy as np
 from rnn_check.numbers.bounded import Bounded
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences.optimizers import Optimizer, added, mean
+from rnn_check.recurrences.penalties import Constraint
 from rnn_check.recurrences.schedules import gamma_of_both
 
 _UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
@@ -71,6 +74,7 @@ def updated(
     g: Sets,
     n: Array,
     seen: Mapping[str, Sets] | None = None,
+    constraints: Mapping[str, Constraint] = MappingProxyType({}),
 ) -> Updated:
     """What weights and states become.
 
@@ -108,6 +112,8 @@ def updated(
             average = mean(old["average"][name], stepped, optimizer.ema_momentum)
             states["average"][name] = average = _chosen(at == 0, stepped, average)
             weights[name] = _chosen(over, average, weights[name])
+        if name in constraints:
+            weights[name] = constraints[name].applied(weights[name])
     return Updated(weights, states, taken)
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from rnn_check.asking import request
 from rnn_check.claims import build, document, files, schema, variants, written
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked import named as subject
@@ -880,14 +881,25 @@ from = "stated"
     assert request.asks(c) == ["gradients", "trained", "training"]
     for key, reason in (
         ("dropout = 0.5", "depends on what is drawn"),
-        ('kernel_regularizer = { kind = "L2", l2 = 0.5 }', "kernel_regularizer is not derived"),
-        ('bias_constraint = "NonNeg"', "bias_constraint is not derived"),
-        ("trainable = false", "frozen weights is not derived"),
+        ('activity_regularizer = { kind = "L2", l2 = 0.5 }', "activity_regularizer is not derived"),
+        ('kernel_constraint = { kind = "MaxNorm", axis = 1 }', "another axis is not derived"),
+        ('trainable = false, kernel_regularizer = "L2"', "of frozen weights is not derived"),
+        ("trainable = false", "everything is frozen is nothing"),
         ("stateful = true", "stateful layer is not derived"),
     ):
         c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
         assert [reason in e.not_run for e in c.expectations] == [True, True, False]
         assert request.asks(c) == ["gradients"]
+    for key in (
+        'kernel_regularizer = "L2"',
+        'bias_constraint = "NonNeg"',
+        'bias_regularizer = "L1"',
+    ):
+        c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
+        assert [e.not_run for e in c.expectations] == ["", "", ""]
+        kept = trained.network(c)  # of the weights that there are
+        assert [*kept.regularizers] == (["kernel"] if key.startswith("kernel") else [])
+        assert not kept.constraints
     for old, new, key, problem in (
         ("epochs = 2 }", "epochs = 2 }\nmask = [[true]]", "mask", "unknown key"),
         ('of = "kernel"', 'of = "kernel"\nat = { epoch = 1 }', "expect[0].what", "epochs = 1"),

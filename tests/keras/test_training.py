@@ -5,6 +5,7 @@ The faults are optimizers with one mistake each, run by Keras itself.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -147,6 +148,42 @@ def test_a_fault_of_the_layer_is_found_in_its_training(subject: Subject, fault: 
     )
     assert verdict.verdict == DIFFER
     assert "at update 1, of " in verdict.detail
+
+
+def derived(name: str) -> Claim:
+    """Of a bundled claim that the updates follow, and no numbers."""
+    c = files.load(files.bundled() / "derived" / f"{name}.toml")
+    return dataclasses.replace(c, expectations=c.expectations[:1])
+
+
+PENALTIES = planted.found(planted.FOLDER / "penalty_faults.py", "keras.layers.Dense")
+
+
+@pytest.mark.parametrize("fault", sampled(sorted(PENALTIES), 3))
+def test_a_fault_of_penalties_and_constraints_is_found(subject: Subject, fault: str) -> None:
+    c = derived("trained_constrained")
+    observed = ask(subject, c, Dense=PENALTIES[fault])
+    (verdict,) = judge.judge(c, asking_request.Answer(observed))
+    assert verdict.verdict == (AGREE if fault == planted.NONE else DIFFER), verdict.detail
+    if fault != planted.NONE:
+        assert "at update 1, of " in verdict.detail
+
+
+def test_what_is_frozen_is_not_trained(subject: Subject) -> None:
+    c = derived("trained_frozen")
+    (right,) = judge.judge(c, asking_request.Answer(ask(subject, c)))
+    assert right.verdict == AGREE, right.detail
+    wrong = f"{planted.FOLDER / 'penalty_faults.py'}:LSTM"
+    (verdict,) = judge.judge(c, asking_request.Answer(ask(subject, c, LSTM=wrong)))
+    assert verdict.verdict == DIFFER
+    assert "what is trained: the framework's lstm, dense, true dense" in verdict.detail
+
+
+@pytest.mark.parametrize("mode", sampled(["xla", "function"], 2))
+def test_penalties_and_constraints_are_certified(subject: Subject, mode: str) -> None:
+    c = derived("trained_constrained")
+    (verdict,) = judge.judge(c, asking_request.Answer(ask(subject, c, mode)))
+    assert verdict.verdict == AGREE, verdict.detail
 
 
 def test_a_training_cut_short_does_not_pass_for_the_whole(subject: Subject) -> None:

@@ -20,6 +20,7 @@ from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
 from rnn_check.recurrences import gated, updating
 from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from rnn_check.recurrences.penalties import EPSILON, MaxNorm, NonNeg, Regularizer
 from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
 from rnn_check.recurrences.training import Network
 
@@ -68,6 +69,11 @@ def network(**changes: Any) -> Network:
     return Network(**{"x": x, "target": rng.integers(-4, 5, (3, 2)).astype(float), **changes})
 
 
+FROZEN = {
+    name: np.random.default_rng(9).normal(size=shape).astype(np.float32).astype(float)
+    for name, shape in network(recurrence=gated.GRU).shapes(3).items()
+    if not name.startswith("dense.")
+}
 NETWORKS = {
     "tanh": (network(), True),
     "relu, backwards, no bias": (network(activation="relu", go_backwards=True), False),
@@ -82,6 +88,25 @@ NETWORKS = {
     "GRU, reset before": (network(recurrence=gated.GRU_BEFORE), True),
     "two batches, the last smaller": (network(batch_size=2), True),
     "LSTM, batches of one": (network(recurrence=gated.LSTM, batch_size=1), True),
+    "penalized, constrained": (
+        network(
+            regularizers={
+                "kernel": Regularizer(l1=0.03),
+                "bias": Regularizer(0.01, 0.02),
+                "dense.kernel": Regularizer(l2=0.05),
+            },
+            constraints={"recurrent_kernel": MaxNorm(0.8), "bias": NonNeg(), "kernel": MaxNorm()},
+        ),
+        True,
+    ),
+    "GRU, frozen before a constrained Dense": (
+        network(
+            recurrence=gated.GRU,
+            frozen={n: (a, np.zeros_like(a)) for n, a in FROZEN.items()},
+            constraints={"dense.kernel": MaxNorm(0.5), "dense.bias": NonNeg()},
+        ),
+        True,
+    ),
     "far off, many outputs": (network(target=np.full((3, 20), 1000.0)), True),  # its loss adds 60
 }
 
@@ -91,7 +116,8 @@ def initial(net: Network, with_bias: bool, dtype: Any = np.float32, units: int =
     names = ["kernel", "recurrent_kernel", "dense.kernel"]
     names += ["bias", "dense.bias"] if with_bias else []
     shapes = net.shapes(units)
-    return {n: rng.normal(size=shapes[n]).astype(dtype).astype(float) for n in names}
+    drawn = {n: rng.normal(size=shapes[n]).astype(dtype).astype(float) for n in names}
+    return {name: array for name, array in drawn.items() if name not in net.frozen}
 
 
 Rounding = Callable[[Any], Any]
@@ -151,7 +177,8 @@ class Execution:
 
     def gradients(self, w: Weights, batch: slice) -> tuple[float, Weights]:
         """The loss of a batch and its gradients, by back-propagation through time."""
-        net, r, dot = self.net, self.r, self.dot
+        net, r, dot, own = self.net, self.r, self.dot, w
+        w = {**w, **{name: value for name, (value, _) in net.frozen.items()}}
         x, target = (net.x[:, ::-1] if net.go_backwards else net.x)[batch], net.target[batch]
         H = len(w["recurrent_kernel"])
         states = [np.zeros((len(x), H)) for _ in (net.recurrence.states if net.recurrence else "h")]
@@ -173,7 +200,28 @@ class Execution:
         for back in reversed(backs):
             shares, later = back(later)
             g |= {n: r(g[n] + share) if n in g else share for n, share in shares.items()}
-        return float(loss), {n: g[n] for n in w}
+        for name, of in net.regularizers.items():
+            pull = r(r(of.l1) * np.sign(w[name])) + r(r(2 * r(of.l2)) * w[name])
+            g[name] = r(g[name] + r(pull))
+            for each in w[name].ravel():
+                loss = r(loss + r(r(of.l1) * abs(each)))
+                loss = r(loss + r(r(of.l2) * r(each * each)))
+        return float(loss), {n: g[n] for n in own}
+
+    def constrained(self, name: str, w: Array) -> Array:
+        r, by = self.r, self.net.constraints.get(name)
+        if isinstance(by, NonNeg):
+            return np.maximum(w, 0.0)
+        if not isinstance(by, MaxNorm):
+            return w
+        square = np.zeros_like(w[:1])
+        for row in w:
+            square = r(square + r(row * row))
+        norm = r(np.sqrt(square))
+        below, least = r(r(EPSILON) + norm), np.minimum(norm, r(by.max_value))
+        if self.form == "keras":
+            return np.asarray(r(w * r(least / below)))
+        return np.asarray(r(r(w * least) / below))
 
     def step(self, w: Weights, x: Array, states: list[Array]) -> tuple[list[Array], Any]:
         """The states after a step, and the way back: dL/dstates to gradients and those before."""
@@ -422,7 +470,8 @@ class Execution:
                 loss, g = self.gradients(w, batch)
                 t, size = t + 1, batch.stop - batch.start
                 total, count = self.r(total + self.r(loss * size)), count + size
-                recorded.append(self.updated(w, states, g, t - 1))
+                after, kept = self.updated(w, states, g, t - 1)
+                recorded.append(({n: self.constrained(n, a) for n, a in after.items()}, kept))
             losses.append(self.r(total / count))
         return {
             "weights": {n: np.stack([at[n] for at, _ in recorded]) for n in w},

@@ -70,6 +70,11 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
         run, recorded = case.claim, case.said["training"]
         assert run.training is not None and run.weights is not None and run.x is not None
         optimizer = run.training.optimizer
+        told = ", ".join(layer for layer, _ in recorded["weights"].table())
+        wanted = ", ".join(layer.name for layer in run.layers if layer.is_trainable)
+        if told != wanted:
+            yield equal("subject", "what is trained", told, wanted)
+            return
         start = {
             layer: {name: given.value for name, given in table.items()}
             for layer, table in run.weights.items()
@@ -105,15 +110,15 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
                 for name, each in table.items():
                     got = recorded["ended"][layer][name].shaped(each.shape[1:])
                     yield same(f"{layer}.{name} when fit returns", got, each[-1])
-        constants, wanted = recorded["optimizer"], _constants(optimizer)
-        for name in [name for name in wanted if name not in constants]:
-            yield equal("subject", f"the optimizer's {name}", "nothing", str(wanted.pop(name)))
-        for name in [name for name, value in wanted.items() if isinstance(value, bool)]:
-            yield equal("subject", name, yes(constants[name].flag), yes(wanted.pop(name)))
-        got = np.asarray([constants[name].of(float) for name in wanted])
-        expected = np.asarray(list(wanted.values()))
+        constants, options = recorded["optimizer"], _constants(optimizer)
+        for name in [name for name in options if name not in constants]:
+            yield equal("subject", f"the optimizer's {name}", "nothing", str(options.pop(name)))
+        for name in [name for name, value in options.items() if isinstance(value, bool)]:
+            yield equal("subject", name, yes(constants[name].flag), yes(options.pop(name)))
+        got = np.asarray([constants[name].of(float) for name in options])
+        expected = np.asarray(list(options.values()))
         bound = expected * formats.arithmetic(case.dtype).u
-        names = ", ".join(wanted)
+        names = ", ".join(options)
         yield Comparison("subject", names, got, expected, np.abs(got - expected), bound)
 
 
@@ -192,6 +197,8 @@ class OrdinaryOutcome(Expectation, frozen=True, kw_only=True):
         for name in (each.name for each in own if getattr(optimizer, each.name, None)):
             if name != "ema_momentum":
                 return f"{self.what} of a training with {name} is not derived"
+        if beside := trained.embellished(run):
+            return f"{self.what} of a training with {beside} is not derived"
         return trained.unjudged(self.what, run)
 
     def reads(self, reading: Reading) -> dict[str, Any]:

@@ -46,7 +46,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "Bidirectional": ("layer", "merge_mode"),
     "TimeDistributed": ("layer",),
-    "Dense": (*_CELL, "trainable"),
+    "Dense": (
+        *(*_CELL, "trainable", "kernel_regularizer", "bias_regularizer"),
+        *("kernel_constraint", "bias_constraint"),
+    ),
     "Masking": ("mask_value",),
     "Embedding": ("input_dim", "output_dim", "mask_zero"),
 }
