@@ -18,6 +18,7 @@ from rnn_check.reports import subject as reports_subject
 from rnn_check.subjects import ask as observe
 from tests.support.workers import group
 
+pytest_plugins = ["pytester"]
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 _observed: list[str] = []
 for end in (signal.SIGINT, signal.SIGHUP):  # ignored below `nohup`, and below `&` in a script

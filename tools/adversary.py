@@ -26,7 +26,7 @@ import numpy as np
 from rnn_check import certify
 from rnn_check.certificates.result import Certificate
 from rnn_check.numbers import activations
-from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
+from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
 
 Array = np.typing.NDArray[Any]
 Rounding = Callable[[Array, Array], Array]  # what is to be rounded, the direction ±1 to go

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check.recurrences import gated
+from rnn_check.recurrences import kinds
 from rnn_check.recurrences.training import Network
 from tests.support.trainings import (
     FORMS,
@@ -43,8 +43,11 @@ INPUTS = (1e-20, 1e-3, 1.0, 100.0)
 
 
 RECURRENCES = {
-    "SimpleRNN": None, "LSTM": gated.LSTM, "GRU": gated.GRU, "GRU, reset before": gated.GRU_BEFORE
-}  # fmt: skip
+    "SimpleRNN": kinds.SIMPLE,
+    "LSTM": kinds.LSTM,
+    "GRU": kinds.GRU,
+    "GRU, reset before": kinds.GRU_BEFORE,
+}
 
 
 def flushed(value: Any) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 
 from rnn_check import certify, certify_gradients
 from rnn_check.numbers.formats import ARITHMETICS
-from rnn_check.recurrences import gated, over_time
+from rnn_check.recurrences import gated, kinds, over_time
 from tests.support.layers import Gated, Layer, random_gated, random_layer
 from tests.support.lazily import Lazily
 
@@ -389,10 +389,10 @@ def _celu_of_zero(layer: Gated) -> bool:
         return bool((np.abs(taken) < 2 * FLOAT32.min_normal).any())
 
 
-def _ran(layer: Gated) -> tuple[gated.Recurrence, gated.Run]:
+def _ran(layer: Gated) -> tuple[kinds.Recurrence, gated.Run]:
     """The reference in float64."""
     arguments = _wide(layer)
-    r = gated.recurrence(arguments.pop("recurrence"), arguments.pop("reset_after"))
+    r = kinds.recurrence(arguments.pop("recurrence"), arguments.pop("reset_after"))
     start = arguments["initial_state"]
     if isinstance(start, np.ndarray):
         arguments["initial_state"] = (start,)

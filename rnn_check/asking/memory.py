@@ -100,6 +100,7 @@ class Memory:
 def _programs() -> str:
     """A digest of the programs that ask and answer."""
     asked = sorted(Path(machine.__file__).parent.glob("*.py"))
-    planned = {inspect.getfile(plan) for plan in plans.QUESTIONS.values()}
-    texts = (file.read_bytes() for file in (*asked, *map(Path, sorted(planned))))
+    planned = {Path(inspect.getfile(plan)) for plan in plans.QUESTIONS.values()}
+    planned |= {Path(inspect.getfile(plans.Plan))}  # and what they are made of
+    texts = (file.read_bytes() for file in (*asked, *sorted(planned)))
     return hashlib.sha256(b"".join(texts)).hexdigest()

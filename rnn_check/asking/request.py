@@ -77,8 +77,8 @@ def ask(claim: Claim, subject: observe.Subject, setting: Setting) -> Answer:
 def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]:
     """The experiment, as `plans` takes it; arrays are float64, and the framework rounds them."""
     layers = [_config(part) for part in claim.layers]
-    each = [e.gradients(claim) for e in claim.expectations]
-    of = None if None in each else sorted({name for names in each for name in names or []})
+    judged = [e for e in claim.expectations if not e.not_run]
+    of = sorted({name for e in judged for name in e.gradients(claim)})
     weights = None
     if claim.weights is not None:
         weights = {
@@ -116,9 +116,8 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
     if claim.wrong is not None:
         given = _plain(msgspec.to_builtins(claim.wrong, builtin_types=(Decimal,)))
         question["wrong"] = {name: value for name, value in given.items() if value}
-    for e in claim.expectations:
-        if not e.not_run:
-            question |= e.tells()
+    for e in judged:
+        question |= e.tells()
     if (floatx := Policy(setting.dtype).floatx) != "float32":
         question["floatx"] = floatx
     if setting.layer is not None:

@@ -129,6 +129,8 @@ class Run:
         self._said: SimpleQueue[Asked | BaseException | None] = SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
         self._processes: dict[int, observe.Subject] = {}
+        self._holding = contextlib.ExitStack()  # of the environments that `answer` made
+        self._reached: set[int] = set()  # the targets that it has asked
         for number, target in enumerate(self.targets[:side_by_side]):
             if target.environment is not None:
                 continue  # it may have to be made, and may not have to be asked
@@ -155,6 +157,7 @@ class Run:
             self._pool.shutdown(cancel_futures=True)
         for process in self._processes.values():
             process.close()
+        self._holding.close()
         while not self._said.empty():  # what was said before that, and nobody has come to
             if isinstance(answer := self._said.get(), Asked):
                 self._kept(answer)
@@ -180,6 +183,13 @@ class Run:
                 waiting -= 1
                 continue
             yield self._kept(answer)
+
+    def answer(self, number: int, claim: Claim, setting: Setting) -> Answer:
+        """Ask one target one claim, here and now; its process stays for the next one."""
+        if number not in self._reached:
+            self._reached.add(number)
+            self._started(number, self._holding)
+        return self._answer(number, claim, setting)
 
     def _kept(self, asked: Asked) -> Asked:
         self.subjects[asked.subject].answers[asked.claim.name] = asked.answer

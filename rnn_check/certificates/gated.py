@@ -21,7 +21,7 @@ from rnn_check.certificates.observer import Observer
 from rnn_check.certificates.precision import NOTHING
 from rnn_check.certificates.result import Certificate, Piece, Reach, judge
 from rnn_check.numbers.bounded import Bounded, exactly
-from rnn_check.recurrences.gated import LSTM
+from rnn_check.recurrences.kinds import LSTM
 
 
 def certified(layer: GatedLayer) -> Certificate:

@@ -23,7 +23,7 @@ from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.reading import Bounds
-from rnn_check.recurrences.gated import LSTM, Recurrence
+from rnn_check.recurrences.kinds import LSTM, Recurrence
 
 
 class Seen(Bounds):
@@ -35,9 +35,12 @@ class Seen(Bounds):
     is c of an LSTM, and h of a GRU.
     """
 
-    def __init__(self, layer: GatedLayer, observed: dict[str, Array]) -> None:
+    def __init__(
+        self, layer: GatedLayer, observed: dict[str, Array], known: Sequence[Sum] = ()
+    ) -> None:
+        """known: the first sums, where they were made before, of operands of the same values."""
         super().__init__(layer.a, layer.name, layer.gate)
-        self.layer, self.observed = layer, observed
+        self.layer, self.observed, self.known = layer, observed, known
         self.expected: dict[str, Bounded] = {}  # of what was observed, what the step makes of it
         self.differs: dict[str, Array] = {}
         self.sums: list[Sum] = []  # one for each call of affine, in order
@@ -48,13 +51,16 @@ class Seen(Bounds):
         bias: Bounded | None = None,
         stored: int | None = None,
     ) -> Bounded:
-        factor, several = self.layer.factor([m for _, m in products], bias)
-        parts = [rows.value for rows, _ in products]
-        if several:
-            parts.append(np.ones((len(parts[0]), several)))
-        s = Sum(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], factor)
-        biases = 0 if bias is None else several + 1
-        s.bounded(len(products), stored=stored or len(products) + biases)
+        if len(self.sums) < len(self.known):
+            s = self.known[len(self.sums)]
+        else:
+            factor, several = self.layer.factor([m for _, m in products], bias)
+            parts = [rows.value for rows, _ in products]
+            if several:
+                parts.append(np.ones((len(parts[0]), several)))
+            s = Sum(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], factor)
+            biases = 0 if bias is None else several + 1
+            s.bounded(len(products), stored=stored or len(products) + biases)
         error = s.error
         for rows, m in products:
             off = rows.known.error
@@ -71,7 +77,7 @@ class Seen(Bounds):
             # what may overflow may be NaN, whatever the activation's range
             overflows = (z.error == np.inf) & np.isfinite(found.error)
             error = np.where(overflows, np.inf, found.error) if overflows.any() else found.error
-            return Bounded(found.value, error, self.a)
+            return Bounded(found.value, error, self.a, factor=found.factor)
         h = np.asarray(activations.activation(name).function(z.value))
         far, noise = _spread_and_noise(name, z, h, gate=True)
         error = (far + noise) * UP
@@ -163,6 +169,8 @@ class GatedLayer(Layer):
         )
         self._factors: dict[tuple[int, ...], tuple[Factor, int]] = {}
         self._differs: Array | None = None
+        # the sums of the last block that was asked for: of whatever errors, their values are these
+        self._made: tuple[tuple[int, int], tuple[Sum, ...]] = (-1, -1), ()
 
     @property
     def gradient_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -245,9 +253,12 @@ class GatedLayer(Layer):
     def _stepped(
         self, samples: slice, steps: slice, observed: dict[str, Array], *before: Bounded
     ) -> tuple[Seen, Any]:
-        n = Seen(self, observed)
+        of, known = self._made
+        n = Seen(self, observed, known if of == (samples.start, steps.start) else ())
         x = self.x[samples, steps].reshape(-1, len(self.W)).astype(np.float64)
-        return n, self.recurrence.step(n, self.weights, exactly(x, self.a), *before)
+        step = self.recurrence.step(n, self.weights, exactly(x, self.a), *before)
+        self._made = (samples.start, steps.start), tuple(n.sums)
+        return n, step
 
     def reach(self) -> Reach:
         """Between which numbers h lies."""

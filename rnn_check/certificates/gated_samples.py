@@ -14,7 +14,7 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.spread import activation_error
-from rnn_check.recurrences.gated import GRU, LSTM
+from rnn_check.recurrences.kinds import GRU, LSTM
 
 
 class _Part(NamedTuple):

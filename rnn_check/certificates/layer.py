@@ -251,12 +251,3 @@ def copies_of(layer: Layer, samples: slice, steps: slice, observed: Array) -> Ar
     same = (copies.view(np.int64) == observed.view(np.int64)) | (copies != observed)
     same |= (zeros | layer.zeroed)[:, :, None]
     return np.where(same, copies, layer.a.min_subnormal)
-
-
-def _per_state(c: Array, samples: slice, start: int, end: int) -> Array:
-    """c at the steps that made these states, 0 for the initial one."""
-    if start:
-        return c[samples, start - 1 : end - 1].astype(np.float64)
-    padded = np.zeros((samples.stop - samples.start, end, c.shape[2]))
-    padded[:, 1:] = c[samples, : end - 1]
-    return padded

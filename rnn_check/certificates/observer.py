@@ -141,7 +141,7 @@ class Observer:
             n, s = layer.step(samples, steps, {}, _nothing(a, samples, steps, H))
             shape = layer.h[samples, steps].shape
             h = layer.h[samples, steps].astype(np.float64)
-            f, ig = (b.each(lambda part: part.reshape(shape)) for b in (s.f, s.i * s.g))  # noqa: B023
+            moves = _Moves(*(b.each(lambda part: part.reshape(shape)) for b in (s.f, s.i * s.g)))  # noqa: B023
             told = self.told(h, s.o.each(lambda part: part.reshape(shape)))  # noqa: B023
             if layer.mask is not None:
                 counts = layer.mask[samples, steps][:, :, None]
@@ -155,9 +155,7 @@ class Observer:
             empty = np.zeros(shape, bool)
             for t in range(shape[1]):
                 at = (slice(None), t)
-                now, off = _next(
-                    Bounded(f.value[at], f.error[at], a), J, Bounded(ig.value[at], ig.error[at], a)
-                )
+                now, off = moves.next(t, J)
                 J_next, empty[at] = now.within(Between(told.low[at] - off, told.high[at] + off))
                 if layer.mask is not None:
                     keep = layer.mask[samples, steps][:, t, None]
@@ -224,23 +222,28 @@ def _vague(J: Between) -> Array:
     return np.asarray(~(J.high - J.low <= 0.02 * np.fmax(1.0, np.abs(J.middle))))
 
 
-def _next(f: Bounded, J: Between, ig: Bounded) -> tuple[Between, Array]:
-    """P_t from J_{t-1}: f·c + i·g for each c in it, and the roundings of two results.
+class _Moves:
+    """P_t from J_{t-1} at each step t of a block: f·c + i·g for each c in it, and two roundings."""
 
-    Also by how much it may differ if it is made once more.
-    """
-    a, c = f.a, J.bounded(f.a)
-    most = np.abs(c.value) + c.error
-    added = np.abs(ig.value) + ig.error
-    e = f.error * most + np.abs(f.value) * c.error + ig.error
-    product = (np.abs(f.value) + f.error) * most
-    e = e + (gamma(2, a.u_stored) + gamma(4, FLOAT64.u)) * (product + added)
-    e = e + (4 + 2 * (np.abs(f.value) + f.error)) * a.min_normal
-    value, e = f.value * c.value + ig.value, e * UP
-    unknown = ~(product + added <= a.max) | ~np.isfinite(value) | np.isnan(e)
-    differs = gamma(4, a.u_stored) * (product + added) + 4 * a.min_normal
-    P = Between(np.where(unknown, -np.inf, value - e), np.where(unknown, np.inf, value + e))
-    return P, np.where(unknown, 0.0, differs)
+    def __init__(self, f: Bounded, ig: Bounded) -> None:
+        self.f, self.ig, self.a = f, ig, f.a
+        self.slope, self.most = np.abs(f.value), f.most
+        self.added, self.lost = ig.most, (4 + 2 * f.most) * f.a.min_normal
+        self.u, self.again = gamma(2, f.a.u_stored) + gamma(4, FLOAT64.u), gamma(4, f.a.u_stored)
+
+    def next(self, t: int, J: Between) -> tuple[Between, Array]:
+        """Also by how much it may differ if it is made once more."""
+        at, a, c = (slice(None), t), self.a, J.bounded(self.a)
+        e = self.f.error[at] * c.most + self.slope[at] * c.error + self.ig.error[at]
+        size = self.most[at] * c.most + self.added[at]
+        e = (e + self.u * size + self.lost[at]) * UP
+        value = self.f.value[at] * c.value + self.ig.value[at]
+        differs = self.again * size + 4 * a.min_normal
+        known = (size <= a.max) & np.isfinite(value) & ~np.isnan(e)
+        if known.all():
+            return Between(value - e, value + e), differs
+        P = Between(np.where(known, value - e, -np.inf), np.where(known, value + e, np.inf))
+        return P, np.where(known, differs, 0.0)
 
 
 def _over(n: Seen, c: Between) -> Bounded:
@@ -252,4 +255,5 @@ def _over(n: Seen, c: Between) -> Bounded:
     middle = (low.value + high.value) / 2
     far = (high.value - low.value) / 2 + np.maximum(low.error, high.error)
     use = np.isfinite(c.low) & np.isfinite(c.high) & (far * UP < t.error)
-    return Bounded(np.where(use, middle, t.value), np.where(use, far * UP, t.error), n.a)
+    error = np.where(use, far * UP, t.error)
+    return Bounded(np.where(use, middle, t.value), error, n.a, factor=t.factor)

@@ -9,17 +9,12 @@ whether they are the very errors that cut operands make, which can be computed:
 For each part of the sums, each operand, format and way there is one such D. If e = D + rounding,
 the regression of e on D has coefficient 1 and explains almost all of e.
 
-What the sums have in common tells nothing: means over rows, means over columns, and multiples of
-the parts' values and sizes, as one-sided rounding makes them, are taken out of e and of every D
-first. A D of which nothing is left, or of which few numbers are independent, is collinear: of that
-operand nothing can be said.
+What the sums have in common, and multiples of the parts' values and sizes, as one-sided rounding
+makes them, are taken out of e and of every D first. A D of which nothing is left, or of which few
+numbers are independent, is collinear: of that operand nothing can be said.
 
 Honest rounding knows nothing of the digits that a format drops: e then points anywhere in the space
-of ν dimensions that is left. That p directions chosen from M sets explain all but a share ε of its
-square has probability
-
-    M · P(Beta((ν-p)/2, p/2) < ε)  <=  M ε^((ν-p)/2) Γ(ν/2) / (Γ((ν-p)/2 + 1) Γ(p/2))    (p >= 2)
-
+that is left, and how probable it is that some D explain so much of it is known (see `explained`).
 An operand is called cut if that is below 2^-40 and its coefficient is nearer to 1 than to the 1/4
 that rounding with one bit more would have: its errors are half as large, and are a part of these.
 Where the format holds the other operand of the product exactly, products are rounded where their
@@ -36,6 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnn_check.certificates.explained import Grid, chance, fit, mean
 from rnn_check.certificates.precision import Errors
 from rnn_check.numbers.formats import Arithmetic, Array
 
@@ -118,7 +114,7 @@ def examine(a: Arithmetic, errors: Sequence[Errors]) -> Finding:
         digits = min(digits, round(-math.log2(a.u_operand)))
     formats = [f for f in FORMATS if f.digits < digits]
     thin = slice(None, None, max(1, sum(len(e.e) for e in errors) // _ROWS))
-    grid = _Grid(np.concatenate([e.e[thin] for e in errors]))
+    grid = Grid(np.concatenate([e.e[thin] for e in errors]))
     m = np.concatenate([e.m[thin] for e in errors])
     made = [_made(e, formats, thin) for e in errors]
     value, size, terms = (
@@ -181,11 +177,11 @@ def _means(squares: Array, axis: int) -> Array:
     """Over what counts."""
     there = ~np.isnan(squares)
     sums = np.where(there, squares, 0.0).sum(axis=axis)
-    return _over(sums, np.count_nonzero(there, axis=axis))
+    return mean(sums, np.count_nonzero(there, axis=axis))
 
 
 def _chosen(
-    grid: "_Grid", candidates: list[_Candidate], most: float
+    grid: Grid, candidates: list[_Candidate], most: float
 ) -> tuple[list[Cut], float, set[str]]:
     """One way for each operand, the best first, as long as more is explained.
 
@@ -203,10 +199,7 @@ def _chosen(
             break
         gains = []
         for c in left:
-            D = c.D
-            if chosen:
-                A = np.stack([other.D for other in chosen], axis=1)
-                D = D - A @ np.linalg.lstsq(A, D, rcond=None)[0]
+            D = fit(c.D, [other.D for other in chosen])[1] if chosen else c.D
             own = float(D @ D)
             gains.append(float(D @ rest) ** 2 / own if own > 2.0**-20 * float(c.D @ c.D) else 0.0)
         at = int(np.argmax(gains))
@@ -214,10 +207,10 @@ def _chosen(
             break
         sets *= len(left)
         chosen.append(left[at])
-        rest = e - np.stack([c.D for c in chosen], axis=1) @ _fit(e, chosen)[0]
+        rest = fit(e, [c.D for c in chosen])[1]
         named = _first_named(e, chosen, candidates)
-        coefficients, squares = _fit(e, named)
-        unexplained = squares / whole
+        coefficients, unnamed = fit(e, [c.D for c in named])
+        unexplained = float(unnamed @ unnamed) / whole
         free = min(grid.free, *(grid.independent(c.D) for c in named))
         near, sure = set[str](), list[Cut]()
         for c, coefficient in zip(named, coefficients, strict=True):
@@ -225,7 +218,7 @@ def _chosen(
                 near.add(c.operand.name)
                 if not (c.few_digits and float(np.square(c.full).sum()) <= most):
                     sure.append(Cut(c.operand.name, c.way, c.format, float(coefficient)))
-        if not _chance(sets, unexplained, free, len(chosen)) < FALSE_ALARM:
+        if not chance(sets, unexplained, free, len(chosen)) < FALSE_ALARM:
             sure = []
         if unexplained < 1 / 2:
             doubtful |= near - {cut.name for cut in sure}
@@ -244,28 +237,15 @@ def _first_named(
         for other in candidates[: candidates.index(c)]:
             alike = (other.operand, other.way, other.digits) == (c.operand, c.way, c.digits)
             instead = [*named[:i], other, *named[i + 1 :]]
-            if alike and _fit(e, instead)[1] <= 2 * _fit(e, named)[1]:
+            if alike and _left(e, instead) <= 2 * _left(e, named):
                 named = instead
     return named
 
 
-def _fit(e: Array, chosen: Sequence[_Candidate]) -> tuple[Array, float]:
-    """The coefficients of these in e, and the sum of squares that they leave."""
-    A = np.stack([c.D for c in chosen], axis=1)
-    coefficients = np.linalg.lstsq(A, e, rcond=None)[0]
-    rest = e - A @ coefficients
-    return coefficients, float(rest @ rest)
-
-
-def _chance(sets: float, unexplained: float, free: float, p: int) -> float:
-    """The probability that the best of so many sets of p directions leave no more unexplained."""
-    p = max(p, 2)
-    rest = free - p
-    if rest <= 0 or not unexplained < 1:
-        return 1.0
-    log = math.log(sets) + rest / 2 * math.log(max(unexplained, 1e-300))
-    log += math.lgamma(free / 2) - math.lgamma(rest / 2 + 1) - math.lgamma(p / 2)
-    return math.exp(min(log, 0.0))
+def _left(e: Array, chosen: Sequence[_Candidate]) -> float:
+    """The sum of squares that these leave of e."""
+    rest = fit(e, [c.D for c in chosen])[1]
+    return float(rest @ rest)
 
 
 class _Made(NamedTuple):
@@ -316,87 +296,6 @@ def _as_it_is(part: Array) -> Array:
 
 def _held(made: Sequence[_Made], operand: Operand, form: str) -> bool:
     return all(p.exact.get((operand.other, form), True) for p in made)
-
-
-class _Grid:
-    """The errors that count, without what their rows, columns and known multiples have in common.
-
-    e (N,) what is left of them; free: of how many dimensions that is.
-    """
-
-    def __init__(self, errors: Array) -> None:
-        counted = np.isfinite(errors)
-        # a row or a column that is alone in its column or row would leave nothing
-        for _ in range(2):
-            for axis in (0, 1):
-                lonely = np.count_nonzero(counted, axis=axis, keepdims=True) < 2
-                if counted.shape[axis] > 1:
-                    counted = counted & ~lonely
-        self.counted, self.shape = counted, counted.shape
-        self.rows = np.count_nonzero(counted, axis=1)
-        self.columns = np.count_nonzero(counted, axis=0)
-        R, C = np.count_nonzero(self.rows), np.count_nonzero(self.columns)
-        self.means = R > 1 and C > 1
-        self.free = float(counted.sum() - (R + C - 1 if self.means else 1))
-        self.basis = np.zeros((int(counted.sum()), 0))
-        self.e = self._flat(errors)
-
-    def take_out(self, known: Sequence[Array]) -> None:
-        found = [v for v in map(self._flat, known) if np.isfinite(v).all()]
-        if found:
-            basis, triangle = np.linalg.qr(np.stack(found, axis=1))
-            sizes = np.abs(np.diag(triangle))
-            self.basis = basis[:, sizes > 2.0**-40 * sizes.max(initial=0)]
-            self.free -= self.basis.shape[1]
-            self.e = self.e - self.basis @ (self.basis.T @ self.e)
-
-    def left_of(self, D: Array) -> tuple[Array, bool]:
-        """D without what it has in common, and whether that leaves something to be seen."""
-        flat = self._flat(D)
-        flat = flat - self.basis @ (self.basis.T @ flat)
-        whole = float(np.square(D[self.counted]).sum())
-        return flat, float(flat @ flat) > 2.0**-20 * whole and self.independent(flat) > 3
-
-    def independent(self, flat: Array) -> float:
-        """How many numbers of D are independent: a matrix of rank r has r·max(R,C) at most.
-
-        Of rows (columns) that are multiples of one another, to less than 45 degrees, one counts;
-        the rank is (tr DDᵀ)²/‖DDᵀ‖², no more than the number of different singular values.
-        """
-        if not self.means:  # one row or one column
-            return float(len(np.unique(flat)))
-        D = np.zeros(self.shape)
-        D[self.counted] = flat
-        of_rows, of_columns = D @ D.T, D.T @ D
-        trace = float(np.trace(of_rows))
-        if not trace > 0:
-            return 0.0
-        rank = trace**2 / float(np.square(of_rows).sum())
-        return rank * max(_different(of_rows), _different(of_columns))
-
-    def _flat(self, array: Array) -> Array:
-        """Minus the means over rows and columns, of what counts. (N,)"""
-        D = np.where(self.counted, array, 0.0)
-        if not self.means:
-            flat = D[self.counted]
-            return flat - flat.mean() if flat.size else flat
-        for _ in range(2**5):  # exact at once where all count, else soon
-            D -= np.where(self.counted, _over(D.sum(axis=1), self.rows)[:, None], 0.0)
-            D -= np.where(self.counted, _over(D.sum(axis=0), self.columns), 0.0)
-            if self.counted.all():
-                break
-        return D[self.counted]
-
-
-def _over(sums: Array, counts: Array) -> Array:
-    return np.asarray(sums / np.maximum(counts, 1))
-
-
-def _different(gram: Array) -> int:
-    """How many vectors are not, nearly, multiples of one before them."""
-    norms = np.diag(gram)
-    alike = 2 * np.square(gram) > np.outer(norms, norms)
-    return int(np.count_nonzero((norms > 0) & ~np.tril(alike, -1).any(axis=1)))
 
 
 def describe(cuts: Sequence[Cut]) -> str:

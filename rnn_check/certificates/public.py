@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check.certificates import adjoints, gated, gated_adjoints, projected, steps
+from rnn_check.certificates import adjoints, gated, gated_adjoints, gradients, projected, steps
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.result import Certificate, advised
-from rnn_check.recurrences.gated import recurrence as gated_recurrence
+from rnn_check.recurrences.kinds import recurrence as gated_recurrence
 
 
 def certify(
@@ -125,7 +125,7 @@ def certify_gradients(
     with np.errstate(all="ignore"):
         has_gates = isinstance(read, GatedLayer)
         kind = gated_adjoints.GatedAdjoint if has_gates else adjoints.Adjoint
-        return adjoints.certified(kind, read, observed, cotangent, cotangent_error, cell_cotangent)
+        return gradients.certified(kind, read, observed, cotangent, cotangent_error, cell_cotangent)
 
 
 def certify_projected(

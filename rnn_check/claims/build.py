@@ -272,7 +272,7 @@ class Builder:
         state = mask = None
         if table.initial_state is not None:
             first = next(layer for layer in layers if not isinstance(layer, Masking))
-            if not isinstance(first, Carrying) or (isinstance(first, RNN) and len(first.cells) > 1):
+            if not (isinstance(first, Carrying) and first.takes_start):
                 raise self.fail(
                     "input.initial_state",
                     "only of a SimpleRNN, LSTM, GRU, a Bidirectional layer, or an RNN over one "

@@ -22,7 +22,7 @@ def converted(told: dict[str, Any], file: Path) -> ClaimFile:
     try:
         written = msgspec.convert(told, document(), builtin_types=(Decimal,))
     except (msgspec.ValidationError, OverflowError) as error:
-        raise _explain(str(error), told, file) from None
+        raise explained(str(error), told, file, document()) from None
     several = written.layers is not None
     described = [told["layer"]] if "layer" in told else told.get("layers", [])
     for i, layer in enumerate(described):
@@ -36,11 +36,14 @@ def converted(told: dict[str, Any], file: Path) -> ClaimFile:
     return written
 
 
-def _explain(message: str, document: Any, file: Path) -> ClaimError:
-    """msgspec's complaint as one that names the key and what would be right."""
+def explained(message: str, told: Any, file: Path, schema: type[msgspec.Struct]) -> ClaimError:
+    """msgspec's complaint about a document as one that names the key and what would be right.
+
+    A class of the schema may say in `refused`, by key, why it has no such key.
+    """
     problem, _, where = message.partition(" - at ")
     path = where.strip("`").removeprefix("$").removeprefix(".").removeprefix("key in ")
-    node, kinds = _walk(document, path)
+    node, kinds = _walk(told, path, schema)
     keys = [kind for kind in kinds if isinstance(kind, msgspec.inspect.StructType)]
     expectation = _expectation(node) if re.fullmatch(r"expect\[\d+\]", path) else None
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
@@ -62,15 +65,16 @@ def _explain(message: str, document: Any, file: Path) -> ClaimError:
         if missing[1] in _TAG_FIELDS:
             hint = f"; one of {', '.join(_tags(keys))}"
         if expectation is not None and missing[1] == "of":
-            values = _literals(_walk(document, key)[1])
+            values = _literals(_walk(told, key, schema)[1])
             return ClaimError(file, key, f"required: one of {', '.join(values)}")
         return ClaimError(file, key, f"required key is missing{hint}")
     word = path.rpartition(".")[2]
     if path == "schema":
-        return ClaimError(file, path, f"this version reads schema 1, the file says {node!r}")
+        (reads,) = _literals(kinds)
+        return ClaimError(file, path, f"this version reads schema {reads}, the file says {node!r}")
     values = _literals(kinds)
     if word in _TAG_FIELDS and not values:
-        values = _tags(_walk(document, path[: -len(f".{word}")])[1])
+        values = _tags(_walk(told, path[: -len(f".{word}")], schema)[1])
     if values and isinstance(node, str):
         bare = node.rpartition(".")[2]
         if word == "of" and bare in values:
@@ -126,9 +130,11 @@ def _tags(kinds: Iterable[msgspec.inspect.Type]) -> list[str]:
     return [str(k.tag) for k in kinds if isinstance(k, msgspec.inspect.StructType) and k.tag_field]
 
 
-def _walk(node: Any, path: str) -> tuple[Any, list[msgspec.inspect.Type]]:
+def _walk(
+    node: Any, path: str, schema: type[msgspec.Struct]
+) -> tuple[Any, list[msgspec.inspect.Type]]:
     """What stands at a path of the document, and what may stand there."""
-    kinds = _alternatives(_whole(document()))
+    kinds = _alternatives(_whole(schema))
     for key, index in re.findall(r"([^.\[\]]+)|\[(\d+|\.\.\.)\]", path):
         inner: list[msgspec.inspect.Type] = []
         structs = [k for k in kinds if isinstance(k, msgspec.inspect.StructType)]
@@ -148,7 +154,7 @@ def _walk(node: Any, path: str) -> tuple[Any, list[msgspec.inspect.Type]]:
 
 
 @functools.cache
-def _whole(kind: type[ClaimFile]) -> msgspec.inspect.Type:
+def _whole(kind: type[msgspec.Struct]) -> msgspec.inspect.Type:
     return msgspec.inspect.type_info(kind)
 
 

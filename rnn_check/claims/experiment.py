@@ -15,7 +15,6 @@ from rnn_check.claims.gates import GateReading, View
 from rnn_check.claims.layers import (
     GRU,
     LSTM,
-    RNN,
     AnyLayer,
     Carrying,
     Dense,
@@ -99,7 +98,7 @@ class Experiment:
         if not isinstance(self.layers[0], Embedding):
             found["x"] = (self.layers[0], "x")
         found |= {path: (first, path) for path in first.weight_shapes(features)}
-        if not isinstance(first, RNN) or len(first.cells) == 1:
+        if first.takes_start:
             found["initial_state"] = (first, "initial_state")
         dense = [layer for layer in self.layers if isinstance(layer, Dense)]
         if len(dense) == 1:
@@ -107,12 +106,15 @@ class Experiment:
         for layer in self.layers:
             own = layer.weight_shapes(features)
             found |= {f"{layer.name}.{path}": (layer, path) for path in own}
+            if isinstance(layer, Carrying) and layer.takes_start:
+                found[f"{layer.name}.initial_state"] = (layer, "initial_state")
         return found
 
     @property
     def weights_known(self) -> list[str]:
         """What weights may be called, as Keras has them; `view` knows more of an author's."""
-        return [name for name in self.gradients if name not in ("x", "initial_state")]
+        found = self.gradients.items()
+        return [name for name, (_, path) in found if path not in ("x", "initial_state")]
 
     def gradient_of(self, of: str) -> str:
         """What a subject calls it: without its layer's name, if that is the first recurrent one."""

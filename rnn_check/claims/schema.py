@@ -52,7 +52,7 @@ class ClaimFile(Table, frozen=True, kw_only=True):
 
 def document() -> type[ClaimFile]:
     """The same with every kind of expectation that there is."""
-    return _document(tuple(KINDS.values()))
+    return _document(tuple(kind for _, kind in sorted(KINDS.items())))
 
 
 @functools.cache

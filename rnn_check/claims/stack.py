@@ -17,10 +17,10 @@ from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Dense, Layer
 from rnn_check.claims.layers.signal import (
-    NOT_BY_HAND,
     Back,
     Bounded,
     ByHand,
+    Call,
     Cotangent,
     Pass,
     Signal,
@@ -35,8 +35,8 @@ from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 
 __all__ = [
-    "Bounded", "Signal", "bounded", "carried", "exactly", "run", "shown_as_zero", "starts", "steps",
-    "zeros",
+    "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "run", "shown_as_zero", "starts",
+    "steps", "zeros",
 ]  # fmt: skip
 
 
@@ -56,8 +56,8 @@ def passes(
         signal, start = after, []
     found = []
     for layer in claim.layers[after is not None :]:
-        given, own = weights_of(claim, layer), by_hand.get(layer.name, NOT_BY_HAND)
-        found.append(layer.passed(given, signal, arithmetic, start, own))
+        own = by_hand.get(layer.name, {})
+        found.append(layer.passed(Call(weights_of(claim, layer), signal, arithmetic, start, own)))
         signal = found[-1].out.handed_on
         if layer.is_recurrent:
             start = []
@@ -128,8 +128,9 @@ def steps(
     start = starts(claim)
     for layer, output, mask in zip(claim.layers, outputs, masks, strict=False):
         own = dict(weights.get(layer.name, {}))
-        given = Signal.exactly(before, mask)
-        yield from layer.compared(own, given, output, dtype, start, states)
+        arithmetic = dtype.removeprefix("mixed_")
+        call = Call(exactly(own), Signal.exactly(before, mask), arithmetic, start)
+        yield from layer.compared(call, own, output, dtype, states)
         if layer.is_recurrent:
             start = []
         before = output

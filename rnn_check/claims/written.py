@@ -10,6 +10,7 @@ numbers a recipe or an array makes is counted before they are made.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import os
@@ -156,17 +157,14 @@ class Reader:
             value = value.astype(np.float64)
             return Given(value, np.zeros_like(value), value, value)
         lo, hi = value.copy(), value.copy()
-        intervals: dict[str, tuple[float, float]] = {}  # of each number as it is written
         for at, v in np.ndenumerate(written):
             # a float is a hex float, a recipe's, or not finite: exact as it stands
             digits = isinstance(v, Decimal) or (self.integers == "rounded" and isinstance(v, int))
-            if digits and (text := str(v)) not in intervals:
+            if digits:
                 try:
-                    intervals[text] = _interval(Decimal(v))
+                    lo[at], hi[at] = _interval(str(v))
                 except ValueError as problem:
                     raise self.fail(key, str(problem)) from None
-            if digits:
-                lo[at], hi[at] = intervals[text]
         if reading == "float32":
             # the shortest digits that name a float32 stand for that float32, exactly
             value = value.astype(np.float32).astype(np.float64)
@@ -422,8 +420,9 @@ def _decimal_comma(shorter: list[Any], longer: list[Any]) -> str:
     return ""
 
 
-def _interval(number: Decimal) -> tuple[float, float]:
-    low, high, _ = printed.printed_interval(number)
+@functools.lru_cache(1 << 14)  # variants of a claim print the same numbers
+def _interval(number: str) -> tuple[float, float]:
+    low, high, _ = printed.printed_interval(Decimal(number))
     return low.item(), high.item()
 
 

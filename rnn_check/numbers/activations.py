@@ -1,14 +1,8 @@
-"""What is an activation: its values, its slopes, and how far off others make them?
+"""What is known of an activation?
 
-One entry of one table, `ACTIVATIONS`, is all that is known of an activation: function and
-derivative, where they turn, what values there are, and the largest errors of frameworks that were
-measured. To add one is to add an entry.
-
-Formulas: the docstrings of keras.activations in Keras 3. The functions are rearranged where the
-textbook form would overflow or cancel. At a kink the derivative is TensorFlow's choice.
-
-NumPy only. Every function keeps the precision it is given (float32 stays float32), and takes
-complex numbers wherever its mathematics is analytic, so that complex step can check it.
+One entry of one table, `ACTIVATIONS`, is all of it: function and derivative (see `formulas`), where
+they turn, what values there are, and the largest errors of frameworks that were measured. To add
+one is to add an entry.
 """
 
 import math
@@ -18,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn_check.numbers import formulas as f
 from rnn_check.numbers.formats import Array
 from rnn_check.refusal import nearest
 
@@ -72,6 +67,7 @@ class Activation:
     exact_slope   act' is exact
     chooses    by comparison, so that a NaN may come out as any of the choices
     squares    z² is on the way to it, and may overflow
+    of_z       z is a factor of it: a product with it may be taken with z first
     by_state   how far act' may move if it is made of an h that was rounded by r, |h| <= most; None:
                as if z were rounded, as what is made of pieces of slope 1 does
     closed     its spread in closed form, if it has one
@@ -94,6 +90,7 @@ class Activation:
     exact_slope: bool = False
     chooses: bool = False
     squares: bool = False
+    of_z: bool = False
     by_state: Callable[[Array, Array], Array] | None = None
     closed: Closed | None = None
 
@@ -107,220 +104,6 @@ class Activation:
         """The same of act'."""
         return _MARGIN * self.measured[1]
 
-
-# The functions --------------------------------------------------------------------------------
-
-
-def _magnitude(z: Array) -> Array:
-    return np.where(z.real < 0, -z, z)  # |z|, and analytic off the imaginary axis
-
-
-def _one_where(condition: Array, z: Array) -> Array:
-    return condition.astype(z.dtype)
-
-
-def _relu(z: Array) -> Array:
-    return np.maximum(z, 0)
-
-
-def _relu6(z: Array) -> Array:
-    return np.minimum(np.maximum(z, 0), 6)
-
-
-def _leaky_relu(z: Array) -> Array:
-    return np.where(z > 0, z, 0.2 * z)
-
-
-def _elu(z: Array) -> Array:
-    return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
-
-
-def _elu_derivative(z: Array, h: Array) -> Array:
-    return np.exp(np.minimum(z, 0))
-
-
-_SELU_SCALE = 1.0507009873554804934193349852946  # Klambauer et al. 2017, equation 14
-_SELU_ALPHA = 1.6732632423543772848170429916717
-
-
-def _selu(z: Array) -> Array:
-    return np.where(z > 0, _SELU_SCALE * z, _SELU_SCALE * _SELU_ALPHA * np.expm1(np.minimum(z, 0)))
-
-
-def _selu_derivative(z: Array, h: Array) -> Array:
-    negative = _SELU_SCALE * _SELU_ALPHA * np.exp(np.minimum(z, 0))
-    return np.where(z >= 0, np.full_like(z, _SELU_SCALE), negative)
-
-
-_erfc = np.vectorize(math.erfc, otypes=[np.float64])  # NumPy has none; the C library's is good
-
-
-def _normal_cdf(z: Array) -> Array:
-    if np.iscomplexobj(z):
-        raise TypeError("gelu takes real numbers only: the C library's erfc knows no others")
-    return np.asarray(0.5 * _erfc(-z / math.sqrt(2)), z.dtype)  # erfc(-z), as 1 + erf(z) cancels
-
-
-def _gelu(z: Array) -> Array:
-    return z * _normal_cdf(z)
-
-
-def _gelu_derivative(z: Array, h: Array) -> Array:
-    near = np.minimum(np.abs(z), 40)  # beyond 40 the density is 0, and z² might overflow
-    return _normal_cdf(z) + z * np.exp(-near * near / 2) / math.sqrt(2 * math.pi)
-
-
-def _sigmoid(z: Array) -> Array:
-    e = np.exp(-_magnitude(z))
-    return np.asarray(np.where(z.real < 0, e, 1) / (1 + e))
-
-
-def _sigmoid_derivative(z: Array, h: Array) -> Array:
-    e = np.exp(-_magnitude(z))
-    return np.asarray(e / ((1 + e) * (1 + e)))
-
-
-def _silu(z: Array) -> Array:
-    return z * _sigmoid(z)
-
-
-def _silu_derivative(z: Array, h: Array) -> Array:
-    return np.asarray(_sigmoid(z) * (1 + z * _sigmoid(-z)))
-
-
-def _softplus(z: Array) -> Array:
-    return np.maximum(z, 0) + np.log1p(np.exp(-_magnitude(z)))
-
-
-def _log_sigmoid(z: Array) -> Array:
-    return -_softplus(-z)
-
-
-def _softsign(z: Array) -> Array:
-    return np.asarray(z / (1 + _magnitude(z)))
-
-
-def _softsign_derivative(z: Array, h: Array) -> Array:
-    reciprocal = 1 / (1 + _magnitude(z))
-    return reciprocal * reciprocal
-
-
-def _hard_sigmoid(z: Array) -> Array:
-    return _relu6(z + 3) / 6
-
-
-def _hard_sigmoid_derivative(z: Array, h: Array) -> Array:
-    return _one_where((z > -3) & (z < 3), z) / 6
-
-
-def _hard_silu(z: Array) -> Array:
-    return z * _hard_sigmoid(z)
-
-
-def _hard_silu_derivative(z: Array, h: Array) -> Array:
-    return np.asarray(_hard_sigmoid(z) + z * _hard_sigmoid_derivative(z, h))
-
-
-def _hard_tanh(z: Array) -> Array:
-    return np.minimum(np.maximum(z, -1), 1)
-
-
-def _hard_shrink(z: Array) -> Array:
-    return np.where(_magnitude(z) > 0.5, z, 0)
-
-
-def _soft_shrink(z: Array) -> Array:
-    return np.where(z > 0.5, z - 0.5, np.where(z < -0.5, z + 0.5, 0))
-
-
-def _beyond_half(z: Array, h: Array) -> Array:
-    return _one_where(_magnitude(z) > 0.5, z)
-
-
-def _tanh_shrink(z: Array) -> Array:
-    return z - np.tanh(z)
-
-
-def _tanh_shrink_derivative(z: Array, h: Array) -> Array:
-    t = np.tanh(z)
-    return t * t
-
-
-def _squareplus_root(z: Array) -> Array:
-    return np.sqrt(z * z + 4) if np.iscomplexobj(z) else np.hypot(z, 2)
-
-
-def _squareplus(z: Array) -> Array:
-    larger = (_magnitude(z) + _squareplus_root(z)) / 2
-    return np.where(z.real < 0, 1 / larger, larger)  # the roots of h² - zh - 1 multiply to -1
-
-
-def _squareplus_derivative(z: Array, h: Array) -> Array:
-    return _squareplus(z) / _squareplus_root(z)
-
-
-def _sparse_plus(z: Array) -> Array:
-    near = _hard_tanh(z) + 1
-    return np.where(z < 1, near * near / 4, z)
-
-
-def _sparse_sigmoid(z: Array) -> Array:
-    return (_hard_tanh(z) + 1) / 2
-
-
-def _mish_parts(z: Array) -> tuple[Array, Array]:
-    """tanh(softplus(z)) and 1 - tanh(softplus(z)) as rational functions of e = exp(-|z|) <= 1."""
-    e = np.exp(-_magnitude(z))
-    a = np.where(z.real < 0, e * (e + 2), 1 + 2 * e)
-    b = np.where(z.real < 0, 2, 2 * e * e)
-    return a / (a + b), b / (a + b)
-
-
-def _mish(z: Array) -> Array:
-    return z * _mish_parts(z)[0]
-
-
-def _mish_derivative(z: Array, h: Array) -> Array:
-    t, rest = _mish_parts(z)
-    return np.asarray(t + z * rest * (1 + t) * _sigmoid(z))
-
-
-def _softmax(z: Array) -> Array:
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True))
-
-
-def _softmax_vjp(g: Array, z: Array, h: Array) -> Array:
-    return np.asarray(h * (g - (g * h).sum(axis=-1, keepdims=True)))
-
-
-def _log_softmax(z: Array) -> Array:
-    shifted = z - z.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
-
-
-def _log_softmax_vjp(g: Array, z: Array, h: Array) -> Array:
-    return np.asarray(g - np.exp(h) * g.sum(axis=-1, keepdims=True))
-
-
-def _sparsemax(z: Array) -> Array:
-    """The point of the simplex nearest to z (Martins & Astudillo 2016, algorithm 1)."""
-    shifted = z - z.max(axis=-1, keepdims=True)
-    largest_first = -np.sort(-shifted, axis=-1)
-    excess = largest_first.cumsum(axis=-1) - 1
-    count = np.arange(1, z.shape[-1] + 1)
-    support = (count * largest_first > excess).sum(axis=-1, keepdims=True)
-    threshold = np.take_along_axis(excess, support - 1, axis=-1) / support
-    return np.asarray(np.maximum(shifted - threshold, 0).astype(z.dtype))
-
-
-def _sparsemax_vjp(g: Array, z: Array, h: Array) -> Array:
-    inside = _one_where(h != 0, g)
-    count = np.maximum(inside.sum(axis=-1, keepdims=True), 1)  # 0: a state that a mask copied
-    return np.asarray(inside * (g - (inside * g).sum(axis=-1, keepdims=True) / count))
-
-
-# The table ------------------------------------------------------------------------------------
 
 _SILU = 1.2784645427610738  # silu's least value is 1 - _SILU, at -_SILU
 
@@ -381,125 +164,126 @@ _ALL = (
         closed=Closed(np.tanh, lambda h: 1 - h * h, 2.0, 1.0, 8.0, quick=True),
     ),
     elementwise(
-        "relu", _relu, lambda z, h: _one_where(z > 0, z), (0, 0),
+        "relu", f.relu, lambda z, h: f.one_where(z > 0, z), (0, 0),
         into=lambda z, h: np.maximum(z, 0, out=h),
         slopes=((0, 0), (0, 1)), copies=True, exact_slope=True, chooses=True,
     ),
     elementwise(
-        "relu6", _relu6, lambda z, h: _one_where((z > 0) & (z < 6), z), (0, 0), values=(0, 6),
+        "relu6", f.relu6, lambda z, h: f.one_where((z > 0) & (z < 6), z), (0, 0), values=(0, 6),
         slopes=((0, 0), (0, 1), (6, 1), (6, 0)), copies=True, exact_slope=True, chooses=True,
     ),
     elementwise(
-        "leaky_relu", _leaky_relu, lambda z, h: np.where(z > 0, np.ones_like(z), 0.2), (2.6, 0.5),
+        "leaky_relu", f.leaky_relu, lambda z, h: np.where(z > 0, np.ones_like(z), 0.2), (2.6, 0.5),
         slopes=((0, 0.2), (0, 1)), scale=_if_negative(_size), chooses=True,
     ),
     # TensorFlow computes elu and selu of a negative number as exp(z) - 1, and act' as h + 1
     elementwise(
-        "elu", _elu, _elu_derivative, (1.94, 2.08),
+        "elu", f.elu, f.elu_derivative, (1.94, 2.08),
         scale=_if_negative(_one), slope_scale=_one, chooses=True, by_state=_from_state,
     ),
     elementwise(  # the same at Keras's alpha = 1
-        "celu", _elu, _elu_derivative, (6.31, 2.08),
+        "celu", f.elu, f.elu_derivative, (6.31, 2.08),
         scale=_if_negative(_size), slope_scale=_one,  # act' is h + 1 in JAX
         chooses=True, by_state=_from_state,
     ),
     elementwise(
-        "selu", _selu, _selu_derivative, (2.41, 5.02),
-        slopes=((0, _SELU_SCALE * _SELU_ALPHA), (0, _SELU_SCALE)), blur=1,
+        "selu", f.selu, f.selu_derivative, (2.41, 5.02),
+        slopes=((0, f.SELU_SCALE * f.SELU_ALPHA), (0, f.SELU_SCALE)), blur=1,
         scale=lambda r: np.where(r.low < 0, 1 + r.h, r.h), slope_scale=_one,
         chooses=True, by_state=_from_state,
     ),
     elementwise(
-        "gelu", _gelu, _gelu_derivative, (5.83, 4.98),
+        "gelu", f.gelu, f.gelu_derivative, (5.83, 4.98),
         turns=((-0.7517915246935645, -0.16997120747990369),),
         slopes=((-math.sqrt(2), -0.12890414519515478), (math.sqrt(2), 1.1289041451951548)),
         scale=_argument,  # 1 + erf cancels
-        slope_scale=_one,
+        slope_scale=_one, of_z=True,
     ),
     elementwise(
-        "silu", _silu, _silu_derivative, (9.15, 2.78),
+        "silu", f.silu, f.silu_derivative, (9.15, 2.78),
         turns=((-_SILU, 1 - _SILU),),
         slopes=((-2.3993572805154677, -0.0998393201288669),
                 (2.3993572805154677, 1.099839320128867)),
-        slope_scale=_one_and_z,
+        slope_scale=_one_and_z, of_z=True,
     ),
     elementwise(
-        "softplus", _softplus, lambda z, h: _sigmoid(z), (8.27, 4.12),
+        "softplus", f.softplus, lambda z, h: f.sigmoid(z), (8.27, 4.12),
         slope_scale=lambda r: r.slope * _one_and_z(r),  # exp(z - h) in JAX: a rounded argument
     ),
     elementwise(
-        "softsign", _softsign, _softsign_derivative, (2, 3.45), values=(-1, 1), slopes=((0, 1),),
+        "softsign", f.softsign, f.softsign_derivative, (2, 3.45), values=(-1, 1), slopes=((0, 1),),
+        of_z=True,
         # act' is r(1 - |z|r) in JAX and PyTorch, r = 1/(1 + |z|), which cancels to r²
         slope_scale=lambda r: np.sqrt(r.slope),
     ),
     elementwise(
-        "sigmoid", _sigmoid, _sigmoid_derivative, (8.38, 8.67), values=(0, 1),
+        "sigmoid", f.sigmoid, f.sigmoid_derivative, (8.38, 8.67), values=(0, 1),
         slopes=((0, 0.25),), slope_scale=_size,  # 1 - h cancels
         by_state=lambda most, r: r * (1 + r),  # h(1 - h)
         closed=Closed(None, lambda h: h * (1 - h), 1.0, 1.0, 8.0),
     ),
     elementwise(
-        "log_sigmoid", _log_sigmoid, lambda z, h: _sigmoid(-z), (8.27, 4.12),
+        "log_sigmoid", f.log_sigmoid, lambda z, h: f.sigmoid(-z), (8.27, 4.12),
         slope_scale=lambda r: r.slope * _one_and_z(r),
     ),
     elementwise(
         "exponential", np.exp, lambda z, h: h, (6.5, 5.23), into=np.exp, by_state=_from_state
     ),
     elementwise(
-        "hard_sigmoid", _hard_sigmoid, _hard_sigmoid_derivative, (1.34, 0.501), values=(0, 1),
+        "hard_sigmoid", f.hard_sigmoid, f.hard_sigmoid_derivative, (1.34, 0.501), values=(0, 1),
         slopes=((-3, 0), (-3, 1 / 6), (3, 1 / 6), (3, 0)), blur=8, scale=_beyond_minus_4(_one),
         chooses=True,
     ),
     elementwise(
-        "hard_silu", _hard_silu, _hard_silu_derivative, (2.2, 2.67),
+        "hard_silu", f.hard_silu, f.hard_silu_derivative, (2.2, 2.67),
         turns=((-1.5, -0.375),), slopes=((-3, 0), (-3, -0.5), (3, 1.5), (3, 1)), blur=8,
-        scale=_beyond_minus_4(_argument), slope_scale=_one, chooses=True,
+        scale=_beyond_minus_4(_argument), slope_scale=_one, chooses=True, of_z=True,
     ),
     elementwise(
-        "hard_tanh", _hard_tanh, lambda z, h: _one_where((z >= -1) & (z <= 1), z), (0, 0),
+        "hard_tanh", f.hard_tanh, lambda z, h: f.one_where((z >= -1) & (z <= 1), z), (0, 0),
         values=(-1, 1), slopes=((-1, 0), (-1, 1), (1, 1), (1, 0)),
         copies=True, exact_slope=True, chooses=True,
     ),
     elementwise(
-        "hard_shrink", _hard_shrink, _beyond_half, (0, 0),
+        "hard_shrink", f.hard_shrink, f.beyond_half, (0, 0),
         turns=((-0.5, -0.5), (-0.5, 0), (0.5, 0), (0.5, 0.5)),
         slopes=((-0.5, 1), (-0.5, 0), (0.5, 0), (0.5, 1)), jumps=True,
         copies=True, exact_slope=True, chooses=True,
     ),
     elementwise(
-        "soft_shrink", _soft_shrink, _beyond_half, (1.99, 0),
+        "soft_shrink", f.soft_shrink, f.beyond_half, (1.99, 0),
         slopes=((-0.5, 1), (-0.5, 0), (0.5, 0), (0.5, 1)), exact_slope=True, chooses=True,
     ),
     elementwise(
-        "tanh_shrink", _tanh_shrink, _tanh_shrink_derivative, (4.85, 14.8),
+        "tanh_shrink", f.tanh_shrink, f.tanh_shrink_derivative, (4.85, 14.8),
         slopes=((0, 0),), scale=_argument, slope_scale=_one,
     ),
     elementwise(
-        "squareplus", _squareplus, _squareplus_derivative, (3.49, 1.88),
+        "squareplus", f.squareplus, f.squareplus_derivative, (3.49, 1.88),
         scale=lambda r: 1 + r.z,  # z + sqrt(z² + 4) cancels
         slope_scale=_one, squares=True,
     ),
     elementwise(
-        "sparse_plus", _sparse_plus, lambda z, h: _sparse_sigmoid(z), (3.96, 1), chooses=True
+        "sparse_plus", f.sparse_plus, lambda z, h: f.sparse_sigmoid(z), (3.96, 1), chooses=True
     ),
     elementwise(
-        "sparse_sigmoid", _sparse_sigmoid, lambda z, h: _one_where(abs(z) < 1, z) / 2, (1.98, 0),
+        "sparse_sigmoid", f.sparse_sigmoid, lambda z, h: f.one_where(abs(z) < 1, z) / 2, (1.98, 0),
         values=(0, 1), slopes=((-1, 0), (-1, 0.5), (1, 0.5), (1, 0)), blur=4,
         exact_slope=True, chooses=True,
     ),
     elementwise(
-        "mish", _mish, _mish_derivative, (8.6, 13.6),
+        "mish", f.mish, f.mish_derivative, (8.6, 13.6),
         turns=((-1.1924312145154952, -0.30884341301725043),),
         slopes=((-2.256376396360793, -0.1125261223894626),
                 (1.4905711794854284, 1.0884981612517279)),
-        slope_scale=_one_and_z,
+        slope_scale=_one_and_z, of_z=True,
     ),
     # Of rows: their act' follows from act (see vjp_bound). The largest that was ever found; but
     # Keras's sparsemax sums the wrong numbers on every backend, so its figure is derived: an
     # average of n numbers, and 3 roundings more.
-    Activation("softmax", _softmax, _softmax_vjp, (1.24, 0), values=(0, 1)),
-    Activation("log_softmax", _log_softmax, _log_softmax_vjp, (0.96, 0)),
-    Activation("sparsemax", _sparsemax, _sparsemax_vjp, (1.5, 0), values=(0, 1), chooses=True),
+    Activation("softmax", f.softmax, f.softmax_vjp, (1.24, 0), values=(0, 1)),
+    Activation("log_softmax", f.log_softmax, f.log_softmax_vjp, (0.96, 0)),
+    Activation("sparsemax", f.sparsemax, f.sparsemax_vjp, (1.5, 0), values=(0, 1), chooses=True),
 )  # fmt: skip
 
 ACTIVATIONS: dict[str, Activation] = {a.name: a for a in _ALL}

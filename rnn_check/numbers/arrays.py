@@ -103,6 +103,13 @@ def check(name: str, array: Array, shape: tuple[int | str, ...], because: str = 
         raise ValueError(f"{name} has shape {array.shape}, but should have {wanted}")
 
 
+def of_one_dtype(*given: Any) -> list[Any]:
+    """As arrays of the one dtype that holds them all: integers become float64. None stays None."""
+    arrays = [None if a is None else np.asarray(a) for a in given]
+    dtype = np.result_type(np.float16, *(a for a in arrays if a is not None))
+    return [None if a is None else a.astype(dtype, copy=False) for a in arrays]
+
+
 def narrower(array: Array) -> str | None:
     """The arithmetic with the fewest digits that holds all these numbers; None if their own has.
 

@@ -58,17 +58,19 @@ class Bounded:
     """A number of the reference (float64), and how far the subject's may be from it.
 
     value, error: of one shape; error is inf where nothing can be said. a: the subject's arithmetic.
-    size: |value|, or more: what its roundings are relative to.
+    size: |value|, or more: what its roundings are relative to. factor: the size of a factor of it
+    that a compiler may multiply by first, as gelu's z in i·gelu(z).
     """
 
     value: Array
     error: Array
     a: Arithmetic
-    size: Any = None
+    larger: Array | None = None  # size, where it is more
+    factor: Array | None = None
 
-    def __post_init__(self) -> None:
-        if self.size is None:
-            object.__setattr__(self, "size", np.abs(self.value))
+    @cached_property
+    def size(self) -> Array:
+        return np.asarray(np.abs(self.value) if self.larger is None else self.larger)
 
     @property
     def is_nan(self) -> Any:
@@ -81,6 +83,11 @@ class Bounded:
         """What the subject's is at most, in absolute value."""
         return np.asarray(self.size + self.error)
 
+    @property
+    def reached(self) -> Array:
+        """What is the most that a product with it may meet on the way."""
+        return self.most if self.factor is None else np.maximum(self.most, self.factor)
+
     @cached_property
     def known(self) -> Bounded:
         """As an operand: where the subject's number may be subnormal, it may count as zero."""
@@ -88,7 +95,7 @@ class Bounded:
         if not flushed.any():
             return self
         error = np.where(flushed, np.maximum(self.error, abs(self.value)), self.error)
-        return Bounded(self.value, error, self.a, self.size)
+        return Bounded(self.value, error, self.a, self.larger)
 
     def __mul__(self, other: Bounded) -> Bounded:
         a, b = self.known, other.known
@@ -98,7 +105,10 @@ class Bounded:
         exact = (a.error == 0) & (b.error == 0)
         if exact.any():
             exact = exact & _product_is_exact(a.value, b.value, self.a)
-        return _rounded(value, error, most, exact, self.a, self.is_nan, other.is_nan)
+        first = most
+        if self.factor is not None or other.factor is not None:
+            first = np.maximum(most, self.reached * other.reached)
+        return _rounded(value, error, most, exact, self.a, self.is_nan, other.is_nan, first=first)
 
     def __add__(self, other: Bounded) -> Bounded:
         return _sum(self, other, np.add)
@@ -111,7 +121,7 @@ class Bounded:
 
     def off_by(self, more: Array | float) -> Bounded:
         """The same number, when the subject's may be off by so much more."""
-        return Bounded(self.value, self.error + more, self.a, self.size)
+        return Bounded(self.value, self.error + more, self.a, self.larger)
 
     @cached_property
     def T(self) -> Bounded:
@@ -128,7 +138,8 @@ class Bounded:
 
     def each(self, change: Callable[[Array], Array]) -> Bounded:
         """The same change of shape to all parts."""
-        return Bounded(change(self.value), change(self.error), self.a, change(self.size))
+        larger = None if self.larger is None else change(self.larger)
+        return Bounded(change(self.value), change(self.error), self.a, larger)
 
 
 def exactly(value: Array, a: Arithmetic) -> Bounded:
@@ -150,15 +161,22 @@ def _sum(x: Bounded, y: Bounded, combine: np.ufunc) -> Bounded:
 
 
 def _rounded(
-    value: Array, error: Array, most: Array, exact: Array, a: Arithmetic, *nan: Any
+    value: Array,
+    error: Array,
+    most: Array,
+    exact: Array,
+    a: Arithmetic,
+    *nan: Any,
+    first: Array | None = None,
 ) -> Bounded:
     """One result more: rounded by the subject and by the reference, unless neither needs it.
 
-    Exactly NaN where one of the operands is (nan).
+    first: what is the most on the way to it, if not itself. Exactly NaN where one of the operands
+    is (nan).
     """
     one = (gamma(1, a.u_stored) + gamma(2, _FLOAT64.u)) * most + 2 * a.min_normal
     error = error + (np.where(exact, 0.0, one) if exact.any() else one)
-    if (overflows := most > a.max).any():
+    if (overflows := (most if first is None else first) > a.max).any():
         error = np.where(overflows, np.inf, error)
     return Bounded(value, _but_nan(_upper(error), *nan), a)
 

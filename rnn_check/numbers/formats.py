@@ -118,7 +118,7 @@ _UP = 1 + 2.0**-40  # covers the rounding of up to 2^12 operations in the evalua
 def arithmetic(dtype_or_name: Any) -> Arithmetic:
     """The arithmetic of a dtype, or of its name; "exact" and "hand" round nothing.
 
-    ("hand": the author's own rounding, to the digits shown, is `by_hand` of running_bound.)
+    ("hand": the author's own rounding, to the digits shown, is `by_hand` of running.Running.)
     Raises ValueError for any other.
     """
     if isinstance(dtype_or_name, Arithmetic):
@@ -167,7 +167,7 @@ def quantum(values: Array) -> float:
 
 def _upper(bound: Array) -> Bound:
     """Rounded up, and inf where nothing is known."""
-    return np.nan_to_num(bound * _UP, nan=np.inf, posinf=np.inf)
+    return np.asarray(np.fmin(bound * _UP, np.inf))
 
 
 def ulps(a: Array, b: Array, arithmetic: Arithmetic) -> Bound:

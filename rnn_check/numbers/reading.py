@@ -115,15 +115,21 @@ class Bounds:
         return Bounded(np.asarray(value), np.broadcast_to(error, np.shape(value)), self.a)
 
     def act(self, z: Bounded, name: str = "") -> Bounded:
-        return self._activated(self.names[0], z)
+        return self.named(self.names[0], z, name)
 
     def gate(self, z: Bounded, name: str = "") -> Bounded:
-        return self._activated(self.names[1], z)
+        return self.named(self.names[1], z, name)
+
+    def named(self, function: str, z: Bounded, name: str) -> Bounded:
+        """What is made of z, by the name that the step gives it."""
+        return self._activated(function, z)
 
     def _activated(self, name: str, z: Bounded) -> Bounded:
-        h = np.asarray(activation(name).function(z.value))
+        act = activation(name)
+        h = np.asarray(act.function(z.value))
         error = _evaluated(name, z.value, h, z.error, self.a)
-        return Bounded(h, error if activation(name).chooses else _but_nan(error, z.is_nan), self.a)
+        error = error if act.chooses else _but_nan(error, z.is_nan)
+        return Bounded(h, error, self.a, factor=z.most if act.of_z else None)
 
     def split(self, a: Bounded, parts: int) -> list[Bounded]:
         each = (np.split(part, parts, axis=-1) for part in (a.value, a.error, a.size))
@@ -149,7 +155,8 @@ class Bounds:
         kept = np.where(p.value == 1, q.error, r.error)
         exact = chosen & _held(q.value, self.a) & _held(r.value, self.a)
         error = np.where(exact & (kept == 0), 0.0, error + rounding)
-        error = _upper(np.where(most > self.a.max, np.inf, error))
+        first = np.maximum(most, z.reached * (h.reached + c.reached) + c.reached)
+        error = _upper(np.where(first > self.a.max, np.inf, error))
         return Bounded(value, _but_nan(error, z.is_nan, h.is_nan, c.is_nan), self.a)
 
     def where(self, keep: Array, new: Bounded, old: Bounded) -> Bounded:
@@ -191,7 +198,8 @@ class Node:
 
     def off_by(self, more: Array | float) -> Node:
         """See Bounded; its gradient is this one's."""
-        return self.tape.node(self.b.off_by(more), self.receive)
+        rounds = isinstance(more, np.ndarray) or more
+        return self.tape.node(self.b.off_by(more), self.receive) if rounds else self
 
     def receive(self, g: Bounded) -> None:
         """Add to the gradient; frameworks may add up in another order, so sizes add up too.
@@ -251,10 +259,13 @@ class Tape:
         return self.node(b, back)
 
     def act(self, z: Node, name: str = "") -> Node:
-        return self._activated(self.n.names[0], z)
+        return self.named(self.n.names[0], z, name)
 
     def gate(self, z: Node, name: str = "") -> Node:
-        return self._activated(self.n.names[1], z)
+        return self.named(self.n.names[1], z, name)
+
+    def named(self, function: str, z: Node, name: str) -> Node:
+        return self._activated(function, z)
 
     def activated(self, name: str | None, z: Node) -> Node:
         """Another activation, by its name."""

@@ -9,12 +9,9 @@ import numpy as np
 
 from rnn_check.numbers import activations, formats
 from rnn_check.numbers.activations import Activation
-from rnn_check.numbers.arrays import check
+from rnn_check.numbers.arrays import check, of_one_dtype
 from rnn_check.numbers.bounded import _evaluated, _given, _sum_error, operand, vjp_bound
-from rnn_check.numbers.formats import Arithmetic, Array, Bound
-from rnn_check.recurrences.over_time import _arrays
-
-# The output layer and the losses --------------------------------------------------------------
+from rnn_check.numbers.formats import Array
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def dense(
     Raises ValueError for an unknown activation or shapes that do not fit.
     """
     act = activations.activation(activation)
-    h, V, c = _arrays(h, kernel, bias)
+    h, V, c = of_one_dtype(h, kernel, bias)
     check("kernel", V, ("units", "outputs"))
     H, O = V.shape  # noqa: E741 - the sizes declared above
     check("h", h, (*map(str, h.shape[:-1]), H), "its last size is the kernel's first")
@@ -73,91 +70,59 @@ def dense_backward(doutput: Array, cache: DenseCache) -> DenseGradients:
     )
 
 
-# The output layer and the losses --------------------------------------------------------------
+class RunningDense:
+    """output (...,O) of `dense` in float64, and bound, how far another's may be off, whose h is.
 
-
-def running_dense(
-    h: Array,
-    h_error: Array | float,
-    kernel: Array,
-    bias: Array | None = None,
-    *,
-    activation: str | None = "linear",
-    arithmetic: Any = "float32",
-    errors: Mapping[str, Array] | None = None,
-    round_inputs: bool = True,
-) -> tuple[Array, Bound]:
-    """The output of dense.dense in float64, and how far another's may be off, whose h is.
-
-    h (...,H) is off by h_error; errors has the keys kernel and bias; the rest as running_bound.
+    h (...,H) is off by h_error; errors has the keys kernel and bias; the rest as running.Running.
     """
-    a = formats.arithmetic(arithmetic)
-    with np.errstate(all="ignore"):
-        layer = _Dense(h, h_error, kernel, bias, activation, a, errors, round_inputs)
-        name, cache = layer.cache.activation.name, layer.cache
-        return cache.output, _evaluated(name, cache.z, cache.output, layer.D, a)
-
-
-def running_dense_gradients(
-    doutput: Array,
-    doutput_error: Array | float,
-    h: Array,
-    h_error: Array | float,
-    kernel: Array,
-    bias: Array | None = None,
-    *,
-    activation: str | None = "linear",
-    arithmetic: Any = "float32",
-    errors: Mapping[str, Array] | None = None,
-    round_inputs: bool = True,
-    output_rounded: Array | float = 0.0,
-) -> tuple[DenseGradients, DenseGradients]:
-    """The gradients of dense.dense_backward in float64, and how far another's may be off.
-
-    doutput (...,O) is dL/d(output), off by doutput_error; output_rounded, by how much the output is
-    rounded by hand before act' is made of it; the rest as running_dense.
-    """
-    a = formats.arithmetic(arithmetic)
-    with np.errstate(all="ignore"):
-        layer = _Dense(h, h_error, kernel, bias, activation, a, errors, round_inputs)
-        cache = layer.cache
-        doutput = np.asarray(doutput, np.float64)
-        gradients = dense_backward(doutput, cache)
-        name = cache.activation.name
-        dz, error = vjp_bound(
-            name, doutput, doutput_error, cache.z, cache.output, layer.D, a, output_rounded
-        )
-        d = operand(dz, error, a)
-        rows = math.prod(dz.shape[:-1])
-        ones = operand(np.ones((1, rows)), 0.0, a)
-        return gradients, DenseGradients(
-            h=_sum_error(a, ((d, layer.kernel.T),), k=dz.shape[-1] + 1),
-            kernel=_sum_error(a, ((layer.h.rows.T, d.rows),), k=rows + 1),
-            bias=_sum_error(a, ((ones, d.rows),), k=rows + 1, stored=rows + 1)[0],
-        )
-
-
-class _Dense:
-    """The output layer of the reference, and the error of its z."""
 
     def __init__(
         self,
         h: Array,
         h_error: Array | float,
         kernel: Array,
-        bias: Array | None,
-        activation: str | None,
-        a: Arithmetic,
-        errors: Mapping[str, Array] | None,
-        round_inputs: bool,
+        bias: Array | None = None,
+        *,
+        activation: str | None = "linear",
+        arithmetic: Any = "float32",
+        errors: Mapping[str, Array] | None = None,
+        round_inputs: bool = True,
     ) -> None:
         errors = {} if errors is None else errors
         if unknown := [name for name in errors if name not in ("kernel", "bias")]:
             raise ValueError(f"errors of {unknown[0]!r}: known are kernel, bias")
+        self.a = a = formats.arithmetic(arithmetic)
         h, V = np.asarray(h, np.float64), np.asarray(kernel, np.float64)
         c = np.zeros(V.shape[1]) if bias is None else np.asarray(bias, np.float64)
-        self.cache = dense(h, V, c, activation=activation)[1]
-        self.h = operand(h, h_error, a)
-        self.kernel = _given(V, errors.get("kernel", 0.0), a, round_inputs)
-        offset = _given(c, errors.get("bias", 0.0), a, round_inputs)
-        self.D = _sum_error(a, ((self.h, self.kernel),), (offset,), k=len(V) + 2, stored=2)
+        with np.errstate(all="ignore"):
+            self.output, self.cache = dense(h, V, c, activation=activation)
+            self.h = operand(h, h_error, a)
+            self.kernel = _given(V, errors.get("kernel", 0.0), a, round_inputs)
+            offset = _given(c, errors.get("bias", 0.0), a, round_inputs)
+            self.D = _sum_error(a, ((self.h, self.kernel),), (offset,), k=len(V) + 2, stored=2)
+            name, z = self.cache.activation.name, self.cache.z
+            self.bound = _evaluated(name, z, self.output, self.D, a)
+
+    def gradients(
+        self, doutput: Array, doutput_error: Array | float, rounded: Array | float = 0.0
+    ) -> tuple[DenseGradients, DenseGradients]:
+        """Those of `dense_backward` in float64, and how far another's may be off.
+
+        doutput (...,O) is dL/d(output), off by doutput_error; rounded, by how much the output is
+        rounded by hand before act' is made of it.
+        """
+        a, cache = self.a, self.cache
+        with np.errstate(all="ignore"):
+            doutput = np.asarray(doutput, np.float64)
+            dz, error = vjp_bound(
+                cache.activation.name, doutput, doutput_error, cache.z, self.output, self.D, a,
+                rounded,
+            )  # fmt: skip
+            d = operand(dz, error, a)
+            rows = math.prod(dz.shape[:-1])
+            ones = operand(np.ones((1, rows)), 0.0, a)
+            return dense_backward(doutput, cache), DenseGradients(
+                h=_sum_error(a, ((d, self.kernel.T),), k=dz.shape[-1] + 1),
+                kernel=_sum_error(a, ((self.h.rows.T, d.rows),), k=rows + 1),
+                bias=_sum_error(a, ((ones, d.rows),), k=rows + 1, stored=rows + 1)[0],
+            )

@@ -57,29 +57,37 @@ class Step(NamedTuple):
 
 
 def arranged(kernel: Any, recurrent_kernel: Any, bias: Any) -> Weights:
-    """From Keras's arrays. bias: (2,3H) with the reset after the product, (3H,) before, or None."""
-    H = len(recurrent_kernel)
+    """From Keras's arrays, of whatever leading axes. bias: (2,3H), or None."""
+    w = arranged_before(kernel, recurrent_kernel, bias)
+    if bias is None:
+        return w
+    of_x, of_h = np.split(w.candidate_bias, 2, axis=-2)
+    return w._replace(candidate_bias=of_x[..., 0, :], recurrent_candidate_bias=of_h[..., 0, :])
+
+
+def arranged_before(kernel: Any, recurrent_kernel: Any, bias: Any) -> Weights:
+    """The same, the reset before the product. bias: (3H,), or None."""
+    H = recurrent_kernel.shape[-2]
     two, last = (..., slice(0, 2 * H)), (..., slice(2 * H, None))
-    gates_bias = candidate_bias = recurrent_bias = None
-    if bias is not None:
-        gates_bias, candidate_bias = bias[two], bias[last]
-        if bias.ndim > 1:
-            candidate_bias, recurrent_bias = candidate_bias
+    of_gates, of_candidate = (None, None) if bias is None else (bias[two], bias[last])
     return Weights(
-        kernel[two], recurrent_kernel[two], gates_bias,
-        kernel[last], recurrent_kernel[last], candidate_bias, recurrent_bias,
+        kernel[two], recurrent_kernel[two], of_gates,
+        kernel[last], recurrent_kernel[last], of_candidate, None,
     )  # fmt: skip
 
 
-def joined(w: Weights) -> tuple[Array, Array, Array]:
-    """And back; with biases."""
-    bias = w.candidate_bias
-    if w.recurrent_candidate_bias is not None:
-        bias = np.stack([bias, w.recurrent_candidate_bias])
+def joined(w: Weights) -> tuple[Array, Array, Array | None]:
+    """And back."""
+    bias = None
+    if w.gates_bias is not None:
+        of_candidate = w.candidate_bias
+        if w.recurrent_candidate_bias is not None:
+            of_candidate = np.stack([of_candidate, w.recurrent_candidate_bias], axis=-2)
+        bias = np.concatenate([w.gates_bias, of_candidate], axis=-1)
     return (
         np.concatenate([w.gates, w.candidate], axis=-1),
         np.concatenate([w.recurrent_gates, w.recurrent_candidate], axis=-1),
-        np.concatenate([w.gates_bias, bias], axis=-1),
+        bias,
     )
 
 

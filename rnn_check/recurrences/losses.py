@@ -7,10 +7,9 @@ import numpy as np
 
 from rnn_check.numbers import formats
 from rnn_check.numbers.activations import activation
-from rnn_check.numbers.arrays import check
+from rnn_check.numbers.arrays import check, of_one_dtype
 from rnn_check.numbers.bounded import Bounded, _given, operand
 from rnn_check.numbers.formats import _FLOAT64, _UP, Arithmetic, Array, Bound, _upper, gamma
-from rnn_check.recurrences.over_time import _arrays
 
 
 def mean_squared_error(target: Array, prediction: Array) -> tuple[float, Array]:
@@ -18,7 +17,7 @@ def mean_squared_error(target: Array, prediction: Array) -> tuple[float, Array]:
 
     Raises ValueError when the shapes differ: nothing is broadcast.
     """
-    target, prediction = _arrays(target, prediction)
+    target, prediction = of_one_dtype(target, prediction)
     check("target", target, prediction.shape, "the prediction's")
     error = prediction - target
     return (error * error).mean().item(), error * (2 / error.size)
@@ -34,7 +33,7 @@ def categorical_cross_entropy(
     infinity, and has no gradient (nan). Of outputs that sum to 0 there is neither.
     Raises ValueError when the shapes differ: nothing is broadcast.
     """
-    target, output = _arrays(target, output)
+    target, output = of_one_dtype(target, output)
     check("target", target, output.shape, "the output's")
     rows = math.prod(target.shape[:-1])
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -45,16 +45,6 @@ class Step(NamedTuple):
     s: Any
 
 
-def arranged(kernel: Any, recurrent_kernel: Any, bias: Any) -> Weights:
-    """From Keras's arrays."""
-    return Weights(kernel, recurrent_kernel, bias)
-
-
-def joined(w: Weights) -> tuple[Any, Any, Any]:
-    """And back."""
-    return w
-
-
 def step(n: Any, w: Weights, x: Any, h: Any, c: Any) -> Step:
     """One step in any reading n (see `numbers.reading`)."""
     s = n.split(n.affine((x, w.kernel), (h, w.recurrent_kernel), bias=w.bias), 4)

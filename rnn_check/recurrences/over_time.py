@@ -3,7 +3,7 @@
     h_t = act(x_t·W + h_{t-1}·U + b)
 
 with a mask, in either direction, from any start: the loop that is run, and back-propagation
-through time.
+through time, in no time. `gated` runs the same step as it is written, and is held against this.
 
     B batch, T timesteps, F features, H units
     x (B,T,F)   W = kernel (F,H)   U = recurrent_kernel (H,H)   b = bias (H,)   h, z (B,T,H)
@@ -18,8 +18,7 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.activations import Activation
 from rnn_check.numbers.arrays import check
 from rnn_check.numbers.formats import Array
-
-# The recurrence -------------------------------------------------------------------------------
+from rnn_check.recurrences.kinds import SIMPLE, read
 
 
 @dataclass(frozen=True)
@@ -37,67 +36,17 @@ class Cache:
 
 
 class Gradients(NamedTuple):
-    """The gradient of a loss with respect to each argument of forward, and to z."""
+    """The gradient of a loss with respect to each argument of forward, and to z.
+
+    Of any recurrence: G is its number of gates.
+    """
 
     x: Array  # (B,T,F) in input order
-    kernel: Array  # (F,H)
-    recurrent_kernel: Array  # (H,H)
-    bias: Array  # (H,) also without a bias: what one of zeros would receive
-    initial_state: Array  # (B,H)
-    delta: Array  # (B,T,H) in processing order
-
-
-def _arrays(*given: Array | None) -> list[Any]:
-    """As arrays of the one dtype that holds them all: integers become float64."""
-    arrays = [None if a is None else np.asarray(a) for a in given]
-    dtype = np.result_type(np.float16, *(a for a in arrays if a is not None))
-    return [None if a is None else a.astype(dtype, copy=False) for a in arrays]
-
-
-class Arranged(NamedTuple):
-    """The arguments of forward, checked, and in processing order."""
-
-    activation: Activation
-    x: Array  # (T,B,F)
-    kernel: Array  # (F,H)
-    recurrent_kernel: Array  # (H,H)
-    bias: Array | None  # (H,)
-    initial_state: Array | None  # (B,H)
-    skip: Array | None  # (T,B,1) True where the mask says the step does not count
-
-
-def arranged(
-    x: Array,
-    kernel: Array,
-    recurrent_kernel: Array,
-    bias: Array | None,
-    activation: str | None,
-    initial_state: Array | None,
-    mask: Array | None,
-    go_backwards: bool,
-) -> Arranged:
-    """See forward. Raises ValueError for an unknown activation or shapes that do not fit."""
-    act = activations.activation(activation)
-    x, W, U, b, h0 = _arrays(x, kernel, recurrent_kernel, bias, initial_state)
-    check("x", x, ("batch", "timesteps", "features"))
-    check("recurrent_kernel", U, ("units", "units"))
-    B, T, F = x.shape
-    H = U.shape[0]
-    check("recurrent_kernel", U, (H, H), "square, units by units")
-    check("kernel", W, (F, H), "features of x by units of recurrent_kernel")
-    if b is not None:
-        check("bias", b, (H,), "the units of recurrent_kernel")
-    if h0 is not None:
-        check("initial_state", h0, (B, H), "batch of x by units")
-    if mask is not None:
-        mask = np.asarray(mask, bool)
-        check("mask", mask, (B, T), "batch and timesteps of x")
-    if go_backwards:
-        x = x[:, ::-1]
-        mask = None if mask is None else mask[:, ::-1]
-
-    x = np.ascontiguousarray(x.swapaxes(0, 1))  # time-major: each step is one block
-    return Arranged(act, x, W, U, b, h0, None if mask is None else ~mask.T[:, :, np.newaxis])
+    kernel: Array  # (F,GH)
+    recurrent_kernel: Array  # (H,GH)
+    bias: Array  # (GH,) or (biases,GH), also without a bias: what one of zeros would receive
+    initial_state: Any  # (B,H), and with `gated` and `running` a tuple, one for each state
+    delta: Array  # (B,T,GH) of the gates' arguments, in processing order
 
 
 def forward(
@@ -126,13 +75,14 @@ def forward(
 
     Raises ValueError for an unknown activation or shapes that do not fit.
     """
-    given = arranged(
-        x, kernel, recurrent_kernel, bias, activation, initial_state, mask, go_backwards
+    act = activations.activation(activation)
+    start = None if initial_state is None else (initial_state,)
+    x, W, U, b, (h0,), skip = read(
+        SIMPLE, x, kernel, recurrent_kernel, bias, start, mask, go_backwards
     )
-    act, x, W, U, b, h0, skip = given
     (T, B, F), H = x.shape, U.shape[0]
     h = np.empty((T + 1, B, H), x.dtype)
-    h[0] = 0 if h0 is None else h0
+    h[0] = h0
     np.matmul(x.reshape(T * B, F), W, out=h[1:].reshape(T * B, H))
     if b is not None:
         h[1:] += b

@@ -1,10 +1,11 @@
-"""How far may the states and gradients of a whole sequence be off, when only its end is seen?
+"""How far may the numbers of a whole sequence be off, when only its end is seen?
 
-A running error analysis (Higham, section 3.3), for vectors: errors grow from step to step.
-
-    B batch, T timesteps, F features, H units
-    E (B,T,H)   how far a state may be from the reference's     D (B,T,H) the same for z
+A running error analysis (Higham, section 3.3), for vectors: errors grow from step to step. The
+recurrence read as bounded numbers is the running bound, and over a tape the gradients with theirs.
+Shapes as in `kinds`.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,26 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers import formats
-from rnn_check.numbers.bounded import Bounded, _given
+from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
 from rnn_check.numbers.reading import Bounds, Node, Tape
-from rnn_check.recurrences import over_time, simple
+from rnn_check.recurrences.gated import steps
+from rnn_check.recurrences.kinds import LSTM, Recurrence, read
 from rnn_check.recurrences.over_time import Gradients
-
-# The recurrence -------------------------------------------------------------------------------
-
-
-class Running(NamedTuple):
-    """The reference in float64, and componentwise bounds on |subject - reference|."""
-
-    states: Array  # (B,T,H) in processing order
-    bound: Bound  # (B,T,H)
-    carried: Bound  # (B,T,H) of the states as the next step takes them: rounded by hand, if at all
-    z: Array  # (B,T,H)
-    z_bound: Bound  # (B,T,H)
-
-
-_INPUTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 
 
 class ByHand(NamedTuple):
@@ -47,194 +34,214 @@ class ByHand(NamedTuple):
     gates: Mapping[str, Array | float] = {}
     arguments: Mapping[str, Array | float] = {}
 
-    @property
-    def rounds(self) -> bool:
-        return any(np.any(part) for each in self for part in each.values())
-
 
 NOT_BY_HAND = ByHand()
 
 
-class _Layer:
-    """What goes into each step of `simple.step`, as bounded numbers."""
+class _Paper:
+    """Where a computation by hand is: what it rounds at a step, and what it had before."""
+
+    def __init__(self, r: Recurrence, by_hand: ByHand) -> None:
+        self.t, self.states = 0, [by_hand.states.get(name, 0.0) for name in r.states]
+        fields = dict(zip(r.gates, r.fields, strict=True))
+        self._after = {fields[name]: part for name, part in by_hand.gates.items()}
+        self._before = {fields[name]: part for name, part in by_hand.arguments.items()}
+        if r is LSTM and "c" in by_hand.states:
+            self._before["h"] = by_hand.states["c"]
+        # act' may be made of a number that was rounded: of a gate, or of a state that act makes
+        states = {name: part for name, part in by_hand.states.items() if name in r.fields}
+        self._slope = self._after | states
+        self.made: dict[str, list[Bounded]] = {}
+
+    def before(self, name: str) -> Array | float:
+        """To what the argument of that name is rounded."""
+        return self._at(self._before.get(name, 0.0))
+
+    def after(self, name: str) -> Array | float:
+        return self._at(self._after.get(name, 0.0))
+
+    def slope(self, name: str) -> Array | float:
+        """To what that is rounded which act' is made of."""
+        return self._at(self._slope.get(name, 0.0))
+
+    def turned(self, states: Sequence[Any]) -> tuple[Any, ...]:
+        """The states as they stand on the paper, and on to the next step."""
+        found = self.on_paper(states)
+        self.t += 1
+        return found
+
+    def on_paper(self, states: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(s.off_by(self._at(e)) for s, e in zip(states, self.states, strict=True))
+
+    def _at(self, rounded: Array | float) -> Array | float:
+        return rounded[:, self.t] if isinstance(rounded, np.ndarray) else rounded
+
+
+class _OnPaper(Bounds):
+    """Bounded numbers that are rounded where somebody who computes by hand rounds them."""
+
+    def __init__(self, a: Any, act: str | None, gate: str | None, paper: _Paper) -> None:
+        super().__init__(a, act, gate)
+        self.paper = paper
+
+    def named(self, function: str, z: Bounded, name: str) -> Bounded:
+        found = self._activated(function, z.off_by(self.paper.before(name)))
+        self.paper.made.setdefault(name, []).append(found)
+        return found.off_by(self.paper.after(name))
+
+
+class _TapedOnPaper(Tape):
+    """The same over a tape."""
+
+    def __init__(self, a: Any, act: str | None, gate: str | None, paper: _Paper) -> None:
+        super().__init__(a, act, gate)
+        self.paper = paper
+
+    def named(self, function: str, z: Node, name: str) -> Node:
+        z = z.off_by(self.paper.before(name))
+        found = self._activated(function, z, self.paper.slope(name))
+        return found.off_by(self.paper.after(name))
+
+
+_INPUTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
+
+
+def _arranged(r: Recurrence, weights: Sequence[Bounded | None], a: Arithmetic) -> Any:
+    value, error, size = (
+        r.arranged(*(None if b is None else getattr(b, which) for b in weights))
+        for which in ("value", "error", "size")
+    )
+    parts = zip(value, error, size, strict=True)
+    return type(value)(*(None if v is None else Bounded(v, e, a, s) for v, e, s in parts))
+
+
+class Running:
+    """The numbers of forward in float64, and how far another's computation may be off.
+
+    Arguments as forward; and arithmetic, what the other computes in; errors, how far the true
+    inputs may be from those given (keys x, kernel, recurrent_kernel, bias, and initial_state with
+    one for each state); round_inputs, whether what the arithmetic cannot hold is rounded to it
+    first; by_hand, to what is rounded by hand. Errors grow from step to step: no certificate, but
+    all there is for those who see the end only.
+
+    states, gates, arguments and carried hold a value and a bound (B,T,H), by name and in processing
+    order. gates: none where there are none. arguments: of the gates, of act "" where there are
+    none, what the activation is taken of. carried: the states as the next step takes them: rounded
+    by hand, if at all.
+
+    Raises ValueError as forward, and for unknown arithmetics and keys of errors.
+    """
 
     def __init__(
         self,
-        arrays: Mapping[str, Array | None],
-        arithmetic: Any,
-        errors: Mapping[str, Array] | None,
-        round_inputs: bool,
-        by_hand: ByHand,
-        **options: Any,
+        r: Recurrence,
+        x: Any,
+        kernel: Any,
+        recurrent_kernel: Any,
+        bias: Any = None,
+        *,
+        activation: str | None = "tanh",
+        recurrent_activation: str | None = "sigmoid",
+        initial_state: Sequence[Any] | None = None,
+        mask: Any = None,
+        go_backwards: bool = False,
+        arithmetic: Any = "float32",
+        errors: Mapping[str, Any] | None = None,
+        round_inputs: bool = True,
+        by_hand: ByHand = NOT_BY_HAND,
     ) -> None:
-        errors = {} if errors is None else errors
+        errors = errors or {}
         if unknown := [name for name in errors if name not in _INPUTS]:
             raise ValueError(f"errors of {unknown[0]!r}: known are {', '.join(_INPUTS)}")
-        values: dict[str, Any]
-        values = {k: None if v is None else np.asarray(v, np.float64) for k, v in arrays.items()}
-        arranged = over_time.arranged(**values, **options)
-        (T, B, _), H = arranged.x.shape, len(arranged.recurrent_kernel)
-        absent = {"bias": (H,), "initial_state": (B, H)}
-        self.a: Arithmetic = formats.arithmetic(arithmetic)
-        given = {
-            k: _given(
-                np.zeros(absent[k]) if v is None else v, errors.get(k, 0.0), self.a, round_inputs
-            )
-            for k, v in values.items()
-        }
-        self.act, self.shape = arranged.activation.name, (T, B, H)
-        x = given["x"].each(lambda part: part[:, ::-1] if options["go_backwards"] else part)
-        x = x.each(lambda part: part.swapaxes(0, 1))
-        self.x = [x.at(t) for t in range(T)]  # (B,F) each
-        self.weights = simple.Weights(given["kernel"], given["recurrent_kernel"], given["bias"])
-        self.start = given["initial_state"]
-        self.keep = None if arranged.skip is None else ~arranged.skip
-        self.rounded = self.steps_first(by_hand.states.get("h", 0.0))
-        self.z_rounded = self.steps_first(by_hand.arguments.get("", 0.0))
-
-    def steps_first(self, part: Array | float) -> Array:
-        part = np.asarray(part, np.float64)
-        return np.broadcast_to(part.swapaxes(0, 1) if part.ndim else part, self.shape)
-
-    def stacked(self, each: Sequence[Array]) -> Array:
-        """(B,T,H) of (B,H) for each step."""
-        return np.reshape(each, self.shape).swapaxes(0, 1)
-
-
-class _Steps(Bounds):
-    """Remembers the arguments of act, which may be rounded by hand first."""
-
-    def __init__(self, layer: _Layer) -> None:
-        super().__init__(layer.a, layer.act)
-        self.layer = layer
-        self.z: list[Bounded] = []
-
-    def act(self, z: Bounded, name: str = "") -> Bounded:
-        self.z.append(z)
-        return super().act(z.off_by(self.layer.z_rounded[len(self.z) - 1]))
-
-
-class _TapedSteps(Tape):
-    """The same over a tape; act' may be made of a state that was rounded."""
-
-    def __init__(self, layer: _Layer) -> None:
-        super().__init__(layer.a, layer.act)
-        self.layer, self.t = layer, 0
-
-    def act(self, z: Node, name: str = "") -> Node:
-        t, self.t = self.t, self.t + 1
-        z = z.off_by(self.layer.z_rounded[t])
-        return self._activated(self.n.names[0], z, self.layer.rounded[t])
-
-
-def running_bound(
-    x: Array,
-    kernel: Array,
-    recurrent_kernel: Array,
-    bias: Array | None = None,
-    *,
-    activation: str | None = "tanh",
-    initial_state: Array | None = None,
-    mask: Array | None = None,
-    go_backwards: bool = False,
-    arithmetic: Any = "float32",
-    errors: Mapping[str, Array] | None = None,
-    round_inputs: bool = True,
-    by_hand: ByHand = NOT_BY_HAND,
-) -> Running:
-    """The states of over_time.forward in float64, and how far another's computation may be off.
-
-    Arguments as over_time.forward; and arithmetic, what the other computes in (see `arithmetic`);
-    errors, how far the true inputs may be from those given (half units of what was printed; keys
-    x, kernel, recurrent_kernel, bias, initial_state); round_inputs, whether inputs that the
-    arithmetic cannot represent are rounded to it first; by_hand, to what is rounded by hand.
-    Linear in T·H²: no certificate, but all there is for those who see the last state only.
-
-    Raises ValueError as over_time.forward and `arithmetic`, and for unknown keys of errors.
-    """
-    arrays = dict(zip(_INPUTS, (x, kernel, recurrent_kernel, bias, initial_state), strict=True))
-    options = {"activation": activation, "mask": mask, "go_backwards": go_backwards}
-    computed: list[Bounded] = []
-    carried: list[Bounded] = []
-    with np.errstate(all="ignore"):
-        layer = _Layer(arrays, arithmetic, errors, round_inputs, by_hand, **options)
-        n, h = _Steps(layer), layer.start
-        for t, x_t in enumerate(layer.x):
-            (new,) = simple.step(n, layer.weights, x_t, h)
-            computed.append(new if layer.keep is None else n.where(layer.keep[t], new, h))
-            h = computed[-1].off_by(layer.rounded[t])
-            carried.append(h)
-    return Running(
-        states=layer.stacked([b.value for b in computed]),
-        bound=layer.stacked([b.error for b in computed]),
-        carried=layer.stacked([b.error for b in carried]),
-        z=layer.stacked([b.value for b in n.z]),
-        z_bound=layer.stacked([b.error for b in n.z]),
-    )
-
-
-def running_gradients(
-    x: Array,
-    kernel: Array,
-    recurrent_kernel: Array,
-    bias: Array | None = None,
-    *,
-    cotangent: Array,
-    cotangent_error: Array | None = None,
-    activation: str | None = "tanh",
-    initial_state: Array | None = None,
-    mask: Array | None = None,
-    go_backwards: bool = False,
-    arithmetic: Any = "float32",
-    errors: Mapping[str, Array] | None = None,
-    round_inputs: bool = True,
-    by_hand: ByHand = NOT_BY_HAND,
-) -> tuple[Gradients, Gradients]:
-    """The gradients of over_time.backward in float64, and how far another's may be off.
-
-    cotangent (B,T,H) is dL/dh in processing order, known to within cotangent_error, and rounded to
-    the arithmetic if it is exactly known and round_inputs; the rest as running_bound.
-
-    The tape over `simple.step`, gone back over: g_t = c_t + δ_{t+1}·Uᵀ is a sum with the error of
-    δ_{t+1}, but at the last step, where nothing is added to c_t; δ_t comes from it by vjp_bound,
-    and the gradients of weights are sums over B·T products. A masked step passes g_t on; there
-    frameworks may add up cotangents in another order, so the sizes of all that were added are
-    carried along.
-    """
-    arrays = dict(zip(_INPUTS, (x, kernel, recurrent_kernel, bias, initial_state), strict=True))
-    options = {"activation": activation, "mask": mask, "go_backwards": go_backwards}
-    with np.errstate(all="ignore"):
-        layer = _Layer(arrays, arithmetic, errors, round_inputs, by_hand, **options)
-        (T, B, H), F = layer.shape, len(layer.weights.kernel.value)
-        exactly_known = cotangent_error is None
-        c = _given(
-            cotangent, 0.0 if cotangent_error is None else cotangent_error, layer.a,
-            round_inputs and exactly_known,
-        ).each(lambda part: part.swapaxes(0, 1))  # fmt: skip
-        tape = _TapedSteps(layer)
-        weights = simple.Weights(*map(tape.leaf, layer.weights))
-        h = start = tape.leaf(layer.start)
-        for t, x_t in enumerate(layer.x):
-            (new,) = simple.step(tape, weights, tape.constant(x_t), h)
-            new = new if layer.keep is None else tape.where(layer.keep[t], new, h)
-            h = new.off_by(layer.rounded[t])
-            h.receive(c.at(t))
-        tape.backward()
-        delta = tape.reached(weights.kernel)  # (T·B,H)
-        of_x = tape.n.affine((delta, layer.weights.kernel.T), k=H + 1)
-        of_weights = [tape.gradient(weight) for weight in weights]
-        of_start = tape.n.exactly(np.zeros((B, H))) if start.gradient is None else start.gradient
-
-    def part(which: str) -> Gradients:
-        dx = getattr(of_x, which).reshape(T, B, F).swapaxes(0, 1)
-        kernel, recurrent_kernel, bias = (getattr(b, which) for b in of_weights)
-        return Gradients(
-            x=dx[:, ::-1] if go_backwards else dx,
-            kernel=kernel,
-            recurrent_kernel=recurrent_kernel,
-            bias=bias,
-            initial_state=getattr(of_start, which),
-            delta=layer.stacked(getattr(delta, which)),
+        self.r, self.by_hand, self.round_inputs = r, by_hand, round_inputs
+        self.a = a = formats.arithmetic(arithmetic)
+        self.names, self.go_backwards = (activation, recurrent_activation), go_backwards
+        arrays = (x, kernel, recurrent_kernel, bias)
+        wide: list[Any] = [None if v is None else np.asarray(v, np.float64) for v in arrays]
+        options = {"initial_state": initial_state, "mask": mask, "go_backwards": go_backwards}
+        given = read(r, *wide, **options)
+        off = np.broadcast_to(np.asarray(errors.get("x", 0.0), np.float64), np.shape(x))
+        off = (off[:, ::-1] if go_backwards else off).swapaxes(0, 1)
+        of_start = errors.get("initial_state", (0.0,) * len(r.states))
+        with np.errstate(all="ignore"):
+            self.x = [self._known(*pair) for pair in zip(given.x, off, strict=True)]
+            self.start = [self._known(*pair) for pair in zip(given.start, of_start, strict=True)]
+            self.weights = [
+                None if part is None else self._known(part, errors.get(name, 0.0))
+                for name, part in zip(_INPUTS[1:4], given[1:4], strict=True)
+            ]
+            self.skip, paper = given.skip, _Paper(r, by_hand)
+            n, w = _OnPaper(a, *self.names, paper), _arranged(r, self.weights, a)
+            arguments, shown, carried = [], [], []
+            for step, states in steps(n, r, w, self.x, self.start, self.skip, paper.turned):
+                arguments.append(step.s)
+                shown.append(states)
+                carried.append(paper.on_paper(states))
+        self.states, self.carried = (
+            {name: _sequence([s[i] for s in part]) for i, name in enumerate(r.states)}
+            for part in (shown, carried)
         )
+        self.arguments = {n: _sequence([s[i] for s in arguments]) for i, n in enumerate(r.gates)}
+        fields = dict(zip(r.gates, r.fields, strict=True)) if r.has_gates else {}
+        self.gates = {name: _sequence(paper.made[field]) for name, field in fields.items()}
 
-    return part("value"), part("error")
+    def _known(self, value: Array, error: Any) -> Bounded:
+        """As the subject receives it: rounded to the arithmetic, or off by its error."""
+        return _given(value, error, self.a, self.round_inputs)
+
+    def gradients(
+        self, cotangents: Mapping[str, Any], errors: Mapping[str, Any] | None = None
+    ) -> tuple[Gradients, Gradients]:
+        """Those of backward in float64, and how far another's may be off.
+
+        cotangents as backward takes them, known to within their errors, and rounded to the
+        arithmetic if exactly known and round_inputs. The forward pass is read over a tape, and gone
+        back over, every gradient with the error of all it was made of.
+        """
+        r, a, off = self.r, self.a, dict(errors or {})
+        weights = self.weights
+        if weights[2] is None:  # what one of zeros would receive
+            nothing = np.zeros(r.bias_shape(self.start[0].value.shape[1]))
+            weights = [*weights[:2], exactly(nothing, a)]
+        with np.errstate(all="ignore"):
+            paper = _Paper(r, self.by_hand)
+            tape = _TapedOnPaper(a, *self.names, paper)
+            w = _arranged(r, weights, a)
+            w = type(w)(*(None if b is None else tape.leaf(b) for b in w))
+            start, inputs = [tape.leaf(b) for b in self.start], [tape.leaf(b) for b in self.x]
+            deltas = []
+            taped = steps(tape, r, w, inputs, start, self.skip, paper.turned)
+            for t, (step, states) in enumerate(taped):
+                deltas.append(step.s)
+                for name, state in zip(r.states, states, strict=True):
+                    if name in cotangents:
+                        c, e = np.asarray(cotangents[name], np.float64)[:, t], off.get(name)
+                        if e is None:
+                            state.receive(self._known(c, 0.0))
+                        else:
+                            state.receive(_given(c, np.asarray(e)[:, t], a, False))
+            tape.backward()
+            of_weights = type(w)(*(None if node is None else tape.gradient(node) for node in w))
+
+        def part(which: str) -> Gradients:
+            def get(node: Node) -> Array:
+                nothing = np.zeros(node.b.value.shape)
+                return nothing if node.gradient is None else getattr(node.gradient, which)
+
+            dx = np.stack([get(node) for node in inputs], 1)
+            of = (None if g is None else getattr(g, which) for g in of_weights)
+            W, U, b = r.joined(type(w)(*of))
+            return Gradients(
+                x=dx[:, ::-1] if self.go_backwards else dx,
+                kernel=W,
+                recurrent_kernel=U,
+                bias=b,
+                initial_state=tuple(map(get, start)),
+                delta=np.stack([np.concatenate(list(map(get, s)), -1) for s in deltas], 1),
+            )
+
+        return part("value"), part("error")
+
+
+def _sequence(parts: Sequence[Bounded]) -> tuple[Array, Bound]:
+    return np.stack([p.value for p in parts], 1), np.stack([p.error for p in parts], 1)

@@ -1,58 +1,43 @@
 """What should the numbers of a simple recurrent layer be?
 
-    h_t = act(x_t·W + h_{t-1}·U + b)                          Elman 1990; keras.layers.SimpleRNN
+    h_t = act(z_t)     z_t = x_t·W + h_{t-1}·U + b           Elman 1990; keras.layers.SimpleRNN
 
-    T timesteps, B batch, F features, H units
-    x (T,B,F)   W = kernel (F,H)   U = recurrent_kernel (H,H)   b = bias (H,)
-    h (T+1,B,H), the initial state first   z (T,B,H) the argument of act
-    c (T,B,H) = dL/dh as far as it does not come through later states
+and backwards, from dh_t = dL/dh_t:
 
-This is the textbook, one line a step; `over_time` has the loop that is run, with masks and in no
-time, and is held against it.
+    δ_t = dh_t∘act'(z_t)    dh_{t-1} = δ_t·Uᵀ
+    dW = Σ x_tᵀδ_t          dU = Σ h_{t-1}ᵀδ_t    db = Σ δ_t
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from rnn_check.numbers.activations import activation
+from rnn_check.numbers.activations import Activation
 from rnn_check.numbers.formats import Array
 
 
 class Weights(NamedTuple):
     kernel: Any  # (F,H)
     recurrent_kernel: Any  # (H,H)
-    bias: Any  # (H,)
+    bias: Any  # (H,), or None
 
 
-def step(n: Any, w: Weights, x: Any, h: Any) -> tuple[Any]:
+class Step(NamedTuple):
+    """All of one step, (B,H); s the argument of act."""
+
+    h: Any
+    s: Any
+
+
+def step(n: Any, w: Weights, x: Any, h: Any) -> Step:
     """One step in any reading n (see `numbers.reading`)."""
-    return (n.act(n.affine((x, w.kernel), (h, w.recurrent_kernel), bias=w.bias)),)
+    z = n.affine((x, w.kernel), (h, w.recurrent_kernel), bias=w.bias)
+    return Step(n.act(z, "h"), [z])
 
 
-def forward(x: Array, w: Weights, h0: Array, act: str | None = "tanh") -> tuple[Array, Array]:
-    """h and z."""
-    h, z = [h0], []
-    for x_t in x:
-        z.append(x_t @ w.kernel + h[-1] @ w.recurrent_kernel + w.bias)
-        h.append(activation(act).function(z[-1]))
-    return np.stack(h), np.stack(z)
-
-
-def backward(
-    c: Array, x: Array, w: Weights, h: Array, z: Array, act: str | None = "tanh"
-) -> dict[str, Array]:
-    """dL/d everything, by back-propagation through time."""
-    delta, later = np.empty_like(z), np.zeros_like(h[0])
-    for t in reversed(range(len(x))):
-        delta[t] = activation(act).vjp(c[t] + later, z[t], h[t + 1])
-        later = delta[t] @ w.recurrent_kernel.T
-    return {
-        "x": delta @ w.kernel.T,
-        "kernel": np.einsum("tbf,tbh->fh", x, delta),
-        "recurrent_kernel": np.einsum("tbi,tbj->ij", h[:-1], delta),
-        "bias": delta.sum((0, 1)),
-        "initial_state": later,
-    }
+def step_back(
+    act: Activation, gate: Activation, w: Weights, before: tuple[Array], s: Step, dh: Array
+) -> tuple[Array, Array, tuple[Array]]:
+    """δ (B,H), dU (H,H) of this step alone, and dL/dh of the state before it."""
+    delta = act.vjp(dh, s.s[0], s.h)
+    return delta, before[0].T @ delta, (delta @ w.recurrent_kernel.T,)

@@ -12,7 +12,7 @@ update by that batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,8 +21,8 @@ import numpy as np
 from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, arithmetic, gamma
 from rnn_check.numbers.reading import Node, Tape
-from rnn_check.recurrences import simple, updating
-from rnn_check.recurrences.gated import Recurrence
+from rnn_check.recurrences import updating
+from rnn_check.recurrences.kinds import SIMPLE, Recurrence
 from rnn_check.recurrences.optimizers import Optimizer, added
 from rnn_check.recurrences.penalties import Constraint, Regularizer
 
@@ -38,8 +38,8 @@ Sets = Mapping[str, Bounded]
 class Network:
     """A recurrent layer whose last state goes through a Dense layer, or not; the loss is the mse.
 
-    recurrence: None is SimpleRNN. error: how far x may be from what was run. regularizers,
-    constraints: by weight. frozen: the weights that are not trained, each with its error.
+    error: how far x may be from what was run. regularizers, constraints: by weight. frozen: the
+    weights that are not trained, each with its error.
     """
 
     x: Array  # (S,T,F)
@@ -47,7 +47,7 @@ class Network:
     activation: str | None = "tanh"
     dense_activation: str | None = "linear"
     go_backwards: bool = False
-    recurrence: Recurrence | None = None
+    recurrence: Recurrence = SIMPLE
     recurrent_activation: str | None = "sigmoid"
     batch_size: int | None = None  # None: all samples
     error: Array | float = 0.0
@@ -72,15 +72,15 @@ class Network:
 
     @property
     def gates(self) -> int:
-        return 1 if self.recurrence is None else len(self.recurrence.gates)
+        return len(self.recurrence.gates)
 
     def shapes(self, units: int) -> dict[str, tuple[int, ...]]:
         """Of its weights, if the layers have all that they may have."""
         width = self.gates * units
         outputs = self.target.shape[-1]
-        bias = (width,) if self.recurrence is None else self.recurrence.bias_shape(units)
         return {
-            "kernel": (self.x.shape[2], width), "recurrent_kernel": (units, width), "bias": bias,
+            "kernel": (self.x.shape[2], width), "recurrent_kernel": (units, width),
+            "bias": self.recurrence.bias_shape(units),
             "dense.kernel": (units, outputs), "dense.bias": (outputs,),
         }  # fmt: skip
 
@@ -137,11 +137,11 @@ def _gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str,
     x = _steps(network, batch, a)
     states: tuple[Node, ...] = tuple(
         tape.constant(exactly(np.zeros((N, batch.stop - batch.start, H)), a))
-        for _ in (network.recurrence.states if network.recurrence else ("h",))
+        for _ in network.recurrence.states
     )
     for x_t in x:
-        after = network.recurrence.step if network.recurrence else simple.step
-        states = tuple(after(tape, layer, tape.constant(x_t), *states))[: len(states)]
+        step = network.recurrence.step(tape, layer, tape.constant(x_t), *states)
+        states = step[: len(states)]
     output = states[0]
     nodes: dict[str, Node] = {}
     if "dense.kernel" in weights:
@@ -169,60 +169,34 @@ def _steps(network: Network, batch: slice, a: Arithmetic) -> list[Bounded]:
 
 
 def _layer(network: Network, tape: Tape, weights: Sets) -> tuple[Any, Any]:
-    """The layer's weights as its step takes them, over the tape, and what gives their gradients.
+    """The layer's weights as its step takes them, over the tape, and what gives their gradients."""
+    names, r, a = ("kernel", "recurrent_kernel", "bias"), network.recurrence, tape.a
+    given = [weights.get(name) for name in names]
+    value, error = (
+        r.arranged(*(None if w is None else getattr(w, which) for w in given))
+        for which in ("value", "error")
+    )
 
-    A recurrence with gates arranges arrays of one set of weights.
-    """
-    names, a = ("kernel", "recurrent_kernel", "bias"), tape.a
-    if network.recurrence is None:
-        nodes = {
-            name: tape.leaf(w.each(lambda part: part[:, None]) if name == "bias" else w)
-            for name, w in weights.items()
-        }
-
-        def gradients() -> dict[str, Bounded]:
-            found = {name: tape.gradient(node) for name, node in nodes.items()}
-            return {
-                name: g.each(lambda part: part[:, 0]) if name == "bias" else g
-                for name, g in found.items()
-            }
-
-        return simple.Weights(*(nodes.get(name) for name in names)), gradients
-    r = network.recurrence
-    sets = range(len(weights["kernel"].value))
-    if "bias" not in weights:  # what one of zeros would receive is left out below
-        units = weights["recurrent_kernel"].value.shape[1]
-        weights = {**weights, "bias": exactly(np.zeros((len(sets), *r.bias_shape(units))), a)}
-
-    def arranged(which: str) -> Any:
-        each = [r.arranged(*(getattr(weights[n], which)[i] for n in names)) for i in sets]
-        parts = zip(*each, strict=True)
-        return type(each[0])(*(None if part[0] is None else np.stack(part) for part in parts))
-
-    def leaf(value: Array | None, error: Array | None) -> Node | None:
-        if value is None or error is None:
-            return None
+    def leaf(value: Array, error: Array) -> Node:
         b = Bounded(value, error, a)
         return tape.leaf(b.each(lambda part: part[:, None]) if value.ndim == 2 else b)
 
-    value, error = arranged("value"), arranged("error")
-    layer = type(value)(*(leaf(v, e) for v, e in zip(value, error, strict=True)))
+    layer = type(value)(
+        *(None if v is None else leaf(v, e) for v, e in zip(value, error, strict=True))
+    )
 
-    def of_gates() -> dict[str, Bounded]:
+    def gradients() -> dict[str, Bounded]:
         of = [None if node is None else tape.gradient(node) for node in layer]
 
-        def joined(which: str) -> list[Array]:
-            def own(i: int) -> Iterator[Array | None]:
-                for g, like in zip(of, value, strict=True):
-                    yield None if g is None else getattr(g, which)[i].reshape(like[i].shape)
-
-            each = (r.joined(type(value)(*own(i))) for i in sets)
-            return [np.stack(part) for part in zip(*each, strict=True)]
+        def joined(which: str) -> tuple[Any, ...]:
+            pairs = zip(of, value, strict=True)
+            parts = (None if g is None else getattr(g, which).reshape(v.shape) for g, v in pairs)
+            return r.joined(type(value)(*parts))
 
         both = zip(names, joined("value"), joined("error"), strict=True)
-        return {name: Bounded(v, e, a) for name, v, e in both}
+        return {name: Bounded(v, e, a) for name, v, e in both if v is not None}
 
-    return layer, of_gates
+    return layer, gradients
 
 
 def _loss(network: Network, output: Node, batch: slice) -> Bounded:

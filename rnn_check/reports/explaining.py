@@ -37,6 +37,12 @@ def explained_once(same: Sequence[Member], judged: Sequence[Judged]) -> list[str
     )
 
 
+def explanation(v: Verdict, rerun: Sequence[str] = ()) -> list[str]:
+    """The same of one verdict, for who was told whose it is: what is wrong comes first."""
+    _, file, source, wrong, *rest = _explained(v, rerun)
+    return [wrong.lstrip(), file, source, *rest]
+
+
 def _explained(
     v: Verdict,
     rerun: Sequence[str],
@@ -62,7 +68,7 @@ def _explained(
     lines += elsewhere
     c = v.worst
     if v.verdict == DIFFER and c is not None:
-        lines += _arrays(c)
+        lines += arrays(c)
     if v.verdict in (DIFFER, ERROR):
         lines += [f"  known: {why}" for why in (v.known, v.deviation) if why]
     lines.append("  rerun     " + shlex.join(["rnn-check", *rerun, "-k", v.claim]))
@@ -126,7 +132,7 @@ def near_path(file: str) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else file
 
 
-def _arrays(c: Comparison) -> list[str]:
+def arrays(c: Comparison) -> list[str]:
     """Both whole, with nine digits, or as many more as show a difference."""
     if c.got.size > 400:
         return []

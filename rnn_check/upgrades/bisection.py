@@ -106,7 +106,7 @@ class Found:
 
     @property
     def exit_code(self) -> int:
-        if any(side.failure for side in self.compared.sides):
+        if any(side.failure for side in self.compared.sides) or not self.compared.claims:
             return 3
         return 0 if self.after is not None else 1
 
@@ -116,6 +116,10 @@ class Found:
         failed = [side.word for side in self.compared.sides if side.failure]
         if failed:
             return f"{failed[0]} could not be asked."
+        if not self.compared.claims:
+            verdicts = [v for side in self.compared.sides for v in side.judged.verdicts]
+            why = dict.fromkeys(v.detail for v in verdicts)
+            return f"Nothing was compared between {first} and {last}: {'; '.join(why)}"
         if self.after is None:
             what = "verdict" if self.on == VERDICT else "bit"
             return f"No {what} differs between {first} and {last}."
@@ -168,7 +172,7 @@ def search(
 
 def _seen(compared: Compared, on: str) -> str:
     """What the second subject shows against the first."""
-    if any(side.failure for side in compared.sides):
+    if any(side.failure for side in compared.sides) or compared.uncompared:
         return NOT_ASKED
     if not compared.of_kind(*_KINDS[on]):
         return SAME

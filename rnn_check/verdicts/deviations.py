@@ -11,10 +11,9 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
-import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -23,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 from rnn_check.asking.request import Setting
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.conversion import explained
 from rnn_check.claims.expectations.configuration import Configured
 from rnn_check.claims.expectations.expectation import KINDS as WHATS
 from rnn_check.claims.expectations.expectation import Expectation
@@ -55,6 +55,11 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     arithmetic coarser than the layers' own, in which the same numbers agree, but for a last bit.
     reproducer: a script beside the file.
     """
+
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("claim", "what"),
+        "unknown key; an entry says what was done (layer, where, mask, ...) and what it `expects`",
+    )
 
     seen: Seen
     says: Words
@@ -169,7 +174,7 @@ def loads(text: str, file: Path) -> list[Deviation]:
     try:
         entries = msgspec.convert(document, _File).deviation
     except msgspec.ValidationError as error:
-        raise _explain(str(error), document, file) from None
+        raise explained(str(error), document, file, _File) from None
     for i, entry in enumerate(entries):
         for key, problem in _problems(entry, file):
             raise ClaimError(file, f"deviation[{i}].{key}", problem)
@@ -226,38 +231,6 @@ def _problems(entry: Deviation, file: Path) -> Iterator[tuple[str, str]]:
         yield "reproducer", f'expected the name of a script, "shows.py", got {entry.reproducer!r}'
     elif not (file.parent / entry.reproducer).is_file():
         yield "reproducer", f"no such file: {file.parent / entry.reproducer}"
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "seen": typing.get_args(Seen),
-    "mask": typing.get_args(MaskForm),
-    "mask_from": typing.get_args(MaskFrom),
-    "numbers": typing.get_args(Numbers),
-    "wrong": typing.get_args(Wrong),
-}
-
-
-def _explain(message: str, document: Any, file: Path) -> ClaimError:
-    problem, _, where = message.partition(" - at ")
-    path = where.strip("`").removeprefix("$").removeprefix(".")
-    inside = re.match(r"deviation\[(\d+)\]\.?", path)
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
-        known = (Deviation if inside else _File).__struct_fields__
-        key = f"{path}.{unknown[1]}".lstrip(".")
-        if unknown[1] in ("claim", "what"):
-            hint = "; an entry says what was done (layer, where, mask, ...) and what it `expects`"
-            return ClaimError(file, key, f"unknown key{hint}")
-        return ClaimError(file, key, f"unknown key{nearest(unknown[1], known)}")
-    if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
-        return ClaimError(file, f"{path}.{missing[1]}".lstrip("."), "required key is missing")
-    if path == "schema":
-        said = document.get("schema")
-        return ClaimError(file, path, f"this version reads schema 2, the file says {said!r}")
-    if inside and (key := path[inside.end() :]) in _CHOICES:
-        said = document["deviation"][int(inside[1])][key]
-        if isinstance(said, str):
-            return ClaimError(file, path, f"unknown {key} {said!r}{nearest(said, _CHOICES[key])}")
-    return ClaimError(file, path, problem[:1].lower() + problem[1:].replace("`", ""))
 
 
 def _words(words: Words) -> list[str]:

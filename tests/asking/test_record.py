@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -188,26 +189,28 @@ def npy(header: str, content: bytes = b"") -> bytes:
 
 
 HEADER = "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }\n"
-BOMBS = {
-    "much of nothing": zipped(
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "much of nothing": lambda: zipped(
         {f"{i}.npy": npy(HEADER % ("|u1", f"{1 << 24},"), bytes(1 << 24)) for i in range(17)}
     ),
-    "a shape of much": zipped({"x.npy": npy(HEADER % ("<f8", "9" * 12 + ","))}),
-    "a shape of more": zipped({"x.npy": npy(HEADER % ("<f8", "9" * 30 + ","))}),
-    "digits without end": zipped({"x.npy": npy(HEADER % ("<f8", "1" * 900 + "x"))}),
-    "a negative shape": zipped({"x.npy": npy(HEADER % ("<f8", "-1,"))}),
-    "objects": zipped({"x.npy": npy(HEADER % ("|O", "1,"), b"x" * 8)}),
-    "deep": zipped({"x.npy": npy("(" * 9000)}),
-    "no array": zipped({"x.npy": b""}),
-    "another compression": zipped({"x.npy": npy(HEADER % ("<f8", ""), bytes(8))}, zipfile.ZIP_LZMA),
-    "a long document": zipped({"document.npy": bytes(record.LARGEST_DOCUMENT + 1)}),
+    "a shape of much": lambda: zipped({"x.npy": npy(HEADER % ("<f8", "9" * 12 + ","))}),
+    "a shape of more": lambda: zipped({"x.npy": npy(HEADER % ("<f8", "9" * 30 + ","))}),
+    "digits without end": lambda: zipped({"x.npy": npy(HEADER % ("<f8", "1" * 900 + "x"))}),
+    "a negative shape": lambda: zipped({"x.npy": npy(HEADER % ("<f8", "-1,"))}),
+    "objects": lambda: zipped({"x.npy": npy(HEADER % ("|O", "1,"), b"x" * 8)}),
+    "deep": lambda: zipped({"x.npy": npy("(" * 9000)}),
+    "no array": lambda: zipped({"x.npy": b""}),
+    "another compression": lambda: zipped(
+        {"x.npy": npy(HEADER % ("<f8", ""), bytes(8))}, zipfile.ZIP_LZMA
+    ),
+    "a long document": lambda: zipped({"document.npy": bytes(record.LARGEST_DOCUMENT + 1)}),
 }
 
 
 @pytest.mark.parametrize("bomb", sampled(BOMBS, 3))
 def test_what_would_take_all_memory_is_refused_before_it_does(bomb: str, tmp_path: Path) -> None:
     path = tmp_path / "record.npz"
-    path.write_bytes(BOMBS[bomb])
+    path.write_bytes(BOMBS[bomb]())
     tracemalloc.start()  # a process's own peak would begin with that of the one that started it
     try:
         with pytest.raises(RecordError) as raised:

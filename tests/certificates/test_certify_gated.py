@@ -19,7 +19,7 @@ from rnn_check.certificates.operands import FORMATS, narrowed
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
-from rnn_check.recurrences.gated import GRU, GRU_BEFORE, LSTM, Recurrence
+from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
 from tests.certificates.test_certificate import blas, flushed, flushing
 from tests.support.sampling import sampled, thinned
 from tools import adversary
@@ -458,6 +458,21 @@ def test_products_of_gates_that_are_stored_one_by_one_are_no_alarm(
 
 
 @each_recurrence
+def test_the_arrays_of_a_gradient_s_certificate_are_those_that_were_judged(r: Recurrence) -> None:
+    """They are made when they are asked for, by going back over the sequence once more."""
+    layer = Layer(r, mask=mask())
+    run = layer.run()
+    found = certify_gradients(
+        layer.gradients(run), cotangent=layer.cotangent, states=run.states["h"],
+        **layer.asked, **layer.seen(run),
+    )  # fmt: skip
+    for gradient in found.values():
+        inexact = gradient.residual > 0
+        ratios = gradient.residual[inexact] / gradient.bound[inexact]
+        assert gradient.ratio == ratios.max(initial=0.0) > 0
+
+
+@each_recurrence
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_gradient_whose_sums_are_not_asked_says_so(r: Recurrence, masked: bool) -> None:
     layer = Layer(r, mask=mask() if masked else None)
@@ -654,3 +669,18 @@ def test_what_does_not_fit_is_refused() -> None:
     gru = Layer(GRU)
     with pytest.raises(ValueError, match="cell_states are an LSTM's"):
         certify(gru.run().states["h"], **gru.asked, cell_states=h)
+
+
+@pytest.mark.parametrize(("size", "said"), [(1e20, None), (1e15, False)])
+def test_a_nan_proves_nothing_where_a_product_may_overflow_on_its_way(
+    size: float, said: bool | None
+) -> None:
+    """c = i·gelu(s) at s far below 0: i·s overflows first in a graph that multiplies them first."""
+    kernel = np.array([[size, 1, -size, 1]], np.float32)  # i, f, c, o
+    nan = np.full((1, 1, 1), np.nan, np.float32)
+    found = certify(
+        nan, x=np.ones((1, 1, 1), np.float32), kernel=kernel, cell_states=nan[:, 0],
+        recurrent_kernel=np.zeros((1, 4), np.float32), recurrence="lstm", activation="gelu",
+        recurrent_activation="linear",
+    )  # fmt: skip
+    assert found.ok is said

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check.certificates import operands
+from rnn_check.certificates import explained
 from rnn_check.certificates.operands import FORMATS, narrowed
 from rnn_check.certificates.public import certify, certify_gradients, certify_projected
 from rnn_check.certificates.result import Certificate
@@ -373,16 +373,16 @@ def test_chance_is_no_less_than_it_is() -> None:
             e, D = rng.normal(size=n), rng.normal(size=(n, p))
             rest = e - D @ np.linalg.lstsq(D, e, rcond=None)[0]
             hits += rest @ rest < (1 - share) * (e @ e)
-        assert hits / tries <= operands._chance(1.0, 1 - share, n, p) * (
+        assert hits / tries <= explained.chance(1.0, 1 - share, n, p) * (
             1 + 4 / max(hits, 1) ** 0.5
         )
-    assert operands._chance(1.0, 1e-9, 3, 3) == 1  # nothing is left to be surprised by
-    assert operands._chance(1e6, 1e-6, 40, 1) < 2.0**-40 < operands._chance(1.0, 1e-3, 9, 1)
+    assert explained.chance(1.0, 1e-9, 3, 3) == 1  # nothing is left to be surprised by
+    assert explained.chance(1e6, 1e-6, 40, 1) < 2.0**-40 < explained.chance(1.0, 1e-3, 9, 1)
 
 
 def test_rows_that_repeat_count_once() -> None:
     rng = np.random.default_rng(0)
-    grid = operands._Grid(rng.normal(size=(40, 20)))
+    grid = explained.Grid(rng.normal(size=(40, 20)))
     independent = rng.normal(size=(40, 20))
     few = rng.normal(size=(3, 20))[np.arange(40) % 3] * (1 + 1e-3 * rng.normal(size=(40, 1)))
     assert grid.left_of(np.ones((40, 20)))[1] is False

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rnn_check.certificates import projected as projection
+from rnn_check.certificates import projections
 from rnn_check.certificates.public import certify_projected
 from rnn_check.numbers.formats import Array
 from tests.certificates.test_certificate import (
@@ -105,13 +106,13 @@ def test_a_projection_is_that_of_the_error(monkeypatch: pytest.MonkeyPatch) -> N
     layer = plain(3, 25, 4, 21, np.float64)
     states = np.tanh(np.random.default_rng(0).normal(size=(3, 25, 21)))  # any
     seen: list[Any] = []
-    made = projection._Projection
+    made = projection._Asked
 
     def keep(*args: Any) -> Any:
         seen.append(made(*args))
         return seen[-1]
 
-    monkeypatch.setattr(projection, "_Projection", keep)
+    monkeypatch.setattr(projection, "_Asked", keep)
     certify_projected(states, **layer.arguments, groups=3, seed=5)
     (p,) = seen
     r = p.signed
@@ -121,7 +122,7 @@ def test_a_projection_is_that_of_the_error(monkeypatch: pytest.MonkeyPatch) -> N
     e = np.arctanh(states) - z
     for near_one in (p.near_one, 0.7):  # the second leaves out a good part of the states
         p.near_one = near_one
-        monkeypatch.setattr(projection, "_FEW", 1)
+        monkeypatch.setattr(projections, "_FEW", 1)
         sums = p.sums()
         in_sums = np.where(np.abs(states) <= near_one, e, 0.0)
         assert sums.observed.shape == (75, 3)
@@ -362,8 +363,8 @@ def test_nothing_is_called_wrong_that_certify_does_not_call_wrong(
 ) -> None:
     """A model that expects almost no rounding suspects all steps, and certify clears them."""
     layer, states = middle
-    made = projection._Projection.bound
-    monkeypatch.setattr(projection._Projection, "bound", lambda p, sums: 1e-6 * made(p, sums))
+    made = projection._Asked.bound
+    monkeypatch.setattr(projection._Asked, "bound", lambda p, sums: 1e-6 * made(p, sums))
     found = certify_projected(states, **layer.arguments)
     assert found.ok and found.ratio <= 1 and found.observed.shape == (400, 16)
     wrong = states.copy()

@@ -19,7 +19,7 @@ from rnn_check.numbers.formats import ARITHMETICS, Array, gamma
 from rnn_check.verdicts import judge
 from tests.certificates.test_certificate import changed, loop, plain, quietly, run, to_float16
 from tests.support.layers import Layer
-from tests.support.sampling import long, sampled
+from tests.support.sampling import long, sampled, thinned
 from tools import adversary, detectable, screened
 
 FLOAT32 = ARITHMETICS["float32"]
@@ -245,23 +245,27 @@ def test_a_subnormal_operand_of_an_exact_sum_may_be_read_as_zero(swapped: bool) 
 # Attacks, a few of each; whole: python -m tools.adversary, tools.screened, tools.detectable ------
 
 
+@thinned(5)
+@pytest.mark.parametrize("size", [(3, 3, 4, 6), (40, 40, 2, 3)])
+@pytest.mark.parametrize("activation", ["linear", "tanh"])
+@pytest.mark.parametrize("kind", adversary.DATA)
+def test_no_legal_execution_is_called_wrong(
+    kind: str, activation: str, size: tuple[int, int, int, int]
+) -> None:
+    data = adversary.draw(kind, *size, seed=1)
+    for execution in list(adversary.executions())[:: 3 if size[0] == 3 else 7]:
+        found = adversary.certified(execution, data, activation)
+        assert found is None or found.ok is not False, f"{execution}: {found.reason}"
+
+
 @pytest.mark.parametrize("kind", sampled(adversary.DATA, 3))
-def test_no_legal_execution_is_called_wrong(kind: str) -> None:
-    for size, activation in product(((3, 3, 4, 6), (40, 40, 2, 3)), ("linear", "tanh")):
-        data = adversary.draw(kind, *size, seed=1)
-        for execution in list(adversary.executions())[:: 3 if size[0] == 3 else 7]:
-            found = adversary.certified(execution, data, activation)
-            assert found is None or found.ok is not False, f"{execution}: {found.reason}"
-
-
 @pytest.mark.parametrize("recurrence", adversary.GATED)
-def test_no_legal_execution_of_gates_is_called_wrong(recurrence: str) -> None:
-    for r in adversary.GATED[recurrence]:
-        for kind, names in product(adversary.DATA, adversary.ACTIVATIONS_OF_GATED):
-            data = adversary.with_gates(r, kind, (3, 3, 2, 6), seed=1)
-            for execution in list(adversary.executions())[::13]:
-                for found in adversary.certified_with_gates(execution, r, data, names):
-                    assert found.ok is not False, f"{kind} {execution}: {found.reason}"
+def test_no_legal_execution_of_gates_is_called_wrong(recurrence: str, kind: str) -> None:
+    for r, names in product(adversary.GATED[recurrence], adversary.ACTIVATIONS_OF_GATED):
+        data = adversary.with_gates(r, kind, (3, 3, 2, 6), seed=1)
+        for execution in list(adversary.executions())[::13]:
+            for found in adversary.certified_with_gates(execution, r, data, names):
+                assert found.ok is not False, f"{execution}: {found.reason}"
 
 
 def test_executions_of_gates_round_nothing_that_needs_no_rounding() -> None:

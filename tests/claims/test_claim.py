@@ -884,12 +884,13 @@ from = "stated"
         ('activity_regularizer = { kind = "L2", l2 = 0.5 }', "activity_regularizer is not derived"),
         ('kernel_constraint = { kind = "MaxNorm", axis = 1 }', "another axis is not derived"),
         ('trainable = false, kernel_regularizer = "L2"', "of frozen weights is not derived"),
-        ("trainable = false", "everything is frozen is nothing"),
         ("stateful = true", "stateful layer is not derived"),
     ):
         c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
         assert [reason in e.not_run for e in c.expectations] == [True, True, False]
         assert request.asks(c) == ["gradients"]
+    c = files.loads(text.replace("use_bias = false }", "use_bias = false, trainable = false }"))
+    assert ["everything is frozen" in e.not_run for e in c.expectations] == [True, True, False]
     for key in (
         'kernel_regularizer = "L2"',
         'bias_constraint = "NonNeg"',

@@ -171,8 +171,9 @@ def test_a_gru_that_is_read_computes_what_its_author_computes(
     wanted = z * h + (1 - z) * c if z_weighs == "state" else (1 - z) * h + z * c
     assert w["bias"].shape == ((2, 3 * H) if reset_after else (3 * H,))
     parts = [w[name] for name in ("kernel", "recurrent_kernel", "bias")]
-    value = gru.arranged(*(part.value for part in parts))
-    error = gru.arranged(*(part.error for part in parts))
+    arranged = gru.arranged if reset_after else gru.arranged_before
+    value = arranged(*(part.value for part in parts))
+    error = arranged(*(part.error for part in parts))
     given = (None if v is None else Bounded(v, e, N.a) for v, e in zip(value, error, strict=True))
     step = gru.step if reset_after else gru.step_before
     assert_the_same(step(N, gru.Weights(*given), x, h).h, wanted)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from rnn_check.asking import plans, request
+from rnn_check.asking.questions import runs
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims import files, schema
@@ -218,7 +219,7 @@ def test_two_questions_of_one_name_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="two questions that are called 'output'"):
         plans.question(output)
-    assert plans.question(plans.output) is plans.output
+    assert plans.question(runs.output) is runs.output
 
 
 def test_two_kinds_of_one_name_cannot_be_made(kind: type[Expectation]) -> None:

@@ -66,16 +66,17 @@ def loop(
 ) -> tuple[Array, Array | None]:
     """Layer `index` of a claim, sample by sample and step by step: its output, and its mask.
 
-    named: the weights by "layer.path" and the "initial_state", if not those of the claim.
+    named: the weights by "layer.path" and the "initial_state", if not those of the claim; of a
+    layer after the first recurrent one "layer.initial_state", if not zeros.
     """
     named = numbers(c) if named is None else named
     layer = c.layers[index]
-    given = named.get("initial_state")
-    if any(before.is_recurrent for before in c.layers[:index]):
-        given = None
-    starts = [] if given is None else [given] if given.ndim == 2 else list(given)
     own = f"{layer.name}."
     w = {n.removeprefix(own): array for n, array in named.items() if n.startswith(own)}
+    given = w.pop("initial_state", None)
+    if not any(before.is_recurrent for before in c.layers[:index]):
+        given = named.get("initial_state")
+    starts = [] if given is None else [given] if given.ndim == 2 else list(given)
     if isinstance(layer, layers.Masking):
         made = (x != float(layer.mask_value)).any(axis=-1)
         return x * made[..., None].astype(int), made
@@ -278,6 +279,12 @@ def slopes(
     """(name, direction of integers, slope of Σ cotangent·output in it) of all that it is of."""
     assert c.x is not None
     given = {"x": c.x.value, **numbers(c)}
+    for name in map(c.gradient_of, c.gradients):
+        layer, path = c.gradients[name]
+        if path == "initial_state" and name not in given:
+            assert isinstance(layer, layers.Carrying)
+            given[name] = np.zeros((len(layer.state_sizes), len(c.x.value), layer.state_sizes[0]))
+            given[name] = given[name][0] if len(given[name]) == 1 else given[name]
     for moved, array in given.items():
         direction = rng.integers(-3, 4, array.shape)
         if moved == "x" and isinstance(c.layers[0], layers.Embedding):

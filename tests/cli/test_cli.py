@@ -48,7 +48,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
         (["--timeout", "0"], "--timeout"),
         (["--layer", "absent.py:Layer"], "--layer: no such file: absent.py"),
         (["--layer", "Layer"], "--layer: expected FILE.py:CLASS"),
-        (["-k", "no such claim"], "-k: no claim matches 'no such claim'"),
+        ([str(HAND_SET), "-k", "no such claim"], "-k: no claim matches 'no such claim'"),
         (["--list", "--json"], "--json and --list do not go together"),
         (["-v", "-q"], "-v and -q do not go together"),
         (["-q", "--json"], "-q and --json do not go together"),

@@ -26,8 +26,15 @@ class Cell(keras.layers.SimpleRNNCell):
 
     def call(self, sequence: Tensor, states: Any, training: bool = False) -> tuple[Tensor, Any]:
         h = states[0] if isinstance(states, list | tuple) else states
-        out = self.after(self.act(self.sum(self.seen(sequence), h)))
+        masks = self.get_dropout_mask(sequence), self.get_recurrent_dropout_mask(h)
+        on_input, on_state = masks if training else (None, None)
+        x = sequence if on_input is None else sequence * on_input
+        out = self.step(self.seen(x), h, on_state)
         return out, [out] if isinstance(states, list | tuple) else out
+
+    def step(self, x: Tensor, h: Tensor, mask: Tensor | None) -> Tensor:
+        """mask: of the state that the product reads, None if nothing is dropped."""
+        return self.after(self.act(self.sum(x, h if mask is None else h * mask)))
 
     def sum(self, x: Tensor, h: Tensor) -> Tensor:
         z = tf.matmul(x, self.W()) + tf.matmul(h, self.U())
@@ -65,6 +72,15 @@ class Faulty(keras.layers.SimpleRNN):
 
 class NoFault(Faulty):
     """none"""
+
+
+class CarriedStateDropped(Faulty):
+    """recurrent dropout applied to the carried state"""
+
+    class cell_class(Cell):
+        def step(self, x: Tensor, h: Tensor, mask: Tensor | None) -> Tensor:
+            new = super().step(x, h, None)
+            return new if mask is None else new * mask
 
 
 class RecurrentKernelTransposed(Faulty):

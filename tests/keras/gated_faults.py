@@ -46,13 +46,21 @@ class _Cell:
 
     def call(self, inputs: Tensor, states: Any, training: bool = False) -> tuple[Tensor, Any]:
         nested = isinstance(states, list | tuple)
+        given = list(states) if nested else [states]
         parts = (self.kernel, self.recurrent_kernel, self.bias)
         w = [None if part is None else tf.convert_to_tensor(part) for part in parts]
-        new = self.step(w, inputs, list(states) if nested else [states])
+        masks = self.get_dropout_mask(inputs), self.get_recurrent_dropout_mask(given[0])
+        new = self.step([*w, *(masks if training else (None, None))], inputs, given)
         return new[0], new if nested else new[0]
 
     def step(self, w: Any, x: Tensor, states: list[Tensor]) -> list[Tensor]:
+        """w: kernel, recurrent kernel, bias, and dropout masks of x and h: one, a list, or None."""
         raise NotImplementedError
+
+    def dropped(self, masks: Any, name: str, array: Tensor) -> Tensor:
+        if masks is None:
+            return array
+        return array * (masks[self.names.index(name)] if isinstance(masks, list) else masks)
 
     def candidate(self, z: Tensor) -> Tensor:
         return self.activation(z)
@@ -80,7 +88,8 @@ class _Cell:
         return b
 
     def products(self, w: Any, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        W, U, _ = w
+        W, U, _, on_x, on_h = w
+        x, h = self.dropped(on_x, name, x), self.dropped(on_h, name, h)
         left = tf.matmul(self.x_of(name, x), self.W_of(name, self.columns(W, name)))
         return left, tf.matmul(self.h_of(name, h), self.U_of(name, self.columns(U, name)))
 
@@ -384,6 +393,8 @@ def lstm_faults() -> list[Fault]:
               output=lambda self, o, new, old: o * self.activation(old)),
         Fault(LSTM, "output gate after the activation",
               output=lambda self, o, new, old: self.activation(o * new)),
+        Fault(LSTM, "recurrent dropout applied to the carried state", step=lambda self, w, x, s:
+              LSTM.step(self, w, x, [s[0], self.dropped(w[4], "f", s[1])])),
         Fault(LSTM, "gradient cut at c", before=lambda self, s: [s[0], cut(s[1])]),
         Fault(LSTM, "gradient of c off by 1e-4", before=lambda self, s: [s[0], gradient_off(s[1])]),
         Fault(LSTM, "gradient cut at the output's c",
@@ -430,6 +441,9 @@ def gru_faults() -> list[Fault]:
               joined=lambda self, z, h, c: z * h * np.float32(1 - 1e-5) + (1 - z) * c),
         Fault(GRU, "z clipped to 0.9",
               joined=lambda self, z, h, c: GRU.joined(self, tf.minimum(z, 0.9), h, c)),
+        # as Keras 3.2.0 to 3.7.0 did
+        Fault(GRU, "recurrent dropout applied to the carried state", step=lambda self, w, x, s:
+              GRU.step(self, [*w[:4], None], x, [self.dropped(w[4], "z", s[0])])),
         Fault(GRU, "gradient cut at h beside z", joined=lambda self, z, h, c: z * cut(h)
               + (1 - z) * c),
         Fault(GRU, "gradient cut at the reset product",

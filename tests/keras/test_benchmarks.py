@@ -36,7 +36,7 @@ from rnn_check.certificates.dense import certify_dense
 from rnn_check.certificates.public import certify, certify_projected
 from rnn_check.certificates.result import Certificate
 from rnn_check.numbers.formats import Array
-from rnn_check.recurrences import gated, over_time
+from rnn_check.recurrences import gated, kinds, over_time
 
 RECURRENCES = {"simple": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 SIZES = [  # B,T,F,H
@@ -63,8 +63,8 @@ class Problem(NamedTuple):
         return [self.kernel, self.recurrent_kernel, self.bias]
 
     @property
-    def recurrent(self) -> gated.Recurrence:
-        return gated.recurrence(self.recurrence)
+    def recurrent(self) -> kinds.Recurrence:
+        return kinds.recurrence(self.recurrence)
 
     def columns(self, order: str) -> list[Array]:
         """The weights, their gates in another order; two biases to one row each."""
@@ -77,10 +77,8 @@ class Problem(NamedTuple):
 @cache
 def problem(recurrence: str, B: int, T: int, F: int, H: int) -> Problem:
     rng = np.random.default_rng(0)
-    G, biases = 1, 1
-    if recurrence != "simple":
-        r = gated.recurrence(recurrence)
-        G, biases = len(r.gates), r.biases
+    r = kinds.recurrence(recurrence)
+    G, biases = len(r.gates), r.biases
 
     def normal(*shape: int, scale: float = 1.0) -> Array:
         return (scale * rng.normal(size=shape)).astype(np.float32)

@@ -6,6 +6,7 @@ public path: `rnn-check --layer tests/keras/faults.py:CLASS`.  Planting it must 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -13,6 +14,9 @@ from click.testing import CliRunner
 
 from rnn_check.asking import request
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations.arrays import Gradient
+from rnn_check.claims.truth import Truth
+from rnn_check.claims.written import Given
 from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
@@ -28,9 +32,10 @@ NAMED = [
     for fault in c.catches
     if c.name != "derived/long_sequence"  # its gradients take 20 s a fault
 ]
+OF_SIMPLE_RNN = [(fault, case) for c, fault, case in NAMED if planted.of(c) is planted.LAYERS]
 OF_GATES = [case for c, _, case in NAMED if planted.of(c) is not planted.LAYERS]
 CASES = [
-    *first_of_each((fault, case) for c, fault, case in NAMED if planted.of(c) is planted.LAYERS),
+    *first_of_each(OF_SIMPLE_RNN, every=3),
     *(
         pytest.param(*case.values, id=case.id, marks=long) if i % 60 else case
         for i, case in enumerate(OF_GATES)
@@ -70,6 +75,22 @@ def test_a_fault_of_a_middle_layer_is_caught_by_its_gradients(
     (verdict,) = judge.judge(MIDDLE, request.ask(MIDDLE, subject, how))
     assert verdict.verdict == judge.DIFFER
     assert re.search("gradient of |delta", verdict.detail)  # of what comes before it as well
+
+
+def test_a_cut_to_the_initial_state_of_a_middle_layer_is_caught(subject: observe.Subject) -> None:
+    of = "simple_rnn.initial_state"
+    value, error = Truth(MIDDLE, "real").gradient(of)
+    e = Gradient(of=of, value=Given(value, error, value, value), computed_in="real", from_="a test")
+    c = dataclasses.replace(MIDDLE, expectations=(e,))
+    (asked,) = {*e.gradients(c)}
+    assert (asked, e.spoils(c)) == (of, [("gradients", of)])
+    for fault, wanted in (
+        (planted.NONE, judge.AGREE),
+        ("gradient cut to the initial state", judge.DIFFER),
+    ):
+        how = request.Setting(layer=planted.LAYERS[fault])
+        (verdict,) = judge.judge(c, request.ask(c, subject, how))
+        assert verdict.verdict == wanted, verdict.detail
 
 
 def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(

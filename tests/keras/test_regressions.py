@@ -58,6 +58,35 @@ REGRESSIONS = {
         *("options/stateful/smaller_batch_gru", "keras==3.11.3@numpy", "keras==3.12.0@numpy"),
     ),
     "activity loss of GRU": ("options/gates/gru", "keras==3.13.2@numpy", "keras==3.14.0@numpy"),
+    # between Keras 2 and 3
+    "carried state of GRU dropped, as Keras 2 did not": (
+        *("options/dropout/gates_recurrent[kind=GRU]", "tensorflow==2.16.2", "tensorflow==2.12.*"),
+    ),
+    "one recurrent mask for all gates, of which Keras 2 had one each": (
+        *("options/dropout/gates_recurrent[kind=LSTM]", "tensorflow==2.16.2", "tensorflow==2.12.*"),
+    ),
+    "hard_sigmoid of gates, 0.2z + 0.5 in Keras 2": (
+        "options/activations/lstm[activation=tanh, recurrent_activation=hard_sigmoid]",
+        *("tensorflow==2.15.1", "tensorflow==2.16.2"),
+    ),
+    "implementation of gates forgotten": (
+        *("options/configuration/implementation", "tensorflow==2.16.2", "tensorflow==2.15.1"),
+    ),
+    "mask beside an LSTM's initial state": (
+        *("options/masks/masking_initial_state_lstm", "tensorflow==2.16.2", "tensorflow==2.15.1"),
+    ),
+    "states of stacked LSTM cells not reset": (
+        *("options/stateful/stacked_cells_lstm", "tensorflow==2.16.2", "tensorflow==2.15.1"),
+    ),
+    "a mask of each gate, without recurrent dropout": (
+        *("options/dropout/gates_apart", "tensorflow==2.21.0", "tensorflow==2.15.1"),
+    ),
+    "mask of a call not handed on": (
+        *("options/stacks/gradients", "tensorflow==2.16.2", "tensorflow==2.15.1"),
+    ),
+    "mask of a call handed on again": (
+        *("options/stacks/gradients", "tensorflow==2.16.2", "tensorflow==2.21.0"),
+    ),
 }
 
 

@@ -13,11 +13,10 @@ from rnn_check.asking import request
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS, Expectation
 from rnn_check.subjects.ask import Subject
-from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR
 from tests.support import bundled
 from tests.support.sampling import thinned
-from tests.support.spoilt import spoilt
+from tests.support.spoilt import Beside, spoilt
 
 # whose answers are of something that no value moves out of what is allowed, or of nobody
 NONE = {"input", "preactivation", "input_shape", "weight_shape", "output_dtype", "constrained"}
@@ -38,15 +37,13 @@ def test_a_spoilt_answer_turns_red(what: str, subject: Subject) -> None:
     for c, e in asked_for(what):
         if c.slow or not e.spoils(c):
             continue
-        index = next(i for i, each in enumerate(c.expectations) if each is e)
-        answer = request.ask(c, subject, request.Setting())
-        if judge.judge(c, answer)[index].verdict != AGREE:
+        answer, beside = request.ask(c, subject, request.Setting()), Beside(c)
+        if answer.error or beside.verdict(e, answer.observed or {}).verdict != AGREE:
             continue  # known to differ, or not to be there
         places = 0
         for way in e.spoils(c):
             for where, other in spoilt(answer.observed or {}, way):
-                found = judge.judge(c, request.Answer(other))[index]
-                assert found.verdict in (DIFFER, ERROR), where
+                assert beside.verdict(e, other).verdict in (DIFFER, ERROR), where
                 places += 1
         assert places, "nothing was spoilt"
         return

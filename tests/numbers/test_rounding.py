@@ -24,6 +24,7 @@ from rnn_check.numbers import printed as numbers_printed
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, arithmetic
 from rnn_check.recurrences import dense, losses, over_time
 from rnn_check.recurrences import running as recurrences_running
+from rnn_check.recurrences.kinds import SIMPLE
 from tests.support.layers import random_layer
 from tests.support.sampling import thinned
 
@@ -608,20 +609,19 @@ class Case:
         """What rounding.py says: the numbers, and how far off."""
         layer = {
             "activation": self.activation,
-            "initial_state": self.inputs[4],
+            "initial_state": self.inputs[4:],
             "mask": self.mask,
             "go_backwards": self.go_backwards,
             "arithmetic": a,
             **options,
         }
-        running = recurrences_running.running_bound(*self.inputs[:4], **layer)
-        value, bound = recurrences_running.running_gradients(
-            *self.inputs[:4], cotangent=self.cotangent, **layer
+        ran = recurrences_running.Running(SIMPLE, *self.inputs[:4], **layer)
+        states, gradients = ran.states["h"], ran.gradients({"h": self.cotangent})
+        value, bound = (
+            {"states": part, **g._asdict(), "initial_state": g.initial_state[0]}
+            for part, g in zip(states, gradients, strict=True)
         )
-        return (
-            {"states": running.states, **value._asdict()},
-            {"states": running.bound, **bound._asdict()},
-        )
+        return value, bound
 
 
 def vjp_truth(name: str, g: Any, z: Any) -> Any:
@@ -841,8 +841,11 @@ def test_an_activation_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert certify(other, **layer.arguments).ok is False
     observed["delta"] = observed["delta"] * np.float32(1 + 1e-3)
     assert certify_gradients(observed, **asked)["delta"].ok is False
-    running = recurrences_running.running_bound(**layer.arguments)
-    assert (np.abs(states - running.states) <= running.bound).all()
+    start = layer.initial_state
+    known, bound = recurrences_running.Running(
+        SIMPLE, **layer.arguments | {"initial_state": None if start is None else (start,)}
+    ).states["h"]
+    assert (np.abs(states - known) <= bound).all()
 
 
 def test_a_kink_that_is_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -921,7 +924,9 @@ def test_inputs_within_their_errors_give_outputs_within_the_bound(seed: int, nam
     keys = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
     half = 10.0 ** rng.integers(-6, -1)
     errors = {k: np.full(v.shape, half) for k, v in zip(keys, layer.inputs, strict=True)}
-    value, bound = layer.bounds("exact", errors=errors)
+    value, bound = layer.bounds(
+        "exact", errors=errors | {"initial_state": (errors["initial_state"],)}
+    )
     moved = tuple(v + half * rng.choice([-1.0, 1.0], v.shape) for v in layer.inputs)
     shifted = replace(layer, inputs=moved)
     found = ratios(as_exact(shifted.bounds("exact")[0]), as_exact(value), bound)
@@ -949,18 +954,20 @@ def test_an_author_who_rounds_every_state_by_hand() -> None:
         exactly = np.tanh(x[:, t] @ W + h @ U + b)
         h = np.array([[float(Decimal(v).quantize(Decimal("0.01"))) for v in exactly[0]]])
         states.append(h)
-    running = recurrences_running.running_bound(
+    running = recurrences_running.Running(
+        SIMPLE,
         *layer.inputs[:4],
-        initial_state=h0,
+        initial_state=(h0,),
         arithmetic="hand",
         by_hand=recurrences_running.ByHand({"h": 0.005}),
     )
-    error = abs(np.stack(states, 1) - running.states)
-    assert (error <= running.carried).all()
+    (value, bound), (_, carried) = running.states["h"], running.carried["h"]
+    error = abs(np.stack(states, 1) - value)
+    assert (error <= carried).all()
     assert (error > 0.1 * 0.005).any()  # it does round
-    assert (running.carried[:, 0] <= 0.005 * (1 + 2**-30)).all()  # the first has only its own
-    assert (running.bound[:, 0] <= 2**-40).all()  # which is not there before it is rounded
-    assert (abs(running.carried - running.bound - 0.005) <= 2**-40).all()
+    assert (carried[:, 0] <= 0.005 * (1 + 2**-30)).all()  # the first has only its own
+    assert (bound[:, 0] <= 2**-40).all()  # which is not there before it is rounded
+    assert (abs(carried - bound - 0.005) <= 2**-40).all()
 
 
 def test_overflow_has_no_bound() -> None:
@@ -975,7 +982,7 @@ def test_what_is_asked_wrongly_is_named() -> None:
     with pytest.raises(ValueError, match=r"errors of 'kernal'.*recurrent_kernel"):
         layer.bounds("float32", errors={"kernal": 0.1})
     with pytest.raises(ValueError, match="errors of 'x'"):
-        dense.running_dense(np.ones((1, 2)), 0.0, np.ones((2, 1)), errors={"x": np.ones(1)})
+        dense.RunningDense(np.ones((1, 2)), 0.0, np.ones((2, 1)), errors={"x": np.ones(1)})
     with pytest.raises(ValueError, match="unknown loss 'mae'"):
         losses.running_loss("mae", np.ones(1), np.ones(1))
 
@@ -989,8 +996,9 @@ def test_the_output_layer_and_its_gradients(name: str) -> None:
     h, V, c, g = (to(rng.normal(size=s)) for s in ((5, 4), (4, 3), (3,), (5, 3)))
     h_error, g_error = 1e-6 * rng.random(h.shape), 1e-6 * rng.random(g.shape)
     act = activations.activation(name)
-    output, bound = dense.running_dense(h, h_error, V, c, activation=name)
-    value, bounds = dense.running_dense_gradients(g, g_error, h, h_error, V, c, activation=name)
+    ran = dense.RunningDense(h, h_error, V, c, activation=name)
+    output, bound = ran.output, ran.bound
+    value, bounds = ran.gradients(g, g_error)
     worst_of = dict.fromkeys(("output", "h", "kernel", "bias"), 0.0)
     for subject in SUBJECTS.values():
         for _ in range(8):
@@ -1108,6 +1116,22 @@ def test_an_adjoint_may_overflow_on_its_way() -> None:
         z = 1e10 * one
         _, bound = bounded.vjp_bound(name, g * one, 0.0, z, z, 0.0, a)
         assert bool(np.isfinite(bound).all()) == said
+
+
+@pytest.mark.parametrize("combine", ["i·act(z)", "z∘h + (1 - z)∘act(z)"])
+@pytest.mark.parametrize(
+    "name", [name for name in activations.ACTIVATIONS if activations.activation(name).closed]
+    + ["gelu", "silu", "hard_silu", "mish", "softsign"],
+)  # fmt: skip
+def test_a_product_with_an_activation_may_meet_its_argument_first(name: str, combine: str) -> None:
+    """As TensorFlow's graphs do: i·(z·Φ(z)) is (i·z)·Φ(z), and -inf·0 is NaN."""
+    n, of_z = reading.Bounds("float32", name, "linear"), activations.activation(name).of_z
+    for i, z, overflows in ((2.6e20, -1.96e20, of_z), (2.6e15, -1.96e15, False)):
+        gate, c = n.exactly(np.full(1, i)), n.act(n.exactly(np.full(1, z)))
+        if np.abs(c.value) > 1e15:
+            continue  # overflows by itself
+        found = gate * c if combine == "i·act(z)" else n.blend(gate, n.exactly(np.zeros(1)), c)
+        assert np.isinf(found.error).all() == overflows
 
 
 def test_what_is_flushed_on_the_way_to_a_derivative_may_yet_be_multiplied() -> None:

@@ -19,7 +19,8 @@ import pytest
 from rnn_check.numbers.bounded import Bounded
 from rnn_check.numbers.formats import Array
 from rnn_check.numbers.reading import Bounds, Numbers, Tape
-from rnn_check.recurrences import gru, lstm, over_time, running, simple
+from rnn_check.recurrences import gated, gru, lstm, over_time, running, simple
+from rnn_check.recurrences.kinds import SIMPLE
 
 B, T, F, H = 3, 12, 5, 6
 FLOAT32 = 2.0**-24  # a bound of float64 that were larger than one such rounding would see little
@@ -103,7 +104,7 @@ def in_many_digits(array: Array) -> Array:
 # -- against the loop that is run ------------------------------------------------------------------
 
 
-def arguments(w: Any, x: list[Array], h0: Array) -> dict[str, Any]:
+def arguments(w: Any, x: list[Array], h0: Any) -> dict[str, Any]:
     named = w._asdict()
     return {"x": np.stack(x, 1), **named, "initial_state": h0}
 
@@ -114,14 +115,15 @@ def test_the_loop_that_is_run_is_the_textbook() -> None:
     w, x, (h0,) = drawn(cell)
     c = np.random.default_rng(1).normal(size=(T, B, H)).astype(np.float32)
     wide = simple.Weights(*(part.astype(np.float64) for part in w))
-    xs, start = np.stack(x).astype(np.float64), h0.astype(np.float64)
-    h, z = simple.forward(xs, wide, start)
-    textbook = simple.backward(c, xs, wide, h, z)
-    states, cache = over_time.forward(**arguments(wide, list(xs), start))
+    told = arguments(wide, list(np.stack(x).astype(np.float64)), h0.astype(np.float64))
+    run = gated.forward(SIMPLE, **told | {"initial_state": (told["initial_state"],)})
+    textbook = gated.backward({"h": c.swapaxes(0, 1)}, run)._asdict()
+    textbook["initial_state"] = textbook["initial_state"][0]
+    states, cache = over_time.forward(**told)
     found = over_time.backward(c.swapaxes(0, 1), cache)._asdict()
     bounds = bounded(Bounds("float64"), cell, w, x, [h0])
     for t, (state,) in enumerate(bounds):
-        assert worst(h[t + 1], state) <= 1
+        assert worst(run.states["h"][:, t], state) <= 1
         assert worst(states[:, t], state) <= 1
         assert (state.error < FLOAT32 * state.size).all()
     gradients, (begin,), inputs = taped(cell, w, x, [h0], c, "float64")
@@ -131,17 +133,17 @@ def test_the_loop_that_is_run_is_the_textbook() -> None:
         assert worst(found[name], gradient) <= 1
         assert (gradient.error < FLOAT32 * gradient.size).all()
     for t, node in enumerate(inputs):
-        assert worst(textbook["x"][t], node.gradient) <= 1
+        assert worst(textbook["x"][:, t], node.gradient) <= 1
         assert worst(found["x"][:, t], node.gradient) <= 1
 
 
 def test_bounds_along_a_sequence_are_the_running_bounds() -> None:
     cell = CELLS["simple"]
     w, x, (h0,) = drawn(cell)
-    known = running.running_bound(**arguments(w, x, h0))
+    known, error = running.Running(SIMPLE, **arguments(w, x, (h0,))).states["h"]
     found = bounded(Bounds("float32"), cell, w, x, [h0])
-    np.testing.assert_array_equal(np.stack([s[0].value for s in found], 1), known.states)
-    np.testing.assert_array_equal(np.stack([s[0].error for s in found], 1), known.bound)
+    np.testing.assert_array_equal(np.stack([s[0].value for s in found], 1), known)
+    np.testing.assert_array_equal(np.stack([s[0].error for s in found], 1), error)
 
 
 def taped(
@@ -162,16 +164,16 @@ def test_gradients_over_the_tape_are_those_of_the_running_analysis() -> None:
     cell = CELLS["simple"]
     w, x, (h0,) = drawn(cell)
     c = np.random.default_rng(2).normal(size=(T, B, H)).astype(np.float32)
-    value, bound = running.running_gradients(**arguments(w, x, h0), cotangent=c.swapaxes(0, 1))
+    ran_over = running.Running(SIMPLE, **arguments(w, x, (h0,)))
+    value, bound = ran_over.gradients({"h": c.swapaxes(0, 1)})
     found, (start,), inputs = taped(cell, w, x, [h0], c)
     gradients = dict(zip(w._fields, found, strict=True)) | {"initial_state": start.gradient}
-    for name, gradient in gradients.items():
-        np.testing.assert_array_equal(gradient.value, getattr(value, name))
-        np.testing.assert_array_equal(gradient.error, getattr(bound, name))
-    n = Bounds("exact")  # there, one product of all steps
-    for t, node in enumerate(inputs):
-        delta = n.affine((n.exactly(value.delta[:, t]), n.exactly(w.kernel.T)))
-        assert (np.abs(node.gradient.value - value.x[:, t]) <= delta.error).all()
+    for gradient, (each, error) in (
+        *((g, (getattr(value, name), getattr(bound, name))) for name, g in gradients.items()),
+        *((node.gradient, (value.x[:, t], bound.x[:, t])) for t, node in enumerate(inputs)),
+    ):
+        np.testing.assert_array_equal(gradient.value, np.reshape(each, gradient.value.shape))
+        np.testing.assert_array_equal(gradient.error, np.reshape(error, gradient.error.shape))
 
 
 # -- against executions, complex steps and many digits ---------------------------------------------
@@ -302,9 +304,10 @@ def test_a_gradient_of_0_that_may_be_off_is_no_exact_zero() -> None:
 def test_a_step_that_a_mask_skips_has_no_adjoint() -> None:
     """Whatever it would have been: here exp overflows, and 0·inf is NaN."""
     x = np.array([[[1.0], [2000.0], [1.0]]], np.float32)
-    gradients, bounds = running.running_gradients(
-        x, np.ones((1, 1)), np.ones((1, 1)) / 4, activation="exponential",
-        mask=np.array([[True, False, True]]), cotangent=np.ones((1, 3, 1), np.float32),
+    found = running.Running(
+        SIMPLE, x, np.ones((1, 1)), np.ones((1, 1)) / 4, activation="exponential",
+        mask=np.array([[True, False, True]]),
     )  # fmt: skip
+    gradients, bounds = found.gradients({"h": np.ones((1, 3, 1), np.float32)})
     assert gradients.delta[0, 1, 0] == bounds.delta[0, 1, 0] == 0
     assert all(np.isfinite(part).all() for part in (*gradients, *bounds))

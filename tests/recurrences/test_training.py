@@ -17,7 +17,7 @@ import pytest
 
 from rnn_check.certificates.updates import certify_training
 from rnn_check.numbers.formats import Array
-from rnn_check.recurrences import gated
+from rnn_check.recurrences import kinds
 from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
 from rnn_check.recurrences.training import Network, trained
@@ -31,9 +31,9 @@ X = np.array([[[1, -2], [2, 1]], [[-1, 1], [3, -1]], [[0.5, 1], [1, 1]]])
 TARGET = np.array([[1.0], [-2.0], [0.5]])
 NETWORKS = {
     "SimpleRNN": Network(X, TARGET, batch_size=2),
-    "LSTM": Network(X, TARGET, recurrence=gated.LSTM, batch_size=2),
-    "GRU": Network(X, TARGET, recurrence=gated.GRU, batch_size=2),
-    "GRU, reset before": Network(X, TARGET, recurrence=gated.GRU_BEFORE, batch_size=2),
+    "LSTM": Network(X, TARGET, recurrence=kinds.LSTM, batch_size=2),
+    "GRU": Network(X, TARGET, recurrence=kinds.GRU, batch_size=2),
+    "GRU, reset before": Network(X, TARGET, recurrence=kinds.GRU_BEFORE, batch_size=2),
 }
 OPTIMIZERS: dict[str, Optimizer] = {
     "SGD": SGD(0.125),
@@ -99,16 +99,16 @@ def last_state(net: Network, w: Numbers, x: Array) -> list[Any]:
         return [w["bias", (*row, 2 * of + j)] for j in H]
 
     for x_t in x:
-        if net.recurrence is None:
+        if net.recurrence is kinds.SIMPLE:
             parts = zip(own(x_t, 0), recurrent(h, 0), bias(0), strict=True)
             h = [mpmath.tanh(sum(part)) for part in parts]
-        elif net.recurrence is gated.LSTM:
+        elif net.recurrence is kinds.LSTM:
             s = [[sum(p) for p in zip(own(x_t, of), recurrent(h, of), bias(of), strict=True)]
                  for of in range(4)]  # fmt: skip
             c = [sigmoid(s[1][j]) * c[j] + sigmoid(s[0][j]) * mpmath.tanh(s[2][j]) for j in H]
             h = [sigmoid(s[3][j]) * mpmath.tanh(c[j]) for j in H]
         else:
-            after = net.recurrence is gated.GRU
+            after = net.recurrence is kinds.GRU
             rows = [(0,), (1,)] if after else [()]
             biases = [[sum(bias(of, *row)[j] for row in rows) for j in H] for of in range(2)]
             z, r = (

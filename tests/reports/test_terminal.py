@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rnn_check.claims import files
 from rnn_check.cli.commands import main
 from rnn_check.reports import documents, terminal, verdicts
 from rnn_check.verdicts import judge
@@ -25,6 +26,7 @@ from tests.reports.test_report import SUBJECT, verdict
 from tests.support import puppet
 from tests.support.sampling import sampled, thinned
 
+LIST = ["--list", str(files.bundled() / "article")]
 HOSTILE = {
     "clears the screen": "\x1b[2J",
     "sets the title": "\x1b]0;pwned\x07",
@@ -139,7 +141,7 @@ def test_a_long_explanation_is_cut() -> None:
 @thinned(2)
 @pytest.mark.parametrize("encoding", sampled(["cp1252", "ascii", "utf-8", "latin-1", "cp437"], 2))
 def test_any_encoding_will_do(encoding: str) -> None:
-    done = command("--list", env={"PYTHONIOENCODING": encoding}, stdout=subprocess.PIPE)
+    done = command(*LIST, env={"PYTHONIOENCODING": encoding}, stdout=subprocess.PIPE)
     assert done.returncode == 0, done.stderr
     shown = done.stdout.decode(encoding)
     assert "边写代码" in shown or "\\u8fb9\\u5199" in shown.replace("\n", "")
@@ -156,13 +158,13 @@ def test_a_file_name_that_is_no_unicode_is_no_error(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said() -> None:
     with open("/dev/full", "w") as full:
-        done = command("--list", stdout=full)
+        done = command(*LIST, stdout=full)
     assert done.returncode == 2
     assert done.stderr == b"rnn-check: stdout cannot be written to: No space left on device\n"
 
 
 @thinned(4)
-@pytest.mark.parametrize("arguments", [["--list"], ["schema"], ["--help"], ["verify", "--help"]])
+@pytest.mark.parametrize("arguments", [LIST, ["schema"], ["--help"], ["verify", "--help"]])
 def test_a_reader_that_has_gone_is_not_a_difference(arguments: list[str]) -> None:
     here, there = os.pipe()
     os.close(here)
@@ -172,7 +174,7 @@ def test_a_reader_that_has_gone_is_not_a_difference(arguments: list[str]) -> Non
 
 
 def test_an_output_that_was_closed_before_is_no_error() -> None:
-    done = command("--list", preexec_fn=lambda: os.close(1))
+    done = command(*LIST, preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr) == (0, b"")
 
 

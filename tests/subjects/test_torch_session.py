@@ -93,6 +93,18 @@ def test_a_last_output_goes_through_a_linear_layer(torch_subject: Subject) -> No
     assert np.array_equal(found["probe"]["delta"], over_time.backward(cotangent, cache).delta)
 
 
+def test_the_start_of_a_second_layer_has_a_gradient(torch_subject: Subject) -> None:
+    layers = [RNN, {**RNN, "name": "second"}]
+    weights = {**WEIGHTS, "second": WEIGHTS["simple_rnn"]}
+    of = ["second.initial_state"]
+    found = ask(torch_subject, "gradients", layers=layers, weights=weights, of=of)["gradients"]
+    first, _ = over_time.forward(X, KERNEL, RECURRENT, BIAS, activation="relu")
+    _, cache = over_time.forward(first, KERNEL, RECURRENT, BIAS, activation="relu")
+    wanted = over_time.backward(COTANGENT, cache).initial_state
+    assert np.array_equal(found["second.initial_state"], wanted)
+    assert np.any(wanted) and found.keys() == {*of, "loss"}
+
+
 @pytest.mark.parametrize(
     ("question", "changes", "reason"),
     [

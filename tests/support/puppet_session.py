@@ -43,9 +43,10 @@ def _becomes(fate: str) -> None:
 
 
 class _Layer(Made):
-    def __init__(self, name: str, weights: dict[str, Any]) -> None:
+    def __init__(self, name: str, weights: dict[str, Any], activation: str) -> None:
         self.name = name
         self.weights = weights
+        self.activation = activation
 
 
 class Puppet(Session):
@@ -60,7 +61,7 @@ class Puppet(Session):
     def make(self, layers: Any, weights: Any, **_: Any) -> Any:
         (layer,) = layers
         given = {k: v.astype(np.float32) for k, v in weights[layer["name"]].items()}
-        return _Layer(layer["name"], given)
+        return _Layer(layer["name"], given, layer.get("activation", "tanh"))
 
     def weights(self, of: Any, after: str = "") -> dict[str, Any]:
         return {
@@ -73,7 +74,7 @@ class Puppet(Session):
         if fate == "unsupported":
             raise Unsupported("no such mode")
         x = x.astype(np.float32)
-        states = over_time.forward(x, **of.weights, activation="tanh")[0]
+        states = over_time.forward(x, **of.weights, activation=of.activation)[0]
         if fate == "wrong":
             states[0, 1, 0] += np.float32(1e-3)
         if fate == "drift":

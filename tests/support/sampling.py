@@ -18,12 +18,12 @@ def sampled(cases: Iterable[Any], every: int) -> list[Any]:
     ]
 
 
-def first_of_each(cases: Iterable[tuple[Hashable, Any]]) -> list[Any]:
-    """The parameters of cases, each with its kind: the first of each kind for any run."""
+def first_of_each(cases: Iterable[tuple[Hashable, Any]], every: int) -> list[Any]:
+    """The parameters of cases, each with its kind: the first of each `every`-th for any run."""
     seen: set[Hashable] = set()
     found = []
     for kind, case in cases:
-        marks = [*case.marks, long] if kind in seen else case.marks
+        marks = [*case.marks, long] if kind in seen or len(seen) % every else case.marks
         found.append(pytest.param(*case.values, id=case.id, marks=marks))
         seen.add(kind)
     return found

@@ -18,7 +18,7 @@ from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
-from rnn_check.recurrences import gated, updating
+from rnn_check.recurrences import kinds, updating
 from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from rnn_check.recurrences.penalties import EPSILON, MaxNorm, NonNeg, Regularizer
 from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
@@ -71,23 +71,23 @@ def network(**changes: Any) -> Network:
 
 FROZEN = {
     name: np.random.default_rng(9).normal(size=shape).astype(np.float32).astype(float)
-    for name, shape in network(recurrence=gated.GRU).shapes(3).items()
+    for name, shape in network(recurrence=kinds.GRU).shapes(3).items()
     if not name.startswith("dense.")
 }
 NETWORKS = {
     "tanh": (network(), True),
     "relu, backwards, no bias": (network(activation="relu", go_backwards=True), False),
     "sigmoid, then tanh": (network(activation="sigmoid", dense_activation="tanh"), True),
-    "LSTM": (network(recurrence=gated.LSTM), True),
+    "LSTM": (network(recurrence=kinds.LSTM), True),
     "LSTM, relu, hard gates, no bias": (
-        network(recurrence=gated.LSTM, activation="relu", recurrent_activation="hard_sigmoid"),
+        network(recurrence=kinds.LSTM, activation="relu", recurrent_activation="hard_sigmoid"),
         False,
     ),
-    "GRU": (network(recurrence=gated.GRU, go_backwards=True), True),
-    "GRU, no bias": (network(recurrence=gated.GRU), False),
-    "GRU, reset before": (network(recurrence=gated.GRU_BEFORE), True),
+    "GRU": (network(recurrence=kinds.GRU, go_backwards=True), True),
+    "GRU, no bias": (network(recurrence=kinds.GRU), False),
+    "GRU, reset before": (network(recurrence=kinds.GRU_BEFORE), True),
     "two batches, the last smaller": (network(batch_size=2), True),
-    "LSTM, batches of one": (network(recurrence=gated.LSTM, batch_size=1), True),
+    "LSTM, batches of one": (network(recurrence=kinds.LSTM, batch_size=1), True),
     "penalized, constrained": (
         network(
             regularizers={
@@ -101,7 +101,7 @@ NETWORKS = {
     ),
     "GRU, frozen before a constrained Dense": (
         network(
-            recurrence=gated.GRU,
+            recurrence=kinds.GRU,
             frozen={n: (a, np.zeros_like(a)) for n, a in FROZEN.items()},
             constraints={"dense.kernel": MaxNorm(0.5), "dense.bias": NonNeg()},
         ),
@@ -181,7 +181,7 @@ class Execution:
         w = {**w, **{name: value for name, (value, _) in net.frozen.items()}}
         x, target = (net.x[:, ::-1] if net.go_backwards else net.x)[batch], net.target[batch]
         H = len(w["recurrent_kernel"])
-        states = [np.zeros((len(x), H)) for _ in (net.recurrence.states if net.recurrence else "h")]
+        states = [np.zeros((len(x), H)) for _ in net.recurrence.states]
         backs = []
         for t in range(x.shape[1]):
             states, back = self.step(w, x[:, t], states)
@@ -225,9 +225,7 @@ class Execution:
 
     def step(self, w: Weights, x: Array, states: list[Array]) -> tuple[list[Array], Any]:
         """The states after a step, and the way back: dL/dstates to gradients and those before."""
-        if self.net.recurrence is None:
-            return self.simple(w, x, *states)
-        of = {"lstm": self.lstm, "gru": self.gru}[self.net.recurrence.name]
+        of = {"simple": self.simple, "lstm": self.lstm, "gru": self.gru}[self.net.recurrence.name]
         return of(w, x, *states)
 
     def affine(self, x: Array, W: Array, h: Array, U: Array, *biases: Array) -> Array:
@@ -273,7 +271,6 @@ class Execution:
 
     def gru(self, w: Weights, x: Array, h: Array) -> tuple[list[Array], Any]:
         r, net, dot, H = self.r, self.net, self.dot, h.shape[1]
-        assert net.recurrence is not None
         after = net.recurrence.biases == 2
         (Wg, Wc), (Ug, Uc) = (
             np.split(w[n], [2 * H], axis=1) for n in ("kernel", "recurrent_kernel")
@@ -487,11 +484,16 @@ def certified(recorded: dict[str, Any], net: Network, **options: Any) -> Certifi
     return certify_training(**{"network": net, "optimizer": ADAM, **recorded, **options})
 
 
-def short(updates: int) -> Claim:
-    """The article's training, cut short; nothing else is asked."""
+def short(updates: int, c: Claim = ARTICLE) -> Claim:
+    """The article's training, or one of its kin, cut short; nothing else is asked."""
     told = dataclasses.replace  # a frozen claim
     epochs = AdamTraining(learning_rate=Decimal("0.01"), epochs=updates)
-    return told(ARTICLE, slow=False, training=epochs, expectations=ARTICLE.expectations[:1])
+    return told(c, slow=False, training=epochs, expectations=c.expectations[:1])
+
+
+def gated(kind: str) -> Claim:
+    """The article's training with a layer of gates in the place of its SimpleRNN."""
+    return files.load(FILE.parent / f"training_{kind.lower()}.toml")
 
 
 def planted_in(by: str) -> Claim:

@@ -618,14 +618,17 @@ def history(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         allowed = Requirement(requirement).specifier
         return next((v for v in reversed(VERSIONS) if allowed.contains(v)), None)
 
-    def play(wrong_from: str = "9", absent: str = "", fate: str = "wrong") -> None:
-        puppet.play(monkeypatch, torch={"b": fate})
+    def play(
+        wrong_from: str = "9", absent: str = "", fate: str = "wrong", wrong_by: str = "torch"
+    ) -> None:
+        puppet.play(monkeypatch, **{wrong_by: {"b": fate}})
 
         def resolved(wanted: Wanted, *rest: Any, **more: Any) -> Environment:
             version = wanted.requirements[0].partition("==")[2]
             if version == absent:
                 raise Unmade("its requirements cannot be resolved", "it is gone")
-            backend = "torch" if Version(version) >= Version(wrong_from) else "jax"
+            is_wrong = Version(version) >= Version(wrong_from)
+            backend = wrong_by if is_wrong else wanted.backend
             return resolve(dataclasses.replace(wanted, backend=backend), *rest, **more)
 
         monkeypatch.setattr(environment, "resolve", resolved)
@@ -634,8 +637,8 @@ def history(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return play
 
 
-def bisect(folder: Path, *arguments: str, first: str = "3.0", last: str = "3.4") -> Result:
-    ends = ("--from", f"keras=={first}@jax", "--to", f"keras=={last}@jax")
+def bisect(folder: Path, *arguments: str, of: str = "keras=={}@jax") -> Result:
+    ends = ("--from", of.format("3.0"), "--to", of.format("3.4"))
     claims = puppet.claims(folder / "claims", "a", "b")
     return command("bisect", "b", *ends, "--claims", claims, *arguments)
 
@@ -655,6 +658,18 @@ def test_the_version_is_found(cache: Path, history: Callable[..., None], number:
     assert seen.count("not asked") >= 2
     assert document["on"] == "verdict"
     assert document["summary"]["sentence"] == f"The verdict changed from {before} to {after}."
+
+
+def test_the_version_of_torch_nn_is_found(cache: Path, history: Callable[..., None]) -> None:
+    history("3.2.0", wrong_by="jax")
+    result = bisect(cache, "--json", of="torch=={}@torch.nn")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    words = [f"torch=={version}@torch.nn" for version in VERSIONS]
+    assert [v["subject"] for v in document["versions"]] == words
+    assert (document["before"], document["after"]) == (words[3], words[4])
+    shown = bisect(cache, of="torch=={}@torch.nn")
+    assert f"The verdict changed from {words[3]} to {words[4]}." in shown.stdout
 
 
 def test_a_version_that_cannot_be_asked_is_left_out(
@@ -678,6 +693,20 @@ def test_what_did_not_change_is_exit_1(cache: Path, history: Callable[..., None]
     result = bisect(cache)
     assert result.exit_code == 1
     assert "No bit differs between keras==3.0.0@jax and keras==3.4.0@jax." in result.stdout
+
+
+def test_what_is_not_run_at_either_end_is_no_sameness(
+    cache: Path, history: Callable[..., None]
+) -> None:
+    history()
+    (claim,) = puppet.claims(cache / "slow", "b").iterdir()
+    claim.write_text("slow = true\n" + claim.read_text())
+    ends = ("--from", "torch==3.0@torch.nn", "--to", "torch==3.4@torch.nn")
+    result = command("bisect", "b", *ends, "--claims", claim)
+    assert result.exit_code == 3
+    nothing = "Nothing was compared between torch==3.0.0@torch.nn and torch==3.4.0@torch.nn: slow"
+    assert nothing in result.stdout
+    assert command("bisect", "b", *ends, "--claims", claim, "--slow").exit_code == 1
 
 
 def test_bits_are_searched_where_no_verdict_changes(

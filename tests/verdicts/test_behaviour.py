@@ -12,6 +12,7 @@ from rnn_check.asking import request
 from rnn_check.claims import files, stack
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.one_step import LEARNING_RATE
+from rnn_check.claims.layers.signal import Call
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
@@ -179,11 +180,11 @@ def test_before_the_first_step_that_counts_zeros_or_the_start_are_shown(c: Claim
         for number in range(3):
             state = [np.zeros_like(s) for s in state] if number == 2 else state
             start = [(s.astype(float), np.zeros(s.shape)) for s in state]
-            shown = layer.through(own, signal, "float32", start).value
+            shown = layer.passed(Call(own, signal, "float32", start)).out.value
             if before != "zeros":
                 shown = np.where(none_yet, state[0][:, None] + (before == "neither"), shown)
             runs.append(shown.astype(np.float32))
-            ended = layer.ends(own, signal, "float32", start)
+            ended = layer.ends(Call(own, signal, "float32", start))
             state = [end.astype(np.float32) for end, _ in ended.values()]
             ends.append(state)
         states = [*ends, [np.zeros_like(s) for s in state]]

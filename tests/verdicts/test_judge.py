@@ -21,6 +21,7 @@ from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from tests.support import bundled
+from tests.support.spoilt import Beside
 from tools import fuzz_records
 
 HAND_SET = files.load(files.bundled() / "article" / "hand_set_weights.toml")
@@ -71,12 +72,16 @@ def test_nothing_that_a_subject_says_stops_the_judge_or_agrees_by_itself() -> No
     for c in bundled.everywhere():
         new = set() if c.slow else set(request.asks(c)) - asked
         asked |= new
-        for what, odd in itertools.product(new, fuzz_records.ODD):
-            said = {question: {} for question in request.asks(c)} | {what: odd}
-            for e, verdict in zip(c.expectations, judge.judge(c, Answer(said)), strict=True):
+        nothing: dict[str, Any] = {question: {} for question in request.asks(c)}
+        beside = Beside(c)
+        for what, e in itertools.product(new, c.expectations):
+            if what not in e.asked(c):  # and cannot tell these answers apart
+                assert judge.FAULT not in beside.verdict(e, nothing).detail, (c.name, what)
+                continue
+            for odd in fuzz_records.ODD:
+                verdict = beside.verdict(e, nothing | {what: odd})
                 assert judge.FAULT not in verdict.detail, (c.name, what, odd, verdict)
-                if what in e.asked(c):
-                    assert verdict.verdict != AGREE, (c.name, what, odd, verdict)
+                assert verdict.verdict != AGREE, (c.name, what, odd, verdict)
     assert len(asked) > 20
 
 

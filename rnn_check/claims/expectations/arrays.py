@@ -8,13 +8,7 @@ from typing import Any
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims.expectations import certified
 from rnn_check.claims.expectations.case import Case
-from rnn_check.claims.expectations.expectation import (
-    ANY_LOSS,
-    WEIGHTS,
-    Path,
-    Reading,
-    X,
-)
+from rnn_check.claims.expectations.expectation import ANY_LOSS, WEIGHTS, Path, Reading, Unasked, X
 from rnn_check.claims.expectations.numbers import OfWeight, Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.gates import View
@@ -23,7 +17,7 @@ from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.truth import Truth
 
 
-class Input(Placed, frozen=True, kw_only=True):
+class Input(Unasked, Placed, frozen=True, kw_only=True):
     """Numbers: that `x`, or some of it, is what the author printed."""
 
     layers = "plain"
@@ -31,12 +25,6 @@ class Input(Placed, frozen=True, kw_only=True):
 
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
         return None if run.x is None or run.is_stack else run.x.shape
-
-    def asks(self, run: Experiment) -> set[str]:
-        return set()
-
-    def spoils(self, run: Experiment) -> list[Path]:
-        return []
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         x = case.claim.x
@@ -93,7 +81,8 @@ class Gradient(OfWeight, frozen=True, kw_only=True):
         assert isinstance(layer, Carrying)
         sizes, batch = layer.state_sizes, 1 if run.x is None else len(run.x.value)
         shape = (*([len(sizes)] if len(sizes) > 1 else []), batch, sizes[0])
-        return run.gates.of_states(View.whole(path, shape, False), len(layer.recurrences))
+        whole = View.whole(run.gradient_of(self.of), shape, False)
+        return run.gates.of_states(whole, len(layer.recurrences))
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         run, told = reading.experiment, super().reads(reading)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,13 +19,13 @@ import numpy as np
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, equal, step
 from rnn_check.claims import stack
-from rnn_check.claims.expectations.bitwise import same, yes
-from rnn_check.claims.expectations.case import Case, Malformed, Said, given
+from rnn_check.claims.expectations import certified
+from rnn_check.claims.expectations.bitwise import SEQUENCE, same, yes
+from rnn_check.claims.expectations.case import Case, Said, given
 from rnn_check.claims.expectations.expectation import WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import RNN, Carrying, Gated
 from rnn_check.claims.layers.layer import Layer
-from rnn_check.claims.layers.signal import Bounded, Signal, Weights
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 
@@ -57,98 +57,60 @@ class Stateful(Holds, frozen=True, kw_only=True):
     def judge(self, case: Case) -> Iterator[Comparison]:
         """The second run starts where the first ended; after a reset everything is as at first.
 
-        Where the claim gives an initial state, every run is given it, and starts there. Ways that
-        return no sequence (fit, evaluate) show the layer's state alone: it is held against the
-        running bound of the whole run.
+        Where the claim gives an initial state, every run is given it, and starts there. A sequence
+        of a SimpleRNN alone is certified step by step; the state that other layers end with, or
+        that is all that there is to see (fit, evaluate), is held against the running bound of the
+        whole run.
         """
-        if case.claim.is_stack:
-            yield from _stateful_parts(case)
-        else:
-            yield from _stateful(case)
+        told, run = case.said["stateful"], case.claim
+        signal = stack.Signal.exactly(case.x, run.mask)
+        at = next(i for i, layer in enumerate(run.layers) if layer.is_recurrent)
+        for before in run.layers[:at]:
+            own = stack.exactly(case.weights.get(before.name, {}))
+            signal = before.passed(stack.Call(own, signal, case.dtype)).out
+        layer = run.layers[at]
+        assert isinstance(layer, Carrying)
+        shapes = [(len(case.x), units) for units in layer.state_sizes]
+        *ends, reset = (told["states"][i].states(*shapes) for i in range(4))
+        weights = stack.exactly(case.weights[layer.name])
+        for state in reset:
+            yield same("the state after a reset", state, np.zeros_like(state))
+        zeros = [np.zeros_like(s) for s in reset]
+        starts = (zeros, ends[0], zeros)
+        if run.initial_state is not None:
+            starts = ([value for value, _ in stack.starts(run)],) * 3
+        runs = [None if told["runs"][i].is_none else told["runs"][i].array for i in range(3)]
+        for name, start, shown, left in zip(
+            ("first", "second", "third"), starts, runs, ends, strict=True
+        ):
+            started = [(s.astype(np.float64), np.zeros(s.shape)) for s in start]
+            if shown is not None and not run.is_stack:
+                yield _sequence(case, f"states of the {name} run", shown, start[0])
+                yield same(f"the state after the {name} run", left[0], _last(run, shown, start[0]))
+                continue
+            call = stack.Call(weights, signal, case.dtype, started)
+            for (part, ended), got in zip(layer.ends(call).items(), left, strict=True):
+                yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
+            if shown is not None:
+                what, whole = f"output of the {name} run", layer.returning_sequences()
+                yield _returned(what, shown, whole, call)
+        if runs[0] is not None and runs[2] is not None:
+            yield same("the run after a reset", runs[2], runs[0])
 
 
-def _stateful(case: Case) -> Iterator[Comparison]:
-    told, run = case.said["stateful"], case.claim
-    shape = (len(case.x), run.rnn.units)
-    first, second, third, reset = (told["states"][i].shaped(shape) for i in range(4))
-    runs = [None if told["runs"][i].is_none else told["runs"][i].array for i in range(3)]
-    weights = case.weights[run.rnn.name]
-    zeros = np.zeros_like(first)
-    yield same("the state after a reset", reset, zeros)
-    starts = (zeros, first, zeros)
-    if run.initial_state is not None:
-        starts = (run.initial_state.value,) * 3
-    for name, start, shown, end in zip(
-        ("first", "second", "third"), starts, runs, (first, second, third), strict=True
-    ):
-        if shown is not None:
-            yield _sequence(case, weights, f"states of the {name} run", shown, start)
-            yield same(f"the state after the {name} run", end, _last(run, shown, start))
-            continue
-        exact = stack.Signal.exactly(case.x, run.mask)
-        started = (start.astype(np.float64), np.zeros(start.shape))
-        (left,) = run.rnn.ends(stack.exactly(weights), exact, case.dtype, [started]).values()
-        yield stack.bounded(f"the state after the {name} run", end, left, "subject")
-    if runs[0] is not None and runs[2] is not None:
-        yield same("the run after a reset", runs[2], runs[0])
-
-
-def _stateful_parts(case: Case) -> Iterator[Comparison]:
-    """The same of a layer with several states, each against the running bound of the whole run."""
-    told, run = case.said["stateful"], case.claim
-    signal = stack.Signal.exactly(case.x, run.mask)
-    at = next(i for i, layer in enumerate(run.layers) if layer.is_recurrent)
-    for before in run.layers[:at]:
-        own = stack.exactly(case.weights.get(before.name, {}))
-        signal = before.through(own, signal, case.dtype)
-    layer = run.layers[at]
-    assert isinstance(layer, Carrying)
-    units = layer.state_sizes
-    *ends, reset = (
-        [
-            s.shaped((len(case.x), u))
-            for s, u in zip(state if state.is_list else [state], units, strict=False)
-        ]
-        for state in (told["states"][i] for i in range(4))
-    )
-    weights = stack.exactly(case.weights[layer.name])
-    for state in reset:
-        yield same("the state after a reset", state, np.zeros_like(state))
-    zeros = [np.zeros_like(s) for s in reset]
-    starts = (zeros, ends[0], zeros)
-    if run.initial_state is not None:
-        starts = ([value for value, _ in stack.starts(run)],) * 3
-    runs = [None if told["runs"][i].is_none else told["runs"][i].array for i in range(3)]
-    for name, start, shown, left in zip(
-        ("first", "second", "third"), starts, runs, ends, strict=True
-    ):
-        started = [(s.astype(np.float64), np.zeros(s.shape)) for s in start]
-        wanted = layer.ends(weights, signal, case.dtype, started)
-        for (part, ended), got in zip(wanted.items(), left, strict=True):
-            yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
-        if shown is not None:
-            what, whole = f"output of the {name} run", layer.returning_sequences()
-            yield _returned(what, shown, whole, weights, signal, case.dtype, started)
-    if runs[0] is not None and runs[2] is not None:
-        yield same("the run after a reset", runs[2], runs[0])
-
-
-def _returned(
-    what: str, got: Array, layer: Layer, weights: Weights, given: Signal, dtype: str,
-    starts: Sequence[Bounded],
-) -> Comparison:  # fmt: skip
+def _returned(what: str, got: Array, layer: Layer, call: stack.Call) -> Comparison:
     """What is observed of a layer against what it should hand on.
 
     Before the first step that counts a subject may show zeros or the state that it starts from.
     """
-    signal = layer.through(weights, given, dtype, starts)
-    zeros = stack.bounded(what, got, (signal.value, signal.error), "subject")
-    if zeros.ok or given.mask is None or not starts or not isinstance(layer, Carrying):
+    signal, mask = layer.passed(call).out, call.given.mask
+    zeros = stack.bounded(what, got, signal.bounded, "subject")
+    if zeros.ok or mask is None or not call.starts or not isinstance(layer, Carrying):
         return zeros
     if layer.backward_part is not None or layer.option("zero_output_for_mask"):
         return zeros
-    start, error = starts[-len(layer.recurrences[-1][1].states)]
-    none_yet = stack.shown_as_zero(layer.in_order(given.mask), False)  # (B,T,1)
+    start, error = call.starts[-len(layer.recurrences[-1][1].states)]
+    none_yet = stack.shown_as_zero(layer.in_order(mask), False)  # (B,T,1)
     if layer.returns_sequences:
         start, error = start[:, None], error[:, None]
     else:
@@ -158,16 +120,11 @@ def _returned(
     return found if found.ok else zeros
 
 
-def _sequence(
-    case: Case, weights: Mapping[str, Array], what: str, states: Array, start: Array
-) -> Comparison:
-    run = case.claim
-    mask = run.processed_mask
-    if mask is not None and run.rnn.option("zero_output_for_mask"):
-        states = given(stack.carried, states, mask)
-    told: dict[str, Any] = {**weights, **run.recurrence, "initial_state": start}
-    found = given(public.certify, states, x=case.x, dtype=case.policy.layer, **told)
-    return step(what, found, ("sample", "timestep", "unit"))
+def _sequence(case: Case, what: str, states: Array, start: Array) -> Comparison:
+    told = {**certified.ran_on(case), "initial_state": start}
+    states = certified.carried(case, states)
+    found = given(public.certify, states, dtype=case.policy.layer, **told)
+    return step(what, found, SEQUENCE)
 
 
 def _last(run: Experiment, states: Array, start: Array) -> Array:
@@ -294,10 +251,9 @@ def _dropped(
     kept = shown[:, np.flatnonzero(drawn.powers)[0]] != 0  # (B,n)
     expected = np.where(kept[:, None], scale**powers, powers == 0)
     bound = formats.gamma(3 * len(drawn.rates), u) * np.abs(powers) * expected
-    axes = ("sample", "timestep", "unit")
     yield Comparison(
-        "subject", f"{what}: one mask for all timesteps, scaled by {scale:g}",
-        shown, expected, np.abs(shown - expected), bound, axes, tuple(np.indices(shown.shape)),
+        "subject", f"{what}: one mask for all timesteps, scaled by {scale:g}", shown, expected,
+        np.abs(shown - expected), bound, SEQUENCE, tuple(np.indices(shown.shape)),
     )  # fmt: skip
     dropped = np.asarray(1 - kept.mean())
     allowed = np.asarray(math.sqrt(math.log(2 / CHANCE) / (2 * kept.size)))
@@ -334,14 +290,13 @@ class AnyShape(Holds, frozen=True, kw_only=True):
             mask = None if run.mask is None else run.mask[: part.shape[0], : part.shape[1]]
             signal = stack.Signal.exactly(part, mask)
             start = [(v[: len(part)], e[: len(part)]) for v, e in stack.starts(run)]
-            *below, last = run.layers
-            for layer in below:
+            for layer in run.layers:
                 own = stack.exactly(case.weights.get(layer.name, {}))
-                signal = layer.through(own, signal, case.dtype, start)
-                if layer.is_recurrent:
-                    start = []
-            own, got = stack.exactly(case.weights.get(last.name, {})), outputs[index].array
-            yield _returned(f"output of {what}", got, last, own, signal, case.dtype, start)
+                call = stack.Call(own, signal, case.dtype, start)
+                if layer is run.layers[-1]:
+                    yield _returned(f"output of {what}", outputs[index].array, layer, call)
+                    break
+                signal, start = layer.passed(call).out, [] if layer.is_recurrent else start
 
 
 class Cell(Holds, frozen=True, kw_only=True):
@@ -379,14 +334,12 @@ class Cell(Holds, frozen=True, kw_only=True):
         own = case.weights[layer.name].items()
         weights: dict[str, Any] = {name.removeprefix(prefix): w for name, w in own}
         start: Any = case.claim.initial_state.value
-        outputs, states = told["outputs"].array, told["states"]
-        each = [part.array for part in states] if states.is_list else [states.array]
-        if len(each) != len(cell.states):
-            raise Malformed(f"{states.where}: expected {len(cell.states)} states, got {len(each)}")
+        outputs = told["outputs"].array
+        each = told["states"].states(*[outputs.shape for _ in cell.states])
         seen = {"cell_states": each[1]} if len(each) > 1 else {}
         found = given(
             public.certify, outputs, x=case.x, **{"bias": None, **weights}, **cell.definition,
             initial_state=start if start.ndim == 2 else tuple(start), dtype=case.dtype, **seen,
         )  # fmt: skip
-        yield step("outputs of the cell", found, ("sample", "timestep", "unit"))
+        yield step("outputs of the cell", found, SEQUENCE)
         yield same("the state beside the output", each[0], outputs)

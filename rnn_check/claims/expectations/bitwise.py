@@ -7,6 +7,8 @@ import numpy as np
 from rnn_check.certificates.comparison import Comparison, bits, equal
 from rnn_check.claims.written import Array
 
+SEQUENCE = ("sample", "timestep", "unit")
+
 
 def yes(holds: bool) -> str:
     return "yes" if holds else "no"
@@ -22,7 +24,7 @@ def same(what: str, got: Array, expected: Array) -> Comparison:
     if got.shape != expected.shape:
         return equal("subject", f"shape of {what}", str(got.shape), str(expected.shape))
     error = np.where(bits(got) == bits(expected.astype(got.dtype)), 0.0, np.inf)
-    axes = ("sample", "timestep", "unit") if got.ndim == 3 else ("row", "column")[: got.ndim]
+    axes = {0: (), 1: ("unit",), 2: ("row", "column")}.get(got.ndim, SEQUENCE)
     return Comparison(
         "subject", what, got.astype(np.float64), expected.astype(np.float64), error,
         np.zeros_like(error), axes, tuple(np.indices(got.shape)) if axes else (),

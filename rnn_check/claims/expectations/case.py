@@ -86,6 +86,13 @@ class Said:
             raise Malformed(f"{self.where}: expected shape {shape}, got {array.shape}")
         return array
 
+    def states(self, *shapes: tuple[int, ...]) -> list[Array]:
+        """Arrays of these shapes; one alone may have no list around it."""
+        each = list(self) if self.is_list else [self]
+        if len(each) != len(shapes):
+            raise Malformed(f"{self.where}: expected {len(shapes)} states, got {len(each)}")
+        return [said.shaped(shape) for said, shape in zip(each, shapes, strict=True)]
+
     @property
     def number(self) -> Array:
         """A float, or an array of one, of shape ()."""

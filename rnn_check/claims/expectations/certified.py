@@ -32,8 +32,9 @@ class Certified(Holds, frozen=True, kw_only=True):
     does_without = frozenset({"gradients", "probe"})
     not_in_older = frozenset({"gradients"})  # see `_only_probed`
 
-    def gradients(self, run: Experiment) -> None:
-        return None
+    def gradients(self, run: Experiment) -> list[str]:
+        names = dict.fromkeys(map(run.gradient_of, run.gradients))
+        return [n for n in names if n == "initial_state" or not n.endswith(".initial_state")]
 
     def asks(self, run: Experiment) -> set[str]:
         asked = {"outputs", "weights"} if run.is_stack else {"output", "states", "weights"}

@@ -146,8 +146,8 @@ class Expectation(
         """What a subject has to be told beside the experiment: of one claim it is one thing."""
         return {}
 
-    def gradients(self, run: Experiment) -> list[str] | None:
-        """Whose gradients it wants, where it asks for any; None for all that there are."""
+    def gradients(self, run: Experiment) -> list[str]:
+        """Whose gradients it wants, where it asks for any."""
         return []
 
     def praise(self, case: Case) -> str:
@@ -260,6 +260,7 @@ class Expectation(
 
 def axes(what: str, of: str, ndim: int) -> tuple[str, ...]:
     """What the axes of an array are called, in claim files (`at`) and in reports."""
+    of = of.rpartition(".")[2] if what == "gradient" else of
     of_weights = what in ("gradient", "initial_weights", "trained_weights")
     if of_weights and of not in ("x", "initial_state", "delta"):
         return {0: (), 1: ("unit",), 2: ("row", "column")}[ndim]
@@ -267,6 +268,18 @@ def axes(what: str, of: str, ndim: int) -> tuple[str, ...]:
         return ("state", "sample", "unit")
     last = "feature" if what == "input" or of == "x" else "unit"
     return {0: (), 1: (last,), 2: ("sample", last), 3: ("sample", "timestep", last)}[ndim]
+
+
+class Unasked(Expectation, frozen=True, kw_only=True):
+    """What no subject is asked about."""
+
+    family: ClassVar[bool] = True
+
+    def asks(self, run: Experiment) -> set[str]:
+        return set()
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return []
 
 
 class Holds(Expectation, frozen=True, kw_only=True):

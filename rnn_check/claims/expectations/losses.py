@@ -21,6 +21,7 @@ from rnn_check.claims.expectations.expectation import (
     Need,
     Path,
     Reading,
+    Unasked,
     X,
 )
 from rnn_check.claims.expectations.numbers import Numbers, Placed
@@ -181,7 +182,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
         yield stack.bounded("loss of evaluate", told["loss"].number, wanted, "own")
 
 
-class LossOfPredictions(Numbers, frozen=True, kw_only=True):
+class LossOfPredictions(Unasked, Numbers, frozen=True, kw_only=True):
     """A number: the loss of `[printed] predictions` against the target of [loss]."""
 
     layers = "plain"
@@ -192,12 +193,6 @@ class LossOfPredictions(Numbers, frozen=True, kw_only=True):
         if not self.not_run and run.loss is not None:
             _check_predictions(reading, run.loss.value.value.size, "has the target")
         return super().reads(reading)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return set()
-
-    def spoils(self, run: Experiment) -> list[Path]:
-        return []
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         loss = case.claim.loss

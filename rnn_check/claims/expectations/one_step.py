@@ -20,6 +20,7 @@ from rnn_check.claims.layers.signal import at_the_end
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses, running
+from rnn_check.recurrences.kinds import SIMPLE
 
 LEARNING_RATE = 0.125  # of the one step of fit that is asked for; a power of two rounds nothing
 
@@ -158,9 +159,9 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
         changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
         yield equal("subject", "something was trained", yes(changed), "yes")
         signal = stack.Signal.exactly(case.x, case.claim.mask)
-        shown = layer.through(stack.exactly(after), signal, case.dtype)
-        bounds, what = (shown.value, shown.error), "output in inference afterwards"
-        yield stack.bounded(what, told["output"].array, bounds, "subject")
+        shown = layer.passed(stack.Call(stack.exactly(after), signal, case.dtype)).out
+        what, got = "output in inference afterwards", told["output"].array
+        yield stack.bounded(what, got, shown.bounded, "subject")
 
 
 def _masks(layer: Recurrent, features: int) -> Iterator[tuple[Array, Array]]:
@@ -192,19 +193,20 @@ def _explained(
         **wide, **claim.recurrence, "arithmetic": arithmetic, "x": case.x * on_input,
         "recurrent_kernel": on_state[:, None] * wide["recurrent_kernel"],
     }  # fmt: skip
-    ran = running.running_bound(**run)
+    ran = running.Running(SIMPLE, **run)
+    states, off = ran.states["h"]
     target, sequence = claim.loss.value.value, claim.rnn.option("return_sequences")
-    shown = (ran.states, ran.bound) if sequence else (ran.states[:, -1], ran.bound[:, -1])
+    shown = (states, off) if sequence else (states[:, -1], off[:, -1])
     shown, coarser = truth.given_to_loss(shown, arithmetic, case.policy.loss_in)
     told = "mse", target, *shown
     value, bound = losses.running_loss(*told, arithmetic=coarser)
     wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32
     yield stack.bounded("loss of the step", loss, wanted, "own")
     cotangent, error = (
-        part if sequence else at_the_end(part, ran.states.shape[1])
+        part if sequence else at_the_end(part, states.shape[1])
         for part in losses.running_loss_gradient(*told, arithmetic=coarser)
     )
-    gradients, errors = running.running_gradients(**run, cotangent=cotangent, cotangent_error=error)
+    gradients, errors = ran.gradients({"h": cotangent}, {"h": error})
     u = formats.arithmetic(arithmetic).u_stored
     for name, weight in wide.items():
         scale = on_state[:, None] if name == "recurrent_kernel" else 1.0

@@ -9,12 +9,7 @@ from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims import gates
 from rnn_check.claims.expectations import certified
 from rnn_check.claims.expectations.case import Case
-from rnn_check.claims.expectations.expectation import (
-    WEIGHTS,
-    Layers,
-    Path,
-    X,
-)
+from rnn_check.claims.expectations.expectation import WEIGHTS, Layers, Path, Unasked, X
 from rnn_check.claims.expectations.numbers import Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import LSTM
@@ -49,16 +44,10 @@ class OfSteps(Placed, frozen=True, kw_only=True):
         return None if run.x is None else (*run.x.shape[:2], layer.recurrences[part][1].units)
 
 
-class OfAuthor(OfSteps, frozen=True, kw_only=True):
+class OfAuthor(Unasked, OfSteps, frozen=True, kw_only=True):
     """Those that a framework does not show: the author's word alone is judged."""
 
     family: ClassVar[bool] = True
-
-    def asks(self, run: Experiment) -> set[str]:
-        return set()
-
-    def spoils(self, run: Experiment) -> list[Path]:
-        return []
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         yield self.author(case)

@@ -11,7 +11,7 @@ import numpy as np
 
 from rnn_check.claims.expectations.case import Case, Unproved
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import GRU, LSTM, Dense, Gated, SimpleRNN
+from rnn_check.claims.layers import GRU, LSTM, Dense, SimpleRNN
 from rnn_check.claims.layers.recurrent import Recurrence
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import penalties, training
@@ -158,13 +158,11 @@ def _trained_in(arithmetic: str) -> Callable[[Experiment], training.Trained]:
 def network(run: Experiment) -> training.Network:
     assert run.x is not None and run.loss is not None
     layer = run.rnn
-    gates: dict[str, Any] = {}
-    if isinstance(layer, Gated):
-        gates = {"recurrence": layer.recurrence, "recurrent_activation": layer.gate_function}
     return training.Network(
         x=run.x.value,
         target=run.loss.value.value,
-        activation=layer.function,
+        recurrence=layer.recurrence,
+        **layer.functions,
         dense_activation=run.dense.function if run.dense else None,
         go_backwards=layer.option("go_backwards"),
         batch_size=run.training.batch_size if run.training else None,
@@ -186,7 +184,6 @@ def network(run: Experiment) -> training.Network:
                 if not layer.is_trainable
             },
         ),
-        **gates,
     )
 
 

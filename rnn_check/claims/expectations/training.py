@@ -23,6 +23,7 @@ from rnn_check.claims.expectations.expectation import (
     Holds,
     Path,
     Reading,
+    Unasked,
     X,
 )
 from rnn_check.claims.expectations.numbers import OfWeight, read_value
@@ -175,7 +176,7 @@ class TrainedWeights(OfTraining, OfWeight, frozen=True, kw_only=True):
         yield from self.seen_as_written(case, told, ends(case.dtype), weights=True)
 
 
-class OrdinaryOutcome(Expectation, frozen=True, kw_only=True):
+class OrdinaryOutcome(Unasked, frozen=True, kw_only=True):
     """Numbers: they are among what the training ends with from random Dense weights."""
 
     of: Literal["loss", "predictions"]
@@ -205,12 +206,6 @@ class OrdinaryOutcome(Expectation, frozen=True, kw_only=True):
         run = reading.experiment
         shape = None if run.is_stack or run.x is None else run.output_shape
         return read_value(self, () if self.of == "loss" else shape, reading)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return set()
-
-    def spoils(self, run: Experiment) -> list[Path]:
-        return []
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """The author's number among those that random Dense layers end with."""

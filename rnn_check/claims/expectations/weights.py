@@ -10,10 +10,12 @@ import ml_dtypes
 import msgspec
 import numpy as np
 
-from rnn_check.certificates.comparison import Comparison, bits, equal
+from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import tables
+from rnn_check.claims.expectations.behaviour import CHANCE
+from rnn_check.claims.expectations.bitwise import same, yes
 from rnn_check.claims.expectations.case import Case, at_least
-from rnn_check.claims.expectations.expectation import INPUT, WEIGHTS, Holds, Path, Reading
+from rnn_check.claims.expectations.expectation import INPUT, WEIGHTS, Holds, Path, Reading, Unasked
 from rnn_check.claims.expectations.numbers import OfWeight
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import LSTM
@@ -22,6 +24,22 @@ from rnn_check.claims.written import Array
 from rnn_check.numbers import bounded, formats
 
 Weight = Literal["kernel", "recurrent_kernel", "bias"]
+
+
+def is_drawn(weight: Array, most: float) -> bool:
+    """Whether the entries may be draws, of which no value has a larger probability than `most`.
+
+    That n draws have no more than d values is less likely than C(n,d)·(d·most)^(n-d): n-d of them
+    have to hit one of d. Three values may be all that an orthogonal matrix of 2 by 2 has.
+    """
+    n, d = weight.size, len(np.unique(weight))
+    return d > 2 or math.comb(n, d) * (d * most) ** (n - d) >= CHANCE
+
+
+def commonest(a: formats.Arithmetic) -> float:
+    """The probability of the commonest value of an initializer: at the largest, a last place wide;
+    float64 may be drawn as float32."""
+    return max(2 * a.u_stored, 2.0**-23)
 
 
 class WeightsReadBack(Holds, frozen=True, kw_only=True):
@@ -44,9 +62,7 @@ class WeightsReadBack(Holds, frozen=True, kw_only=True):
                 sent = given.value.astype(got.dtype)
                 if case.policy.kept_in == "bfloat16":  # told as float32
                     sent = sent.astype(ml_dtypes.bfloat16).astype(got.dtype)
-                error = np.where(bits(got) == bits(sent), 0.0, np.inf)
-                nothing = np.zeros_like(error)
-                yield Comparison("subject", f"{layer}.{name}", got, sent, error, nothing)
+                yield same(f"{layer}.{name}", got, sent)
 
 
 class Property(Holds, frozen=True, kw_only=True):
@@ -112,8 +128,7 @@ class WithinGlorotUniform(Property, frozen=True, kw_only=True):
     def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
         limit = math.sqrt(6 / sum(weight.shape))  # Glorot & Bengio 2010, equation 16
         bound = np.full(weight.shape, limit * (1 + formats.gamma(4, a.u))) + error
-        # a draw repeats a float32 so rarely that equal entries mean a constant kernel
-        drawn = len(np.unique(weight)) == weight.size
+        drawn = is_drawn(weight, max(commonest(a), float(np.max(error, initial=0.0)) / limit))
         reason = "" if drawn else "equal entries: this kernel was not drawn at random"
         zero = np.zeros_like(weight)
         return Comparison(who, self.of, weight, zero, np.abs(weight), bound, reason=reason)
@@ -154,18 +169,10 @@ class Reproducible(Holds, frozen=True, kw_only=True):
     def judge(self, case: Case) -> Iterator[Comparison]:
         name, told = case.claim.names[0], case.said["initialized"]
         first = told["first"][name][self.of].array
-        second = told["second"][name][self.of].shaped(first.shape)
-        if second.dtype != first.dtype:
-            second = second.astype(first.dtype)
-        drawn = "yes" if len(np.unique(first)) == first.size else "no"
+        second = told["second"][name][self.of].shaped(first.shape).astype(first.dtype)
+        drawn = yes(is_drawn(first, commonest(formats.arithmetic(case.dtype))))
         yield equal("subject", f"{self.of} is drawn at random", drawn, "yes")
-        error = np.where(bits(first) == bits(second), 0.0, np.inf)
-        places: tuple[Array, ...] = tuple(np.indices(first.shape))
-        names = ("row", "column") if first.ndim == 2 else ("unit",) * first.ndim
-        yield Comparison(
-            "subject", f"{self.of} of a second layer", second, first, error, np.zeros_like(error),
-            names, places,
-        )  # fmt: skip
+        yield same(f"{self.of} of a second layer", second, first)
 
 
 class ForgetBias(Holds, frozen=True, kw_only=True):
@@ -201,10 +208,9 @@ class ForgetBias(Holds, frozen=True, kw_only=True):
         )
 
 
-class OnlyStated(OfWeight, frozen=True, kw_only=True):
-    """Numbers that nobody can make again, or none."""
+class InitialWeights(Unasked, OfWeight, frozen=True, kw_only=True):
+    """Numbers, or none; with `not_run`: nobody can draw them again without the seed."""
 
-    family: ClassVar[bool] = True
     value: tables.Numbers = None
 
     layers = "any"
@@ -216,15 +222,5 @@ class OnlyStated(OfWeight, frozen=True, kw_only=True):
     def reads(self, reading: Reading) -> dict[str, Any]:
         return {} if self.value is None else super().reads(reading)
 
-    def asks(self, run: Experiment) -> set[str]:
-        return set()
-
-    def spoils(self, run: Experiment) -> list[Path]:
-        return []
-
     def judge(self, case: Case) -> Iterator[Comparison]:
-        return iter(())  # never asked: it is not run
-
-
-class InitialWeights(OnlyStated, frozen=True, kw_only=True):
-    """Numbers, or none; with `not_run`: nobody can draw them again without the seed."""
+        return iter(())  # it is not run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,14 +10,11 @@ import numpy as np
 from rnn_check.certificates import layer as certificates_layer
 from rnn_check.claims.layers.layer import Constraint, Layer, Regularizer, Shapes
 from rnn_check.claims.layers.signal import (
-    NOT_BY_HAND,
     Back,
-    Bounded,
-    ByHand,
+    Call,
     Cotangent,
     Pass,
     Signal,
-    Weights,
     known,
     rounded,
 )
@@ -47,30 +43,20 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
         bias = {"bias": (self.units,)} if self.option("use_bias") else {}
         return {"kernel": (features, self.units), **bias}
 
-    def passed(
-        self,
-        weights: Weights,
-        given: Signal,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: ByHand = NOT_BY_HAND,
-    ) -> Pass:
-        own: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
-        own["errors"] = {name: error for name, (_, error) in weights.items()}
-        own |= {"activation": self.function, "arithmetic": arithmetic}
-        value, error = dense.running_dense(given.value, given.error, **own)
-        rounded = by_hand.get("output", 0.0)
+    def passed(self, call: Call) -> Pass:
+        given, rounded = call.given, call.by_hand.get("output", 0.0)
+        own: dict[str, Any] = {name: value for name, (value, _) in call.weights.items()}
+        own["errors"] = {name: error for name, (_, error) in call.weights.items()}
+        own |= {"activation": self.function, "arithmetic": call.arithmetic}
+        ran = dense.RunningDense(given.value, given.error, **own)
 
         def back(cotangent: Cotangent) -> Back:
             c, off = cotangent
-            found = dense.running_dense_gradients(
-                c, np.zeros_like(c) if off is None else off, given.value, given.error, **own,
-                output_rounded=rounded,
-            )  # fmt: skip
+            found = ran.gradients(c, np.zeros_like(c) if off is None else off, rounded)
             of = {n: (getattr(found[0], n), getattr(found[1], n)) for n in ("h", "kernel", "bias")}
             return Back(of.pop("h"), of)
 
-        return Pass(Signal(value, error, given.mask, rounded), back)
+        return Pass(Signal(ran.output, ran.bound, given.mask, rounded), back)
 
 
 class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
@@ -79,19 +65,13 @@ class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
     name: Name = "masking"
     mask_value: Number = 0
 
-    def passed(
-        self,
-        weights: Weights,
-        given: Signal,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: ByHand = NOT_BY_HAND,
-    ) -> Pass:
+    def passed(self, call: Call) -> Pass:
+        given = call.given
         mask = (given.value != float(self.mask_value)).any(axis=-1)
         shown = mask[..., None]
 
         def back(cotangent: Cotangent) -> Back:
-            c = known(cotangent, arithmetic)
+            c = known(cotangent, call.arithmetic)
             return Back((c.value * shown, c.error * shown))
 
         return Pass(Signal(given.value * shown, given.error * shown, mask), back)
@@ -119,21 +99,14 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
     def shape_after(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape, self.units)
 
-    def passed(
-        self,
-        weights: Weights,
-        given: Signal,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: ByHand = NOT_BY_HAND,
-    ) -> Pass:
-        rows = given.value.astype(np.int64)
-        value, error = (part[rows] for part in weights["embeddings"])
+    def passed(self, call: Call) -> Pass:
+        given, rows = call.given, call.given.value.astype(np.int64)
+        value, error = (part[rows] for part in call.weights["embeddings"])
         mask = given.value != 0 if self.option("mask_zero") else None
 
         def back(cotangent: Cotangent) -> Back:
             """Of each row the sum, in any order, of what reaches the steps that look it up."""
-            c, table = known(cotangent, arithmetic), weights["embeddings"][0]
+            c, table = known(cotangent, call.arithmetic), call.weights["embeddings"][0]
             sums = [np.zeros_like(table) for _ in range(3)]
             for total, part in zip(sums, (c.value, c.most, c.error), strict=True):
                 np.add.at(total, rows.ravel(), part.reshape(-1, self.units))
@@ -146,4 +119,4 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
             nothing = np.zeros_like(given.value)
             return Back((nothing, nothing), {"embeddings": (total, np.where(n > 1, bound, 0.0))})
 
-        return Pass(Signal(value, error + rounded(value, arithmetic), mask), back)
+        return Pass(Signal(value, error + rounded(value, call.arithmetic), mask), back)

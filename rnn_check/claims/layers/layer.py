@@ -16,14 +16,10 @@ import msgspec
 
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims.layers.signal import (
-    NOT_BY_HAND,
-    Bounded,
-    ByHand,
+    Call,
     Pass,
     Signal,
-    Weights,
     bounded,
-    exactly,
 )
 from rnn_check.claims.tables import Table
 from rnn_check.claims.written import Array
@@ -143,46 +139,25 @@ class Layer(Part, frozen=True):
         """Between which numbers its output lies, whatever its weights are."""
         return -math.inf, math.inf
 
-    def passed(
-        self,
-        weights: Weights,
-        given: Signal,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: ByHand = NOT_BY_HAND,
-    ) -> Pass:
+    def passed(self, call: Call) -> Pass:
         """What it makes of what it is given, in float64, how far the arithmetic may be off, and the
-        same of the way back.
-
-        starts: the initial value of each state that it carries; zeros if there is none.
-        """
+        same of the way back."""
         raise NotImplementedError
-
-    def through(
-        self,
-        weights: Weights,
-        given: Signal,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-    ) -> Signal:
-        """What it puts out."""
-        return self.passed(weights, given, arithmetic, starts).out
 
     def compared(
         self,
+        call: Call,
         weights: dict[str, Array],
-        given: Signal,
         output: Array,
         dtype: str,
-        starts: Sequence[Bounded] = (),
         beside: Sequence[Array] = (),
     ) -> Iterator[Comparison]:
         """Its output, as observed, against what was observed of the layer before.
 
-        weights: as they read back. beside: the states that it returned beside its output.
+        weights: as they read back, those of the call. beside: the states that it returned beside
+        its output.
         """
-        told = self.through(exactly(weights), given, dtype.removeprefix("mixed_"), starts)
-        yield bounded(f"output of {self.name}", output, told.bounded)
+        yield bounded(f"output of {self.name}", output, self.passed(call).out.bounded)
 
     def carried_error(self, signal: Signal, mask: Array | None) -> Array:
         """How far off its states may be, of what it hands on and the mask that it was given."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -23,27 +23,25 @@ from rnn_check.claims.layers.layer import (
     Shapes,
 )
 from rnn_check.claims.layers.signal import (
-    NOT_BY_HAND,
     Back,
     Bounded,
     ByHand,
+    Call,
     Cotangent,
     Course,
     Pass,
     Signal,
-    Weights,
     at_the_end,
     axes,
     bounded,
     carried,
     each,
-    exactly,
     shown_as_zero,
     zeros,
 )
 from rnn_check.claims.tables import Flag, Name, Number, Seed, Size
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import gated, running
+from rnn_check.recurrences import kinds, running
 
 Implementation = Literal[1, 2] | msgspec.UnsetType  # of gates: one product each, or one for all
 UseCudnn = bool | Literal["auto"] | msgspec.UnsetType
@@ -83,47 +81,44 @@ class Recurrence(Part, frozen=True):
         """Between which numbers its states lie, whatever its weights are."""
         return certificates_layer.reach_of(self.function)
 
-    def course(
-        self,
-        weights: Weights,
-        given: Signal,
-        backwards: bool,
-        arithmetic: str,
-        starts: Sequence[Bounded],
-        by_hand: running.ByHand,
-    ) -> Course:
-        """Its numbers at every step.
+    @property
+    def recurrence(self) -> kinds.Recurrence:
+        return kinds.SIMPLE
 
-        weights: its own. starts: (B,H) of each state; zeros if there is none.
-        """
-        own = dict(weights) | ({"initial_state": starts[0]} if starts else {})
+    @property
+    def functions(self) -> dict[str, str]:
+        """Its activations, as `recurrences` take them."""
+        return {"activation": self.function}
+
+    def course(self, call: Call, backwards: bool, by_hand: running.ByHand) -> Course:
+        """Its numbers at every step."""
+        own: dict[str, Any] = dict(call.weights)
+        if call.starts:
+            own["initial_state"] = tuple(zip(*call.starts, strict=True))
         how: dict[str, Any] = {name: value for name, (value, _) in own.items()}
-        how["errors"] = {"x": given.error, **{name: error for name, (_, error) in own.items()}}
-        how |= {"activation": self.function, "mask": given.mask, "go_backwards": backwards}
-        how |= {"arithmetic": arithmetic, "by_hand": by_hand}
-        ran = running.running_bound(given.value, **how)
+        how["errors"] = {"x": call.given.error, **{name: off for name, (_, off) in own.items()}}
+        how |= {"mask": call.given.mask, "go_backwards": backwards, "arithmetic": call.arithmetic}
+        how |= {"by_hand": by_hand, **self.functions}
+        ran = running.Running(self.recurrence, call.given.value, **how)
 
         def back(cotangents: Mapping[str, Cotangent]) -> Back:
-            c, off = cotangents["h"]
-            found = running.running_gradients(given.value, **how, cotangent=c, cotangent_error=off)
-            return _back(found, lambda states: [states])
+            found = ran.gradients(
+                {name: c for name, (c, _) in cotangents.items()},
+                {name: off for name, (_, off) in cotangents.items()},
+            )
 
-        states, arguments = (ran.states, ran.bound), (ran.z, ran.z_bound)
-        return Course({"h": states}, {"": arguments}, {}, back)
+            def both(name: str) -> Bounded:
+                return getattr(found[0], name), getattr(found[1], name)
 
+            starts = list(zip(*both("initial_state"), strict=True))
+            names = ("kernel", "recurrent_kernel", "bias")
+            return Back(both("x"), {n: both(n) for n in names}, starts)
 
-def _back(found: tuple[Any, Any], starts_of: Callable[[Any], Sequence[Array]]) -> Back:
-    """Of gradients in float64, and how far they may be off."""
-
-    def both(name: str) -> Bounded:
-        return getattr(found[0], name), getattr(found[1], name)
-
-    starts = list(zip(*(starts_of(part) for part in both("initial_state")), strict=True))
-    return Back(both("x"), {n: both(n) for n in ("kernel", "recurrent_kernel", "bias")}, starts)
+        return Course(ran.states, ran.arguments, ran.gates, back)
 
 
-class Gated(Part, frozen=True):
-    """What has gates: `recurrences.gated` runs it, whatever they are."""
+class Gated(Recurrence, frozen=True):
+    """What has gates, whatever they are."""
 
     @property
     def gate_function(self) -> str:
@@ -131,42 +126,17 @@ class Gated(Part, frozen=True):
         return self._function("recurrent_activation", "sigmoid")
 
     @property
-    def recurrence(self) -> gated.Recurrence:
-        return gated.recurrence(self.definition["recurrence"], self.option("reset_after"))
+    def recurrence(self) -> kinds.Recurrence:
+        return kinds.recurrence(self.family.lower(), self.option("reset_after"))
+
+    @property
+    def functions(self) -> dict[str, str]:
+        return {"activation": self.function, "recurrent_activation": self.gate_function}
 
     @property
     def definition(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def course(
-        self,
-        weights: Weights,
-        given: Signal,
-        backwards: bool,
-        arithmetic: str,
-        starts: Sequence[Bounded],
-        by_hand: running.ByHand,
-    ) -> Course:
-        """As of `Recurrence`."""
-        how: dict[str, Any] = {name: value for name, (value, _) in weights.items()}
-        how["errors"] = {"x": given.error, **{name: error for name, (_, error) in weights.items()}}
-        if starts:
-            how["initial_state"] = tuple(value for value, _ in starts)
-            how["errors"]["initial_state"] = tuple(error for _, error in starts)
-        how |= {"activation": self.function, "recurrent_activation": self.gate_function}
-        how |= {"mask": given.mask, "go_backwards": backwards, "arithmetic": arithmetic}
-        how["by_hand"] = by_hand
-        ran = gated.running_bound(self.recurrence, given.value, **how)
-
-        def back(cotangents: Mapping[str, Cotangent]) -> Back:
-            found = gated.running_gradients(
-                self.recurrence, given.value, **how,
-                cotangents={name: c for name, (c, _) in cotangents.items()},
-                cotangent_errors={name: off for name, (_, off) in cotangents.items()},
-            )  # fmt: skip
-            return _back(found, list)
-
-        return Course(ran.states, ran.arguments, ran.gates, back)
+        gates = {"recurrence": self.family.lower(), "recurrent_activation": self.gate_function}
+        return {**super().definition, **gates}
 
 
 class LongShortTerm(Gated, frozen=True):
@@ -176,14 +146,6 @@ class LongShortTerm(Gated, frozen=True):
     states: ClassVar[tuple[str, ...]] = ("state", "cell state")
     defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "unit_forget_bias": True}
     family: ClassVar[Family] = "LSTM"
-
-    @property
-    def definition(self) -> dict[str, Any]:
-        return {
-            "activation": self.function,
-            "recurrence": "lstm",
-            "recurrent_activation": self.gate_function,
-        }
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -208,16 +170,11 @@ class GatedUnit(Gated, frozen=True):
 
     @property
     def definition(self) -> dict[str, Any]:
-        return {
-            "activation": self.function,
-            "recurrence": "gru",
-            "recurrent_activation": self.gate_function,
-            "reset_after": self.option("reset_after"),
-        }
+        return {**super().definition, "reset_after": self.option("reset_after")}
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
-        width = getattr(self, "units", 0) * self.gates
+        width = self.units * self.gates
         return (2, width) if self.option("reset_after") else (width,)  # kernels' own, one each
 
 
@@ -229,14 +186,14 @@ class CustomCell(Recurrence, frozen=True, tag_field="kind", tag="CustomCell"):
     """A cell that a user wrote: the recurrence of SimpleRNNCell, with none of Keras's code."""
 
 
-class LSTMCell(LongShortTerm, Recurrence, frozen=True, tag_field="kind", tag="LSTMCell"):
+class LSTMCell(LongShortTerm, frozen=True, tag_field="kind", tag="LSTMCell"):
     """What LSTM does at one step."""
 
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
     unit_forget_bias: Flag = msgspec.UNSET
 
 
-class GRUCell(GatedUnit, Recurrence, frozen=True, tag_field="kind", tag="GRUCell"):
+class GRUCell(GatedUnit, frozen=True, tag_field="kind", tag="GRUCell"):
     """What GRU does at one step."""
 
     recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
@@ -264,6 +221,11 @@ class Carrying(Layer, frozen=True):
     def state_sizes(self) -> list[int]:
         """How wide each state is, in the order in which Keras takes and returns them."""
         return [part.units for _, part in self.recurrences for _ in part.states]
+
+    @property
+    def takes_start(self) -> bool:
+        """Whether Keras takes an initial state of it: of stacked cells it takes none."""
+        return True
 
     @property
     def backward_part(self) -> int | None:
@@ -299,40 +261,28 @@ class Carrying(Layer, frozen=True):
 
         return running.ByHand(states, named(f"{prefix}gate"), named(f"{prefix}preactivation"))
 
-    def courses(
-        self,
-        weights: Weights,
-        given: Signal,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: ByHand = NOT_BY_HAND,
-    ) -> list[Course]:
+    def courses(self, call: Call) -> list[Course]:
         """Of each of its parts."""
+        given, left, by_hand = call.given, list(call.starts), call.by_hand
         mask = None if given.mask is None else self.in_order(given.mask)
-        backwards, left = self.option("go_backwards"), list(starts)
+        backwards, weights = self.option("go_backwards"), call.weights.items()
         found: list[Course] = []
         for index, (prefix, part) in enumerate(self.recurrences):
-            own = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+            own = {n.removeprefix(prefix): w for n, w in weights if n.startswith(prefix)}
             start, left = left[: len(part.states)], left[len(part.states) :]
-            found.append(
-                part.course(
-                    own, given, index == self.backward_part or backwards, arithmetic, start,
-                    self.by_hand_of(index, by_hand),
-                )
-            )  # fmt: skip
+            turned = index == self.backward_part or backwards
+            of_part = Call(own, given, call.arithmetic, start)
+            found.append(part.course(of_part, turned, self.by_hand_of(index, by_hand)))
             if self.backward_part is None:  # the next cell runs on in the order of this one
                 value, error = found[-1].states["h"]
                 rounded = by_hand.get(f"{prefix}states", 0.0)
                 given, backwards = Signal(value, error + rounded, mask), False
         return found
 
-    def ends(
-        self, weights: Weights, given: Signal, arithmetic: str, starts: Sequence[Bounded] = ()
-    ) -> dict[str, Bounded]:
+    def ends(self, call: Call) -> dict[str, Bounded]:
         """The states that its parts end with, (B,H), by what to call them: "forward state"."""
         found = {}
-        every = self.courses(weights, given, arithmetic, starts)
-        for (prefix, part), course in zip(self.recurrences, every, strict=True):
+        for (prefix, part), course in zip(self.recurrences, self.courses(call), strict=True):
             for name, (value, error) in zip(part.states, course.states.values(), strict=True):
                 found[prefix.replace(".", " ") + name] = (value[:, -1], error[:, -1])
         return found
@@ -371,14 +321,8 @@ class Carrying(Layer, frozen=True):
         }
         return Back(x, weights, [start for part in found for start in part.starts])
 
-    def passed(
-        self,
-        weights: Weights,
-        given: Signal,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: ByHand = NOT_BY_HAND,
-    ) -> Pass:
+    def passed(self, call: Call) -> Pass:
+        given, by_hand = call.given, call.by_hand
         mask = None if given.mask is None else self.in_order(given.mask)
         lost = by_hand.get("output", 0.0)
         if (states := by_hand.get("states")) is not None:
@@ -386,7 +330,7 @@ class Carrying(Layer, frozen=True):
                 zero = shown_as_zero(mask, self.option("zero_output_for_mask"))
                 states = np.where(zero, 0.0, states)
             lost, by_hand = self.shown((states, states), None).value, {**by_hand, "states": states}
-        courses = self.courses(weights, given, arithmetic, starts, by_hand)
+        courses = self.courses(dataclasses.replace(call, by_hand=by_hand))
         out = dataclasses.replace(self.shown(courses[-1].states["h"], mask), rounded=lost)
 
         def back(cotangent: Cotangent) -> Back:
@@ -401,29 +345,20 @@ class Carrying(Layer, frozen=True):
 
     def compared(
         self,
+        call: Call,
         weights: dict[str, Array],
-        given: Signal,
         output: Array,
         dtype: str,
-        starts: Sequence[Bounded] = (),
         beside: Sequence[Array] = (),
     ) -> Iterator[Comparison]:
-        yield from super().compared(weights, given, output, dtype, starts, beside)
-        yield from self.ends_compared(weights, given, dtype, starts, beside)
+        yield from super().compared(call, weights, output, dtype, beside)
+        yield from self.ends_compared(call, beside)
 
-    def ends_compared(
-        self,
-        weights: dict[str, Array],
-        given: Signal,
-        dtype: str,
-        starts: Sequence[Bounded],
-        beside: Sequence[Array],
-    ) -> Iterator[Comparison]:
+    def ends_compared(self, call: Call, beside: Sequence[Array]) -> Iterator[Comparison]:
         """The states that it returned beside its output."""
         if not self.returns_state:
             return
-        left = self.ends(exactly(weights), given, dtype.removeprefix("mixed_"), starts)
-        for (name, state), got in zip(left.items(), beside, strict=True):
+        for (name, state), got in zip(self.ends(call).items(), beside, strict=True):
             yield bounded(f"{name} of {self.name}", got, state)
 
     def carried_error(self, signal: Signal, mask: Array | None) -> Array:
@@ -463,24 +398,23 @@ class Recurrent(Carrying, Recurrence, frozen=True):
 
     def compared(
         self,
+        call: Call,
         weights: dict[str, Array],
-        given: Signal,
         output: Array,
         dtype: str,
-        starts: Sequence[Bounded] = (),
         beside: Sequence[Array] = (),
     ) -> Iterator[Comparison]:
         """Step by step, where it shows its states."""
         if not self.returns_sequences:
-            yield from super().compared(weights, given, output, dtype, starts, beside)
+            yield from super().compared(call, weights, output, dtype, beside)
             return
-        told: dict[str, Any] = {"x": given.value, "bias": None, **weights, **self.definition}
-        shown, mask = output, given.mask
+        told: dict[str, Any] = {"x": call.given.value, "bias": None, **weights, **self.definition}
+        shown, mask = output, call.given.mask
         if mask is not None and self.option("zero_output_for_mask"):
             yield zeros(output, self.in_order(mask))
             shown = carried(output, self.in_order(mask))
-        if starts:
-            values = tuple(value for value, _ in starts)
+        if call.starts:
+            values = tuple(value for value, _ in call.starts)
             told["initial_state"] = values if len(values) > 1 else values[0]
         if self.returns_state and len(beside) > 1:
             told["cell_states"] = beside[1]
@@ -488,7 +422,7 @@ class Recurrent(Carrying, Recurrence, frozen=True):
             shown, mask=mask, go_backwards=self.option("go_backwards"), dtype=dtype, **told
         )
         yield step(f"states of {self.name}", found, axes(output))
-        yield from self.ends_compared(weights, given, dtype, starts, beside)
+        yield from self.ends_compared(call, beside)
 
 
 class SimpleRNN(Recurrent, frozen=True, tag_field="kind", tag="SimpleRNN"):
@@ -535,6 +469,10 @@ class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):
     @property
     def units(self) -> int:
         return self.cells[-1].units
+
+    @property
+    def takes_start(self) -> bool:
+        return len(self.cells) == 1
 
     def parts(self, features: int) -> list[tuple[str, Part, int]]:
         sizes = [features, *(cell.units for cell in self.cells)]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +28,6 @@ Weights = Mapping[str, Bounded]  # by path, as `Part.weight_shapes`
 # half units of the last digit to which what a layer carries on is rounded by hand: of its "output",
 # and with the prefix of a part of its "states", "c", "gate f" and "preactivation f" (B,T,H)
 ByHand = Mapping[str, Array]
-NOT_BY_HAND: ByHand = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,20 @@ class Signal:
     def exactly(cls, value: Array, mask: Array | None = None) -> Signal:
         wide = np.asarray(value).astype(np.float64)
         return cls(wide, np.zeros_like(wide), mask)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a layer, or a part of one, is called with, and in which arithmetic it computes.
+
+    starts: the initial value (B,H) of each state that it carries; zeros if there is none.
+    """
+
+    weights: Weights  # its own
+    given: Signal
+    arithmetic: str
+    starts: Sequence[Bounded] = ()
+    by_hand: ByHand = field(default_factory=dict)
 
 
 class Back(NamedTuple):

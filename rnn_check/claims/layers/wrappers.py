@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, Self
 
 import msgspec
@@ -12,14 +11,13 @@ from rnn_check.claims.layers.feedforward import Dense
 from rnn_check.claims.layers.layer import Layer, Part
 from rnn_check.claims.layers.recurrent import GRU, LSTM, Carrying, SimpleRNN
 from rnn_check.claims.layers.signal import (
-    NOT_BY_HAND,
     Back,
     Bounded,
     ByHand,
+    Call,
     Cotangent,
     Pass,
     Signal,
-    Weights,
     each,
     known,
     rounded,
@@ -70,22 +68,16 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         inner = msgspec.structs.replace(self.layer, return_sequences=True)
         return msgspec.structs.replace(self, layer=inner)
 
-    def passed(
-        self,
-        weights: Weights,
-        given: Signal,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: ByHand = NOT_BY_HAND,
-    ) -> Pass:
+    def passed(self, call: Call) -> Pass:
         """The merged outputs: one more rounding of a sum or a product, none of a concatenation.
 
         A sequence has zeros at the steps that are skipped, whatever zero_output_for_mask is: so
         Keras says of Bidirectional.
         """
-        mask, sequence = given.mask, self.returns_sequences
+        arithmetic, by_hand = call.arithmetic, call.by_hand
+        mask, sequence = call.given.mask, self.returns_sequences
         masks = [mask, None if mask is None else mask[:, ::-1]]
-        courses = self.courses(weights, given, arithmetic, starts, by_hand)
+        courses = self.courses(call)
         sides: list[Bounded] = []
         parts = zip(courses, masks, (False, sequence), self.recurrences, strict=True)
         for course, own, turned, (prefix, _) in parts:
@@ -107,7 +99,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
                 value, error = value / 2, error / 2
 
         def back(cotangent: Cotangent) -> Back:
-            found, T = [], given.value.shape[1]
+            found, T = [], call.given.value.shape[1]
             of_sides = self._to_sides(cotangent, sides, arithmetic)
             for course, own, turned, c in zip(
                 courses, masks, (False, sequence), of_sides, strict=True
@@ -159,12 +151,5 @@ class TimeDistributed(Layer, frozen=True, tag_field="kind", tag="TimeDistributed
     def parts(self, features: int) -> list[tuple[str, Part, int]]:
         return self.layer.parts(features)
 
-    def passed(
-        self,
-        weights: Weights,
-        given: Signal,
-        arithmetic: str,
-        starts: Sequence[Bounded] = (),
-        by_hand: ByHand = NOT_BY_HAND,
-    ) -> Pass:
-        return self.layer.passed(weights, given, arithmetic, by_hand=by_hand)
+    def passed(self, call: Call) -> Pass:
+        return self.layer.passed(call)

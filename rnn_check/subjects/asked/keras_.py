@@ -14,6 +14,7 @@ from typing import Any, Callable
 import numpy as np
 
 from .backends import Backend, Compute, default_backend, dtype_name, open_backend
+from .described import described
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
 from .models import Inputs, Models, Stack, arguments, inputs_of
 from .named import (
@@ -84,6 +85,7 @@ class Keras(Models):
     def begin(self, how: Answer) -> None:
         self.replace = how.get("replace") or {}
         super().begin({**how, "replace": None})
+        self.backend.tidy()
         self.backend.set_precision(self.dtype, how.get("floatx"))
 
     def whose(self, error: Exception) -> Answer:
@@ -176,6 +178,9 @@ class Keras(Models):
 
     # running
 
+    def describe(self, where: str, only: str = "", x: Maybe = None) -> Answer:
+        return described(self.backend, where, only, x)
+
     def compute(
         self,
         of: Stack,
@@ -192,7 +197,7 @@ class Keras(Models):
             value = tensors["x"]
             for index, layer in enumerate(layers):
                 if index != of.recurrent:
-                    value = own_output(layer, layer(value))
+                    value = own_output(layer, layer(value, **start_of(layer.name, tensors)))
                     continue
                 value = layer(value, **state_and_mask(tensors), **more)
                 if layer.return_state:
@@ -324,6 +329,7 @@ class Keras(Models):
         wrt: Sequence[str],
         keep: Sequence[str] = (),
         last: bool = False,
+        starts: dict[str, Array] | None = None,
         x: Maybe = None,
         initial_state: Any = None,
         mask: Maybe = None,
@@ -335,6 +341,13 @@ class Keras(Models):
         wanted = {*wrt, *(STATES if "initial_state" in wrt else ())}
         of_inputs = [n for n, array in inputs.items() if n in wanted and is_floating(n, array)]
         tensors = self.tensors(of, inputs)
+        later: dict[str, list[str]] = {}
+        for layer, start in (starts or {}).items():
+            for i, state in enumerate(start if start.ndim == 3 else start[None]):
+                name = f"start {i} of {layer}"
+                tensors[name] = self.backend.cast(self.backend.tensor(state), of.compute_dtype)
+                later.setdefault(layer, []).append(name)
+                of_inputs.append(name)
         tensors["loss"] = self.backend.tensor(
             loss["value" if loss["kind"] == "cotangent" else "target"]
         )
@@ -346,13 +359,16 @@ class Keras(Models):
             compute, of.layers, tensors, of_inputs, self.mode
         )
         found = iter(by_weights)
+        encoded = {name: self.encode(value) for name, value in zip(of_inputs, by_inputs)}
+        of_starts = {layer: [encoded.pop(name) for name in names] for layer, names in later.items()}
         return {
             "loss": self.encode(results["loss"]),
             "weights": {
                 layer.name: {p: self.encode(next(found)) for p, _ in trainable_weights(layer)}
                 for layer in of.layers
             },
-            **{name: self.encode(value) for name, value in zip(of_inputs, by_inputs)},
+            **encoded,
+            **({"starts": of_starts} if later else {}),
             **{name: self.encode(results[name]) for name in keep if name in results},
         }
 
@@ -434,3 +450,9 @@ def raised_by(steps: dict[str, Callable[[], Any]]) -> Answer:
             names = [cls.__name__ for cls in type(error).__mro__ if cls is not object]
             return {"raised": names, "message": str(error)[:300], "at": name}
     return {"returned": returned}
+
+
+def start_of(layer: str, tensors: Tensors) -> Tensors:
+    """What a recurrent layer after the first is called with beside x."""
+    each = [tensors[n] for n in tensors if n.startswith("start ") and n.endswith(f" of {layer}")]
+    return {"initial_state": each if len(each) > 1 else each[0]} if each else {}

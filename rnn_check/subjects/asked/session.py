@@ -23,7 +23,7 @@ from .wire import Array, decode, description
 
 VERBS = (
     *("make", "summary", "weights", "config", "run", "run_shapes", "reset", "gradients", "reload"),
-    *("fit", "attempt", "offers"),
+    *("fit", "attempt", "offers", "describe"),
 )
 REFERENCES = ("of", "like", "after")
 Answer = dict[str, Any]
@@ -141,10 +141,12 @@ class Session:
         raise self.has_no("state that is kept from run to run")
 
     def gradients(self, *_: Any, **asked: Any) -> Answer:
-        """of, loss, wrt, keep=(), last=False, x, initial_state, mask.
+        """of, loss, wrt, keep=(), last=False, starts, x, initial_state, mask.
 
         By the framework's own differentiation: {"loss", "weights": {layer: {path: array}}}, the
-        gradients of the inputs that wrt names, and what `keep` names of the same run.
+        gradients of the inputs that wrt names, and what `keep` names of the same run. starts:
+        {layer: its initial state (B,H), or (S,B,H) of several}, of recurrent layers after the
+        first; answered as "starts": {layer: [the gradient of each state]}.
 
         loss: {"kind": "cotangent", "value": array like the output}, the sum of their product, or
         {"kind": "mse" | "categorical_crossentropy", "target": array}. last: the recurrent layer
@@ -190,6 +192,16 @@ class Session:
 
         {"lacks": [sentences]}: of the class that replaces this one, what the verbs need."""
         raise self.has_no("class that could be replaced")
+
+    def describe(self, *_: Any, **asked: Any) -> Answer:
+        """where, only="", x=None.
+
+        {"layers": descriptions, "weights": {layer: {path: array}}, "input_shape" (B,T,F) with null
+        where any size will do, "parameters", "dtype": the policy} of the layer or model that a user
+        keeps at FILE.keras, FILE.py:NAME or MODULE:NAME, or of the layer `only` in it; with x the
+        "output" of a call. {"refused": why} of what has no description.
+        """
+        raise self.has_no("models that could be described")
 
     # what becomes of a plan
 

@@ -175,9 +175,14 @@ class Torch(Session):
         }
 
     def called(
-        self, of: Stack, x: Tensor, start: Tensor | None, last: bool = False
+        self,
+        of: Stack,
+        x: Tensor,
+        start: Tensor | None,
+        last: bool = False,
+        starts: dict[str, Tensor] | None = None,
     ) -> dict[str, Any]:
-        """All that can be kept of a run."""
+        """All that can be kept of a run. starts: of layers after the first recurrent one."""
         results: dict[str, Any] = {"layers": [], "masks": [None] * len(of.modules), "beside": []}
         value = x
         for spec, module in zip(of.specs, of.modules):
@@ -187,6 +192,7 @@ class Torch(Session):
             else:
                 if spec.get("go_backwards"):
                     value = value.flip(1)
+                start = (starts or {}).get(spec["name"], start)
                 given = () if start is None else (start[None],)
                 sequence, end = module(value, *given)
                 shown = spec.get("return_sequences") and not (last and "states" not in results)
@@ -245,6 +251,7 @@ class Torch(Session):
         wrt: Sequence[str],
         keep: Sequence[str] = (),
         last: bool = False,
+        starts: dict[str, Array] | None = None,
         x: Maybe = None,
         initial_state: Maybe = None,
         mask: Maybe = None,
@@ -252,15 +259,19 @@ class Torch(Session):
         value, start = self.inputs(x, initial_state, mask)
         inputs = {"x": value, "initial_state": start}
         watched = {name: t for name, t in inputs.items() if name in wrt and t is not None}
-        for tensor in watched.values():
+        later = {layer: self.tensor(array) for layer, array in (starts or {}).items()}
+        for tensor in (*watched.values(), *later.values()):
             tensor.requires_grad_()
-        found = self.called(of, value, start, last)
+        found = self.called(of, value, start, last, later)
         worth = self.loss(loss, found["output"])
         parameters = of.parameters()
         weights = [value for own in parameters.values() for value in own.values()]
         gradients = iter(
             self.torch.autograd.grad(
-                worth, [*weights, *watched.values()], allow_unused=True, materialize_grads=True
+                worth,
+                [*weights, *watched.values(), *later.values()],
+                allow_unused=True,
+                materialize_grads=True,
             )
         )
         of_weights = {
@@ -271,6 +282,7 @@ class Torch(Session):
             "loss": self.told(worth),
             "weights": of_weights,
             **{name: self.told(next(gradients)) for name in watched},
+            **({"starts": {n: [self.told(next(gradients))] for n in later}} if later else {}),
             **{name: self.told(found[name]) for name in keep if name in found},
         }
 

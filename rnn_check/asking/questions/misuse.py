@@ -1,0 +1,75 @@
+"""What is asked of layers that are called as they should not be?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rnn_check.asking.questions.plan import (
+    Experiment,
+    Plan,
+    again,
+    inputs_of,
+    question,
+    recurrent_of,
+    shape_of,
+    specs_of,
+    state_sizes,
+)
+from rnn_check.subjects.asked.named import refusals_of_wrong
+from rnn_check.subjects.plan import Step, step
+
+
+@question
+def shrunk(e: Experiment) -> Plan:
+    """A stateful layer built for B samples is called with B-1: as `raises` says; "control": with
+    B."""
+    inputs = inputs_of(e)
+    fewer = {name: array[:-1] for name, array in inputs.items()}
+    tried = {
+        which: step("attempt", of=again(e, which, whole=False, stateful=True), **given)
+        for which, given in (("fewer", fewer), ("control", inputs))
+    }
+    return Plan(tried, lambda said: {**said["fewer"], "control": said["control"]})
+
+
+@question
+def raises(e: Experiment) -> Plan:
+    """The first recurrent layer (or the first) is made with the keys of wrong["layer"], built for
+    the right shape and called with zeros of the wrong ones: see `Session.attempt`; and "control":
+    the same of the layer as described, given zeros of right shapes in place of the wrong ones,
+    which should not raise."""
+    wrong = e["wrong"]
+    if refused := list(refusals_of_wrong(wrong)):
+        raise ValueError("{}: {}".format(*refused[0]).lstrip(".: "))
+    last = recurrent_of(e) or 0
+    asked = {name: wrong.get(f"{name}_shape") for name in ("x", "initial_state", "mask")}
+    shapes: dict[str, Any] = {name: shape for name, shape in asked.items() if shape is not None}
+    samples, *rest = shape_of(e)
+    if samples is None:  # as many as there are in what is wrong, so that no more is changed
+        samples = next(iter(wrong.get("x_shape") or []), 0) or 1
+    state = [[samples, units] for units in state_sizes(e["layers"][last])]
+    right = {"x": [samples, *rest], "initial_state": state, "mask": [samples, *rest][:2]}
+    right = {name: shape for name, shape in right.items() if name in shapes}
+    if "initial_state" in shapes:  # each state is as wrong as the other
+        shapes["initial_state"] = [shapes["initial_state"]] * len(state)
+
+    def tried(keys: Mapping[str, Any], of: Mapping[str, Any]) -> Step:
+        given: dict[str, Any]
+        given = {name: a if name == "mask" else 0 * a for name, a in inputs_of(e).items()}
+        if "x" not in given:
+            given["x"] = np.zeros([size or 1 for size in shape_of(e)], np.float32)
+        if "x" in of:
+            given["x"] = np.zeros(of["x"], given["x"].dtype)
+        if "mask" in of:
+            given["mask"] = np.zeros(of["mask"], bool)
+        if "initial_state" in of:
+            zeros = [np.zeros(shape, np.float32) for shape in of["initial_state"]]
+            given["initial_state"] = zeros if len(zeros) > 1 else zeros[0]
+        described = specs_of(e)[: last + 1]
+        return step("attempt", layers=described, input_shape=shape_of(e), keys=dict(keys), **given)
+
+    both = {"wrong": tried(wrong.get("layer") or {}, shapes), "control": tried({}, right)}
+    return Plan(both, lambda said: {**said["wrong"], "control": said["control"]})

@@ -1,0 +1,121 @@
+"""What is asked of losses, of fit and of evaluate?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnn_check.asking.questions.plan import (
+    Experiment,
+    Plan,
+    Said,
+    again,
+    cut,
+    inputs_of,
+    layers,
+    question,
+    shape_of,
+    target_of,
+)
+from rnn_check.subjects.plan import Step, step
+
+
+@question
+def training(e: Experiment) -> Plan:
+    """compile(loss, optimizer) and fit, watched: weights, the optimizer's states and iterations
+    before the first update and after each (N+1,...), each epoch's loss (E,), and the optimizer's
+    constants."""
+    _, fit = _fitted(e, "training", "loss", "updates")
+    return Plan({"fit": fit}, lambda said: {**said["fit"]["updates"], "loss": said["fit"]["loss"]})
+
+
+@question
+def trained(e: Experiment) -> Plan:
+    """The same and not watched: {"weights": {layer: {path: array}} afterwards, "loss" (E,)}."""
+    made, fit = _fitted(e, "trained", "loss")
+    steps = {"fit": fit, "after": step("weights", of=made, after=fit)}
+    return Plan(
+        steps,
+        lambda said: {"weights": said["after"]["weights"], "loss": said["fit"]["loss"]},
+    )
+
+
+def _fitted(e: Experiment, copy: str, *keep: str) -> tuple[Step, Step]:
+    """The layers, which are trained, and their training."""
+    asked = e["training"]
+    made = step(
+        "make", layers=e["layers"], input_shape=shape_of(e), weights=e.get("weights"), copy=copy
+    )
+    batches = {} if asked.get("batch_size") is None else {"batch_size": asked["batch_size"]}
+    fit = step(
+        "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=list(keep),
+        optimizer=asked["optimizer"], target=target_of(e), **batches, **inputs_of(e),
+    )  # fmt: skip
+    return made, fit
+
+
+@question
+def losses(e: Experiment) -> Plan:
+    """model.losses after a call: {"losses": their sum, "each": [...], "activities": {layer: its
+    output in that call} of those with an activity_regularizer}."""
+    keep = ["losses", "activities"]
+    run = step("run", of=layers(e), through="call", keep=keep, **inputs_of(e))
+
+    def together(said: Said) -> Any:
+        told = said["run"]
+        found = {"losses": told["losses"]["sum"], "each": told["losses"]["each"]}
+        return {**found, "activities": told["activities"]}
+
+    return Plan({"run": run}, together)
+
+
+@question
+def evaluate(e: Experiment) -> Plan:
+    """compile(loss), predict and evaluate: {"loss": float64, "output"}."""
+    own = {"of": layers(e), "loss": e["loss"]["kind"], **inputs_of(e)}
+    predict = step("run", through="predict", **own)
+    loss = step("run", through="evaluate", keep=["loss"], target=target_of(e), **own)
+    return Plan(
+        {"predict": predict, "loss": loss},
+        lambda said: {"loss": said["loss"]["loss"], "output": said["predict"]["output"]},
+    )
+
+
+def _one_step(e: Experiment, copy: str, keep: list[str] | None = None) -> dict[str, Step]:
+    """compile(SGD(learning_rate), "mse") and one step of fit, the weights before and after it, and
+    a run in inference."""
+    of, inputs = again(e, copy), inputs_of(e)
+    how = {"optimizer": {"kind": "SGD", "learning_rate": e["learning_rate"]}, "loss": "mse"}
+    fit = step("fit", of=of, keep=keep, target=target_of(e), **how, **inputs)
+    return {
+        "before": step("weights", of=of),
+        "fit": fit,
+        "after": step("weights", of=of, after=fit),
+        "run": step("run", of=of, through="call", after=fit, **inputs),
+    }
+
+
+@question
+def fit_once(e: Experiment) -> Plan:
+    """One step of fit: weights {"before", "after"} by layer and path, {"trainable": {layer:
+    [paths]}}."""
+    steps = _one_step(e, "fit_once")
+    del steps["run"]
+
+    def together(said: Said) -> Any:
+        found = {when: said[when]["weights"] for when in ("before", "after")}
+        return {**found, "trainable": said["after"]["trainable"]}
+
+    return Plan(steps, together)
+
+
+@question
+def one_update(e: Experiment) -> Plan:
+    """The same step; beside before and after {"loss": as fit reports it, "output": in inference
+    after it}."""
+
+    def together(said: Said) -> Any:
+        found = {when: said[when]["weights"] for when in ("before", "after")}
+        loss = cut(said["fit"]["loss"], 0)
+        return {**found, "loss": loss, "output": said["run"]["output"]}
+
+    return Plan(_one_step(e, "one_update", ["loss"]), together)

@@ -1,0 +1,123 @@
+"""What is a recurrence, which are there, and what do they take?
+
+One definition each: of it the reference, the running bounds and the certificates are made.
+
+    B batch, T timesteps, F features, H units, G gates; G is 1 of what has none
+    x (B,T,F)   kernel (F,GH)   recurrent_kernel (H,GH)   bias (GH,), or (biases,GH) if several
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnn_check.numbers.arrays import check, of_one_dtype
+from rnn_check.numbers.formats import Array
+from rnn_check.recurrences import gru, lstm, simple
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """What a recurrence is: its gates, its states, one step and the way back.
+
+    gates   in the order of their columns, each with the name it has in Keras; "" if there are none
+    fields  what a gate is called in what `step` returns; a state, if there are none
+    states  what is carried from step to step, the output first
+    biases  how many there are: if more than one, they are the rows of Keras's bias
+    """
+
+    name: str
+    gates: tuple[str, ...]
+    fields: tuple[str, ...]
+    states: tuple[str, ...]
+    biases: int
+    arranged: Callable[[Any, Any, Any], Any]  # Keras's arrays, as `step` takes them
+    joined: Callable[[Any], tuple[Any, ...]]  # and back
+    step: Callable[..., Any]
+    step_back: Callable[..., Any]
+
+    @property
+    def has_gates(self) -> bool:
+        return self.fields[0] not in self.states
+
+    def bias_shape(self, H: int) -> tuple[int, ...]:
+        width = len(self.gates) * H
+        return (width,) if self.biases == 1 else (self.biases, width)
+
+
+SIMPLE = Recurrence(
+    "simple", ("",), ("h",), ("h",), 1,
+    simple.Weights, tuple, simple.step, simple.step_back,
+)  # fmt: skip
+LSTM = Recurrence(
+    "lstm", ("i", "f", "c", "o"), ("i", "f", "g", "o"), ("h", "c"), 1,
+    lstm.Weights, tuple, lstm.step, lstm.step_back,
+)  # fmt: skip
+GRU = Recurrence(
+    "gru", ("z", "r", "h"), ("z", "r", "c"), ("h",), 2,
+    gru.arranged, gru.joined, gru.step, gru.step_back,
+)  # fmt: skip
+GRU_BEFORE = Recurrence(
+    "gru", ("z", "r", "h"), ("z", "r", "c"), ("h",), 1,
+    gru.arranged_before, gru.joined, gru.step_before, gru.step_back_before,
+)  # fmt: skip
+
+
+def recurrence(name: str, reset_after: bool = True) -> Recurrence:
+    """The recurrence of this name. Raises ValueError for any other."""
+    known = {"simple": SIMPLE, "lstm": LSTM, "gru": GRU if reset_after else GRU_BEFORE}
+    if name not in known:
+        raise ValueError(f"recurrence is {name!r}, but should be 'simple', 'gru' or 'lstm'")
+    return known[name]
+
+
+class Given(NamedTuple):
+    """The arguments of a pass as arrays of one dtype, checked, in processing order."""
+
+    x: Array  # (T,B,F)
+    kernel: Array  # (F,GH)
+    recurrent_kernel: Array  # (H,GH)
+    bias: Array | None  # (GH,) or (biases,GH)
+    start: tuple[Array, ...]  # (B,H) of each state
+    skip: Array | None  # (T,B,1) True where the mask says the step does not count
+
+
+def read(
+    r: Recurrence, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
+    initial_state: Sequence[Any] | None, mask: Any, go_backwards: bool,
+) -> Given:  # fmt: skip
+    """initial_state: one array for each state; zeros if not given. mask (B,T) in input order.
+
+    Raises ValueError for shapes that do not fit.
+    """
+    start = (None,) * len(r.states) if initial_state is None else tuple(initial_state)
+    if len(start) != len(r.states):
+        raise ValueError(
+            f"initial_state holds {len(start)} arrays, but should hold {len(r.states)}: one of "
+            f"each state, {', '.join(r.states)}"
+        )
+    x, W, U, b, *given = of_one_dtype(x, kernel, recurrent_kernel, bias, *start)
+    check("x", x, ("batch", "timesteps", "features"))
+    check("recurrent_kernel", U, ("units", "units" if r is SIMPLE else "gates of units"))
+    (B, T, F), H, G = x.shape, len(U), len(r.gates)
+    gates = "units" if r is SIMPLE else f"{G} gates of as many units"
+    check("recurrent_kernel", U, (H, G * H), "square, " * (r is SIMPLE) + f"units by {gates}")
+    check("kernel", W, (F, G * H), f"features of x by {gates} of recurrent_kernel")
+    if b is not None:
+        check("bias", b, r.bias_shape(H), f"the {gates} of recurrent_kernel")
+    for i, array in enumerate(given):
+        if array is not None:
+            name = "initial_state" if r is SIMPLE else f"initial_state[{i}]"
+            check(name, array, (B, H), "batch of x by units")
+    states = tuple(np.zeros((B, H), x.dtype) if array is None else array for array in given)
+    skip = None
+    if mask is not None:
+        mask = np.asarray(mask, bool)
+        check("mask", mask, (B, T), "batch and timesteps of x")
+        skip = ~(mask[:, ::-1] if go_backwards else mask).T[:, :, None]
+    # time-major: each step is one block
+    x = np.ascontiguousarray((x[:, ::-1] if go_backwards else x).swapaxes(0, 1))
+    return Given(x, W, U, b, states, skip)

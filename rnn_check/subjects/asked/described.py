@@ -1,0 +1,191 @@
+"""What stands in a layer or model that a user made, in the words of a request's descriptions?"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from .named import CELLS, LAYERS, RECURRENT
+from .own import load_module
+from .parts import as_described, first, flat, weights_of
+from .session import Answer, Maybe
+from .wire import encode
+
+# what matters for no call with these weights
+_UNSEEN = ("trainable", "dropout", "seed", "stateful", "unit_forget_bias", "implementation")
+_UNSEEN_ENDS = ("_initializer", "_regularizer", "_constraint", "_dropout", "_cudnn")
+
+
+class Refused(Exception):
+    """What cannot be described. The message says why."""
+
+
+def described(backend: Any, where: str, only: str, x: Maybe) -> Answer:
+    """The answer to the verb `describe`."""
+    try:
+        whole = found(backend.keras, where)
+        layers = chain(backend.keras, whole, only)
+        told = [description(backend.keras, layer) for layer in layers]
+    except Refused as reason:
+        return {"refused": str(reason)}
+    answer: Answer = {
+        "layers": told,
+        "weights": {
+            layer.name: {path: encode(array) for path, array in weights_of(layer).items()}
+            for layer in layers
+        },
+        "input_shape": list(input_shape(layers[0]) or ()),
+        "parameters": sum(int(layer.count_params()) for layer in layers),
+        "dtype": str(getattr(layers[0].dtype_policy, "name", layers[0].dtype_policy)),
+    }
+    if x is not None:
+        tensor = backend.tensor(x)
+        output = layers[0](tensor) if only else whole(tensor)
+        answer["output"] = encode(backend.array(first(output)))
+    return answer
+
+
+@functools.cache
+def found(keras: Any, where: str) -> Any:
+    """The layer or model of FILE.keras, FILE.h5, FILE.py:NAME or MODULE:NAME, made if need be."""
+    if where.endswith((".keras", ".h5", ".hdf5")):
+        return keras.models.load_model(where, compile=False)
+    module, _, name = where.rpartition(":")
+    sys.path.insert(0, os.getcwd())
+    thing = load_module(module) if module.endswith(".py") else importlib.import_module(module)
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    if not isinstance(thing, keras.layers.Layer) and callable(thing):
+        thing = thing()
+    if not isinstance(thing, keras.layers.Layer):
+        raise Refused(f"it is a {type(thing).__name__}, no layer and no model of Keras")
+    return thing
+
+
+def chain(keras: Any, whole: Any, only: str) -> list[Any]:
+    """Its layers, each of which takes what the one before it gives; or the one that is asked."""
+    if not isinstance(whole, keras.Model):
+        if only:
+            raise Refused(f"it is a layer by itself, in which there is no {only}")
+        return [whole]
+    if only:
+        layers = list(within(keras, whole))
+        named = [each for each in layers if each.name == only]
+        if not named:
+            raise Refused(f"it has no layer {only}; it has {', '.join(e.name for e in layers)}")
+        return named
+    try:
+        return list(in_turn(keras, whole))
+    except (AttributeError, ValueError):
+        taken = [each.name for each in within(keras, whole) if type(each).__name__ in RECURRENT]
+        raise Refused(
+            "its layers do not stand one after the other, each taking what the one before it "
+            f"gives; --only takes one of them: {', '.join(taken)}"
+        ) from None
+
+
+def within(keras: Any, model: Any) -> Any:
+    """All layers, also of models in it."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from within(keras, layer)
+        elif isinstance(layer, keras.layers.Layer) and type(layer).__name__ != "InputLayer":
+            yield layer
+
+
+def in_turn(keras: Any, model: Any) -> Any:
+    """The layers on the way from the input to the output; an error if there are several ways."""
+    if isinstance(model, keras.Sequential):
+        layers = model.layers
+    else:
+        layers, tensor = [], model.output
+        while True:
+            layer = tensor._keras_history[0]
+            if type(layer).__name__ == "InputLayer":
+                break
+            layers.insert(0, layer)
+            tensor, *beside = flat(layer.input)
+            if any("bool" not in str(each.dtype) for each in beside):  # but for masks
+                raise ValueError
+    for layer in layers:
+        if isinstance(layer, keras.Model):
+            yield from in_turn(keras, layer)
+        elif type(layer).__name__ != "InputLayer":
+            yield layer
+
+
+def input_shape(layer: Any) -> Sequence[Any] | None:
+    """(B,T,F), None where any size will do; the features alone, where it was built by a call."""
+    try:
+        return tuple(layer.input.shape)
+    except (AttributeError, ValueError):
+        shape = getattr(layer, "_build_shapes_dict", None) or {}
+        known = next(iter(shape.values()), None)
+        return tuple(known) if isinstance(known, (list, tuple)) else None
+
+
+def description(keras: Any, layer: Any) -> dict[str, Any]:
+    """{"kind", "name", its options that are not Keras's defaults}."""
+    check(keras, layer)
+    if not layer.built:
+        raise Refused(f"{layer.name} is not built yet, so it has no weights: call it once")
+    config = as_described({"class_name": type(layer).__name__, "config": layer.get_config()})
+    return {**options(keras, config), "name": layer.name}
+
+
+def check(keras: Any, layer: Any) -> None:
+    """Of layers and cells of the user's own nobody knows what they compute."""
+    kind = type(layer).__name__
+    if getattr(keras.layers, kind, None) is not type(layer) or kind not in {**LAYERS, **CELLS}:
+        raise Refused(
+            f"{layer.name} is a {kind}, and a claim has no such layer: it has "
+            f"{', '.join(LAYERS)}; --only NAME takes out one of those"
+        )
+    inside = []
+    if kind == "TimeDistributed":
+        inside = [layer.layer]
+    elif kind == "RNN":
+        inside = list(getattr(layer.cell, "cells", [layer.cell]))
+    elif kind == "Bidirectional":
+        inside = [layer.forward_layer, layer.backward_layer]
+    for part in inside:
+        check(keras, part)
+    if kind == "Bidirectional" and differ(keras, *inside):
+        raise Refused(f"the two directions of {layer.name} differ, which a claim cannot say")
+
+
+def differ(keras: Any, forward: Any, backward: Any) -> bool:
+    """Whether a direction is anything but the mirror image of the other."""
+    said = []
+    for way in (forward, backward):
+        config = {**way.get_config(), "go_backwards": False}
+        said.append(
+            options(keras, as_described({"class_name": type(way).__name__, "config": config}))
+        )
+    return bool(said[0] != said[1]) or forward.go_backwards or not backward.go_backwards
+
+
+def options(keras: Any, config: dict[str, Any]) -> dict[str, Any]:
+    kind = config["kind"]
+    if kind == "StackedRNNCells":
+        return {"cells": [options(keras, cell) for cell in config["cells"]]}
+    defaults = inspect.signature(getattr(keras.layers, kind).__init__).parameters
+    known: dict[str, Any] = {"kind": kind}
+    for key in {**LAYERS, **CELLS}[kind]:
+        if key in _UNSEEN or key.endswith(_UNSEEN_ENDS) or key not in config:
+            continue
+        value = config[key]
+        if isinstance(value, dict) and "kind" in value and key in ("layer", "cell"):
+            value = options(keras, value)
+            value = value.get("cells", value)
+        elif (key in defaults and value == defaults[key].default) or (
+            key not in defaults and value is False
+        ):
+            continue
+        known[key] = value
+    return known
