@@ -38,7 +38,8 @@ the layers and the optimizer without a fault turn anything red.
 {subject}, eager, float32.
 
 Each fault is a subclass of the real Keras layer (`tests/keras/faults.py`, and for LSTM and GRU
-`tests/keras/gated_faults.py`) or optimizer (`tests/keras/training_faults.py`), asked through the
+`tests/keras/gated_faults.py`) or optimizer (`tests/keras/training_faults.py`,
+`tests/keras/updating_faults.py`), asked through the
 public path. "Claims" says how many of the bundled claims turn red (of {claims}
 about this layer; the slow ones, those of `fixtures/gates` and those about options are asked only
 where they name the fault), and names at most the three of the largest ratio; the

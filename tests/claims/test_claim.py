@@ -889,6 +889,12 @@ from = "stated"
         c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
         assert [reason in e.not_run for e in c.expectations] == [True, True, False]
         assert request.asks(c) == ["gradients"]
+    constrained = text.replace(
+        "use_bias = false }", 'use_bias = false, kernel_constraint = "NonNeg" }'
+    )
+    assert [e.not_run for e in files.loads(constrained).expectations] == ["", "", ""]
+    c = files.loads(constrained.replace("epochs = 2 }", "epochs = 2, use_ema = true }"))
+    assert ["averages of constrained" in e.not_run for e in c.expectations] == [True, True, False]
     c = files.loads(text.replace("use_bias = false }", "use_bias = false, trainable = false }"))
     assert ["everything is frozen" in e.not_run for e in c.expectations] == [True, True, False]
     for key in (

@@ -55,6 +55,9 @@ def unjudged(what: str, run: Experiment) -> str:
             return f"{what} of a training with an activity_regularizer is not derived"
         if not layer.is_trainable and any(of_layer(layer, "regularizer")):
             return f"{what} of a training with regularizers of frozen weights is not derived"
+        averaged = run.training is not None and run.training.optimizer.use_ema
+        if averaged and any(of_layer(layer, "constraint")):
+            return f"{what} of a training with averages of constrained weights is not derived"
         for constraint in of_layer(layer, "constraint"):
             if constraint[1].get("axis", 0) != 0:
                 return f"{what} of a training with norms along another axis is not derived"
