@@ -38,7 +38,8 @@ the layers and the optimizer without a fault turn anything red.
 {subject}, eager, float32.
 
 Each fault is a subclass of the real Keras layer (`tests/keras/faults.py`, and for LSTM and GRU
-`tests/keras/gated_faults.py`) or optimizer (`tests/keras/training_faults.py`), asked through the
+`tests/keras/gated_faults.py`) or optimizer (`tests/keras/training_faults.py`,
+`tests/keras/updating_faults.py`), asked through the
 public path. "Claims" says how many of the bundled claims turn red (of {claims}
 about this layer; the slow ones, those of `fixtures/gates` and those about options are asked only
 where they name the fault), and names at most the three of the largest ratio; the
@@ -75,10 +76,10 @@ def of_layers(
         yield fault, red(v for each in verdicts for v in each)
 
 
-def of_optimizer(subject: observe.Subject, kind: str) -> Iterator[tuple[str, Red]]:
-    c = planted_in(kind)
-    for fault, where in planted.OPTIMIZERS[kind].items():
-        observed = ask(subject, c, **{kind: where})
+def of_optimizer(subject: observe.Subject, by: str) -> Iterator[tuple[str, Red]]:
+    c = planted_in(by)
+    for fault in planted.OPTIMIZERS[by]:
+        observed = ask(subject, c, **planted.replaced(by, fault))
         yield fault, red(judge.judge(c, request.Answer(observed)))
 
 
@@ -98,7 +99,7 @@ def main() -> int:
     with observe.Subject("tensorflow") as subject:
         who = subject.identity
         parts = {kind: of_layers(subject, claims[kind], layers[kind]) for kind in layers}
-        parts |= {kind: of_optimizer(subject, kind) for kind in planted.OPTIMIZERS}
+        parts |= {by: of_optimizer(subject, by) for by in planted.OPTIMIZERS}
         for title, part in parts.items():
             tables += [f"\n## {title}\n", "| fault | claims | ratio |", "|---|---|---:|"]
             for fault, found in part:

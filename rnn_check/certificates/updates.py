@@ -20,6 +20,7 @@ random output layers, and `place` says where a printed number stands among them.
     N updates, E epochs, P parameters; the network's sizes are those of `recurrences.training`
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ import numpy as np
 from rnn_check.numbers.arrays import claimed, numbers
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, rounded
-from rnn_check.recurrences import training
+from rnn_check.recurrences import training, updating
 from rnn_check.recurrences.optimizers import Optimizer
 from rnn_check.recurrences.training import WEIGHTS, Network
 
@@ -123,7 +124,7 @@ def certify_training(
     """Is every recorded update the optimizer's next step, up to the rounding of that one step?
 
     weights: by name (those of WEIGHTS that the network has), arrays (N+1,...), the first as it was
-    before the first update and one after each; states: each of the optimizer's by its name, of
+    before the first update and one after each; states: each that is `carried` by its name, of
     each weight in the same way; iterations (N+1,); loss (E,), as `fit` reports it of epochs. start:
     the weights from which it was to start, rounded to the arithmetic as the framework does it (the
     recorded ones if not given). dtype: "float32" or "float64".
@@ -134,12 +135,13 @@ def certify_training(
     a = claimed(dtype, np.zeros(0))
     if a.u_sum != a.u_stored or a.name not in ARITHMETICS:
         raise ValueError(f"training is certified in float32 and float64, not in {dtype}")
-    if missing := [name for name in optimizer.states if name not in states]:
+    carried = updating.carried(optimizer)
+    if missing := [name for name in carried if name not in states]:
         raise ValueError(f"nothing was recorded of the optimizer's {missing[0]}")
     weights = {name: numbers(name, array) for name, array in weights.items()}
     recorded = {
         state: {name: numbers(name, array) for name, array in states[state].items()}
-        for state in optimizer.states
+        for state in carried
     }
     network = replace(network, x=numbers("x", network.x), target=numbers("target", network.target))
     names = tuple(name for name in WEIGHTS if name in weights)
@@ -161,25 +163,36 @@ def certify_training(
     with np.errstate(all="ignore"):
         before = {name: np.asarray(weights[name], np.float64)[:-1] for name in names}
         of_weights, of_loss = _gradients(network, before, a)
-        blind = _hidden(network, optimizer, of_weights, of_loss, recorded)
-        value, error = (_side_by_side(of_weights, part) for part in ("value", "error"))
-        g = Bounded(value, error, a)  # (N,P)
+        rows_of = functools.partial(_each_row, recorded, a)
+        after = updating.updated(
+            optimizer,
+            {name: exactly(w, a) for name, w in before.items()},
+            rows_of(slice(None, -1)),
+            of_weights,
+            np.arange(N),
+            rows_of(slice(1, None)),
+            network.constraints,
+        )
+        blind = _hidden(network, optimizer, after.gradients, of_loss, recorded)
         begin = w[:1]
         if start is not None:
             given = {name: numbers(f"start {name}", start[name])[None] for name in names}
             begin = rounded(_rows(given, names, shapes), a)
-        old = {state: exactly(part[:-1], a) for state, part in s.items()}
-        new = {state: exactly(part[1:], a) for state, part in s.items()}
-        t = np.arange(1.0, N + 1)[:, None]
-        stepped = optimizer.stepped(exactly(w[:-1], a), old, new, g, t)
+        t = updating.iterations(optimizer, np.arange(1.0, N + 1)[:, None])
         nothing, zero = np.zeros_like(begin), np.zeros((1, 1))
         losses = np.concatenate([zero, losses])
         found = [
             *(
-                _quantity(state, elements, s[state], nothing, moved)
-                for state, moved in optimizer.moved(old, g).items()
+                _quantity(state, elements, s[state], nothing, _side_by_side(moved, a))
+                for state, moved in after.states.items()
+                if state != "average"  # which follows from the weights
             ),
-            _quantity("weights", elements, w, begin, stepped),
+            _quantity("weights", elements, w, begin, _side_by_side(after.weights, a)),
+            *(
+                _quantity(state, elements, s[state], nothing, _side_by_side(moved, a))
+                for state, moved in after.states.items()
+                if state == "average"
+            ),
             _quantity("loss", ("the epoch",), losses, zero, of_loss, K),
             _quantity("iterations", ("the optimizer",), counted, zero, exactly(t, a)),
         ]
@@ -191,7 +204,7 @@ def _gradients(
 ) -> tuple[dict[str, Bounded], Bounded]:
     """Of each update at the weights (N,...) before it, by its own batch; and each epoch's loss."""
     batches = network.batches
-    N, K = len(before["kernel"]), len(batches)
+    N, K = len(next(iter(before.values()))), len(batches)
     each = [
         training.gradients(
             network, {name: exactly(w[at::K], a) for name, w in before.items()}, batch
@@ -221,7 +234,7 @@ def _hidden(
     recorded: Mapping[str, Mapping[str, Array]],
 ) -> dict[str, Array]:
     """(N,) by what it is: of which updates rounding may hide it where that matters."""
-    N = len(of_weights["kernel"].value)
+    N = len(next(iter(of_weights.values())).value)
     t = np.arange(1.0, N + 1)
     largest = max(
         float(np.abs(g.value).max(initial=0.0, where=np.isfinite(g.value)))
@@ -245,7 +258,9 @@ def _is_blind(number: Bounded, matters: Array) -> Array:
 
 def _nothing(network: Network, shapes: Mapping[str, tuple[int, ...]], N: int) -> str:
     """Why there is nothing to judge; "" if there is something."""
-    (S, T, F), (H, _), O = network.x.shape, shapes["recurrent_kernel"], network.target.shape[1]  # noqa: E741
+    (S, T, F), O = network.x.shape, network.target.shape[1]  # noqa: E741
+    frozen = {name: value.shape for name, (value, _) in network.frozen.items()}
+    H = {**shapes, **frozen}["recurrent_kernel"][0]
     sizes = {"sample": S, "timestep": T, "feature": F, "unit": H, "output": O, "update": N}
     return next((f"there is no {what}" for what, size in sizes.items() if not size), "")
 
@@ -293,14 +308,15 @@ def _shapes(
     network: Network, names: tuple[str, ...], weights: Mapping[str, Array]
 ) -> dict[str, tuple[int, ...]]:
     S, O = network.x.shape[0], network.target.shape[-1]  # noqa: E741
-    H = np.shape(weights["recurrent_kernel"])[-1] // network.gates
+    frozen = {name: value for name, (value, _) in network.frozen.items()}
+    H = np.shape({**weights, **frozen}["recurrent_kernel"])[-1] // network.gates
     wanted = network.shapes(H)
     needed = ("kernel", *(["dense.kernel"] if "dense.bias" in names else []))
-    if missing := [name for name in needed if name not in names]:
+    if missing := [name for name in needed if name not in (*names, *frozen)]:
         raise ValueError(f"the weights have no {missing[0]!r}")
     if network.target.shape != (S, O):
         raise ValueError(f"target has shape {network.target.shape}, but should have {(S, O)}")
-    if "dense.kernel" not in names and O != H:
+    if "dense.kernel" not in (*names, *frozen) and O != H:
         raise ValueError(f"target has {O} outputs, and the last state {H} units")
     for name in names:
         if weights[name].shape[1:] != wanted[name]:
@@ -323,8 +339,22 @@ def _flat(array: Array) -> Array:
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
-def _side_by_side(part: Mapping[str, Bounded], which: str) -> Array:
-    return np.concatenate([_flat(getattr(b, which)) for b in part.values()], axis=1)
+def _side_by_side(part: Mapping[str, Bounded], a: Arithmetic) -> Bounded:
+    value, error = (
+        np.concatenate([_flat(getattr(b, which)) for b in part.values()], axis=1)
+        for which in ("value", "error")
+    )
+    return Bounded(value, error, a)
+
+
+def _each_row(
+    recorded: Mapping[str, Mapping[str, Array]], a: Arithmetic, rows: slice
+) -> dict[str, dict[str, Bounded]]:
+    """Some rows of what was recorded."""
+    return {
+        state: {name: exactly(part[rows], a) for name, part in each.items()}
+        for state, each in recorded.items()
+    }
 
 
 def _quantity(

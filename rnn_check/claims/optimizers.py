@@ -7,18 +7,114 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from rnn_check.claims.tables import MOST_EPOCHS, MOST_WEIGHTS, Flag, Number, Table
-from rnn_check.recurrences import optimizers
+from rnn_check.recurrences import optimizers, schedules
 
 Option = Number | msgspec.UnsetType
-_NOT_DERIVED = (
-    *("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum"),
-    *("ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps"),
-)  # of Keras's keys
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_WEIGHTS)]
+Several = Annotated[int, msgspec.Meta(ge=2, le=MOST_WEIGHTS)]
+Some = Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)]
+_CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+_SHARE = "expected a number from 0 to less than 1, got {}"
+_POSITIVE = "expected a positive number of a float64's range, got {}"
+
+
+def _is_positive(value: Number) -> bool:
+    return Decimal(value).is_finite() and 0 < float(value) < float("inf")
+
+
+def _is_share(value: Number) -> bool:
+    return Decimal(value).is_finite() and 0 <= float(value) < 1
+
+
+# --- learning rates -------------------------------------------------------------------------------
+
+
+class ScheduleTable(Table, frozen=True, tag_field="kind"):
+    """A learning rate for each update, as Keras has it by that name."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What it is given, as it was written."""
+        named = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: _plain(value) for name, value in named if value is not msgspec.UNSET}
+
+    @property
+    def schedule(self) -> schedules.Schedule:
+        """What it computes."""
+        given = {n: tuple(v) if isinstance(v, list) else v for n, v in self.given.items()}
+        return schedules.SCHEDULES[str(self.__struct_config__.tag)](**given)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """(key, what is wrong with it)."""
+        for name in ("initial_learning_rate", "decay_rate", "warmup_target"):
+            value = getattr(self, name, msgspec.UNSET)
+            if value is not msgspec.UNSET and not _is_positive(value):
+                yield name, _POSITIVE.format(value)
+
+
+class ExponentialDecayTable(ScheduleTable, frozen=True, tag="ExponentialDecay"):
+    """It decays by a power."""
+
+    initial_learning_rate: Number
+    decay_steps: Some
+    decay_rate: Number
+    staircase: Flag = msgspec.UNSET
+
+
+class CosineDecayTable(ScheduleTable, frozen=True, tag="CosineDecay"):
+    """It decays by half a wave."""
+
+    initial_learning_rate: Number
+    decay_steps: Some
+    alpha: Option = msgspec.UNSET
+    warmup_target: Option = msgspec.UNSET
+    warmup_steps: Some | msgspec.UnsetType = msgspec.UNSET
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
+        if not isinstance(self.alpha, msgspec.UnsetType) and not _is_share(self.alpha):
+            yield "alpha", _SHARE.format(self.alpha)
+        given = (self.warmup_target is msgspec.UNSET, self.warmup_steps is msgspec.UNSET)
+        if given in ((True, False), (False, True)):
+            yield "warmup_steps", "expected both warmup_target and warmup_steps, or neither"
+
+
+class PiecewiseConstantDecayTable(ScheduleTable, frozen=True, tag="PiecewiseConstantDecay"):
+    """It is a number until each boundary."""
+
+    boundaries: Annotated[list[Count], msgspec.Meta(min_length=1, max_length=64)]
+    values: Annotated[list[Number], msgspec.Meta(max_length=65)]
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if len(self.values) != len(self.boundaries) + 1:
+            wanted = len(self.boundaries) + 1
+            yield "values", f"expected {wanted}, one more than boundaries, got {len(self.values)}"
+        if any(low >= high for low, high in pairwise(self.boundaries)):
+            yield "boundaries", f"expected them to grow, got {self.boundaries}"
+        for index, value in enumerate(self.values):
+            if not _is_positive(value):
+                yield f"values[{index}]", _POSITIVE.format(value)
+
+
+AnySchedule = ExponentialDecayTable | CosineDecayTable | PiecewiseConstantDecayTable
+
+
+def _plain(value: Any) -> Any:
+    """As it is handed on: decimals as floats."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, ScheduleTable):
+        return {"kind": str(value.__struct_config__.tag), **value.given}
+    return float(value) if isinstance(value, Decimal) else value
+
+
+# --- optimizers -----------------------------------------------------------------------------------
 
 
 class Training(Table, frozen=True, tag_field="optimizer"):
@@ -27,14 +123,22 @@ class Training(Table, frozen=True, tag_field="optimizer"):
     batch_size: all samples if it is not given, and not Keras's 32.
     """
 
-    learning_rate: Number
+    learning_rate: Number | AnySchedule
     epochs: Annotated[int, msgspec.Meta(ge=1, le=MOST_EPOCHS)]
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)] | None = None
-    below_one: ClassVar[tuple[str, ...]] = ()  # options from 0 to less than 1
+    weight_decay: Option = msgspec.UNSET
+    clipnorm: Option = msgspec.UNSET
+    clipvalue: Option = msgspec.UNSET
+    global_clipnorm: Option = msgspec.UNSET
+    use_ema: Flag = msgspec.UNSET
+    ema_momentum: Option = msgspec.UNSET
+    ema_overwrite_frequency: Some | msgspec.UnsetType = msgspec.UNSET
+    gradient_accumulation_steps: Several | msgspec.UnsetType = msgspec.UNSET
+
+    below_one: ClassVar[tuple[str, ...]] = ("ema_momentum",)  # from 0 to less than 1
     refused: ClassVar[dict[str, str]] = {
-        key: f"no update with {key} is derived here; leave [training] out, and mark what it ended "
-        "with `not_run`"
-        for key in _NOT_DERIVED
+        "loss_scale_factor": "no update with loss_scale_factor is derived here; leave [training] "
+        "out, and mark what it ended with `not_run`"
     }
 
     @property
@@ -42,36 +146,61 @@ class Training(Table, frozen=True, tag_field="optimizer"):
         return str(self.__struct_config__.tag)
 
     @property
-    def options(self) -> dict[str, Any]:
-        """What the optimizer is given, as it was written."""
+    def given(self) -> dict[str, Any]:
+        """The optimizer's keys that were written."""
         names = [n for n in self.__struct_fields__ if n not in ("epochs", "batch_size")]
-        given = {name: getattr(self, name) for name in names}
+        named = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in named.items() if value is not msgspec.UNSET}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the optimizer is given, as it was written; where Keras wants floats, floats."""
+        counts = ("ema_overwrite_frequency", "gradient_accumulation_steps")
         return {
-            name: value if isinstance(value, bool) else float(value)
-            for name, value in given.items()
-            if value is not msgspec.UNSET
+            name: value
+            if isinstance(value, bool) or name in counts
+            else _plain(value)
+            if isinstance(value, ScheduleTable)
+            else float(value)
+            for name, value in self.given.items()
         }
 
     @property
     def optimizer(self) -> optimizers.Optimizer:
         """What it computes."""
-        return optimizers.OPTIMIZERS[self.kind](**self.options)
+        options = self.options
+        if isinstance(self.learning_rate, ScheduleTable):
+            options["learning_rate"] = self.learning_rate.schedule
+        return optimizers.OPTIMIZERS[self.kind](**options)
 
     def updates(self, samples: int) -> int:
-        """How many there are in all epochs."""
+        """How many batches there are in all epochs."""
         return self.epochs * -(-samples // (self.batch_size or samples))
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """(key, what is wrong with it)."""
-        for key, value in self.options.items():
-            if isinstance(value, bool):
+        given = self.given
+        for key, value in given.items():
+            if isinstance(value, ScheduleTable):
+                yield from ((f"{key}.{inner}", problem) for inner, problem in value.problems())
+            elif isinstance(value, bool):
                 continue
-            written = Decimal(getattr(self, key))
-            if key in self.below_one:
-                if not (written.is_finite() and 0 <= value < 1):
-                    yield key, f"expected a number from 0 to less than 1, got {written}"
-            elif not (written.is_finite() and 0 < value < float("inf")):
-                yield key, f"expected a positive number of a float64's range, got {written}"
+            elif key in self.below_one:
+                if not _is_share(value):
+                    yield key, _SHARE.format(Decimal(value))
+            elif not _is_positive(value):
+                yield key, _POSITIVE.format(Decimal(value))
+        for key in [key for key in _CLIPS if key in given][1:]:
+            yield key, f"expected one of {', '.join(_CLIPS)} at most, as Keras does"
+        averages = [key for key in given if key.startswith("ema_")]
+        if averages and not given.get("use_ema"):
+            yield averages[0], "expected use_ema = true, without which it changes nothing"
+        if given.get("use_ema") and "gradient_accumulation_steps" in given:
+            yield (
+                "use_ema",
+                "averages of weights whose gradients are accumulated are not derived; leave one "
+                "of use_ema and gradient_accumulation_steps out",
+            )
 
 
 class SGDTraining(Training, frozen=True, tag="SGD"):
@@ -80,7 +209,7 @@ class SGDTraining(Training, frozen=True, tag="SGD"):
     momentum: Option = msgspec.UNSET
     nesterov: Flag = msgspec.UNSET
 
-    below_one: ClassVar[tuple[str, ...]] = ("momentum",)
+    below_one: ClassVar[tuple[str, ...]] = (*Training.below_one, "momentum")
 
 
 class RMSpropTraining(Training, frozen=True, tag="RMSprop"):
@@ -91,7 +220,7 @@ class RMSpropTraining(Training, frozen=True, tag="RMSprop"):
     epsilon: Option = msgspec.UNSET
     centered: Flag = msgspec.UNSET
 
-    below_one: ClassVar[tuple[str, ...]] = ("rho", "momentum")
+    below_one: ClassVar[tuple[str, ...]] = (*Training.below_one, "rho", "momentum")
 
 
 class AdamTraining(Training, frozen=True, tag="Adam"):
@@ -102,7 +231,11 @@ class AdamTraining(Training, frozen=True, tag="Adam"):
     epsilon: Option = msgspec.UNSET
     amsgrad: Flag = msgspec.UNSET
 
-    below_one: ClassVar[tuple[str, ...]] = ("beta_1", "beta_2")
+    below_one: ClassVar[tuple[str, ...]] = (*Training.below_one, "beta_1", "beta_2")
 
 
-AnyTraining = AdamTraining | SGDTraining | RMSpropTraining
+class AdamWTraining(AdamTraining, frozen=True, tag="AdamW"):
+    """The same, and the weights decay."""
+
+
+AnyTraining = AdamTraining | AdamWTraining | SGDTraining | RMSpropTraining

@@ -10,10 +10,12 @@
     Adam      m' = β₁m + (1-β₁)g     w' = w - α_t m'/(√v' + ε)    α_t = η √(1-β₂^t) / (1-β₁^t)
               v' = β₂v + (1-β₂)g²
                           amsgrad:   s' = max(s, v') in place of v'
+    AdamW     Adam whose weights decay by default
 
-as Keras has them; each state starts at 0. Adam is Kingma & Ba, arXiv:1412.6980, the order of
-computation given just before their section 2.1, where ε stands outside the root and is not
-corrected for bias.
+as Keras has them; each state starts at 0. What any of them may be told besides (decay, clipping,
+averages, accumulation), and happens before and after these steps, is in `updating`. Adam is Kingma
+& Ba, arXiv:1412.6980, the order of computation given just before their section 2.1, where ε stands
+outside the root and is not corrected for bias.
 
 An optimizer is read as numbers (`updated`) and as bounded ones: what its states become (`moved`),
 and the weights by the states before and after (`stepped`), which a certificate has as they were
@@ -26,45 +28,75 @@ All arrays of an update have one shape, or shapes that broadcast; t counts updat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, gamma, rounded
+from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, rounded
+from rnn_check.recurrences.schedules import FUNCTION as _POW
+from rnn_check.recurrences.schedules import Schedule, drift
+from rnn_check.recurrences.schedules import gamma_of_both as _gamma
 
 States = Mapping[str, Array]
 BoundedStates = Mapping[str, Bounded]
 
 _FLOAT64 = ARITHMETICS["float64"]
 _UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
-_POW = 8  # in u: four units in the last place, CUDA's powf; Eigen's and glibc's are below one
 _STEP = 24  # roundings of a step: ten operations, of which two roots and two quotients may be off
 # by two units in the last place
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What an optimizer was told; the defaults are Keras's."""
+    """What an optimizer was told; the defaults are Keras's.
 
-    learning_rate: float
+    eta, below, is the learning rate of the update (see `rate`), of a shape that broadcasts.
+    """
+
+    learning_rate: float | Schedule
+    _: KW_ONLY
+    weight_decay: float | None = None
+    clipvalue: float | None = None
+    clipnorm: float | None = None
+    global_clipnorm: float | None = None
+    use_ema: bool = False
+    ema_momentum: float = 0.99
+    ema_overwrite_frequency: int | None = None
+    gradient_accumulation_steps: int | None = None
+
+    def rate(self, n: Any, a: Arithmetic) -> Bounded:
+        """The learning rate after n batches; a constant is rounded once, which its users count."""
+        if isinstance(self.learning_rate, Schedule):
+            return self.learning_rate.bounded(n, a)
+        return Bounded(np.asarray(self.learning_rate), np.zeros(()), a)
+
+    def _eta(self, t: int) -> Any:
+        """The learning rate of update t, counted from 1."""
+        return self.rate(t - 1, _FLOAT64).value
 
     @property
     def states(self) -> tuple[str, ...]:
-        """What it carries of each weight from update to update."""
+        """What its own step carries of each weight from update to update."""
         raise NotImplementedError
 
     def updated(self, w: Array, states: States, g: Array, t: int) -> tuple[Array, dict[str, Array]]:
-        """Weights and states after the update: the definition."""
+        """Weights and states after the optimizer's own step: the definition."""
         raise NotImplementedError
 
-    def moved(self, old: BoundedStates, g: Bounded) -> dict[str, Bounded]:
+    def moved(self, old: BoundedStates, g: Bounded, eta: Bounded) -> dict[str, Bounded]:
         """The states after the update, from those before it and the gradient."""
         raise NotImplementedError
 
     def stepped(
-        self, w: Bounded, old: BoundedStates, new: BoundedStates, g: Bounded, t: Any
+        self,
+        w: Bounded,
+        old: BoundedStates,
+        new: BoundedStates,
+        g: Bounded,
+        t: Any,
+        eta: Bounded,
     ) -> Bounded:
         """The weights after the update."""
         raise NotImplementedError
@@ -89,44 +121,50 @@ class SGD(Optimizer):
         return ("m",) if self.momentum else ()
 
     def updated(self, w: Array, states: States, g: Array, t: int) -> tuple[Array, dict[str, Array]]:
-        step = self.learning_rate * g
+        step = self._eta(t) * g
         if not self.momentum:
             return w - step, {}
         m = self.momentum * states["m"] - step
         return w + (self.momentum * m - step if self.nesterov else m), {"m": m}
 
-    def moved(self, old: BoundedStates, g: Bounded) -> dict[str, Bounded]:
+    def moved(self, old: BoundedStates, g: Bounded, eta: Bounded) -> dict[str, Bounded]:
         if not self.momentum:
             return {}
-        m, mu, eta = old["m"], self.momentum, self.learning_rate
-        error = mu * m.error + eta * g.error + _gamma(4, g.a) * (mu * m.most + eta * g.most)
-        value = mu * m.value - eta * g.value
+        m, mu, step = old["m"], self.momentum, _times(eta, g)
+        error = mu * m.error + step.error + _gamma(4, g.a) * (mu * m.most + step.most)
+        value = mu * m.value - step.value
         return {"m": Bounded(value, error * _UP + 8 * g.a.min_normal, g.a)}
 
     def stepped(
-        self, w: Bounded, old: BoundedStates, new: BoundedStates, g: Bounded, t: Any
+        self,
+        w: Bounded,
+        old: BoundedStates,
+        new: BoundedStates,
+        g: Bounded,
+        t: Any,
+        eta: Bounded,
     ) -> Bounded:
         """With nesterov, what is subtracted is ηg, which m' shows as well: μm - m'.
 
         Whichever of both is known better is taken: of a recorded m' that is the second.
         """
-        a, mu, eta = g.a, self.momentum, self.learning_rate
+        a, mu, step = g.a, self.momentum, _times(eta, g)
         if not mu:
-            most = eta * g.most
-            error = eta * g.error + _gamma(3, a) * most
-            return _added(w, Bounded(-eta * g.value, error * _UP + 4 * a.min_normal, a, most))
+            error = step.error + _gamma(3, a) * step.most
+            down = Bounded(-step.value, error * _UP + 4 * a.min_normal, a, step.most)
+            return added(w, down)
         m, m_new = old["m"], new["m"]
         again = 2 * _gamma(6, a) * (m_new.most + 2 * mu * m.most) + 16 * a.min_normal
         if not self.nesterov:
-            return _added(w, m_new.off_by(again))
-        straight = mu * m_new.error + eta * g.error
+            return added(w, m_new.off_by(again))
+        straight = mu * m_new.error + step.error
         shown = (1 + mu) * m_new.error + mu * m.error
         value = mu * m_new.value - np.where(
-            straight < shown, eta * g.value, mu * m.value - m_new.value
+            straight < shown, step.value, mu * m.value - m_new.value
         )
         error = np.minimum(straight, shown) + (1 + mu) * again
         size = (1 + mu) * m_new.most + mu * m.most
-        return _added(w, Bounded(value, error * _UP, a, size), 2)
+        return added(w, Bounded(value, error * _UP, a, size), 2)
 
     def moves(self, g: Bounded, new: States, t: Array, largest: float) -> Array:
         """A usual step is that of the largest gradient."""
@@ -154,31 +192,37 @@ class RMSprop(Optimizer):
         if self.centered:
             after["a"] = rho * states["a"] + (1 - rho) * g
             below = after["v"] - after["a"] ** 2 + self.epsilon
-        step = self.learning_rate * g / np.sqrt(below)
+        step = self._eta(t) * g / np.sqrt(below)
         if self.momentum > 0:
             step = after["m"] = self.momentum * states["m"] + step
         return w - step, after
 
-    def moved(self, old: BoundedStates, g: Bounded) -> dict[str, Bounded]:
-        after = {"v": _mean(old["v"], _square(g), self.rho)}
+    def moved(self, old: BoundedStates, g: Bounded, eta: Bounded) -> dict[str, Bounded]:
+        after = {"v": mean(old["v"], _square(g), self.rho)}
         if self.centered:
-            after["a"] = _mean(old["a"], g, self.rho)
+            after["a"] = mean(old["a"], g, self.rho)
         if self.momentum > 0:
-            step, m, mu = self._step(old, after, g), old["m"], self.momentum
+            step, m, mu = self._step(old, after, g, eta), old["m"], self.momentum
             error = step.error + mu * m.error + _gamma(4, g.a) * (step.most + mu * m.most)
             value = mu * m.value + step.value
             after["m"] = Bounded(value, error * _UP + 8 * g.a.min_normal, g.a)
         return after
 
     def stepped(
-        self, w: Bounded, old: BoundedStates, new: BoundedStates, g: Bounded, t: Any
+        self,
+        w: Bounded,
+        old: BoundedStates,
+        new: BoundedStates,
+        g: Bounded,
+        t: Any,
+        eta: Bounded,
     ) -> Bounded:
-        step = self._step(old, new, g)
+        step = self._step(old, new, g, eta)
         if self.momentum > 0:
             m, m_new, a = old["m"], new["m"], g.a
             most = m_new.most + 2 * self.momentum * m.most
             step = m_new.off_by(2 * _gamma(_STEP + 4, a) * most * _UP + 16 * a.min_normal)
-        return _added(w, Bounded(-step.value, step.error, step.a, step.size))
+        return added(w, Bounded(-step.value, step.error, step.a, step.size))
 
     def _under(self, old: BoundedStates, new: BoundedStates, g: Bounded) -> Bounded:
         """What the root is taken of. With momentum it is not the recorded one, but one like it."""
@@ -190,12 +234,12 @@ class RMSprop(Optimizer):
         error = error + _gamma(4, a) * size + 4 * a.min_normal
         return Bounded(value, error * _UP, a)
 
-    def _step(self, old: BoundedStates, new: BoundedStates, g: Bounded) -> Bounded:
+    def _step(self, old: BoundedStates, new: BoundedStates, g: Bounded, eta: Bounded) -> Bounded:
         """ηg/√(…), of the states as they were recorded, or are bounded."""
-        a, eta = g.a, self.learning_rate
+        a, scaled = g.a, _times(eta, g)
         root, root_error = _root(self._under(old, new, g))
-        value = eta * g.value / root
-        most = eta * g.most / np.maximum(root - root_error, 0)
+        value = scaled.value / root
+        most = scaled.most / np.maximum(root - root_error, 0)
         error = most * (1 + _gamma(_STEP, a)) - np.abs(value) + 4 * a.min_normal * (1 + 1 / root)
         return Bounded(value, error * _UP, a)
 
@@ -225,22 +269,28 @@ class Adam(Optimizer):
         below = after["v"]
         if self.amsgrad:
             below = after["s"] = np.maximum(states["s"], after["v"])
-        alpha = self.learning_rate * np.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        alpha = self._eta(t) * np.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
         return w - alpha * after["m"] / (np.sqrt(below) + self.epsilon), after
 
-    def moved(self, old: BoundedStates, g: Bounded) -> dict[str, Bounded]:
+    def moved(self, old: BoundedStates, g: Bounded, eta: Bounded) -> dict[str, Bounded]:
         after = {
-            "m": _mean(old["m"], g, self.beta_1),
-            "v": _mean(old["v"], _square(g), self.beta_2),
+            "m": mean(old["m"], g, self.beta_1),
+            "v": mean(old["v"], _square(g), self.beta_2),
         }
         if self.amsgrad:
             after["s"] = _largest(old["s"], _again(old["v"], after["v"]))
         return after
 
     def stepped(
-        self, w: Bounded, old: BoundedStates, new: BoundedStates, g: Bounded, t: Any
+        self,
+        w: Bounded,
+        old: BoundedStates,
+        new: BoundedStates,
+        g: Bounded,
+        t: Any,
+        eta: Bounded,
     ) -> Bounded:
-        a, alpha = g.a, self.correction(t, g.a)
+        a, alpha = g.a, self.correction(eta, t)
         m, v = _again(old["m"], new["m"]), _again(old["v"], new["v"])
         if self.amsgrad:
             v = _largest(old["s"], v)
@@ -249,9 +299,9 @@ class Adam(Optimizer):
         step = alpha.value * m.value / below
         most = alpha.most * m.most / np.maximum(below - root_error, 0)
         error = most * (1 + _gamma(_STEP, a)) - np.abs(step) + 4 * a.min_normal * (1 + 1 / below)
-        return _added(w, Bounded(-step, error * _UP, a))
+        return added(w, Bounded(-step, error * _UP, a))
 
-    def correction(self, t: Any, a: Arithmetic) -> Bounded:
+    def correction(self, eta: Bounded, t: Any) -> Bounded:
         """α_t, and how far float32 may be from it.
 
         β is rounded first, by a known θ: (1+θ)^t is its share in the power. Where 1-β^t cancels
@@ -259,18 +309,20 @@ class Adam(Optimizer):
         relative error q but for 1-√(1-q), a quotient by 1-q makes it q/(1-q).
         """
 
+        a = eta.a
+
         def of_one_minus_power(beta: float) -> tuple[Array, Array]:
             power = np.power(beta, np.asarray(t, np.float64))
-            theta = abs(_held(beta, a) / beta - 1) + 2 * _FLOAT64.u if beta else 0.0
-            error = np.expm1(t * np.log1p(theta)) + gamma(_POW, a.u_stored + _FLOAT64.u)
+            error = np.expm1(t * np.log1p(drift(beta, a))) + _gamma(_POW, a)
             return 1 - power, power * error * _UP / (1 - power)
 
         first, q1 = of_one_minus_power(self.beta_1)
         second, q2 = of_one_minus_power(self.beta_2)
-        alpha = self.learning_rate * np.sqrt(second) / first
+        factor = np.sqrt(second) / first
         relative = (2 - np.sqrt(np.maximum(1 - q2, 0))) / np.maximum(1 - q1, 0) - 1
         relative = np.where(q2 < 1, relative, np.inf)
-        return Bounded(alpha, alpha * relative * _UP, a)
+        error = eta.most * factor * relative + eta.error * factor
+        return Bounded(eta.value * factor, error * _UP, a)
 
     def moves(self, g: Bounded, new: States, t: Array, largest: float) -> Array:
         """A usual step is about the learning rate."""
@@ -280,15 +332,20 @@ class Adam(Optimizer):
         return np.asarray(rate * (1 - self.beta_1) * step.max(axis=1, initial=0.0))
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"Adam": Adam, "SGD": SGD, "RMSprop": RMSprop}
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam whose weights decay (Loshchilov & Hutter, arXiv:1711.05101, without their schedule)."""
+
+    _: KW_ONLY
+    weight_decay: float | None = 0.004
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "Adam": Adam, "AdamW": AdamW, "SGD": SGD, "RMSprop": RMSprop
+}  # fmt: skip
 
 
 # -- how far rounding goes -------------------------------------------------------------------------
-
-
-def _gamma(k: int, a: Arithmetic) -> float:
-    """γ_k of the subject and of the float64 reference together."""
-    return gamma(k, a.u_stored + _FLOAT64.u)
 
 
 def _held(constant: float, a: Arithmetic) -> float:
@@ -306,11 +363,17 @@ def _share(part: Array, whole: Array) -> Array:
     return np.where(part == 0, 0.0, np.where(np.isnan(found), np.inf, found))
 
 
+def _times(eta: Bounded, g: Bounded) -> Bounded:
+    """Not rounded: its users count."""
+    error = eta.most * g.error + eta.error * g.size
+    return Bounded(eta.value * g.value, error, g.a, eta.size * g.size)
+
+
 def _square(g: Bounded) -> Bounded:
     return Bounded(g.value * g.value, g.error * (2 * np.abs(g.value) + g.error) * _UP, g.a)
 
 
-def _mean(old: Bounded, new: Bounded, beta: float) -> Bounded:
+def mean(old: Bounded, new: Bounded, beta: float) -> Bounded:
     """β·old + (1-β)·new in any form of it, old + (new - old)(1-β) as Keras writes it among them.
 
     The terms are at most (2-β)|old| and (1-β)|new|, each with at most 7 roundings (new's own square
@@ -345,7 +408,7 @@ def _root(v: Bounded) -> tuple[Array, Array]:
     return root, np.fmin(np.sqrt(v.error), v.error / root)
 
 
-def _added(w: Bounded, step: Bounded, parts: int = 1) -> Bounded:
+def added(w: Bounded, step: Bounded, parts: int = 1) -> Bounded:
     """w + step, of which some parts may be added one after the other."""
     a = w.a
     error = w.error + step.error + _gamma(parts, a) * (w.most + step.most) + 4 * a.min_normal

@@ -13,7 +13,7 @@ update by that batch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +21,10 @@ import numpy as np
 from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, arithmetic, gamma
 from rnn_check.numbers.reading import Node, Tape
+from rnn_check.recurrences import updating
 from rnn_check.recurrences.kinds import SIMPLE, Recurrence
-from rnn_check.recurrences.optimizers import Optimizer
+from rnn_check.recurrences.optimizers import Optimizer, added
+from rnn_check.recurrences.penalties import Constraint, Regularizer
 
 _FLOAT64 = ARITHMETICS["float64"]
 _UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
@@ -36,7 +38,8 @@ Sets = Mapping[str, Bounded]
 class Network:
     """A recurrent layer whose last state goes through a Dense layer, or not; the loss is the mse.
 
-    error: how far x may be from what was run.
+    error: how far x may be from what was run. regularizers, constraints: by weight. frozen: the
+    weights that are not trained, each with its error.
     """
 
     x: Array  # (S,T,F)
@@ -48,6 +51,9 @@ class Network:
     recurrent_activation: str | None = "sigmoid"
     batch_size: int | None = None  # None: all samples
     error: Array | float = 0.0
+    regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    frozen: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
 
     @property
     def steps(self) -> Array:
@@ -84,7 +90,10 @@ class Network:
 
 def gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, Bounded], Bounded]:
     """dL/dw and L (N,1) of a batch, at N sets of weights: a running error analysis, both ways."""
-    units, N = weights["recurrent_kernel"].value.shape[-2], len(weights["kernel"].value)
+    trained, a = weights, next(iter(weights.values())).a
+    N = len(next(iter(weights.values())).value)
+    weights = {**weights, **_frozen(network, N, a)}
+    units = weights["recurrent_kernel"].value.shape[-2]
     B = batch.stop - batch.start
     most = max(1, _MOST // max(1, B * network.x.shape[1] * network.gates * units))
     parts = []
@@ -92,8 +101,22 @@ def gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, 
         part = slice(at, at + most)
         few = {n: w.each(lambda array: array[part]) for n, w in weights.items()}  # noqa: B023
         parts.append(_gradients(network, few, batch))
-    found = {name: _joined([g[name] for g, _ in parts]) for name in weights}
-    return found, _joined([loss for _, loss in parts])
+    found = {name: _joined([g[name] for g, _ in parts]) for name in trained}
+    loss = _joined([loss for _, loss in parts])
+    for name, regularizer in network.regularizers.items():
+        found[name] = added(found[name], regularizer.gradient(trained[name]))
+        loss = added(loss, regularizer.loss(trained[name]), len(network.regularizers))
+    return found, loss
+
+
+def _frozen(network: Network, N: int, a: Arithmetic) -> dict[str, Bounded]:
+    """N times what is not trained, rounded as the framework has it."""
+    held = {n: _given(value, error, a, True) for n, (value, error) in network.frozen.items()}
+
+    def repeated(part: Array) -> Array:
+        return np.broadcast_to(part, (N, *part.shape))
+
+    return {name: b.each(repeated) for name, b in held.items()}
 
 
 def _joined(parts: list[Bounded]) -> Bounded:
@@ -242,19 +265,24 @@ def trained(
         }
         w = {name: Bounded(b.value, b.error, a) for name, b in w.items()}
         zero = {name: exactly(np.zeros_like(b.value), a) for name, b in w.items()}
-        states = {name: dict.fromkeys(optimizer.states, b) for name, b in zero.items()}
+        states: dict[str, dict[str, Bounded]] = dict.fromkeys(updating.carried(optimizer), zero)
         losses: list[Bounded] = []
         for update in range(epochs * len(network.batches)):
             if all(np.isinf(b.error).all() for b in w.values()):
                 losses.append(Bounded(np.zeros((1, 1)), np.full((1, 1), np.inf), a))
                 continue
-            t, batch = update + 1.0, network.batches[update % len(network.batches)]
-            g, loss = gradients(network, w, batch)
+            g, loss = gradients(network, w, network.batches[update % len(network.batches)])
             losses.append(loss)
-            for name in w:
-                new = optimizer.moved(states[name], g[name])
-                w[name] = _known(optimizer.stepped(w[name], states[name], new, g[name], t))
-                states[name] = {state: _known(b) for state, b in new.items()}
+            after = updating.updated(
+                optimizer, w, states, g, np.array([update]), constraints=network.constraints
+            )
+            w = {name: _known(b) for name, b in after.weights.items()}
+            states = {
+                state: {name: _known(b) for name, b in part.items()}
+                for state, part in after.states.items()
+            }
+        w = {"weights": w, **states}[updating.ends_with(optimizer)]
+        w = {**w, **_frozen(network, 1, a)}
         loss = loss_of_epochs(network, _known(_joined(losses)))
     return Trained(
         {name: (b.value[0], b.error[0]) for name, b in w.items()},

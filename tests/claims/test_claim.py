@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from rnn_check.asking import request
 from rnn_check.claims import beside, build, document, files, schema, variants, written
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked import named as subject
@@ -595,11 +596,28 @@ computed_in = "real"
 """
 
 
+LINE = "learning_rate = {kind = 'ExponentialDecay', initial_learning_rate = 1, decay_steps = 3, "
+LINE += "decay_rate = 0.5}"
+WAVE = "learning_rate = {kind = 'CosineDecay', initial_learning_rate = 1, decay_steps = 3, "
+WAVE += "alpha = 0.5}"
+STEPS = "learning_rate = {kind = 'PiecewiseConstantDecay', boundaries = [2, 5], "
+STEPS += "values = [1, 0.5, 0.25]}"
+
+
+@pytest.mark.parametrize("rate", [LINE, WAVE, STEPS])
+def test_a_learning_rate_may_be_a_schedule(rate: str) -> None:
+    c = files.loads(TWO.replace("learning_rate = 0.1", rate))
+    assert c.training is not None
+    named = rate.split("'")[1]
+    assert type(c.training.optimizer.learning_rate).__name__ == named
+    assert c.training.options["learning_rate"]["kind"] == named
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
         ('"Adam"', '"Lion"', "training.optimizer",
-         "unknown optimizer 'Lion'; known: Adam, RMSprop, SGD"),
+         "unknown optimizer 'Lion'; known: Adam, AdamW, RMSprop, SGD"),
         ('"mse"', '"sum_of_squares"', "loss.kind",
          "known: categorical_crossentropy, cotangent, mse"),
         ('kind = "Dense"', 'kind = "Desne"', "layers[1].kind", "did you mean `Dense`"),
@@ -632,6 +650,41 @@ computed_in = "real"
         ("learning_rate = 0.1", "learning_rate = nan", "training.learning_rate", "positive number"),
         ("learning_rate = 0.1", "learning_rate = 1e400", "training.learning_rate", "a float64"),
         ("learning_rate = 0.1", "learning_rate = 0.0", "training.learning_rate", "positive number"),
+        ("learning_rate = 0.1", 'learning_rate = {kind = "Decay"}', "training.learning_rate.kind",
+         "CosineDecay"),
+        ("learning_rate = 0.1", "learning_rate = {decay_rate = 2}",
+         "training.learning_rate.kind", "one of ExponentialDecay"),
+        ("learning_rate = 0.1", LINE.replace("0.5", "-1"), "training.learning_rate.decay_rate",
+         "positive number"),
+        ("learning_rate = 0.1", LINE.replace("decay_steps = 3, ", ""),
+         "training.learning_rate.decay_steps", "required key is missing"),
+        ("learning_rate = 0.1", WAVE.replace("alpha = 0.5", "alpha = 1"),
+         "training.learning_rate.alpha", "from 0 to less than 1"),
+        ("learning_rate = 0.1", WAVE.replace("alpha = 0.5", "warmup_steps = 2"),
+         "training.learning_rate.warmup_steps", "both warmup_target and warmup_steps"),
+        ("learning_rate = 0.1", STEPS.replace("[2, 5]", "[5, 2]"),
+         "training.learning_rate.boundaries", "grow"),
+        ("learning_rate = 0.1", STEPS.replace("[2, 5]", "[2]"), "training.learning_rate.values",
+         "expected 2, one more than boundaries, got 3"),
+        ("learning_rate = 0.1", STEPS.replace("0.25", "0"), "training.learning_rate.values[2]",
+         "positive number"),
+        ("epochs        = 2", "epochs = 2\nclipnorm = 1\nclipvalue = 1", "training.clipvalue",
+         "one of clipnorm, clipvalue, global_clipnorm at most"),
+        ("epochs        = 2", "epochs = 2\nclipnorm = 0", "training.clipnorm", "positive number"),
+        ("epochs        = 2", "epochs = 2\nweight_decay = -1", "training.weight_decay",
+         "positive number"),
+        ("epochs        = 2", "epochs = 2\nema_momentum = 0.5", "training.ema_momentum",
+         "use_ema = true"),
+        ("epochs        = 2", "epochs = 2\nuse_ema = true\nema_momentum = 1",
+         "training.ema_momentum", "from 0 to less than 1"),
+        ("epochs        = 2", "epochs = 2\nuse_ema = true\nema_overwrite_frequency = 0",
+         "training.ema_overwrite_frequency", "a positive integer"),
+        ("epochs        = 2", "epochs = 2\nuse_ema = true\ngradient_accumulation_steps = 2",
+         "training.use_ema", "leave one"),
+        ("epochs        = 2", "epochs = 2\ngradient_accumulation_steps = 1",
+         "training.gradient_accumulation_steps", ">= 2"),
+        ("epochs        = 2", "epochs = 2\nloss_scale_factor = 2", "training.loss_scale_factor",
+         "no update with loss_scale_factor"),
     ],
 )  # fmt: skip
 def test_what_is_allowed_is_said(old: str, new: str, key: str, message: str) -> None:
@@ -828,14 +881,32 @@ from = "stated"
     assert request.asks(c) == ["gradients", "trained", "training"]
     for key, reason in (
         ("dropout = 0.5", "depends on what is drawn"),
-        ('kernel_regularizer = { kind = "L2", l2 = 0.5 }', "kernel_regularizer is not derived"),
-        ('bias_constraint = "NonNeg"', "bias_constraint is not derived"),
-        ("trainable = false", "frozen weights is not derived"),
+        ('activity_regularizer = { kind = "L2", l2 = 0.5 }', "activity_regularizer is not derived"),
+        ('kernel_constraint = { kind = "MaxNorm", axis = 1 }', "another axis is not derived"),
+        ('trainable = false, kernel_regularizer = "L2"', "of frozen weights is not derived"),
         ("stateful = true", "stateful layer is not derived"),
     ):
         c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
         assert [reason in e.not_run for e in c.expectations] == [True, True, False]
         assert request.asks(c) == ["gradients"]
+    constrained = text.replace(
+        "use_bias = false }", 'use_bias = false, kernel_constraint = "NonNeg" }'
+    )
+    assert [e.not_run for e in files.loads(constrained).expectations] == ["", "", ""]
+    c = files.loads(constrained.replace("epochs = 2 }", "epochs = 2, use_ema = true }"))
+    assert ["averages of constrained" in e.not_run for e in c.expectations] == [True, True, False]
+    c = files.loads(text.replace("use_bias = false }", "use_bias = false, trainable = false }"))
+    assert ["everything is frozen" in e.not_run for e in c.expectations] == [True, True, False]
+    for key in (
+        'kernel_regularizer = "L2"',
+        'bias_constraint = "NonNeg"',
+        'bias_regularizer = "L1"',
+    ):
+        c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
+        assert [e.not_run for e in c.expectations] == ["", "", ""]
+        kept = trained.network(c)  # of the weights that there are
+        assert [*kept.regularizers] == (["kernel"] if key.startswith("kernel") else [])
+        assert not kept.constraints
     for old, new, key, problem in (
         ("epochs = 2 }", "epochs = 2 }\nmask = [[true]]", "mask", "unknown key"),
         ('of = "kernel"', 'of = "kernel"\nat = { epoch = 1 }', "expect[0].what", "epochs = 1"),

@@ -170,12 +170,13 @@ def test_the_command_line_plants_them(layer: str, claims: str, status: int) -> N
 
 def test_every_fault_that_is_defined_is_planted() -> None:
     """Those that are read are those that are there once the files are imported."""
-    from tests.keras import faults, training_faults
+    from tests.keras import faults, training_faults, updating_faults
 
     pairs = [(faults, faults.FAULTS, planted.LAYERS)]
     pairs += [
-        (training_faults, training_faults.FAULTS[kind], planted.OPTIMIZERS[kind])
-        for kind in planted.OPTIMIZERS
+        (there, each, planted.OPTIMIZERS[by])
+        for there in (training_faults, updating_faults)
+        for by, each in there.FAULTS.items()
     ]
     for there, defined, read in pairs:
         assert {f: f"{there.__file__}:{c.__name__}" for f, c in defined.items()} == read

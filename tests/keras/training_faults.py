@@ -185,8 +185,11 @@ class BiasesFrozen(Adam):
         return variable if len(variable.shape) == 1 else variable - step
 
 
-class WeightDecay(keras.optimizers.AdamW):
+class WeightDecay(keras.optimizers.Adam):
     """weight decay sneaked in"""
+
+    def __init__(self, learning_rate: float) -> None:
+        super().__init__(learning_rate, weight_decay=0.004)
 
 
 class GradientClipped(keras.optimizers.Adam):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import mpmath
@@ -17,8 +18,10 @@ import pytest
 from rnn_check.certificates.updates import certify_training
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import kinds
-from rnn_check.recurrences.optimizers import SGD, Adam, Optimizer, RMSprop
+from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
 from rnn_check.recurrences.training import Network, trained
+from rnn_check.recurrences.updating import carried, ends_with
 from tests.support.sampling import sampled
 
 Numbers = dict[tuple[str, tuple[int, ...]], Any]  # by weight and place
@@ -42,7 +45,26 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "RMSprop, centered": RMSprop(0.125, rho=0.75, epsilon=2.0**-7, centered=True),
     "Adam": Adam(0.125, **ADAM),
     "amsgrad": Adam(0.125, **ADAM, amsgrad=True),
-}
+    "AdamW": AdamW(
+        PiecewiseConstantDecay((0, 2), (0.125, 0.0625, 0.25)), beta_1=0.75, beta_2=0.875,
+        epsilon=2.0**-7, weight_decay=0.25, clipvalue=0.25,
+    ),
+    "decayed, clipped": SGD(
+        CosineDecay(0.125, 4, alpha=0.25), momentum=0.75, weight_decay=0.125, clipnorm=0.5
+    ),
+    "warm, averaged": SGD(
+        CosineDecay(0.125, 3, warmup_target=0.25, warmup_steps=2),
+        use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3,
+    ),
+    "accumulated, clipped": RMSprop(
+        ExponentialDecay(0.125, 2, 0.5), rho=0.75, epsilon=2.0**-7, global_clipnorm=0.5,
+        gradient_accumulation_steps=2, weight_decay=0.5,
+    ),
+    "stairs, averaged": Adam(
+        ExponentialDecay(0.125, 2, 0.5, staircase=True), beta_1=0.75, beta_2=0.875,
+        epsilon=2.0**-7, use_ema=True, ema_momentum=0.5, global_clipnorm=100.0,
+    ),
+}  # fmt: skip
 EPOCHS = 2
 
 
@@ -120,9 +142,79 @@ class EpsilonInside(Adam):
     """A mistake: the root is taken of v and of epsilon."""
 
 
-def update(o: Optimizer, w: Any, s: dict[str, Any], g: Any, t: int) -> tuple[Any, dict[str, Any]]:
+def learning_rate(of: Any, n: int) -> Any:
+    """After n batches, from Keras's documentation."""
+    if isinstance(of, ExponentialDecay):
+        exponent = mpmath.mpf(n) / of.decay_steps
+        exponent = mpmath.floor(exponent) if of.staircase else exponent
+        return of.initial_learning_rate * mpmath.mpf(of.decay_rate) ** exponent
+    if isinstance(of, CosineDecay):
+        top = of.initial_learning_rate
+        if of.warmup_target is not None:
+            if n < of.warmup_steps:
+                return top + (of.warmup_target - top) * mpmath.mpf(n) / of.warmup_steps
+            top, n = of.warmup_target, n - of.warmup_steps
+        fraction = mpmath.mpf(min(n, of.decay_steps)) / of.decay_steps
+        wave = (1 + mpmath.cos(mpmath.pi * fraction)) / 2
+        return top * ((1 - of.alpha) * wave + of.alpha)
+    if isinstance(of, PiecewiseConstantDecay):
+        passed = [value for low, value in zip(of.boundaries, of.values[1:], strict=True) if n > low]
+        return mpmath.mpf(passed[-1] if passed else of.values[0])
+    return mpmath.mpf(of)
+
+
+def clipped(o: Optimizer, g: Numbers) -> Numbers:
+    if o.clipvalue is not None:
+        return {key: max(min(part, o.clipvalue), -o.clipvalue) for key, part in g.items()}
+
+    def norm(*names: str) -> Any:
+        return mpmath.sqrt(sum(part**2 for (name, _), part in g.items() if name in names))
+
+    names = {name for name, _ in g}
+    if o.clipnorm is not None:
+        return {key: g[key] * o.clipnorm / max(norm(key[0]), o.clipnorm) for key in g}
+    if o.global_clipnorm is not None:
+        scale = o.global_clipnorm / max(norm(*names), o.global_clipnorm)
+        return {key: part * scale for key, part in g.items()}
+    return g
+
+
+def updated(
+    o: Optimizer, w: Numbers, states: dict[str, Numbers], g: Numbers, n: int, stored: Any
+) -> tuple[Numbers, dict[str, Numbers]]:
+    """All weights and states after a batch, n batches after the first."""
+    k = o.gradient_accumulation_steps or 1
+    new = {name: dict(part) for name, part in states.items()}
+    if k > 1:
+        sums = {key: states["accumulated"][key] + part for key, part in g.items()}
+        due = n % k == k - 1
+        new["accumulated"] = {key: mpmath.mpf(0) if due else stored(sums[key]) for key in g}
+        if not due:
+            return w, new
+        g = {key: part / k for key, part in sums.items()}
+    g, eta, after = clipped(o, g), learning_rate(o.learning_rate, n), {}
+    for key, part in w.items():
+        own = {name: states[name][key] for name in o.states}
+        decayed = part - eta * (o.weight_decay or 0) * part
+        moved, kept = update(o, decayed, own, g[key], n // k + 1, eta)
+        for name, value in kept.items():
+            new[name][key] = stored(value)
+        if o.use_ema:
+            average = moved
+            if n:
+                beta = o.ema_momentum
+                average = beta * states["average"][key] + (1 - beta) * moved
+            new["average"][key] = stored(average)
+            every = o.ema_overwrite_frequency
+            moved = average if every and (n + 1) % every == 0 else moved
+        after[key] = stored(moved)
+    return after, new
+
+
+def update(
+    o: Optimizer, w: Any, s: dict[str, Any], g: Any, t: int, eta: Any
+) -> tuple[Any, dict[str, Any]]:
     """One weight's, from the papers and Keras's documentation."""
-    eta = mpmath.mpf(o.learning_rate)
     if isinstance(o, SGD):
         if not o.momentum:
             return w - eta * g, {}
@@ -161,21 +253,17 @@ def run(net: Network, optimizer: Optimizer, stored: Any = lambda value: value) -
         for name, array in initial(net).items()
         for at in np.ndindex(array.shape)
     }
-    states = {name: dict.fromkeys(w, mpmath.mpf(0)) for name in optimizer.states}
+    states = {name: dict.fromkeys(w, mpmath.mpf(0)) for name in carried(optimizer)}
     found: Exact = []
     batches = itertools.cycle([range(2), range(2, 3)])
     step = mpmath.mpf(10) ** -17  # central differences: off by step²·f''' and 10^-50/step
-    for t, batch in zip(range(1, 2 * EPOCHS + 1), batches, strict=False):
+    for n, batch in zip(range(2 * EPOCHS), batches, strict=False):
         found.append((w, states, loss_of(net, w, batch)))
-        after, moved = {}, {name: {} for name in states}
+        g = {}
         for key in w:
             up, down = (loss_of(net, {**w, key: w[key] + s * step}, batch) for s in (1, -1))
-            own = {name: states[name][key] for name in states}
-            new, kept = update(optimizer, w[key], own, (up - down) / (2 * step), t)
-            after[key] = stored(new)
-            for name, value in kept.items():
-                moved[name][key] = stored(value)
-        w, states = after, moved
+            g[key] = (up - down) / (2 * step)
+        w, states = updated(optimizer, w, states, g, n, stored)
     return [*found, (w, states, None)]
 
 
@@ -204,6 +292,15 @@ OTHERS: dict[str, Optimizer] = {  # of which each is another optimizer's mistake
     "RMSprop, centered": RMSprop(0.125, rho=0.75, epsilon=2.0**-7),
     "Adam": Adam(0.125, beta_1=0.875, beta_2=0.75, epsilon=2.0**-7),
     "amsgrad": Adam(0.125, beta_1=0.75, beta_2=0.875, epsilon=2.0**-8, amsgrad=True),
+    "AdamW": replace(OPTIMIZERS["AdamW"], weight_decay=0.25 * (1 + 2.0**-8)),
+    "decayed, clipped": replace(OPTIMIZERS["decayed, clipped"], clipnorm=None, global_clipnorm=0.5),
+    "warm, averaged": replace(OPTIMIZERS["warm, averaged"], ema_overwrite_frequency=2),
+    "accumulated, clipped": replace(
+        OPTIMIZERS["accumulated, clipped"], gradient_accumulation_steps=3
+    ),
+    "stairs, averaged": replace(
+        OPTIMIZERS["stairs, averaged"], learning_rate=ExponentialDecay(0.125, 2, 0.5)
+    ),
 }
 
 
@@ -212,7 +309,8 @@ def test_where_a_training_ends_is_within_the_bound(case: str) -> None:
     name, by = CASES[case]
     net, start = NETWORKS[name], initial(NETWORKS[name])
     exact = run(net, OPTIMIZERS[by])
-    ends = arrays(net, exact[-1][0])
+    end = {"weights": exact[-1][0], **exact[-1][1]}
+    ends = arrays(net, end[ends_with(OPTIMIZERS[by])])
     given = {weight: (array, np.zeros_like(array)) for weight, array in start.items()}
     for arithmetic in ("exact", "float64", "float32"):
         found = trained(net, OPTIMIZERS[by], given, EPOCHS, arithmetic)
@@ -238,7 +336,7 @@ def recorded(net: Network, optimizer: Optimizer, dtype: str) -> dict[str, Any]:
     exact = run(net, optimizer, stored)
     weights = [arrays(net, w) for w, _, _ in exact]
     states = {
-        state: [arrays(net, part[state]) for _, part, _ in exact] for state in optimizer.states
+        state: [arrays(net, part[state]) for _, part, _ in exact] for state in carried(optimizer)
     }
     return {
         "weights": {n: np.stack([w[n] for w in weights]) for n in weights[0]},
@@ -246,7 +344,7 @@ def recorded(net: Network, optimizer: Optimizer, dtype: str) -> dict[str, Any]:
             state: {n: np.stack([w[n] for w in each]) for n in weights[0]}
             for state, each in states.items()
         },
-        "iterations": np.arange(len(weights)),
+        "iterations": np.arange(len(weights)) // (optimizer.gradient_accumulation_steps or 1),
         "loss": np.array([float(stored(loss)) for loss in losses(exact)]),
         "dtype": dtype,
         "network": net,
@@ -262,7 +360,7 @@ def test_the_exact_updates_are_certified_and_others_are_not(case: str, dtype: st
     assert found.ok, found.reason
     assert found.certified == 2 * EPOCHS
     other = OTHERS[by]
-    if set(other.states) <= set(OPTIMIZERS[by].states):
+    if set(carried(other)) <= set(carried(OPTIMIZERS[by])):
         assert certify_training(**told, optimizer=other).ok is False
 
 

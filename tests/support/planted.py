@@ -26,6 +26,11 @@ def found(file: Path, *roots: str) -> dict[str, str]:
     return faults
 
 
+def replaced(by: str, fault: str) -> dict[str, str]:
+    """The request's `replace` that plants a fault of an optimizer."""
+    return {by.split(",")[0]: OPTIMIZERS[by][fault]}
+
+
 def of(claim: Claim) -> dict[str, str]:
     """Those of the layer that the claim is about."""
     kinds = [type(layer).__name__ for layer in claim.layers]
@@ -34,10 +39,13 @@ def of(claim: Claim) -> dict[str, str]:
 
 
 LAYERS = found(FOLDER / "faults.py", "Faulty", "Loop")
+AVERAGES = "SGD, averaged"  # beside which stands the optimizer alone
 OPTIMIZERS = {
-    "Adam": found(FOLDER / "training_faults.py", "keras.optimizers.Adam", "keras.optimizers.AdamW"),
+    "Adam": found(FOLDER / "training_faults.py", "keras.optimizers.Adam"),
     "SGD": found(FOLDER / "training_faults.py", "keras.optimizers.SGD"),
     "RMSprop": found(FOLDER / "training_faults.py", "keras.optimizers.RMSprop"),
+    "AdamW": found(FOLDER / "updating_faults.py", "keras.optimizers.AdamW"),
+    AVERAGES: found(FOLDER / "updating_faults.py", "keras.optimizers.SGD"),
 }
 GATED = {
     kind: {name: f"{kind}={gated_faults.__file__}:{each.slug}" for name, each in faults.items()}

@@ -18,8 +18,10 @@ from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
-from rnn_check.recurrences import kinds
-from rnn_check.recurrences.optimizers import SGD, Adam, Optimizer, RMSprop
+from rnn_check.recurrences import kinds, updating
+from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from rnn_check.recurrences.penalties import EPSILON, MaxNorm, NonNeg, Regularizer
+from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
 from rnn_check.recurrences.training import Network
 
 Array = npt.NDArray[Any]
@@ -40,7 +42,25 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "RMSprop, momentum": RMSprop(0.01, rho=0.8, momentum=0.5, epsilon=1e-3),
     "RMSprop, centered": RMSprop(0.01, epsilon=1e-2, centered=True),
     "RMSprop, centered, momentum": RMSprop(0.01, momentum=0.9, epsilon=1e-2, centered=True),
-}
+    "AdamW": AdamW(0.01, weight_decay=0.1),
+    "Adam, all norms clipped, accumulated": Adam(
+        PiecewiseConstantDecay((2, 5), (0.01, 0.1, 0.003)),
+        global_clipnorm=0.7, gradient_accumulation_steps=2, weight_decay=0.05,
+    ),
+    "SGD, values clipped, accumulated": SGD(
+        ExponentialDecay(0.01, 3, 0.9), clipvalue=0.3, gradient_accumulation_steps=3
+    ),
+    "nesterov, norms clipped, decayed": SGD(
+        CosineDecay(0.01, 7, 0.1), momentum=0.75, nesterov=True, clipnorm=0.6, weight_decay=0.1
+    ),
+    "RMSprop, averaged": RMSprop(
+        CosineDecay(0.01, 7, warmup_target=0.05, warmup_steps=3),
+        momentum=0.5, epsilon=1e-3, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3,
+    ),
+    "SGD, averaged, decayed": SGD(
+        ExponentialDecay(0.01, 2, 0.7, staircase=True), use_ema=True, weight_decay=0.01
+    ),
+}  # fmt: skip
 
 
 def network(**changes: Any) -> Network:
@@ -49,6 +69,11 @@ def network(**changes: Any) -> Network:
     return Network(**{"x": x, "target": rng.integers(-4, 5, (3, 2)).astype(float), **changes})
 
 
+FROZEN = {
+    name: np.random.default_rng(9).normal(size=shape).astype(np.float32).astype(float)
+    for name, shape in network(recurrence=kinds.GRU).shapes(3).items()
+    if not name.startswith("dense.")
+}
 NETWORKS = {
     "tanh": (network(), True),
     "relu, backwards, no bias": (network(activation="relu", go_backwards=True), False),
@@ -63,6 +88,25 @@ NETWORKS = {
     "GRU, reset before": (network(recurrence=kinds.GRU_BEFORE), True),
     "two batches, the last smaller": (network(batch_size=2), True),
     "LSTM, batches of one": (network(recurrence=kinds.LSTM, batch_size=1), True),
+    "penalized, constrained": (
+        network(
+            regularizers={
+                "kernel": Regularizer(l1=0.03),
+                "bias": Regularizer(0.01, 0.02),
+                "dense.kernel": Regularizer(l2=0.05),
+            },
+            constraints={"recurrent_kernel": MaxNorm(0.8), "bias": NonNeg(), "kernel": MaxNorm()},
+        ),
+        True,
+    ),
+    "GRU, frozen before a constrained Dense": (
+        network(
+            recurrence=kinds.GRU,
+            frozen={n: (a, np.zeros_like(a)) for n, a in FROZEN.items()},
+            constraints={"dense.kernel": MaxNorm(0.5), "dense.bias": NonNeg()},
+        ),
+        True,
+    ),
     "far off, many outputs": (network(target=np.full((3, 20), 1000.0)), True),  # its loss adds 60
 }
 
@@ -72,7 +116,8 @@ def initial(net: Network, with_bias: bool, dtype: Any = np.float32, units: int =
     names = ["kernel", "recurrent_kernel", "dense.kernel"]
     names += ["bias", "dense.bias"] if with_bias else []
     shapes = net.shapes(units)
-    return {n: rng.normal(size=shapes[n]).astype(dtype).astype(float) for n in names}
+    drawn = {n: rng.normal(size=shapes[n]).astype(dtype).astype(float) for n in names}
+    return {name: array for name, array in drawn.items() if name not in net.frozen}
 
 
 Rounding = Callable[[Any], Any]
@@ -132,7 +177,8 @@ class Execution:
 
     def gradients(self, w: Weights, batch: slice) -> tuple[float, Weights]:
         """The loss of a batch and its gradients, by back-propagation through time."""
-        net, r, dot = self.net, self.r, self.dot
+        net, r, dot, own = self.net, self.r, self.dot, w
+        w = {**w, **{name: value for name, (value, _) in net.frozen.items()}}
         x, target = (net.x[:, ::-1] if net.go_backwards else net.x)[batch], net.target[batch]
         H = len(w["recurrent_kernel"])
         states = [np.zeros((len(x), H)) for _ in net.recurrence.states]
@@ -154,7 +200,28 @@ class Execution:
         for back in reversed(backs):
             shares, later = back(later)
             g |= {n: r(g[n] + share) if n in g else share for n, share in shares.items()}
-        return float(loss), {n: g[n] for n in w}
+        for name, of in net.regularizers.items():
+            pull = r(r(of.l1) * np.sign(w[name])) + r(r(2 * r(of.l2)) * w[name])
+            g[name] = r(g[name] + r(pull))
+            for each in w[name].ravel():
+                loss = r(loss + r(r(of.l1) * abs(each)))
+                loss = r(loss + r(r(of.l2) * r(each * each)))
+        return float(loss), {n: g[n] for n in own}
+
+    def constrained(self, name: str, w: Array) -> Array:
+        r, by = self.r, self.net.constraints.get(name)
+        if isinstance(by, NonNeg):
+            return np.maximum(w, 0.0)
+        if not isinstance(by, MaxNorm):
+            return w
+        square = np.zeros_like(w[:1])
+        for row in w:
+            square = r(square + r(row * row))
+        norm = r(np.sqrt(square))
+        below, least = r(r(EPSILON) + norm), np.minimum(norm, r(by.max_value))
+        if self.form == "keras":
+            return np.asarray(r(w * r(least / below)))
+        return np.asarray(r(r(w * least) / below))
 
     def step(self, w: Weights, x: Array, states: list[Array]) -> tuple[list[Array], Any]:
         """The states after a step, and the way back: dL/dstates to gradients and those before."""
@@ -245,12 +312,94 @@ class Execution:
     def constant(self, value: float) -> float:
         return float(self.dtype(value))
 
-    def update(self, w: Array, old: Weights, g: Array, t: int) -> tuple[Array, Weights]:
+    def rate(self, n: int) -> Any:
+        """The learning rate after n batches."""
+        r, of = self.r, self.optimizer.learning_rate
+        if isinstance(of, PiecewiseConstantDecay):
+            return r(of.values[sum(n > boundary for boundary in of.boundaries)])
+        if isinstance(of, ExponentialDecay):
+            p = np.floor(n / of.decay_steps) if of.staircase else r(n / of.decay_steps)
+            power = r(self.constant(of.decay_rate) ** p)
+            return r(r(of.initial_learning_rate) * power)
+        if not isinstance(of, CosineDecay):
+            return r(of)
+        top, first = r(of.warmup_target or of.initial_learning_rate), r(of.initial_learning_rate)
+        if n < of.warmup_steps:
+            return r(r(r(top - first) * r(n / of.warmup_steps)) + first)
+        passed = r(min(n - of.warmup_steps, of.decay_steps) / of.decay_steps)
+        half = r(0.5 * r(1 + r(np.cos(r(r(np.pi) * passed)))))
+        return r(top * r(r(r(1 - of.alpha) * half) + r(of.alpha)))
+
+    def updated(
+        self, w: Weights, old: dict[str, Weights], g: Weights, n: int
+    ) -> tuple[Weights, dict[str, Weights]]:
+        """Weights and states after a batch, by weight, n batches after the first."""
+        r, o = self.r, self.optimizer
+        k = o.gradient_accumulation_steps or 1
+        kept: dict[str, Weights] = {name: {} for name in w}
+        if k > 1:
+            sums = {name: r(old[name]["accumulated"] + part) for name, part in g.items()}
+            if n % k != k - 1:
+                return w, {name: {**old[name], "accumulated": sums[name]} for name in w}
+            g = {name: r(total / k) for name, total in sums.items()}
+            kept = {name: {"accumulated": np.zeros_like(part)} for name, part in w.items()}
+        g, t, lr = self.clipped(g), n // k + 1, self.rate(n)
+        after = {}
+        for name, part in w.items():
+            after[name], new = self.update(self.decayed(part, lr), old[name], g[name], t, lr)
+            kept[name] |= new
+            if o.use_ema:
+                before = old[name]["average"]
+                average = self.mean(before, after[name], o.ema_momentum) if n else after[name]
+                kept[name]["average"] = average
+                if updating.overwrites(o, np.array(n)):
+                    after[name] = average
+        return after, kept
+
+    def decayed(self, w: Array, lr: Any) -> Array:
+        r, rate = self.r, self.optimizer.weight_decay
+        if rate is None:
+            return w
+        if self.form == "keras":
+            return np.asarray(r(w - r(r(w * r(rate)) * lr)))
+        return np.asarray(r(w * r(1 - r(rate * lr))))
+
+    def clipped(self, g: Weights) -> Weights:
+        r, o = self.r, self.optimizer
+        if o.clipvalue is not None:
+            return {
+                name: np.clip(part, -r(o.clipvalue), r(o.clipvalue)) for name, part in g.items()
+            }
+
+        def square(part: Array) -> Any:
+            total = 0.0
+            for each in part.ravel():
+                total = r(total + r(each * each))
+            return total
+
+        if o.clipnorm is not None:
+            c = r(o.clipnorm)
+            norms = {name: r(np.sqrt(square(part))) for name, part in g.items()}
+        elif o.global_clipnorm is not None:
+            c, total = r(o.global_clipnorm), 0.0
+            for part in g.values():
+                total = r(total + square(part))
+            norms = dict.fromkeys(g, r(np.sqrt(total)))
+        else:
+            return g
+        if self.form == "keras":
+            return {name: r(r(part * c) / max(norms[name], c)) for name, part in g.items()}
+        scales = {name: r(c * min(r(1 / norms[name]), r(1 / c))) for name in g}
+        return {name: r(part * scales[name]) for name, part in g.items()}
+
+    def update(self, w: Array, old: Weights, g: Array, t: int, lr: Any) -> tuple[Array, Weights]:
         """Weights and states after the update."""
         o = self.optimizer
         if isinstance(o, SGD):
-            return self.descended(o, w, old, g)
-        return self.normalized(o, w, old, g) if isinstance(o, RMSprop) else self.adam(w, old, g, t)
+            return self.descended(o, w, old, g, lr)
+        if isinstance(o, RMSprop):
+            return self.normalized(o, w, old, g, lr)
+        return self.adam(w, old, g, t, lr)
 
     def mean(self, old: Array, new: Array, beta: float) -> Array:
         r = self.r
@@ -259,9 +408,9 @@ class Execution:
         rest = r(1 - self.constant(beta))  # in float32
         return np.asarray(r(r(self.constant(beta) * old) + r(rest * new)))
 
-    def descended(self, o: SGD, w: Array, old: Weights, g: Array) -> tuple[Array, Weights]:
+    def descended(self, o: SGD, w: Array, old: Weights, g: Array, lr: Any) -> tuple[Array, Weights]:
         r, mu = self.r, self.constant(o.momentum)
-        step = r(r(o.learning_rate) * g)
+        step = r(lr * g)
         if not o.momentum:
             return r(w - step), {}
         m = r(r(mu * old["m"]) - step)
@@ -271,7 +420,9 @@ class Execution:
             return r(w + r(r(mu * m) - step)), {"m": m}
         return r(r(w + r(mu * m)) - step), {"m": m}
 
-    def normalized(self, o: RMSprop, w: Array, old: Weights, g: Array) -> tuple[Array, Weights]:
+    def normalized(
+        self, o: RMSprop, w: Array, old: Weights, g: Array, lr: Any
+    ) -> tuple[Array, Weights]:
         r = self.r
         new = {"v": self.mean(old["v"], r(g * g), o.rho)}
         below = r(new["v"] + r(o.epsilon))
@@ -279,17 +430,17 @@ class Execution:
             new["a"] = self.mean(old["a"], g, o.rho)
             below = r(r(new["v"] - r(new["a"] * new["a"])) + r(o.epsilon))
         if self.form == "keras":
-            step = r(r(r(o.learning_rate) * g) / r(np.sqrt(below)))
+            step = r(r(lr * g) / r(np.sqrt(below)))
         else:  # by the reciprocal of the root
-            step = r(r(r(o.learning_rate) * g) * r(1 / r(np.sqrt(below))))
+            step = r(r(lr * g) * r(1 / r(np.sqrt(below))))
         if o.momentum:
             step = new["m"] = r(r(self.constant(o.momentum) * old["m"]) + step)
         return r(w - step), new
 
-    def adam(self, w: Array, old: Weights, g: Array, t: int) -> tuple[Array, Weights]:
+    def adam(self, w: Array, old: Weights, g: Array, t: int, lr: Any) -> tuple[Array, Weights]:
         r, o = self.r, self.optimizer
         assert isinstance(o, Adam)
-        lr, eps = r(o.learning_rate), r(o.epsilon)
+        eps = r(o.epsilon)
         beta_1, beta_2 = self.constant(o.beta_1), self.constant(o.beta_2)
         first, second = r(1 - r(beta_1**t)), r(1 - r(beta_2**t))
         m = self.mean(old["m"], g, o.beta_1)
@@ -306,7 +457,8 @@ class Execution:
 
     def run(self, w: Weights, epochs: int) -> dict[str, Any]:
         """The recording, as `certify_training` takes it."""
-        states = {n: {s: np.zeros_like(a) for s in self.optimizer.states} for n, a in w.items()}
+        carried = updating.carried(self.optimizer)
+        states = {n: {s: np.zeros_like(a) for s in carried} for n, a in w.items()}
         recorded, losses, t = [(w, states)], [], 0
         for _ in range(epochs):
             total = count = 0.0
@@ -315,17 +467,15 @@ class Execution:
                 loss, g = self.gradients(w, batch)
                 t, size = t + 1, batch.stop - batch.start
                 total, count = self.r(total + self.r(loss * size)), count + size
-                after = {n: self.update(w[n], states[n], g[n], t) for n in w}
-                recorded.append(({n: a for n, (a, _) in after.items()},
-                                 {n: s for n, (_, s) in after.items()}))  # fmt: skip
+                after, kept = self.updated(w, states, g, t - 1)
+                recorded.append(({n: self.constrained(n, a) for n, a in after.items()}, kept))
             losses.append(self.r(total / count))
         return {
             "weights": {n: np.stack([at[n] for at, _ in recorded]) for n in w},
             "states": {
-                s: {n: np.stack([at[n][s] for _, at in recorded]) for n in w}
-                for s in self.optimizer.states
+                s: {n: np.stack([at[n][s] for _, at in recorded]) for n in w} for s in carried
             },
-            "iterations": np.arange(t + 1),
+            "iterations": updating.iterations(self.optimizer, np.arange(t + 1)),
             "loss": np.array(losses),
         }
 
@@ -348,9 +498,14 @@ def gated(kind: str) -> Claim:
 
 def planted_in(by: str) -> Claim:
     """The training in which faults of the optimizer are planted: of SGD and RMSprop by two batches,
-    the second of which is smaller, with all that the optimizer has."""
+    the second of which is smaller, with all that the optimizer has; of AdamW with what all have."""
     if by == "Adam":
         return short(10)
-    name = {"SGD": "trained_nesterov", "RMSprop": "trained_rmsprop_centered"}[by]
+    name = {
+        "SGD": "trained_nesterov",
+        "RMSprop": "trained_rmsprop_centered",
+        "AdamW": "trained_adamw",
+        "SGD, averaged": "trained_averages",
+    }[by]
     c = files.load(files.bundled() / "derived" / f"{name}.toml")
     return dataclasses.replace(c, expectations=c.expectations[:1])

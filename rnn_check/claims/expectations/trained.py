@@ -14,7 +14,7 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import GRU, LSTM, Dense, SimpleRNN
 from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import training
+from rnn_check.recurrences import penalties, training
 from rnn_check.subjects.policy import Policy
 
 T = TypeVar("T")
@@ -51,14 +51,41 @@ def unjudged(what: str, run: Experiment) -> str:
             rate = getattr(layer, name, msgspec.UNSET)
             if rate is not msgspec.UNSET and rate:
                 return f"{what} of a training with {name} depends on what is drawn"
-        for name in layer.options:
-            if name.endswith(("_regularizer", "_constraint")) and is_given(getattr(layer, name)):
-                return f"{what} of a training with a {name} is not derived"
-        if not layer.is_trainable:
-            return f"{what} of a training with frozen weights is not derived"
+        if is_given(getattr(layer, "activity_regularizer", None)):
+            return f"{what} of a training with an activity_regularizer is not derived"
+        if not layer.is_trainable and any(of_layer(layer, "regularizer")):
+            return f"{what} of a training with regularizers of frozen weights is not derived"
+        averaged = run.training is not None and run.training.optimizer.use_ema
+        if averaged and any(of_layer(layer, "constraint")):
+            return f"{what} of a training with averages of constrained weights is not derived"
+        for constraint in of_layer(layer, "constraint"):
+            if constraint[1].get("axis", 0) != 0:
+                return f"{what} of a training with norms along another axis is not derived"
         if layer.inner.option("stateful"):
             return f"{what} of a training of a stateful layer is not derived"
+    if not any(layer.is_trainable for layer in run.layers):
+        return f"{what} of a training where everything is frozen is nothing"
     return ""
+
+
+def embellished(run: Experiment) -> str:
+    """What stands in a training beside the layers and the optimizer; empty if nothing does."""
+    for layer in run.layers:
+        for family in ("regularizer", "constraint"):
+            for name, _ in of_layer(layer, family):
+                return f"a {family} of {name}"
+        if not layer.is_trainable:
+            return "frozen weights"
+    return ""
+
+
+def of_layer(layer: Any, family: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(weight, {"kind": class, its arguments}) of each that is given."""
+    for part in ("kernel", "recurrent", "bias"):
+        given = getattr(layer, f"{part}_{family}", None)
+        if is_given(given):
+            weight = "recurrent_kernel" if part == "recurrent" else part
+            yield weight, given if isinstance(given, dict) else {"kind": given}
 
 
 def is_given(option: Any) -> bool:
@@ -117,8 +144,11 @@ def _trained_in(arithmetic: str) -> Callable[[Experiment], training.Trained]:
     def ends(run: Experiment) -> training.Trained:
         assert run.training is not None and run.weights is not None
         own = {
-            layer: {name: (given.value, given.error) for name, given in table.items()}
-            for layer, table in run.weights.items()
+            layer.name: {
+                name: (given.value, given.error) for name, given in run.weights[layer.name].items()
+            }
+            for layer in run.layers
+            if layer.is_trainable
         }
         return training.trained(
             network(run), run.training.optimizer, by_name(run, own), run.training.epochs,
@@ -140,7 +170,34 @@ def network(run: Experiment) -> training.Network:
         go_backwards=layer.option("go_backwards"),
         batch_size=run.training.batch_size if run.training else None,
         error=run.x.error,
+        regularizers={
+            name: penalties.regularizer(**given) for name, given in _of_all(run, "regularizer")
+        },
+        constraints={
+            name: penalties.constraint(**given) for name, given in _of_all(run, "constraint")
+        },
+        frozen=by_name(
+            run,
+            {
+                layer.name: {
+                    name: (given.value, given.error)
+                    for name, given in (run.weights or {}).get(layer.name, {}).items()
+                }
+                for layer in run.layers
+                if not layer.is_trainable
+            },
+        ),
     )
+
+
+def _of_all(run: Experiment, family: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same by what the training certificate calls the weights that are trained."""
+    for layer in run.layers:
+        prefix = "" if layer is run.rnn else "dense."
+        if layer.is_trainable:
+            there = (run.weights or {}).get(layer.name, {})
+            given = (each for each in of_layer(layer, family) if each[0] in there)
+            yield from ((prefix + name, how) for name, how in given)
 
 
 def by_name(run: Experiment, part: Mapping[str, Mapping[str, T]]) -> dict[str, T]:

@@ -12,7 +12,7 @@ from rnn_check.certificates import outcomes, updates
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import tables
 from rnn_check.claims.expectations import trained
-from rnn_check.claims.expectations.bitwise import yes
+from rnn_check.claims.expectations.bitwise import same, yes
 from rnn_check.claims.expectations.case import Case, Said, Unproved, given
 from rnn_check.claims.expectations.expectation import (
     DENSE,
@@ -31,6 +31,8 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
+from rnn_check.recurrences import updating
+from rnn_check.recurrences.optimizers import Optimizer
 from rnn_check.subjects.policy import Policy
 
 
@@ -60,7 +62,7 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
 
     def spoils(self, run: Experiment) -> list[Path]:
         assert run.training is not None
-        parts = ("weights", *run.training.optimizer.states)
+        parts = ("weights", *updating.carried(run.training.optimizer), "ended")
         return [("training", part, "*", "*") for part in parts]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
@@ -68,6 +70,11 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
         run, recorded = case.claim, case.said["training"]
         assert run.training is not None and run.weights is not None and run.x is not None
         optimizer = run.training.optimizer
+        told = ", ".join(layer for layer, _ in recorded["weights"].table())
+        wanted = ", ".join(layer.name for layer in run.layers if layer.is_trainable)
+        if told != wanted:
+            yield equal("subject", "what is trained", told, wanted)
+            return
         start = {
             layer: {name: given.value for name, given in table.items()}
             for layer, table in run.weights.items()
@@ -75,7 +82,10 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
         found = given(
             updates.certify_training,
             trained.by_name(run, _tables(recorded["weights"])),
-            {state: trained.by_name(run, _tables(recorded[state])) for state in optimizer.states},
+            {
+                state: trained.by_name(run, _tables(recorded[state]))
+                for state in updating.carried(optimizer)
+            },
             network=trained.network(run),
             optimizer=optimizer,
             iterations=recorded["iterations"].of(np.ndarray),
@@ -94,13 +104,21 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
         # what fails first comes first, as it is what the verdict quotes
         for q in sorted(found.quantities.values(), key=lambda q: q.name != found.where[1]):
             yield _updated(q)
-        constants, wanted = recorded["optimizer"], dataclasses.asdict(optimizer)
-        for name in [name for name, value in wanted.items() if isinstance(value, bool)]:
-            yield equal("subject", name, yes(constants[name].flag), yes(wanted.pop(name)))
-        got = np.asarray([constants[name].of(float) for name in wanted])
-        expected = np.asarray(list(wanted.values()))
+        if "ended" in recorded or optimizer.use_ema:  # records of earlier versions do not tell
+            last = _tables(recorded[updating.ends_with(optimizer)])
+            for layer, table in last.items():
+                for name, each in table.items():
+                    got = recorded["ended"][layer][name].shaped(each.shape[1:])
+                    yield same(f"{layer}.{name} when fit returns", got, each[-1])
+        constants, options = recorded["optimizer"], _constants(optimizer)
+        for name in [name for name in options if name not in constants]:
+            yield equal("subject", f"the optimizer's {name}", "nothing", str(options.pop(name)))
+        for name in [name for name, value in options.items() if isinstance(value, bool)]:
+            yield equal("subject", name, yes(constants[name].flag), yes(options.pop(name)))
+        got = np.asarray([constants[name].of(float) for name in options])
+        expected = np.asarray(list(options.values()))
         bound = expected * formats.arithmetic(case.dtype).u
-        names = ", ".join(wanted)
+        names = ", ".join(options)
         yield Comparison("subject", names, got, expected, np.abs(got - expected), bound)
 
 
@@ -172,6 +190,13 @@ class OrdinaryOutcome(Unasked, frozen=True, kw_only=True):
     def unjudged(self, run: Experiment) -> str:
         if run.training and run.x and run.training.updates(len(run.x.value)) > run.training.epochs:
             return f"{self.what} of a training by several batches is not derived"
+        own = dataclasses.fields(Optimizer)[1:]
+        optimizer = run.training.optimizer if run.training else None
+        for name in (each.name for each in own if getattr(optimizer, each.name, None)):
+            if name != "ema_momentum":
+                return f"{self.what} of a training with {name} is not derived"
+        if beside := trained.embellished(run):
+            return f"{self.what} of a training with {beside} is not derived"
         return trained.unjudged(self.what, run)
 
     def reads(self, reading: Reading) -> dict[str, Any]:
@@ -218,6 +243,23 @@ def draw(run: Experiment) -> outcomes.Outcomes:
         optimizer=run.training.optimizer,
         epochs=run.training.epochs,
     )
+
+
+def _constants(optimizer: Optimizer) -> dict[str, Any]:
+    """What it was told, number by number: all of its own, and what is not left as all have it."""
+    found = dataclasses.asdict(optimizer)
+    for each in dataclasses.fields(Optimizer):
+        if found[each.name] == each.default:
+            del found[each.name]
+    schedule = found.pop("learning_rate")
+    if not isinstance(schedule, dict):
+        return {"learning_rate": schedule, **found}
+    for name, value in schedule.items():
+        if isinstance(value, tuple):
+            found.update({f"{name}[{i}]": each for i, each in enumerate(value)})
+        elif value is not None:
+            found[name] = value
+    return found
 
 
 def _tables(said: Said) -> dict[str, dict[str, Array]]:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from rnn_check.certificates import layer as certificates_layer
-from rnn_check.claims.layers.layer import Layer, Shapes
+from rnn_check.claims.layers.layer import Constraint, Layer, Regularizer, Shapes
 from rnn_check.claims.layers.signal import (
     Back,
     Call,
@@ -30,6 +30,10 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
     activation: str | msgspec.UnsetType = msgspec.UNSET
     use_bias: Flag = msgspec.UNSET
     trainable: Flag = msgspec.UNSET
+    kernel_regularizer: Regularizer = msgspec.UNSET
+    bias_regularizer: Regularizer = msgspec.UNSET
+    kernel_constraint: Constraint = msgspec.UNSET
+    bias_constraint: Constraint = msgspec.UNSET
 
     @property
     def reach(self) -> tuple[float, float]:

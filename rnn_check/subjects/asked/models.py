@@ -12,8 +12,10 @@ import numpy as np
 from .backends import Backend
 from .making import Making
 from .named import (
+    OPTIMIZER,
     OPTIMIZERS,
     RECURRENT,
+    SCHEDULES,
 )
 from .own import load_class
 from .parts import (
@@ -37,11 +39,16 @@ from .wire import Array, encode
 
 Inputs = dict[str, Array]
 # what holds an optimizer's states, one of each weight that is trained
+_ADAM = {"m": "_momentums", "v": "_velocities", "s": "_velocity_hats"}
 STATES_OF = {
-    "Adam": {"m": "_momentums", "v": "_velocities", "s": "_velocity_hats"},
+    "Adam": _ADAM,
+    "AdamW": _ADAM,
     "SGD": {"m": "momentums"},
     "RMSprop": {"v": "_velocities", "a": "_average_gradients", "m": "_momentums"},
 }
+STATES_OF_ANY = {
+    "accumulated": "_accumulated_gradients", "average": "_model_variables_moving_average"
+}  # fmt: skip
 
 
 class Stack(Made):
@@ -169,11 +176,21 @@ class Models(Making):
         if kind not in OPTIMIZERS:
             raise ValueError(f"unknown optimizer {kind!r}")
         for name in options:
-            if name not in ("learning_rate", *OPTIMIZERS[kind]):
+            if name not in ("learning_rate", *OPTIMIZERS[kind], *OPTIMIZER):
                 raise ValueError(f"{kind} takes no {name!r} here")
+        if isinstance(options.get("learning_rate"), dict):
+            options["learning_rate"] = self.schedule(**options["learning_rate"])
         there = self.replace.get(kind)
         cls = getattr(self.backend.keras.optimizers, kind) if there is None else load_class(there)
         return cls(**options)
+
+    def schedule(self, kind: str, **options: Any) -> Any:
+        if kind not in SCHEDULES:
+            raise ValueError(f"unknown schedule {kind!r}")
+        for name in options:
+            if name not in SCHEDULES[kind]:
+                raise ValueError(f"{kind} takes no {name!r} here")
+        return getattr(self.backend.keras.optimizers.schedules, kind)(**options)
 
     def passed_dtype(self, of: Stack) -> str:
         """What a user passes to a model: floatx, unless the layers compute in more than that."""
@@ -336,13 +353,13 @@ class Models(Making):
         inputs: Inputs,
         target: Maybe,
     ) -> Answer:
-        """One batch is a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit trains on the
-        same numbers as with arrays, but need not build a pipeline for every epoch (which is four
-        fifths of its time). Of several batches fit makes its own.
+        """One batch is to TensorFlow a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit
+        trains on the same numbers as with arrays, but need not build a pipeline for every epoch
+        (which is four fifths of its time). Of several batches fit makes its own.
         """
         keras = self.backend.keras
-        if self.backend.name != "tensorflow":
-            raise Unsupported(f"training is not recorded on the {self.backend.name} backend")
+        if not self.backend.differentiates:
+            raise Unsupported(f"the {self.backend.name} backend has no gradients")
         if self.dtype not in (None, "float32", "float64"):
             raise Unsupported(f"training in {self.dtype} scales its loss: not recorded")
         if self.dtype == "float64" and keras.backend.floatx() != "float64":
@@ -353,19 +370,26 @@ class Models(Making):
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
         model.compile(loss=loss, optimizer=made, **self.jit_compile)
-        recorder = training_recorder(self.backend, of.layers, made, STATES_OF[kind])
+        states = {**STATES_OF[kind], **STATES_OF_ANY}
+        recorder = training_recorder(self.backend, of.layers, made, states)
         dtype = np.dtype(self.dtype or self.backend.floatx)
         batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
-        if batch_size is None or batch_size >= len(target):
+        size = min(batch_size or len(target), len(target))
+        by = {"batch_size": size}
+        if self.backend.name == "tensorflow" and size == len(target):
             data = self.backend.package.data.Dataset.from_tensors(batch).repeat()
             batch, by = (data,), {"steps_per_epoch": 1}
-        else:
-            by = {"batch_size": batch_size}
         history = model.fit(
             *batch, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder], **by
         )
+        base = {name: getattr(made, name, None) for name in OPTIMIZER}
         constants = {name: told(getattr(made, name)) for name in OPTIMIZERS[kind]}
-        constants["learning_rate"] = float(self.backend.array(made.learning_rate))
+        constants.update({name: told(v) for name, v in base.items() if v is not None})
+        if isinstance(optimizer["learning_rate"], dict):
+            given = made.get_config()["learning_rate"]["config"]
+            constants.update(told_of_schedule(given, SCHEDULES[optimizer["learning_rate"]["kind"]]))
+        else:
+            constants["learning_rate"] = float(self.backend.array(made.learning_rate))
         return {
             "loss": encode(np.asarray(history.history["loss"])),
             "updates": {
@@ -410,6 +434,18 @@ def told(constant: Any) -> bool | float:
     return constant if isinstance(constant, bool) else float(constant)
 
 
+def told_of_schedule(config: dict[str, Any], options: Sequence[str]) -> dict[str, bool | float]:
+    """The numbers of a schedule, those of a list one by one."""
+    found = {}
+    for name in options:
+        value = config.get(name)
+        if isinstance(value, (list, tuple)):
+            found.update({f"{name}[{i}]": told(each) for i, each in enumerate(value)})
+        elif value is not None:
+            found[name] = told(value)
+    return found
+
+
 def training_recorder(
     backend: Backend, layers: Layers, optimizer: Any, states: dict[str, str]
 ) -> Any:
@@ -423,15 +459,21 @@ def training_recorder(
     groups.update({name: list(variables) for name, variables in held.items() if variables})
     read: dict[str, list[list[Array]]] = {name: [] for name in groups}
     counted: list[Array] = []
+    ended: list[Array] = []
 
     class Recorder(backend.keras.callbacks.Callback):  # type: ignore[misc, name-defined]
         def on_train_begin(self, logs: Any = None) -> None:
+            if hasattr(self.model, "jax_state_sync"):  # which keeps them apart while it trains
+                self.model.jax_state_sync()
             for name, variables in groups.items():
                 read[name].append([backend.array(variable) for variable in variables])
             counted.append(backend.array(optimizer.iterations))
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.on_train_begin()
+
+        def on_train_end(self, logs: Any = None) -> None:
+            ended.extend(backend.array(variable) for variable in groups["weights"])
 
         def recorded(self) -> dict[str, Any]:
             answer: dict[str, Any] = {"iterations": encode(np.stack(counted))}
@@ -440,6 +482,9 @@ def training_recorder(
                 for (layer, weight), steps in zip(named, zip(*states)):
                     tables.setdefault(layer, {})[weight_name(weight)] = encode(np.stack(steps))
                 answer[name] = tables
-            return answer
+            last: dict[str, Any] = {}
+            for (layer, weight), array in zip(named, ended):
+                last.setdefault(layer, {})[weight_name(weight)] = encode(array)
+            return {**answer, "ended": last}
 
     return Recorder()

@@ -46,7 +46,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "Bidirectional": ("layer", "merge_mode"),
     "TimeDistributed": ("layer",),
-    "Dense": (*_CELL, "trainable"),
+    "Dense": (
+        *(*_CELL, "trainable", "kernel_regularizer", "bias_regularizer"),
+        *("kernel_constraint", "bias_constraint"),
+    ),
     "Masking": ("mask_value",),
     "Embedding": ("input_dim", "output_dim", "mask_zero"),
 }
@@ -90,8 +93,20 @@ ACTIVATIONS = (
 )
 OPTIMIZERS: dict[str, tuple[str, ...]] = {  # their options beside a learning rate
     "Adam": ("beta_1", "beta_2", "epsilon", "amsgrad"),
+    "AdamW": ("beta_1", "beta_2", "epsilon", "amsgrad"),
     "SGD": ("momentum", "nesterov"),
     "RMSprop": ("rho", "momentum", "epsilon", "centered"),
+}
+OPTIMIZER = (  # options of all of them
+    *("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum"),
+    *("ema_overwrite_frequency", "gradient_accumulation_steps"),
+)
+SCHEDULES: dict[str, tuple[str, ...]] = {  # of learning rates
+    "ExponentialDecay": ("initial_learning_rate", "decay_steps", "decay_rate", "staircase"),
+    "CosineDecay": (
+        *("initial_learning_rate", "decay_steps", "alpha", "warmup_target", "warmup_steps"),
+    ),
+    "PiecewiseConstantDecay": ("boundaries", "values"),
 }
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # of layers; what Keras is told in words
 MOST_SIZE = 4096  # units, features, indices; and what `wrong` may ask for

@@ -170,8 +170,9 @@ class Session:
 
         batch_size: all of them if it is not given. keep: "loss", as it is reported, (epochs,);
         "left", as of run; "updates", watched: weights, the optimizer's states by their short names
-        ("m" momentum, "v" velocity, "s" largest velocity, "a" average gradient) and iterations
-        before the first update and after each, and the optimizer's constants.
+        ("m" momentum, "v" velocity, "s" largest velocity, "a" average gradient, "average" of the
+        weights, "accumulated" gradient) and iterations before the first batch and after each, the
+        weights when training "ended", and the optimizer's constants.
         """
         raise self.has_no("fit")
 

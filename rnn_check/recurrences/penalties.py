@@ -1,0 +1,106 @@
+"""What do regularizers and constraints do to weights in a training?
+
+    regularizer    L = L + l₁Σ|w| + l₂Σw²      g = g + l₁ sign(w) + 2 l₂w
+    NonNeg         w = max(w, 0)
+    MaxNorm        w = w·min(‖w‖, c)/(ε + ‖w‖), ‖w‖ over the first axis: of what goes into each unit
+
+as Keras has them; sign(0) = 0 and ε = 1e-7. A constraint is applied to what an update leaves. All
+arrays have a leading axis, of N sets of weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnn_check.numbers.bounded import Bounded
+from rnn_check.numbers.formats import Array
+from rnn_check.recurrences.schedules import gamma_of_both
+
+_UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
+EPSILON = 1e-7
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """l₁Σ|w| + l₂Σw²."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def loss(self, w: Bounded) -> Bounded:
+        """(N,1) its share of the loss: sums in any order, and each term three roundings."""
+        a = w.a
+        v, e, most = (np.reshape(p, (len(p), -1)) for p in (w.value, w.error, w.most))
+        value = (self.l1 * np.abs(v) + self.l2 * v * v).sum(axis=1)
+        error = (self.l1 * e + self.l2 * e * (2 * np.abs(v) + e)).sum(axis=1)
+        size = (self.l1 * most + self.l2 * most * most).sum(axis=1)
+        error = error + gamma_of_both(v.shape[1] + 4, a) * size + 4 * v.shape[1] * a.min_normal
+        return Bounded(value[:, None], error[:, None] * _UP, a)
+
+    def gradient(self, w: Bounded) -> Bounded:
+        """Where the sign of w is in doubt, so is its share."""
+        value = self.l1 * np.sign(w.value) + 2 * self.l2 * w.value
+        doubt = np.where((np.abs(w.value) <= w.error) & (w.error > 0), 2 * self.l1, 0.0)
+        size = self.l1 + 2 * self.l2 * w.most
+        error = doubt + 2 * self.l2 * w.error + gamma_of_both(4, w.a) * size
+        return Bounded(value, error * _UP + 4 * w.a.min_normal, w.a)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What weights become after an update."""
+
+    def applied(self, w: Bounded) -> Bounded:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class NonNeg(Constraint):
+    """No weight is negative."""
+
+    def applied(self, w: Bounded) -> Bounded:
+        """What is negative for sure is 0, and nothing else is farther off than it was."""
+        error = np.where(w.value + w.error < 0, 0.0, w.error)
+        return Bounded(np.maximum(w.value, 0.0), error, w.a)
+
+
+@dataclass(frozen=True)
+class MaxNorm(Constraint):
+    """No unit's weights have a norm beyond this one."""
+
+    max_value: float = 2.0
+
+    def applied(self, w: Bounded) -> Bounded:
+        """The scale min(‖w‖, c)/(ε + ‖w‖) lies between that of the least and the largest norm: of
+        min(‖w‖, c) and of ε + ‖w‖ apart. A root, two sums, a quotient, a product, and c, ε."""
+        a, m = w.a, w.value.shape[1]
+        square = (w.value * w.value).sum(axis=1, keepdims=True)
+        off = (w.error * (2 * np.abs(w.value) + w.error)).sum(axis=1, keepdims=True)
+        most = (w.most * w.most).sum(axis=1, keepdims=True)
+        off = off * _UP + gamma_of_both(m + 2, a) * most + 4 * m * a.min_normal
+
+        def scale(norm: Array, other: Array) -> Array:
+            return np.asarray(np.minimum(norm, self.max_value) / (EPSILON + other))
+
+        norm = np.sqrt(square)
+        low, high = np.sqrt(np.maximum(square - off, 0)), np.sqrt(square + off)
+        exact, least, largest = scale(norm, norm), scale(low, high), scale(high, low)
+        spread = np.maximum(largest - exact, exact - least)
+        error = largest * w.error + spread * np.abs(w.value)
+        error = error + gamma_of_both(12, a) * largest * w.most + 4 * a.min_normal * (1 + w.most)
+        error = np.where(most > a.max / 2, np.inf, error * _UP)
+        return Bounded(w.value * exact, error, a)
+
+
+def regularizer(kind: str, **given: Any) -> Regularizer:
+    """Keras's L1, L2 or L1L2, with its defaults."""
+    l1, l2 = {"L1": (0.01, 0.0), "L2": (0.0, 0.01), "L1L2": (0.0, 0.0)}[kind]
+    return Regularizer(float(given.get("l1", l1)), float(given.get("l2", l2)))
+
+
+def constraint(kind: str, **given: Any) -> Constraint:
+    """Keras's NonNeg, or MaxNorm along the first axis."""
+    return NonNeg() if kind == "NonNeg" else MaxNorm(float(given.get("max_value", 2)))
