@@ -32,7 +32,8 @@ from rnn_check.claims.layers import (
     SimpleRNN,
     TimeDistributed,
 )
-from rnn_check.claims.layers.recurrent import Recurrence, Recurrent
+from rnn_check.claims.layers.cells import Recurrence
+from rnn_check.claims.layers.recurrent import Recurrent
 from rnn_check.claims.schema import ClaimFile
 from rnn_check.claims.tables import MOST_WEIGHTS
 from rnn_check.claims.written import Array, Given, Reader

@@ -20,7 +20,7 @@ from rnn_check.claims.layers import (
     Embedding,
     SimpleRNN,
 )
-from rnn_check.claims.layers.recurrent import Recurrence
+from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.layers.signal import ByHand
 from rnn_check.claims.optimizers import AnyTraining
 from rnn_check.claims.tables import WrongTable

@@ -16,8 +16,8 @@ import numpy as np
 from rnn_check.claims import gates, stack
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import Dense, Embedding, Layer
+from rnn_check.claims.layers.cells import Gated, Recurrence
 from rnn_check.claims.layers.layer import Part
-from rnn_check.claims.layers.recurrent import Gated, Recurrence
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
 from rnn_check.refusal import Refused, nearest

@@ -21,7 +21,7 @@ from rnn_check.claims import gates, stack
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.claims.layers import Carrying
-from rnn_check.claims.layers.recurrent import Gated, Recurrence
+from rnn_check.claims.layers.cells import Gated, Recurrence
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import gated, over_time
 

@@ -37,8 +37,7 @@ from rnn_check.recurrences import over_time
 
 __all__ = [
     "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "fed", "run", "shown_as_zero",
-    "starts",
-    "steps", "zeros",
+    "starts", "steps", "zeros",
 ]  # fmt: skip
 
 

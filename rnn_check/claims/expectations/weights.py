@@ -12,9 +12,9 @@ import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import tables
-from rnn_check.claims.expectations.behaviour import CHANCE
 from rnn_check.claims.expectations.bitwise import same, yes
 from rnn_check.claims.expectations.case import Case, at_least
+from rnn_check.claims.expectations.dropout import CHANCE
 from rnn_check.claims.expectations.expectation import INPUT, WEIGHTS, Holds, Path, Reading, Unasked
 from rnn_check.claims.expectations.numbers import OfWeight
 from rnn_check.claims.experiment import Experiment
