@@ -143,13 +143,6 @@ class Sum:
             error[self.special & ~np.isfinite(self.value)] = 0.0
         return error
 
-    def some(self, rows: Array) -> Sum:
-        """These rows of a plain sum alone."""
-        few = copy(self)
-        few.__dict__.pop("error", None)
-        few.rows, few.value, few.size = self.rows[rows], self.value[rows], self.size[rows]
-        return few
-
     def elements(self, flat: Array) -> Sum:
         """These elements of a plain sum alone, in one row."""
         few = copy(self)
