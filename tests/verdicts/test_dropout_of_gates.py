@@ -18,6 +18,7 @@ from rnn_check.subjects.asked.wire import encode
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests.support.puppet import InThisProcess
+from tests.support.sampling import thinned
 
 GATES = {"LSTM": "ifco", "GRU": "zrh"}
 
@@ -127,6 +128,7 @@ def test_dropout_of_gates_as_keras_has_it_agrees(c: Claim) -> None:
     assert verdicts(c, "") == {AGREE}
 
 
+@thinned(4)
 @pytest.mark.parametrize("c", CLAIMS, ids=lambda c: c.name)
 @pytest.mark.parametrize(
     "fault",
