@@ -21,7 +21,7 @@ __all__ = ["Certificate", "certify", "certify_dense", "certify_gradients", "cert
 def __getattr__(name: str) -> Any:
     """Imported when first used: `rnn-check --help` need not wait for NumPy."""
     if name in __all__:
-        from rnn_check.certificates import public, result, steps
+        from rnn_check.certificates import dense, public, result
 
-        return next(vars(m)[name] for m in (public, steps, result) if name in vars(m))
+        return next(vars(m)[name] for m in (public, dense, result) if name in vars(m))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -116,6 +116,13 @@ def test_every_module_says_what_it_is_about() -> None:
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
 
 
+def test_every_name_that_the_package_offers_is_there() -> None:
+    for name in rnn_check.__all__:
+        assert getattr(rnn_check, name).__name__ == name
+    with pytest.raises(AttributeError, match="'certifies'"):
+        getattr(rnn_check, "certifies")  # noqa: B009
+
+
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino", "onnx"}
 # what the subject imports, and support/planted.py reads
 PLANTED = {"faults", "training_faults"}

@@ -16,8 +16,8 @@ import msgspec
 
 from rnn_check.asking import request
 from rnn_check.asking.request import Answer, Setting
+from rnn_check.claims.beside import MOST_ARCHIVE, beside
 from rnn_check.claims.claim import Claim
-from rnn_check.claims.written import MOST_ARCHIVE, beside
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects.identity import Identity, Who

@@ -159,7 +159,7 @@ def hidden_adjoints(
         J = Between(*(np.where(np.isnan(end), nothing, end) for end, nothing in ends))
         for limit in limits:
             J, _ = J.within(Between(limit.low[:, t], limit.high[:, t]))
-        product = J.bounded(a) * Bounded(carries.value[:, t], carries.error[:, t], a)
+        product = J.bounded(a) * carries.each(lambda part: part[:, t])  # noqa: B023
         after = Total.of(product.value, product.error)
         hidden = after if keep is None else where(keep[:, t, None], after, now)
     return in_time(found), hidden

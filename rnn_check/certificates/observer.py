@@ -227,7 +227,7 @@ class _Moves:
 
     def __init__(self, f: Bounded, ig: Bounded) -> None:
         self.f, self.ig, self.a = f, ig, f.a
-        self.slope, self.most = np.abs(f.value), f.most
+        self.slope, self.most, self.first = np.abs(f.value), f.most, f.reached
         self.added, self.lost = ig.most, (4 + 2 * f.most) * f.a.min_normal
         self.u, self.again = gamma(2, f.a.u_stored) + gamma(4, FLOAT64.u), gamma(4, f.a.u_stored)
 
@@ -239,7 +239,8 @@ class _Moves:
         e = (e + self.u * size + self.lost[at]) * UP
         value = self.f.value[at] * c.value + self.ig.value[at]
         differs = self.again * size + 4 * a.min_normal
-        known = (size <= a.max) & np.isfinite(value) & ~np.isnan(e)
+        reached = size if self.f.factor is None else self.first[at] * c.most + self.added[at]
+        known = (reached <= a.max) & np.isfinite(value) & ~np.isnan(e)
         if known.all():
             return Between(value - e, value + e), differs
         P = Between(np.where(known, value - e, -np.inf), np.where(known, value + e, np.inf))

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rnn_check.claims import gates
+from rnn_check.claims import gates, weights_given
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import WEIGHTS
 from rnn_check.claims.expectations.expectation import Reading as ReadBeside
@@ -32,7 +32,8 @@ from rnn_check.claims.layers import (
     SimpleRNN,
     TimeDistributed,
 )
-from rnn_check.claims.layers.recurrent import Recurrence, Recurrent
+from rnn_check.claims.layers.cells import Recurrence
+from rnn_check.claims.layers.recurrent import Recurrent
 from rnn_check.claims.schema import ClaimFile
 from rnn_check.claims.tables import MOST_WEIGHTS
 from rnn_check.claims.written import Array, Given, Reader
@@ -297,10 +298,10 @@ class Builder:
         nested = (len(each), each[0], *one)
         shape = (sum(each), *one) if sum(each) > 1 else one
         if min(nested[:2]) > 1 and state.shape == nested:
-            state = gates.each(state, lambda a: a.reshape(shape))
+            state = state.each(lambda a: a.reshape(shape))
         self._shaped(state.shape, shape, key)
         if self.doc.reading.states == "[c, h]":
-            state = gates.each(state, lambda a: a.reshape(nested)[:, ::-1].reshape(shape))
+            state = state.each(lambda a: a.reshape(nested)[:, ::-1].reshape(shape))
         return state
 
     def _states(self, node: Any, key: str) -> Given:
@@ -310,7 +311,7 @@ class Builder:
         each = [self._states(part, f"{key}[{i}]") for i, part in enumerate(node)]
         for i, state in enumerate(each):
             self._shaped(state.shape, each[0].shape, f"{key}[{i}]")
-        return gates.stacked(each)
+        return Given.stacked(each)
 
     def _shaped(self, got: tuple[int, ...], wanted: tuple[int, ...], key: str) -> None:
         if got != wanted:
@@ -374,15 +375,15 @@ class Builder:
             own, at = (table.get(name), f"{key}.{name}") if name else (table, key)
             if not isinstance(own, dict):
                 raise self.fail(at, f"expected a table of its {', '.join(gates.PARTS[:3])}")
-            given = gates.given(own, self.read, part.family, self.doc.reading.weights, at)
-            found = gates.weights(
+            given = weights_given.given(own, self.read, part.family, self.doc.reading.weights, at)
+            found = weights_given.weights(
                 given, self.doc.reading, part.family, part.units, None if fan_in < 0 else fan_in,
                 fail=self.fail, key=at, use_bias=part.option("use_bias"),
                 reset_after=part.option("reset_after"),
             )  # fmt: skip
             arrays |= {prefix + part_of: array for part_of, array in found.items()}
             written = self.written.setdefault(layer.name, {})
-            written |= {prefix + path: shape for path, shape in gates.shapes(given).items()}
+            written |= {prefix + path: shape for path, shape in weights_given.shapes(given).items()}
         return arrays
 
     def _arrays(

@@ -14,7 +14,7 @@ import numpy as np
 from rnn_check.claims import gates
 from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers.recurrent import Recurrence
+from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.layers.signal import ByHand
 from rnn_check.claims.tables import Source
 from rnn_check.claims.written import Array, Given

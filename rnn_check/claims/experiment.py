@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnn_check.claims import gates
-from rnn_check.claims.gates import GateReading, View
+from rnn_check.claims.gates import GateReading
 from rnn_check.claims.layers import (
     GRU,
     LSTM,
@@ -21,10 +20,11 @@ from rnn_check.claims.layers import (
     Embedding,
     SimpleRNN,
 )
-from rnn_check.claims.layers.recurrent import Recurrence
+from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.layers.signal import ByHand
 from rnn_check.claims.optimizers import AnyTraining
 from rnn_check.claims.tables import WrongTable
+from rnn_check.claims.views import View, view
 from rnn_check.claims.written import Array, Given
 from rnn_check.refusal import nearest
 
@@ -201,7 +201,7 @@ class Experiment:
         assert isinstance(part, Recurrence)
         own = {n.removeprefix(prefix): s for n, s in written.items() if n.startswith(prefix)}
         try:
-            found = gates.view(
+            found = view(
                 path.removeprefix(prefix), part.own_shapes(fan_in), own, self.gates, part.family,
                 part.units,
             )  # fmt: skip

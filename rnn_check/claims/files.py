@@ -13,12 +13,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rnn_check.claims.beside import regular_bytes
 from rnn_check.claims.build import Builder
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.conversion import converted
 from rnn_check.claims.document import MOST_BYTES, parsed
 from rnn_check.claims.variants import variants
-from rnn_check.claims.written import Reader, regular_bytes
+from rnn_check.claims.written import Reader
 from rnn_check.refusal import ClaimError
 
 

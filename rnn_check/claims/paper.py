@@ -15,9 +15,9 @@ import numpy as np
 
 from rnn_check.claims import gates, stack
 from rnn_check.claims.claim import Claim
-from rnn_check.claims.layers import Carrying, Dense, Embedding, Layer
+from rnn_check.claims.layers import Dense, Embedding, Layer
+from rnn_check.claims.layers.cells import Gated, Recurrence
 from rnn_check.claims.layers.layer import Part
-from rnn_check.claims.layers.recurrent import Gated, Recurrence
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
 from rnn_check.refusal import Refused, nearest
@@ -104,15 +104,8 @@ class Paper:
         self.at = claim.layers.index(self.layer)
         passes = Truth(claim, "real").passes
         self._course = passes[self.at].courses[self.index]
-        given = passes[self.at - 1].out.value if self.at else claim.x.value
-        mask = passes[self.at - 1].out.mask if self.at else claim.mask
-        backwards = self.layer.option("go_backwards") or self.index == self.layer.backward_part
-        self.backwards = backwards
-        self.mask = mask[:, ::-1] if mask is not None and backwards else mask
-        if self.index and self.layer.backward_part is None:  # a cell takes what that below it gives
-            self._x = passes[self.at].courses[self.index - 1].states["h"][0]
-        else:
-            self._x = given[:, ::-1] if backwards else given
+        self._fed = stack.fed(claim, self.layer, self.index)
+        self.backwards = self._fed.reversed
 
     @property
     def name(self) -> str:
@@ -125,11 +118,11 @@ class Paper:
 
     @property
     def timesteps(self) -> int:
-        return int(self._x.shape[1])
+        return int(self._fed.x.shape[1])
 
     @property
     def samples(self) -> int:
-        return len(self._x)
+        return len(self._fed.x)
 
     @property
     def definition(self) -> tuple[str, ...]:
@@ -157,7 +150,7 @@ class Paper:
         return self.layer.shows_states_of(self.index)
 
     def x(self, sample: int, t: int) -> Array:  # (F,)
-        found: Array = self._x[sample, t]
+        found: Array = self._fed.x[sample, t]
         return found
 
     def before(self, name: str, sample: int, t: int) -> Array:
@@ -166,14 +159,14 @@ class Paper:
         if t:
             last: Array = states[sample, t - 1]
             return last
-        first = next(each for each in self.claim.layers if isinstance(each, Carrying))
-        starts = stack.starts(self.claim) if self.layer is first else []
-        at = sum(len(part.states) for _, part in self.layer.recurrences[: self.index])
-        at += list(self._course.states).index(name)
-        return starts[at][0][sample] if starts else np.zeros(states.shape[-1])
+        if not self._fed.starts:
+            return np.zeros(states.shape[-1])
+        first: Array = self._fed.starts[self.carried.index(name)][sample]
+        return first
 
     def is_masked(self, sample: int, t: int) -> bool:
-        return self.mask is not None and not self.mask[sample, t]
+        mask = self._fed.mask
+        return mask is not None and not mask[sample, t]
 
     @cached_property
     def claimed(self) -> dict[str, Array]:

@@ -8,6 +8,7 @@ Sizes: B samples, T timesteps, F features, H units. Weights go by path, as `Part
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import Dense, Layer
+from rnn_check.claims.layers import Carrying, Dense, Layer
 from rnn_check.claims.layers.signal import (
     Back,
     Bounded,
@@ -35,8 +36,8 @@ from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 
 __all__ = [
-    "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "run", "shown_as_zero", "starts",
-    "steps", "zeros",
+    "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "fed", "run", "shown_as_zero",
+    "starts", "steps", "zeros",
 ]  # fmt: skip
 
 
@@ -107,6 +108,39 @@ def starts(claim: Experiment) -> list[Bounded]:
     if given.value.ndim == 2:
         return [(given.value, given.error)]
     return list(zip(given.value, given.error, strict=True))
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What one recurrence of a layer is given, in the order in which it takes the steps.
+
+    x (B,T,F), mask (B,T), starts (B,H) of each of its states, none if they are zeros.
+    """
+
+    x: Array
+    mask: Array | None
+    starts: tuple[Array, ...]
+    reversed: bool
+
+
+def fed(claim: Experiment, layer: Carrying, index: int) -> Fed:
+    """The same of the claim's own numbers; the index is that of `layer.recurrences`."""
+    assert claim.x is not None
+    at, is_above = claim.layers.index(layer), index > 0 and layer.backward_part is None
+    x, mask = claim.x.value, claim.mask
+    passed = passes(claim, "exact") if at or is_above else []
+    if at:
+        x, mask = passed[at - 1].out.value, passed[at - 1].out.mask
+    backwards = layer.option("go_backwards") or index == layer.backward_part
+    if backwards:
+        x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
+    if is_above:  # a cell takes what that below it gives, step by step
+        x = passed[at].courses[index - 1].states["h"][0]
+    first = next(each for each in claim.layers if isinstance(each, Carrying))
+    given = [value for value, _ in starts(claim)] if layer is first else []
+    of = sum(len(part.states) for _, part in layer.recurrences[:index])
+    own = given[of : of + len(layer.recurrences[index][1].states)]
+    return Fed(x, mask, tuple(own), backwards)
 
 
 def steps(

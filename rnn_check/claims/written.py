@@ -11,23 +11,19 @@ numbers a recipe or an array makes is counted before they are made.
 from __future__ import annotations
 
 import functools
-import io
 import math
-import os
 import re
-import stat
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from rnn_check.claims.beside import MOST_ARCHIVE, MOST_AXES, PLAIN_NAME, Archive, beside
 from rnn_check.numbers import printed
-from rnn_check.numbers.npy import Unreadable, header
 from rnn_check.refusal import ClaimError, nearest
 
 Array = npt.NDArray[Any]
@@ -36,40 +32,7 @@ Integers = Literal["exact", "rounded"]
 
 # what a file may hold (docs/claims.md)
 MOST_NUMBERS = 2_000_000  # that recipes and .npz files make, in all the claims of a file together
-MOST_AXES = 8
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-MOST_ARCHIVE = 20_000_000  # bytes of the .npz files that a file names, together
-MOST_DIRECTORY = 2**16  # bytes of an .npz file's list of arrays: some hundreds of them
-
-
-def regular_bytes(file: Path, most: int) -> bytes:
-    """What stands in a regular file of no more than `most` bytes.
-
-    Raises OSError for what cannot be opened, and ValueError, which says why, for what is no regular
-    file (a folder, a pipe, a device) or is larger.  Never waits for a pipe's other end.
-    """
-    with open(file, "rb", opener=lambda path, how: os.open(path, how | _NO_WAIT)) as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise ValueError("is not a regular file")
-        text = opened.read(most + 1)
-    if len(text) > most:
-        raise ValueError(f"is larger than {most:,} bytes, the most that is read")
-    return text
-
-
-def beside(claim: Path, name: str, most: int) -> bytes:
-    """What stands in the file of that name beside a claim; OSError and ValueError as above.
-
-    Nothing else is opened for a claim: no link, no path to elsewhere.
-    """
-    path = claim.parent / name
-    if not _PLAIN_NAME.fullmatch(name) or path.is_symlink():
-        raise ValueError("is a link; an npz file stands beside the claim itself")
-    return regular_bytes(path, most)
-
-
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
-_PLAIN_NAME = re.compile(r"[\w][\w .+-]{0,99}")  # of a file in the same folder
 
 
 @dataclass(frozen=True)
@@ -97,8 +60,36 @@ class Given:
             half = np.maximum(self.value - self.lo, self.hi - self.value)
         return np.where(self.lo < self.hi, half, 0.0)
 
+    @classmethod
+    def exactly(cls, value: Array) -> Given:
+        return cls(value, np.zeros_like(value), value, value)
+
+    @classmethod
+    def stacked(cls, each: Sequence[Given]) -> Given:
+        """Arrays of one shape, one after the other."""
+        return cls(*(np.stack(parts) for parts in zip(*(g._parts for g in each), strict=True)))
+
+    @classmethod
+    def beside(cls, each: Sequence[Given]) -> Given:
+        """Joined at the last axis."""
+        parts = zip(*(g._parts for g in each), strict=True)
+        return cls(*(np.concatenate(part, axis=-1) for part in parts))
+
+    def split(self, parts: int) -> list[Given]:
+        """Cut at the last axis, so that `beside` joins them."""
+        each = (np.split(a, parts, axis=-1) for a in self._parts)
+        return [Given(*arrays) for arrays in zip(*each, strict=True)]
+
+    def each(self, change: Callable[[Array], Array]) -> Given:
+        """The same change of shape to all that is known of it."""
+        return Given(*map(change, self._parts))
+
+    @property
+    def _parts(self) -> tuple[Array, Array, Array, Array]:
+        return self.value, self.error, self.lo, self.hi
+
     def transposed(self) -> Given:
-        return Given(self.value.T, self.error.T, self.lo.T, self.hi.T)
+        return self.each(np.transpose)
 
     def plus(self, other: Given) -> Given:
         value = self.value + other.value
@@ -132,7 +123,7 @@ class Reader:
     file: Path
     integers: Integers = "exact"
     made: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
-    archives: dict[str, _Archive] = field(default_factory=dict, repr=False, compare=False)
+    archives: dict[str, Archive] = field(default_factory=dict, repr=False, compare=False)
 
     def fail(self, key: str, problem: str) -> ClaimError:
         return ClaimError(self.file, key, problem)
@@ -147,15 +138,14 @@ class Reader:
         written = self._written(node, key, finite)
         if isinstance(node, dict) and "full" in node:  # one number, written once
             one = self.given(node["full"], f"{key}.full", reading, finite=finite)
-            parts = (one.value, one.error, one.lo, one.hi)
-            return Given(*(np.full(written.shape, part) for part in parts))
+            return one.each(lambda part: np.full(written.shape, part))
         value = written.astype(np.float64)
         if reading == "float32" and (np.abs(value[np.isfinite(value)]) > FLOAT32_MAX).any():
             raise self.fail(key, "a number does not fit a float32, as which it is to be read")
         if written.dtype == np.float64:  # a recipe's: exact as they stand
             value = value.astype(np.float32 if reading == "float32" else np.float64)
             value = value.astype(np.float64)
-            return Given(value, np.zeros_like(value), value, value)
+            return Given.exactly(value)
         lo, hi = value.copy(), value.copy()
         for at, v in np.ndenumerate(written):
             # a float is a hex float, a recipe's, or not finite: exact as it stands
@@ -320,7 +310,7 @@ class Reader:
             )  # fmt: skip
 
     def _npz(self, name: Any, entry: Any, key: str) -> npt.NDArray[np.float64]:
-        if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
+        if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
             raise self.fail(
                 f"{key}.npz", f"expected the name of a file beside this one, got {name!r}"
             )
@@ -342,74 +332,10 @@ class Reader:
             raise self.fail(f"{key}.key", f"{entry} in {name} {error}") from None
         return made
 
-    def _archive(self, name: str) -> _Archive:
+    def _archive(self, name: str) -> Archive:
         room = MOST_ARCHIVE - sum(each.size for each in self.archives.values())
-        self.archives[name] = found = _Archive(beside(self.file, name, room))
+        self.archives[name] = found = Archive(beside(self.file, name, room))
         return found
-
-
-class _Archive:
-    """An .npz file as NumPy writes it.  Raises ValueError, which says why, for anything else.
-
-    NumPy's own reader evaluates headers, and makes what they say before it looks how much is there;
-    here an array's dtype, shape and size are known, and fit each other, before any of it is read.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        end = content[-22:]  # of a ZIP file without a comment: how long its list of members is
-        if end[:4] != b"PK\5\6" or end[20:] != b"\0\0" or content[-42:-38] == b"PK\6\7":
-            raise ValueError("cannot be read: it is no npz file as numpy.savez writes it")
-        if int.from_bytes(end[12:16], "little") > MOST_DIRECTORY:
-            raise ValueError("cannot be read: it holds too many arrays")
-        self.size = len(content)
-        try:
-            self.zip = zipfile.ZipFile(io.BytesIO(content))
-            self.arrays = {name.removesuffix(".npy"): name for name in self.zip.namelist()}
-        except Exception as error:  # zipfile raises half a dozen kinds, and more with each release
-            raise ValueError(f"cannot be read: {error}") from None
-        self.read: dict[str, npt.NDArray[np.float64]] = {}
-
-    def array(self, name: str, count: Callable[[int], None]) -> npt.NDArray[np.float64]:
-        """The array of that name as float64; `count` is told how many numbers it will have."""
-        if name in self.read:
-            count(self.read[name].size)
-            return self.read[name]
-        member = self.zip.getinfo(self.arrays[name])
-        if member.flag_bits & 1 or member.compress_type not in (
-            zipfile.ZIP_STORED,
-            zipfile.ZIP_DEFLATED,
-        ):
-            raise ValueError("cannot be read: it is encrypted, or packed as NumPy packs nothing")
-        try:
-            with self.zip.open(member) as opened:
-                dtype, order, shape = _described(opened)
-                numbers = math.prod(shape)
-                count(numbers)
-                data = opened.read(numbers * dtype.itemsize + 1)
-        except (ClaimError, Unreadable):
-            raise
-        except Exception as error:
-            raise ValueError(f"cannot be read: {error or type(error).__name__}") from None
-        if len(data) != numbers * dtype.itemsize:
-            raise ValueError(f"cannot be read: its data do not fill the shape {shape}")
-        array = np.frombuffer(data, dtype).reshape(shape, order=order)
-        if dtype.kind in "iu" and (array > 2**53).any() | (array < -(2**53)).any():
-            raise ValueError("holds integers beyond 2^53, of which float64 has not all")
-        if not np.isfinite(array).all():
-            raise ValueError("holds numbers that are not finite")
-        self.read[name] = array.astype(np.float64)
-        return self.read[name]
-
-
-def _described(file: IO[bytes]) -> tuple[np.dtype[Any], Literal["C", "F"], tuple[int, ...]]:
-    """dtype, order and shape of the array that follows, as numpy.save writes them."""
-    descr, order, shape = header(file)
-    if not re.fullmatch(r"[<>|=]([iu][1248]|f[248])", descr):
-        python = " (Python objects, which are never read)" if "O" in descr else ""
-        raise Unreadable(f"holds {descr}{python}, not numbers of at most 64 bits")
-    if 0 in shape or len(shape) > MOST_AXES:
-        raise Unreadable(f"has the shape {shape}; at least one number on at most {MOST_AXES} axes")
-    return np.dtype(descr), order, shape
 
 
 def _decimal_comma(shorter: list[Any], longer: list[Any]) -> str:

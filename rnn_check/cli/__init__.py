@@ -7,6 +7,7 @@ from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
     coverage,
     explain,
     judge,
+    lint,
     new,
     observe,
     schema,

@@ -1,6 +1,6 @@
-"""How far may they be off?
+"""How far may a number be off, and what is made of it?
 
-Bounds on what rounding can do to the numbers of `reference`, each derived where it is used, from
+Bounds on what rounding can do to the numbers of a reference, each derived where it is used, from
 
     fl(a op b) = (a op b)(1 + ε), |ε| <= u        k such factors: 1 + θ_k, |θ_k| <= γ_k
     γ_k = k·u / (1 - k·u)                         Higham, Accuracy and Stability of Numerical
@@ -13,10 +13,6 @@ is half a smallest subnormal a product (section 2.1), but frameworks flush subno
 results and operands alike (TensorFlow sets FTZ and DAZ). So underflow terms here are built from the
 smallest *normal* number η: η for each result that may be flushed, and |w| itself for each operand w
 below η.
-
-    B batch, T timesteps, F features, H units, O outputs
-    x (B,T,F)   W = kernel (F,H)   U = recurrent_kernel (H,H)   b = bias (H,)   h, z (B,T,H)
-    E (B,T,H)   how far a state may be from the reference's     D (B,T,H) the same for z
 
 All bounds are float64 and never NaN: where nothing can be said, a bound is inf. They are sums and
 products of numbers >= 0; the rounding of their own evaluation is covered by one last factor.
@@ -138,8 +134,10 @@ class Bounded:
 
     def each(self, change: Callable[[Array], Array]) -> Bounded:
         """The same change of shape to all parts."""
-        larger = None if self.larger is None else change(self.larger)
-        return Bounded(change(self.value), change(self.error), self.a, larger)
+        larger, factor = (
+            None if part is None else change(part) for part in (self.larger, self.factor)
+        )
+        return Bounded(change(self.value), change(self.error), self.a, larger, factor)
 
 
 def exactly(value: Array, a: Arithmetic) -> Bounded:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from rnn_check.asking import memory as asking_memory
 from rnn_check.asking import observations, request
@@ -26,12 +25,12 @@ from rnn_check.asking.observations import Observations
 from rnn_check.asking.records import RecordError
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims import files
-from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects import policy
 from rnn_check.subjects.identity import known, not_started
 from tests.subjects.test_observe import DTYPES, FRAMEWORKS, SPECIAL
 from tests.support import bundled, puppet
+from tests.support.command import run
 from tests.support.sampling import sampled
 from tools import fuzz_records
 
@@ -43,10 +42,6 @@ IDENTITY: dict[str, Any] = {
     **{"numpy": "2.4.6", "device": "CPU", "dtype": "float32", "cpu": "A CPU", "threads": 2},
     **{"settings": {"XLA_FLAGS": "--fast"}, "packages": {"jax": "0.10.2"}, "modes": ["eager"]},
 }
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def answer(**said: Any) -> Answer:

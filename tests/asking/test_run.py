@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from rnn_check.asking import records as record
 from rnn_check.asking.observations import Observations
@@ -27,17 +25,13 @@ from rnn_check.asking.records import read, write
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import TRIES, Asked, Run, Target
 from rnn_check.claims import files
-from rnn_check.cli.commands import main
 from rnn_check.subjects.identity import not_started
-from tests.subjects.test_process import is_gone
 from tests.support import puppet
+from tests.support.command import run
+from tests.support.processes import is_gone, wait_for
 from tests.support.sampling import long, sampled, thinned
 
 BOTH = ("--backend", "tensorflow", "--backend", "jax")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def verdicts(document: dict[str, Any]) -> dict[tuple[str, str, str], set[str]]:
@@ -52,7 +46,7 @@ def verdicts(document: dict[str, Any]) -> dict[tuple[str, str, str], set[str]]:
 
 FATES = {
     "segfault": "was ended by SIGSEGV",
-    "hang": "gave no answer within 15 s",
+    "hang": "gave no answer within 5 s",
     "kill": "SIGKILL (out of memory?)",
     "garbage": "no JSON object: 'Loading ...'",
     "raise": "raised ValueError: no such thing\nTrace",
@@ -61,7 +55,7 @@ FATES = {
 
 
 def patience(fate: str) -> list[str]:
-    return ["--timeout", "15"] if fate == "hang" else []
+    return ["--timeout", "5"] if fate == "hang" else []
 
 
 @thinned(3)
@@ -469,23 +463,12 @@ def test_the_most_memory_is_the_subjects(tmp_path: Path, monkeypatch: pytest.Mon
     assert "took more than the 300 MB of memory" in rows[2]["detail"]
 
 
-def wait_for(condition: Any) -> None:
-    for _ in range(1000):
-        try:
-            if condition():
-                return
-        except FileNotFoundError:
-            pass
-        time.sleep(0.05)
-    pytest.fail("it never came")
-
-
 # -- the run itself --------------------------------------------------------------------------------
 
 
 def test_two_processes_are_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the first two waits for the other to have started."""
-    puppet.play(monkeypatch)
+    puppet.play(monkeypatch, processes=True)
     folder = puppet.claims(tmp_path / "claims", "a")
     with Run([Target("jax"), Target("torch"), Target("numpy")]) as running:
         pids = [running._processes[i].identity.platform for i in (0, 1)]

@@ -684,3 +684,43 @@ def test_a_nan_proves_nothing_where_a_product_may_overflow_on_its_way(
         recurrent_activation="linear",
     )  # fmt: skip
     assert found.ok is said
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+@pytest.mark.parametrize(("size", "said"), [(1e20, None), (1e15, False)])
+def test_nor_where_a_cell_state_may_meet_its_gate_s_argument_first(
+    size: float, said: bool | None, hidden: bool
+) -> None:
+    """f·c of f = silu(s), that is 0 far below 0: c·s overflows first."""
+    kernel = np.array([[1, -1e20, 1, 1]], np.float32)  # i, f, c, o
+    nan = np.full((1, 1, 1), np.nan, np.float32)
+    found = certify(
+        nan, x=np.ones((1, 1, 1), np.float32), kernel=kernel,
+        recurrent_kernel=np.zeros((1, 4), np.float32), recurrence="lstm",
+        recurrent_activation="silu", cell_states=None if hidden else nan,
+        initial_state=(np.zeros((1, 1)), np.full((1, 1), size)),
+    )  # fmt: skip
+    assert found.ok is said
+
+
+@pytest.mark.parametrize(("size", "said"), [(1e20, None), (1e15, False)])
+def test_nor_where_an_adjoint_may_meet_its_gate_s_argument_first(
+    size: float, said: bool | None
+) -> None:
+    """The same on the way back, dc·f, of a cotangent of c at the second of two steps."""
+    kernel = np.array([[1, -1e20, 1, 1]], np.float32)  # i, f, c, o
+    zero, nan = np.zeros((1, 2, 1), np.float32), np.full((1, 2, 4), np.nan, np.float32)
+    x = np.ones((1, 2, 1), np.float32)
+    asked: dict[str, Any] = {
+        "x": x, "kernel": kernel, "recurrent_kernel": np.zeros((1, 4), np.float32),
+    }  # fmt: skip
+    run = gated.forward(LSTM, **asked, recurrent_activation="silu")
+    cell = zero.copy()
+    cell[0, 1] = size
+    delta = gated.backward({"h": zero, "c": cell}, run).delta
+    observed = np.concatenate([nan[:, :1], delta[:, 1:]], axis=1)
+    found = certify_gradients(
+        {"delta": observed}, cotangent=zero, cell_cotangent=cell, states=run.states["h"], **asked,
+        cell_states=run.states["c"], recurrence="lstm", recurrent_activation="silu",
+    )["delta"]  # fmt: skip
+    assert found.ok is said, found.reason

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_check.asking import request
-from rnn_check.claims import build, document, files, schema, variants, written
+from rnn_check.claims import beside, build, document, files, schema, variants, written
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case
@@ -1032,7 +1032,7 @@ def test_the_limits_are_documented() -> None:
     stated = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", text)}
     limits = {
         name: value
-        for module in (build, document, variants, written, subject)
+        for module in (beside, build, document, variants, written, subject)
         for name, value in vars(module).items()
         if name.startswith("MOST_") and name != "MOST_DIRECTORY"
     }

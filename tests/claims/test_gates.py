@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from rnn_check.claims import gates
+from rnn_check.claims import gates, views, weights_given
 from rnn_check.claims.gates import GateReading, Kind
 from rnn_check.claims.written import Given, Reader
 from rnn_check.numbers.bounded import Bounded
@@ -31,8 +31,8 @@ JOINED: tuple[Joined | None, ...] = (None, "[h, x]", "[x, h]")
 
 def read(table: dict[str, Any], reading: GateReading, kind: Kind, **more: Any) -> dict[str, Given]:
     units, features = more.pop("units", H), more.pop("features", F)
-    given = gates.given(table, READER, kind, key="weights")
-    return gates.weights(given, reading, kind, units, features, fail=READER.fail, **more)
+    given = weights_given.given(table, READER, kind, key="weights")
+    return weights_given.weights(given, reading, kind, units, features, fail=READER.fail, **more)
 
 
 def drawn(*shape: int) -> list[Any]:
@@ -192,15 +192,15 @@ def test_gradients_go_back_to_where_their_author_has_them(
     order = None if groups else " ".join(letters)
     weighs: Literal["state", "candidate"] = "candidate" if kind == "GRU" else "state"
     reading = author.reading(gates=order, z_weighs=weighs)
-    given = gates.given(author.table(groups), READER, kind)
-    w = gates.weights(given, reading, kind, H, F, fail=READER.fail)
-    shapes, there = {name: a.shape for name, a in w.items()}, gates.shapes(given)
+    given = weights_given.given(author.table(groups), READER, kind)
+    w = weights_given.weights(given, reading, kind, H, F, fail=READER.fail)
+    shapes, there = {name: a.shape for name, a in w.items()}, weights_given.shapes(given)
     rng = np.random.default_rng(1)
     gradient = {name: rng.integers(-9, 9, a.shape) for name, a in w.items()}
     in_keras = sum((gradient[name] * thousandths(a)).sum() for name, a in w.items())
     as_there = 0
     for path, shape in there.items():
-        of_it = gates.view(path, shapes, there, reading, kind, H)
+        of_it = views.view(path, shapes, there, reading, kind, H)
         array = at_path(given, path)
         assert of_it.shape == shape == array.shape
         as_there += (of_it(gradient) * thousandths(array)).sum()
@@ -227,17 +227,17 @@ def test_the_gradient_of_a_bias_has_the_shape_that_is_written() -> None:
     arrays = {"bias": np.arange(12).reshape(2, 6)}
     plain = GateReading()
     for shape in ((6,), (6, 1), (1, 6)):
-        got = gates.view("bias", BIAS, {"bias": shape}, plain, "GRU", H)(arrays)
+        got = views.view("bias", BIAS, {"bias": shape}, plain, "GRU", H)(arrays)
         assert got.shape == shape
         assert got.ravel().tolist() == [0, 1, 2, 3, 4, 5]
     for written in ({"bias": (2, 6)}, {}):
-        both = gates.view("bias", BIAS, written, plain, "GRU", H)(arrays)
+        both = views.view("bias", BIAS, written, plain, "GRU", H)(arrays)
         assert both.tolist() == arrays["bias"].tolist()
-    second = gates.view("r.recurrent_bias", BIAS, {}, plain, "GRU", H)(arrays)
+    second = views.view("r.recurrent_bias", BIAS, {}, plain, "GRU", H)(arrays)
     assert second.tolist() == [8, 9]
     one = {"z.bias": (2,), "z.recurrent_bias": (2,)}  # beside a second one there is one row
-    assert gates.view("bias", BIAS, one, plain, "GRU", H)(arrays).tolist() == [0, 1, 2, 3, 4, 5]
-    number = gates.view("f.bias", {"bias": (4,)}, {"f.bias": ()}, plain, "LSTM", 1)
+    assert views.view("bias", BIAS, one, plain, "GRU", H)(arrays).tolist() == [0, 1, 2, 3, 4, 5]
+    number = views.view("f.bias", {"bias": (4,)}, {"f.bias": ()}, plain, "LSTM", 1)
     assert number({"bias": np.arange(4)}).tolist() == 1
 
 
@@ -245,11 +245,11 @@ def test_gates_that_are_written_together_may_be_asked_for_one_by_one() -> None:
     arrays = {"kernel": np.arange(F * 6).reshape(F, 6), "recurrent_kernel": -np.ones((H, 6), int)}
     shapes = {name: a.shape for name, a in arrays.items()}
     reading = GateReading(gates="r u c", joined="[x, h]", layout="W·x", z_weighs="candidate")
-    u = gates.view("u.kernel", shapes, {"kernel": (6, F + H)}, reading, "GRU", H)(arrays)
+    u = views.view("u.kernel", shapes, {"kernel": (6, F + H)}, reading, "GRU", H)(arrays)
     assert u.tolist() == [[0, -6, -12, 1, 1], [-1, -7, -13, 1, 1]]
-    rc = gates.view("rc.kernel", shapes, {"kernel": (6, F + H)}, reading, "GRU", H)(arrays)
+    rc = views.view("rc.kernel", shapes, {"kernel": (6, F + H)}, reading, "GRU", H)(arrays)
     assert rc[:, 0].tolist() == [2, 3, 4, 5]
-    whole = gates.view("kernel", shapes, {"kernel": (6, F + H)}, reading, "GRU", H)(arrays)
+    whole = views.view("kernel", shapes, {"kernel": (6, F + H)}, reading, "GRU", H)(arrays)
     np.testing.assert_array_equal(whole, np.concatenate([rc[:2], u, rc[2:]]))
 
 
@@ -268,13 +268,13 @@ LSTM_SHAPES = {"kernel": (F, 8), "recurrent_kernel": (H, 8), "bias": (8,)}
 )  # fmt: skip
 def test_what_the_author_has_not_is_no_view(path: str, reading: Any, said: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
-        gates.view(path, LSTM_SHAPES, {}, GateReading(**reading), "LSTM", H)
+        views.view(path, LSTM_SHAPES, {}, GateReading(**reading), "LSTM", H)
 
 
 @pytest.mark.parametrize("path", ["x.kernel", "ff.kernel", "f.kernels", "h.kernel", ".kernel", ""])
 def test_what_is_no_path_is_told_what_is(path: str) -> None:
     with pytest.raises(LookupError) as raised:
-        gates.view(path, LSTM_SHAPES, {"fi.kernel": (F, 4)}, GateReading(), "LSTM", H)
+        views.view(path, LSTM_SHAPES, {"fi.kernel": (F, 4)}, GateReading(), "LSTM", H)
     each = ("", "i.", "f.", "c.", "o.")
     assert raised.value.args[0] == {"fi.kernel", *(g + part for g in each for part in LSTM_SHAPES)}
 
@@ -282,7 +282,7 @@ def test_what_is_no_path_is_told_what_is(path: str) -> None:
 def test_without_a_bias_there_is_no_view_of_one() -> None:
     shapes = {name: LSTM_SHAPES[name] for name in ("kernel", "recurrent_kernel")}
     with pytest.raises(ValueError, match=r"^the layer has use_bias = false$"):
-        gates.view("f.bias", shapes, {}, GateReading(), "LSTM", H)
+        views.view("f.bias", shapes, {}, GateReading(), "LSTM", H)
 
 
 def test_digits_go_where_their_number_goes() -> None:
@@ -306,13 +306,13 @@ def test_digits_go_where_their_number_goes() -> None:
 
 def test_what_is_rounded_stays_as_far_off() -> None:
     table = {"kernel": drawn(F, 8), "recurrent_kernel": drawn(H, 8), "bias": drawn(8)}
-    given = gates.given(table, READER, "LSTM", "rounded")
+    given = weights_given.given(table, READER, "LSTM", "rounded")
     reading = GateReading(gates="f i g o")
-    w = gates.weights(given, reading, "LSTM", H, F, fail=READER.fail)
-    there, shapes = gates.shapes(given), {name: array.shape for name, array in w.items()}
+    w = weights_given.weights(given, reading, "LSTM", H, F, fail=READER.fail)
+    there, shapes = weights_given.shapes(given), {name: array.shape for name, array in w.items()}
     errors = {name: array.error for name, array in w.items()}
     for path in there:
-        as_written = gates.view(path, shapes, there, reading, "LSTM", H).bounds(errors)
+        as_written = views.view(path, shapes, there, reading, "LSTM", H).bounds(errors)
         np.testing.assert_array_equal(as_written, at_path(given, path).error)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,9 +169,9 @@ def with_its_own_question() -> Iterator[type[Expectation]]:
     """One that is about two runs, which no question of this project asks so."""
 
     @plans.question
-    def run_twice(e: Mapping[str, Any]) -> plans.Plan:
+    def run_twice(e: plans.Experiment) -> plans.Plan:
         runs = {
-            which: step("run", of=plans.layers(e), x=scale * e["x"])
+            which: step("run", of=e.made, x=scale * e["x"])
             for which, scale in (("as it is", 1.0), ("twice", 2.0))
         }
         return plans.Plan(runs, lambda said: {which: said[which]["output"] for which in runs})
@@ -214,7 +214,7 @@ def test_a_kind_may_bring_its_own_question(
 
 
 def test_two_questions_of_one_name_cannot_be_made() -> None:
-    def output(e: Mapping[str, Any]) -> plans.Plan:
+    def output(e: plans.Experiment) -> plans.Plan:
         return plans.Plan({}, lambda said: None)
 
     with pytest.raises(TypeError, match="two questions that are called 'output'"):

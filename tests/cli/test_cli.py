@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from rnn_check.claims import build, files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.files import bundled
 from rnn_check.cli.commands import main
 from tests.support import puppet
+from tests.support.command import run
 from tests.support.sampling import long, thinned
 
 HAND_SET = bundled() / "article" / "hand_set_weights.toml"
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino"}
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -15,53 +15,13 @@ from rnn_check.claims.files import bundled
 from rnn_check.claims.truth import Truth
 from rnn_check.cli.commands import main
 from tests.support import puppet
+from tests.support.whole_numbers import LAYERS, whole_numbers
 
 HAND_SET = str(bundled() / "article" / "hand_set_weights.toml")
-LAYERS = {
-    "SimpleRNN": ('kind = "SimpleRNN"', 1, ""),
-    "LSTM": ('kind = "LSTM"\nrecurrent_activation = "linear"', 4, ""),
-    "GRU": ('kind = "GRU"\nrecurrent_activation = "linear"', 3, "rows"),
-    "GRU before": ('kind = "GRU"\nrecurrent_activation = "linear"\nreset_after = false', 3, ""),
-}
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["explain", *map(str, arguments)])
-
-
-def whole_numbers(kind: str, more: str = "", start: str = "") -> str:
-    """A claim in which every number is a small integer, so that float64 makes no error."""
-    layer, gates, rows = LAYERS[kind]
-    rng = np.random.default_rng(1)
-
-    def draw(*shape: int) -> list[object]:
-        found: list[object] = rng.integers(-1, 2, shape).tolist()
-        return found
-
-    bias = draw(2, 2 * gates) if rows else draw(2 * gates)
-    return f"""
-schema = 1
-title = "whole numbers"
-source = {{ document = "a test" }}
-[layer]
-{layer}
-name = "rnn"
-units = 2
-activation = "linear"
-return_sequences = true
-{more}
-[weights]
-kernel = {draw(3, 2 * gates)}
-recurrent_kernel = {draw(2, 2 * gates)}
-bias = {bias}
-[input]
-x = {draw(2, 3, 3)}
-{start}
-[[expect]]
-what = "certified"
-value = true
-from = "itself"
-"""
 
 
 def evaluated(term: str) -> float:

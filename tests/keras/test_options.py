@@ -45,6 +45,7 @@ ALSO_ASIDE = {
     # only that it is another one is claimed: see test_dropout_that_repeats_itself_is_seen
     ("dropout", "next", "input"),
     ("dropout", "next", "recurrent"),
+    ("dropped_steps", "next", "shown"),
 }
 
 

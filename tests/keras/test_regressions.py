@@ -69,6 +69,9 @@ REGRESSIONS = {
         "options/activations/lstm[activation=tanh, recurrent_activation=hard_sigmoid]",
         *("tensorflow==2.15.1", "tensorflow==2.16.2"),
     ),
+    "other inputs dropped at each timestep": (
+        *("options/dropout/gates_timesteps", "tensorflow==2.12.*", "tensorflow==2.16.2"),
+    ),
     "implementation of gates forgotten": (
         *("options/configuration/implementation", "tensorflow==2.16.2", "tensorflow==2.15.1"),
     ),

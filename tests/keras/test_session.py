@@ -925,7 +925,7 @@ def test_a_wrong_question_is_told_and_the_next_is_answered(
 @pytest.mark.parametrize(
     ("loss", "words"),
     [
-        (None, "a gradient needs a loss"),
+        (None, "this needs a loss"),
         ({"kind": "mae", "target": COTANGENT}, "unknown loss 'mae'"),
         (
             {"kind": "cotangent", "value": COTANGENT[:1]},

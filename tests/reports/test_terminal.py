@@ -14,16 +14,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_check.claims import files
-from rnn_check.cli.commands import main
 from rnn_check.reports import documents, terminal, verdicts
 from rnn_check.verdicts import judge
 from tests.reports.test_report import SUBJECT, verdict
 from tests.support import puppet
+from tests.support.command import run
 from tests.support.sampling import sampled, thinned
 
 LIST = ["--list", str(files.bundled() / "article")]
@@ -37,10 +36,6 @@ HOSTILE = {
     "is not seen": "\u200b\ufeff\u2060",
     "half a character": "\udcff",
 }
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def command(*arguments: object, env: Mapping[str, str] | None = None, **how: Any) -> Any:

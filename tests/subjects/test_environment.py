@@ -36,6 +36,7 @@ from rnn_check.subjects.environments import (
     resolution,
     uv,
 )
+from tests.support.processes import is_gone, wait_for
 from tests.support.sampling import sampled, thinned
 
 HERE = environment.find_python()
@@ -512,8 +513,7 @@ def test_ctrl_c_ends_an_installer_and_what_it_started(tmp_path: Path) -> None:
     def interrupted() -> None:
         with ThreadPoolExecutor(1) as pool, environment.interruptible(told.append):
             pool.submit(programs.ran, "sh", "-c", slow)
-            while not pid.exists() or not pid.read_text():
-                time.sleep(0.01)
+            wait_for(pid.read_text)
             raise KeyboardInterrupt
 
     told: list[int] = []
@@ -525,11 +525,7 @@ def test_ctrl_c_ends_an_installer_and_what_it_started(tmp_path: Path) -> None:
     with environment.interruptible(told.append):
         programs.ran("true")
     assert told == [1]
-    status = Path(f"/proc/{pid.read_text().strip()}/stat")
-    deadline = time.monotonic() + 30
-    while status.exists() and status.read_text().split()[2] != "Z":
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: is_gone(int(pid.read_text())))
 
 
 def test_other_packages_or_another_python_are_another_environment(index: Path) -> None:

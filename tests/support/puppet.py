@@ -2,19 +2,22 @@
 
 PUPPET in its environment says what becomes of which backend, at which layer's name:
 {"jax": {"unlucky": "segfault"}, "torch": {"start": "exit"}}.  It is a script in a process of its
-own, and really does it.
+own, and really does it; where nothing becomes of any process it answers in this one.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnn_check.asking import run
 from rnn_check.subjects import ask as observe
+from rnn_check.subjects import process
 from rnn_check.subjects.asked.session import Session, reply_to
 from tests.support import puppet_session
 from tests.support.puppet_session import Puppet
@@ -55,11 +58,48 @@ def claims(folder: Path, *names: str) -> Path:
     return folder
 
 
-def play(monkeypatch: pytest.MonkeyPatch, **fates: dict[str, str]) -> None:
-    """From here on puppets answer for every backend."""
+# what becomes of an answer, and of no process
+ANSWERS = {"absent", "missing", "raise", "unsupported", "wrong", "drift", "shape"}
+
+
+def play(
+    monkeypatch: pytest.MonkeyPatch, *, processes: bool = False, **fates: dict[str, str]
+) -> None:
+    """From here on puppets answer for every backend.
+
+    processes: each in its own, even if nothing becomes of any of them.
+    """
     monkeypatch.setenv("PUPPET", json.dumps(fates))
     monkeypatch.setattr(run, "installed", lambda backend: fates.get(backend) != {"absent": ""})
     monkeypatch.setattr(observe, "Subject", subject)
+    become = {fate if name not in ("absent", "missing") else name
+              for of in fates.values() for name, fate in of.items()}  # fmt: skip
+    processes = processes or bool(become - ANSWERS)
+    monkeypatch.setattr(observe, "Process", process.Process if processes else _Here)
+
+
+class _Here:
+    """Stands for the puppet's process: the same lines, without one."""
+
+    def __init__(self, command: Sequence[str], memory: int | None = None) -> None:
+        backend = command[command.index("--backend") + 1]
+        puppet_session.log_start(backend)
+        self._puppet = Puppet(backend, json.loads(os.environ["PUPPET"]).get(backend, {}))
+        self._killed = False
+
+    def exchange(self, line: bytes, seconds: float) -> bytes:
+        if self._killed:
+            raise process.Ended("was ended by SIGKILL (out of memory?)")
+        said = self._puppet.reply(line.decode()) if line else self._puppet.hello()
+        return json.dumps(said).encode()
+
+    def kill(self) -> None:
+        self._killed = True
+
+    close = kill
+
+    def last_words(self) -> str:
+        return ""
 
 
 def subject(backend: str | None = None, *, python: str = "", **limits: Any) -> Any:

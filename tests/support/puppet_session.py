@@ -90,6 +90,11 @@ class Puppet(Session):
             **{"cpu": "A CPU", "threads": 2, "settings": {}, "platform": str(os.getpid())},
         }
 
+    def hello(self) -> dict[str, Any]:
+        if "missing" in self.fates:
+            return {"error": "ModuleNotFoundError", "missing": self.fates["missing"]}
+        return {"hello": self.identity()}
+
     def reply(self, line: str) -> dict[str, Any]:
         request = json.loads(line)
         name = request["steps"]["make_1"]["layers"][0]["name"]
@@ -101,6 +106,12 @@ class Puppet(Session):
         if fate == "raise":
             return {"id": request["id"], "error": "ValueError: no such thing", "traceback": "Trace"}
         return reply_to(self, line)
+
+
+def log_start(backend: str) -> None:
+    if log := os.environ.get("PUPPET_LOG"):
+        with open(log, "a") as file:
+            file.write(f"{backend} {os.getpid()}\n")
 
 
 def main() -> None:
@@ -117,19 +128,14 @@ def main() -> None:
     died = Path(os.environ.get("PUPPET_DIED", "/no_such_file"))
     times = int(os.environ.get("PUPPET_DIED_TIMES", "1000"))
     dies = died.exists() and len(died.read_text()) < times
-    if log := os.environ.get("PUPPET_LOG"):
-        with open(log, "a") as file:
-            file.write(f"{backend} {os.getpid()}\n")
+    log_start(backend)
     if dies:
         with died.open("a") as file:
             file.write(".")
         sys.exit(4)
-    if "missing" in fates:
-        say({"error": "ModuleNotFoundError", "missing": fates["missing"]})
-        return
     _becomes(fates.get("start", ""))
     session = Puppet(backend, fates)
-    say({"hello": session.identity()})
+    say(session.hello())
     for line in sys.stdin:
         say(session.reply(line))
 

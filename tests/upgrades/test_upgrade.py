@@ -16,23 +16,23 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from rnn_check.claims import files
-from rnn_check.cli.commands import main
 from rnn_check.subjects import environments as environment
 from rnn_check.subjects.environments import Environment, Package, Python, Unmade, Wanted, programs
 from rnn_check.upgrades import bisection
 from tests.support import puppet
+from tests.support.command import run as command
+from tests.support.processes import wait_for
 from tests.support.sampling import sampled
 
 HERE = environment.find_python()
@@ -68,10 +68,6 @@ def held(self: Environment, tell: Callable[[str], None] = lambda stage: None) ->
         raise Unmade("its environment cannot be made", "the disk is full")
     tell("installing")
     yield sys.executable
-
-
-def command(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def compare(folder: Path, *arguments: object) -> Result:
@@ -488,13 +484,10 @@ def test_after_ctrl_c_the_next_run_goes_on_from_there(cache: Path) -> None:
         [sys.executable, "-c", INTERRUPTED, str(cache), *words],
         cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not {"torch:b", "tensorflow:b"} <= set(asked(cache)) or not list(
-        cache.glob("answers/*.npz")
-    ):
-        assert time.monotonic() < deadline
-        assert host.poll() is None, host.communicate()
-        time.sleep(0.05)
+    wait_for(
+        lambda: {"torch:b", "tensorflow:b"} <= {*asked(cache)} and [*cache.glob("answers/*.npz")],
+        host,
+    )
     host.send_signal(signal.SIGINT)
     out, err = host.communicate(timeout=30)
     assert (host.returncode, out) == (130, "")
@@ -538,11 +531,8 @@ def test_what_a_comparison_uses_is_not_cleared_until_it_has_ended(
         cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     keys = [resolve(environment.parse(word), HERE, "release").key for word in (TF, JAX, TORCH)]
-    deadline = time.monotonic() + 60
-    while "torch:b" not in asked(cache) or len(list((cache / "locks").glob("*.*.lock"))) > 1:
-        assert time.monotonic() < deadline
-        assert host.poll() is None, host.communicate()
-        time.sleep(0.05)
+    locks = cache / "locks"
+    wait_for(lambda: "torch:b" in asked(cache) and len([*locks.glob("*.*.lock")]) <= 1, host)
     for _ in range(2):
         cleared = command("cache", "clear", "--older-than", "0h")
         assert (cleared.exit_code, cleared.stderr) == (

@@ -18,7 +18,7 @@ from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER
 from tests.support import bundled
-from tests.support.sampling import sampled
+from tests.support.sampling import sampled, thinned
 
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 UPDATES = bundled.in_file(OPTIONS / "dropout" / "one_update.toml")
@@ -79,7 +79,8 @@ def test_loss_and_gradients_of_one_mask_agree(c: Claim) -> None:
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
 
 
-@pytest.mark.parametrize("c", sampled(UPDATES, 8), ids=lambda c: c.name)
+@thinned(17)
+@pytest.mark.parametrize("c", UPDATES, ids=lambda c: c.name)
 @pytest.mark.parametrize(
     "how",
     [
@@ -164,6 +165,7 @@ CROSSED = [
 ]
 
 
+@thinned(3)
 @pytest.mark.parametrize("c", CROSSED, ids=lambda c: c.name)
 def test_before_the_first_step_that_counts_zeros_or_the_start_are_shown(c: Claim) -> None:
     """Zeros by tensorflow and torch, the state that was carried here by jax and numpy."""

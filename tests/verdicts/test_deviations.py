@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from rnn_check.asking import request as asking_request
 from rnn_check.asking.observations import Observations
@@ -21,7 +20,6 @@ from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS
-from rnn_check.cli.commands import main
 from rnn_check.recurrences import over_time
 from rnn_check.refusal import ClaimError
 from rnn_check.reports import outcome, terminal
@@ -35,6 +33,7 @@ from rnn_check.verdicts.gathered import Verdicts
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict
 from rnn_check.verdicts.known import Known
 from tests.support import bundled, puppet
+from tests.support.command import run
 from tests.support.sampling import thinned
 from tools import fuzz_deviations
 from tools.measure_activations import DEVIATIONS
@@ -88,10 +87,6 @@ def mine(input: str = "", **options: Any) -> Claim:
 
 LAST_PADDED = "mask = [[true, true, true], [true, true, false]]"
 FIRST_PADDED = "mask = [[true, true, true], [false, true, true]]"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def verdict(what: str, kind: str, detail: str = "why") -> Verdict:

@@ -45,6 +45,36 @@ def dropout(e: Experiment) -> Plan:
     return _shown_by_states(first, options)
 
 
+@question
+def dropped_steps(e: Experiment) -> Plan:
+    """What the first layer, one with gates, drops of x at each timestep where its activations are
+    the default ones, which fused loops take: "shown" (B,T,n), of 128 samples, 4 steps, 16 features
+    that are 1. A unit shows tanh of its feature times the mask, of an LSTM tanh of that: no gate
+    lets the state before through. "next", "again" and "inference" as `dropout` has them.
+    """
+    first, size = e["layers"][0], 16
+    options = {k: first[k] for k in ("seed", "unroll", "dropout", *OF_GATES) if k in first}
+    is_lstm = first["kind"] == "LSTM"
+    gates, candidate = ("ifco", "c") if is_lstm else ("zrh", "h")
+    kernel = np.zeros((size, len(gates), size), np.float32)  # (F,gates,H)
+    kernel[:, gates.index(candidate)] = np.eye(size)
+    rows = 1 if is_lstm or first.get("reset_after") is False else 2
+    bias = np.zeros((rows, len(gates), size), np.float32)
+    for gate, of in {"i": 1000, "o": 1000, "f": -1000, "z": -1000}.items():
+        if gate in gates:
+            bias[0, gates.index(gate)] = of
+    weights = {
+        "kernel": kernel.reshape(size, -1),
+        "recurrent_kernel": np.zeros((size, size * len(gates)), np.float32),
+        "bias": bias.reshape(rows, -1) if rows > 1 else bias.ravel(),
+    }
+    spec = {"kind": first["kind"], "units": size, "return_sequences": True, **options}
+    steps = _made_and_run(spec, weights, {"x": np.ones((128, 4, size), np.float32)})
+    return Plan(
+        steps, lambda said: _with_later(options, lambda what: {"shown": said[what]["output"]})
+    )
+
+
 def _made_and_run(
     spec: Mapping[str, Any], weights: Mapping[str, Array], inputs: Mapping[str, Any], rest: str = ""
 ) -> dict[str, Step]:

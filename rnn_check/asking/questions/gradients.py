@@ -13,15 +13,8 @@ from rnn_check.asking.questions.plan import (
     Plan,
     Said,
     cut,
-    inputs_of,
-    layers,
-    loss_of,
     question,
-    recurrent_of,
-    shape_of,
-    specs_of,
     stacked,
-    zero_state,
 )
 from rnn_check.subjects.asked.parts import STATES
 from rnn_check.subjects.plan import step
@@ -35,15 +28,15 @@ def gradients(e: Experiment) -> Plan:
 
     Where no initial state was given the run was plain; its gradient needs one that is.
     """
-    of, inputs, wanted, loss = layers(e), inputs_of(e), e.get("of"), loss_of(e)
+    of, inputs, wanted, loss = e.made, e.inputs, e.get("of"), e.loss
     steps = {"plain": step("gradients", of=of, loss=loss, wrt=["x", "initial_state"], **inputs)}
     asked = wanted is None or "initial_state" in wanted
     if "initial_state" not in inputs and asked and _takes_start(e):
-        given = {**inputs, "initial_state": zero_state(e, recurrent_of(e))}
+        given = {**inputs, "initial_state": e.zero_state(e.recurrent)}
         steps["start"] = step("gradients", of=of, loss=loss, wrt=["initial_state"], **given)
     starts = {
-        spec["name"]: zero_state(e, index)
-        for index, spec in enumerate(specs_of(e))
+        spec["name"]: e.zero_state(index)
+        for index, spec in enumerate(e.specs)
         if f"{spec['name']}.initial_state" in (wanted or ())
     }
     if starts:
@@ -68,26 +61,26 @@ def probe(e: Experiment) -> Plan:
     forward pass means the same, and the input gradient in those columns is delta (B,T,H), in the
     order in which the steps were taken.
     """
-    spec, *rest = specs_of(e)
-    if recurrent_of(e) != 0:
+    spec, *rest = e.specs
+    if e.recurrent != 0:
         reason = "the probe needs a model that begins with its recurrent layer"
         return Plan({}, lambda said: {"unsupported": reason})
-    *before, features = shape_of(e)
+    *before, features = e.shape
     width = spec["units"] * GATES.get(spec["kind"], 1)
-    inputs = inputs_of(e)
+    inputs = e.inputs
     x = inputs["x"]  # (B,T,F)
     inputs["x"] = np.concatenate([x, np.zeros((*x.shape[:2], width), x.dtype)], axis=-1)
-    inputs.setdefault("initial_state", zero_state(e, 0))
+    inputs.setdefault("initial_state", e.zero_state(0))
     assert features is not None
     wide = step(
         "make",
         layers=[{**spec, "return_sequences": True, "return_state": False}, *rest],
         input_shape=[*before, features + width],
-        like=layers(e),
+        like=e.made,
         below={spec["name"]: {"kernel": np.eye(width)}},
     )
     run = step(
-        "gradients", of=wide, loss=loss_of(e), wrt=["x", "initial_state"],
+        "gradients", of=wide, loss=e.loss, wrt=["x", "initial_state"],
         keep=["output", "states"], last=None if spec.get("return_sequences") else True, **inputs,
     )  # fmt: skip
     order = slice(None, None, -1 if spec.get("go_backwards") else 1)  # into processing order
@@ -104,16 +97,16 @@ def probe(e: Experiment) -> Plan:
 
 def _takes_start(e: Experiment) -> bool:
     """Whether its first recurrent layer takes an initial state: stacked cells are not given any."""
-    at = recurrent_of(e)
+    at = e.recurrent
     cell = None if at is None else e["layers"][at].get("cell")
     return at is not None and not (isinstance(cell, list) and len(cell) > 1)
 
 
 def _by_name(e: Experiment, said: Said) -> dict[str, Any]:
     """Gradients as they are called here: kernel, dense.kernel, simple_rnn_1.kernel."""
-    at = recurrent_of(e)
+    at = e.recurrent
     found = {name: said[name] for name in ("states", "output", "loss") if name in said}
-    for index, spec in enumerate(specs_of(e)):
+    for index, spec in enumerate(e.specs):
         prefix = "" if index == at else f"{spec['name']}."
         of_layer = said["weights"].get(spec["name"], {})
         found.update({prefix + path: value for path, value in of_layer.items()})

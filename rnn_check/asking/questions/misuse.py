@@ -10,12 +10,7 @@ import numpy as np
 from rnn_check.asking.questions.plan import (
     Experiment,
     Plan,
-    again,
-    inputs_of,
     question,
-    recurrent_of,
-    shape_of,
-    specs_of,
     state_sizes,
 )
 from rnn_check.subjects.asked.named import refusals_of_wrong
@@ -26,10 +21,10 @@ from rnn_check.subjects.plan import Step, step
 def shrunk(e: Experiment) -> Plan:
     """A stateful layer built for B samples is called with B-1: as `raises` says; "control": with
     B."""
-    inputs = inputs_of(e)
+    inputs = e.inputs
     fewer = {name: array[:-1] for name, array in inputs.items()}
     tried = {
-        which: step("attempt", of=again(e, which, whole=False, stateful=True), **given)
+        which: step("attempt", of=e.again(which, whole=False, stateful=True), **given)
         for which, given in (("fewer", fewer), ("control", inputs))
     }
     return Plan(tried, lambda said: {**said["fewer"], "control": said["control"]})
@@ -44,10 +39,10 @@ def raises(e: Experiment) -> Plan:
     wrong = e["wrong"]
     if refused := list(refusals_of_wrong(wrong)):
         raise ValueError("{}: {}".format(*refused[0]).lstrip(".: "))
-    last = recurrent_of(e) or 0
+    last = e.recurrent or 0
     asked = {name: wrong.get(f"{name}_shape") for name in ("x", "initial_state", "mask")}
     shapes: dict[str, Any] = {name: shape for name, shape in asked.items() if shape is not None}
-    samples, *rest = shape_of(e)
+    samples, *rest = e.shape
     if samples is None:  # as many as there are in what is wrong, so that no more is changed
         samples = next(iter(wrong.get("x_shape") or []), 0) or 1
     state = [[samples, units] for units in state_sizes(e["layers"][last])]
@@ -58,9 +53,9 @@ def raises(e: Experiment) -> Plan:
 
     def tried(keys: Mapping[str, Any], of: Mapping[str, Any]) -> Step:
         given: dict[str, Any]
-        given = {name: a if name == "mask" else 0 * a for name, a in inputs_of(e).items()}
+        given = {name: a if name == "mask" else 0 * a for name, a in e.inputs.items()}
         if "x" not in given:
-            given["x"] = np.zeros([size or 1 for size in shape_of(e)], np.float32)
+            given["x"] = np.zeros([size or 1 for size in e.shape], np.float32)
         if "x" in of:
             given["x"] = np.zeros(of["x"], given["x"].dtype)
         if "mask" in of:
@@ -68,8 +63,8 @@ def raises(e: Experiment) -> Plan:
         if "initial_state" in of:
             zeros = [np.zeros(shape, np.float32) for shape in of["initial_state"]]
             given["initial_state"] = zeros if len(zeros) > 1 else zeros[0]
-        described = specs_of(e)[: last + 1]
-        return step("attempt", layers=described, input_shape=shape_of(e), keys=dict(keys), **given)
+        described = e.specs[: last + 1]
+        return step("attempt", layers=described, input_shape=e.shape, keys=dict(keys), **given)
 
     both = {"wrong": tried(wrong.get("layer") or {}, shapes), "control": tried({}, right)}
     return Plan(both, lambda said: {**said["wrong"], "control": said["control"]})

@@ -1,18 +1,7 @@
 """What is a question, and what is an experiment made of that it is asked of?
 
 Each question is a function, called as it is (see `question`): an experiment becomes a plan, which
-is steps, and how their answers are put together to what was observed. An experiment is a table:
-
-    layers         descriptions, see `asked.named`
-    x, initial_state, mask, input_shape [T, F], x_dtype (what x is cast to first)
-    weights        {layer name: {path: array}}, see `Session.make`
-    loss           {"kind", "value" | "target": array}, see `Session.gradients`
-    of             whose gradients (by default all that there are)
-    training       {"optimizer", "epochs", "batch_size"}: of compile and of fit, see `Session.fit`
-    learning_rate  of the one step of SGD of `fit_once` and `one_update`
-    wrong          {"layer": {Keras's keys}, "x_shape", "initial_state_shape", "mask_shape"}
-    through, how   of `stateful` ("call", "predict", "fit", "evaluate") and of `round_trip`
-    mode, dtype, floatx, replace: see `Session.begin`
+is steps, and how their answers are put together to what was observed.
 
 Sizes: B samples, T timesteps, F features, H units.
 """
@@ -32,8 +21,82 @@ from rnn_check.subjects.asked.wire import encode
 from rnn_check.subjects.plan import Step, step
 
 GATES = {"LSTM": 4, "GRU": 3}  # whose kernels stand side by side in one
-Experiment = Mapping[str, Any]
 Said = Mapping[str, Any]
+
+
+class Experiment(dict[str, Any]):
+    """What is run, and how it is asked:
+
+    layers         descriptions, see `asked.named`
+    x, initial_state, mask, input_shape [T, F], x_dtype (what x is cast to first)
+    weights        {layer name: {path: array}}, see `Session.make`
+    loss           {"kind", "value" | "target": array}, see `Session.gradients`
+    of             whose gradients (by default all that there are)
+    training       {"optimizer", "epochs", "batch_size"}: see `Session.fit`
+    learning_rate  of the one step of SGD of `fit_once` and `one_update`
+    wrong          {"layer": {Keras's keys}, "x_shape", "initial_state_shape", "mask_shape"}
+    through, how   of `stateful` ("call", "predict", "fit", "evaluate") and of `round_trip`
+    mode, dtype, floatx, replace: see `Session.begin`
+    """
+
+    @property
+    def made(self) -> Step:
+        """The layers with the weights that it gives."""
+        given = self.get("weights")
+        return step("make", layers=self["layers"], input_shape=self.shape, weights=given)
+
+    @property
+    def specs(self) -> list[dict[str, Any]]:
+        return named(self["layers"])
+
+    @property
+    def shape(self) -> list[int | None]:
+        x = self.get("x")
+        return [None, *(self.get("input_shape") or ())] if x is None else list(np.shape(x))
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """What the layers are called with."""
+        names = ("x", "initial_state", "mask")
+        given = {name: np.asarray(self[name]) for name in names if self.get(name) is not None}
+        if self.get("x_dtype"):
+            given["x"] = given["x"].astype(self["x_dtype"])
+        return given
+
+    @property
+    def recurrent(self) -> int | None:
+        """Which of the layers is the first that is recurrent."""
+        found = (i for i, spec in enumerate(self["layers"]) if spec["kind"] in RECURRENT)
+        return next(found, None)
+
+    def again(self, copy: str, *, whole: bool = True, **changes: Any) -> Step:
+        """The same layers with the same weights, but the recurrent one made with these changes.
+
+        whole: not only up to that one. copy: of the question's own, which may change it.
+        """
+        at = self.recurrent
+        new = [changed(spec, changes) if i == at else spec for i, spec in enumerate(self.specs)]
+        if not whole and at is not None:
+            new = new[: at + 1]
+        return step("make", layers=new, input_shape=self.shape, like=self.made, copy=copy)
+
+    @property
+    def loss(self) -> Mapping[str, Any]:
+        if self.get("loss") is None:
+            raise ValueError("this needs a loss")
+        loss: Mapping[str, Any] = self["loss"]
+        return loss
+
+    @property
+    def target(self) -> Array:
+        loss = self.loss
+        return np.asarray(loss["value" if loss["kind"] == "cotangent" else "target"])
+
+    def zero_state(self, at: int | None) -> Array:
+        """Of the layer of that number."""
+        sizes = [1] if at is None else state_sizes(self["layers"][at])
+        state = np.zeros((len(sizes), np.shape(self["x"])[0], sizes[0]))
+        return state if len(sizes) > 1 else state[0]  # (B,H), or one of each state
 
 
 @dataclass(frozen=True)
@@ -63,78 +126,6 @@ def question(plan: Question) -> Question:
     return plan
 
 
-def layers(e: Experiment) -> Step:
-    """The layers of the experiment with the weights that it gives."""
-    return step("make", layers=e["layers"], input_shape=shape_of(e), weights=e.get("weights"))
-
-
-def specs_of(e: Experiment) -> list[dict[str, Any]]:
-    return named(e["layers"])
-
-
-def shape_of(e: Experiment) -> list[int | None]:
-    x = e.get("x")
-    return [None, *(e.get("input_shape") or ())] if x is None else list(np.shape(x))
-
-
-def inputs_of(e: Experiment) -> dict[str, Array]:
-    """What the layers are called with."""
-    names = ("x", "initial_state", "mask")
-    given = {name: np.asarray(e[name]) for name in names if e.get(name) is not None}
-    if e.get("x_dtype"):
-        given["x"] = given["x"].astype(e["x_dtype"])
-    return given
-
-
-def recurrent_of(e: Experiment) -> int | None:
-    """Which of the layers is the first that is recurrent."""
-    found = (i for i, spec in enumerate(e["layers"]) if spec["kind"] in RECURRENT)
-    return next(found, None)
-
-
-def again(e: Experiment, copy: str, *, whole: bool = True, **changes: Any) -> Step:
-    """The same layers with the same weights, but the recurrent one made with these changes.
-
-    whole: not only up to that one. copy: of the question's own, which may change it.
-    """
-    at, specs = recurrent_of(e), specs_of(e)
-    new = [changed(spec, changes) if i == at else spec for i, spec in enumerate(specs)]
-    if not whole and at is not None:
-        new = new[: at + 1]
-    return step("make", layers=new, input_shape=shape_of(e), like=layers(e), copy=copy)
-
-
-def loss_of(e: Experiment) -> Mapping[str, Any]:
-    if e.get("loss") is None:
-        raise ValueError("a gradient needs a loss")
-    loss: Mapping[str, Any] = e["loss"]
-    return loss
-
-
-def target_of(e: Experiment) -> Array:
-    if e.get("loss") is None:
-        raise ValueError("this needs a loss")
-    loss = e["loss"]
-    return np.asarray(loss["value" if loss["kind"] == "cotangent" else "target"])
-
-
-def state_sizes(spec: Mapping[str, Any]) -> list[int]:
-    """How wide each state is of the recurrent layer or cell of this description."""
-    inner = spec.get("layer") or spec.get("cell")
-    if inner is not None:
-        parts = inner if isinstance(inner, list) else [inner]
-        twice = 2 if "layer" in spec else 1
-        return [size for part in parts for size in state_sizes(part)] * twice
-    return [spec["units"]] * (2 if spec["kind"] in ("LSTM", "LSTMCell") else 1)
-
-
-def zero_state(e: Experiment, at: int | None) -> Array:
-    """Of the layer of that number."""
-    sizes = [1] if at is None else state_sizes(e["layers"][at])
-    state = np.zeros((len(sizes), np.shape(e["x"])[0], sizes[0]))
-    return state if len(sizes) > 1 else state[0]  # (B,H), or one of each state
-
-
 def stacked(each: Sequence[Mapping[str, Any]], axis: int = 0) -> dict[str, Any]:
     """Encoded arrays as one, bit for bit."""
     dtype = each[0]["dtype"]
@@ -148,3 +139,13 @@ def cut(encoded: Mapping[str, Any], where: Any) -> dict[str, Any]:
     bits = decode({**encoded, "dtype": "uint16"} if is_bfloat16 else dict(encoded))
     part = encode(bits[where])
     return {**part, "dtype": encoded["dtype"]}
+
+
+def state_sizes(spec: Mapping[str, Any]) -> list[int]:
+    """How wide each state is of the recurrent layer or cell of this description."""
+    inner = spec.get("layer") or spec.get("cell")
+    if inner is not None:
+        parts = inner if isinstance(inner, list) else [inner]
+        twice = 2 if "layer" in spec else 1
+        return [size for part in parts for size in state_sizes(part)] * twice
+    return [spec["units"]] * (2 if spec["kind"] in ("LSTM", "LSTMCell") else 1)

@@ -10,13 +10,7 @@ from rnn_check.asking.questions.plan import (
     Experiment,
     Plan,
     Said,
-    again,
-    inputs_of,
-    layers,
     question,
-    recurrent_of,
-    shape_of,
-    specs_of,
     stacked,
 )
 from rnn_check.subjects.asked.named import RECURRENT, changed
@@ -24,13 +18,13 @@ from rnn_check.subjects.plan import Step, step
 
 
 def _kept(e: Experiment, what: str) -> Plan:
-    run = step("run", of=layers(e), keep=[what], **inputs_of(e))
+    run = step("run", of=e.made, keep=[what], **e.inputs)
     return Plan({"run": run}, lambda said: said["run"][what])
 
 
 def _told(e: Experiment, through: str, **told: str) -> Plan:
     """What a run keeps, by the names of the answers."""
-    run = step("run", of=layers(e), through=through, keep=[*told.values()], **inputs_of(e))
+    run = step("run", of=e.made, through=through, keep=[*told.values()], **e.inputs)
     return Plan({"run": run}, lambda said: {name: said["run"][of] for name, of in told.items()})
 
 
@@ -56,14 +50,14 @@ def last_state(e: Experiment) -> Plan:
 def cell_states(e: Experiment) -> Plan:
     """An LSTM's {"h", "c"} (B,T,H) after each step, in processing order: Keras shows the last ones
     only, so that it is run on the first step, on the first two, and so on."""
-    at, inputs = recurrent_of(e), inputs_of(e)
+    at, inputs = e.recurrent, e.inputs
     timesteps = inputs["x"].shape[1]
     backwards = at is not None and e["layers"][at].get("go_backwards")
     steps = {}
     for t in range(1, timesteps + 1):
         part = slice(timesteps - t, None) if backwards else slice(None, t)
         cut = {n: a if n == "initial_state" else a[:, part] for n, a in inputs.items()}
-        steps[f"{t}"] = step("run", of=layers(e), keep=["last_state"], **cut)
+        steps[f"{t}"] = step("run", of=e.made, keep=["last_state"], **cut)
 
     def together(said: Said) -> Any:
         each = [said[name]["last_state"] for name in steps]
@@ -77,16 +71,16 @@ def cell_states(e: Experiment) -> Plan:
 def sequences(e: Experiment) -> Plan:
     """Of each recurrent layer, made to return both: {name: {"states": its sequence (B,T,H) as it
     shows it, "last": [each state (B,H) that it ends with]}}."""
-    specs, steps = specs_of(e), {}
+    specs, steps = e.specs, {}
     for index, spec in enumerate(specs):
         if spec["kind"] in RECURRENT:
             shows = changed(spec, {"return_sequences": True, "return_state": True})
             made = step(
-                "make", layers=[*specs[:index], shows], input_shape=shape_of(e), like=layers(e),
+                "make", layers=[*specs[:index], shows], input_shape=e.shape, like=e.made,
                 copy=f"sequences of {spec['name']}",
             )  # fmt: skip
             keep = ["layers", "beside"]
-            steps[spec["name"]] = step("run", of=made, through="call", keep=keep, **inputs_of(e))
+            steps[spec["name"]] = step("run", of=made, through="call", keep=keep, **e.inputs)
 
     def together(said: Said) -> Any:
         return {
@@ -118,9 +112,9 @@ def stateful(e: Experiment) -> Plan:
     B samples. It is run on x three times, its state reset before the third: {"runs": the three
     sequences, null of fit and evaluate, "states": the layer's state (B,H) after each run, and after
     the reset}. Where there are several states each of these four is a list."""
-    through, inputs = e.get("through", "call"), inputs_of(e)
+    through, inputs = e.get("through", "call"), e.inputs
     changes = {"stateful": True, "return_sequences": True, "return_state": False}
-    of = again(e, "stateful", whole=False, **changes)
+    of = e.again("stateful", whole=False, **changes)
     shows = through in ("call", "predict")
 
     def run(after: Step | None) -> Step:
@@ -149,9 +143,9 @@ def stateful(e: Experiment) -> Plan:
 def round_trip(e: Experiment) -> Plan:
     """A model is saved and loaded in the way `how`, see `Session.reload`: {"before", "after":
     outputs, "same_config", "same_weights"}."""
-    inputs = inputs_of(e)
+    inputs = e.inputs
     before = step(
-        "make", layers=e["layers"], input_shape=shape_of(e), like=layers(e), model=inputs,
+        "make", layers=e["layers"], input_shape=e.shape, like=e.made, model=inputs,
         copy="round_trip",
     )  # fmt: skip
     after = step("reload", of=before, how=e["how"])
@@ -174,8 +168,8 @@ def dynamic(e: Experiment) -> Plan:
     for most, until in ((None, None), (1, None), (None, 1), (None, timesteps // 2 + 1)):
         cut = {
             name: array[..., :most, :] if name == "initial_state" else array[:most, :until]
-            for name, array in inputs_of(e).items()
+            for name, array in e.inputs.items()
         }
         each.append(cut)
-    run = step("run_shapes", of=layers(e), each=each)
+    run = step("run_shapes", of=e.made, each=each)
     return Plan({"run": run}, lambda said: said["run"])

@@ -8,13 +8,8 @@ from rnn_check.asking.questions.plan import (
     Experiment,
     Plan,
     Said,
-    again,
     cut,
-    inputs_of,
-    layers,
     question,
-    shape_of,
-    target_of,
 )
 from rnn_check.subjects.plan import Step, step
 
@@ -43,12 +38,12 @@ def _fitted(e: Experiment, copy: str, *keep: str) -> tuple[Step, Step]:
     """The layers, which are trained, and their training."""
     asked = e["training"]
     made = step(
-        "make", layers=e["layers"], input_shape=shape_of(e), weights=e.get("weights"), copy=copy
+        "make", layers=e["layers"], input_shape=e.shape, weights=e.get("weights"), copy=copy
     )
     batches = {} if asked.get("batch_size") is None else {"batch_size": asked["batch_size"]}
     fit = step(
         "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=list(keep),
-        optimizer=asked["optimizer"], target=target_of(e), **batches, **inputs_of(e),
+        optimizer=asked["optimizer"], target=e.target, **batches, **e.inputs,
     )  # fmt: skip
     return made, fit
 
@@ -58,7 +53,7 @@ def losses(e: Experiment) -> Plan:
     """model.losses after a call: {"losses": their sum, "each": [...], "activities": {layer: its
     output in that call} of those with an activity_regularizer}."""
     keep = ["losses", "activities"]
-    run = step("run", of=layers(e), through="call", keep=keep, **inputs_of(e))
+    run = step("run", of=e.made, through="call", keep=keep, **e.inputs)
 
     def together(said: Said) -> Any:
         told = said["run"]
@@ -71,9 +66,9 @@ def losses(e: Experiment) -> Plan:
 @question
 def evaluate(e: Experiment) -> Plan:
     """compile(loss), predict and evaluate: {"loss": float64, "output"}."""
-    own = {"of": layers(e), "loss": e["loss"]["kind"], **inputs_of(e)}
+    own = {"of": e.made, "loss": e["loss"]["kind"], **e.inputs}
     predict = step("run", through="predict", **own)
-    loss = step("run", through="evaluate", keep=["loss"], target=target_of(e), **own)
+    loss = step("run", through="evaluate", keep=["loss"], target=e.target, **own)
     return Plan(
         {"predict": predict, "loss": loss},
         lambda said: {"loss": said["loss"]["loss"], "output": said["predict"]["output"]},
@@ -83,9 +78,9 @@ def evaluate(e: Experiment) -> Plan:
 def _one_step(e: Experiment, copy: str, keep: list[str] | None = None) -> dict[str, Step]:
     """compile(SGD(learning_rate), "mse") and one step of fit, the weights before and after it, and
     a run in inference."""
-    of, inputs = again(e, copy), inputs_of(e)
+    of, inputs = e.again(copy), e.inputs
     how = {"optimizer": {"kind": "SGD", "learning_rate": e["learning_rate"]}, "loss": "mse"}
-    fit = step("fit", of=of, keep=keep, target=target_of(e), **how, **inputs)
+    fit = step("fit", of=of, keep=keep, target=e.target, **how, **inputs)
     return {
         "before": step("weights", of=of),
         "fit": fit,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from rnn_check.asking.questions.plan import Experiment, Plan, layers, question, shape_of
+from rnn_check.asking.questions.plan import Experiment, Plan, question
 from rnn_check.subjects.plan import Step, step
 
 
 @question
 def summary(e: Experiment) -> Plan:
     """Names, output shapes and parameter counts, of a real model."""
-    return Plan({"summary": step("summary", of=layers(e))}, lambda said: said["summary"])
+    return Plan({"summary": step("summary", of=e.made)}, lambda said: said["summary"])
 
 
 def _drawn(e: Experiment, copy: str | None = None) -> Step:
-    made = step("make", layers=e["layers"], input_shape=shape_of(e), drawn=True, copy=copy)
+    made = step("make", layers=e["layers"], input_shape=e.shape, drawn=True, copy=copy)
     return step("weights", of=made)
 
 
@@ -33,7 +33,7 @@ def initialized(e: Experiment) -> Plan:
 @question
 def weights(e: Experiment) -> Plan:
     """The weights read back after they were set."""
-    return Plan({"read": step("weights", of=layers(e))}, lambda said: said["read"]["weights"])
+    return Plan({"read": step("weights", of=e.made)}, lambda said: said["read"]["weights"])
 
 
 @question

@@ -7,6 +7,7 @@ from rnn_check.claims.expectations import (  # noqa: F401
     behaviour,
     certified,
     configuration,
+    dropout,
     files,
     losses,
     masks,

@@ -11,10 +11,10 @@ from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import ANY_LOSS, WEIGHTS, Path, Reading, Unasked, X
 from rnn_check.claims.expectations.numbers import OfWeight, Placed
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.gates import View
 from rnn_check.claims.layers import Carrying
 from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.truth import Truth
+from rnn_check.claims.views import View
 
 
 class Input(Unasked, Placed, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ class Gradient(OfWeight, frozen=True, kw_only=True):
         sizes, batch = layer.state_sizes, 1 if run.x is None else len(run.x.value)
         shape = (*([len(sizes)] if len(sizes) > 1 else []), batch, sizes[0])
         whole = View.whole(run.gradient_of(self.of), shape, False)
-        return run.gates.of_states(whole, len(layer.recurrences))
+        return whole.of_states(run.gates, len(layer.recurrences))
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         run, told = reading.experiment, super().reads(reading)

@@ -1,4 +1,4 @@
-"""What does a layer do across calls, at any shape, in training with dropout, and cell by cell?
+"""What does a layer do across calls, at any shape, and cell by cell?
 
 Most comparisons are of bits: a layer that is reset runs the same code on the same numbers.
 
@@ -7,30 +7,22 @@ Sizes: B samples, T timesteps, F features, H units.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
 from rnn_check.certificates import public
-from rnn_check.certificates.comparison import Comparison, equal, step
+from rnn_check.certificates.comparison import Comparison, step
 from rnn_check.claims import stack
 from rnn_check.claims.expectations import certified
-from rnn_check.claims.expectations.bitwise import SEQUENCE, same, yes
-from rnn_check.claims.expectations.case import Case, Said, given
+from rnn_check.claims.expectations.bitwise import SEQUENCE, same
+from rnn_check.claims.expectations.case import Case, given
 from rnn_check.claims.expectations.expectation import WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import RNN, Carrying, Gated
+from rnn_check.claims.layers import RNN, Carrying
 from rnn_check.claims.layers.layer import Layer
 from rnn_check.claims.written import Array
-from rnn_check.numbers import formats
-
-# that an honest generator falls outside the bound on its rate has at most this probability
-CHANCE = 2.0**-40
 
 
 class Stateful(Holds, frozen=True, kw_only=True):
@@ -43,9 +35,7 @@ class Stateful(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"stateful", "weights"}
+    questions = ("stateful", "weights")
 
     def tells(self) -> dict[str, Any]:
         return {"through": self.of}
@@ -137,145 +127,12 @@ def _last(run: Experiment, states: Array, start: Array) -> Array:
     return np.where(ran, states[np.arange(len(states)), last], start)
 
 
-class Dropout(Holds, frozen=True, kw_only=True):
-    """Holds: in training it drops what it says, scaled, the same at each step; needs a rate."""
-
-    of: Literal["input", "recurrent"]
-    masks: Literal["one for all gates", "one for each gate"] | msgspec.UnsetType = msgspec.UNSET
-
-    layers = "any"
-    needs = ()
-
-    @property
-    def rate(self) -> str:
-        """The key that holds it."""
-        return "recurrent_dropout" if self.of == "recurrent" else "dropout"
-
-    def missing(self, run: Experiment) -> Iterator[str]:
-        if getattr(run.layers[0], self.rate, msgspec.UNSET) is msgspec.UNSET:
-            yield f"a {self.rate} rate"
-        if self.masks is not msgspec.UNSET and not isinstance(run.layers[0], Gated):
-            yield "a layer with gates, to say which masks they have,"
-
-    def unjudged(self, run: Experiment) -> str:
-        rate = float(getattr(run.layers[0], self.rate))
-        if 0.01 <= rate <= 0.99:
-            return ""
-        return f"a rate of {rate:g} drops too few, or leaves too few, to tell one mask from another"
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"dropout"}
-
-    def spoils(self, run: Experiment) -> list[Path]:
-        gated = isinstance(run.layers[0], Gated)
-        held = [("dropout", "held"), ("dropout", "*", "held")] if gated else []
-        return [("dropout", self.of), ("dropout", "inference", self.of), *held]
-
-    def judge(self, case: Case) -> Iterator[Comparison]:
-        """What layers that are made for it show of the mask, at each timestep.
-
-        Of a SimpleRNN with an identity for a kernel "input" is h_t = mask/(1-p); of "recurrent" x
-        is one at the first step and zero after it, and h_t = (mask/(1-p))^t, counted from 0. Of
-        gates see `plans`: each mask of its own, all in one run.
-        """
-        told, layer = case.said["dropout"], case.claim.layers[0]
-        rates = {
-            of: float(_or(getattr(layer, of, 0), 0)) for of in ("dropout", "recurrent_dropout")
-        }
-        rate = rates[self.rate]
-        if not isinstance(layer, Gated):
-            shape = (64, 4, 64)
-            powers = np.arange(4) if self.of == "recurrent" else np.ones(4)
-            yield from _dropped(self.rate, told, (self.of,), shape, Drawn((rate,), powers), case)
-            return
-        shape, t = (128, 3, 16), np.arange(3)
-        for run in (told, told["next"], told["inference"], told["again"]):
-            if not run.is_none:
-                carried = run["held"].shaped(shape).astype(np.float64)
-                yield same("the state that is carried", carried, np.ones(shape))
-        masks = {}
-        before = layer.family == "GRU" and not layer.option("reset_after")
-        for gate in "zrh" if layer.family == "GRU" else "ifco":
-            drawn = Drawn((rate,), t + 1 if gate in "fz" else np.ones(3))
-            also = rates["recurrent_dropout"]
-            if gate == "r" and before and also:  # the product of two masks
-                drawn = Drawn((rate, also), np.ones(3))
-            else:
-                masks[gate] = told[self.of][gate].shaped(shape)[:, 0] != 0
-            what = f"{self.rate} of gate {gate}"
-            yield from _dropped(what, told, (self.of, gate), shape, drawn, case)
-        if self.masks is not msgspec.UNSET:
-            first, *others = masks.values()
-            if self.masks == "one for all gates":
-                agree = all((mask == first).all() for mask in others)
-            else:
-                pairs = itertools.combinations(masks.values(), 2)
-                agree = not any((one == other).all() for one, other in pairs)
-            yield equal("subject", f"masks: {self.masks}", yes(agree), "yes")
-
-
-def _or(given: Any, default: Any) -> Any:
-    return default if given is msgspec.UNSET else given
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What is shown of masks: the product of one of each of these rates, scaled, to the power (T,)
-    at each timestep."""
-
-    rates: tuple[float, ...]
-    powers: Array
-
-
-def _dropped(
-    what: str, told: Said, way: tuple[str, ...], shape: tuple[int, ...], drawn: Drawn, case: Case
-) -> Iterator[Comparison]:
-    """By Hoeffding (JASA 58, 1963) the share of zeros among N independent draws is off by more than
-    sqrt(log(2/CHANCE)/(2N)) with probability CHANCE at most."""
-
-    def part(said: Said) -> Array:
-        for key in way:
-            said = said[key]
-        return said.shaped(shape)
-
-    u, powers = formats.arithmetic(case.dtype).u_stored, drawn.powers[:, None]
-    first = part(told)
-    shown = first.astype(np.float64)  # (B,T,n)
-    still = part(told["inference"]).astype(np.float64)
-    yield same("output in inference", still, np.ones_like(still))
-    rate, scale = 1.0, 1.0
-    for each in drawn.rates:
-        scale /= 1 - each
-        rate *= 1 - each
-    rate = 1 - rate  # that one of them drops it
-    kept = shown[:, np.flatnonzero(drawn.powers)[0]] != 0  # (B,n)
-    expected = np.where(kept[:, None], scale**powers, powers == 0)
-    bound = formats.gamma(3 * len(drawn.rates), u) * np.abs(powers) * expected
-    yield Comparison(
-        "subject", f"{what}: one mask for all timesteps, scaled by {scale:g}", shown, expected,
-        np.abs(shown - expected), bound, SEQUENCE, tuple(np.indices(shown.shape)),
-    )  # fmt: skip
-    dropped = np.asarray(1 - kept.mean())
-    allowed = np.asarray(math.sqrt(math.log(2 / CHANCE) / (2 * kept.size)))
-    off, share = np.abs(dropped - rate), f"share of zeros among {kept.size:,}"
-    yield Comparison("subject", share, dropped, np.asarray(rate), off, allowed)
-    alike = bool((kept == kept[:1]).all())
-    yield equal("subject", "a mask of its own for every sample", yes(not alike), "yes")
-    # that as many draws are the same by chance is less likely than CHANCE: see `unjudged`
-    another = yes(bool((part(told["next"]).astype(np.float64) != shown).any()))
-    yield equal("subject", "another mask at the next call", another, "yes")
-    if not told["again"].is_none:
-        yield same("output with the same seed", part(told["again"]), first)
-
-
 class AnyShape(Holds, frozen=True, kw_only=True):
     """Holds: a model of unknown batch and timesteps computes the same."""
 
     layers = "any"
     needs = (X, WEIGHTS)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"dynamic", "weights"}
+    questions = ("dynamic", "weights")
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("dynamic", "outputs", "*")]
@@ -307,6 +164,7 @@ class Cell(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
+    questions = ("cell", "weights")
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
@@ -315,9 +173,6 @@ class Cell(Holds, frozen=True, kw_only=True):
             yield "an RNN over one cell"
         if run.initial_state is None:
             yield "input.initial_state"
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"cell", "weights"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("cell", "*")]

@@ -36,6 +36,7 @@ class Configured(Expectation, frozen=True, kw_only=True):
 
     layers = "any"
     needs = ()
+    questions = ("config",)
 
     is_given: ClassVar[bool]  # whether the claim gives the option
 
@@ -50,9 +51,6 @@ class Configured(Expectation, frozen=True, kw_only=True):
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         return {"value": _option(self.value, reading, "value")}
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"config"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         where, _, name = self.of.rpartition(".")

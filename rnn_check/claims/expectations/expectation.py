@@ -106,6 +106,7 @@ class Expectation(
     family: ClassVar[bool] = True  # of a class of kinds, which is none itself
     layers: ClassVar[Layers]
     needs: ClassVar[tuple[Need, ...]]
+    questions: ClassVar[tuple[str, ...]]
     does_without: ClassVar[frozenset[str]] = frozenset()
     not_in_older: ClassVar[frozenset[str]] = frozenset()
 
@@ -114,6 +115,7 @@ class Expectation(
         if "family" in cls.__dict__:
             return
         missing = [n for n in _EACH if getattr(cls, n, None) is getattr(Expectation, n, None)]
+        missing = [n for n in missing if n != "asks" or not hasattr(cls, "questions")]
         missing += [] if cls.__dict__.get("__doc__") else ["a docstring"]
         if missing:
             raise TypeError(f"the expectation {cls.__name__} does not say: {', '.join(missing)}")
@@ -125,8 +127,8 @@ class Expectation(
     # what a kind says of itself
 
     def asks(self, run: Experiment) -> set[str]:
-        """What a subject is asked, so that it can be judged."""
-        raise NotImplementedError
+        """What a subject is asked, so that it can be judged: `questions`, whatever the claim."""
+        return {*self.questions}
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """Every comparison on which the verdict rests."""

@@ -19,9 +19,7 @@ class RoundTrip(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"round_trip"}
+    questions = ("round_trip",)
 
     def tells(self) -> dict[str, Any]:
         return {"how": self.of}

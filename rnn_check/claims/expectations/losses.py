@@ -102,9 +102,7 @@ class Regularization(Numbers, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"losses"}
+    questions = ("losses",)
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("losses", "losses")]
@@ -132,9 +130,7 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
             ),
         ),
     )
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"losses"}
+    questions = ("losses",)
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("losses", "losses"), ("losses", "activities", "*")]
@@ -156,9 +152,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS, MSE)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"evaluate"}
+    questions = ("evaluate",)
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("evaluate", "loss")]
@@ -210,15 +204,13 @@ class PredictionsReachable(Holds, frozen=True, kw_only=True):
 
     layers = "plain"
     needs = (PREDICTIONS, DENSE, WEIGHTS)
+    questions = ("output",)
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         run = reading.experiment
         if not self.not_run and run.x is not None:
             _check_predictions(reading, math.prod(run.output_shape), "the model puts out")
         return super().reads(reading)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"output"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("output",)]

@@ -23,6 +23,7 @@ class Mask(Expectation, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (X, WEIGHTS)
+    questions = ("outputs",)
 
     def allowed(self, run: Experiment) -> Sequence[str]:
         return run.names
@@ -36,9 +37,6 @@ class Mask(Expectation, frozen=True, kw_only=True):
         if x is not None and mask.shape != x.shape[:2]:
             raise reading.fail("value", f"expected shape {x.shape[:2]}, got {mask.shape}")
         return {"value": mask}
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"outputs"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("outputs", "masks", str(run.names.index(self.of)))]

@@ -12,10 +12,10 @@ from rnn_check.claims import tables
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import At, Expectation, Reading
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.gates import View
 from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.tables import ComputedIn
 from rnn_check.claims.truth import Truth
+from rnn_check.claims.views import View
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
 

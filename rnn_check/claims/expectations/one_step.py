@@ -30,9 +30,7 @@ class FitOnce(Holds, frozen=True, kw_only=True):
 
     family: ClassVar[bool] = True
     needs = (X, WEIGHTS, MSE)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"fit_once"}
+    questions = ("fit_once",)
 
     def tells(self) -> dict[str, Any]:
         return {"learning_rate": LEARNING_RATE}
@@ -120,6 +118,7 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
     """
 
     layers = "plain"
+    questions = ("one_update",)
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
@@ -130,9 +129,6 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
         rates = (run.rnn.dropout, run.rnn.recurrent_dropout)
         if not all(r is msgspec.UNSET or float(r) in (0, 0.5, 0.75, 0.875) for r in rates):
             yield "dropout rates of 0.5, 0.75 or 0.875, whose scale 1/(1 - p) is exact"
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"one_update"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("one_update", "loss"), ("one_update", "after", "*", "*"), ("one_update", "output")]

@@ -47,6 +47,7 @@ class Counted(Expectation, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (INPUT,)
+    questions = ("summary",)
 
     def allowed(self, run: Experiment) -> Sequence[str]:
         return ["", *run.names]
@@ -55,9 +56,6 @@ class Counted(Expectation, frozen=True, kw_only=True):
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < 0:
             raise reading.fail("value", f"expected a number of parameters, got {self.value!r}")
         return {}
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"summary"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         if self.of:
@@ -184,6 +182,7 @@ class WeightShape(Shaped, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (INPUT,)
+    questions = ("initial_weights",)
 
     def allowed(self, run: Experiment) -> Sequence[str] | None:
         return None if self.of else run.weights_known
@@ -194,9 +193,6 @@ class WeightShape(Shaped, frozen=True, kw_only=True):
             reading.experiment.view(self.of)
         except ValueError as problem:
             raise reading.fail("of", str(problem)) from None
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"initial_weights"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return []  # a shape is no number of the answer
@@ -218,6 +214,7 @@ class OutputDtype(Expectation, frozen=True, kw_only=True):
 
     layers = "plain"
     needs = (X, WEIGHTS)
+    questions = ("output",)
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         if not isinstance(self.value, str) or self.value not in formats.ARITHMETICS:
@@ -228,9 +225,6 @@ class OutputDtype(Expectation, frozen=True, kw_only=True):
     def unjudged_in(self, policy: Policy) -> str:
         same = policy.name == "float32"
         return "" if same else f"the run was asked for in {policy.name}"
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"output"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return []  # a dtype is no number of the answer

@@ -12,7 +12,7 @@ import numpy as np
 from rnn_check.claims.expectations.case import Case, Unproved
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import GRU, LSTM, Dense, SimpleRNN
-from rnn_check.claims.layers.recurrent import Recurrence
+from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import penalties, training
 from rnn_check.subjects.policy import Policy

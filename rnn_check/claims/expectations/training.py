@@ -58,8 +58,7 @@ class OfTraining(Expectation, frozen=True, kw_only=True):
 class Updates(OfTraining, Holds, frozen=True, kw_only=True):
     """Holds: each update of [training] follows from the one before."""
 
-    def asks(self, run: Experiment) -> set[str]:
-        return {"training"}
+    questions = ("training",)
 
     def spoils(self, run: Experiment) -> list[Path]:
         assert run.training is not None
@@ -127,6 +126,7 @@ class TrainedWeights(OfTraining, OfWeight, frozen=True, kw_only=True):
     """Numbers, or with `not_run` none: what a training ended with."""
 
     value: tables.Numbers = None
+    questions = ("trained",)
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
@@ -146,9 +146,6 @@ class TrainedWeights(OfTraining, OfWeight, frozen=True, kw_only=True):
                 return {}
             raise reading.fail("value", "required key is missing")
         return super().reads(reading)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"trained"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         places = (run.gradients[name] for name in self.view(run).sources)

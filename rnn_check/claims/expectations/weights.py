@@ -12,9 +12,9 @@ import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import tables
-from rnn_check.claims.expectations.behaviour import CHANCE
 from rnn_check.claims.expectations.bitwise import same, yes
 from rnn_check.claims.expectations.case import Case, at_least
+from rnn_check.claims.expectations.dropout import CHANCE
 from rnn_check.claims.expectations.expectation import INPUT, WEIGHTS, Holds, Path, Reading, Unasked
 from rnn_check.claims.expectations.numbers import OfWeight
 from rnn_check.claims.experiment import Experiment
@@ -47,9 +47,7 @@ class WeightsReadBack(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (WEIGHTS,)
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"weights"}
+    questions = ("weights",)
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("weights", "*", "*")]
@@ -149,6 +147,7 @@ class Reproducible(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (INPUT,)
+    questions = ("initialized",)
 
     def allowed(self, run: Experiment) -> Sequence[str]:
         return list(run.layers[0].weight_shapes(1))
@@ -159,9 +158,6 @@ class Reproducible(Holds, frozen=True, kw_only=True):
         drawn = getattr(run.layers[0], name, None)
         if not (isinstance(drawn, dict) and "seed" in drawn):
             yield f"{name} with a seed"
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"initialized"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("initialized", "second", run.names[0], self.of)]
@@ -180,6 +176,7 @@ class ForgetBias(Holds, frozen=True, kw_only=True):
 
     layers = "any"
     needs = (INPUT,)
+    questions = ("initial_weights",)
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
@@ -188,9 +185,6 @@ class ForgetBias(Holds, frozen=True, kw_only=True):
             yield "an LSTM with a bias"
         elif layer.bias_initializer is not msgspec.UNSET:
             yield "Keras's own bias_initializer"
-
-    def asks(self, run: Experiment) -> set[str]:
-        return {"initial_weights"}
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("initial_weights", run.names[0], "bias")]

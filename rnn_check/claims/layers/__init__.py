@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from rnn_check.claims.layers.feedforward import Dense, Embedding, Masking
-from rnn_check.claims.layers.layer import Layer, Part
-from rnn_check.claims.layers.recurrent import (
-    GRU,
-    LSTM,
-    RNN,
-    Carrying,
+from rnn_check.claims.layers.cells import (
     Cell,
     CustomCell,
     Gated,
     GRUCell,
     LSTMCell,
     Recurrence,
-    Recurrent,
-    SimpleRNN,
     SimpleRNNCell,
 )
+from rnn_check.claims.layers.feedforward import Dense, Embedding, Masking
+from rnn_check.claims.layers.layer import Layer, Part
+from rnn_check.claims.layers.recurrent import GRU, LSTM, RNN, Carrying, Recurrent, SimpleRNN
 from rnn_check.claims.layers.wrappers import Bidirectional, TimeDistributed
 
 AnyLayer = (

@@ -1,26 +1,23 @@
-"""Which keys do the recurrent layers take, and what do they hold?"""
+"""Which keys do the layers take that carry states, and what do they make of their steps?"""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
 
-from rnn_check.certificates import layer as certificates_layer
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, step
-from rnn_check.claims.gates import Kind as Family
+from rnn_check.claims.layers.cells import Cell, GatedUnit, LongShortTerm, Recurrence
 from rnn_check.claims.layers.layer import (
     Constraint,
     Initializer,
     Layer,
     Part,
     Regularizer,
-    Shapes,
 )
 from rnn_check.claims.layers.signal import (
     Back,
@@ -39,168 +36,12 @@ from rnn_check.claims.layers.signal import (
     shown_as_zero,
     zeros,
 )
-from rnn_check.claims.tables import Flag, Name, Number, Seed, Size
+from rnn_check.claims.tables import Flag, Name, Number, Seed
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import kinds, running
+from rnn_check.recurrences import running
 
 Implementation = Literal[1, 2] | msgspec.UnsetType  # of gates: one product each, or one for all
 UseCudnn = bool | Literal["auto"] | msgspec.UnsetType
-
-
-class Recurrence(Part, frozen=True):
-    """What takes a step: a kernel, a recurrent kernel and a bias, of each gate.
-
-    states: what it carries from step to step, the output first, as it is called in reports.
-    family: what it computes, by the name of the layer that does.
-    """
-
-    units: Size
-    activation: str | msgspec.UnsetType = msgspec.UNSET  # "None" passes None
-    use_bias: Flag = msgspec.UNSET
-
-    default_activation: ClassVar[str] = "tanh"
-    states: ClassVar[tuple[str, ...]] = ("state",)
-    family: ClassVar[Family] = "SimpleRNN"
-
-    @property
-    def definition(self) -> dict[str, Any]:
-        """What it computes, as `public.certify` takes it."""
-        return {"activation": self.function}
-
-    def own_shapes(self, features: int) -> Shapes:
-        width = self.units * self.gates
-        shapes = {"kernel": (features, width), "recurrent_kernel": (self.units, width)}
-        return shapes | ({"bias": self.bias_shape} if self.option("use_bias") else {})
-
-    @property
-    def bias_shape(self) -> tuple[int, ...]:
-        return (self.units * self.gates,)
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        """Between which numbers its states lie, whatever its weights are."""
-        return certificates_layer.reach_of(self.function)
-
-    @property
-    def recurrence(self) -> kinds.Recurrence:
-        return kinds.SIMPLE
-
-    @property
-    def functions(self) -> dict[str, str]:
-        """Its activations, as `recurrences` take them."""
-        return {"activation": self.function}
-
-    def course(self, call: Call, backwards: bool, by_hand: running.ByHand) -> Course:
-        """Its numbers at every step."""
-        own: dict[str, Any] = dict(call.weights)
-        if call.starts:
-            own["initial_state"] = tuple(zip(*call.starts, strict=True))
-        how: dict[str, Any] = {name: value for name, (value, _) in own.items()}
-        how["errors"] = {"x": call.given.error, **{name: off for name, (_, off) in own.items()}}
-        how |= {"mask": call.given.mask, "go_backwards": backwards, "arithmetic": call.arithmetic}
-        how |= {"by_hand": by_hand, **self.functions}
-        ran = running.Running(self.recurrence, call.given.value, **how)
-
-        def back(cotangents: Mapping[str, Cotangent]) -> Back:
-            found = ran.gradients(
-                {name: c for name, (c, _) in cotangents.items()},
-                {name: off for name, (_, off) in cotangents.items()},
-            )
-
-            def both(name: str) -> Bounded:
-                return getattr(found[0], name), getattr(found[1], name)
-
-            starts = list(zip(*both("initial_state"), strict=True))
-            names = ("kernel", "recurrent_kernel", "bias")
-            return Back(both("x"), {n: both(n) for n in names}, starts)
-
-        return Course(ran.states, ran.arguments, ran.gates, back)
-
-
-class Gated(Recurrence, frozen=True):
-    """What has gates, whatever they are."""
-
-    @property
-    def gate_function(self) -> str:
-        """The activation of its gates."""
-        return self._function("recurrent_activation", "sigmoid")
-
-    @property
-    def recurrence(self) -> kinds.Recurrence:
-        return kinds.recurrence(self.family.lower(), self.option("reset_after"))
-
-    @property
-    def functions(self) -> dict[str, str]:
-        return {"activation": self.function, "recurrent_activation": self.gate_function}
-
-    @property
-    def definition(self) -> dict[str, Any]:
-        gates = {"recurrence": self.family.lower(), "recurrent_activation": self.gate_function}
-        return {**super().definition, **gates}
-
-
-class LongShortTerm(Gated, frozen=True):
-    """Long short-term memory: gates i, f, c, o; it carries h and c."""
-
-    gates: ClassVar[int] = 4
-    states: ClassVar[tuple[str, ...]] = ("state", "cell state")
-    defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "unit_forget_bias": True}
-    family: ClassVar[Family] = "LSTM"
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        ends = itertools.product(
-            certificates_layer.reach_of(self.function),
-            certificates_layer.reach_of(self.gate_function),
-        )
-        products = [a * b if a and b else 0.0 for a, b in ends]  # 0 times what is unbounded is 0
-        return min(products), max(products)
-
-
-class GatedUnit(Gated, frozen=True):
-    """A gated recurrent unit: gates z, r, h; with reset_after it has two biases."""
-
-    gates: ClassVar[int] = 3
-    family: ClassVar[Family] = "GRU"
-    defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "reset_after": True}
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        return -np.inf, np.inf
-
-    @property
-    def definition(self) -> dict[str, Any]:
-        return {**super().definition, "reset_after": self.option("reset_after")}
-
-    @property
-    def bias_shape(self) -> tuple[int, ...]:
-        width = self.units * self.gates
-        return (2, width) if self.option("reset_after") else (width,)  # kernels' own, one each
-
-
-class SimpleRNNCell(Recurrence, frozen=True, tag_field="kind", tag="SimpleRNNCell"):
-    """What SimpleRNN does at one step; RNN takes one or several."""
-
-
-class CustomCell(Recurrence, frozen=True, tag_field="kind", tag="CustomCell"):
-    """A cell that a user wrote: the recurrence of SimpleRNNCell, with none of Keras's code."""
-
-
-class LSTMCell(LongShortTerm, frozen=True, tag_field="kind", tag="LSTMCell"):
-    """What LSTM does at one step."""
-
-    recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
-    unit_forget_bias: Flag = msgspec.UNSET
-
-
-class GRUCell(GatedUnit, frozen=True, tag_field="kind", tag="GRUCell"):
-    """What GRU does at one step."""
-
-    recurrent_activation: str | msgspec.UnsetType = msgspec.UNSET
-    reset_after: Flag = msgspec.UNSET
-
-
-Cell = SimpleRNNCell | CustomCell | LSTMCell | GRUCell
 
 
 class Carrying(Layer, frozen=True):
