@@ -18,6 +18,7 @@ import numpy as np
 from rnn_check.claims import gates, stack
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Carrying, Gated, TimeDistributed
+from rnn_check.claims.layers.layer import described
 from rnn_check.claims.layers.signal import (
     Back,
     Bounded,
@@ -30,6 +31,7 @@ from rnn_check.claims.layers.signal import (
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats, spread
 from rnn_check.recurrences import losses as recurrences_losses
+from rnn_check.recurrences import penalties
 
 
 @dataclass(frozen=True)
@@ -334,15 +336,16 @@ def regularization(
         weights = (claim.weights or {}).get(layer.name, {})
         for name in (*weights, "activity"):
             part = name.rpartition(".")[2].removesuffix("_kernel")
-            given = getattr(layer.inner, f"{part}_regularizer", None)
-            if not isinstance(given, dict):
+            given = described(getattr(layer.inner, f"{part}_regularizer", None))
+            if given is None:
                 continue
             if name == "activity":
                 value, error = outputs[layer.name]
                 share = 1 / len(value)
             else:
                 value, error, share = weights[name].value, weights[name].error, 1.0
-            l1, l2 = (float(given.get(key, 0)) * share for key in ("l1", "l2"))
+            penalty = penalties.regularizer(**given)
+            l1, l2 = penalty.l1 * share, penalty.l2 * share
             terms.append((l1 * np.abs(value) + l2 * value**2).ravel())
             off.append((l1 * error + l2 * error * (2 * np.abs(value) + error)).ravel())
     each, error = np.concatenate(terms), np.concatenate(off)

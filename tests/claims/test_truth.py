@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pytest
 
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
@@ -294,3 +295,28 @@ def test_loss_and_gradients_by_hand_go_on_from_what_is_printed() -> None:
             assert off <= bound.item(), name
             reached = max(reached, off / bound.item())
     assert reached > 0.3  # the bounds are no wider than a few such ways
+
+
+@pytest.mark.parametrize(
+    ("written", "l1", "l2"),
+    [
+        ('"L1"', 0.01, 0.0),
+        ('"L2"', 0.0, 0.01),
+        ('{kind = "L1"}', 0.01, 0.0),
+        ('{kind = "L2"}', 0.0, 0.01),
+        ('{kind = "L2", l2 = 0.5}', 0.0, 0.5),
+        ('{kind = "L1L2", l1 = 0.5}', 0.5, 0.0),
+    ],
+)
+def test_a_regularizer_counts_with_what_keras_takes_where_nothing_is_said(
+    written: str, l1: float, l2: float
+) -> None:
+    """The recurrent kernel is 2; and of the output the same, divided by the batch of one."""
+    for option in ("recurrent_regularizer", "activity_regularizer"):
+        zero = f"zero_output_for_mask = true, {option} = {written}"
+        c = files.loads(MASKED.replace("ZERO", zero))
+        value, bound = Truth(c, "float64").regularization
+        w = 2.0 if option.startswith("rec") else Truth(c, "float64").output[0].ravel()
+        wanted = np.sum(l1 * np.abs(w) + l2 * np.square(w))
+        assert abs(value - wanted) <= bound + 2.0**-50 * wanted  # its own few roundings
+        assert bound < wanted / 1000

@@ -13,6 +13,7 @@ from rnn_check.claims.expectations.case import Case, Unproved
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import GRU, LSTM, Dense, SimpleRNN
 from rnn_check.claims.layers.cells import Recurrence
+from rnn_check.claims.layers.layer import described
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import penalties, training
 from rnn_check.subjects.policy import Policy
@@ -51,7 +52,7 @@ def unjudged(what: str, run: Experiment) -> str:
             rate = getattr(layer, name, msgspec.UNSET)
             if rate is not msgspec.UNSET and rate:
                 return f"{what} of a training with {name} depends on what is drawn"
-        if is_given(getattr(layer, "activity_regularizer", None)):
+        if described(getattr(layer, "activity_regularizer", None)) is not None:
             return f"{what} of a training with an activity_regularizer is not derived"
         if not layer.is_trainable and any(of_layer(layer, "regularizer")):
             return f"{what} of a training with regularizers of frozen weights is not derived"
@@ -82,14 +83,9 @@ def embellished(run: Experiment) -> str:
 def of_layer(layer: Any, family: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """(weight, {"kind": class, its arguments}) of each that is given."""
     for part in ("kernel", "recurrent", "bias"):
-        given = getattr(layer, f"{part}_{family}", None)
-        if is_given(given):
-            weight = "recurrent_kernel" if part == "recurrent" else part
-            yield weight, given if isinstance(given, dict) else {"kind": given}
-
-
-def is_given(option: Any) -> bool:
-    return option is not msgspec.UNSET and option not in (None, "None")
+        given = described(getattr(layer, f"{part}_{family}", None))
+        if given is not None:
+            yield "recurrent_kernel" if part == "recurrent" else part, given
 
 
 def other_biases(what: str, run: Experiment) -> str:

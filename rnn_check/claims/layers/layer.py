@@ -36,6 +36,13 @@ Regularizer = Annotated[Any, _one_of("regularizer")]
 Constraint = Annotated[Any, _one_of("constraint")]
 
 
+def described(option: Any) -> dict[str, Any] | None:
+    """{"kind": class, its arguments} of a regularizer or a constraint; None if there is none."""
+    if option is msgspec.UNSET or option in (None, "None"):
+        return None
+    return option if isinstance(option, dict) else {"kind": option}
+
+
 class Part(Table, frozen=True):
     """What has options: a layer, or a cell inside one.
 
