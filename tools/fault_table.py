@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from rnn_check.asking import request
-from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts import judge
 from tests.keras.test_training import ask
 from tests.support import planted
+from tests.support.bundled import load_all
 from tests.support.trainings import planted_in
 
 FILE = Path(__file__).parents[1] / "docs" / "faults.md"
@@ -91,7 +91,7 @@ def row(fault: str, found: Red) -> str:
 
 
 def main() -> int:
-    every = list(files.load_all())
+    every = list(load_all())
     layers = {"SimpleRNN": planted.LAYERS, **planted.GATED}
     claims = {kind: [c for c in every if planted.of(c) is layers[kind]] for kind in layers}
     tables: list[str] = []

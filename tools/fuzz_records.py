@@ -45,6 +45,7 @@ from rnn_check.upgrades import document as upgrades_document
 from rnn_check.verdicts import deviations, judge
 from rnn_check.verdicts import known as verdicts_known
 from rnn_check.verdicts.judge import Judged
+from tests.support.bundled import load_all
 
 IDENTITY: dict[str, Any] = {
     **{"framework": "keras", "keras": "3.15.1", "backend": "jax", "backend_version": "0.10.2"},
@@ -64,7 +65,7 @@ KNOWN = verdicts_known.Known(deviations.load(deviations.bundled()))
 
 def original(folder: Path) -> tuple[bytes, list[Claim]]:
     """A record of a few claims, with answers made up from what is true, and the claims."""
-    claims = [c for c in files.load_all([folder]) if not c.slow][:3]
+    claims = [c for c in load_all([folder]) if not c.slow][:3]
     rng = np.random.default_rng(0)
     said: dict[str, Answer] = {}
     for c in claims:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from rnn_check.claims.beside import regular_bytes
@@ -134,16 +134,13 @@ def loads_each(text: str, file: Path | str = "claim.toml", name: str | None = No
     return claims
 
 
-def load_all(paths: Iterable[Path | str] = ()) -> Iterator[Claim]:
-    """Every claim in the files and folders named; the bundled ones if none is."""
-    for name, file in find(list(paths) or [bundled()]):
-        yield from load_each(file, name)
-
-
 def load_what_loads(
     paths: Iterable[Path | str] = (),
 ) -> tuple[list[Claim], list[ClaimError]]:
-    """The same, and what is wrong with each file that cannot be loaded, which stops no other."""
+    """Every claim in the files and folders named, the bundled ones if none is.
+
+    And what is wrong with each file that cannot be loaded, which stops no other.
+    """
     claims: list[Claim] = []
     refused: list[ClaimError] = []
     for name, file in find(list(paths) or [bundled()]):

@@ -24,9 +24,9 @@ from rnn_check.asking.observations import Observations
 from rnn_check.asking.records import read, write
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import TRIES, Asked, Run, Target
-from rnn_check.claims import files
 from rnn_check.subjects.identity import not_started
 from tests.support import puppet
+from tests.support.bundled import load_all
 from tests.support.command import run
 from tests.support.processes import is_gone, wait_for
 from tests.support.sampling import long, sampled, thinned
@@ -474,7 +474,7 @@ def test_two_processes_are_side_by_side(tmp_path: Path, monkeypatch: pytest.Monk
         pids = [running._processes[i].identity.platform for i in (0, 1)]
         assert len(set(pids)) == 2
         assert len(running._processes) == 2
-        asked = list(running.ask(list(files.load_all([folder]))))
+        asked = list(running.ask(list(load_all([folder]))))
     assert sorted(a.subject for a in asked) == [0, 1, 2]
     assert [s.identity.backend for s in running.subjects] == ["jax", "torch", "numpy"]
 
@@ -489,11 +489,11 @@ def test_a_fault_of_our_own_is_not_taken_for_the_subjects(
     monkeypatch.setattr("rnn_check.asking.request.request", broken)
     folder = puppet.claims(tmp_path / "claims", "a")
     with pytest.raises(ZeroDivisionError), Run([Target("jax")]) as running:
-        list(running.ask(list(files.load_all([folder]))))
+        list(running.ask(list(load_all([folder]))))
 
 
 def test_another_python_that_is_not_there_is_an_error_of_that_subject(tmp_path: Path) -> None:
     folder = puppet.claims(tmp_path / "claims", "a")
     with Run([Target("jax", python="/no_such_python")]) as running:
-        (asked,) = running.ask(list(files.load_all([folder])))
+        (asked,) = running.ask(list(load_all([folder])))
     assert "cannot be started" in asked.answer.error

@@ -15,6 +15,7 @@ from rnn_check.claims.files import bundled
 from rnn_check.claims.truth import Truth
 from rnn_check.cli.commands import main
 from tests.support import puppet
+from tests.support.bundled import load_all
 from tests.support.whole_numbers import LAYERS, whole_numbers
 
 HAND_SET = str(bundled() / "article" / "hand_set_weights.toml")
@@ -78,7 +79,7 @@ def test_a_step_that_the_mask_skips_says_so() -> None:
 
 @pytest.mark.parametrize("folder", ["article", "published", "gates", "derived"])
 def test_counts_are_those_of_the_weights(folder: str) -> None:
-    for claim in files.load_all([bundled() / folder]):
+    for claim in load_all([bundled() / folder]):
         counted = list(paper.counts(claim))
         for count in counted:
             assert evaluated(count.filled) == count.value

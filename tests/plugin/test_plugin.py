@@ -12,6 +12,7 @@ import pytest
 from rnn_check.claims import files
 from rnn_check.claims.files import bundled
 from rnn_check.plugin import items  # noqa: F401  else each pytest inside a test imports NumPy anew
+from tests.support.bundled import load_all
 from tests.support.pytests import OFF, PUPPET, Pytests
 from tests.support.sampling import long
 
@@ -432,7 +433,7 @@ def ours(inside: Pytests) -> list[str]:
 def test_the_bundled_claims_are_collected(inside: Pytests) -> None:
     article = bundled() / "article"
     result = inside.run(*ours(inside), "--collect-only", article)
-    wanted = [e for claim in files.load_all([article]) for e in claim.expectations]
+    wanted = [e for claim in load_all([article]) for e in claim.expectations]
     assert len(collected(result)) == len(wanted) > 40
     assert collected(inside.run(*ours(inside), "--collect-only", files.known())) == []
 
@@ -443,7 +444,7 @@ def test_the_bundled_claims_are_judged_through_it(inside: Pytests) -> None:
     folders = [bundled() / name for name in ("article", "published", "gates", "derived")]
     outcomes = inside.run_alone(*ALONE, *ours(inside), *folders).parseoutcomes()
     assert not {"failed", "errors", "error"} & outcomes.keys()
-    there = sum(len(claim.expectations) for claim in files.load_all(folders))
+    there = sum(len(claim.expectations) for claim in load_all(folders))
     assert sum(outcomes[kind] for kind in ("passed", "skipped", "xfailed")) == there
     assert outcomes["xfailed"] > 0
 

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from rnn_check.certificates.comparison import Comparison, equal
-from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.reports import page
 from rnn_check.reports import pictures as picture
@@ -28,6 +27,7 @@ from rnn_check.upgrades.changes import Compared, Side
 from rnn_check.upgrades.sentence import sentence
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests.support import puppet
+from tests.support.bundled import load_all
 from tests.support.sampling import long
 
 HOSTILE = "<script>alert(1)</script>]]>\"'&amp;<!--$x_1^2$\x00\x1b漢"
@@ -108,7 +108,7 @@ def read(html: str) -> Node:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Claim:
-    (found,) = files.load_all([puppet.claims(tmp_path_factory.mktemp("claims"), "a")])
+    (found,) = load_all([puppet.claims(tmp_path_factory.mktemp("claims"), "a")])
     return dataclasses.replace(found, name="folder/a")
 
 

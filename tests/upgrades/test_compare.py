@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from rnn_check.certificates.comparison import Comparison, equal
-from rnn_check.claims import files, truth
+from rnn_check.claims import truth
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import expectation
 from rnn_check.reports import bisection as reports_bisection
@@ -33,6 +33,7 @@ from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE
 from rnn_check.upgrades.sentence import sentence
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests.support import bundled, puppet
+from tests.support.bundled import load_all
 
 VERSIONS = ("2.18.0", "2.19.0", "2.20.0")
 STATES = np.array([[[0.5, -0.25], [0.125, 1.0], [0.75, -2.0]]])  # (B,T,H)
@@ -41,7 +42,7 @@ BOUND = np.full(STATES.shape, 2.0**-20)
 
 @pytest.fixture
 def claims(tmp_path: Path) -> list[Claim]:
-    return list(files.load_all([puppet.claims(tmp_path / "claims", "a", "b")]))
+    return list(load_all([puppet.claims(tmp_path / "claims", "a", "b")]))
 
 
 def numbers(got: Any, bound: Any = BOUND, who: str = "subject") -> Comparison:
@@ -333,7 +334,7 @@ def test_what_a_seed_gives_is_compared_unless_the_seed_is_ignored(tmp_path: Path
 
 def claims_of(folder: Path) -> list[Claim]:
     folder.mkdir(exist_ok=True)
-    return list(files.load_all([puppet.claims(folder / "claims", "a")]))
+    return list(load_all([puppet.claims(folder / "claims", "a")]))
 
 
 # -- verdicts and words ----------------------------------------------------------------------------
