@@ -182,7 +182,7 @@ def test_a_terminal_shows_what_is_going_on(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pytest import MonkeyPatch\nfrom rnn_check.cli import main\n"
         "from tests.support import puppet\nwith MonkeyPatch.context() as patch:\n"
-        "    puppet.play(patch)\n    main(sys.argv[1:])\n"
+        "    puppet.play(patch, processes=True)\n    main(sys.argv[1:])\n"
     )
     folder = puppet.claims(tmp_path / "claims", "a")
     ours, theirs = pty.openpty()
