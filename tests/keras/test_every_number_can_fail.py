@@ -145,7 +145,7 @@ def turns(held: list[bool], now: Iterator[Comparison]) -> bool:
     return count != len(held)
 
 
-@pytest.mark.parametrize("name", sampled(CLAIMS, 7))
+@pytest.mark.parametrize("name", sampled(CLAIMS, 9))
 def test_each_number_moved_turns_red(name: str, subject: Subject) -> None:
     c = CLAIMS[name]
     answer = request.ask(c, subject, request.Setting(slow=True))

@@ -121,7 +121,7 @@ def test_keras_is_certified_by_any_optimizer(subject: Subject, by: str, mode: st
 PLANTED = [(by, fault) for by, faults in planted.OPTIMIZERS.items() for fault in sorted(faults)]
 
 
-@pytest.mark.parametrize("planted_fault", sampled([p for p in PLANTED if p[1] != planted.NONE], 12))
+@pytest.mark.parametrize("planted_fault", sampled([p for p in PLANTED if p[1] != planted.NONE], 16))
 def test_a_fault_of_the_optimizer_is_found(
     subject: Subject, planted_fault: tuple[str, str]
 ) -> None:
@@ -160,7 +160,7 @@ def derived(name: str) -> Claim:
 PENALTIES = planted.found(planted.FOLDER / "penalty_faults.py", "keras.layers.Dense")
 
 
-@pytest.mark.parametrize("fault", sampled(sorted(PENALTIES), 3))
+@pytest.mark.parametrize("fault", sampled(sorted(PENALTIES), 6))
 def test_a_fault_of_penalties_and_constraints_is_found(subject: Subject, fault: str) -> None:
     c = derived("trained_constrained")
     observed = ask(subject, c, Dense=PENALTIES[fault])
@@ -228,7 +228,7 @@ def test_gates_in_other_words_are_certified_in_their_training(subject: Subject, 
 
 @pytest.mark.parametrize(
     "kind_and_fault",
-    sampled([(k, f) for k, f in GATED if f not in {planted.NONE, *UNSEEN[k]}], 12),
+    sampled([(k, f) for k, f in GATED if f not in {planted.NONE, *UNSEEN[k]}], 24),
 )
 def test_a_fault_of_gates_is_found_in_their_training(
     subject: Subject, kind_and_fault: tuple[str, str]
