@@ -4,8 +4,8 @@
     NonNeg         w = max(w, 0)
     MaxNorm        w = w·min(‖w‖, c)/(ε + ‖w‖), ‖w‖ over the first axis: of what goes into each unit
 
-as Keras has them; sign(0) = 0 and ε = 1e-7. A constraint is applied to what an update leaves. All
-arrays have a leading axis, of N sets of weights.
+as Keras has them; sign(0) is a choice, here 0, and ε = 1e-7. A constraint is applied to what an
+update leaves. All arrays have a leading axis, of N sets of weights.
 """
 
 from __future__ import annotations
@@ -41,9 +41,14 @@ class Regularizer:
         return Bounded(value[:, None], error[:, None] * _UP, a)
 
     def gradient(self, w: Bounded) -> Bounded:
-        """Where the sign of w is in doubt, so is its share."""
-        value = self.l1 * np.sign(w.value) + 2 * self.l2 * w.value
-        doubt = np.where((np.abs(w.value) <= w.error) & (w.error > 0), 2 * self.l1, 0.0)
+        """Where the sign of w is in doubt, so is its share; at 0 it may be any from -l₁ to l₁.
+
+        TensorFlow and torch take 0 there, JAX l₁.
+        """
+        sign = np.sign(w.value)
+        value = self.l1 * sign + 2 * self.l2 * w.value
+        at_kink = np.abs(w.value) - w.error < w.a.min_normal  # what is subnormal may be flushed
+        doubt = np.where(at_kink, self.l1 * (1 + np.abs(sign)), 0.0)
         size = self.l1 + 2 * self.l2 * w.most
         error = doubt + 2 * self.l2 * w.error + gamma_of_both(4, w.a) * size
         return Bounded(value, error * _UP + 4 * w.a.min_normal, w.a)

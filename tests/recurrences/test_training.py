@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 from rnn_check.certificates.updates import certify_training
-from rnn_check.numbers.formats import Array
+from rnn_check.numbers.bounded import exactly
+from rnn_check.numbers.formats import ARITHMETICS, Array
 from rnn_check.recurrences import kinds
 from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from rnn_check.recurrences.penalties import Regularizer
 from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
 from rnn_check.recurrences.training import Network, trained
 from rnn_check.recurrences.updating import carried, ends_with
@@ -374,3 +376,14 @@ def test_updates_of_another_adam_are_not_certified(other: Adam) -> None:
     found = certify_training(**told, optimizer=Adam(0.125, **ADAM))
     assert not found.ok
     assert found.where[:2] == (1, "weights")
+
+
+def test_at_zero_any_subgradient_of_a_penalty_is_allowed_and_none_beyond() -> None:
+    a = ARITHMETICS["float32"]
+    w = exactly(np.array([[0.0, -0.0, 1e-40, 0.5, -0.5]]), a)
+    found = Regularizer(l1=0.125).gradient(w)
+    for at, allowed in enumerate([(-1, 0, 1)] * 3 + [(1,), (-1,)]):
+        for sign in (-1, -0.5, 0, 0.5, 1):
+            inside = abs(0.125 * sign - found.value[0, at]) <= found.error[0, at]
+            assert inside == (min(allowed) <= sign <= max(allowed))
+    assert abs(0.126 - found.value[0, 0]) > found.error[0, 0]
