@@ -501,13 +501,15 @@ def test_the_loop_allocates_nothing(act: str) -> None:
     B, F, H = 8, 2, 64
 
     def peak(T: int) -> int:
-        arguments = normal(0.01)
+        """The least of nine: other threads, of which there are some here, may allocate, too."""
+        arguments, sizes = normal(0.01), []
         x, W, U = arguments(B, T, F), arguments(F, H), arguments(H, H)
-        tracemalloc.start()
-        over_time.forward(x, W, U, activation=act)
-        size = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return size
+        for _ in range(9):
+            tracemalloc.start()
+            over_time.forward(x, W, U, activation=act)
+            sizes.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        return min(sizes)
 
     peak(10)  # what a first call imports and caches is not the loop's
     one_state, one_input = B * H * 8, B * F * 8
