@@ -31,7 +31,7 @@ import numpy as np
 from rnn_check.numbers import activations
 from rnn_check.numbers.activations import Activation
 from rnn_check.numbers.formats import (
-    _FLOAT64,
+    FLOAT64,
     Arithmetic,
     Array,
     Bound,
@@ -172,7 +172,7 @@ def _rounded(
     first: what is the most on the way to it, if not itself. Exactly NaN where one of the operands
     is (nan).
     """
-    one = (gamma(1, a.u_stored) + gamma(2, _FLOAT64.u)) * most + 2 * a.min_normal
+    one = (gamma(1, a.u_stored) + gamma(2, FLOAT64.u)) * most + 2 * a.min_normal
     error = error + (np.where(exact, 0.0, one) if exact.any() else one)
     if (overflows := (most if first is None else first) > a.max).any():
         error = np.where(overflows, np.inf, error)
@@ -259,10 +259,10 @@ def _sum_error(
         size, brought = size + C.size, brought + C.error
         unit = min(unit, quantum(C.value))
     subject = a.gamma(k, stored) * (size + brought) + a.underflow(k, stored)
-    own = gamma(k, _FLOAT64.u) * size + _FLOAT64.underflow(k)
+    own = gamma(k, FLOAT64.u) * size + FLOAT64.underflow(k)
     exact = (brought == 0) & (size < unit * 2.0**a.bits) & (unit >= max(a.min_normal, 2.0**-1022))
     error = brought + np.where(exact, 0.0, subject + own)
-    error = error * (1 + gamma(k + 8, _FLOAT64.u))  # of the sums above, which may be long
+    error = error * (1 + gamma(k + 8, FLOAT64.u))  # of the sums above, which may be long
     return _upper(np.where(size + brought + subject > a.max, np.inf, error))
 
 
@@ -305,12 +305,12 @@ def vjp_bound(
         if act.derivative is not None:
             slope = act.derivative(z, h)
             e = derivative_spread(act.name, z, d) + derivative_error(act.name, z, h, a, d)
-            e = e + derivative_error(act.name, z, h, _FLOAT64)
+            e = e + derivative_error(act.name, z, h, FLOAT64)
             if np.any(h_rounded):
                 e = e + _by_rounded_state(act, z, h, d, np.asarray(h_rounded))
             largest = G.most
             most = largest * (abs(slope) + e)
-            rounding = (gamma(3, a.u_stored) + gamma(3, _FLOAT64.u)) * most
+            rounding = (gamma(3, a.u_stored) + gamma(3, FLOAT64.u)) * most
             rounding = rounding + flushed(act, z, d, a)
             copied = (e == 0) & ((slope == 0) | (slope == 1))
             error = G.error * (abs(slope) + e) + G.size * e + np.where(copied, 0.0, rounding)
@@ -318,9 +318,9 @@ def vjp_bound(
                 most = np.maximum(most, largest * (abs(z) + d))
             return dz, _upper(np.where(most > a.max, np.inf, error))
         n = z.shape[-1]
-        u = a.u_stored + _FLOAT64.u
+        u = a.u_stored + FLOAT64.u
         e = spread(act.name, z, d) + activation_error(act.name, z, h, a, d)
-        e = e + activation_error(act.name, z, h, _FLOAT64) + h_rounded
+        e = e + activation_error(act.name, z, h, FLOAT64) + h_rounded
         p, e = (h, e) if act.name == "softmax" else (np.exp(h), np.exp(h) * np.expm1(e))
         if act.name == "log_softmax":
             e = e + activations.activation("exponential").c * u * (p + e) * (1 + abs(h))
@@ -368,7 +368,7 @@ def _evaluated(name: str, z: Array, h: Array, d: Array, a: Arithmetic) -> Bound:
     """How far the subject's act(ẑ), |ẑ - z| <= d, may be from the reference's h = act(z)."""
     error = spread(name, z, d) + activation_error(name, z, h, a, d)
     exact = activations.activation(name).copies
-    return error if exact else error + activation_error(name, z, h, _FLOAT64)
+    return error if exact else error + activation_error(name, z, h, FLOAT64)
 
 
 def orthogonality_bound(weight: Array, error: Array | float, a: Arithmetic) -> Bound:
@@ -384,5 +384,5 @@ def orthogonality_bound(weight: Array, error: Array | float, a: Arithmetic) -> B
     e = np.broadcast_to(np.asarray(error, np.float64), W.shape)
     m, n = W.shape
     f = math.sqrt(n) * gamma(4 * m * n, a.u_stored)
-    product = gamma(m, _FLOAT64.u) * (W.T @ W)
+    product = gamma(m, FLOAT64.u) * (W.T @ W)
     return _upper(2 * f + f * f + product + W.T @ e + e.T @ W + e.T @ e)
