@@ -20,7 +20,8 @@ import numpy as np
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.observer import Between
 from rnn_check.numbers import activations
-from rnn_check.numbers.bounded import Bounded, flushed
+from rnn_check.numbers.activated import flushed
+from rnn_check.numbers.bounded import Bounded
 from rnn_check.numbers.formats import FLOAT64, UP, Arithmetic, Array, gamma
 from rnn_check.numbers.spread import derivative_error, derivative_spread
 

@@ -29,16 +29,9 @@ from typing import Any
 
 import numpy as np
 
+from rnn_check.numbers.activated import _evaluated, vjp_bound
 from rnn_check.numbers.activations import activation
-from rnn_check.numbers.bounded import (
-    Bounded,
-    _but_nan,
-    _evaluated,
-    _held,
-    _sum_error,
-    exactly,
-    vjp_bound,
-)
+from rnn_check.numbers.bounded import Bounded, _but_nan, _held, _sum_error, exactly
 from rnn_check.numbers.formats import FLOAT64, Array, _upper, arithmetic, gamma
 
 
