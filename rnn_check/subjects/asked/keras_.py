@@ -15,6 +15,7 @@ import numpy as np
 
 from .backends import Backend, Compute, default_backend, dtype_name, open_backend
 from .described import described
+from .inspected import inspected
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
 from .models import Inputs, Models, Stack, arguments, inputs_of
 from .named import (
@@ -180,6 +181,17 @@ class Keras(Models):
 
     def describe(self, where: str, only: str = "", x: Maybe = None) -> Answer:
         return described(self.backend, where, only, x)
+
+    def inspect(
+        self,
+        where: str,
+        own: dict[str, str] | None = None,
+        inputs: list[tuple[str, Array]] | None = None,
+        cotangent: int = 1,
+    ) -> Answer:
+        self.can_compute()
+        how = (self.mode, self.dtype)
+        return inspected(self.backend, *how, where, own or {}, inputs, cotangent)
 
     def compute(
         self,

@@ -1,0 +1,159 @@
+"""What does each layer of a user's model take and give, while the model runs as it stands?"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+from collections.abc import Iterator
+from typing import Any, Callable
+
+from .finding import Place
+from .parts import Tensor, Tensors, first, flat, states_of
+
+SHOWING = {"return_sequences": True, "return_state": True}
+
+
+class Watch:
+    """The calls of these layers, in their order.
+
+    calls: of each the index of its place. In a run with `nudges` something that is zero is added
+    to whatever a layer takes and gives, so that the gradients of that can be asked for.
+    """
+
+    def __init__(self, keras: Any, places: list[Place], nudges: Tensors | None = None) -> None:
+        self.keras, self.places, self.nudges = keras, places, nudges
+        self.calls: list[int] = []
+        self.told: list[Tensors] = []
+        self._within = False
+
+    def run(self, call: Callable[[], Any]) -> tuple[Any, list[Tensors]]:
+        """What the call returns, and the tensors of each call of a layer.
+
+        x, mask, start 0, start 1, ...; given 0, ...: all that it returned; without nudges shown:
+        all its steps (B,T,H) (of several cells side by side), and state 0, ...: the last states.
+        """
+        self.calls, self.told = [], []
+        with contextlib.ExitStack() as stack:
+            for index, place in enumerate(self.places):
+                if not place.refused:
+                    stack.enter_context(self._watched(index, place))
+            return call(), self.told
+
+    @contextlib.contextmanager
+    def _watched(self, index: int, place: Place) -> Iterator[None]:
+        layer, original = place.layer, place.layer.call
+        was_own = "call" in vars(layer)
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self._within:
+                return original(*args, **kwargs)
+            given = signature.bind(*args, **kwargs)
+            return self._called(index, place, original, given)
+
+        object.__setattr__(layer, "call", call)
+        try:
+            yield
+        finally:
+            if was_own:
+                object.__setattr__(layer, "call", original)
+            else:
+                object.__delattr__(layer, "call")
+
+    def _called(
+        self, index: int, place: Place, original: Callable[..., Any], given: inspect.BoundArguments
+    ) -> Any:
+        layer, number = place.layer, len(self.calls)
+        self.calls.append(index)
+        named = given.arguments
+        name = next(iter(named))
+        x, *beside = flat(named[name])
+        start = beside or flat(named.get("initial_state"))
+        start = [] if start == [None] else start
+        remembered = [] if start else [self._value(state) for state in states_of(layer)]
+        if self.nudges is not None:
+            x = self._nudged(number, "x", x)
+            start = [self._nudged(number, f"start {i}", each) for i, each in enumerate(start)]
+            named[name] = x
+            if start:
+                named["initial_state"] = start
+        tensors: Tensors = {"x": x}
+        tensors.update((f"start {i}", each) for i, each in enumerate(start or remembered))
+        mask = flat(named.get("mask"))[0]
+        if mask is not None:
+            tensors["mask"] = mask
+        outputs = original(*given.args, **given.kwargs)
+        told = flat(outputs)
+        tensors.update((f"given {i}", each) for i, each in enumerate(told))
+        self.told.append(tensors)
+        if self.nudges is not None:
+            told = [self._nudged(number, f"given {i}", each) for i, each in enumerate(told)]
+            return type(outputs)(told) if isinstance(outputs, (list, tuple)) else told[0]
+        if remembered:
+            named["initial_state"] = remembered
+        shown, *states = self._shown(place, original, given)
+        tensors["shown"] = shown
+        tensors.update((f"state {i}", each) for i, each in enumerate(flat(states)))
+        return outputs
+
+    def _value(self, state: Any) -> Tensor:
+        """What a variable holds now, which what follows does not change."""
+        return self.keras.ops.copy(state) if hasattr(self.keras, "ops") else state + 0
+
+    def _nudged(self, number: int, name: str, tensor: Tensor) -> Tensor:
+        assert self.nudges is not None
+        nudge = self.nudges.get(f"{number} {name}")
+        return tensor if nudge is None else tensor + nudge
+
+    def _shown(
+        self, place: Place, original: Callable[..., Any], given: inspect.BoundArguments
+    ) -> Any:
+        """The same call once more, of a layer that returns all of its steps and its states."""
+        layer = place.layer
+        was = {name: getattr(layer, name) for name in SHOWING}
+        try:
+            self._within = True
+            for name, value in SHOWING.items():
+                setattr(layer, name, value)
+            if not place.is_stack:
+                return original(*given.args, **given.kwargs)
+            with every_cell_shown(self.keras, layer.cell):
+                return original(*given.args, **given.kwargs)
+        finally:
+            self._within = False
+            for name, value in was.items():
+                setattr(layer, name, value)
+
+
+@contextlib.contextmanager
+def every_cell_shown(keras: Any, stack: Any) -> Iterator[None]:
+    """Cells one above the other return the outputs of all, side by side, not the last one's."""
+
+    def call(inputs: Tensor, states: Any, *_: Any, **__: Any) -> Any:
+        outputs, after = [], []
+        for cell, state in zip(stack.cells, states):
+            inputs, new = cell(inputs, flat(state))
+            outputs.append(inputs)
+            after.append(alike(state, flat(new)))
+        return joined(keras, outputs), alike(states, after)
+
+    object.__setattr__(stack, "call", call)
+    try:
+        yield
+    finally:
+        object.__delattr__(stack, "call")
+
+
+def alike(one: Any, parts: list[Any]) -> Any:
+    """The parts in a list or tuple if `one` is one; otherwise the first of them."""
+    return type(one)(parts) if isinstance(one, (list, tuple)) else first(parts)
+
+
+def joined(keras: Any, tensors: list[Tensor]) -> Tensor:
+    """Side by side, along the last axis."""
+    if hasattr(keras, "ops"):
+        return keras.ops.concatenate(tensors, axis=-1)
+    return importlib.import_module("tensorflow").concat(tensors, -1)
