@@ -8,16 +8,15 @@ back to the one below.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
 from .backends import Backend
 from .finding import Place
-from .parts import Tensor, Tensors, flat, set_weights, trainable_weights, weights_of
+from .parts import Tensors, flat, set_weights, trainable_weights, weights_of
 from .session import Answer
-from .watched import SHOWING, joined
+from .stacked import SHOWING, showing, shown_of
 from .wire import Array, encode
 
 _NOT_COPIED = ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer")
@@ -57,10 +56,12 @@ def probed(
     given.update((f"of {name}", backend.tensor(c)) for name, c in cotangents.items())
 
     def compute(tensors: Tensors) -> Tensors:
-        of = {"initial_state": [tensors[name] for name in starts]}
-        if "mask" in tensors:
-            of["mask"] = tensors["mask"]
-        shown, *states = copy(tensors["x"], **of)
+        start = [tensors[name] for name in starts]
+        if place.is_stack:
+            shown, *states = shown_of(copy, copy, tensors["x"], start, tensors.get("mask"))
+        else:
+            of = {"mask": tensors["mask"]} if "mask" in tensors else {}
+            shown, *states = copy(tensors["x"], initial_state=start, **of)
         results = {"shown": shown}
         results.update((f"state {i}", each) for i, each in enumerate(flat(states)))
         loss = None
@@ -98,10 +99,7 @@ def copied(keras: Any, place: Place, below: list[int], widths: list[int]) -> Any
     if not place.is_stack:
         return type(layer).from_config(config)
     cells = [type(cell).from_config(plain(cell.get_config())) for cell in layer.cell.cells]
-    config = {key: value for key, value in config.items() if key not in ("cell", "dtype")}
-    dtype = getattr(layer, "dtype_policy", None) or layer.dtype
-    return keras.layers.RNN(stack_of(keras)(cells, below, widths, dtype=dtype), **config,
-                            dtype=dtype)  # fmt: skip
+    return showing(keras, place, cells, below, widths)
 
 
 def plain(config: Any) -> Any:
@@ -114,44 +112,3 @@ def plain(config: Any) -> Any:
     found.update({key: "zeros" for key in found if key.endswith("_initializer")})
     found.update({key: None for key in _NOT_COPIED if key in found})
     return found
-
-
-@functools.cache
-def stack_of(keras: Any) -> Any:
-    """Cells one above the other, each with its further features, which returns what all give."""
-
-    class Probed(keras.layers.Layer):  # type: ignore[misc, name-defined]
-        def __init__(
-            self, cells: list[Any], below: list[int], widths: list[int], **options: Any
-        ) -> None:
-            super().__init__(**options)
-            self.cells, self.below, self.widths = cells, below, widths
-            self.each = [flat(cell.state_size) for cell in cells]
-            self.state_size = [size for sizes in self.each for size in sizes]
-            self.output_size = sum(int(cell.units) for cell in cells)
-
-        def build(self, input_shape: Any) -> None:
-            for cell, size, width in zip(self.cells, self.below, self.widths):
-                if not cell.built:
-                    cell.build((None, size + width))
-                    cell.built = True
-            self.built = True
-
-        def call(self, inputs: Tensor, states: Any) -> tuple[Tensor, list[Tensor]]:
-            outputs: list[Tensor] = []
-            after: list[Tensor] = []
-            at = self.below[0]
-            for i, (cell, width) in enumerate(zip(self.cells, self.widths)):
-                given = inputs[:, : self.below[0]]
-                if i:
-                    given = outputs[-1] + inputs[:, at : at + self.below[i]]
-                    at += self.below[i]
-                given = joined(keras, [given, inputs[:, at : at + width]])
-                at += width
-                own = list(states[len(after) : len(after) + len(self.each[i])])
-                output, new = cell(given, own)
-                outputs.append(output)
-                after.extend(flat(new))
-            return joined(keras, outputs), after
-
-    return Probed

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import inspect
 from collections.abc import Iterator
 from typing import Any, Callable
 
 from .finding import Place
-from .parts import Tensor, Tensors, first, flat, states_of
-
-SHOWING = {"return_sequences": True, "return_state": True}
+from .parts import Tensor, Tensors, flat, states_of
+from .stacked import SHOWING, showing, shown_of
 
 
 class Watch:
@@ -94,7 +92,7 @@ class Watch:
             return type(outputs)(told) if isinstance(outputs, (list, tuple)) else told[0]
         if remembered:
             named["initial_state"] = remembered
-        shown, *states = self._shown(place, original, given)
+        shown, *states = self._shown(place, original, given, start or remembered)
         tensors["shown"] = shown
         tensors.update((f"state {i}", each) for i, each in enumerate(flat(states)))
         return outputs
@@ -109,7 +107,11 @@ class Watch:
         return tensor if nudge is None else tensor + nudge
 
     def _shown(
-        self, place: Place, original: Callable[..., Any], given: inspect.BoundArguments
+        self,
+        place: Place,
+        original: Callable[..., Any],
+        given: inspect.BoundArguments,
+        start: list[Tensor],
     ) -> Any:
         """The same call once more, of a layer that returns all of its steps and its states."""
         layer = place.layer
@@ -118,42 +120,13 @@ class Watch:
             self._within = True
             for name, value in SHOWING.items():
                 setattr(layer, name, value)
-            if not place.is_stack:
-                return original(*given.args, **given.kwargs)
-            with every_cell_shown(self.keras, layer.cell):
-                return original(*given.args, **given.kwargs)
+            if place.is_stack:
+                named = given.arguments
+                stack = showing(self.keras, place, layer.cell.cells)
+                mask = flat(named.get("mask"))[0]
+                return shown_of(stack, stack.call, flat(named[next(iter(named))])[0], start, mask)
+            return original(*given.args, **given.kwargs)
         finally:
             self._within = False
             for name, value in was.items():
                 setattr(layer, name, value)
-
-
-@contextlib.contextmanager
-def every_cell_shown(keras: Any, stack: Any) -> Iterator[None]:
-    """Cells one above the other return the outputs of all, side by side, not the last one's."""
-
-    def call(inputs: Tensor, states: Any, *_: Any, **__: Any) -> Any:
-        outputs, after = [], []
-        for cell, state in zip(stack.cells, states):
-            inputs, new = cell(inputs, flat(state))
-            outputs.append(inputs)
-            after.append(alike(state, flat(new)))
-        return joined(keras, outputs), alike(states, after)
-
-    object.__setattr__(stack, "call", call)
-    try:
-        yield
-    finally:
-        object.__delattr__(stack, "call")
-
-
-def alike(one: Any, parts: list[Any]) -> Any:
-    """The parts in a list or tuple if `one` is one; otherwise the first of them."""
-    return type(one)(parts) if isinstance(one, (list, tuple)) else first(parts)
-
-
-def joined(keras: Any, tensors: list[Tensor]) -> Tensor:
-    """Side by side, along the last axis."""
-    if hasattr(keras, "ops"):
-        return keras.ops.concatenate(tensors, axis=-1)
-    return importlib.import_module("tensorflow").concat(tensors, -1)
