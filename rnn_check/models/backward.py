@@ -95,9 +95,7 @@ class Back:
         """What the probe shows of a cell's gradients."""
         cell = self.layer.cells[index]
         found = {"delta": self.delta[index], "x": self.of_x[index]}
-        for name in cell.weights:
-            gradient = self.said["weights"][cell.prefix + name]
-            found[name] = gradient[: cell.below] if name == "kernel" else gradient
+        found |= {name: self.said["weights"][cell.prefix + name] for name in cell.weights}
         names = ("initial_state", "initial_cell_state")
         return found | dict(zip(names, self.starts[index], strict=False))
 
@@ -108,11 +106,10 @@ class Back:
             states = self.taken.carried(self.layer, self.steps[index])
             options = {"x": self._below(index), **self.taken.options(self.layer, index)}
             cotangent, error = self._cotangent(index)
-            more = {} if self._of_c(index) is None else {"cell_cotangent": self._of_c(index)}
             steps = public.certify(states, **options)
             gradients = public.certify_gradients(
-                self.observed(index), cotangent=cotangent, cotangent_error=error, states=states,
-                **more, **options,
+                self.observed(index), cotangent=cotangent, cotangent_error=error,
+                cell_cotangent=self._of_c(index), states=states, **options,
             )  # fmt: skip
             found.append({"steps": steps, **gradients})
         return found
@@ -154,9 +151,7 @@ class Back:
     def _truth(self) -> list[dict[str, Pair]]:
         """Of each cell the gradients of the whole sequence, and how far they may be off."""
         runs, x, error = [], self.taken.x.astype(np.float64), np.zeros(self.taken.x.shape)
-        for cell, start in zip(
-            self.layer.cells, self.layer.by_cell(self.taken.start), strict=True
-        ):
+        for cell, start in zip(self.layer.cells, self.layer.by_cell(self.taken.start), strict=True):
             run = _run(cell, x, error, start, self.taken.mask, self.a.name)
             x, error = run.states["h"]
             runs.append(run)

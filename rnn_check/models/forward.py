@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from rnn_check.certificates import public
@@ -21,9 +19,7 @@ def certified(layer: Layer, call: Answer) -> list[dict[str, Certificate]]:
     """
     taken = Taken.of(layer, call)
     given, told = numbered(call, "given "), numbered(call, "state ")
-    steps = layer.parts(call["shown"])
-    if layer.sequences:
-        steps[-1] = given[0]
+    steps = steps_of(layer, call)
     of_states = layer.by_cell(given[1:] if layer.states else told)
     found: list[dict[str, Certificate]] = []
     below = taken.x
@@ -46,10 +42,18 @@ def certified(layer: Layer, call: Answer) -> list[dict[str, Certificate]]:
     return found
 
 
+def steps_of(layer: Layer, call: Answer) -> list[Array]:
+    """Of each cell (B,T,H), as it was shown."""
+    if "shown" not in call:
+        return [call["given 0"]]
+    shown = layer.parts(call["shown"])
+    return [*shown[:-1], call["given 0"]] if layer.sequences else shown
+
+
 def _same(got: Array, expected: Array, taken: Taken, what: str) -> bool:
-    same = bits(got) == bits(expected)
+    same: Array = np.equal(bits(got), bits(expected))
     if taken.mask is not None and what != "its output":
-        same = same | ~taken.mask.any(axis=1)[:, None]  # zeros are shown of a start without a step
+        same = same | ~taken.mask.any(axis=1, keepdims=True)  # without a step zeros may be shown
     return bool(np.all(same))
 
 
@@ -61,5 +65,3 @@ def _ending(states: Array, last: Array, taken: Taken, zeroed: bool) -> Array:
         at = np.where(taken.mask, steps, 0).max(axis=1)
     replaced = steps == at[:, None] if zeroed else steps >= at[:, None]
     return np.where(replaced[:, :, None], last[:, None], states)
-
-

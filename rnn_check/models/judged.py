@@ -44,14 +44,9 @@ class Part:
         return next(each for each in _WORST if each in verdicts)
 
     @property
-    def worst(self) -> tuple[str, Certificate]:
-        """The array to show."""
-        order = {False: 0, None: 1, True: 2}
-        return min(self.found.items(), key=lambda item: (order[item[1].ok], -item[1].ratio))
-
-    @property
     def ratio(self) -> float | None:
-        ratios = [each.ratio for each in (*self.found.values(), *self.without.values())]
+        ratios = [each.ratio for each in self.found.values()]
+        ratios += [each.ratio for each in self.without.values()]
         return max(ratios, default=None)
 
     @property
@@ -172,7 +167,7 @@ def _of_layer(
             gradients = _gradients(layer, len(alike), back, silent)
         except ValueError as error:  # an activation, or a dtype, that no certificate knows
             refused = str(error)
-        shown = [] if refused else layer.parts(call["shown"])
+        shown = [] if refused else forward.steps_of(layer, call)
         for i, (path, what) in enumerate(zip(paths, whats, strict=True)):
             name = path + f" (call {number + 1})" * (len(alike) > 1)
             if refused:
@@ -215,5 +210,3 @@ def size_of_change(one: Array, other: Array) -> float:
     with np.errstate(invalid="ignore"):
         change = np.where((wide == far) | (np.isnan(wide) & np.isnan(far)), 0, np.abs(wide - far))
     return float(np.where(np.isnan(change), np.inf, change).max(initial=0.0))
-
-

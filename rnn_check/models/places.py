@@ -1,6 +1,6 @@
 """What was seen of each recurrence in a model, in processing order?
 
-    B samples, of all calls of a layer; T timesteps, F features, H units
+B samples, of all calls of a layer; T timesteps, F features, H units
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _gradients(
     """Of the sum of all outputs times numbers that are drawn: what reaches each layer.
 
     {"weights": {place: {path: array}}, "calls": [{"x", "mask", "start 0", ...: what it took,
-    "d x", "d start 0", "d given 0", ...: the gradients}], "probed": {place: see `probed.probed`}}
+    "d x", "d start 0", ...: the gradients}], "probed": {place: see `probed.probed`}}
     """
     rng = np.random.default_rng(seed)
     given, wanted = dict(given), []
@@ -202,17 +202,23 @@ def _gradients(
         )
         took = arrays(backend, results["calls"])
         for name, gradient in zip(wanted, of_inputs):
-            number, what = name.split(" ", 1)
-            took[int(number)][f"d {what}"] = backend.array(gradient)
+            at, what = name.split(" ", 1)
+            took[int(at)][f"d {what}"] = backend.array(gradient)
         by_id = {id(w): g for w, g in zip(together.trainable_weights, of_weights)}
     except Exception as error:  # whatever a framework raises is an observation
         return {"error": f"{type(error).__name__}: {error}"[:2000]}
-    answer: Answer = {"calls": [encoded(call) for call in took], "weights": {}, "probed": {}}
+    answer: Answer = {
+        "calls": [encoded({n: a for n, a in c.items() if "given " not in n}) for c in took],
+        "weights": {},
+        "probed": {},
+    }
     for index, place in enumerate(found):
         if place.refused or index not in numbers:
             continue
-        own = {p: by_id[id(w)] for p, w in named_weights(place.layer) if id(w) in by_id}
-        answer["weights"][str(index)] = {p: encode(backend.array(g)) for p, g in own.items()}
+        own_weights = [(p, w) for p, w in named_weights(place.layer) if id(w) in by_id]
+        answer["weights"][str(index)] = {
+            path: encode(backend.array(by_id[id(weight)])) for path, weight in own_weights
+        }
         mine = [call for number, call in zip(numbers, took) if number == index]
         answer["probed"][str(index)] = _probed(backend, mode, place, mine)
     return answer

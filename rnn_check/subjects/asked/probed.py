@@ -76,12 +76,17 @@ def probed(
     asked = ["x", *starts]
     results, of_weights, of_inputs = backend.differentiate(compute, [copy], given, asked, mode)
     of_x, *of_starts = (encode(backend.array(each)) for each in of_inputs)
-    paths = [path for path, _ in trainable_weights(copy)]
+    gradients = {
+        path: backend.array(each) for (path, _), each in zip(trainable_weights(copy), of_weights)
+    }
+    for cell, size in zip(place.cells, below):  # the rows of the identity are nobody's
+        path = f"{cell['prefix']}kernel"
+        gradients[path] = gradients[path][:size]
     return {
         "shown": encode(backend.array(results["shown"])),
         "x": of_x,
         "starts": of_starts,
-        "weights": {p: encode(backend.array(each)) for p, each in zip(paths, of_weights)},
+        "weights": {path: encode(each) for path, each in gradients.items()},
     }
 
 

@@ -15,7 +15,11 @@ _LIKE = ("go_backwards", "unroll", "zero_output_for_mask")
 
 
 def showing(
-    keras: Any, place: Place, cells: list[Any], below: Sequence[int] = (), widths: Sequence[int] = ()
+    keras: Any,
+    place: Place,
+    cells: list[Any],
+    below: Sequence[int] = (),
+    widths: Sequence[int] = (),
 ) -> Any:
     """A layer that does with these cells what the layer there does with its own, and shows all.
 
@@ -50,7 +54,7 @@ def joined(keras: Any, tensors: Sequence[Tensor]) -> Tensor:
 
 @functools.cache
 def _class_of(the_keras: Any) -> Any:
-    class Showing(the_keras.layers.Layer):  # type: ignore[misc, name-defined]
+    class Showing(the_keras.layers.Layer):  # type: ignore[misc]
         """Cells as one whose output is that of all of them.
 
         Its first state is its output: jax takes that for what masked steps repeat.

@@ -29,8 +29,9 @@ class Watch:
     def run(self, call: Callable[[], Any]) -> tuple[Any, list[Tensors]]:
         """What the call returns, and the tensors of each call of a layer.
 
-        x, mask, start 0, start 1, ...; given 0, ...: all that it returned; without nudges shown:
-        all its steps (B,T,H) (of several cells side by side), and state 0, ...: the last states.
+        x, mask, start 0, start 1, ...; given 0, ...: all that it returned; without nudges
+        state 0, ...: the last states, and shown, unless that is what it gave: all its steps
+        (B,T,H), those of several cells side by side.
         """
         self.calls, self.told = [], []
         with contextlib.ExitStack() as stack:
@@ -93,7 +94,8 @@ class Watch:
         if remembered:
             named["initial_state"] = remembered
         shown, *states = self._shown(place, original, given, start or remembered)
-        tensors["shown"] = shown
+        if place.is_stack or not layer.return_sequences:
+            tensors["shown"] = shown
         tensors.update((f"state {i}", each) for i, each in enumerate(flat(states)))
         return outputs
 
