@@ -53,7 +53,7 @@ def terminal(model: Model, who: Who, ran_on: str, console: Console, everything: 
         return
     console.print(_table(model.rows))
     for row in model.rows:
-        for heading, style, sentence in _remarks(row):
+        for heading, style, sentence in _remarks(row, model.silent):
             console.print()
             console.print(as_text(line(heading), style=style))
             console.print(Padding(as_text(cut(sentence, 4_000)), (0, 0, 0, 2)))
@@ -110,13 +110,14 @@ def _cell(part: Part) -> Text:
     return Text(f"{_MARK[part.verdict]} {short(part.ratio)}".rstrip(), style=_STYLE[part.verdict])
 
 
-def _remarks(row: Row) -> Iterator[tuple[str, str, str]]:
+def _remarks(row: Row, silent: str) -> Iterator[tuple[str, str, str]]:
     if row.refused:
         yield f"not certified  {row.path}", _STYLE[NOT_RUN], row.refused
     for part in row.parts:
         for name, sentence in part.wrong():
-            if part.silent and part.name == GRADIENTS and row.outputs is not None:
-                yield f"not certified  {row.path} · {part.name}", _STYLE[NOT_RUN], sentence
+            if part.silent:
+                if part.silent != silent:  # which is said once of all
+                    yield f"not certified  {row.path} · {part.name}", _STYLE[NOT_RUN], sentence
                 continue
             what = f"{part.name} · {name}" if part.name == GRADIENTS or name != "steps" else name
             yield f"{part.verdict}  {row.path} · {what}", _STYLE[part.verdict], sentence

@@ -143,10 +143,12 @@ def unknown_sizes():
 
 
 def off_at_a_step(self, call, args, kwargs):
-    steps = call(*args, **kwargs)
-    return steps if not self.return_sequences else ops.concatenate(
-        [steps[:, :2], steps[:, 2:3] * 1.0001, steps[:, 3:]], 1
-    )
+    found = call(*args, **kwargs)
+    if not self.return_sequences:
+        return found
+    steps, *rest = found if self.return_state else [found]
+    steps = ops.concatenate([steps[:, :2], steps[:, 2:3] * 1.0001, steps[:, 3:]], 1)
+    return (steps, *rest) if rest else steps
 
 
 def another_output(self, call, args, kwargs):

@@ -77,8 +77,8 @@ class Watch:
             x = self._nudged(number, "x", x)
             start = [self._nudged(number, f"start {i}", each) for i, each in enumerate(start)]
             named[name] = x
-            if start:
-                named["initial_state"] = start
+            if start or remembered:  # torch does not go back through what is overwritten
+                named["initial_state"] = start or remembered
         tensors: Tensors = {"x": x}
         tensors.update((f"start {i}", each) for i, each in enumerate(start or remembered))
         mask = flat(named.get("mask"))[0]
