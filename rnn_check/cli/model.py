@@ -115,14 +115,18 @@ def model(
         if record.suffix != ".npz":
             raise BadInput(f"--record: {record}: a record's name ends in .npz")
         check_free("--record", record, force)
+    from rnn_check.models import recorded
+
     if what.endswith(".npz"):
         _check_only_record()
-        from rnn_check.models import recorded
-
         found = recorded.read(Path(what))
         codes = [_shown(each, "as the record says", as_json, verbose) for each in found]
         sys.exit(max(codes, key=(0, 3, 1).index))
     question = question_of(what, mode, dtype, own)
+    if given is not None:
+        for option, value in (("samples", samples), ("timesteps", timesteps), ("seed", seed)):
+            if value is not None:
+                raise BadInput(f"--{option} is of a generated input, and --input gives one")
     from rnn_check.subjects.ask import NotInstalled, Subject, SubjectError
     from rnn_check.subjects.asked.backends import BACKENDS as KNOWN
     from rnn_check.subjects.asked.backends import default_backend
@@ -135,12 +139,12 @@ def model(
         say("Keras is imported")
     try:
         with Subject(chosen, timeout=timeout, memory=memory) as subject:
-            said, ran_on = answered(question, subject, given, samples, timesteps, seed)
+            ran_on, words = ran_on_of(question, subject, given, samples, timesteps, seed)
+            answer = question.ask(subject, ran_on)
+            said = recorded.Said(question, subject.identity, answer, ran_on)
         if record is not None:
-            from rnn_check.models import recorded
-
             recorded.write(record, [said])
-        code = _shown(said, ran_on, as_json, verbose)
+        code = _shown(said, words, as_json, verbose)
     except NotInstalled as error:
         raise BadInput(str(error)) from None
     except SubjectError as error:
@@ -174,32 +178,27 @@ def _absolute(what: str) -> str:
     return f"{Path(place).resolve()}:{name}" if place.endswith(".py") else what
 
 
-def answered(
+def ran_on_of(
     question: Question,
     subject: Subject,
     given: Path | None,
     samples: int | None,
     timesteps: int | None,
     seed: int | None,
-) -> tuple[Said, str]:
-    """What the subject says of the model; and what it was run on, in words."""
+) -> tuple[dict[str, Any], str]:
+    """What the model is to be run on, and that in words."""
     from rnn_check.models import inputs
-    from rnn_check.models.recorded import Said
 
     taken = question.ask(subject)["inputs"]
     if given is not None:
-        if stray := [f"--{n}" for n, v in (("samples", samples), ("timesteps", timesteps),
-                                           ("seed", seed)) if v is not None]:  # fmt: skip
-            raise BadInput(f"{stray[0]} is of a generated input, and --input gives one")
         ran_on, words = inputs.read(given, taken), f"run on {given}"
     else:
-        n, t, s = samples or inputs.SAMPLES, timesteps or inputs.TIMESTEPS, seed or 1
-        ran_on = inputs.generated(question.where, taken, n, t, 1 if seed is None else seed)
-        words = f"run on generated input (seed {1 if seed is None else s})"
+        n, t = samples or inputs.SAMPLES, timesteps or inputs.TIMESTEPS
+        seed = inputs.SEED if seed is None else seed
+        ran_on = inputs.generated(question.where, taken, n, t, seed)
+        words = f"run on generated input (seed {seed})"
     shapes = ", ".join(f"{n} {'×'.join(map(str, a.shape))}" for n, a in ran_on.items())
-    return Said(question, subject.identity, question.ask(subject, ran_on), ran_on), (
-        f"{words}: {shapes}"
-    )
+    return ran_on, f"{words}: {shapes}"
 
 
 def _shown(said: Said, ran_on: str, as_json: bool, everything: bool) -> int:

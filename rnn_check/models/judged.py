@@ -164,9 +164,12 @@ def _of_layer(
         refused, rows = "", []
         try:
             rows = forward.certified(layer, call)
-            gradients = _gradients(layer, len(alike), back, silent)
         except ValueError as error:  # an activation, or a dtype, that no certificate knows
             refused = str(error)
+        try:
+            gradients = _gradients(layer, len(alike), back, silent)
+        except ValueError as error:
+            gradients = [Part(GRADIENTS, silent=str(error))] * len(layer.cells)
         shown = [] if refused else forward.steps_of(layer, call)
         for i, (path, what) in enumerate(zip(paths, whats, strict=True)):
             name = path + f" (call {number + 1})" * (len(alike) > 1)

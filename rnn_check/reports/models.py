@@ -20,8 +20,8 @@ from rnn_check.subjects.identity import Who
 from rnn_check.subjects.process import cut
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 
-_MARK = {**MARK, UNPROVED: "?"}
-_STYLE = {**STYLE, UNPROVED: "yellow"}
+MARKS = {**MARK, UNPROVED: "?"}
+STYLES = {**STYLE, UNPROVED: "yellow"}
 _LEGEND = (
     "ratio: how far a number is off its step, as a share of what rounding explains (more than 1 "
     "differs). bits: the precision that the errors show (float32 has 24). judged: the share of "
@@ -53,7 +53,7 @@ def terminal(model: Model, who: Who, ran_on: str, console: Console, everything: 
         return
     console.print(_table(model.rows))
     for row in model.rows:
-        for heading, style, sentence in _remarks(row, model.silent):
+        for heading, style, sentence in remarks(row, model.silent):
             console.print()
             console.print(as_text(line(heading), style=style))
             console.print(Padding(as_text(cut(sentence, 4_000)), (0, 0, 0, 2)))
@@ -67,7 +67,7 @@ def terminal(model: Model, who: Who, ran_on: str, console: Console, everything: 
         console.print(as_text(f"gradients are not certified: {cut(model.silent, 4_000)}"))
     console.print()
     console.print(as_text(_LEGEND, style="dim"))
-    console.print(as_text(summary(model), style=_STYLE[model.verdict]))
+    console.print(as_text(summary(model), style=STYLES[model.verdict]))
 
 
 def summary(model: Model) -> str:
@@ -94,37 +94,46 @@ def _table(rows: Sequence[Row]) -> Table:
     for row in rows:
         sizes = "×".join(map(str, row.sizes)) if row.sizes else ""
         if row.refused:
-            mark = Text(f"{_MARK[NOT_RUN]} not certified", style=_STYLE[NOT_RUN])
-            table.add_row(as_text(line(row.path)), line(row.what), sizes, mark)
+            mark = Text(f"{MARKS[NOT_RUN]} not certified", style=STYLES[NOT_RUN])
+            table.add_row(folded(row.path), line(row.what), sizes, mark)
             continue
         bits = [part.bits for part in row.parts if part.bits is not None]
         judged = [part.judged for part in row.parts if part.judged is not None]
         table.add_row(
-            as_text(line(row.path)), line(row.what), sizes, *(_cell(part) for part in row.parts),
+            folded(row.path), line(row.what), sizes, *(_cell(part) for part in row.parts),
             f"{min(bits):.1f}" if bits else "", f"{min(judged):.0%}" if judged else "",
         )  # fmt: skip
     return table
 
 
+def folded(path: str) -> Text:
+    """A path on two lines if it is long, so that no name is cut."""
+    path = line(path)
+    return as_text(path if len(path) <= _LONG else path.replace("/", "/\n  ", 1))
+
+
+_LONG = 26
+
+
 def _cell(part: Part) -> Text:
-    return Text(f"{_MARK[part.verdict]} {short(part.ratio)}".rstrip(), style=_STYLE[part.verdict])
+    return Text(f"{MARKS[part.verdict]} {short(part.ratio)}".rstrip(), style=STYLES[part.verdict])
 
 
-def _remarks(row: Row, silent: str) -> Iterator[tuple[str, str, str]]:
+def remarks(row: Row, silent: str) -> Iterator[tuple[str, str, str]]:
     if row.refused:
-        yield f"not certified  {row.path}", _STYLE[NOT_RUN], row.refused
+        yield f"not certified  {row.path}", STYLES[NOT_RUN], row.refused
     for part in row.parts:
         for name, sentence in part.wrong():
             if part.silent:
                 if part.silent != silent:  # which is said once of all
-                    yield f"not certified  {row.path} · {part.name}", _STYLE[NOT_RUN], sentence
+                    yield f"not certified  {row.path} · {part.name}", STYLES[NOT_RUN], sentence
                 continue
             what = f"{part.name} · {name}" if part.name == GRADIENTS or name != "steps" else name
-            yield f"{part.verdict}  {row.path} · {what}", _STYLE[part.verdict], sentence
+            yield f"{part.verdict}  {row.path} · {what}", STYLES[part.verdict], sentence
         if part.verdict == AGREE and part.blind > _VAGUE:
             name, worst = max(part.found.items(), key=lambda item: item[1].blind)
             what = "steps" if part.name == OUTPUTS else f"gradient of {name}"
-            yield f"seen in part  {row.path} · {what}", _STYLE[UNPROVED], worst.reason
+            yield f"seen in part  {row.path} · {what}", STYLES[UNPROVED], worst.reason
 
 
 def _arrays(row: Row) -> Table:
@@ -134,7 +143,7 @@ def _arrays(row: Row) -> Table:
         table.add_column(name, justify="right" if name in ("ratio", "bits", "judged") else "left")
 
     def add(what: str, verdict: str, ratio: float, bits: float | None, judged: str) -> None:
-        said = Text(verdict, style=_STYLE[verdict])
+        said = Text(verdict, style=STYLES[verdict])
         table.add_row(what, said, short(ratio), "" if bits is None else f"{bits:.1f}", judged)
 
     for part in row.parts:
