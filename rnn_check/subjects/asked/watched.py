@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 from .finding import Place
 from .parts import Tensor, Tensors, flat, states_of
-from .stacked import SHOWING, showing, shown_of
+from .cell_by_cell import SHOWING, showing, shown_of
 
 
 class Watch:
