@@ -59,6 +59,7 @@ class Builder:
     name: str
     states: list[int]  # how many numbers the layers of the file's claims put out so far
     written: dict[str, dict[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
+    second: dict[str, dict[str, Given]] = dataclasses.field(default_factory=dict)
 
     def claim(self) -> Claim:
         doc = self.doc
@@ -94,6 +95,7 @@ class Builder:
             training=doc.training,
             wrong=doc.wrong,
             gates=doc.reading,
+            second_biases=self.second,
             written=self.written,
         )
         if not doc.expect:
@@ -376,11 +378,14 @@ class Builder:
             if not isinstance(own, dict):
                 raise self.fail(at, f"expected a table of its {', '.join(gates.PARTS[:3])}")
             given = weights_given.given(own, self.read, part.family, self.doc.reading.weights, at)
-            found = weights_given.weights(
-                given, self.doc.reading, part.family, part.units, None if fan_in < 0 else fan_in,
-                fail=self.fail, key=at, use_bias=part.option("use_bias"),
-                reset_after=part.option("reset_after"),
-            )  # fmt: skip
+            told = given, self.doc.reading, part.family, part.units, None if fan_in < 0 else fan_in
+            how: dict[str, Any] = {
+                "fail": self.fail, "key": at, "use_bias": part.option("use_bias"),
+                "reset_after": part.option("reset_after"),
+            }  # fmt: skip
+            found = weights_given.weights(*told, **how)
+            if (second := weights_given.second_bias(*told, **how)) is not None:
+                self.second.setdefault(layer.name, {})[f"{prefix}bias"] = second
             arrays |= {prefix + part_of: array for part_of, array in found.items()}
             written = self.written.setdefault(layer.name, {})
             written |= {prefix + path: shape for path, shape in weights_given.shapes(given).items()}
