@@ -95,7 +95,7 @@ def _entry(family: Family, index: tuple[int, ...], look: Look, honest: Array) ->
     old = float(family.given.value[index])
 
     def cause(value: float, fitted: int) -> Cause:
-        words = f"{family.told(index)} is {value:.10g} in place of {old:.10g}"
+        words = f"{family.told(index)} is {value:.10g} in place of {old:.7g}"
         choices = _choices(family.given, index, value) if fitted else math.inf
         return Cause(words, family.at(index, value), fitted=fitted, choices=choices)
 
