@@ -230,11 +230,10 @@ class _Search:
             return [], NO_CAUSE
         if self.most < 1:
             return [], TOO_LARGE
-        found = list(self._found())
-        suffix = ""
+        found, suffix = self._plausible(), ""
         if not found and isinstance(self.numbers, _Claimed):
             self.reading, suffix = experiments.within_a_unit, _SUFFIX
-            found = list(self._found())
+            found = self._plausible()
         sure = [cause.words + suffix for cause, bits in found if self._is_sure(bits)]
         if sure:
             return list(dict.fromkeys(sure)), ""
@@ -250,6 +249,11 @@ class _Search:
 
     def _is_sure(self, bits: float) -> bool:
         return bits >= math.log2(max(1, self.tried))
+
+    def _plausible(self) -> list[tuple[Cause, float]]:
+        """With which all agree; where only more is allowed, if that is needed for most of them."""
+        found = list(self._found())
+        return [(c, bits) for c, bits in found if not c.widens or self._is_sure(bits)]
 
     def _found(self) -> Iterator[tuple[Cause, float]]:
         changes = experiments.causes(self.claim)
@@ -310,18 +314,23 @@ class _Search:
         return np.concatenate(found), agrees
 
     def _bits(self, cause: Cause) -> float:
-        """How much the numbers say that differed, and agree now."""
+        """How much the numbers say that differed, and agree now.
+
+        Where only more is allowed, a, those that agreed before speak against it: of as much they
+        would have made use.
+        """
         told: dict[tuple[float, float], float] = {}
         for honest, now in zip(self.honest, self._of(cause), strict=True):
             assert now is not None
-            allowed = _allowed(now, honest)
-            beyond = (honest.ratios > 1) if not cause.widens else np.ones(honest.got.shape, bool)
-            for at in np.argwhere(beyond):
-                place = tuple(at)
+            allowed, before = _allowed(now, honest), _allowed(honest, honest)
+            for place in np.ndindex(honest.got.shape):
                 got, expected = float(honest.got[place]), float(honest.expected[place])
+                a, differed = float(allowed[place]), honest.ratios[place] > 1
                 off = abs(got) if cause.widens else abs(got - expected)
-                if np.isfinite(off) and allowed[place] > 0:
-                    told[got, expected] = math.log2(1 + off / allowed[place])
+                if differed and np.isfinite(off) and a > 0:
+                    told[got, expected] = math.log2(1 + off / a)
+                elif cause.widens and not differed and before[place] > 0:
+                    told[got, expected] = -math.log2(max(1.0, a / before[place]))
         each = sorted(told.values())
         spent = sum(each[max(0, len(each) - cause.fitted) :])
         return sum(each) - min(spent, cause.choices)
