@@ -330,7 +330,7 @@ class _Search:
                 if differed and np.isfinite(off) and a > 0:
                     told[got, expected] = math.log2(1 + off / a)
                 elif cause.widens and not differed and before[place] > 0:
-                    told[got, expected] = -math.log2(max(1.0, a / before[place]))
+                    told[got, expected] = -math.log2(max(1.0, a / float(before[place])))
         each = sorted(told.values())
         spent = sum(each[max(0, len(each) - cause.fitted) :])
         return sum(each) - min(spent, cause.choices)

@@ -13,12 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check.asking.request import Answer
+from rnn_check.asking.observations import Observations
+from rnn_check.asking.request import Answer, Setting
+from rnn_check.asking.run import Asked
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.shapes import Counted
 from rnn_check.claims.truth import Truth
+from rnn_check.subjects.identity import Identity
 from rnn_check.verdicts import diagnosis
+from rnn_check.verdicts.gathered import MOST_DIAGNOSED, Verdicts
+from rnn_check.verdicts.judge import Verdict
+from rnn_check.verdicts.known import Known
 
 Array = Any
 
@@ -582,9 +588,10 @@ def test_a_number_that_is_right_has_to_stay_right() -> None:
 def observed(run: Run) -> Answer:
     """What a framework says that computes with a mistake, and keeps the weights it is given."""
     output = run.output().astype(np.float32)
+    told = {"output": output, "states": output, "last_state": output[:, -1]}
     weights = {"kernel": SIMPLE.kernel, "recurrent_kernel": SIMPLE.recurrent_kernel}
     own = {n: a.astype(np.float32) for n, a in {**weights, "bias": SIMPLE.bias}.items()}
-    return Answer({"output": output, "states": output, "weights": {"simple_rnn": own}})
+    return Answer({**told, "weights": {"simple_rnn": own}})
 
 
 @pytest.mark.parametrize(
@@ -653,3 +660,106 @@ def test_of_a_count_that_no_formula_gives_nothing_is_named() -> None:
         (e,) = claim.expectations
         assert isinstance(e, Counted)
         assert diagnosis.of_count(claim, e) == ([], diagnosis.NO_CAUSE)
+
+
+# --- what others published ------------------------------------------------------------------------
+
+
+def test_a_softmax_that_somebody_computed_with_one_wrong_sign() -> None:
+    """Cut off at some places, rounded at others; beside it a reader's correction."""
+    text = """
+    schema = 1
+    title = "t"
+    source = { document = "a test" }
+    reading = { computed_in = "hand" }
+    layers = [
+        { kind = "SimpleRNN", units = 2, activation = "relu", return_sequences = true },
+        { kind = "Dense", units = 4, activation = "softmax" },
+    ]
+    [weights.simple_rnn]
+    kernel = [[1, 1], [2, 0], [0.5, 1]]
+    recurrent_kernel = [[0, 1], [1, 0]]
+    bias = [0, 0]
+    [weights.dense]
+    kernel = [[0, 1, 0, 0], [1, 0, 0.3333333333333333, 1]]
+    bias = [0, 0, 0, 0]
+    [input]
+    x = [[[1, 0, 0], [1, 1, 2], [1, -1, 1]]]
+    """
+    for timestep, row in (
+        (0, "0.37, 0.37, 0.19, 0.05"),
+        (1, "0.26, 0.71, 0.01, 0.00"),
+        (2, "0.96, 0.02, 0.01, 0.00"),
+        (0, "0.28, 0.28, 0.15, 0.28"),
+    ):
+        text += (
+            f'[[expect]]\nwhat = "output"\nat = {{ timestep = {timestep} }}\n'
+            f'value = [[{row}]]\nfrom = "printed"\n'
+        )
+    found, _ = diagnosis.of_claim(files.loads(text))
+    assert (
+        "dense.kernel[1][3] is -1 in place of 1, and each number may be off by a whole unit of its "
+        "last digit"
+    ) in found
+
+
+def test_one_bias_that_somebody_took_twice() -> None:
+    """In place of b_ih + b_hh, of which the claim holds the second alone."""
+    run = Run(
+        reading='weights = "rounded"\nlayout = "W·x"',
+        kernel=[[0.3643, -0.3121, -0.1371, 0.3319, -0.6657],
+                [0.4241, -0.1455, 0.3597, 0.0983, -0.0866]],
+        recurrent_kernel=[[0.1961, 0.0349], [0.2583, -0.2756]],
+        bias=[0.1025, -0.0028],
+        second=[0.1025, -0.0028],
+        x=[[[n] * 5 for n in (1, 2, 3)]],
+    )  # fmt: skip
+    stated = [[-0.3519801, 0.52525216], [-0.68424344, 0.76074266], [-0.8649416, 0.90466356]]
+    found, _ = diagnosis.of_claim(run.claiming(8, output=[stated]))
+    assert found == ["bias is off by a constant: [-0.154, -0.061] more"]
+
+
+# --- what a run says ------------------------------------------------------------------------------
+
+
+def judged(claims: list[Claim]) -> list[Verdict]:
+    """The verdicts on a subject that computes right."""
+    setting = Setting()
+    verdicts = Verdicts(claims, Known([]))
+    for claim in claims:
+        verdicts.add(Asked(0, claim, observed(SIMPLE), setting))
+    return list(verdicts.judged(0, Observations(setting, IDENTITY, {})).verdicts)
+
+
+IDENTITY = Identity(backend="numpy", keras="3.15.1", backend_version="2.4.6", python="3.11.7")
+
+
+def test_every_number_of_a_claim_that_differs_has_the_cause() -> None:
+    """And those that agree, or are known to differ, have none: nobody looked for it."""
+    wrong = replace(SIMPLE, bias=2 * SIMPLE.bias).output()
+    text = SIMPLE.text(expecting(output=wrong, states=wrong) + expecting(last_state=wrong[:, -1]))
+    text = text.replace("return_sequences = true", "return_sequences = true\nreturn_state = true")
+    right, *_ = judged([SIMPLE.claiming(output=SIMPLE.output())])
+    assert (right.verdict, right.causes, right.no_cause) == ("agree", (), "")
+    output, states, last = judged([files.loads(text.replace(
+        '[[expect]]\nwhat = "last_state"', '[[expect]]\nknown_to_differ = "so"\nwhat = "last_state"'
+    ))])  # fmt: skip
+    assert output.causes == states.causes == ("bias is doubled",)
+    assert last.is_known and last.causes == ()
+
+
+@pytest.mark.usefixtures("no_entries")
+def test_where_many_claims_differ_the_first_are_asked_for_a_cause() -> None:
+    wrong = replace(SIMPLE, bias=2 * SIMPLE.bias).output()
+    claims = [SIMPLE.claiming(output=wrong) for _ in range(MOST_DIAGNOSED + 2)]
+    found = [verdict.causes for verdict in judged(claims)]
+    assert found == [("bias is doubled",)] * MOST_DIAGNOSED + [()] * 2
+
+
+def test_a_fault_of_the_diagnosis_costs_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(claim: Claim) -> Any:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(diagnosis.experiments, "causes", broken)
+    found, why = diagnosis.of_claim(SIMPLE.claiming(output=0 * SIMPLE.output()))
+    assert found == [] and "a fault of rnn_check's own" in why and "planted" in why
