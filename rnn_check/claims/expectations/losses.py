@@ -77,6 +77,14 @@ class Loss(Placed, frozen=True, kw_only=True):
     def spoils(self, run: Experiment) -> list[Path]:
         return [("gradients" if self.at.epoch is None else "trained", "loss")]
 
+    @property
+    def of_one_pass(self) -> bool:
+        return self.at.epoch is None
+
+    def author(self, case: Case) -> Comparison:
+        assert self.computed_in is not None
+        return _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
+
     def judge(self, case: Case) -> Iterator[Comparison]:
         """In the form that fits: a framework, and an author who prints its loss, take either."""
         assert self.computed_in is not None
@@ -86,7 +94,7 @@ class Loss(Placed, frozen=True, kw_only=True):
             yield self.returned(case, told, trained.loss_of_epoch(case, epoch, case.dtype))
             return
         observed = case.said["gradients"]["loss"].array
-        yield _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
+        yield self.author(case)
         forms = case.truth(case.dtype, case.policy.loss_in).losses
         yield _that_fits([self.returned(case, observed, form) for form in forms])
 
