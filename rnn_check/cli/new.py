@@ -84,7 +84,7 @@ def _of(
     output: Path | None,
     force: bool,
 ) -> str:
-    _check_place(what)
+    check_place(what)
     x = None if given is None else _array(given)
     import numpy as np
 
@@ -113,7 +113,7 @@ def _of(
     return live.checked(found, text, output)
 
 
-def _check_place(what: str) -> None:
+def check_place(what: str) -> None:
     """What can be seen of it without running anything."""
     if what.endswith((".keras", ".h5", ".hdf5")):
         place, name = what, "whole"
