@@ -13,7 +13,7 @@ from tests.support.sampling import thinned
 from tests.test_readme import DOCS, EXAMPLES, completed, fenced, load
 
 
-@thinned(5)
+@thinned(9)
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(1, len(EXAMPLES) + 1))
 def test_every_example_holds(example: str, tmp_path: Path, subject: Subject) -> None:
     c = load(completed(example), tmp_path)[0]
