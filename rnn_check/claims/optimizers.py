@@ -5,6 +5,7 @@ Each class is the [training] of one optimizer; its keys are Keras's, and so are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
@@ -19,7 +20,6 @@ Option = Number | msgspec.UnsetType
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_WEIGHTS)]
 Several = Annotated[int, msgspec.Meta(ge=2, le=MOST_WEIGHTS)]
 Some = Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)]
-Class = Annotated[str, msgspec.Meta(pattern="^(0|[1-9][0-9]{0,5})$")]
 _OF_FIT = ("epochs", "batch_size", "sample_weight", "class_weight")  # and not of the optimizer
 _CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 _SHARE = "expected a number from 0 to less than 1, got {}"
@@ -130,7 +130,7 @@ class Training(Table, frozen=True, tag_field="optimizer"):
     epochs: Annotated[int, msgspec.Meta(ge=1, le=MOST_EPOCHS)]
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)] | None = None
     sample_weight: Numbers = None
-    class_weight: dict[Class, Number] | None = None
+    class_weight: dict[str, Number] | None = None
     weight_decay: Option = msgspec.UNSET
     clipnorm: Option = msgspec.UNSET
     clipvalue: Option = msgspec.UNSET
@@ -201,6 +201,8 @@ class Training(Table, frozen=True, tag_field="optimizer"):
             elif not _is_positive(value):
                 yield key, _POSITIVE.format(Decimal(value))
         for key, weight in (self.class_weight or {}).items():
+            if not re.fullmatch("0|[1-9][0-9]{0,5}", key):
+                yield f"class_weight.{key}", "expected the number of a class: 0, 1, 2, ..."
             if not (Decimal(weight).is_finite() and 0 <= float(weight) < float("inf")):
                 yield f"class_weight.{key}", f"expected a finite number of 0 or more, got {weight}"
         if self.class_weight == {}:
@@ -212,12 +214,6 @@ class Training(Table, frozen=True, tag_field="optimizer"):
         averages = [key for key in given if key.startswith("ema_")]
         if averages and not given.get("use_ema"):
             yield averages[0], "expected use_ema = true, without which it changes nothing"
-        if given.get("use_ema") and "gradient_accumulation_steps" in given:
-            yield (
-                "use_ema",
-                "averages of weights whose gradients are accumulated are not derived; leave one "
-                "of use_ema and gradient_accumulation_steps out",
-            )
 
 
 class SGDTraining(Training, frozen=True, tag="SGD"):

@@ -57,6 +57,7 @@ def loss_of(network: Network, outputs: Sequence[Node], batch: slice) -> Bounded:
     rounding = gamma(n + 8 + more, a.u_stored + _FLOAT64.u)
     value: Array = np.zeros(())
     error: Array = np.zeros(())
+    largest: Array = np.zeros(())  # of what is summed before it is divided
     for t, output in enumerate(outputs):
         at = (slice(None), t) if network.is_sequence else (slice(None),)
         of = target.each(lambda part: part[at])  # noqa: B023
@@ -78,10 +79,12 @@ def loss_of(network: Network, outputs: Sequence[Node], batch: slice) -> Bounded:
         pull = pull + 2 * a.min_normal * (1 + weighs * (size + most))
         nothing = np.where(np.isfinite(size), 0.0, np.inf)
         each, pull = (np.where(counts, part, nothing) for part in (each, pull))
+        largest = largest + ((1 + n * most) * size**2).sum(axis=(1, 2))
+        pull = np.where(n * (1 + most) * size > a.max, np.inf, pull)
         value = value + np.where(counts, kv * off * off, 0.0).sum(axis=(1, 2))
         error = error + each.sum(axis=(1, 2))
         output.receive(Bounded(np.where(counts, 2 * kv * off, 0.0), _upper(pull), a))
-    error = error + 32 * a.min_normal
+    error = np.where(largest > a.max, np.inf, error + 32 * a.min_normal)
     return Bounded(value[:, None], _upper(error[:, None] * _UP), a)
 
 
@@ -95,4 +98,5 @@ def loss_of_epochs(network: Network, each: Bounded) -> Bounded:
     value, error = (part.reshape(-1, K) @ share for part in (each.value, each.error))
     most = each.most.reshape(-1, K) @ share
     error = error + gamma(K + 2, a.u_stored + _FLOAT64.u) * most + 2 * K * a.min_normal
+    error = np.where(most * sizes.sum() > a.max, np.inf, error)
     return Bounded(value[:, None], error[:, None] * _UP, a)

@@ -95,9 +95,6 @@ def unjudged(what: str, run: Experiment) -> str:
             return f"{what} of a training with an activity_regularizer is not derived"
         if not layer.is_trainable and any(of_layer(layer, "regularizer")):
             return f"{what} of a training with regularizers of frozen weights is not derived"
-        averaged = run.training is not None and run.training.optimizer.use_ema
-        if averaged and any(of_layer(layer, "constraint")):
-            return f"{what} of a training with averages of constrained weights is not derived"
         for constraint in of_layer(layer, "constraint"):
             if constraint[1].get("axis", 0) != 0:
                 return f"{what} of a training with norms along another axis is not derived"
@@ -196,7 +193,8 @@ def _trained_in(arithmetic: str) -> Callable[[Experiment], training.Trained]:
         assert run.training is not None and run.weights is not None
         own = {
             layer.name: {
-                name: (given.value, given.error) for name, given in run.weights.get(layer.name, {}).items()
+                name: (given.value, given.error)
+                for name, given in run.weights.get(layer.name, {}).items()
             }
             for layer in run.layers
             if layer.is_trainable

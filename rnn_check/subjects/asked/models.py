@@ -168,9 +168,15 @@ class Models(Making):
         how = (loss, *sorted((optimizer or {}).items()))
         if of.compiled != how:
             more = {} if optimizer is None else {"optimizer": self.optimizer(**optimizer)}
-            model.compile(**({} if loss is None else {"loss": loss}), **more, **self.jit_compile)
+            wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
+            model.compile(**wanted, **more, **self.jit_compile)
             of.compiled = how
         return model
+
+    def loss_to_compile(self, kind: str) -> Any:
+        """By its name, or of the class that replaces it."""
+        there = self.replace.get(kind)
+        return kind if there is None else load_class(there)()
 
     def optimizer(self, kind: str, **options: Any) -> Any:
         if kind not in OPTIMIZERS:
@@ -378,7 +384,7 @@ class Models(Making):
         model = keras.Sequential([keras.Input(shape=of.shape[1:]), *of.layers])
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
-        model.compile(loss=loss, optimizer=made, **self.jit_compile)
+        model.compile(loss=self.loss_to_compile(loss), optimizer=made, **self.jit_compile)
         states = {**STATES_OF[kind], **STATES_OF_ANY}
         recorder = training_recorder(self.backend, of.layers, made, states)
         dtype = np.dtype(self.dtype or self.backend.floatx)
