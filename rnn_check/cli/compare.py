@@ -12,7 +12,7 @@ import click
 from rnn_check.cli.chosen import chosen_claims, known_deviations
 from rnn_check.cli.commands import BadInput, main
 from rnn_check.cli.comparing import CLAIMS, HOW, Typed, compared, repeated
-from rnn_check.cli.options import JSON, KNOWN, PATTERN, check_free, write
+from rnn_check.cli.options import JSON, KNOWN, MARKDOWN, PATTERN, check_free, write
 from rnn_check.reports.terminal import console
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @KNOWN
 @JSON
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
+@MARKDOWN
 @click.option(
     "--html",
     type=click.Path(path_type=Path),

@@ -99,6 +99,9 @@ FORCE = click.option("--force", is_flag=True, help="Overwrite FILE if it is ther
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
+MARKDOWN = click.option(
+    "--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request."
+)
 
 
 def check_free(option: str, file: Path, force: bool) -> None:

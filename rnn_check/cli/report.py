@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rnn_check.cli.commands import BadInput
-from rnn_check.cli.options import JSON, as_one
+from rnn_check.cli.options import JSON, MARKDOWN, as_one
 from rnn_check.reports.terminal import console, say
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ class Printed:
     verbose: bool
     quiet: bool
     as_json: bool
+    as_markdown: bool
 
     def check(self, only_list: bool = False) -> None:
         named = {
             **{"-v": self.verbose, "-q": self.quiet},
-            **{"--json": self.as_json, "--list": only_list},
+            **{"--json": self.as_json, "--markdown": self.as_markdown, "--list": only_list},
         }
         given = [option for option, is_given in named.items() if is_given]
         if len(given) > 1:
@@ -38,11 +39,13 @@ class Printed:
         self, judged: Sequence[Judged], claims: Sequence[Claim], *, interrupted: bool = False
     ) -> int:
         """Print it; the exit code."""
-        from rnn_check.reports import documents, outcome, verdicts
+        from rnn_check.reports import documents, markdown_verdicts, outcome, verdicts
         from rnn_check.reports.verdicts import Amount
 
         if self.as_json:
             click.echo(documents.as_json(judged))
+        elif self.as_markdown:
+            click.echo(markdown_verdicts.markdown(judged, interrupted=interrupted), nl=False)
         else:
             titles = {claim.name: claim.title for claim in claims}
             amount = Amount.ALL if self.verbose else Amount.WRONG if self.quiet else Amount.SHORT
@@ -62,4 +65,5 @@ PRINTED = as_one(
     ),
     click.option("-q", "--quiet", is_flag=True, help="Show only what is wrong, and the count."),
     JSON,
+    MARKDOWN,
 )

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 
 from rnn_check.reports.change import LEGEND, cell, groups, is_known, packages
+from rnn_check.reports.github import escaped
 from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared
 from rnn_check.upgrades.sentence import effects, sentence, ulps
 
 
 def markdown(compared: Compared) -> str:
     """For a pull request, or the summary of a run in CI."""
-    lines = [f"**{_escaped(sentence(compared))}**", ""]
+    lines = [f"**{escaped(sentence(compared))}**", ""]
     for side in compared.sides:
-        lines += [f"- of {_escaped(side.word)}: {_escaped(note)}" for note in side.notes]
+        lines += [f"- of {escaped(side.word)}: {escaped(note)}" for note in side.notes]
     lines += [""] * any(side.notes for side in compared.sides)
     lines += ["| | asked | against the first |", "|---|---|---|"]
     for number, side in enumerate(compared.sides, 1):
         against = "baseline" if number == 1 else effects(compared, number - 1)
         if side.failure or compared.sides[0].failure:
             against = "could not be asked" if side.failure else "the baseline could not be asked"
-        lines.append(f"| {number} | {_escaped(packages(side))} | {_escaped(against)} |")
+        lines.append(f"| {number} | {escaped(packages(side))} | {escaped(against)} |")
     if len(compared.sides) > 2:
         lines += ["", *_history(compared)]
     for heading, rows in groups(compared.changed):
@@ -34,10 +34,10 @@ def markdown(compared: Compared) -> str:
         lines.append("|---|" + "---|" * len(numbers))
         for row in rows:
             cells = [cell(*each) for each in zip(row.verdicts, row.changes, strict=True)]
-            name = _escaped(f"{row.claim.name} · {row.what}")
+            name = escaped(f"{row.claim.name} · {row.what}")
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines += ["", "</details>"]
-    lines += ["", _escaped(LEGEND)] if compared.changed else []
+    lines += ["", escaped(LEGEND)] if compared.changed else []
     return "\n".join(lines) + "\n"
 
 
@@ -48,32 +48,17 @@ def _history(compared: Compared) -> Iterator[str]:
     names = compared.names()
     for i, step in enumerate(compared.steps):
         if any(side.failure for side in step.sides):
-            yield f"| {_escaped(names[i])} | {_escaped(names[i + 1])} | could not be asked | |"
+            yield f"| {escaped(names[i])} | {escaped(names[i + 1])} | could not be asked | |"
             continue
         told = []
         words = {WORSE: "worse", BEYOND: "moved", BETTER: "better", OTHER: "else", SAID: "says"}
         for kind, word in words.items():
             files = Counter(row.claim.name.partition("[")[0] for row in step.of_kind(kind))
             told += [
-                f"{word}: {_escaped(name)}" + f" ×{count}" * (count > 1)
+                f"{word}: {escaped(name)}" + f" ×{count}" * (count > 1)
                 for name, count in files.items()
             ]
         drifted = step.of_kind(DRIFT)
         most = max((row.ulp or 0.0 for row in drifted), default=0.0)
         bits = f"{len(drifted)}, at most {ulps(most)}" if drifted else "the same"
-        yield f"| {_escaped(names[i])} | {_escaped(names[i + 1])} | {'; '.join(told)} | {bits} |"
-
-
-def _escaped(text: str) -> str:
-    """So that what a claim or a subject is called is text: no markup, no end of a cell or a line.
-
-    GitHub makes links of names after an @, of numbers after a # and of bare addresses, wherever
-    they stand; a comment, which it takes out, keeps them apart.
-    """
-    text = re.sub(r"[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069]+", " ", text)
-    text = re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", text)
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"(@|://|www\.|\\#)", rf"\1{_APART}", text, flags=re.IGNORECASE)
-
-
-_APART = "<!-- -->"
+        yield f"| {escaped(names[i])} | {escaped(names[i + 1])} | {'; '.join(told)} | {bits} |"

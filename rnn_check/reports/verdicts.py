@@ -125,16 +125,11 @@ def _print_not_run(
     judged: Sequence[Judged], console: Console, amount: Amount, several: bool
 ) -> None:
     """Grouped by the reason, the most frequent first, a line each unless everything is shown."""
-    reasons: dict[str, list[Member]] = {}
-    for i, j in enumerate(judged):
-        for v in j.verdicts:
-            if v.verdict == NOT_RUN:
-                reasons.setdefault(v.detail, []).append((i, v))
-    if not reasons:
+    ranked = reasons_not_run(judged)
+    if not ranked:
         return
     console.print()
     console.print(as_text("not_run:"))
-    ranked = sorted(reasons.items(), key=lambda item: -len(item[1]))
     shown = ranked if amount is Amount.ALL else ranked[:_REASONS]
     width = max(len(f"{len(members):,}") for _, members in ranked)
     for reason, members in shown:
@@ -151,6 +146,16 @@ def _print_not_run(
         n = sum(len(members) for _, members in rest)
         words = f"  {n:>{width},}  for {how_many(len(rest), 'other reason')}, which -v shows"
         _print_line(words, console, "dim")
+
+
+def reasons_not_run(judged: Sequence[Judged]) -> list[tuple[str, list[Member]]]:
+    """What was not run by its reason, the most frequent first."""
+    reasons: dict[str, list[Member]] = {}
+    for i, j in enumerate(judged):
+        for v in j.verdicts:
+            if v.verdict == NOT_RUN:
+                reasons.setdefault(v.detail, []).append((i, v))
+    return sorted(reasons.items(), key=lambda item: -len(item[1]))
 
 
 def _print_line(words: str, console: Console, style: str) -> None:

@@ -1,7 +1,7 @@
 """How does Keras obey?
 
-Keras 3 on each of its backends, and Keras 2. What needs a decision about its versions stays here
-and in `backends` and `parts`.
+Keras 3 on each of its backends, and Keras 2. What needs a decision about its versions stays here,
+in `backends` and in `parts`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ from typing import Any, Callable
 
 import numpy as np
 
-from .backends import Backend, Compute, default_backend, dtype_name, open_backend
+from .backends import Backend, default_backend, dtype_name, open_backend
 from .described import described
+from .fitting import Fitting
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
-from .models import Inputs, Models, Stack, arguments, inputs_of
-from .named import (
-    refusals_of_wrong,
-)
+from .models import Stack, inputs_of
+from .named import refusals_of_wrong
 from .own import lacking, load_class
 from .parts import (
-    STATES,
     Layers,
-    Tensor,
     Tensors,
     as_described,
     counts,
     first,
-    flat,
     has_more_outputs,
     is_floating,
     own_output,
@@ -40,14 +36,12 @@ from .parts import (
     trainable_weights,
     weights_of,
 )
-from .session import Answer, Descriptions, Made, Maybe, Unsupported
-from .wire import Array, encode
-
-# what of a run is the last of a variant of the layer, and how that is made
-VARIANTS = {"states": {"return_sequences": True}, "last_state": {"return_state": True}}
+from .running import Running
+from .session import Answer, Descriptions, Made, Maybe
+from .wire import Array
 
 
-class Keras(Models):
+class Keras(Running, Fitting):
     """Keras on one backend."""
 
     framework = "keras"
@@ -176,215 +170,12 @@ class Keras(Models):
     def offers(self, kind: str) -> Answer:
         return {"lacks": lacking(self.backend, load_class(self.replace[kind]), kind)}
 
-    # running
-
     def describe(self, where: str, only: str = "", x: Maybe = None) -> Answer:
         return described(self.backend, where, only, x)
-
-    def compute(
-        self,
-        of: Stack,
-        layers: Layers,
-        training: bool | None = None,
-        last: bool = False,
-        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
-    ) -> Compute:
-        """The layers as a function. `last`: a sequence is returned where the last is wanted."""
-        more = {} if training is None else {"training": training}
-
-        def run(tensors: Tensors) -> Tensors:
-            results: Tensors = {}
-            value = tensors["x"]
-            for index, layer in enumerate(layers):
-                if index != of.recurrent:
-                    value = own_output(layer, layer(value, **start_of(layer.name, tensors)))
-                    continue
-                value = layer(value, **state_and_mask(tensors), **more)
-                if layer.return_state:
-                    results["last_state"] = value[1] if len(value) == 2 else list(value[1:])
-                    value = own_output(layer, value)
-                if layer.return_sequences:
-                    results["states"] = value
-                if last:
-                    value = value[:, -1]
-            results["output"] = value
-            if loss is not None:
-                results["loss"] = loss(value, tensors["loss"])
-            return results
-
-        return run
-
-    def run(
-        self,
-        of: Stack,
-        keep: Sequence[str] = ("output",),
-        through: str = "layers",
-        x: Maybe = None,
-        initial_state: Any = None,
-        mask: Maybe = None,
-        training: bool | None = None,
-        loss: str | None = None,
-        target: Maybe = None,
-        after: str = "",
-    ) -> Answer:
-        self.can_compute()
-        inputs = inputs_of(x, initial_state, mask)
-        if through == "layers":
-            return {name: self.called(of, name, inputs, training, after) for name in keep}
-        if not after:
-            reset(of.layers)
-        if through == "cell":
-            found = self.cell(of, inputs)
-        elif {"layers", "masks", "beside"} & set(keep):
-            found = self.every_layer(of, inputs)
-        elif {"losses", "activities"} & set(keep):
-            found = self.losses(of, inputs)
-        elif through == "call":
-            model = self.model(of, inputs)
-            found = {"output": self.encode(self.call(of, model, inputs))}
-        else:
-            model = self.compiled_model(of, inputs, loss)
-            arrays, batch = self.arrays(of, inputs), len(inputs["x"])
-            if through == "predict":
-                found = {"output": encode(model.predict(arrays, batch_size=batch, verbose=0))}
-            elif through == "evaluate":
-                wanted = self.target(model, target)
-                value = model.evaluate(arrays, wanted, batch_size=batch, verbose=0)
-                found = {"loss": encode(np.asarray(float(value)))}
-            else:
-                raise ValueError(f"unknown way {through!r} to run")
-        return {name: self.left(of) if name == "left" else found[name] for name in keep}
-
-    def called(
-        self, of: Stack, result: str, inputs: Inputs, training: bool | None, after: str
-    ) -> Any:
-        """A result of the layers as they stand, or of ones that differ in what is returned."""
-        changes = VARIANTS.get(result, {})
-        layer = of.layers[of.recurrent]
-        if changes and hasattr(layer, "merge_mode"):
-            raise ValueError(f"{layer.name} has no sequence of states that is its own")
-        as_it_is = {name: getattr(layer, name) for name in changes}
-        if as_it_is == changes:
-            key = (*map(id, inputs.values()), training, after)
-            if key not in of.ran:
-                of.ran[key] = self.once(of, of.layers, inputs, training, after)
-            return self.encode(of.ran[key][result])
-        try:
-            for name, value in changes.items():
-                setattr(layer, name, value)
-            layers = of.layers[: of.recurrent + 1]
-            return self.encode(self.once(of, layers, inputs, training, after)[result])
-        finally:
-            for name, value in as_it_is.items():
-                setattr(layer, name, value)
-
-    def once(
-        self, of: Stack, layers: Layers, inputs: Inputs, training: bool | None, after: str
-    ) -> Tensors:
-        if not after:
-            reset(layers)
-        compute, given = self.compute(of, layers, training), self.tensors(of, inputs)
-        found: Tensors = self.backend.run(compute, layers, given, self.mode)
-        return found
-
-    def cell(self, of: Stack, inputs: Inputs) -> Answer:
-        recurrent = of.layers[of.recurrent]
-
-        def call(tensors: Tensors) -> list[list[Tensor]]:
-            states = [tensors[name] for name in STATES if name in tensors]
-            steps = []
-            for step in range(inputs["x"].shape[1]):
-                output, states = recurrent.cell(tensors["x"][:, step], states)
-                states = flat(states)
-                steps.append([output, *states])
-            return steps
-
-        found = self.backend.run(call, [recurrent], self.tensors(of, inputs), self.mode)
-        output, *states = (
-            encode(np.stack([self.backend.array(each) for each in steps], axis=1))
-            for steps in zip(*found)
-        )
-        return {"output": output, "states": states[0] if len(states) == 1 else states}
-
-    def run_shapes(self, of: Stack, each: Sequence[dict[str, Array]]) -> Answer:
-        self.can_compute()
-        inputs = [inputs_of(**given) for given in each]
-        model = self.model(of, inputs[0], dynamic=True)
-        found = self.backend.run_each(
-            lambda tensors: model(arguments(tensors)),
-            [model],
-            [self.tensors(of, given) for given in inputs],
-            self.mode,
-        )
-        return {"outputs": [self.encode(output) for output in found]}
 
     def reset(self, of: Stack, after: str = "") -> Answer:
         reset(of.layers)
         return {"left": self.left(of)}
-
-    def gradients(
-        self,
-        of: Stack,
-        loss: dict[str, Any],
-        wrt: Sequence[str],
-        keep: Sequence[str] = (),
-        last: bool = False,
-        starts: dict[str, Array] | None = None,
-        x: Maybe = None,
-        initial_state: Any = None,
-        mask: Maybe = None,
-    ) -> Answer:
-        self.can_compute()
-        if not self.backend.differentiates:
-            raise Unsupported(f"the {self.backend.name} backend has no gradients")
-        inputs = inputs_of(x, initial_state, mask)
-        wanted = {*wrt, *(STATES if "initial_state" in wrt else ())}
-        of_inputs = [n for n, array in inputs.items() if n in wanted and is_floating(n, array)]
-        tensors = self.tensors(of, inputs)
-        later: dict[str, list[str]] = {}
-        for layer, start in (starts or {}).items():
-            for i, state in enumerate(start if start.ndim == 3 else start[None]):
-                name = f"start {i} of {layer}"
-                tensors[name] = self.backend.cast(self.backend.tensor(state), of.compute_dtype)
-                later.setdefault(layer, []).append(name)
-                of_inputs.append(name)
-        tensors["loss"] = self.backend.tensor(
-            loss["value" if loss["kind"] == "cotangent" else "target"]
-        )
-        reset(of.layers)
-        compute = self.compute(
-            of, of.layers, last=last, loss=functools.partial(self.loss, loss["kind"])
-        )
-        results, by_weights, by_inputs = self.backend.differentiate(
-            compute, of.layers, tensors, of_inputs, self.mode
-        )
-        found = iter(by_weights)
-        encoded = {name: self.encode(value) for name, value in zip(of_inputs, by_inputs)}
-        of_starts = {layer: [encoded.pop(name) for name in names] for layer, names in later.items()}
-        return {
-            "loss": self.encode(results["loss"]),
-            "weights": {
-                layer.name: {p: self.encode(next(found)) for p, _ in trainable_weights(layer)}
-                for layer in of.layers
-            },
-            **encoded,
-            **({"starts": of_starts} if later else {}),
-            **{name: self.encode(results[name]) for name in keep if name in results},
-        }
-
-    def loss(self, kind: str, output: Tensor, given: Tensor) -> Tensor:
-        sizes = tuple(given.shape), tuple(output.shape)  # inside a tf.function some may be unknown
-        fit = all(None in pair or pair[0] == pair[1] for pair in zip(*sizes))
-        if len(sizes[0]) != len(sizes[1]) or not fit:
-            raise ValueError(f"the loss's array has shape {sizes[0]}, the output {sizes[1]}")
-        if kind == "cotangent":
-            return self.backend.sum(self.backend.cast(given, output.dtype) * output)
-        losses = self.backend.keras.losses
-        if kind == "mse":
-            return losses.MeanSquaredError()(given, output)
-        if kind == "categorical_crossentropy":
-            return losses.CategoricalCrossentropy()(given, output)
-        raise ValueError(f"unknown loss {kind!r}")
 
     def attempt(
         self,
@@ -450,9 +241,3 @@ def raised_by(steps: dict[str, Callable[[], Any]]) -> Answer:
             names = [cls.__name__ for cls in type(error).__mro__ if cls is not object]
             return {"raised": names, "message": str(error)[:300], "at": name}
     return {"returned": returned}
-
-
-def start_of(layer: str, tensors: Tensors) -> Tensors:
-    """What a recurrent layer after the first is called with beside x."""
-    each = [tensors[n] for n in tensors if n.startswith("start ") and n.endswith(f" of {layer}")]
-    return {"initial_state": each if len(each) > 1 else each[0]} if each else {}

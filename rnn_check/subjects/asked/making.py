@@ -1,4 +1,4 @@
-"""How is a Keras layer made of its description?"""
+"""How is a Keras layer, or an optimizer, made of its description?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from .named import (
     CELLS,
     KINDS,
     LAYERS,
+    OPTIMIZER,
+    OPTIMIZERS,
     RECURRENT,
+    SCHEDULES,
     changed,
     default_name,
     named,
@@ -114,3 +117,23 @@ class Making(Session):
             layer.build(shape)
             if layer is not layers[-1]:
                 shape = own_output(layer, layer.compute_output_shape(shape))
+
+    def optimizer(self, kind: str, **options: Any) -> Any:
+        if kind not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {kind!r}")
+        for name in options:
+            if name not in ("learning_rate", *OPTIMIZERS[kind], *OPTIMIZER):
+                raise ValueError(f"{kind} takes no {name!r} here")
+        if isinstance(options.get("learning_rate"), dict):
+            options["learning_rate"] = self.schedule(**options["learning_rate"])
+        there = self.replace.get(kind)
+        cls = getattr(self.backend.keras.optimizers, kind) if there is None else load_class(there)
+        return cls(**options)
+
+    def schedule(self, kind: str, **options: Any) -> Any:
+        if kind not in SCHEDULES:
+            raise ValueError(f"unknown schedule {kind!r}")
+        for name in options:
+            if name not in SCHEDULES[kind]:
+                raise ValueError(f"{kind} takes no {name!r} here")
+        return getattr(self.backend.keras.optimizers.schedules, kind)(**options)

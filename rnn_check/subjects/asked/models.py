@@ -1,4 +1,4 @@
-"""What does a keras.Model say: called, trained, saved and loaded?"""
+"""What does a keras.Model say: called, saved and loaded?"""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Backend
 from .making import Making
-from .named import (
-    OPTIMIZER,
-    OPTIMIZERS,
-    RECURRENT,
-    SCHEDULES,
-)
+from .named import RECURRENT
 from .own import load_class
 from .parts import (
     STATES,
@@ -28,27 +22,14 @@ from .parts import (
     flat,
     is_floating,
     own_output,
-    reset,
     state_and_mask,
     states_beside,
     states_of,
-    weight_name,
 )
 from .session import Answer, Descriptions, Made, Maybe, Unsupported
 from .wire import Array, encode
 
 Inputs = dict[str, Array]
-# what holds an optimizer's states, one of each weight that is trained
-_ADAM = {"m": "_momentums", "v": "_velocities", "s": "_velocity_hats"}
-STATES_OF = {
-    "Adam": _ADAM,
-    "AdamW": _ADAM,
-    "SGD": {"m": "momentums"},
-    "RMSprop": {"v": "_velocities", "a": "_average_gradients", "m": "_momentums"},
-}
-STATES_OF_ANY = {
-    "accumulated": "_accumulated_gradients", "average": "_model_variables_moving_average"
-}  # fmt: skip
 
 
 class Stack(Made):
@@ -178,26 +159,6 @@ class Models(Making):
         there = self.replace.get(kind)
         return kind if there is None else load_class(there)()
 
-    def optimizer(self, kind: str, **options: Any) -> Any:
-        if kind not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {kind!r}")
-        for name in options:
-            if name not in ("learning_rate", *OPTIMIZERS[kind], *OPTIMIZER):
-                raise ValueError(f"{kind} takes no {name!r} here")
-        if isinstance(options.get("learning_rate"), dict):
-            options["learning_rate"] = self.schedule(**options["learning_rate"])
-        there = self.replace.get(kind)
-        cls = getattr(self.backend.keras.optimizers, kind) if there is None else load_class(there)
-        return cls(**options)
-
-    def schedule(self, kind: str, **options: Any) -> Any:
-        if kind not in SCHEDULES:
-            raise ValueError(f"unknown schedule {kind!r}")
-        for name in options:
-            if name not in SCHEDULES[kind]:
-                raise ValueError(f"{kind} takes no {name!r} here")
-        return getattr(self.backend.keras.optimizers.schedules, kind)(**options)
-
     def passed_dtype(self, of: Stack) -> str:
         """What a user passes to a model: floatx, unless the layers compute in more than that."""
         wide = str(of.compute_dtype) == "float64"
@@ -320,100 +281,6 @@ class Models(Making):
         }
         return again
 
-    def fit(
-        self,
-        of: Stack,
-        optimizer: dict[str, Any],
-        loss: str,
-        keep: Sequence[str] = (),
-        epochs: int = 1,
-        batch_size: int | None = None,
-        x: Maybe = None,
-        initial_state: Any = None,
-        mask: Maybe = None,
-        target: Maybe = None,
-        after: str = "",
-        sample_weight: Maybe = None,
-        class_weight: dict[str, float] | None = None,
-    ) -> Answer:
-        self.can_compute()
-        if "loss" in keep and self.dtype == "mixed_float16":
-            raise Unsupported("training in mixed_float16 scales its loss")
-        inputs = inputs_of(x, initial_state, mask)
-        weighs: dict[str, Any] = {}
-        if sample_weight is not None:
-            weighs["sample_weight"] = sample_weight.astype(self.backend.keras.backend.floatx())
-        if class_weight is not None:
-            weighs["class_weight"] = {int(name): each for name, each in class_weight.items()}
-        if "updates" in keep:
-            return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target, weighs)
-        model = self.compiled_model(of, inputs, loss, optimizer)
-        if not after:
-            reset(of.layers)
-        size = batch_size or len(inputs["x"])
-        how = {"batch_size": size, "epochs": epochs, "shuffle": False, "verbose": 0}
-        how.update(weighs)
-        history = model.fit(self.arrays(of, inputs), self.target(model, target), **how).history
-        found = {"loss": encode(np.asarray(history["loss"])), "left": self.left(of)}
-        return {name: found[name] for name in keep}
-
-    def watched(
-        self,
-        of: Stack,
-        optimizer: dict[str, Any],
-        loss: str,
-        epochs: int,
-        batch_size: int | None,
-        inputs: Inputs,
-        target: Maybe,
-        weighs: dict[str, Any],
-    ) -> Answer:
-        """One batch is to TensorFlow a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit
-        trains on the same numbers as with arrays, but need not build a pipeline for every epoch
-        (which is four fifths of its time). Of several batches fit makes its own.
-        """
-        keras = self.backend.keras
-        if not self.backend.differentiates:
-            raise Unsupported(f"the {self.backend.name} backend has no gradients")
-        if self.dtype not in (None, "float32", "float64"):
-            raise Unsupported(f"training in {self.dtype} scales its loss: not recorded")
-        if self.dtype == "float64" and keras.backend.floatx() != "float64":
-            raise Unsupported("training whose loss is of another dtype is not recorded")
-        if inputs.keys() != {"x"} or target is None:
-            raise ValueError("training is recorded of x and target, without initial_state and mask")
-        model = keras.Sequential([keras.Input(shape=of.shape[1:]), *of.layers])
-        kind, made = optimizer["kind"], self.optimizer(**optimizer)
-        made.build(model.trainable_variables)  # so that there is something before the first
-        model.compile(loss=self.loss_to_compile(loss), optimizer=made, **self.jit_compile)
-        states = {**STATES_OF[kind], **STATES_OF_ANY}
-        recorder = training_recorder(self.backend, of.layers, made, states)
-        dtype = np.dtype(self.dtype or self.backend.floatx)
-        batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
-        size = min(batch_size or len(target), len(target))
-        by: dict[str, Any] = {"batch_size": size}
-        if self.backend.name == "tensorflow" and size == len(target) and not weighs:
-            data = self.backend.package.data.Dataset.from_tensors(batch).repeat()
-            batch, by = (data,), {"steps_per_epoch": 1}
-        history = model.fit(
-            *batch, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder], **by, **weighs
-        )
-        base = {name: getattr(made, name, None) for name in OPTIMIZER}
-        constants = {name: told(getattr(made, name)) for name in OPTIMIZERS[kind]}
-        constants.update({name: told(v) for name, v in base.items() if v is not None})
-        if isinstance(optimizer["learning_rate"], dict):
-            given = made.get_config()["learning_rate"]["config"]
-            constants.update(told_of_schedule(given, SCHEDULES[optimizer["learning_rate"]["kind"]]))
-        else:
-            constants["learning_rate"] = float(self.backend.array(made.learning_rate))
-        return {
-            "loss": encode(np.asarray(history.history["loss"])),
-            "updates": {
-                **recorder.recorded(),
-                "optimizer": constants,
-                "jit_compile": bool(getattr(model, "jit_compile", False)),
-            },
-        }
-
 
 def inputs_of(x: Maybe = None, initial_state: Any = None, mask: Maybe = None) -> dict[str, Any]:
     """What is given, by name; several states (of LSTM, Bidirectional) apart."""
@@ -442,64 +309,3 @@ def arguments(inputs: dict[str, Any]) -> Any:
 
 def model_key(inputs: Inputs, dynamic: bool = False) -> Any:
     return (*((name, inputs[name].shape) for name in in_order(inputs)), dynamic)
-
-
-def told(constant: Any) -> bool | float:
-    """An optimizer's option."""
-    return constant if isinstance(constant, bool) else float(constant)
-
-
-def told_of_schedule(config: dict[str, Any], options: Sequence[str]) -> dict[str, bool | float]:
-    """The numbers of a schedule, those of a list one by one."""
-    found = {}
-    for name in options:
-        value = config.get(name)
-        if isinstance(value, (list, tuple)):
-            found.update({f"{name}[{i}]": told(each) for i, each in enumerate(value)})
-        elif value is not None:
-            found[name] = told(value)
-    return found
-
-
-def training_recorder(
-    backend: Backend, layers: Layers, optimizer: Any, states: dict[str, str]
-) -> Any:
-    """A callback that reads weights and optimizer before the first update and after each.
-
-    states: the attributes that hold them, which are empty where there are none.
-    """
-    named = [(layer.name, weight) for layer in layers for weight in layer.trainable_weights]
-    held = {name: getattr(optimizer, attribute, None) for name, attribute in states.items()}
-    groups = {"weights": [weight for _, weight in named]}
-    groups.update({name: list(variables) for name, variables in held.items() if variables})
-    read: dict[str, list[list[Array]]] = {name: [] for name in groups}
-    counted: list[Array] = []
-    ended: list[Array] = []
-
-    class Recorder(backend.keras.callbacks.Callback):  # type: ignore[misc, name-defined]
-        def on_train_begin(self, logs: Any = None) -> None:
-            if hasattr(self.model, "jax_state_sync"):  # which keeps them apart while it trains
-                self.model.jax_state_sync()
-            for name, variables in groups.items():
-                read[name].append([backend.array(variable) for variable in variables])
-            counted.append(backend.array(optimizer.iterations))
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.on_train_begin()
-
-        def on_train_end(self, logs: Any = None) -> None:
-            ended.extend(backend.array(variable) for variable in groups["weights"])
-
-        def recorded(self) -> dict[str, Any]:
-            answer: dict[str, Any] = {"iterations": encode(np.stack(counted))}
-            for name, states in read.items():
-                tables: dict[str, Any] = {}
-                for (layer, weight), steps in zip(named, zip(*states)):
-                    tables.setdefault(layer, {})[weight_name(weight)] = encode(np.stack(steps))
-                answer[name] = tables
-            last: dict[str, Any] = {}
-            for (layer, weight), array in zip(named, ended):
-                last.setdefault(layer, {})[weight_name(weight)] = encode(array)
-            return {**answer, "ended": last}
-
-    return Recorder()
