@@ -12,16 +12,13 @@ its batches', by samples, whatever these weigh.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, _upper, gamma
 from rnn_check.numbers.reading import Node
-
-if TYPE_CHECKING:
-    from rnn_check.recurrences.training import Network
+from rnn_check.recurrences.network import Network
 
 _FLOAT64 = ARITHMETICS["float64"]
 _UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations

@@ -14,7 +14,6 @@ was before the update by that batch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,85 +22,14 @@ from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, arithmetic, gamma
 from rnn_check.numbers.reading import Node, Tape
 from rnn_check.recurrences import batches, updating
-from rnn_check.recurrences.kinds import SIMPLE, Recurrence
+from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Optimizer, added
-from rnn_check.recurrences.penalties import Constraint, Regularizer
 
 _FLOAT64 = ARITHMETICS["float64"]
 _UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
 _MOST = 2_000_000  # numbers of a step that are derived at once
 
-WEIGHTS = ("embeddings", "kernel", "recurrent_kernel", "bias", "dense.kernel", "dense.bias")
 Sets = Mapping[str, Bounded]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A recurrent layer whose last state, or each, goes through a Dense layer, or not; the loss is
-    the mse.
-
-    embedding: (V,F) of the table in which x are indices. mask: the steps that are not skipped.
-    sample_weight: of the loss, off by weight_error. error: how far x may be from what was run.
-    regularizers, constraints: by weight. frozen: the weights that are not trained, each with its
-    error.
-    """
-
-    x: Array  # (S,T,F), or (S,T)
-    target: Array  # (S,O), or (S,T,O) in processing order
-    activation: str | None = "tanh"
-    dense_activation: str | None = "linear"
-    go_backwards: bool = False
-    recurrence: Recurrence = SIMPLE
-    recurrent_activation: str | None = "sigmoid"
-    batch_size: int | None = None  # None: all samples
-    embedding: tuple[int, int] | None = None
-    mask: Array | None = None  # (S,T)
-    sample_weight: Array | None = None  # (S,), or (S,T) in processing order
-    weight_error: Array | float = 0.0
-    error: Array | float = 0.0
-    regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
-    constraints: Mapping[str, Constraint] = field(default_factory=dict)
-    frozen: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
-
-    @property
-    def steps(self) -> Array:
-        """(T,S,F) in processing order."""
-        return self._in_steps(self.x)
-
-    def _in_steps(self, x: Array) -> Array:
-        x = x[:, ::-1] if self.go_backwards else x
-        return np.ascontiguousarray(x.swapaxes(0, 1), np.float64)
-
-    @property
-    def is_sequence(self) -> bool:
-        """Whether each step has a target."""
-        return self.target.ndim == 3
-
-    @property
-    def features(self) -> int:
-        return self.x.shape[2] if self.embedding is None else self.embedding[1]
-
-    @property
-    def batches(self) -> list[slice]:
-        """Of an epoch, which samples each update takes."""
-        size, samples = self.batch_size or len(self.x), len(self.x)
-        return [slice(at, min(at + size, samples)) for at in range(0, samples, size or 1)]
-
-    @property
-    def gates(self) -> int:
-        return len(self.recurrence.gates)
-
-    def shapes(self, units: int) -> dict[str, tuple[int, ...]]:
-        """Of its weights, if the layers have all that they may have."""
-        width = self.gates * units
-        outputs = self.target.shape[-1]
-        table = {} if self.embedding is None else {"embeddings": self.embedding}
-        return {
-            **table,
-            "kernel": (self.features, width), "recurrent_kernel": (units, width),
-            "bias": self.recurrence.bias_shape(units),
-            "dense.kernel": (units, outputs), "dense.bias": (outputs,),
-        }  # fmt: skip
 
 
 # -- one update ------------------------------------------------------------------------------------
@@ -154,7 +82,7 @@ def _gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str,
     inside = {name: w for name, w in weights.items() if not name.startswith("dense.")}
     layer, of_layer = _layer(network, tape, inside)
     x = _steps(network, batch, tape, weights.get("embeddings"))
-    kept = None if network.mask is None else network._in_steps(network.mask[batch]) > 0
+    kept = None if network.mask is None else network.in_steps(network.mask[batch]) > 0
     states: tuple[Node, ...] = tuple(
         tape.constant(exactly(np.zeros((N, batch.stop - batch.start, H)), a))
         for _ in network.recurrence.states
@@ -197,14 +125,14 @@ def _steps(network: Network, batch: slice, tape: Tape, table: Bounded | None) ->
         rows = _rows(network, batch)
         return [tape.leaf(table.each(lambda part: part[:, each])) for each in rows]  # noqa: B023
     error = np.broadcast_to(np.asarray(network.error, np.float64), network.x.shape)
-    both = (network._in_steps(part[batch]) for part in (network.x, error))
+    both = (network.in_steps(part[batch]) for part in (network.x, error))
     given = (_given(value, off, tape.a, True) for value, off in zip(*both, strict=True))
     return [tape.constant(each) for each in given]
 
 
 def _rows(network: Network, batch: slice) -> Array:
     """(T,B) the indices at each step."""
-    return network._in_steps(network.x[batch]).astype(np.int64)
+    return network.in_steps(network.x[batch]).astype(np.int64)
 
 
 def _of_rows(rows: Array, x: list[Node], table: Bounded) -> Bounded:

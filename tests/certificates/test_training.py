@@ -26,8 +26,8 @@ from rnn_check.numbers.formats import arithmetic, gamma
 from rnn_check.recurrences import losses as recurrences_losses
 from rnn_check.recurrences import optimizers
 from rnn_check.recurrences.kinds import SIMPLE
+from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Adam
-from rnn_check.recurrences.training import Network
 from rnn_check.recurrences.updating import carried
 from rnn_check.refusal import ClaimError
 from rnn_check.verdicts import judge

@@ -19,10 +19,10 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
 from rnn_check.recurrences import kinds, updating
+from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from rnn_check.recurrences.penalties import EPSILON, MaxNorm, NonNeg, Regularizer
 from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
-from rnn_check.recurrences.training import Network
 
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]

@@ -26,6 +26,7 @@ from rnn_check.claims.layers.layer import described
 from rnn_check.claims.layers.signal import Call, Signal
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import penalties, training
+from rnn_check.recurrences.network import Network
 from rnn_check.subjects.policy import Policy
 
 T = TypeVar("T")
@@ -207,7 +208,7 @@ def _trained_in(arithmetic: str) -> Callable[[Experiment], training.Trained]:
     return ends
 
 
-def network(run: Experiment) -> training.Network:
+def network(run: Experiment) -> Network:
     assert run.x is not None and run.loss is not None
     before, layer, dense = _parts(run)
     given = Signal(run.x.value, run.x.error)
@@ -217,7 +218,7 @@ def network(run: Experiment) -> training.Network:
     if isinstance(before, Embedding):
         table = before.own_shapes(1)["embeddings"]
         mask = given.value != 0 if before.option("mask_zero") else None
-    return training.Network(
+    return Network(
         x=given.value,
         target=run.loss.value.value,
         embedding=table,  # type: ignore[arg-type]
