@@ -164,9 +164,10 @@ class Session:
 
     def fit(self, *_: Any, **asked: Any) -> Answer:
         """of, optimizer, loss, keep=(), epochs=1, batch_size=None, x, initial_state, mask, target,
-        after="".
+        after="", sample_weight=None, class_weight=None.
 
         Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
+        sample_weight (B,) or (B,T); class_weight: {"0": weight}.
 
         batch_size: all of them if it is not given. keep: "loss", as it is reported, (epochs,);
         "left", as of run; "updates", watched: weights, the optimizer's states by their short names
