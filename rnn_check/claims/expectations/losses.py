@@ -85,12 +85,12 @@ class Loss(Placed, frozen=True, kw_only=True):
             yield self.returned(case, told, trained.loss_of_epoch(case, epoch, case.dtype))
             return
         observed = case.said["gradients"]["loss"].array
-        yield _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
+        yield that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
         forms = case.truth(case.dtype, case.policy.loss_in).losses
-        yield _that_fits([self.returned(case, observed, form) for form in forms])
+        yield that_fits([self.returned(case, observed, form) for form in forms])
 
 
-def _that_fits(forms: list[Comparison]) -> Comparison:
+def that_fits(forms: list[Comparison]) -> Comparison:
     """The first that holds; else the first that says nothing; else the first, which differs."""
     held = [form for form in forms if form.ok and not form.says_nothing]
     silent = [form for form in forms if form.says_nothing]
