@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded, _given, exactly
-from rnn_check.numbers.formats import Arithmetic, Array, arithmetic
+from rnn_check.numbers.formats import UP, Arithmetic, Array, arithmetic, gamma_of_both
 from rnn_check.numbers.reading import Node, Tape
 from rnn_check.recurrences import batches, updating
 from rnn_check.recurrences.network import Network
