@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from rnn_check.cli.commands import BadInput, main
-from rnn_check.cli.new import _check_place, _NotAsked
+from rnn_check.cli.commands import BadInput, NotAsked, main
+from rnn_check.cli.new import check_place
 from rnn_check.cli.options import (
     BACKENDS,
     FORCE,
@@ -148,7 +148,7 @@ def model(
     except NotInstalled as error:
         raise BadInput(str(error)) from None
     except SubjectError as error:
-        raise _NotAsked(str(error)) from None
+        raise NotAsked(str(error)) from None
     sys.exit(code)
 
 
@@ -157,7 +157,7 @@ def question_of(what: str, mode: str, dtype: str | None, own: Sequence[str]) -> 
     from rnn_check.models.asking import Question
     from rnn_check.subjects.own_layer import LayerError, checked, place
 
-    _check_place(what)
+    check_place(what)
     known: dict[str, str] = {}
     for spec in own:
         try:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from .backends import Backend
+from .cell_by_cell import SHOWING, showing, shown_of
 from .finding import Place
 from .parts import Tensors, flat, set_weights, trainable_weights, weights_of
 from .session import Answer
-from .stacked import SHOWING, showing, shown_of
 from .wire import Array, encode
 
 _NOT_COPIED = ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer")

@@ -8,9 +8,9 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, Callable
 
+from .cell_by_cell import SHOWING, showing, shown_of
 from .finding import Place
 from .parts import Tensor, Tensors, flat, states_of
-from .stacked import SHOWING, showing, shown_of
 
 
 class Watch:
