@@ -97,6 +97,9 @@ class Certificate:
     first: tuple[int, ...] = ()
     aside: str = field(default="", repr=False)  # of the reason: what could not be told of the sums
 
+    def _repr_html_(self) -> str | None:
+        return None if shown_in_notebooks is None else shown_in_notebooks(self)
+
     @cached_property
     def observed(self) -> Array:
         return self._given.astype(np.float64)
@@ -121,6 +124,10 @@ class Certificate:
     @np.errstate(all="ignore")
     def residual(self) -> Array:
         return _residual(self.observed, self.expected)
+
+
+# who knows how to show one puts that here: a certificate knows no report
+shown_in_notebooks: Callable[[Certificate], str] | None = None
 
 
 def _residual(observed: Array, expected: Array) -> Array:
@@ -343,12 +350,15 @@ def _beyond(given: Array, pieces: Pieces, backwards: bool) -> tuple[int, tuple[i
     for piece in pieces(_Worst(-math.inf)):
         if piece.only is not None:
             continue  # a sample of what comes as a whole as well
-        residual = _residual(given[piece.place].astype(np.float64), piece.expected)
-        at = np.argwhere(_ratios(residual, piece.bound) > 1)
-        wrong += len(at)
-        if len(at) and given.ndim > 2:
-            first = at[:, axis].max() if backwards else at[:, axis].min()
-            found.append(_place(at[at[:, axis] == first][0], piece, given.shape))
+        beyond = _residual(given[piece.place].astype(np.float64), piece.expected)
+        beyond = _ratios(beyond, piece.bound) > 1
+        wrong += int(np.count_nonzero(beyond))
+        if given.ndim > 2 and beyond.any():
+            in_time = np.moveaxis(beyond, axis, 0)
+            times = np.flatnonzero(in_time.reshape(len(in_time), -1).any(axis=1))
+            first = int(times[-1 if backwards else 0])
+            at = list(np.unravel_index(int(np.argmax(in_time[first])), in_time.shape[1:]))
+            found.append(_place([*at[:axis], first, *at[axis:]], piece, given.shape))
     order = -1 if backwards else 1
     return wrong, min(found, key=lambda where: order * where[axis], default=())
 
