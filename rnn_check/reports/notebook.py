@@ -40,8 +40,8 @@ _TIMES = ("timestep", "update")
 def certificate(found: Certificate) -> str:
     """A verdict, its reason, what was seen of it, and where there is time the errors over it."""
     word, colour = _OK[found.ok]
-    said = f"<b style='color:{colour}'>{word}</b> in {escape(found.claimed)}: "
-    parts = [f"<div>{said}{escape(plain(cut(found.reason, 2_000)))}</div>"]
+    said = f"<b style='color:{colour}'>{word}</b> in {_text(found.claimed)}: "
+    parts = [f"<div>{said}{_text(cut(found.reason, 2_000))}</div>"]
     bits = "too few sums to tell" if found.bits is None else f"{found.bits:.1f}"
     if found.consistent_with is not None:
         bits += f", as {found.consistent_with} has"
@@ -64,16 +64,17 @@ def certificate(found: Certificate) -> str:
 
 def run(judged: Sequence[Judged]) -> str:
     """Every verdict of every subject, and what differs explained, with its errors over time."""
-    parts = [f"<div><b>{escape(plain(sentence(judged)))}</b></div>"]
+    parts = [f"<div><b>{_text(sentence(judged))}</b></div>"]
     pictures_left, left = _PICTURES, _EXPLAINED
     for each in judged:
-        parts.append(f"<div style='color:{_COLOURS['quiet']}'>{escape(header(each.subject))}</div>")
+        parts.append(f"<div style='color:{_COLOURS['quiet']}'>{_text(header(each.subject))}</div>")
         parts.append(_verdicts(each.verdicts))
         for v in each.verdicts:
             if not (v.is_red or v.verdict == ERROR) or not left:
                 continue
             left -= 1
-            text = escape(plain("\n".join(explanation(v, each.rerun))))
+            told = [line for line in explanation(v) if not line.startswith("  rerun ")]
+            text = _text("\n".join(told))
             parts.append(f"<pre style='white-space:pre-wrap;margin:8px 0'>{text}</pre>")
             c = next((c for c in v.comparisons if not c.ok and set(_TIMES) & set(c.axes)), None)
             if c is not None and pictures_left:
@@ -82,13 +83,18 @@ def run(judged: Sequence[Judged]) -> str:
     return _whole(parts)
 
 
+def _text(said: str) -> str:
+    """Other people's words, as text and nothing else."""
+    return escape(plain(said))
+
+
 def _verdicts(verdicts: Sequence[Verdict]) -> str:
     rows = []
     for v in verdicts:
         known = " (known)" * v.is_known
-        word = f"<span style='color:{_OF[v.verdict]}'>{escape(v.verdict + known)}</span>"
+        word = f"<span style='color:{_OF[v.verdict]}'>{_text(v.verdict + known)}</span>"
         bits = "" if v.bits is None else f"{v.bits:.1f}"
-        cells = [escape(plain(v.claim)), escape(plain(v.what)), word, escape(ratio_of(v)), bits]
+        cells = [_text(v.claim), _text(v.what), word, _text(ratio_of(v)), bits]
         rows.append(cells)
     heads = ("claim", "what", "verdict", "error/bound", "bits")
     head = "".join(f"<th style='{_CELL};color:{_COLOURS['quiet']}'>{h}</th>" for h in heads)
@@ -106,7 +112,7 @@ _OF_TABLE = "border-collapse:collapse;margin:8px 0;border:none;font-size:13px"
 def _table(facts: Iterable[tuple[str, str]]) -> str:
     rows = "".join(
         f"<tr style='background:none'><td style='{_CELL};color:{_COLOURS['quiet']}'>{name}</td>"
-        f"<td style='{_CELL}'>{escape(value)}</td></tr>"
+        f"<td style='{_CELL}'>{_text(value)}</td></tr>"
         for name, value in facts
     )
     return f"<table style='{_OF_TABLE}'>{rows}</table>"
@@ -132,7 +138,7 @@ def _drawn(time: Array, error: Array, bound: Array, axis: str) -> str:
     drawn = re.sub(r"var\(--([a-z0-9-]+)\)", lambda m: _COLOURS.get(m[1], _INK), drawn)
     caption = (
         f"<div style='color:{_COLOURS['quiet']};font-size:12px'>the largest error at each {axis}; "
-        f"shaded: what rounding explains; ✕: beyond it.{escape(first)}</div>"
+        f"shaded: what rounding explains; ✕: beyond it.{_text(first)}</div>"
     )
     return f"<div style='max-width:640px;margin:8px 0 0'>{drawn}</div>{caption}"
 
