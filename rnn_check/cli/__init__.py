@@ -10,6 +10,7 @@ from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
     lint,
     new,
     observe,
+    port,
     schema,
     verify,
 )
