@@ -218,7 +218,8 @@ class Session:
 
         {"layers": descriptions, "weights": {layer: {path: array}}, "input_shape" (B,T,F) with null
         where any size will do, "parameters", "dtype": the policy} of the layer or model that a user
-        keeps at FILE.keras, FILE.py:NAME or MODULE:NAME, or of the layer `only` in it; with x the
+        keeps at FILE.keras, FILE.py:NAME or MODULE:NAME, FILE.pt, FILE.onnx, or of the layer `only`
+        in it; with x the
         "output" of a call. {"refused": why} of what has no description.
         """
         raise self.has_no("models that could be described")
