@@ -97,7 +97,8 @@ class Arrays:
 
         Of several parts that have several states each they may be written part by part.
         """
-        state, key = self._states(node, "input.initial_state"), "input.initial_state"
+        key = "input.initial_state"
+        state = self.read.given(node, key, self.doc.reading.input)
         each = [len(part.states) for _, part in layer.recurrences]
         one = (batch, layer.state_sizes[0])
         nested = (len(each), each[0], *one)
@@ -108,15 +109,6 @@ class Arrays:
         if self.doc.reading.states == "[c, h]":
             state = state.each(lambda a: a.reshape(nested)[:, ::-1].reshape(shape))
         return state
-
-    def _states(self, node: Any, key: str) -> Given:
-        """An array, or a list of one for each state, which may be recipes."""
-        if not (isinstance(node, list) and _holds_a_recipe(node)):
-            return self.read.given(node, key, self.doc.reading.input)
-        each = [self._states(part, f"{key}[{i}]") for i, part in enumerate(node)]
-        for i, state in enumerate(each):
-            self._shaped(state.shape, each[0].shape, f"{key}[{i}]")
-        return Given.stacked(each)
 
     def _shaped(self, got: tuple[int, ...], wanted: tuple[int, ...], key: str) -> None:
         if got != wanted:
@@ -278,10 +270,3 @@ class Arrays:
                 value.shape, Experiment(layers=self.layers, x=x).output_shape, f"loss.{name}"
             )
         return Loss(table.kind, value)
-
-
-def _holds_a_recipe(node: list[Any]) -> bool:
-    return any(
-        isinstance(part, dict) or (isinstance(part, list) and _holds_a_recipe(part))
-        for part in node
-    )
