@@ -33,10 +33,10 @@ class Reads(Protocol):
 
 def made(node: dict[str, Any], key: str, read: Reads) -> Array:
     """The numbers of the recipe at `key`. Raises ClaimError for one that is none."""
-    kind = next((k for k in _RECIPES if k in node), None)
+    kind = next((k for k in RECIPES if k in node), None)
     if kind is None:
-        raise read.fail(key, f"unknown recipe {sorted(node)}; known: {', '.join(_RECIPES)}")
-    needed, optional, make = _RECIPES[kind]
+        raise read.fail(key, f"unknown recipe {sorted(node)}; known: {', '.join(RECIPES)}")
+    needed, optional, make = RECIPES[kind]
     wanted = {kind, *needed, *optional}
     for k in node:
         if k not in wanted:
@@ -190,7 +190,7 @@ _DRAWS = {
 
 Make = Callable[[dict[str, Any], str, Reads], Array]
 # what stands in one: the keys beside the first that it needs, those that it may have, what it makes
-_RECIPES: dict[str, tuple[tuple[str, ...], tuple[str, ...], Make]] = {
+RECIPES: dict[str, tuple[tuple[str, ...], tuple[str, ...], Make]] = {
     "linspace": (("shape",), (), _linspace),
     "arange": (("shape",), (), _arange),
     "full": (("shape",), (), _full),
