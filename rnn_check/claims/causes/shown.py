@@ -22,7 +22,8 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import SimpleRNN
 from rnn_check.claims.layers.signal import Bounded
-from rnn_check.claims.truth import Truth, cotangent_of
+from rnn_check.claims.loss import cotangent_of
+from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import activations
 

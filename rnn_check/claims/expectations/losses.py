@@ -27,7 +27,8 @@ from rnn_check.claims.expectations.expectation import (
 from rnn_check.claims.expectations.numbers import Numbers, Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.signal import Bounded
-from rnn_check.claims.truth import Truth, given_to_loss, loss_of_kept, regularization
+from rnn_check.claims.loss import given_to_loss, loss_of_kept, regularization
+from rnn_check.claims.truth import Truth
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses
 from rnn_check.subjects.policy import Policy
@@ -168,7 +169,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
     def judge(self, case: Case) -> Iterator[Comparison]:
         """mse over the steps that the mask keeps, from the output that the subject predicted.
 
-        See `truth.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
+        See `loss.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
         """
         told = case.said["evaluate"]
         run = case.claim
