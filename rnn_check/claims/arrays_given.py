@@ -25,6 +25,7 @@ from rnn_check.claims.layers import (
 )
 from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.schema import ClaimFile
+from rnn_check.claims.tables import LossTable
 from rnn_check.claims.written import Array, Given, Reader
 from rnn_check.refusal import ClaimError, nearest
 
@@ -269,4 +270,34 @@ class Arrays:
             self._shaped(
                 value.shape, Experiment(layers=self.layers, x=x).output_shape, f"loss.{name}"
             )
-        return Loss(table.kind, value)
+        return Loss(table.kind, value, self._times(table, value.value))
+
+    def _times(self, table: LossTable, target: Array) -> float:
+        """How many times Keras's mean the author's loss is."""
+        plain = table.reduction == "mean" and table.factor is msgspec.UNSET
+        key = "loss.factor" if table.reduction == "mean" else "loss.reduction"
+        if plain:
+            return 1.0
+        if table.kind == "cotangent":
+            raise self.fail(key, "of a loss of Keras's only; a cotangent is the sum that it says")
+        if self.doc.training is not None:
+            raise self.fail(key, "not beside [training], which is of Keras's mean; leave it out")
+        made = any(isinstance(layer, Masking | Embedding) for layer in self.layers)
+        if table.reduction != "mean" and (made or (self.doc.input and self.doc.input.mask)):
+            raise self.fail(key, "not beside a mask: Keras's mean is of what that keeps")
+        rows = target.reshape(-1, target.shape[-1])
+        terms = target.size if table.kind == "mse" else len(rows)
+        times = float(terms) if table.reduction == "sum" else 1.0
+        if table.reduction == "mean of targets":
+            if table.kind == "mse":
+                raise self.fail(key, "of categorical_crossentropy only: rows of zeros do not count")
+            there = int(rows.any(axis=-1).sum())
+            if not there:
+                raise self.fail(key, "every row of the target is zero")
+            times = terms / there
+        if table.factor is not msgspec.UNSET:
+            factor = self.read.number(table.factor, "loss.factor")
+            if factor == 0:
+                raise self.fail("loss.factor", "expected a number that is not 0")
+            times *= factor
+        return times

@@ -123,7 +123,22 @@ class Numbers(Expectation, frozen=True, kw_only=True):
     def author(self, case: Case) -> Comparison:
         """The author's number against the truth."""
         assert self.computed_in is not None
-        return self.word(case, self.true(case.truth(self.computed_in)))
+        return self.word(case, self.authors(case, self.true(case.truth(self.computed_in))))
+
+    def authors(self, case: Case, whole: Bounded) -> Bounded:
+        """What the author has of it, who may have it another way than a framework."""
+        return whole
+
+    def of_authors_loss(self, case: Case, whole: Bounded) -> Bounded:
+        """Keras's loss, or its gradient, as so many times the author takes it: two roundings."""
+        loss = case.claim.loss
+        if loss is None or loss.times == 1:
+            return whole
+        assert self.computed_in is not None
+        u = formats.arithmetic(case.truth(self.computed_in).arithmetic).u_stored
+        value, bound = np.asarray(whole[0] * loss.times), whole[1] * abs(loss.times)
+        more = (formats.gamma(2, u) + 2.0**-51) * np.abs(value)
+        return value, np.asarray(bound * (1 + 2 * u) + more)
 
     def subject(self, case: Case, observed: Array) -> Comparison:
         """The subject's against it."""
