@@ -27,7 +27,7 @@ def read_value(e: Expectation, shape: tuple[int, ...] | None, reading: Reading) 
     """
     value = reading.read.given(e.value, f"{reading.key}.value", finite=False)
     if shape is not None:
-        _check_places(e, shape, reading)
+        check_places(e, shape, reading)
         # counted without making it: an array of no bytes that is as large as it says
         wanted = e.select(np.broadcast_to(np.empty((), bool), shape)).shape
         if value.shape != wanted:
@@ -35,7 +35,8 @@ def read_value(e: Expectation, shape: tuple[int, ...] | None, reading: Reading) 
     return {"value": value}
 
 
-def _check_places(e: Expectation, shape: tuple[int, ...], reading: Reading) -> None:
+def check_places(e: Expectation, shape: tuple[int, ...], reading: Reading) -> None:
+    """Raises ClaimError if `at` names what an array of that shape has not."""
     names = e.axes(len(shape))
     for name, index in e.at.given().items():
         if name == "epoch" and e.what in ("loss", "trained_weights"):
