@@ -35,6 +35,7 @@ AS_KERAS = GateReading()
 class Loss:
     kind: str
     value: Given  # the cotangent or the target
+    times: float = 1.0  # the author's own loss is so many times Keras's
 
 
 @dataclass(frozen=True, kw_only=True)

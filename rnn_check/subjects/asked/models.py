@@ -9,6 +9,7 @@ import numpy as np
 
 from .making import Making
 from .named import RECURRENT
+from .own import load_class
 from .parts import (
     STATES,
     Layers,
