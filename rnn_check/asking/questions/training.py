@@ -19,14 +19,14 @@ def training(e: Experiment) -> Plan:
     """compile(loss, optimizer) and fit, watched: weights, the optimizer's states and iterations
     before the first update and after each (N+1,...), each epoch's loss (E,), and the optimizer's
     constants."""
-    _, fit = _fitted(e, "training", "loss", "updates")
+    _, fit = fitted(e, "training", "loss", "updates")
     return Plan({"fit": fit}, lambda said: {**said["fit"]["updates"], "loss": said["fit"]["loss"]})
 
 
 @question
 def trained(e: Experiment) -> Plan:
     """The same and not watched: {"weights": {layer: {path: array}} afterwards, "loss" (E,)}."""
-    made, fit = _fitted(e, "trained", "loss")
+    made, fit = fitted(e, "trained", "loss")
     steps = {"fit": fit, "after": step("weights", of=made, after=fit)}
     return Plan(
         steps,
@@ -34,8 +34,8 @@ def trained(e: Experiment) -> Plan:
     )
 
 
-def _fitted(e: Experiment, copy: str, *keep: str) -> tuple[Step, Step]:
-    """The layers, which are trained, and their training."""
+def fitted(e: Experiment, copy: str, *keep: str, **more: Any) -> tuple[Step, Step]:
+    """The layers, which are trained, and their training; more: how beyond what the claim says."""
     asked = e["training"]
     made = step(
         "make", layers=e["layers"], input_shape=e.shape, weights=e.get("weights"), copy=copy
@@ -44,7 +44,7 @@ def _fitted(e: Experiment, copy: str, *keep: str) -> tuple[Step, Step]:
     batches = {name: asked[name] for name in names if asked.get(name) is not None}
     fit = step(
         "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=list(keep),
-        optimizer=asked["optimizer"], target=e.target, **batches, **e.inputs,
+        optimizer=asked["optimizer"], target=e.target, **more, **batches, **e.inputs,
     )  # fmt: skip
     return made, fit
 

@@ -13,6 +13,7 @@ from rnn_check.claims.expectations import (  # noqa: F401
     masks,
     one_step,
     refusals,
+    reports,
     shapes,
     states,
     training,
