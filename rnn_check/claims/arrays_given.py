@@ -5,7 +5,7 @@ Sizes: B batch, H units of the recurrent layer, S of its states.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from rnn_check.claims.layers import (
 )
 from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.schema import ClaimFile
+from rnn_check.claims.tables import LossTable
 from rnn_check.claims.written import Array, Given, Reader
 from rnn_check.refusal import ClaimError, nearest
 
@@ -33,13 +34,15 @@ from rnn_check.refusal import ClaimError, nearest
 class Arrays:
     """What the tables of numbers give. Raises ClaimError for what does not fit the layers.
 
-    written: the shapes of the weights as their author wrote them, of each layer by path.
+    written: the shapes of the weights as their author wrote them, of each layer by path. second:
+    of biases that are a sum of two, the second.
     """
 
     read: Reader
     doc: ClaimFile
     layers: tuple[AnyLayer, ...]
     written: dict[str, dict[str, tuple[int, ...]]]
+    second: dict[str, dict[str, Given]] = field(default_factory=dict)
 
     def fail(self, key: str, problem: str) -> ClaimError:
         return self.read.fail(key, problem)
@@ -95,7 +98,8 @@ class Arrays:
 
         Of several parts that have several states each they may be written part by part.
         """
-        state, key = self._states(node, "input.initial_state"), "input.initial_state"
+        key = "input.initial_state"
+        state = self.read.given(node, key, self.doc.reading.input)
         each = [len(part.states) for _, part in layer.recurrences]
         one = (batch, layer.state_sizes[0])
         nested = (len(each), each[0], *one)
@@ -106,15 +110,6 @@ class Arrays:
         if self.doc.reading.states == "[c, h]":
             state = state.each(lambda a: a.reshape(nested)[:, ::-1].reshape(shape))
         return state
-
-    def _states(self, node: Any, key: str) -> Given:
-        """An array, or a list of one for each state, which may be recipes."""
-        if not (isinstance(node, list) and _holds_a_recipe(node)):
-            return self.read.given(node, key, self.doc.reading.input)
-        each = [self._states(part, f"{key}[{i}]") for i, part in enumerate(node)]
-        for i, state in enumerate(each):
-            self._shaped(state.shape, each[0].shape, f"{key}[{i}]")
-        return Given.stacked(each)
 
     def _shaped(self, got: tuple[int, ...], wanted: tuple[int, ...], key: str) -> None:
         if got != wanted:
@@ -177,11 +172,14 @@ class Arrays:
             if not isinstance(own, dict):
                 raise self.fail(at, f"expected a table of its {', '.join(gates.PARTS[:3])}")
             given = weights_given.given(own, self.read, part.family, self.doc.reading.weights, at)
-            found = weights_given.weights(
-                given, self.doc.reading, part.family, part.units, None if fan_in < 0 else fan_in,
-                fail=self.fail, key=at, use_bias=part.option("use_bias"),
-                reset_after=part.option("reset_after"),
-            )  # fmt: skip
+            told = given, self.doc.reading, part.family, part.units, None if fan_in < 0 else fan_in
+            how: dict[str, Any] = {
+                "fail": self.fail, "key": at, "use_bias": part.option("use_bias"),
+                "reset_after": part.option("reset_after"),
+            }  # fmt: skip
+            found = weights_given.weights(*told, **how)
+            if (second := weights_given.second_bias(*told, **how)) is not None:
+                self.second.setdefault(layer.name, {})[f"{prefix}bias"] = second
             arrays |= {prefix + part_of: array for part_of, array in found.items()}
             written = self.written.setdefault(layer.name, {})
             written |= {prefix + path: shape for path, shape in weights_given.shapes(given).items()}
@@ -272,7 +270,7 @@ class Arrays:
             self._shaped(
                 value.shape, Experiment(layers=self.layers, x=x).output_shape, f"loss.{name}"
             )
-        return Loss(table.kind, value)
+        return Loss(table.kind, value, self._times(table, value.value))
 
     def sample_weight(self, x: Given | None, loss: Loss | None) -> Given | None:
         """(B,), or (B,T) where each timestep has a target; class_weight as what it comes to."""
@@ -299,9 +297,32 @@ class Arrays:
             raise self.fail(key, "expected numbers of 0 or more")
         return given
 
-
-def _holds_a_recipe(node: list[Any]) -> bool:
-    return any(
-        isinstance(part, dict) or (isinstance(part, list) and _holds_a_recipe(part))
-        for part in node
-    )
+    def _times(self, table: LossTable, target: Array) -> float:
+        """How many times Keras's mean the author's loss is."""
+        plain = table.reduction == "mean" and table.factor is msgspec.UNSET
+        key = "loss.factor" if table.reduction == "mean" else "loss.reduction"
+        if plain:
+            return 1.0
+        if table.kind == "cotangent":
+            raise self.fail(key, "of a loss of Keras's only; a cotangent is the sum that it says")
+        if self.doc.training is not None:
+            raise self.fail(key, "not beside [training], which is of Keras's mean; leave it out")
+        made = any(isinstance(layer, Masking | Embedding) for layer in self.layers)
+        if table.reduction != "mean" and (made or (self.doc.input and self.doc.input.mask)):
+            raise self.fail(key, "not beside a mask: Keras's mean is of what that keeps")
+        rows = target.reshape(-1, target.shape[-1])
+        terms = target.size if table.kind == "mse" else len(rows)
+        times = float(terms) if table.reduction == "sum" else 1.0
+        if table.reduction == "mean of targets":
+            if table.kind == "mse":
+                raise self.fail(key, "of categorical_crossentropy only: rows of zeros do not count")
+            there = int(rows.any(axis=-1).sum())
+            if not there:
+                raise self.fail(key, "every row of the target is zero")
+            times = terms / there
+        if table.factor is not msgspec.UNSET:
+            factor = self.read.number(table.factor, "loss.factor")
+            if factor == 0:
+                raise self.fail("loss.factor", "expected a number that is not 0")
+            times *= factor
+        return times

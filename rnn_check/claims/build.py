@@ -92,6 +92,7 @@ class Builder:
             sample_weight=arrays.sample_weight(x, loss),
             wrong=doc.wrong,
             gates=doc.reading,
+            second_biases=arrays.second,
             written=self.written,
         )
         if not doc.expect:

@@ -35,6 +35,7 @@ AS_KERAS = GateReading()
 class Loss:
     kind: str
     value: Given  # the cotangent or the target
+    times: float = 1.0  # the author's own loss is so many times Keras's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ class Experiment:
     sample_weight: Given | None = None  # (B,) or (B,T), of its loss
     wrong: WrongTable | None = None
     gates: GateReading = AS_KERAS  # as the author has them
+    # of biases that are a sum of two, the second, by layer and path of the sum
+    second_biases: Mapping[str, Mapping[str, Given]] = dataclasses.field(default_factory=dict)
     # the shapes of weights as their author wrote them, by layer and path: "forward.f.kernel"
     written: Mapping[str, Mapping[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
 

@@ -8,8 +8,10 @@ from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
     explain,
     judge,
     lint,
+    model,
     new,
     observe,
+    port,
     schema,
     verify,
 )

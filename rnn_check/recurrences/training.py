@@ -19,14 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded, _given, exactly
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, arithmetic, gamma
+from rnn_check.numbers.formats import UP, Arithmetic, Array, arithmetic, gamma_of_both
 from rnn_check.numbers.reading import Node, Tape
 from rnn_check.recurrences import batches, reported, updating
 from rnn_check.recurrences.network import Network
-from rnn_check.recurrences.optimizers import Optimizer, added
+from rnn_check.recurrences.optimizers import Optimizer
+from rnn_check.recurrences.rounding import added
 
-_FLOAT64 = ARITHMETICS["float64"]
-_UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
 _MOST = 2_000_000  # numbers of a step that are derived at once
 
 Sets = Mapping[str, Bounded]
@@ -172,9 +171,9 @@ def _of_rows(rows: Array, x: list[Node], table: Bounded) -> Bounded:
             for total, part in ((value, g.value), (error, g.error), (most, g.most)):
                 np.add.at(total.swapaxes(0, 1), index, part.swapaxes(0, 1))
     n = np.bincount(rows.ravel(), minlength=table.value.shape[1])[:, None]
-    roundings = np.array([gamma(int(k) + 1, table.a.u_stored + _FLOAT64.u) for k in n[:, 0]])
+    roundings = np.array([gamma_of_both(int(k) + 1, table.a) for k in n[:, 0]])
     error = error + roundings[:, None] * most + 2 * n * table.a.min_normal
-    error = np.where(most + error > table.a.max, np.inf, error * _UP)
+    error = np.where(most + error > table.a.max, np.inf, error * UP)
     return Bounded(value, np.where(n > 0, error, 0.0), table.a)
 
 

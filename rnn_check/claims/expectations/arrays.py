@@ -26,10 +26,13 @@ class Input(Unasked, Placed, frozen=True, kw_only=True):
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
         return None if run.x is None or run.is_stack else run.x.shape
 
-    def judge(self, case: Case) -> Iterator[Comparison]:
+    def author(self, case: Case) -> Comparison:
         x = case.claim.x
         assert x is not None
-        yield self.word(case, (x.value, x.error))
+        return self.word(case, (x.value, x.error))
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        yield self.author(case)
 
 
 class Output(Placed, frozen=True, kw_only=True):
@@ -107,6 +110,9 @@ class Gradient(OfWeight, frozen=True, kw_only=True):
 
     def true(self, truth: Truth) -> Bounded:
         return self.as_written(truth.claim, truth.gradient)
+
+    def authors(self, case: Case, whole: Bounded) -> Bounded:
+        return self.of_authors_loss(case, whole)
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         yield self.author(case)

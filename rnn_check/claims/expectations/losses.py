@@ -27,7 +27,8 @@ from rnn_check.claims.expectations.expectation import (
 from rnn_check.claims.expectations.numbers import Numbers, Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.signal import Bounded
-from rnn_check.claims.truth import Truth, given_to_loss, loss_of_kept, regularization
+from rnn_check.claims.loss import given_to_loss, loss_of_kept, regularization
+from rnn_check.claims.truth import Truth
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses
 from rnn_check.subjects.policy import Policy
@@ -76,6 +77,15 @@ class Loss(Placed, frozen=True, kw_only=True):
     def spoils(self, run: Experiment) -> list[Path]:
         return [("gradients" if self.at.epoch is None else "trained", "loss")]
 
+    @property
+    def of_one_pass(self) -> bool:
+        return self.at.epoch is None
+
+    def author(self, case: Case) -> Comparison:
+        assert self.computed_in is not None
+        forms = case.truth(self.computed_in).losses
+        return that_fits([self.word(case, self.of_authors_loss(case, form)) for form in forms])
+
     def judge(self, case: Case) -> Iterator[Comparison]:
         """In the form that fits: a framework, and an author who prints its loss, take either."""
         assert self.computed_in is not None
@@ -85,12 +95,12 @@ class Loss(Placed, frozen=True, kw_only=True):
             yield self.returned(case, told, trained.loss_of_epoch(case, epoch, case.dtype))
             return
         observed = case.said["gradients"]["loss"].array
-        yield _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
+        yield self.author(case)
         forms = case.truth(case.dtype, case.policy.loss_in).losses
-        yield _that_fits([self.returned(case, observed, form) for form in forms])
+        yield that_fits([self.returned(case, observed, form) for form in forms])
 
 
-def _that_fits(forms: list[Comparison]) -> Comparison:
+def that_fits(forms: list[Comparison]) -> Comparison:
     """The first that holds; else the first that says nothing; else the first, which differs."""
     held = [form for form in forms if form.ok and not form.says_nothing]
     silent = [form for form in forms if form.says_nothing]
@@ -160,7 +170,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
     def judge(self, case: Case) -> Iterator[Comparison]:
         """mse over the steps that the mask keeps, from the output that the subject predicted.
 
-        See `truth.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
+        See `loss.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
         """
         told = case.said["evaluate"]
         run = case.claim
@@ -196,7 +206,8 @@ class LossOfPredictions(Unasked, Numbers, frozen=True, kw_only=True):
         loss_of, bound = losses.running_loss(
             loss.kind, target, predictions.value, predictions.error, arithmetic=self.computed_in
         )
-        yield self.word(case, (np.asarray(loss_of), np.asarray(bound)))
+        whole = np.asarray(loss_of), np.asarray(bound)
+        yield self.word(case, self.of_authors_loss(case, whole))
 
 
 class PredictionsReachable(Holds, frozen=True, kw_only=True):

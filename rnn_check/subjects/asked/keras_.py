@@ -14,8 +14,10 @@ from typing import Any, Callable
 import numpy as np
 
 from .backends import Backend, default_backend, dtype_name, open_backend
+from .composing import Composing
 from .described import described
 from .fitting import Fitting
+from .inspected import inspected
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
 from .models import Stack, inputs_of
 from .named import refusals_of_wrong
@@ -37,11 +39,13 @@ from .parts import (
     weights_of,
 )
 from .running import Running
+from .saving import Saving
 from .session import Answer, Descriptions, Made, Maybe
+from .weight_files import described_in, layers_in
 from .wire import Array
 
 
-class Keras(Running, Fitting):
+class Keras(Running, Fitting, Saving, Composing):
     """Keras on one backend."""
 
     framework = "keras"
@@ -97,9 +101,12 @@ class Keras(Running, Fitting):
         below: dict[str, dict[str, Array]] | None = None,
         drawn: bool = False,
         model: dict[str, Array] | None = None,
+        seed: int | None = None,
         copy: str = "",
     ) -> Stack:
         specs = self.described(layers)
+        if seed is not None:
+            self.backend.keras.utils.set_random_seed(seed)
         given = {name: dict(table) for name, table in (weights or {}).items()}
         if like is not None:
             assert isinstance(like, Stack)
@@ -171,7 +178,20 @@ class Keras(Running, Fitting):
         return {"lacks": lacking(self.backend, load_class(self.replace[kind]), kind)}
 
     def describe(self, where: str, only: str = "", x: Maybe = None) -> Answer:
+        if where.endswith(".weights.h5"):
+            return described_in(lambda: layers_in(where), only)
         return described(self.backend, where, only, x)
+
+    def inspect(
+        self,
+        where: str,
+        own: dict[str, str] | None = None,
+        inputs: list[tuple[str, Array]] | None = None,
+        cotangent: int = 1,
+    ) -> Answer:
+        self.can_compute()
+        how = (self.mode, self.dtype)
+        return inspected(self.backend, *how, where, own or {}, inputs, cotangent)
 
     def reset(self, of: Stack, after: str = "") -> Answer:
         reset(of.layers)
