@@ -38,13 +38,14 @@ from .parts import (
     trainable_weights,
     weights_of,
 )
+from .reading import Reading
 from .running import Running
 from .saving import Saving
 from .session import Answer, Descriptions, Made, Maybe
 from .wire import Array
 
 
-class Keras(Running, Fitting, Saving, Composing):
+class Keras(Running, Fitting, Saving, Composing, Reading):
     """Keras on one backend."""
 
     framework = "keras"
