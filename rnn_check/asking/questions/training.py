@@ -68,7 +68,8 @@ def _fitted(e: Experiment, copy: str, *keep: str) -> tuple[Step, Step]:
     made = step(
         "make", layers=e["layers"], input_shape=e.shape, weights=e.get("weights"), copy=copy
     )
-    batches = {} if asked.get("batch_size") is None else {"batch_size": asked["batch_size"]}
+    names = ("batch_size", "sample_weight", "class_weight")
+    batches = {name: asked[name] for name in names if asked.get(name) is not None}
     fit = step(
         "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=list(keep),
         optimizer=asked["optimizer"], target=e.target, **batches, **e.inputs,

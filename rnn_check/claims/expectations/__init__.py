@@ -14,6 +14,7 @@ from rnn_check.claims.expectations import (  # noqa: F401
     models,
     one_step,
     refusals,
+    relations,
     shapes,
     states,
     training,

@@ -83,7 +83,8 @@ class Loss(Placed, frozen=True, kw_only=True):
 
     def author(self, case: Case) -> Comparison:
         assert self.computed_in is not None
-        return that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
+        forms = case.truth(self.computed_in).losses
+        return that_fits([self.word(case, self.of_authors_loss(case, form)) for form in forms])
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """In the form that fits: a framework, and an author who prints its loss, take either."""
@@ -205,7 +206,8 @@ class LossOfPredictions(Unasked, Numbers, frozen=True, kw_only=True):
         loss_of, bound = losses.running_loss(
             loss.kind, target, predictions.value, predictions.error, arithmetic=self.computed_in
         )
-        yield self.word(case, (np.asarray(loss_of), np.asarray(bound)))
+        whole = np.asarray(loss_of), np.asarray(bound)
+        yield self.word(case, self.of_authors_loss(case, whole))
 
 
 class PredictionsReachable(Holds, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ from .reading import Reading
 from .running import Running
 from .saving import Saving
 from .session import Answer, Descriptions, Made, Maybe
+from .weight_files import described_in, layers_in
 from .wire import Array
 
 
@@ -178,6 +179,8 @@ class Keras(Running, Fitting, Saving, Composing, Reading):
         return {"lacks": lacking(self.backend, load_class(self.replace[kind]), kind)}
 
     def describe(self, where: str, only: str = "", x: Maybe = None) -> Answer:
+        if where.endswith(".weights.h5"):
+            return described_in(lambda: layers_in(where), only)
         return described(self.backend, where, only, x)
 
     def inspect(

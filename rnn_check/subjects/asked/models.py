@@ -9,6 +9,7 @@ import numpy as np
 
 from .making import Making
 from .named import RECURRENT
+from .own import load_class
 from .parts import (
     STATES,
     Layers,
@@ -147,9 +148,15 @@ class Models(Making):
         how = (loss, *sorted((optimizer or {}).items()))
         if of.compiled != how:
             more = {} if optimizer is None else {"optimizer": self.optimizer(**optimizer)}
-            model.compile(**({} if loss is None else {"loss": loss}), **more, **self.jit_compile)
+            wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
+            model.compile(**wanted, **more, **self.jit_compile)
             of.compiled = how
         return model
+
+    def loss_to_compile(self, kind: str) -> Any:
+        """By its name, or of the class that replaces it."""
+        there = self.replace.get(kind)
+        return kind if there is None else load_class(there)()
 
     def passed_dtype(self, of: Stack) -> str:
         """What a user passes to a model: floatx, unless the layers compute in more than that."""

@@ -191,9 +191,10 @@ class Session:
 
     def fit(self, *_: Any, **asked: Any) -> Answer:
         """of, optimizer, loss, keep=(), epochs=1, batch_size=None, x, initial_state, mask, target,
-        after="".
+        after="", sample_weight=None, class_weight=None.
 
         Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
+        sample_weight (B,) or (B,T); class_weight: {"0": weight}.
 
         batch_size: all of them if it is not given. keep: "loss", as it is reported, (epochs,);
         "left", as of run; "updates", watched: weights, the optimizer's states by their short names
@@ -225,7 +226,8 @@ class Session:
 
         {"layers": descriptions, "weights": {layer: {path: array}}, "input_shape" (B,T,F) with null
         where any size will do, "parameters", "dtype": the policy} of the layer or model that a user
-        keeps at FILE.keras, FILE.py:NAME or MODULE:NAME, or of the layer `only` in it; with x the
+        keeps at FILE.keras, FILE.py:NAME or MODULE:NAME, FILE.pt, FILE.onnx, or of the layer `only`
+        in it; with x the
         "output" of a call. {"refused": why} of what has no description.
         """
         raise self.has_no("models that could be described")
