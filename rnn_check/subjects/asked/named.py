@@ -77,6 +77,7 @@ KINDS: dict[str, dict[str, tuple[str, ...]]] = {
     "regularizer": {"L1": ("l1",), "L2": ("l2",), "L1L2": ("l1", "l2")},
     "constraint": {"NonNeg": (), "MaxNorm": ("max_value", "axis")},
 }
+FILES = (".weights.h5", ".keras", ".h5")  # how the names end of files that may be read
 ACTIVATIONS = (
     *("linear", "tanh", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu"),
     *("softplus", "softsign", "sigmoid", "log_sigmoid", "exponential", "hard_sigmoid"),

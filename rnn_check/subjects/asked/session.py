@@ -23,7 +23,7 @@ from .wire import Array, decode, description
 
 VERBS = (
     *("make", "summary", "weights", "config", "run", "run_shapes", "reset", "gradients", "reload"),
-    *("compose", "export", "fit", "attempt", "offers", "describe", "inspect"),
+    *("read_file", "compose", "export", "fit", "attempt", "offers", "describe", "inspect"),
 )
 REFERENCES = ("of", "like", "after")
 Answer = dict[str, Any]
@@ -168,6 +168,14 @@ class Session:
         last two and with whole files. Answers {"same_config", "same_weights"}; names count, but
         not for "weights"."""
         raise self.has_no("way to save and load a layer as Keras does")
+
+    def read_file(self, *_: Any, **asked: Any) -> Made:
+        """layers, input_shape, data, name.
+
+        The model in a file (bytes, uint8) of that name: a whole one (.keras, .h5), or weights
+        (.weights.h5) for these layers. A file that names a class that no claim may name is
+        refused."""
+        raise self.has_no("files of Keras's")
 
     def compose(self, *_: Any, **asked: Any) -> Made:
         """of, how.
