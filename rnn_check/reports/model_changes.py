@@ -40,7 +40,7 @@ def terminal(compared: Compared, console: Console, everything: bool) -> None:
         for note in side.notes:
             console.print(Padding(as_text(note, style="yellow"), (0, 0, 0, 3)))
         if side.failure:
-            said = as_text(cut(side.failure, 4_000), style="magenta")
+            said = as_text(cut(side.failure, 600), style="magenta")
             console.print(Padding(said, (0, 0, 0, 3)))
     for number in range(1, len(compared.sides)):
         if compared.sides[0].model is None or compared.sides[number].model is None:

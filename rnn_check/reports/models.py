@@ -112,7 +112,7 @@ def folded(path: str) -> Text:
     return as_text(path if len(path) <= _LONG else path.replace("/", "/\n  ", 1))
 
 
-_LONG = 26
+_LONG = 20
 
 
 def _cell(part: Part) -> Text:
