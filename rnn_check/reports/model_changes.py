@@ -79,6 +79,8 @@ def sentence(compared: Compared, number: int) -> str:
         beyond = [each.path for each in moved if not each.is_within]
         said.append(f", beyond both bounds in {', '.join(beyond)}" if beyond else
                     ", within both bounds")  # fmt: skip
+    if others := sum(each.has_other_weights for each in changes):
+        said.append(f"; the weights of {others} are others, so that their numbers have to be")
     outputs = compared.of_outputs(number)
     if outputs is not None:
         said.append(f"; what the model gives changed by at most {outputs:.2g}" if outputs else
@@ -153,6 +155,7 @@ def _told(change: Change) -> dict[str, Any]:
         "after": None if change.after is None else change.after.verdict,
         "worse": change.is_worse,
         "same_bits": change.same_bits,
+        "same_weights": not change.has_other_weights,
         "change": finite(change.size),
         "where": list(change.where),
         "bounds": [finite(bound) for bound in change.bounds] if known else None,

@@ -171,6 +171,14 @@ def test_a_model_that_is_a_class_needs_an_input(file: str, subject: observe.Subj
     assert "was not called" in next(row.refused for row in found.rows if row.path == "unused")
 
 
+def test_directions_that_are_one_kernel_are_not_certified(
+    file: str, subject: observe.Subject
+) -> None:
+    found = judged("", said(Question(f"{file}:fused"), subject))
+    assert [row.verdict for row in found.rows] == [NOT_RUN, NOT_RUN, AGREE]
+    assert all("a kernel may show neither" in row.refused for row in found.rows[:2])
+
+
 @thinned(4)
 @pytest.mark.parametrize(
     ("name", "given", "reason"),

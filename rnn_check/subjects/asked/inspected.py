@@ -44,7 +44,12 @@ def inspected(
 def told(place: Place) -> Answer:
     """A layer, as it says of itself what it is."""
     layer = place.layer
-    said: Answer = {"path": place.path, "kind": place.kind, "refused": place.refused}
+    said: Answer = {
+        "path": place.path,
+        "kind": place.kind,
+        "is_direction": place.is_direction,
+        "refused": place.refused,
+    }
     if not place.refused:
         policy = getattr(layer, "dtype_policy", None)
         options = ("return_sequences", "return_state", "go_backwards", "stateful")
