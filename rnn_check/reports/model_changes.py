@@ -50,7 +50,7 @@ def terminal(compared: Compared, console: Console, everything: bool) -> None:
         console.print(as_text(sentence(compared, number), style="bold"))
         shown = [each for each in changes if everything or each.has_changed]
         if shown:
-            console.print(_table(shown))
+            console.print(_table(shown, console.width))
         for each in shown:
             for which, row in (("before", each.before), ("after", each.after)):
                 for heading, style, words in [] if row is None else remarks(row, ""):
@@ -92,7 +92,7 @@ def _many(n: int) -> str:
     return f"{n} recurrence" + "s" * (n != 1)
 
 
-def _table(changes: Sequence[Change]) -> Table:
+def _table(changes: Sequence[Change], width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold dim")
     table.add_column("layer", overflow="fold")
     for name in ("computes", "before", "after"):
@@ -103,7 +103,7 @@ def _table(changes: Sequence[Change]) -> Table:
         row = each.after or each.before
         bounds = "" if each.size is None else " + ".join(f"{b:.0e}" for b in each.bounds)
         table.add_row(
-            folded(each.path), line(row.what) if row else "", _cell(each.before),
+            folded(each.path, width), line(row.what) if row else "", _cell(each.before),
             _cell(each.after), _size(each.size), bounds, _size(each.gradients),
         )  # fmt: skip
     return table

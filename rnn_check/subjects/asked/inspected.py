@@ -17,6 +17,7 @@ from .watched import Watch
 from .wire import Array, encode
 
 _FLOATS = ("float", "bfloat", "mixed")
+_OF_INPUTS = ("InputLayer", "__keras_tensor__")  # whose dtypes are no policies
 
 
 def inspected(
@@ -300,7 +301,7 @@ def in_dtype(whole: Any, dtype: str) -> Any:
 def _retyped(config: Any, dtype: str) -> Any:
     if isinstance(config, (list, tuple)):
         return [_retyped(each, dtype) for each in config]
-    if not isinstance(config, dict) or config.get("class_name") == "InputLayer":
+    if not isinstance(config, dict) or config.get("class_name") in _OF_INPUTS:
         return config
     found = {}
     for key, value in config.items():
