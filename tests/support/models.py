@@ -104,6 +104,18 @@ class MyCell(layers.SimpleRNNCell):
         return state, [state]
 
 
+class Fused(layers.Bidirectional):
+    """One kernel for both directions, which are not called."""
+
+    def call(self, sequences, initial_state=None, mask=None, training=None):
+        return ops.concatenate([sequences[:, :, :2] * 0.5, sequences[:, :, 1:] * 0.5], -1)
+
+
+def fused():
+    return sequential(Fused(layers.LSTM(2, return_sequences=True), name="both"),
+                      layers.GRU(2, name="after"))
+
+
 class Loop(layers.Layer):
     """A layer that calls a cell itself."""
 
