@@ -135,7 +135,10 @@ FRAMEWORKS = {
     "equinox",
 }
 # what the subject imports, and support/planted.py reads
-PLANTED = {"faults", "penalty_faults", "training_faults", "updating_faults"}
+PLANTED = {
+    "faults", "penalty_faults", "saving_faults", "training_faults", "updating_faults",
+    "weighing_faults",
+}  # fmt: skip
 
 
 def imported_at_once(text: str) -> set[str]:
