@@ -38,7 +38,10 @@ from rnn_check.subjects.own_layer import place
 SIDE_BY_SIDE = 2
 _NONE: Mapping[Setting, Sequence[Claim]] = MappingProxyType({})
 # frameworks that are not Keras, as they are named where backends are
-BESIDE_KERAS = {"torch.nn": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime"}
+BESIDE_KERAS = {
+    **{"torch.nn": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime"},
+    **{"flax": "flax", "equinox": "equinox"},
+}
 TRIES = 3  # starts that fail one after the other before a subject is given up
 
 

@@ -18,7 +18,10 @@ from collections.abc import Iterator
 from typing import Any
 
 # the modules of their sessions
-FRAMEWORKS = {"keras": "keras_", "torch": "torch_", "onnx": "onnx_", "onnxruntime": "onnx_"}
+FRAMEWORKS = {
+    **{"keras": "keras_", "torch": "torch_", "onnx": "onnx_", "onnxruntime": "onnx_"},
+    **{"flax": "jax_", "equinox": "jax_"},
+}
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 
 _CELL = ("units", "activation", "use_bias")
