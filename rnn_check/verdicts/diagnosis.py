@@ -33,7 +33,6 @@ from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.claims.expectations.numbers import Numbers
 from rnn_check.claims.expectations.shapes import Counted
 from rnn_check.claims.layers.signal import bounded
-from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
 from rnn_check.verdicts.judge import DIFFER, FAULT, Verdict, where
 
@@ -183,7 +182,7 @@ class _Observed:
         case = Case(claim, said, self.dtype, cause.derive)
         truth = case.truth(case.dtype, case.policy.loss_in)
         if "states" in said and claim.begins_recurrent:
-            if cause.derive is Truth and "weights" in said:
+            if not cause.reorders and "weights" in said:
                 yield _Number(0, replace(each_step(case), reason="", unproved=""))
             else:
                 yield _Number(0, bounded("states", case.said["states"].array, truth.states()))
