@@ -272,6 +272,31 @@ class Arrays:
             )
         return Loss(table.kind, value, self._times(table, value.value))
 
+    def sample_weight(self, x: Given | None, loss: Loss | None) -> Given | None:
+        """(B,), or (B,T) where each timestep has a target; class_weight as what it comes to."""
+        training, key = self.doc.training, "training.sample_weight"
+        if training is None or x is None or not training.is_weighted:
+            return None
+        if loss is None or loss.kind != "mse":
+            raise self.fail("loss", "what is weighted is an mse against a target; give both")
+        target = loss.value.value
+        if training.class_weight is not None:
+            key = "training.class_weight"
+            if target.ndim != 2:
+                raise self.fail(key, "expected one target of each sample, got one of each timestep")
+            each = self.read.given([*training.class_weight.values(), 1], key)
+            at = {int(name): i for i, name in enumerate(training.class_weight)}
+            classes = target.argmax(axis=-1) if target.shape[1] > 1 else np.round(target[:, 0])
+            index = np.array([at.get(int(c), -1) for c in classes])
+            return each.each(lambda part: part[index])
+        given = self.read.given(training.sample_weight, key)
+        if given.shape not in (shapes := [target.shape[:1], target.shape[:-1]]):
+            wanted = " or ".join(map(str, dict.fromkeys(shapes)))
+            raise self.fail(key, f"expected shape {wanted}, got {given.shape}")
+        if (given.value < 0).any():
+            raise self.fail(key, "expected numbers of 0 or more")
+        return given
+
     def _times(self, table: LossTable, target: Array) -> float:
         """How many times Keras's mean the author's loss is."""
         plain = table.reduction == "mean" and table.factor is msgspec.UNSET

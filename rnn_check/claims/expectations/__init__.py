@@ -11,6 +11,7 @@ from rnn_check.claims.expectations import (  # noqa: F401
     files,
     losses,
     masks,
+    models,
     one_step,
     refusals,
     relations,
