@@ -585,6 +585,38 @@ def test_a_number_that_is_right_has_to_stay_right() -> None:
     assert diagnosis.of_claim(claim)[0] == []
 
 
+@pytest.mark.parametrize(
+    ("words", "back"),
+    [
+        ("recurrent_kernel is transposed",
+         lambda g: {**g, "recurrent_kernel": g["recurrent_kernel"].T}),
+        ("rows of recurrent_kernel are permuted",
+         lambda g: {**g, "recurrent_kernel": g["recurrent_kernel"][::-1]}),
+        ("kernel and recurrent_kernel are exchanged",
+         lambda g: {**g, "kernel": g["recurrent_kernel"], "recurrent_kernel": g["kernel"]}),
+        ("bias is doubled", lambda g: {**g, "bias": 2 * g["bias"]}),
+        ("kernel is dropped", lambda g: {**g, "kernel": 0 * g["kernel"]}),
+        ("time is reversed", lambda g: {**g, "x": g["x"][:, ::-1]}),
+        ("features are permuted", lambda g: {**g, "kernel": g["kernel"][::-1]}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("of_given", [True, False])
+@pytest.mark.usefixtures("no_entries")
+def test_gradients_are_of_the_arrays_as_given_or_as_changed(
+    words: str, back: Callable[[dict[str, Array]], dict[str, Array]], of_given: bool
+) -> None:
+    """The chain rule of a program that makes the mistake itself, and that of one it is made for."""
+    honest, mistaken = (
+        replace(run, cotangent=COTANGENT) for run in {**IN_WEIGHTS, **IN_INPUT}[words]
+    )
+    found = {of: mistaken.gradient(of) for of in ("kernel", "recurrent_kernel", "bias", "x")}
+    found = back(found) if of_given else found
+    claim = honest.claiming(
+        output=mistaken.output(), **{f"gradient_of_{of}": array for of, array in found.items()}
+    )
+    assert words in diagnosis.of_claim(claim)[0]
+
+
 def observed(run: Run) -> Answer:
     """What a framework says that computes with a mistake, and keeps the weights it is given."""
     output = run.output().astype(np.float32)
