@@ -19,7 +19,7 @@ from rnn_check.models.judged import GRADIENTS, OUTPUTS, Model, judged
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests.support.models import MODELS
-from tests.support.sampling import thinned
+from tests.support.sampling import sampled, thinned
 
 X = {"x": np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)}
 # by the model's name: each layer, and how many recurrences it is
@@ -100,7 +100,7 @@ def test_a_model_is_made_anew_in_another_dtype(
     assert DIFFER not in {row.verdict for row in found.rows}, wrong(found)
 
 
-@pytest.mark.parametrize("mode", ["function", "xla"])
+@pytest.mark.parametrize("mode", sampled(["function", "xla"], 2))
 def test_compiled_models_are_certified(mode: str, file: str, subject: observe.Subject) -> None:
     if mode not in subject.identity.modes:
         pytest.skip(f"no mode {mode}")
