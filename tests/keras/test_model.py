@@ -20,7 +20,7 @@ from rnn_check.models.judged import GRADIENTS, OUTPUTS, Model, judged
 from rnn_check.subjects import ask as observe
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests.support.models import MODELS
-from tests.support.sampling import thinned
+from tests.support.sampling import long, thinned
 
 X = {"x": np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)}
 # by the model's name: each layer, and how many recurrences it is
@@ -248,6 +248,7 @@ def is_asked(path: tuple[Any, ...]) -> bool:
     return path[0] != "outputs" and path[-1] != "state 0"
 
 
+@long
 def test_every_number_that_was_seen_can_turn_a_layer_red(
     file: str, subject: observe.Subject
 ) -> None:

@@ -68,7 +68,7 @@ def one_element(array: Any) -> Any:
     return array
 
 
-@pytest.mark.parametrize("name", sampled(CLAIMS, 11))
+@pytest.mark.parametrize("name", sampled(CLAIMS, 22))
 def test_a_claim_about_an_option_can_fail(name: str, subject: Subject) -> None:
     c = CLAIMS[name]
     answer = request.ask(c, subject, request.Setting())
