@@ -19,6 +19,7 @@ from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.ask import Subject
+from rnn_check.subjects.policy import Policy
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN
 from tests.support import bundled, planted
@@ -139,6 +140,14 @@ def test_a_file_is_read_for_what_it_says_and_for_nothing_else(
     found = read(subject, change)
     assert found.verdict == verdict, found.detail
     assert says in found.detail
+
+
+def test_a_whole_file_is_judged_in_the_precision_that_it_was_saved_in() -> None:
+    for c in bundled.in_file(files.bundled() / "options" / "files" / "keras_3_0.toml"):
+        (e,) = c.expectations
+        said = e.unjudged_in(Policy("float64"))
+        assert bool(said) == e.of.endswith(".keras")
+        assert not e.unjudged_in(Policy("float32"))
 
 
 @pytest.mark.parametrize(

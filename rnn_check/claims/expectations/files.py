@@ -16,6 +16,7 @@ from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import LOSS, WEIGHTS, Holds, Path, Reading, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.subjects.asked.named import FILES
+from rnn_check.subjects.policy import Policy
 
 MOST_BYTES = 1_000_000  # of a file that is carried
 
@@ -65,6 +66,11 @@ class File(Holds, frozen=True, kw_only=True):
         yield from super().missing(run)
         if run.mask is not None or run.initial_state is not None:
             yield "an input without mask and initial_state"
+
+    def unjudged_in(self, policy: Policy) -> str:
+        if policy.name == "float32" or self.of.endswith(".weights.h5"):
+            return ""
+        return "a whole model computes in the precision that it was saved in"
 
     def _of(self, reading: Reading) -> None:
         if not self.of.endswith(FILES) or not beside.PLAIN_NAME.fullmatch(self.of):
