@@ -34,6 +34,7 @@ HONEST = {
     "shared": ["reader"],
     "frames": ["each/simple_rnn", "over"],
     "alone": ["lstm"],
+    "one_cell": ["one"],
 }  # fmt: skip
 
 
@@ -158,6 +159,10 @@ def test_a_cell_of_ones_own_is_certified_as_what_it_is_said_to_compute(
     def verdict(kind: str) -> tuple[str, str]:
         question = Question(f"{file}:own", own={f"{file}:MyCell": kind})
         (row,) = (r for r in judged("", said(question, subject)).rows if r.path == "mine")
+        if subject.identity.gradients and not row.refused:
+            assert {part.name: part.verdict for part in row.parts} == {
+                OUTPUTS: AGREE, GRADIENTS: AGREE,
+            }, list(row.parts[1].wrong())  # fmt: skip
         return row.verdict, row.refused
 
     assert verdict("SimpleRNNCell") == (AGREE, "")
