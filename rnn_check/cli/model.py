@@ -107,7 +107,7 @@ def model(
     runs.
 
     Exit codes: 0 all that is certified agrees, 1 something differs, 2 bad input or usage, 3 Keras
-    could not be asked, or no layer could be certified.
+    could not be asked, something is not proved, or no layer could be certified.
     """
     if force and record is None:
         raise BadInput("--force is of --record, which is not given")

@@ -34,6 +34,7 @@ HONEST = {
     "shared": ["reader"],
     "frames": ["each/simple_rnn", "over"],
     "alone": ["lstm"],
+    "one_cell": ["one"],
 }  # fmt: skip
 
 
@@ -91,13 +92,14 @@ def test_every_layer_of_an_honest_model_is_certified(
 
 
 @thinned(2)
+@pytest.mark.parametrize("name", ["two_directions", "masks"])
 @pytest.mark.parametrize("dtype", ["float64", "float16", "mixed_bfloat16"])
 def test_a_model_is_made_anew_in_another_dtype(
-    dtype: str, file: str, subject: observe.Subject
+    dtype: str, name: str, file: str, subject: observe.Subject
 ) -> None:
-    if dtype == "float64" and subject.identity.backend not in ("tensorflow", "torch"):
+    if dtype == "float64" and subject.identity.backend != "tensorflow":
         pytest.skip("its float64 is known to be float32 in part")
-    found = judged("", said(Question(f"{file}:two_directions", dtype=dtype), subject))
+    found = judged("", said(Question(f"{file}:{name}", dtype=dtype), subject))
     claimed = {c.claimed for row in found.rows for part in row.parts for c in part.found.values()}
     assert claimed == {dtype.removeprefix("mixed_")}
     assert DIFFER not in {row.verdict for row in found.rows}, wrong(found)
@@ -157,6 +159,10 @@ def test_a_cell_of_ones_own_is_certified_as_what_it_is_said_to_compute(
     def verdict(kind: str) -> tuple[str, str]:
         question = Question(f"{file}:own", own={f"{file}:MyCell": kind})
         (row,) = (r for r in judged("", said(question, subject)).rows if r.path == "mine")
+        if subject.identity.gradients and not row.refused:
+            assert {part.name: part.verdict for part in row.parts} == {
+                OUTPUTS: AGREE, GRADIENTS: AGREE,
+            }, list(row.parts[1].wrong())  # fmt: skip
         return row.verdict, row.refused
 
     assert verdict("SimpleRNNCell") == (AGREE, "")

@@ -97,6 +97,10 @@ def alone():
     return layer
 
 
+def one_cell():
+    return sequential(layers.RNN(layers.LSTMCell(3), return_state=False, name="one"))
+
+
 class MyCell(layers.SimpleRNNCell):
     def call(self, sequence, states, training=False):
         z = ops.matmul(sequence, self.kernel) + ops.matmul(states[0], self.recurrent_kernel)
