@@ -25,6 +25,7 @@ from rnn_check.verdicts import diagnosis
 from rnn_check.verdicts.gathered import MOST_DIAGNOSED, Verdicts
 from rnn_check.verdicts.judge import Verdict
 from rnn_check.verdicts.known import Known
+from tests.support.sampling import sampled
 
 Array = Any
 
@@ -558,6 +559,16 @@ def test_of_what_no_change_explains_nothing_is_named() -> None:
     for _ in range(2):
         drawn = rng.uniform(-1, 1, output.shape)
         assert diagnosis.of_claim(SIMPLE.claiming(output=drawn)) == ([], diagnosis.NO_CAUSE)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3])
+@pytest.mark.parametrize("timesteps", sampled([1, 2, 4], 3))
+def test_of_numbers_that_were_drawn_no_cause_is_named(timesteps: int, digits: int) -> None:
+    """By chance as well, of a few digits and a few steps, where nearly everything fits."""
+    rng, run = np.random.default_rng([timesteps, digits]), Run.of(T=timesteps)
+    for _ in range(3):
+        drawn = np.clip(run.output() + rng.uniform(-0.5, 0.5, (1, timesteps, 2)), -1, 1)
+        assert diagnosis.of_claim(run.claiming(digits, output=drawn))[0] == []
 
 
 def test_of_one_printed_digit_nothing_is_named() -> None:
