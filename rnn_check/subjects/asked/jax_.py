@@ -115,7 +115,9 @@ class Jaxed(Stacked):
         x: Maybe = None,
         initial_state: Maybe = None,
         mask: Maybe = None,
+        **more: Any,
     ) -> Answer:
+        self.takes_no(more)
         value, states, lengths = self.inputs(x, initial_state, mask)
         if loss["kind"] != "cotangent":
             raise self.has_no(f"loss as Keras's {loss['kind']}")
