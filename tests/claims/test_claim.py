@@ -836,8 +836,8 @@ from  = "stated"
 """
     count, update = files.loads(text).expectations
     assert (count.value, count.not_run) == (77, "")
-    plain = "a SimpleRNN, or of SimpleRNN and Dense"
-    assert update.not_run == f"one_update is derived of {plain}, only"
+    alone = "a SimpleRNN, an LSTM or a GRU that stands alone"
+    assert update.not_run == f"one_update is derived of {alone}, only"
     assert files.loads(text + 'not_run = "later"').expectations[1].not_run == "later"
     assert request.asks(files.loads(text)) == ["summary"]
 

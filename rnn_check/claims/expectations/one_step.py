@@ -16,13 +16,12 @@ from rnn_check.claims.expectations.bitwise import moved, same, yes
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import Recurrent
+from rnn_check.claims.layers import GRU, LSTM, Recurrent, SimpleRNN
 from rnn_check.claims.layers.signal import at_the_end
 from rnn_check.claims.loss import given_to_loss
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses, running
-from rnn_check.recurrences.kinds import SIMPLE
 
 LEARNING_RATE = 0.125  # of the one step of fit that is asked for; a power of two rounds nothing
 
@@ -116,21 +115,26 @@ _CONSTRAINTS: dict[str, Callable[[str, Array, Mapping[str, Any], float], Compari
 class OneUpdate(FitOnce, frozen=True, kw_only=True):
     """Holds: the loss and the weights after one step of SGD belong to one dropout mask.
 
-    One sample; rates 0, 0.5, 0.75, 0.875.
+    One sample; rates 0, 0.5, 0.75, 0.875. Of a SimpleRNN, LSTM or GRU that stands alone.
     """
 
-    layers = "plain"
+    layers = "any"
     questions = ("one_update",)
+
+    def underived(self, run: Experiment) -> str:
+        if [isinstance(layer, SimpleRNN | LSTM | GRU) for layer in run.layers] == [True]:
+            return ""
+        return f"{self.what} is derived of a SimpleRNN, an LSTM or a GRU that stands alone, only"
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
-        if run.dense is not None:
-            yield "a SimpleRNN that stands alone"
         if run.x is None or run.x.shape[0] != 1:
             yield "one sample"
         rates = (run.rnn.dropout, run.rnn.recurrent_dropout)
         if not all(r is msgspec.UNSET or float(r) in (0, 0.5, 0.75, 0.875) for r in rates):
             yield "dropout rates of 0.5, 0.75 or 0.875, whose scale 1/(1 - p) is exact"
+        elif run.x is not None and _drawn(run.rnn, run.x.shape[-1]) > MOST_DRAWN:
+            yield f"masks of {MOST_DRAWN} numbers at most, those of each gate counted"
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("one_update", "loss"), ("one_update", "after", "*", "*"), ("one_update", "output")]
@@ -139,9 +143,10 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
         """One step of SGD in fit: its loss and its gradients belong to one and the same mask.
 
         What mask was drawn cannot be seen from outside, but for one sample there are few: all of
-        them are tried, and the one that explains the numbers best is held against them. A mask (H,)
-        on the state scales the rows of the recurrent kernel, one (F,) on the input its features,
-        the same at all timesteps. Afterwards, in inference, nothing is dropped.
+        them are tried, and the one that explains the numbers best is held against them. A mask on
+        the state scales the rows of the recurrent kernel, one on the input those of the kernel,
+        the same at all timesteps: of all gates, or of each gate its own. Afterwards, in inference,
+        nothing is dropped.
         """
         told, layer, features = case.said["one_update"], case.claim.rnn, case.x.shape[-1]
         before, after = (
@@ -158,6 +163,8 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
             explained = [first, *each]
             if (worst := max(c.ratio for c in explained)) < least or not best:
                 best, least = explained, worst
+            if least <= 1:
+                break
         yield from best
         changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
         yield equal("subject", "something was trained", yes(changed), "yes")
@@ -167,14 +174,41 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
         yield stack.bounded(what, got, shown.bounded, "subject")
 
 
+MOST_DRAWN = 10  # numbers of all masks, so that there are 1,024 at most
+
+
+def _rates(layer: Recurrent) -> list[float]:
+    """Of the input, and of the state."""
+    rates = (layer.dropout, layer.recurrent_dropout)
+    return [0.0 if isinstance(rate, msgspec.UnsetType) else float(rate) for rate in rates]
+
+
+def _drawn(layer: Recurrent, features: int) -> int:
+    """How many numbers are drawn, if each gate has masks of its own."""
+    sizes = zip(_rates(layer), (features, layer.units), strict=True)
+    return layer.gates * sum(size for rate, size in sizes if rate)
+
+
 def _masks(layer: Recurrent, features: int) -> Iterator[tuple[Array, Array]]:
-    """Every pair of masks, (F,) and (H,), that dropout can draw for one sample, scaled."""
-    choices = []
-    for rate, size in ((layer.dropout, features), (layer.recurrent_dropout, layer.units)):
-        p = 0.0 if isinstance(rate, msgspec.UnsetType) else float(rate)
-        values = (0.0, 1 / (1 - p)) if p else (1.0,)
-        choices.append([np.array(drawn) for drawn in itertools.product(values, repeat=size)])
-    yield from itertools.product(*choices)
+    """Every pair of masks, (F,GH) and (H,GH), that dropout can draw for one sample, scaled: what
+    multiplies the kernels. The same of all gates comes first."""
+    kinds = [1] if layer.gates == 1 else [1, layer.gates]
+    for of_input, of_state in itertools.product(kinds, repeat=2):
+        choices = []
+        pairs = zip(_rates(layer), (features, layer.units), (of_input, of_state), strict=True)
+        for p, size, gates in pairs:
+            values = (0.0, 1 / (1 - p)) if p else (1.0,)
+            masks = itertools.product(values, repeat=size * gates)
+            choices.append(
+                [_over_gates(np.reshape(drawn, (gates, size)), layer) for drawn in masks]
+            )
+        yield from itertools.product(*choices)
+
+
+def _over_gates(mask: Array, layer: Recurrent) -> Array:
+    """(1,R) or (G,R) as what each column of a kernel (R,GH) is multiplied by."""
+    each = np.broadcast_to(mask, (layer.gates, mask.shape[1]))
+    return np.repeat(each.T, layer.units, axis=1)
 
 
 def _explained(
@@ -184,19 +218,20 @@ def _explained(
     after: Mapping[str, Array],
     masks: tuple[Array, Array],
 ) -> Iterator[Comparison]:
-    """Loss and weights after the step, if these masks (F,) and (H,) were drawn.
+    """Loss and weights after the step, if these masks (F,GH) and (H,GH) were drawn.
 
     Their scales are powers of two, so that applying them rounds nothing.
     """
-    claim, arithmetic = case.claim, case.dtype
+    claim, arithmetic, layer = case.claim, case.dtype, case.claim.rnn
     assert claim.loss is not None
-    on_input, on_state = masks
+    scales = dict(zip(("kernel", "recurrent_kernel"), masks, strict=True))
     wide: dict[str, Any] = {name: weight.astype(np.float64) for name, weight in before.items()}
     run: dict[str, Any] = {
-        **wide, **claim.recurrence, "arithmetic": arithmetic, "x": case.x * on_input,
-        "recurrent_kernel": on_state[:, None] * wide["recurrent_kernel"],
+        **wide, **layer.functions, "arithmetic": arithmetic, "x": case.x, "mask": claim.mask,
+        "go_backwards": layer.option("go_backwards"),
+        **{name: scale * wide[name] for name, scale in scales.items()},
     }  # fmt: skip
-    ran = running.Running(SIMPLE, **run)
+    ran = running.Running(layer.recurrence, **run)
     states, off = ran.states["h"]
     target, sequence = claim.loss.value.value, claim.rnn.option("return_sequences")
     shown = (states, off) if sequence else (states[:, -1], off[:, -1])
@@ -212,7 +247,7 @@ def _explained(
     gradients, errors = ran.gradients({"h": cotangent}, {"h": error})
     u = formats.arithmetic(arithmetic).u_stored
     for name, weight in wide.items():
-        scale = on_state[:, None] if name == "recurrent_kernel" else 1.0
+        scale = scales.get(name, np.ones(()))
         step, off = (LEARNING_RATE * scale * getattr(each, name) for each in (gradients, errors))
         new = weight - step
         allowed = off + (formats.gamma(2, u) + 2.0**-52) * (np.abs(weight) + np.abs(step) + off)
