@@ -11,6 +11,7 @@ from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
     new,
     observe,
     schema,
+    sweep,
     verify,
 )
 from rnn_check.cli.commands import main
