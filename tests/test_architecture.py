@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 # a folder imports only those that stand before it
 ORDER = (
     "refusal", "numbers", "recurrences", "certificates", "subjects", "claims", "asking",
-    "verdicts", "upgrades", "sweep", "reports", "cli", "plugin",
+    "verdicts", "models", "upgrades", "sweep", "reports", "cli", "plugin",
 )  # fmt: skip
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -123,7 +123,7 @@ def test_every_name_that_the_package_offers_is_there() -> None:
         getattr(rnn_check, "certifies")  # noqa: B009
 
 
-FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino", "onnx"}
+FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino", "onnx", "onnxruntime"}
 # what the subject imports, and support/planted.py reads
 PLANTED = {"faults", "penalty_faults", "training_faults", "updating_faults"}
 

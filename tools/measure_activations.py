@@ -548,7 +548,7 @@ the bounds, `Activation.c` or `c_slope`: twice the largest figure of an activati
   bit patterns; with them all 2,049 neighbours of each of {borders} places: 0, subnormals, kinks,
   where activations turn or saturate, where z², 2z, 6z or exp(z) overflow. float64: {float64}.
 {exhaustive}* softmax and log_softmax: {rows} random rows of {width} numbers, of standard
-  deviations from 1/100 to 100. Their derivatives follow from their values (`bounded.vjp_bound`).
+  deviations from 1/100 to 100. Their derivatives follow from their values (`activated.vjp_bound`).
   sparsemax is not measured: every backend sums the wrong numbers (fixtures/known/sparsemax.py).
 * Not judged: NaN and infinity as arguments; results that the dtype cannot hold; squareplus where z²
   overflows. Near a kink the derivative may be either side's.

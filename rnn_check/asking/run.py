@@ -36,7 +36,8 @@ from rnn_check.subjects.identity import Identity, not_started
 from rnn_check.subjects.own_layer import place
 
 SIDE_BY_SIDE = 2
-TORCH_NN = "torch.nn"  # as it is named where backends are
+# frameworks that are not Keras, as they are named where backends are
+BESIDE_KERAS = {"torch.nn": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime"}
 TRIES = 3  # starts that fail one after the other before a subject is given up
 
 
@@ -56,19 +57,20 @@ class Target:
 
     @classmethod
     def named(cls, name: str, *settings: Setting, environment: Environment | None = None) -> Target:
-        """Of a backend of Keras's, or of torch.nn."""
-        framework = "torch" if name == TORCH_NN else "keras"
-        backend = "torch" if name == TORCH_NN else name
+        """Of a backend of Keras's, or of another framework."""
+        framework = BESIDE_KERAS.get(name, "keras")
+        backend = BESIDE_KERAS.get(name, name)
         return cls(backend, settings, environment=environment, framework=framework)
 
     @property
     def name(self) -> str:
-        return self.backend if self.framework == "keras" else TORCH_NN
+        names = {framework: name for name, framework in BESIDE_KERAS.items()}
+        return names.get(self.framework, self.backend)
 
 
 def installed(name: str) -> bool:
-    """Whether a backend, or torch.nn, looks installed here. Imports nothing."""
-    packages = ("torch",) if name == TORCH_NN else ("keras", name)
+    """Whether a backend, or another framework, looks installed here. Imports nothing."""
+    packages = (BESIDE_KERAS[name],) if name in BESIDE_KERAS else ("keras", name)
     return all(find_spec(package) is not None for package in packages)
 
 

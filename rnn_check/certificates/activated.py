@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check.certificates.factors import FLOAT64
 from rnn_check.certificates.precision import NOTHING, Sample, sample_of
-from rnn_check.certificates.sums import UP, Sum
+from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
-from rnn_check.numbers.formats import Array
+from rnn_check.numbers.formats import FLOAT64, UP, Array
 from rnn_check.numbers.spread import activation_error, spread
 
 

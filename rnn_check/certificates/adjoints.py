@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check.certificates.factors import FLOAT64, Room, quanta
+from rnn_check.certificates.factors import Room, quanta
 from rnn_check.certificates.gradients import Gradients, linear
 from rnn_check.certificates.layer import COLUMNS, grid_of
 from rnn_check.certificates.precision import NOTHING, Sample, sample_of
 from rnn_check.certificates.result import Piece
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
-from rnn_check.numbers.bounded import vjp_bound
-from rnn_check.numbers.formats import Array
+from rnn_check.numbers.activated import vjp_bound
+from rnn_check.numbers.formats import FLOAT64, Array
 from rnn_check.numbers.spread import derivative_error, derivative_spread
 
 

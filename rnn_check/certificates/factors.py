@@ -12,10 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array
-
-FLOAT64 = ARITHMETICS["float64"]
-
+from rnn_check.numbers.formats import FLOAT64, Arithmetic, Array
 
 _TIGHT = 32  # up to so many terms, Σ|x||W| itself costs no more than its bound by norms
 

@@ -33,7 +33,8 @@ from rnn_check.certificates.precision import NOTHING, Sample, sample_of
 from rnn_check.certificates.result import Piece
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
-from rnn_check.numbers.bounded import Bounded, exactly, vjp_bound
+from rnn_check.numbers.activated import vjp_bound
+from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.spread import derivative_error, derivative_spread
 from rnn_check.recurrences.kinds import GRU, LSTM

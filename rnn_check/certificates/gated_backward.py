@@ -17,10 +17,10 @@ import numpy as np
 from rnn_check.certificates.gated_layer import GatedLayer, Seen, handed_on
 from rnn_check.certificates.hidden import Gate
 from rnn_check.certificates.observer import Between, Observer
-from rnn_check.certificates.sums import UP
 from rnn_check.numbers import activations
-from rnn_check.numbers.bounded import Bounded, exactly, flushed
-from rnn_check.numbers.formats import Array, gamma
+from rnn_check.numbers.activated import flushed
+from rnn_check.numbers.bounded import Bounded, exactly
+from rnn_check.numbers.formats import UP, Array, gamma
 from rnn_check.numbers.spread import (
     activation_error,
     derivative_error,

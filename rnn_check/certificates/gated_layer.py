@@ -15,13 +15,13 @@ from rnn_check.certificates.activated import _spread_and_noise
 from rnn_check.certificates.factors import Factor
 from rnn_check.certificates.layer import Layer, copies_of, reach_of
 from rnn_check.certificates.result import Reach
-from rnn_check.certificates.sums import UP, Sum
+from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check
 from rnn_check.numbers.arrays import numbers
 from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.bounded import Bounded, exactly
-from rnn_check.numbers.formats import Array, gamma
+from rnn_check.numbers.formats import UP, Array, gamma
 from rnn_check.numbers.reading import Bounds
 from rnn_check.recurrences.kinds import LSTM, Recurrence
 

@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.factors import FLOAT64
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.observer import Between
-from rnn_check.certificates.sums import UP
 from rnn_check.numbers import activations
-from rnn_check.numbers.bounded import Bounded, flushed
-from rnn_check.numbers.formats import Arithmetic, Array, gamma
+from rnn_check.numbers.activated import flushed
+from rnn_check.numbers.bounded import Bounded
+from rnn_check.numbers.formats import FLOAT64, UP, Arithmetic, Array, gamma
 from rnn_check.numbers.spread import derivative_error, derivative_spread
 
 

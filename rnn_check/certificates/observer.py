@@ -21,14 +21,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.factors import FLOAT64
 from rnn_check.certificates.gated_layer import GatedLayer, Seen, masked
 from rnn_check.certificates.layer import reach_of
 from rnn_check.certificates.result import Piece, Reach, _Worst
-from rnn_check.certificates.sums import UP
 from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, exactly
-from rnn_check.numbers.formats import Array, gamma
+from rnn_check.numbers.formats import FLOAT64, UP, Array, gamma
 
 
 class Between(NamedTuple):

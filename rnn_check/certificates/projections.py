@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.certificates import layer as certificates_layer
-from rnn_check.certificates.factors import FLOAT64, Room
+from rnn_check.certificates.factors import Room
 from rnn_check.certificates.layer import Layer
-from rnn_check.certificates.sums import UP
 from rnn_check.numbers.activations import activation
-from rnn_check.numbers.formats import Array, gamma
+from rnn_check.numbers.formats import FLOAT64, UP, Array, gamma
 from rnn_check.numbers.spread import activation_error, spread
 
 _LOOK = 2.0**-10  # the chance that roundings of the model make any sum be looked at closely

@@ -18,10 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.factors import FLOAT64, Factor, Room, quanta, subnormal
-from rnn_check.numbers.formats import Array
-
-UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
+from rnn_check.certificates.factors import Factor, Room, quanta, subnormal
+from rnn_check.numbers.formats import FLOAT64, UP, Array
 
 
 class Sum:

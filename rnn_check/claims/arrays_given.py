@@ -5,7 +5,7 @@ Sizes: B batch, H units of the recurrent layer, S of its states.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -33,13 +33,15 @@ from rnn_check.refusal import ClaimError, nearest
 class Arrays:
     """What the tables of numbers give. Raises ClaimError for what does not fit the layers.
 
-    written: the shapes of the weights as their author wrote them, of each layer by path.
+    written: the shapes of the weights as their author wrote them, of each layer by path. second:
+    of biases that are a sum of two, the second.
     """
 
     read: Reader
     doc: ClaimFile
     layers: tuple[AnyLayer, ...]
     written: dict[str, dict[str, tuple[int, ...]]]
+    second: dict[str, dict[str, Given]] = field(default_factory=dict)
 
     def fail(self, key: str, problem: str) -> ClaimError:
         return self.read.fail(key, problem)
@@ -177,11 +179,14 @@ class Arrays:
             if not isinstance(own, dict):
                 raise self.fail(at, f"expected a table of its {', '.join(gates.PARTS[:3])}")
             given = weights_given.given(own, self.read, part.family, self.doc.reading.weights, at)
-            found = weights_given.weights(
-                given, self.doc.reading, part.family, part.units, None if fan_in < 0 else fan_in,
-                fail=self.fail, key=at, use_bias=part.option("use_bias"),
-                reset_after=part.option("reset_after"),
-            )  # fmt: skip
+            told = given, self.doc.reading, part.family, part.units, None if fan_in < 0 else fan_in
+            how: dict[str, Any] = {
+                "fail": self.fail, "key": at, "use_bias": part.option("use_bias"),
+                "reset_after": part.option("reset_after"),
+            }  # fmt: skip
+            found = weights_given.weights(*told, **how)
+            if (second := weights_given.second_bias(*told, **how)) is not None:
+                self.second.setdefault(layer.name, {})[f"{prefix}bias"] = second
             arrays |= {prefix + part_of: array for part_of, array in found.items()}
             written = self.written.setdefault(layer.name, {})
             written |= {prefix + path: shape for path, shape in weights_given.shapes(given).items()}

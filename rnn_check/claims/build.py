@@ -91,6 +91,7 @@ class Builder:
             training=doc.training,
             wrong=doc.wrong,
             gates=doc.reading,
+            second_biases=arrays.second,
             written=self.written,
         )
         if not doc.expect:

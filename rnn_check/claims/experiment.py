@@ -52,6 +52,8 @@ class Experiment:
     training: AnyTraining | None = None
     wrong: WrongTable | None = None
     gates: GateReading = AS_KERAS  # as the author has them
+    # of biases that are a sum of two, the second, by layer and path of the sum
+    second_biases: Mapping[str, Mapping[str, Given]] = dataclasses.field(default_factory=dict)
     # the shapes of weights as their author wrote them, by layer and path: "forward.f.kernel"
     written: Mapping[str, Mapping[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
 

@@ -10,20 +10,17 @@ Sizes: B samples, T timesteps, F features, H units of G gates.
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from rnn_check.claims import gates, stack
+from rnn_check.claims.causes.recurrences import MISTAKES, Ran, ran
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.claims.layers import Carrying
-from rnn_check.claims.layers.cells import Gated, Recurrence
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import gated, over_time
 
 # of what is asked of a subject, what no state goes into
 _WITHOUT_STATES = frozenset(
@@ -41,40 +38,6 @@ class Fault:
     why: str = ""
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One recurrence as it is run, in the order in which it takes the steps.
-
-    x (B,T,F), kernel (F,GH), starts (B,H) each.
-    """
-
-    part: Recurrence
-    x: Array
-    kernel: Array
-    recurrent_kernel: Array
-    bias: Array | None
-    starts: tuple[Array, ...]
-    mask: Array | None
-    activation: str
-
-    def states(self, timesteps: int | None = None) -> Array:
-        """(B,T,H) in float32; the first of them, or all."""
-        x, mask = self.x, self.mask
-        if timesteps is not None:
-            x, mask = x[:, :timesteps], None if mask is None else mask[:, :timesteps]
-        given: tuple[Any, ...] = (x, self.kernel, self.recurrent_kernel, self.bias)
-        how: dict[str, Any] = {"activation": self.activation, "mask": mask}
-        with np.errstate(all="ignore"):
-            if isinstance(self.part, Gated):
-                how["recurrent_activation"] = self.part.gate_function
-                how["initial_state"] = self.starts or None
-                found = gated.forward(self.part.recurrence, *given, **how).states["h"]
-            else:
-                how["initial_state"] = self.starts[0] if self.starts else None
-                found = over_time.forward(*given, **how)[0]
-            return found.astype(np.float32)
-
-
 def planted(claim: Claim) -> Iterator[Fault]:
     """Every fault that can be planted into the claim; none if it has no numbers to run."""
     if claim.x is None or claim.weights is None:
@@ -85,10 +48,10 @@ def planted(claim: Claim) -> Iterator[Fault]:
             seen = _seen(claim, layer, index)
             if seen is None:
                 continue
-            run, name = _run(claim, layer, index), layer.name
+            run, name = ran(claim, layer, index), layer.name
             name += f".{layer.recurrences[index][0]}".rstrip(".")
             honest = run.states()
-            before = honest[:, :-1].any() or any(start.any() for start in run.starts)
+            before = honest[:, :-1].any() or any(start.value.any() for start in run.starts)
             for what, changed, alike in _faults(run):
                 if changed is None:
                     yield Fault(name, what, f"changes nothing: {alike}")
@@ -100,7 +63,7 @@ def planted(claim: Claim) -> Iterator[Fault]:
                     yield Fault(name, what, "changes no number that is claimed")
 
 
-def _shows(honest: Array, changed: _Run, seen: Array) -> bool:
+def _shows(honest: Array, changed: Ran, seen: Array) -> bool:
     timesteps = honest.shape[1]
     if timesteps > _SOON and seen[:, :_SOON].any():
         soon = changed.states(_SOON)
@@ -114,88 +77,16 @@ def _other(honest: Array, changed: Array, seen: Array) -> bool:
     return bool((~same & seen).any())
 
 
-def _faults(run: _Run) -> Iterator[tuple[str, _Run | None, str]]:
+def _faults(run: Ran) -> Iterator[tuple[str, Ran | None, str]]:
     """(what, the recurrence with that fault or None if it is as it was, why it is)."""
-    H, F = len(run.recurrent_kernel), len(run.kernel)
-    W, U, b, G = run.kernel, run.recurrent_kernel, run.bias, run.part.gates
-
-    def turned(array: Array) -> Array:
-        return np.concatenate([part.T for part in np.split(array, G, axis=-1)], axis=-1)
-
-    def with_(what: str, alike: str, **arrays: Array) -> tuple[str, _Run | None, str]:
-        as_before = all(
-            np.array_equal(array, getattr(run, name), equal_nan=True)
-            for name, array in arrays.items()
-        )
-        changed = None if as_before else dataclasses.replace(run, **arrays)  # type: ignore[arg-type]
-        return what, changed, alike
-
-    yield with_("kernel dropped", "it is zero", kernel=0 * W)
-    yield with_("recurrent_kernel dropped", "it is zero", recurrent_kernel=0 * U)
-    if H > 1:
-        yield with_("recurrent_kernel transposed", "it is symmetric", recurrent_kernel=turned(U))
-        rolled = np.roll(U, 1, axis=0)
-        yield with_("rows of recurrent_kernel permuted", "they are alike", recurrent_kernel=rolled)
-    if F > 1:
-        yield with_("features permuted", "their weights are alike", kernel=np.roll(W, 1, axis=0))
-    if F == H:
-        if H > 1:
-            yield with_("kernel transposed", "it is symmetric", kernel=turned(W))
-        yield with_("kernel and recurrent_kernel exchanged", "they are equal",
-                    kernel=U, recurrent_kernel=W)  # fmt: skip
-    if b is not None:
-        yield with_("bias dropped", "it is zero", bias=0 * b)
-        yield with_("bias doubled", "it is zero", bias=2 * b)
-    if run.x.shape[1] > 1:
-        reversed_ = {"x": run.x[:, ::-1]}
-        if run.mask is not None:
-            reversed_["mask"] = run.mask[:, ::-1]
-        yield with_("time reversed", "x reads the same in reverse", **reversed_)
-    if run.starts:
-        zero = tuple(0 * start for start in run.starts)
-        given = any(start.any() for start in run.starts)
-        ignored = dataclasses.replace(run, starts=zero) if given else None
-        yield "initial state ignored", ignored, "it is zero"
-    if run.mask is not None:
-        counts = np.ones_like(run.mask)
-        yield with_("mask ignored", "it skips no step", mask=counts)
-    other = "tanh" if run.activation == "linear" else "linear"
-    yield f"activation {other}", dataclasses.replace(run, activation=other), ""
-    yield from _gates_exchanged(run)
+    for mistake in MISTAKES:
+        for words, changed in mistake.change(run) if mistake.planted else ():
+            yield _short(words), None if changed.is_as(run) else changed, mistake.alike
 
 
-def _gates_exchanged(run: _Run) -> Iterator[tuple[str, _Run | None, str]]:
-    order, H = gates.ORDER[run.part.family], run.part.units
-    pairs = {"LSTM": [("i", "f"), ("i", "o"), ("f", "o")], "GRU": [("z", "r")]}
-    for one, other in pairs.get(run.part.family, []):
-        columns = np.arange(len(order) * H).reshape(-1, H)
-        at = [order.index(one), order.index(other)]
-        columns[at] = columns[at[::-1]]
-        taken = columns.ravel()
-        arrays = {"kernel": run.kernel, "recurrent_kernel": run.recurrent_kernel}
-        arrays |= {} if run.bias is None else {"bias": run.bias}
-        moved: dict[str, Any] = {name: array[..., taken] for name, array in arrays.items()}
-        alike = all(np.array_equal(moved[name], array) for name, array in arrays.items())
-        changed = None if alike else dataclasses.replace(run, **moved)
-        yield f"gates {one} and {other} exchanged", changed, "their weights are alike"
-
-
-def _run(claim: Claim, layer: Carrying, index: int) -> _Run:
-    """One recurrence of a layer as the claim runs it."""
-    assert claim.weights is not None
-    prefix, part = layer.recurrences[index]
-    fed = stack.fed(claim, layer, index)
-    own = {name: given.value for name, given in claim.weights[layer.name].items()}
-    return _Run(
-        part=part,
-        x=fed.x,
-        kernel=own[f"{prefix}kernel"],
-        recurrent_kernel=own[f"{prefix}recurrent_kernel"],
-        bias=own.get(f"{prefix}bias"),
-        starts=fed.starts,
-        mask=fed.mask,
-        activation=part.function,
-    )
+def _short(words: str) -> str:
+    """ "bias is dropped": "bias dropped"."""
+    return re.sub(r" (is|are) ", " ", words, count=1)
 
 
 def _seen(claim: Claim, layer: Carrying, index: int) -> Array | None:

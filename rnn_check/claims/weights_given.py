@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from rnn_check.claims.gates import (
@@ -259,5 +260,24 @@ def _mirrored(given: Given, units: int) -> Given:
     """The first gate's columns times -1: the weights of 1 - z."""
     sign = np.ones(given.shape[-1])
     sign[:units] = -1
-    lo, hi = given.lo * sign, given.hi * sign
-    return Given(given.value * sign, given.error, np.minimum(lo, hi), np.maximum(lo, hi))
+    return given.times(sign)
+
+
+def second_bias(
+    table: Table, reading: GateReading, kind: Kind, units: int, features: int | None, **how: Any
+) -> Given | None:
+    """What of Keras's bias is the author's second one; None if there is one alone, or two rows.
+
+    Arguments as `weights`, which has accepted them.
+    """
+    without: dict[str, Any] = {}
+    for name, node in table.items():
+        if isinstance(node, Given):
+            without[name] = node.times(0) if name == "bias" else node
+        else:
+            without[name] = {p: a.times(0) if p == "bias" else a for p, a in node.items()}
+    is_second = any(path.endswith("recurrent_bias") for path in shapes(table))
+    if not is_second or (kind == "GRU" and how.get("reset_after", True)):
+        return None
+    plain = msgspec.structs.replace(reading, forget_bias=None)
+    return weights(without, plain, kind, units, features, **how)["bias"]

@@ -8,6 +8,7 @@ from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
     explain,
     judge,
     lint,
+    model,
     new,
     observe,
     schema,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rnn_check.cli.chosen import chosen_claims, known_deviations
-from rnn_check.cli.commands import main
+from rnn_check.cli.commands import NotAsked, main
 from rnn_check.cli.comparing import CLAIMS, HOW, Typed, compared, repeated
 from rnn_check.cli.options import JSON
 from rnn_check.reports.terminal import console, say
@@ -64,7 +64,7 @@ def bisect(
     try:
         words = bisection.Versions.between(first, last).words(how.python)
     except Unmade as error:
-        raise _NotAsked(str(error)) from None
+        raise NotAsked(str(error)) from None
 
     def asked(before: str, after: str) -> Compared:
         say(f"asking {before} and {after}")
@@ -79,7 +79,3 @@ def bisect(
     else:
         reports_bisection.terminal(found, console())
     sys.exit(found.exit_code)
-
-
-class _NotAsked(click.ClickException):
-    exit_code = 3

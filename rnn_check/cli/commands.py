@@ -28,6 +28,12 @@ class BadInput(click.ClickException):
         return plain(self.message)
 
 
+class NotAsked(BadInput):
+    """A subject could not be asked."""
+
+    exit_code = 3
+
+
 class _DefaultToVerify(click.Group):
     """`rnn-check X` means `rnn-check verify X`, unless X is a command or --help or --version."""
 

@@ -11,13 +11,13 @@ import click
 
 from rnn_check.cli.chosen import chosen_claims, known_deviations
 from rnn_check.cli.commands import BadInput, main
-from rnn_check.cli.comparing import CLAIMS, HOW, Typed, compared, repeated
+from rnn_check.cli.comparing import CLAIMS, HOW, Typed, compared, is_given, repeated
 from rnn_check.cli.options import JSON, KNOWN, MARKDOWN, PATTERN, check_free, write
 from rnn_check.reports.terminal import console
 
 if TYPE_CHECKING:
     from rnn_check.claims.claim import Claim
-    from rnn_check.upgrades.subjects import Word
+    from rnn_check.upgrades.subjects import How, Word
 
 
 @main.command()
@@ -41,6 +41,26 @@ if TYPE_CHECKING:
     help="Write a page to FILE as well: one file, to be read without network or script.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the page if it is there already.")
+@click.option(
+    "--model",
+    metavar="FILE.keras|FILE.h5|FILE.py:NAME|MODULE:NAME",
+    help="Show what changed in this model of yours, layer by layer, in place of claims. Records "
+    "are those of `rnn-check model --record`.",
+)
+@click.option(
+    "--input",
+    "given",
+    type=click.Path(path_type=Path),
+    metavar="X.npy|X.npz",
+    help="What --model is run on.  [default: generated, or what a record was run on]",
+)
+@click.option(
+    "--layer",
+    "own",
+    multiple=True,
+    metavar="[KIND=]FILE.py:CLASS",
+    help="Of --model: this class of yours computes what keras.layers.KIND does; may be repeated.",
+)
 @click.option("--all", "everything", is_flag=True, help="Show also what did not change.")
 @click.option(
     "--fail-on",
@@ -61,6 +81,9 @@ def compare(
     as_markdown: bool,
     html: Path | None,
     force: bool,
+    model: str | None,
+    given: Path | None,
+    own: tuple[str, ...],
     everything: bool,
     fail_on: str,
 ) -> None:
@@ -89,6 +112,11 @@ def compare(
     if len(words) < 2:
         raise BadInput("one subject cannot be compared; name two or more, the baseline first")
     how = typed.how(words)
+    if model is not None:
+        sys.exit(_of_model(words, how, typed, model, given, own, as_json, everything, fail_on))
+    for option, value in (("--input", given), ("--layer", own)):
+        if value:
+            raise BadInput(f"{option} is of --model, which is not given")
     claims = _claims(words, paths, pattern, options)
     whole = options is not False and not (paths or pattern or any(w.observed for w in words))
     verdicts = Verdicts(claims, known_deviations(known, whole))
@@ -107,6 +135,37 @@ def compare(
     else:
         changes.terminal(found, console(), everything)
     sys.exit(found.exit_code(fail_on))
+
+
+_OF_CLAIMS = ("pattern", "paths", "options", "known", "as_markdown", "html", "force", "slow")
+
+
+def _of_model(
+    words: Sequence[Word],
+    how: How,
+    typed: Typed,
+    model: str,
+    given: Path | None,
+    own: Sequence[str],
+    as_json: bool,
+    everything: bool,
+    fail_on: str,
+) -> int:
+    """What changed in it; the exit code."""
+    from rnn_check.cli.compare_model import compared as compared_model
+    from rnn_check.reports import model_changes
+
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in _OF_CLAIMS and is_given(option.name):
+            raise BadInput(f"{option.opts[-1]} is of claims, and does not go with --model")
+    dtype = typed.dtype if is_given("dtype") else None
+    found = compared_model(words, how, model, given, own, dtype)
+    if as_json:
+        click.echo(model_changes.document(found))
+    else:
+        model_changes.terminal(found, console(), everything)
+    return found.exit_code(fail_on)
 
 
 def _claims(

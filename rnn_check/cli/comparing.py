@@ -29,7 +29,7 @@ _OF_ENVIRONMENTS = ("python", "as_of", "refresh")
 _OF_ASKING = ("mode", "dtype", "slow", "timeout", "memory")
 
 
-def _given(name: str) -> bool:
+def is_given(name: str) -> bool:
     source = click.get_current_context().get_parameter_source(name)
     return source != ParameterSource.DEFAULT
 
@@ -75,7 +75,7 @@ class Typed:
             (_OF_ENVIRONMENTS, any(w.wanted for w in words), "no environment is made for them"),
         ):
             for name in names:
-                if _given(name) and not anybody:
+                if is_given(name) and not anybody:
                     option = "--" + name.replace("_", "-")
                     raise BadInput(f"{option} changes nothing of these subjects: {why}")
 
@@ -88,7 +88,7 @@ class Typed:
         asked: dict[str, Any] = {}
         for name in ("mode", "dtype", "slow"):
             values = {getattr(each, name) for each in recorded}
-            if len(values) == 1 and not _given(name):
+            if len(values) == 1 and not is_given(name):
                 asked |= {name: values.pop()}
         backends = {word.backend for word in words if not word.observed}
         if not all(asked.get("mode", "eager") in modes(backend) for backend in backends):
@@ -110,13 +110,13 @@ class Typed:
             if value != default or beside
         ]
         asking += ["--slow"] * setting.slow
-        if _given("timeout"):
+        if is_given("timeout"):
             asking += ["--timeout", f"{self.timeout:g}"]
-        if _given("memory"):
+        if is_given("memory"):
             asking += ["--memory", f"{self.memory / 2**30:.6g}G"]
         making = []
         for option, name in (("--python", "python"), ("--as-of", "as_of")):
-            if _given(name):
+            if is_given(name):
                 making += [option, str(getattr(self, name))]
         return tuple(asking), tuple(making)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnn_check.cli.chosen import chosen_claims
-from rnn_check.cli.commands import BadInput, main
+from rnn_check.cli.commands import BadInput, NotAsked, main
 from rnn_check.cli.options import BACKENDS, PATTERN
 from rnn_check.reports.terminal import plain, say
 
@@ -141,7 +141,7 @@ def _said(claim: Claim, paper: Paper, backend: str | None) -> Any:
     except ask.NotInstalled as error:
         raise BadInput(f"{error}; --by-hand asks nobody") from None
     except ask.SubjectError as error:
-        raise _NotAsked(str(error)) from None
+        raise NotAsked(str(error)) from None
     if isinstance(said, dict):
         said = said.get(paper.layer.name, said)
         said = said.get("states", said)
@@ -149,10 +149,3 @@ def _said(claim: Claim, paper: Paper, backend: str | None) -> Any:
         say("Keras could not tell: " + str(said.get("unsupported") or said.get("error")))
         return None
     return said
-
-
-class _NotAsked(click.ClickException):
-    exit_code = 3
-
-    def format_message(self) -> str:
-        return plain(self.message)

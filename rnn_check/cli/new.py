@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rnn_check.cli.commands import BadInput, main
+from rnn_check.cli.commands import BadInput, NotAsked, main
 from rnn_check.cli.options import BACKENDS, FORCE, check_free, write
 from rnn_check.reports.terminal import plain, say
 
@@ -84,7 +84,7 @@ def _of(
     output: Path | None,
     force: bool,
 ) -> str:
-    _check_place(what)
+    check_place(what)
     x = None if given is None else _array(given)
     import numpy as np
 
@@ -99,7 +99,7 @@ def _of(
     except NotInstalled as error:
         raise BadInput(str(error)) from None
     except SubjectError as error:
-        raise _NotAsked(str(error)) from None
+        raise NotAsked(str(error)) from None
     text = found.claim()
     if live.fits(text):
         return live.checked(found, text, output or Path("claim.toml"))
@@ -113,7 +113,7 @@ def _of(
     return live.checked(found, text, output)
 
 
-def _check_place(what: str) -> None:
+def check_place(what: str) -> None:
     """What can be seen of it without running anything."""
     if what.endswith((".keras", ".h5", ".hdf5")):
         place, name = what, "whole"
@@ -138,10 +138,3 @@ def _array(file: Path) -> Any:
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu":
         raise BadInput(f"--input: {file}: expected one array of numbers")
     return x
-
-
-class _NotAsked(click.ClickException):
-    exit_code = 3
-
-    def format_message(self) -> str:
-        return plain(self.message)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from rnn_check.asking.run import Target
 
 COMPILED = {"tensorflow": "function", "jax": "xla"}  # the mode asked beside eager
+BESIDE_KERAS = {  # the other frameworks, and the dtypes that they are asked in
+    "torch": ("float32", "float64", "floatx_float64"),
+    "onnx": ("float32", "float64"),
+    "onnxruntime": ("float32",),
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class Subjects:
                 raise BadInput(f"{option}: is Keras's, and does not go with {name}")
         for option, all_given, has in (
             ("--mode", self.modes, ("eager",)),
-            ("--dtype", self.dtypes, ("float32", "float64", "floatx_float64")),
+            ("--dtype", self.dtypes, BESIDE_KERAS[self.framework]),
         ):
             if others := [each for each in all_given if each not in has]:
                 what = "mode " * (option == "--mode")
@@ -146,11 +151,12 @@ ASKED = as_one(
     Subjects,
     click.option(
         "--framework",
-        type=click.Choice(("keras", "torch")),
+        type=click.Choice(("keras", *BESIDE_KERAS)),
         default="keras",
         show_default=True,
-        help="What to ask. torch: torch.nn.RNN and torch.nn.Linear in place of SimpleRNN and "
-        "Dense, eagerly; what they do not have is not run.",
+        help="What to ask. torch: torch.nn.RNN, LSTM, GRU and Linear in place of Keras's layers; "
+        "onnx, onnxruntime: nodes RNN, LSTM and GRU, in the reference evaluator or in ONNX "
+        "Runtime. What they do not have is not run.",
     ),
     click.option(
         "--backend",

@@ -64,7 +64,7 @@ class Arithmetic:
         if self.u_sum == self.u_product:
             return gamma(k, self.u)
         factors = (gamma(k, self.u_sum), gamma(stored, self.u_product), gamma(2, self.u_operand))
-        return math.prod(1 + factor for factor in factors) * _UP - 1
+        return math.prod(1 + factor for factor in factors) * UP - 1
 
     def underflow(self, k: int, stored: int = 3) -> float:
         """What flushed results add to such a sum: η for each of k products and k sums.
@@ -111,8 +111,8 @@ ARITHMETICS: dict[str, Arithmetic] = {
     "bfloat16": _arithmetic("bfloat16", 8, 127, sums=24, product=7),
 }
 _EXACT = Arithmetic("exact", 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0)
-_FLOAT64 = ARITHMETICS["float64"]
-_UP = 1 + 2.0**-40  # covers the rounding of up to 2^12 operations in the evaluation of a bound
+FLOAT64 = ARITHMETICS["float64"]
+UP = 1 + 2.0**-40  # covers the rounding of up to 2^12 operations in the evaluation of a bound
 
 
 def arithmetic(dtype_or_name: Any) -> Arithmetic:
@@ -148,6 +148,11 @@ def gamma(k: int, u: float) -> float:
     return k * u / (1 - k * u) * (1 + 2**-50) if k * u < 1 else np.inf
 
 
+def gamma_of_both(k: int, a: Arithmetic) -> float:
+    """γ_k of the subject and of the float64 reference together."""
+    return gamma(k, a.u_stored + FLOAT64.u)
+
+
 def quantum(values: Array) -> float:
     """The largest power of two of which all the values are multiples; inf when all are zero.
 
@@ -167,7 +172,7 @@ def quantum(values: Array) -> float:
 
 def _upper(bound: Array) -> Bound:
     """Rounded up, and inf where nothing is known."""
-    return np.asarray(np.fmin(bound * _UP, np.inf))
+    return np.asarray(np.fmin(bound * UP, np.inf))
 
 
 def ulps(a: Array, b: Array, arithmetic: Arithmetic) -> Bound:

@@ -29,25 +29,10 @@ from typing import Any
 
 import numpy as np
 
+from rnn_check.numbers.activated import _evaluated, vjp_bound
 from rnn_check.numbers.activations import activation
-from rnn_check.numbers.bounded import (
-    Bounded,
-    _but_nan,
-    _evaluated,
-    _held,
-    _sum_error,
-    exactly,
-    vjp_bound,
-)
-from rnn_check.numbers.formats import (
-    ARITHMETICS,
-    Array,
-    _upper,
-    arithmetic,
-    gamma,
-)
-
-_FLOAT64 = ARITHMETICS["float64"]
+from rnn_check.numbers.bounded import Bounded, _but_nan, _held, _sum_error, exactly
+from rnn_check.numbers.formats import FLOAT64, Array, _upper, arithmetic, gamma
 
 
 class Numbers:
@@ -150,7 +135,7 @@ class Bounds:
         error = p.error * (np.abs(q.value - r.value) + q.error + r.error)
         error = error + p.size * q.error + np.abs(1 - p.value) * r.error
         u = self.a.u_stored
-        rounding = (gamma(4, u) + gamma(5, _FLOAT64.u)) * most + 6 * self.a.min_normal
+        rounding = (gamma(4, u) + gamma(5, FLOAT64.u)) * most + 6 * self.a.min_normal
         chosen = (p.error == 0) & ((p.value == 0) | (p.value == 1))
         kept = np.where(p.value == 1, q.error, r.error)
         exact = chosen & _held(q.value, self.a) & _held(r.value, self.a)

@@ -6,7 +6,7 @@ import numpy as np
 
 from rnn_check.numbers import activations
 from rnn_check.numbers.activations import Activation, Extent
-from rnn_check.numbers.formats import _FLOAT64, Arithmetic, Array, Bound, _upper
+from rnn_check.numbers.formats import FLOAT64, Arithmetic, Array, Bound, _upper
 
 
 def _around(z: Array, d: Array) -> tuple[Array, Array]:
@@ -85,7 +85,7 @@ def spread(activation_name: str | None, z: Array, d: Array | float) -> Bound:
                 far = np.minimum(d + most, 1)
             else:
                 s = activations.ACTIVATIONS["softmax"].function(z)
-                s = s + activation_error("softmax", z, s, _FLOAT64)
+                s = s + activation_error("softmax", z, s, FLOAT64)
                 shift = np.log1p((s * np.expm1(d)).sum(axis=-1, keepdims=True))
                 far = d + np.fmin(shift, most)
                 if act.name == "softmax":
@@ -95,10 +95,10 @@ def spread(activation_name: str | None, z: Array, d: Array | float) -> Bound:
         if act.name == "linear":
             return _upper(np.where(np.isnan(z), np.inf, d))
         r = _Range(act, z, d)
-        own = 2 * act.c * _FLOAT64.u * act.scale(r.extent)  # of two values
+        own = 2 * act.c * FLOAT64.u * act.scale(r.extent)  # of two values
         far = r.furthest(r.h, act.turns, act.function(z)) + own
         if not act.jumps:
-            own = act.c_slope * _FLOAT64.u * act.slope_scale(r.extent)
+            own = act.c_slope * FLOAT64.u * act.slope_scale(r.extent)
             far = np.fmin(far, d * (r.extent.slope + own))
         return r.unknown(np.where(d == 0, 0, far))
 
@@ -116,7 +116,7 @@ def derivative_spread(activation_name: str | None, z: Array, d: Array | float) -
         return np.where(np.isnan(z) | np.isnan(d), np.inf, 0.0)
     with np.errstate(all="ignore"):
         r = _Range(act, z, d)
-        own = 2 * act.c_slope * _FLOAT64.u * act.slope_scale(r.extent)
+        own = 2 * act.c_slope * FLOAT64.u * act.slope_scale(r.extent)
         at = act.derivative(z, act.function(z))
         far = r.furthest(r.slopes, act.slopes, at)
         return r.unknown(np.where(d == 0, far, far + own))

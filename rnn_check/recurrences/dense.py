@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers import activations, formats
+from rnn_check.numbers.activated import _evaluated, vjp_bound
 from rnn_check.numbers.activations import Activation
 from rnn_check.numbers.arrays import check, of_one_dtype
-from rnn_check.numbers.bounded import _evaluated, _given, _sum_error, operand, vjp_bound
+from rnn_check.numbers.bounded import _given, _sum_error, operand
 from rnn_check.numbers.formats import Array
 
 

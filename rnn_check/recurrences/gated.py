@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.activations import Activation
 from rnn_check.numbers.formats import Array
 from rnn_check.numbers.reading import Numbers
-from rnn_check.recurrences.kinds import Recurrence, read
+from rnn_check.recurrences.kinds import How, Recurrence, read
 from rnn_check.recurrences.over_time import Gradients
 
 
@@ -68,22 +68,14 @@ def forward(
     kernel: Any,
     recurrent_kernel: Any,
     bias: Any = None,
-    *,
-    activation: str | None = "tanh",
-    recurrent_activation: str | None = "sigmoid",
-    initial_state: Sequence[Any] | None = None,
-    mask: Any = None,
-    go_backwards: bool = False,
+    **how: Unpack[How],
 ) -> Run:
-    """The states and gates over a sequence, in np.result_type of the numbers given.
+    """The states and gates over a sequence, of what `read` takes.
 
-    x (B,T,F), kernel (F,GH), recurrent_kernel (H,GH), bias (GH,) or (biases,GH), initial_state an
-    array (B,H) for each state (zeros if not given), mask (B,T) in input order, True where a step
-    counts; all states are copied where not. With go_backwards, x and mask are reversed first.
     Raises ValueError for unknown activations and shapes that do not fit.
     """
-    given = read(r, x, kernel, recurrent_kernel, bias, initial_state, mask, go_backwards)
-    n = Numbers(activation, recurrent_activation)
+    given = read(r, x, kernel, recurrent_kernel, bias, **how)
+    n = Numbers(*given.functions)
     w = r.arranged(given.kernel, given.recurrent_kernel, given.bias)
     (T, B, _), H = given.x.shape, len(given.recurrent_kernel)
     shown = {name: np.empty((B, T, H), given.x.dtype) for name in r.states}
@@ -96,9 +88,9 @@ def forward(
             shown[name][:, t] = state
         for name, field in fields.items():
             gates[name][:, t] = getattr(step, field)
+    act, gate = map(activations.activation, given.functions)
     return Run(
-        r, shown, gates, activations.activation(activation),
-        activations.activation(recurrent_activation), go_backwards, given.x, given[1:4],
+        r, shown, gates, act, gate, given.go_backwards, given.x, given[1:4],
         given.start, made, given.skip,
     )  # fmt: skip
 

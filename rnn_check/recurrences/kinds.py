@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -83,14 +83,38 @@ class Given(NamedTuple):
     bias: Array | None  # (GH,) or (biases,GH)
     start: tuple[Array, ...]  # (B,H) of each state
     skip: Array | None  # (T,B,1) True where the mask says the step does not count
+    functions: tuple[str | None, str | None]  # the activation, and that of the gates
+    go_backwards: bool
+
+
+class How(TypedDict, total=False):
+    """What a pass takes beside x and weights, as `read` does."""
+
+    activation: str | None
+    recurrent_activation: str | None
+    initial_state: Sequence[Any] | None
+    mask: Any
+    go_backwards: bool
 
 
 def read(
-    r: Recurrence, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    initial_state: Sequence[Any] | None, mask: Any, go_backwards: bool,
-) -> Given:  # fmt: skip
-    """initial_state: one array for each state; zeros if not given. mask (B,T) in input order.
+    r: Recurrence,
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    *,
+    activation: str | None = "tanh",
+    recurrent_activation: str | None = "sigmoid",
+    initial_state: Sequence[Any] | None = None,
+    mask: Any = None,
+    go_backwards: bool = False,
+) -> Given:
+    """What a pass takes, in np.result_type of the numbers given.
 
+    x (B,T,F), kernel (F,GH), recurrent_kernel (H,GH), bias (GH,) or (biases,GH), initial_state an
+    array (B,H) for each state (zeros if not given), mask (B,T) in input order, True where a step
+    counts; all states are copied where not. With go_backwards, x and mask are reversed first.
     Raises ValueError for shapes that do not fit.
     """
     start = (None,) * len(r.states) if initial_state is None else tuple(initial_state)
@@ -120,4 +144,4 @@ def read(
         skip = ~(mask[:, ::-1] if go_backwards else mask).T[:, :, None]
     # time-major: each step is one block
     x = np.ascontiguousarray((x[:, ::-1] if go_backwards else x).swapaxes(0, 1))
-    return Given(x, W, U, b, states, skip)
+    return Given(x, W, U, b, states, skip, (activation, recurrent_activation), go_backwards)

@@ -9,7 +9,7 @@ from rnn_check.numbers import formats
 from rnn_check.numbers.activations import activation
 from rnn_check.numbers.arrays import check, of_one_dtype
 from rnn_check.numbers.bounded import Bounded, _given, operand
-from rnn_check.numbers.formats import _FLOAT64, _UP, Arithmetic, Array, Bound, _upper, gamma
+from rnn_check.numbers.formats import FLOAT64, UP, Arithmetic, Array, Bound, _upper, gamma
 
 
 def mean_squared_error(target: Array, prediction: Array) -> tuple[float, Array]:
@@ -90,14 +90,14 @@ def running_loss(
             off = -np.log1p(-np.minimum(q.error / q.value, 1))
             # of what counts; but 0·log(0) is NaN, unless it comes from logits
             off = np.where(counts | (clipped & ~(q.error < q.value)), off, 0)
-            off = off + activation("log_softmax").c * (a.u_stored + _FLOAT64.u) * (logs + off)
+            off = off + activation("log_softmax").c * (a.u_stored + FLOAT64.u) * (logs + off)
             error = (t.error * (logs + off) + t.size * off).sum() / n
             terms = (t.size + t.error) * (logs + off)
         else:
             raise ValueError(f"unknown loss {kind!r}: known are {', '.join(_LOSSES)}")
         count = p.value.size + 4
         total = terms.sum() / n
-        error = error + (gamma(count, a.u_stored) + gamma(count, _FLOAT64.u)) * total
+        error = error + (gamma(count, a.u_stored) + gamma(count, FLOAT64.u)) * total
         error = error + 2 * count * a.min_normal
         known = np.isfinite(loss) and terms.sum() <= a.max
         return loss, float(_upper(np.asarray(error if known else np.inf)))
@@ -182,11 +182,11 @@ def running_loss_gradient(
             error = (off + brought.sum(-1, keepdims=True)) / smallest
             error = error + most * total_error / abs(total)
             sums = o.value.shape[-1] + 4
-            error = error + (gamma(sums, a.u_stored) + gamma(sums, _FLOAT64.u)) * most
+            error = error + (gamma(sums, a.u_stored) + gamma(sums, FLOAT64.u)) * most
             error = np.where(smallest > 0, error + 2 * sums * a.min_normal, np.inf)
         else:
             raise ValueError(f"unknown loss {kind!r}: known are {', '.join(_LOSSES)}")
-        error = error + (gamma(5, a.u_stored) + gamma(5, _FLOAT64.u)) * most + 2 * a.min_normal
+        error = error + (gamma(5, a.u_stored) + gamma(5, FLOAT64.u)) * most + 2 * a.min_normal
         known = (most <= a.max) & np.isfinite(gradient)
         return np.nan_to_num(gradient), _upper(np.where(known, error, np.inf))
 
@@ -195,7 +195,7 @@ def _residual(p: Bounded, t: Bounded, a: Arithmetic) -> Bounded:
     """Their difference as the subject computes it."""
     r = p.value - t.value
     brought = p.error + t.error
-    rounding = (a.u_stored + _FLOAT64.u) * (abs(r) + brought) * (brought + abs(r) > 0)
+    rounding = (a.u_stored + FLOAT64.u) * (abs(r) + brought) * (brought + abs(r) > 0)
     return Bounded(r, brought + rounding, a)
 
 
@@ -203,8 +203,8 @@ def _total(o: Bounded, a: Arithmetic) -> tuple[Array, Array]:
     """Σ o over the last axis, which stays, and how far the subject's may be off."""
     n = o.value.shape[-1]
     size = (o.size + o.error).sum(-1, keepdims=True)
-    error = o.error.sum(-1, keepdims=True) + (gamma(n, a.u_stored) + gamma(n, _FLOAT64.u)) * size
-    error = error * _UP + n * a.min_normal
+    error = o.error.sum(-1, keepdims=True) + (gamma(n, a.u_stored) + gamma(n, FLOAT64.u)) * size
+    error = error * UP + n * a.min_normal
     return o.value.sum(-1, keepdims=True), np.where(size > a.max, np.inf, error)
 
 
@@ -218,8 +218,8 @@ def _shares(o: Bounded, a: Arithmetic, epsilon: float) -> Bounded:
     share = o.value / total
     least = abs(total) - total_error
     error = (o.error + abs(share) * total_error) / least
-    error = error + (a.u_stored + _FLOAT64.u) * (abs(share) + error) + a.min_normal
-    error = np.where(least > 0, error * _UP, np.inf)
+    error = error + (a.u_stored + FLOAT64.u) * (abs(share) + error) + a.min_normal
+    error = np.where(least > 0, error * UP, np.inf)
     if not epsilon:
         return Bounded(share, error, a)
     ends = (share - error, share, share + error)

@@ -34,18 +34,37 @@ from typing import Any
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, rounded
+from rnn_check.numbers.formats import FLOAT64, UP, Arithmetic, Array, gamma_of_both
+from rnn_check.recurrences.rounding import (
+    added,
+    again,
+    larger,
+    mean,
+    passed,
+    root_of,
+    square,
+    times,
+)
 from rnn_check.recurrences.schedules import FUNCTION as _POW
 from rnn_check.recurrences.schedules import Schedule, drift
-from rnn_check.recurrences.schedules import gamma_of_both as _gamma
 
 States = Mapping[str, Array]
 BoundedStates = Mapping[str, Bounded]
 
-_FLOAT64 = ARITHMETICS["float64"]
-_UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
 _STEP = 24  # roundings of a step: ten operations, of which two roots and two quotients may be off
 # by two units in the last place
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a step is made of: weights and gradient, the states before and after, t and η."""
+
+    w: Bounded
+    old: BoundedStates
+    new: BoundedStates
+    g: Bounded
+    t: Any
+    eta: Bounded
 
 
 @dataclass(frozen=True)
@@ -74,7 +93,7 @@ class Optimizer:
 
     def _eta(self, t: int) -> Any:
         """The learning rate of update t, counted from 1."""
-        return self.rate(t - 1, _FLOAT64).value
+        return self.rate(t - 1, FLOAT64).value
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -89,15 +108,7 @@ class Optimizer:
         """The states after the update, from those before it and the gradient."""
         raise NotImplementedError
 
-    def stepped(
-        self,
-        w: Bounded,
-        old: BoundedStates,
-        new: BoundedStates,
-        g: Bounded,
-        t: Any,
-        eta: Bounded,
-    ) -> Bounded:
+    def stepped(self, u: Update) -> Bounded:
         """The weights after the update."""
         raise NotImplementedError
 
@@ -130,41 +141,30 @@ class SGD(Optimizer):
     def moved(self, old: BoundedStates, g: Bounded, eta: Bounded) -> dict[str, Bounded]:
         if not self.momentum:
             return {}
-        m, mu, step = old["m"], self.momentum, _times(eta, g)
-        error = mu * m.error + step.error + _gamma(4, g.a) * (mu * m.most + step.most)
-        value = mu * m.value - step.value
-        return {"m": Bounded(value, error * _UP + 8 * g.a.min_normal, g.a)}
+        return {"m": passed(old["m"], times(eta, g), self.momentum, -1)}
 
-    def stepped(
-        self,
-        w: Bounded,
-        old: BoundedStates,
-        new: BoundedStates,
-        g: Bounded,
-        t: Any,
-        eta: Bounded,
-    ) -> Bounded:
+    def stepped(self, u: Update) -> Bounded:
         """With nesterov, what is subtracted is ηg, which m' shows as well: μm - m'.
 
         Whichever of both is known better is taken: of a recorded m' that is the second.
         """
-        a, mu, step = g.a, self.momentum, _times(eta, g)
+        a, mu, step = u.g.a, self.momentum, times(u.eta, u.g)
         if not mu:
-            error = step.error + _gamma(3, a) * step.most
-            down = Bounded(-step.value, error * _UP + 4 * a.min_normal, a, step.most)
-            return added(w, down)
-        m, m_new = old["m"], new["m"]
-        again = 2 * _gamma(6, a) * (m_new.most + 2 * mu * m.most) + 16 * a.min_normal
+            error = step.error + gamma_of_both(3, a) * step.most
+            down = Bounded(-step.value, error * UP + 4 * a.min_normal, a, step.most)
+            return added(u.w, down)
+        m, m_new = u.old["m"], u.new["m"]
+        anew = 2 * gamma_of_both(6, a) * (m_new.most + 2 * mu * m.most) + 16 * a.min_normal
         if not self.nesterov:
-            return added(w, m_new.off_by(again))
+            return added(u.w, m_new.off_by(anew))
         straight = mu * m_new.error + step.error
         shown = (1 + mu) * m_new.error + mu * m.error
         value = mu * m_new.value - np.where(
             straight < shown, step.value, mu * m.value - m_new.value
         )
-        error = np.minimum(straight, shown) + (1 + mu) * again
+        error = np.minimum(straight, shown) + (1 + mu) * anew
         size = (1 + mu) * m_new.most + mu * m.most
-        return added(w, Bounded(value, error * _UP, a, size), 2)
+        return added(u.w, Bounded(value, error * UP, a, size), 2)
 
     def moves(self, g: Bounded, new: States, t: Array, largest: float) -> Array:
         """A usual step is that of the largest gradient."""
@@ -198,50 +198,41 @@ class RMSprop(Optimizer):
         return w - step, after
 
     def moved(self, old: BoundedStates, g: Bounded, eta: Bounded) -> dict[str, Bounded]:
-        after = {"v": mean(old["v"], _square(g), self.rho)}
+        after = {"v": mean(old["v"], square(g), self.rho)}
         if self.centered:
             after["a"] = mean(old["a"], g, self.rho)
         if self.momentum > 0:
-            step, m, mu = self._step(old, after, g, eta), old["m"], self.momentum
-            error = step.error + mu * m.error + _gamma(4, g.a) * (step.most + mu * m.most)
-            value = mu * m.value + step.value
-            after["m"] = Bounded(value, error * _UP + 8 * g.a.min_normal, g.a)
+            after["m"] = passed(old["m"], self._step(old, after, g, eta), self.momentum)
         return after
 
-    def stepped(
-        self,
-        w: Bounded,
-        old: BoundedStates,
-        new: BoundedStates,
-        g: Bounded,
-        t: Any,
-        eta: Bounded,
-    ) -> Bounded:
-        step = self._step(old, new, g, eta)
+    def stepped(self, u: Update) -> Bounded:
+        step = self._step(u.old, u.new, u.g, u.eta)
         if self.momentum > 0:
-            m, m_new, a = old["m"], new["m"], g.a
+            m, m_new, a = u.old["m"], u.new["m"], u.g.a
             most = m_new.most + 2 * self.momentum * m.most
-            step = m_new.off_by(2 * _gamma(_STEP + 4, a) * most * _UP + 16 * a.min_normal)
-        return added(w, Bounded(-step.value, step.error, step.a, step.size))
+            step = m_new.off_by(2 * gamma_of_both(_STEP + 4, a) * most * UP + 16 * a.min_normal)
+        return added(u.w, Bounded(-step.value, step.error, step.a, step.size))
 
     def _under(self, old: BoundedStates, new: BoundedStates, g: Bounded) -> Bounded:
         """What the root is taken of. With momentum it is not the recorded one, but one like it."""
-        a, v = g.a, _again(old["v"], new["v"])
+        a, v = g.a, again(old["v"], new["v"])
         value, size, error = v.value + self.epsilon, v.most + self.epsilon, v.error
         if self.centered:
-            mean = _square(_again(old["a"], new["a"]))
-            value, size, error = value - mean.value, size + mean.most, error + mean.error
-        error = error + _gamma(4, a) * size + 4 * a.min_normal
-        return Bounded(value, error * _UP, a)
+            middle = square(again(old["a"], new["a"]))
+            value, size, error = value - middle.value, size + middle.most, error + middle.error
+        error = error + gamma_of_both(4, a) * size + 4 * a.min_normal
+        return Bounded(value, error * UP, a)
 
     def _step(self, old: BoundedStates, new: BoundedStates, g: Bounded, eta: Bounded) -> Bounded:
         """ηg/√(…), of the states as they were recorded, or are bounded."""
-        a, scaled = g.a, _times(eta, g)
-        root, root_error = _root(self._under(old, new, g))
+        a, scaled = g.a, times(eta, g)
+        root, root_error = root_of(self._under(old, new, g))
         value = scaled.value / root
         most = scaled.most / np.maximum(root - root_error, 0)
-        error = most * (1 + _gamma(_STEP, a)) - np.abs(value) + 4 * a.min_normal * (1 + 1 / root)
-        return Bounded(value, error * _UP, a)
+        error = (
+            most * (1 + gamma_of_both(_STEP, a)) - np.abs(value) + 4 * a.min_normal * (1 + 1 / root)
+        )
+        return Bounded(value, error * UP, a)
 
     def moves(self, g: Bounded, new: States, t: Array, largest: float) -> Array:
         """A usual step is about the learning rate."""
@@ -275,31 +266,25 @@ class Adam(Optimizer):
     def moved(self, old: BoundedStates, g: Bounded, eta: Bounded) -> dict[str, Bounded]:
         after = {
             "m": mean(old["m"], g, self.beta_1),
-            "v": mean(old["v"], _square(g), self.beta_2),
+            "v": mean(old["v"], square(g), self.beta_2),
         }
         if self.amsgrad:
-            after["s"] = _largest(old["s"], _again(old["v"], after["v"]))
+            after["s"] = larger(old["s"], again(old["v"], after["v"]))
         return after
 
-    def stepped(
-        self,
-        w: Bounded,
-        old: BoundedStates,
-        new: BoundedStates,
-        g: Bounded,
-        t: Any,
-        eta: Bounded,
-    ) -> Bounded:
-        a, alpha = g.a, self.correction(eta, t)
-        m, v = _again(old["m"], new["m"]), _again(old["v"], new["v"])
+    def stepped(self, u: Update) -> Bounded:
+        a, alpha = u.g.a, self.correction(u.eta, u.t)
+        m, v = again(u.old["m"], u.new["m"]), again(u.old["v"], u.new["v"])
         if self.amsgrad:
-            v = _largest(old["s"], v)
-        root, root_error = _root(v)
+            v = larger(u.old["s"], v)
+        root, root_error = root_of(v)
         below = root + self.epsilon
         step = alpha.value * m.value / below
         most = alpha.most * m.most / np.maximum(below - root_error, 0)
-        error = most * (1 + _gamma(_STEP, a)) - np.abs(step) + 4 * a.min_normal * (1 + 1 / below)
-        return added(w, Bounded(-step, error * _UP, a))
+        error = (
+            most * (1 + gamma_of_both(_STEP, a)) - np.abs(step) + 4 * a.min_normal * (1 + 1 / below)
+        )
+        return added(u.w, Bounded(-step, error * UP, a))
 
     def correction(self, eta: Bounded, t: Any) -> Bounded:
         """α_t, and how far float32 may be from it.
@@ -313,8 +298,8 @@ class Adam(Optimizer):
 
         def of_one_minus_power(beta: float) -> tuple[Array, Array]:
             power = np.power(beta, np.asarray(t, np.float64))
-            error = np.expm1(t * np.log1p(drift(beta, a))) + _gamma(_POW, a)
-            return 1 - power, power * error * _UP / (1 - power)
+            error = np.expm1(t * np.log1p(drift(beta, a))) + gamma_of_both(_POW, a)
+            return 1 - power, power * error * UP / (1 - power)
 
         first, q1 = of_one_minus_power(self.beta_1)
         second, q2 = of_one_minus_power(self.beta_2)
@@ -322,7 +307,7 @@ class Adam(Optimizer):
         relative = (2 - np.sqrt(np.maximum(1 - q2, 0))) / np.maximum(1 - q1, 0) - 1
         relative = np.where(q2 < 1, relative, np.inf)
         error = eta.most * factor * relative + eta.error * factor
-        return Bounded(eta.value * factor, error * _UP, a)
+        return Bounded(eta.value * factor, error * UP, a)
 
     def moves(self, g: Bounded, new: States, t: Array, largest: float) -> Array:
         """A usual step is about the learning rate."""
@@ -345,13 +330,6 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }  # fmt: skip
 
 
-# -- how far rounding goes -------------------------------------------------------------------------
-
-
-def _held(constant: float, a: Arithmetic) -> float:
-    return float(rounded(constant, a))
-
-
 def _rows(part: Array) -> Array:
     return part.reshape(len(part), -1)
 
@@ -361,55 +339,3 @@ def _share(part: Array, whole: Array) -> Array:
     with np.errstate(all="ignore"):
         found = part / whole
     return np.where(part == 0, 0.0, np.where(np.isnan(found), np.inf, found))
-
-
-def _times(eta: Bounded, g: Bounded) -> Bounded:
-    """Not rounded: its users count."""
-    error = eta.most * g.error + eta.error * g.size
-    return Bounded(eta.value * g.value, error, g.a, eta.size * g.size)
-
-
-def _square(g: Bounded) -> Bounded:
-    return Bounded(g.value * g.value, g.error * (2 * np.abs(g.value) + g.error) * _UP, g.a)
-
-
-def mean(old: Bounded, new: Bounded, beta: float) -> Bounded:
-    """β·old + (1-β)·new in any form of it, old + (new - old)(1-β) as Keras writes it among them.
-
-    The terms are at most (2-β)|old| and (1-β)|new|, each with at most 7 roundings (new's own square
-    included). The constant may be 1-β rounded, or 1 minus the rounded β: it is then off by what
-    rounding does to β and to 1, and that much of old and new is exchanged.
-    """
-    a, rest = new.a, 1 - beta
-    size = (1 + rest) * old.most + rest * new.most
-    exchanged = abs(_held(beta, a) - beta) + _gamma(2, a) * rest + 2 * _FLOAT64.u
-    error = beta * old.error + rest * new.error
-    error = error + _gamma(7, a) * size + exchanged * (old.most + new.most)
-    value = old.value + (new.value - old.value) * rest
-    return Bounded(value, error * _UP + 16 * a.min_normal, a)
-
-
-def _again(old: Bounded, new: Bounded) -> Bounded:
-    """A running mean computed once more: twice γ_7 of the terms, where (1-β)g is at most
-    |m'| + β|m| by what is known, and γ_8 covers that this is rounded itself."""
-    a = new.a
-    return new.off_by(2 * _gamma(8, a) * (new.most + 2 * old.most) + 32 * a.min_normal)
-
-
-def _largest(one: Bounded, other: Bounded) -> Bounded:
-    """Neither rounded nor farther off than what it is chosen from."""
-    value = np.maximum(one.value, other.value)
-    return Bounded(value, np.maximum(one.error, other.error), other.a)
-
-
-def _root(v: Bounded) -> tuple[Array, Array]:
-    """√v, and how far √v̂ may be from it: √δ where v is 0."""
-    root = np.sqrt(v.value)
-    return root, np.fmin(np.sqrt(v.error), v.error / root)
-
-
-def added(w: Bounded, step: Bounded, parts: int = 1) -> Bounded:
-    """w + step, of which some parts may be added one after the other."""
-    a = w.a
-    error = w.error + step.error + _gamma(parts, a) * (w.most + step.most) + 4 * a.min_normal
-    return Bounded(w.value + step.value, error * _UP, a)

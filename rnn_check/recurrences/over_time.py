@@ -77,9 +77,11 @@ def forward(
     """
     act = activations.activation(activation)
     start = None if initial_state is None else (initial_state,)
-    x, W, U, b, (h0,), skip = read(
-        SIMPLE, x, kernel, recurrent_kernel, bias, start, mask, go_backwards
-    )
+    given = read(
+        SIMPLE, x, kernel, recurrent_kernel, bias,
+        initial_state=start, mask=mask, go_backwards=go_backwards,
+    )  # fmt: skip
+    x, W, U, b, (h0,), skip = given[:6]
     (T, B, F), H = x.shape, U.shape[0]
     h = np.empty((T + 1, B, H), x.dtype)
     h[0] = h0

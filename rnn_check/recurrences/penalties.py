@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded
-from rnn_check.numbers.formats import Array
-from rnn_check.recurrences.schedules import gamma_of_both
+from rnn_check.numbers.formats import UP, Array, gamma_of_both
 
-_UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
 EPSILON = 1e-7
 
 
@@ -38,7 +36,7 @@ class Regularizer:
         error = (self.l1 * e + self.l2 * e * (2 * np.abs(v) + e)).sum(axis=1)
         size = (self.l1 * most + self.l2 * most * most).sum(axis=1)
         error = error + gamma_of_both(v.shape[1] + 4, a) * size + 4 * v.shape[1] * a.min_normal
-        return Bounded(value[:, None], error[:, None] * _UP, a)
+        return Bounded(value[:, None], error[:, None] * UP, a)
 
     def gradient(self, w: Bounded) -> Bounded:
         """Where the sign of w is in doubt, so is its share; at 0 it may be any from -l₁ to l₁.
@@ -51,7 +49,7 @@ class Regularizer:
         doubt = np.where(at_kink, self.l1 * (1 + np.abs(sign)), 0.0)
         size = self.l1 + 2 * self.l2 * w.most
         error = doubt + 2 * self.l2 * w.error + gamma_of_both(4, w.a) * size
-        return Bounded(value, error * _UP + 4 * w.a.min_normal, w.a)
+        return Bounded(value, error * UP + 4 * w.a.min_normal, w.a)
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class MaxNorm(Constraint):
         square = (w.value * w.value).sum(axis=1, keepdims=True)
         off = (w.error * (2 * np.abs(w.value) + w.error)).sum(axis=1, keepdims=True)
         most = (w.most * w.most).sum(axis=1, keepdims=True)
-        off = off * _UP + gamma_of_both(m + 2, a) * most + 4 * m * a.min_normal
+        off = off * UP + gamma_of_both(m + 2, a) * most + 4 * m * a.min_normal
 
         def scale(norm: Array, other: Array) -> Array:
             return np.asarray(np.minimum(norm, self.max_value) / (EPSILON + other))
@@ -96,7 +94,7 @@ class MaxNorm(Constraint):
         spread = np.maximum(largest - exact, exact - least)
         error = largest * w.error + spread * np.abs(w.value)
         error = error + gamma_of_both(12, a) * largest * w.most + 4 * a.min_normal * (1 + w.most)
-        error = np.where(most > a.max / 2, np.inf, error * _UP)
+        error = np.where(most > a.max / 2, np.inf, error * UP)
         return Bounded(w.value * exact, error, a)
 
 

@@ -8,7 +8,7 @@ Shapes as in `kinds`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import Arithmetic, Array, Bound
 from rnn_check.numbers.reading import Bounds, Node, Tape
 from rnn_check.recurrences.gated import steps
-from rnn_check.recurrences.kinds import LSTM, Recurrence, read
+from rnn_check.recurrences.kinds import LSTM, How, Recurrence, read
 from rnn_check.recurrences.over_time import Gradients
 
 
@@ -140,28 +140,23 @@ class Running:
         recurrent_kernel: Any,
         bias: Any = None,
         *,
-        activation: str | None = "tanh",
-        recurrent_activation: str | None = "sigmoid",
-        initial_state: Sequence[Any] | None = None,
-        mask: Any = None,
-        go_backwards: bool = False,
         arithmetic: Any = "float32",
         errors: Mapping[str, Any] | None = None,
         round_inputs: bool = True,
         by_hand: ByHand = NOT_BY_HAND,
+        **how: Unpack[How],
     ) -> None:
         errors = errors or {}
         if unknown := [name for name in errors if name not in _INPUTS]:
             raise ValueError(f"errors of {unknown[0]!r}: known are {', '.join(_INPUTS)}")
         self.r, self.by_hand, self.round_inputs = r, by_hand, round_inputs
         self.a = a = formats.arithmetic(arithmetic)
-        self.names, self.go_backwards = (activation, recurrent_activation), go_backwards
         arrays = (x, kernel, recurrent_kernel, bias)
         wide: list[Any] = [None if v is None else np.asarray(v, np.float64) for v in arrays]
-        options = {"initial_state": initial_state, "mask": mask, "go_backwards": go_backwards}
-        given = read(r, *wide, **options)
+        given = read(r, *wide, **how)
+        self.names, self.go_backwards = given.functions, given.go_backwards
         off = np.broadcast_to(np.asarray(errors.get("x", 0.0), np.float64), np.shape(x))
-        off = (off[:, ::-1] if go_backwards else off).swapaxes(0, 1)
+        off = (off[:, ::-1] if given.go_backwards else off).swapaxes(0, 1)
         of_start = errors.get("initial_state", (0.0,) * len(r.states))
         with np.errstate(all="ignore"):
             self.x = [self._known(*pair) for pair in zip(given.x, off, strict=True)]

@@ -19,22 +19,21 @@ from typing import Any
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, gamma, rounded
+from rnn_check.numbers.formats import (
+    FLOAT64,
+    UP,
+    Arithmetic,
+    gamma_of_both,
+    rounded,
+)
 
-_FLOAT64 = ARITHMETICS["float64"]
-_UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
 FUNCTION = 8  # in u: four units in the last place of a power or a cosine, as CUDA has them
-
-
-def gamma_of_both(k: int, a: Arithmetic) -> float:
-    """γ_k of the subject and of the float64 reference together."""
-    return gamma(k, a.u_stored + _FLOAT64.u)
 
 
 def drift(constant: float, a: Arithmetic) -> float:
     """How far a constant is moved, relative to itself, where it is rounded to the arithmetic."""
     held = float(rounded(constant, a))
-    return abs(held / constant - 1) + 2 * _FLOAT64.u if constant else 0.0
+    return abs(held / constant - 1) + 2 * FLOAT64.u if constant else 0.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class ExponentialDecay(Schedule):
         off = 0.0 if self.staircase else gamma_of_both(2, a)
         power = p * (np.log1p(drift(self.decay_rate, a)) + abs(np.log(self.decay_rate)) * off)
         error = value * (np.expm1(power) + gamma_of_both(FUNCTION + 3, a)) * (1 + np.expm1(power))
-        return Bounded(value, error * _UP + 4 * a.min_normal, a)
+        return Bounded(value, error * UP + 4 * a.min_normal, a)
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class CosineDecay(Schedule):
             is_rising = n < self.warmup_steps
             value = np.where(is_rising, rising, value)
             error = np.where(is_rising, gamma_of_both(6, a) * size, error)
-        return Bounded(value, error * _UP + 8 * a.min_normal, a)
+        return Bounded(value, error * UP + 8 * a.min_normal, a)
 
 
 @dataclass(frozen=True)

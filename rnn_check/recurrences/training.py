@@ -19,15 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded, _given, exactly
-from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, arithmetic, gamma
+from rnn_check.numbers.formats import UP, Arithmetic, Array, arithmetic, gamma_of_both
 from rnn_check.numbers.reading import Node, Tape
 from rnn_check.recurrences import updating
 from rnn_check.recurrences.kinds import SIMPLE, Recurrence
-from rnn_check.recurrences.optimizers import Optimizer, added
+from rnn_check.recurrences.optimizers import Optimizer
 from rnn_check.recurrences.penalties import Constraint, Regularizer
+from rnn_check.recurrences.rounding import added
 
-_FLOAT64 = ARITHMETICS["float64"]
-_UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
 _MOST = 2_000_000  # numbers of a step that are derived at once
 
 WEIGHTS = ("kernel", "recurrent_kernel", "bias", "dense.kernel", "dense.bias")
@@ -207,17 +206,17 @@ def _loss(network: Network, output: Node, batch: slice) -> Bounded:
     n = target.value.size
     off = p.value - target.value
     off_error = p.error + target.error
-    off_error = off_error + gamma(1, a.u_stored + _FLOAT64.u) * (np.abs(off) + off_error)
+    off_error = off_error + gamma_of_both(1, a) * (np.abs(off) + off_error)
     squares = (np.abs(off) + off_error) ** 2
-    rounding = gamma(n + 8, a.u_stored + _FLOAT64.u)
+    rounding = gamma_of_both(n + 8, a)
     # fit's loss is a mean of means: the batch's is weighted by B, summed, and divided by B again
     error = off_error * (2 * np.abs(off) + off_error) + rounding * squares
     error = error.sum(axis=(1, 2)) / n + 4 * (n + 8) * a.min_normal
     value = (off * off).sum(axis=(1, 2)) / n
     pull = 2 / n * (np.abs(off) + off_error)
-    pull_error = 2 / n * off_error * _UP + gamma(5, a.u_stored + _FLOAT64.u) * pull
+    pull_error = 2 / n * off_error * UP + gamma_of_both(5, a) * pull
     output.receive(Bounded(2 / n * off, pull_error + 2 * a.min_normal, a))
-    return Bounded(value[:, None], error[:, None] * _UP, a)
+    return Bounded(value[:, None], error[:, None] * UP, a)
 
 
 def loss_of_epochs(network: Network, each: Bounded) -> Bounded:
@@ -229,8 +228,8 @@ def loss_of_epochs(network: Network, each: Bounded) -> Bounded:
     share = sizes / sizes.sum()
     value, error = (part.reshape(-1, K) @ share for part in (each.value, each.error))
     most = each.most.reshape(-1, K) @ share
-    error = error + gamma(K + 2, a.u_stored + _FLOAT64.u) * most + 2 * K * a.min_normal
-    return Bounded(value[:, None], error[:, None] * _UP, a)
+    error = error + gamma_of_both(K + 2, a) * most + 2 * K * a.min_normal
+    return Bounded(value[:, None], error[:, None] * UP, a)
 
 
 # -- a whole training ------------------------------------------------------------------------------

@@ -27,12 +27,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded
-from rnn_check.numbers.formats import Array
-from rnn_check.recurrences.optimizers import Optimizer, added, mean
+from rnn_check.numbers.formats import UP, Array, gamma_of_both
+from rnn_check.recurrences.optimizers import Optimizer, Update
 from rnn_check.recurrences.penalties import Constraint
-from rnn_check.recurrences.schedules import gamma_of_both
-
-_UP = 1 + 2.0**-40  # covers the rounding of a bound's own few operations
+from rnn_check.recurrences.rounding import added, mean
 
 Sets = Mapping[str, Bounded]  # by weight, each (N,...)
 
@@ -100,7 +98,7 @@ def updated(
         moved = optimizer.moved(own, taken[name], eta)
         new = moved if seen is None else {state: seen[state][name] for state in own}
         down = _decayed(optimizer, start, eta)
-        stepped = optimizer.stepped(down, own, new, taken[name], t, eta)
+        stepped = optimizer.stepped(Update(down, own, new, taken[name], t, eta))
         weights[name] = _chosen(now, stepped, start)
         for state, each in moved.items():
             states[state][name] = _chosen(now, each, own[state])
@@ -126,7 +124,7 @@ def _chosen(where: Array, one: Bounded, other: Bounded) -> Bounded:
 
 def _shared(total: Bounded, k: int) -> Bounded:
     error = total.error / k + gamma_of_both(3, total.a) * total.most / k
-    return Bounded(total.value / k, error * _UP + 4 * total.a.min_normal, total.a)
+    return Bounded(total.value / k, error * UP + 4 * total.a.min_normal, total.a)
 
 
 def _decayed(optimizer: Optimizer, w: Bounded, eta: Bounded) -> Bounded:
@@ -139,7 +137,7 @@ def _decayed(optimizer: Optimizer, w: Bounded, eta: Bounded) -> Bounded:
     most = rate * eta.most * w.most
     error = w.error * (1 + rate * eta.most) + rate * eta.error * w.most
     error = error + gamma_of_both(5, a) * most + gamma_of_both(2, a) * (w.most + most)
-    return Bounded(value, error * _UP + 8 * a.min_normal, a)
+    return Bounded(value, error * UP + 8 * a.min_normal, a)
 
 
 # -- clipping --------------------------------------------------------------------------------------
@@ -163,7 +161,7 @@ def _within(g: Bounded, most: float) -> Bounded:
     # what is clipped for sure is the limit, whatever the gradient
     sure = np.abs(g.value) - g.error > most * (1 + 2 * g.a.u_stored)
     error = np.where(sure, 0.0, g.error) + np.where(reached, gamma_of_both(1, g.a) * most, 0.0)
-    return Bounded(value, error * _UP, g.a)
+    return Bounded(value, error * UP, g.a)
 
 
 def _square_norm(parts: list[Bounded]) -> Bounded:
@@ -178,7 +176,7 @@ def _square_norm(parts: list[Bounded]) -> Bounded:
     error = error + gamma_of_both(size + len(parts) + 1, a) * most + 4 * size * a.min_normal
     # where a sum of squares overflows, nothing is known of what it divides
     error = np.where(most * (1 + a.u_stored * size) > a.max, np.inf, error)
-    return Bounded(value, error * _UP, a)
+    return Bounded(value, error * UP, a)
 
 
 def _scaled(g: Bounded, square: Bounded, most: float) -> Bounded:
@@ -195,7 +193,7 @@ def _scaled(g: Bounded, square: Bounded, most: float) -> Bounded:
     scale = np.reshape(most / np.maximum(np.sqrt(square.value), most), shape)
     off = np.maximum(at_most - scale, scale - at_least)
     error = at_most * g.error + off * g.size + gamma_of_both(11, a) * at_most * g.most
-    error = error * _UP + 4 * a.min_normal * (1 + 1 / most + g.most)
+    error = error * UP + 4 * a.min_normal * (1 + 1 / most + g.most)
     known = np.reshape(np.isfinite(square.error), shape) & (g.most * most < a.max)
     known = known & (a.min_normal < most < a.max)
     return Bounded(g.value * scale, np.where(known, error, np.inf), a)

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 
-from rnn_check.reports import subject as reports_subject
+from rnn_check.reports.subject import header
 from rnn_check.upgrades.changes import (
     BETTER,
     BEYOND,
@@ -31,10 +31,7 @@ _HEADING = {  # of a kind of change, and whether it is known
     (BETTER, False): "Verdicts that got better",
     (OTHER, False): "Verdicts that changed otherwise",
     (SAID, False): "Answers that changed, their verdicts not",
-    (
-        DRIFT,
-        False,
-    ): "Numbers that changed within what rounding may explain, as far as that is known",
+    (DRIFT, False): "Numbers that changed within what rounding may explain, as far as is known",
 }
 LEGEND = (
     "✓ agree  ✗ differ  – not run, in brackets: known; = the same numbers as the baseline, else "
@@ -85,7 +82,7 @@ def distance(change: Change) -> str:
 
 def packages(side: Side) -> str:
     """What was asked, on one line."""
-    return side.failure.partition("\n")[0] if side.failure else reports_subject.header(side.subject)
+    return side.failure.partition("\n")[0] if side.failure else header(side.subject)
 
 
 ALIKE = 8  # rows of one cause that are shown one by one

@@ -11,7 +11,7 @@ from rich.text import Text
 from rnn_check.reports.change import ALIKE, LEGEND, alike, cell, explained, groups, packages
 from rnn_check.reports.terminal import line as as_line
 from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Row
-from rnn_check.upgrades.sentence import effects, sentence
+from rnn_check.upgrades.sentence import each_effect, sentence
 
 _STYLE = {
     WORSE: "bold red",
@@ -30,11 +30,8 @@ def terminal(compared: Compared, console: Console, everything: bool = False) -> 
         console.print(Text(f"   {packages(side)}", style="dim"), soft_wrap=True)
         for note in side.notes:
             console.print(Text(f"   {note}", style="yellow"), soft_wrap=True)
-        if number > 1 and not side.failure and not compared.sides[0].failure:
-            console.print(Text(f"   {effects(compared, number - 1)}"), soft_wrap=True)
-            if number > 2 and not compared.sides[number - 2].failure:
-                step = effects(compared.steps[number - 2], 1)
-                console.print(Text(f"   since {number - 1}: {step}"), soft_wrap=True)
+        for effect in each_effect(compared, number - 1):
+            console.print(Text(f"   {effect}"), soft_wrap=True)
     console.print()
     console.print(Text(sentence(compared), style="bold"), soft_wrap=True)
     for side in compared.sides:

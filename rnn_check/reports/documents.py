@@ -42,6 +42,7 @@ def _row(v: Verdict) -> dict[str, Any]:
         "detail": v.detail,
         "bits": v.bits,
         "known": v.known or v.deviation or None,
+        "causes": list(v.causes),
     }
 
 

@@ -69,6 +69,8 @@ def _explained(
     c = v.worst
     if v.verdict == DIFFER and c is not None:
         lines += arrays(c)
+    lines += [f"  {'' if i else 'cause':9} agrees if {x}" for i, x in enumerate(v.causes)]
+    lines += [f"  cause     {v.no_cause}"] * bool(v.no_cause)
     if v.verdict in (DIFFER, ERROR):
         lines += [f"  known: {why}" for why in (v.known, v.deviation) if why]
     lines.append("  rerun     " + shlex.join(["rnn-check", *rerun, "-k", v.claim]))

@@ -79,9 +79,7 @@ def as_markdown(units: Iterable[Unit]) -> Iterator[str]:
 
 def formula(text: str) -> str:
     r"""As TeX has it: "tanh(0.5)·x_1" is \mathrm{tanh}(0.5) \cdot x_1."""
-    text = re.sub(r"\b([a-z][a-z_]+)\(", r"\\mathrm{\1}(", text).replace(
-        "mathrm{log_", r"mathrm{log\_"
-    )
+    text = re.sub(r"\b([a-z][a-z_]+)\(", _named, text)
     text = re.sub(r"(\d)e([+-]\d+)", r"\1 \\cdot 10^{\2}", text)
     text = re.sub(r"[a-z]+(?: [a-z,]+){2,}", lambda words: rf"\text{{{words[0]}}}", text)
     text = re.sub(r"… \((\d+) more\)", r"\\ldots (\1 \\text{ more})", text)

@@ -1,138 +1,36 @@
-"""What does a comparison look like, drawn?
-
-Pictures as SVG to stand in a page: no file, no script, no identity of their own. Colours are
-names that the page's style sheet gives a meaning (light, dark); text is text, in the page's font.
-The same numbers give the same bytes.
-"""
+"""What does a comparison look like, drawn?  As SVG, see `svg`."""
 
 from __future__ import annotations
 
 import math
-import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
-from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from rnn_check.claims.written import Array
+from rnn_check.reports.svg import (
+    BAND,
+    DRAWN_AS,
+    INK,
+    LEVELS,
+    QUIET,
+    SERIES,
+    STYLE,
+    WIDTH,
+    axes_in,
+    figure_of,
+    printable,
+    svg,
+)
 
-INK, QUIET, RULE, PAGE, BAND = "ink", "quiet", "rule", "page", "band"
-SERIES = ("series-1", "series-2", "series-3", "series-4")  # the baseline, then others
-LEVELS = tuple(f"level-{i}" for i in range(7))  # of error/bound
-# matplotlib knows no names of a style sheet: each is drawn as a colour that nothing else has
-_DRAWN_AS = {
-    name: f"#01{i:02x}01"
-    for i, name in enumerate((INK, QUIET, RULE, PAGE, BAND, *SERIES, *LEVELS), 1)
-}
-_NAMED = {drawn: name for name, drawn in _DRAWN_AS.items()}
-_STYLE: dict[Any, Any] = {
-    "axes.edgecolor": _DRAWN_AS[QUIET],
-    "axes.facecolor": "none",
-    "axes.labelcolor": _DRAWN_AS[QUIET],
-    "axes.labelsize": 12,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.dpi": 72,  # an SVG's unit is a point then, and the page's pixel
-    "figure.facecolor": "none",
-    "font.family": "sans-serif",
-    "font.size": 12,
-    "svg.fonttype": "none",
-    "text.color": _DRAWN_AS[INK],
-    "text.parse_math": False,  # names are not formulas, whatever signs are in them
-    "xtick.color": _DRAWN_AS[QUIET],
-    "xtick.labelsize": 11,
-    "ytick.color": _DRAWN_AS[QUIET],
-    "ytick.labelsize": 11,
-}
-WIDTH = 640  # pixels
 DASHES = ("none", "8 3", "2 2", "8 3 2 3")  # of the series, as an SVG has them
 LEGIBLE = 32  # numbers up to which each gets a mark of its own
-
-
-def _figure(width: float, height: float) -> Figure:
-
-    figure = Figure(figsize=(width / 72, height / 72))
-    FigureCanvasSVG(figure)
-    return figure
-
-
-def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes placed in pixels from the figure's top left corner."""
-    whole_width, whole_height = (72 * size for size in figure.get_size_inches())
-    return figure.add_axes(
-        (
-            left / whole_width,
-            1 - (top + height) / whole_height,
-            width / whole_width,
-            height / whole_height,
-        )
-    )
-
-
-def _svg(figure: Figure, name: str, describes: str) -> str:
-    """The figure as an SVG element; `name` is the picture's own in its page."""
-    written = StringIO()
-    none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        # the page's font draws the text; matplotlib's own only measures it
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(written, format="svg", metadata=none)
-    root = ElementTree.fromstring(printable(written.getvalue()))
-    text = ElementTree.tostring(root, encoding="unicode")
-    used = set(re.findall(r'url\(#([^)"]+)\)|href="#([^"]+)"', text))
-    kept = {one or other for one, other in used}
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if _local(child.tag) in ("metadata", "style"):  # of a whole document
-                parent.remove(child)
-    for element in root.iter():
-        element.tag = _local(element.tag)
-        attributes = {_local(key): value for key, value in element.attrib.items()}
-        if attributes.get("id") not in kept:
-            attributes.pop("id", None)
-        if "style" in attributes:
-            attributes["style"] = _styled(attributes["style"])
-        element.attrib.clear()
-        element.attrib.update(attributes)
-    width, height = (round(72 * size) for size in figure.get_size_inches())
-    root.attrib.clear()
-    root.attrib.update(
-        {
-            "viewBox": f"0 0 {width} {height}",
-            "width": str(width),
-            "height": str(height),
-            "role": "img",
-            "aria-label": describes,
-        }
-    )
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _local(name: str) -> str:
-    return name.rpartition("}")[2]
-
-
-def _styled(style: str) -> str:
-    """A style of the page: its colours by name, its font."""
-    style = re.sub(r"#[0-9a-f]{6}", lambda m: _colour(m[0]), style)
-    return re.sub(r"font: ([0-9.]+)px [^;]*", r"font-size: \1px", style)
-
-
-def _colour(drawn: str) -> str:
-    name = _NAMED.get(drawn)
-    return drawn if name is None else "currentColor" if name == INK else f"var(--{name})"
 
 
 # --- error/bound ----------------------------------------------------------------------------------
@@ -158,20 +56,20 @@ class Cell:
     mark: str = ""
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def heat_map(
     name: str, rows: Mapping[str, Sequence[Cell | None]], columns: Sequence[str], widest: int
 ) -> str:
     """Claims down, subjects across; `widest` is the longest label of all maps that stand by it."""
     label, head = _CHARACTER * widest + 8, 18
     width, height = _CELL * len(columns), _CELL * len(rows)
-    figure = _figure(label + width + 2, head + height + 2)
-    axes = _axes(figure, label, head, width, height)
+    figure = figure_of(label + width + 2, head + height + 2)
+    axes = axes_in(figure, label, head, width, height)
     axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
     axes.set_yticks(np.arange(len(rows)) + 0.5, [shortened(row, widest) for row in rows])
     axes.tick_params(length=0, pad=4, top=False, labeltop=True, labelbottom=False)
-    axes.tick_params(axis="y", labelcolor=_DRAWN_AS[INK])
+    axes.tick_params(axis="y", labelcolor=DRAWN_AS[INK])
     axes.spines[:].set_visible(False)
     _squares(axes, list(rows.values()))
     for y, cells in enumerate(rows.values()):
@@ -181,7 +79,7 @@ def heat_map(
     marked = [row for row, cells in rows.items() if any(c and c.mark for c in cells)]
     found = f"Marked: {', '.join(marked)}." if marked else "All within their bounds."
     describes = f"Heat map of error/bound: {len(rows)} claims, {len(columns)} subjects. {found}"
-    return _svg(figure, name, describes)
+    return svg(figure, name, describes)
 
 
 def _squares(axes: Axes, rows: Sequence[Sequence[Cell | None]]) -> None:
@@ -197,7 +95,7 @@ def _squares(axes: Axes, rows: Sequence[Sequence[Cell | None]]) -> None:
                 square = Path(corners, closed=True)
                 of_level.setdefault(level(cell.ratio), []).append(square)
     for number, squares in sorted(of_level.items()):
-        colour = _DRAWN_AS[LEVELS[number]]
+        colour = DRAWN_AS[LEVELS[number]]
         shape = Path.make_compound_path(*squares)
         axes.add_patch(PathPatch(shape, facecolor=colour, edgecolor="none", snap=False))
 
@@ -224,7 +122,7 @@ class Series:
     beyond: Array  # bool
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def against_time(name: str, series: Sequence[Series], axis: str, describes: str) -> str:
     """The largest error at each time, a line for each answer, over what the widest bound allows."""
     time, bound = (np.concatenate([getattr(s, part) for s in series]) for part in ("time", "bound"))
@@ -235,8 +133,8 @@ def against_time(name: str, series: Sequence[Series], axis: str, describes: str)
     low, high = (math.log10(end(drawn)) if drawn.size else 0.0 for end in (np.min, np.max))
     low, high = math.floor(low), math.floor(high) + 1
     top = 10.0**high  # an error without end is drawn there
-    figure = _figure(WIDTH, 240)
-    axes = _axes(figure, 64, 12, WIDTH - 72, 240 - 60)
+    figure = figure_of(WIDTH, 240)
+    axes = axes_in(figure, 64, 12, WIDTH - 72, 240 - 60)
     if (ends == 0).any():  # which has its place below the smallest number
         axes.set_yscale("symlog", linthresh=10.0**low, linscale=max(0.5, (high - low) / 8))
     else:
@@ -249,7 +147,7 @@ def against_time(name: str, series: Sequence[Series], axis: str, describes: str)
         axes.plot(
             times,
             errors,
-            color=_DRAWN_AS[SERIES[number % len(SERIES)]],
+            color=DRAWN_AS[SERIES[number % len(SERIES)]],
             linestyle=_line(DASHES[number % len(DASHES)]),
             linewidth=1.6,
             marker=_MARKERS[number % len(_MARKERS)] if times.size <= LEGIBLE else "",
@@ -259,7 +157,7 @@ def against_time(name: str, series: Sequence[Series], axis: str, describes: str)
         if s.beyond.any():
             times, errors = _largest(s.time[s.beyond], error[s.beyond])
             size = 8 if times.size <= LEGIBLE else 4
-            axes.plot(times, errors, "x", color=_DRAWN_AS[INK], markersize=size, clip_on=False)
+            axes.plot(times, errors, "x", color=DRAWN_AS[INK], markersize=size, clip_on=False)
     zero = [0.0] if (ends == 0).any() else []
     decades = range(low, high + 1, max(1, math.ceil((high - low + 1) / 6)))
     axes.set_yticks(
@@ -270,7 +168,7 @@ def against_time(name: str, series: Sequence[Series], axis: str, describes: str)
     axes.set_ylabel("|error|")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     axes.minorticks_off()
-    return _svg(figure, name, describes)
+    return svg(figure, name, describes)
 
 
 _MARKERS = ("o", "s", "^", "D")
@@ -284,7 +182,7 @@ def _allowed(axes: Axes, times: Array, bound: Array) -> None:
     """Shaded up to the bound."""
     if times.size == 1:  # what is at one time only has no width
         times, bound = times + np.array([-0.5, 0.5]), np.repeat(bound, 2)
-    shade, edge = _DRAWN_AS[BAND], _DRAWN_AS[QUIET]
+    shade, edge = DRAWN_AS[BAND], DRAWN_AS[QUIET]
     axes.fill_between(times, bound, 0.0, facecolor=shade, edgecolor="none")
     axes.plot(times, bound, color=edge, linewidth=1)
 
@@ -310,7 +208,7 @@ def bins(ulps: Array) -> tuple[Array, Array]:
     return found, many
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def histogram(name: str, distances: Mapping[str, Array], describes: str) -> str:
     """Signed distances in ulps, not 0 and finite: one panel for each that has a label."""
     counted = {label: bins(ulps) for label, ulps in distances.items()}
@@ -318,17 +216,17 @@ def histogram(name: str, distances: Mapping[str, Array], describes: str) -> str:
     most = max(many.max() for _, many in counted.values())
     every = max(1, math.ceil(reach / 5))
     panel, head = 80, 30
-    figure = _figure(WIDTH, (panel + head) * len(counted) + 44)
+    figure = figure_of(WIDTH, (panel + head) * len(counted) + 44)
     for i, (label, (found, many)) in enumerate(counted.items()):
-        axes = _axes(figure, 56, head + (panel + head) * i, WIDTH - 72, panel)
+        axes = axes_in(figure, 56, head + (panel + head) * i, WIDTH - 72, panel)
         # next to each other: there is no bin of 0
         axes.bar(
             found - 0.5 * np.sign(found),
             many,
             width=0.9,
-            color=_DRAWN_AS[SERIES[1]],
+            color=DRAWN_AS[SERIES[1]],
         )
-        axes.axvline(0, color=_DRAWN_AS[QUIET], linewidth=0.8)
+        axes.axvline(0, color=DRAWN_AS[QUIET], linewidth=0.8)
         axes.set_title(shortened(label, 80), loc="left", size=12, pad=5)
         axes.set(xlim=(-reach - 0.5, reach + 0.5), yscale="log", ylim=(0.5, 2 * float(most)))
         axes.yaxis.set_major_locator(LogLocator(numticks=4))
@@ -341,7 +239,7 @@ def histogram(name: str, distances: Mapping[str, Array], describes: str) -> str:
             labels = [f"{sign}{_power(k - 1)}" for sign in ("−", "+") for k in ends]
             axes.set_xticklabels(["0", *labels])
             axes.set_xlabel("ulps, after − before; each bar goes up to twice the one before it")
-    return _svg(figure, name, describes)
+    return svg(figure, name, describes)
 
 
 def _power(exponent: int) -> str:
@@ -355,14 +253,3 @@ def finite(ulps: Iterable[Array]) -> Array:
     flat = [each.ravel() for each in ulps]
     whole = np.concatenate(flat) if flat else np.zeros(0)
     return np.asarray(whole[np.isfinite(whole) & (whole != 0)])
-
-
-def printable(text: str) -> str:
-    """Without what neither XML nor HTML can hold: control characters, halves of a character.
-
-    Nor what turns the direction of the text around it.
-    """
-    text = re.sub("[\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
-    return re.sub(
-        "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text
-    )

@@ -25,6 +25,7 @@ from rnn_check.refusal import nearest
 from rnn_check.subjects.asked import backends as _backends
 from rnn_check.subjects.asked import wire as _wire
 from rnn_check.subjects.asked.backends import default_backend
+from rnn_check.subjects.asked.named import FRAMEWORKS
 from rnn_check.subjects.asked.wire import encode
 from rnn_check.subjects.identity import Identity, known
 from rnn_check.subjects.plan import Message
@@ -102,9 +103,9 @@ class Subject:
     ) -> None:
         self.framework = framework
         self.backend = framework if framework != "keras" else backend or default_backend()
-        if self.backend not in BACKENDS:
-            hint = nearest(self.backend, BACKENDS)
-            raise NotInstalled(f"unknown backend {self.backend!r}{hint}")
+        known = BACKENDS if framework == "keras" else tuple(FRAMEWORKS)
+        if self.backend not in known:
+            raise NotInstalled(f"unknown backend {self.backend!r}{nearest(self.backend, known)}")
         # another environment is not to see what this one's variables and user folders hold
         self._is_here = python == sys.executable
         isolated = [] if self._is_here else ["-I"]

@@ -111,6 +111,17 @@ def ulps(number: float) -> str:
     return f"{shown} ulp" + "s" * (number != 1)
 
 
+def each_effect(compared: Compared, index: int) -> list[str]:
+    """How one subject differs from the baseline, then "since 2: ..." from the one before it."""
+    failed = [bool(side.failure) for side in compared.sides]
+    if failed[index] or not index:
+        return []
+    found = [] if failed[0] else [effects(compared, index)]
+    if index > 1 and not failed[index - 1]:
+        found.append(f"since {index}: {effects(compared.steps[index - 1], 1)}")
+    return found
+
+
 def effects(compared: Compared, index: int) -> str:
     """How one subject differs from the baseline: "2 worse · 14 changed in the last bits, ..."."""
     counts = [row.kinds[index] for row in compared.rows]

@@ -29,6 +29,7 @@ from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.refusal import ClaimError, nearest
 from rnn_check.subjects import policy
 from rnn_check.subjects.asked.backends import BACKENDS
+from rnn_check.subjects.asked.named import FRAMEWORKS
 from rnn_check.subjects.identity import Identity
 from rnn_check.verdicts import done as experiment
 from rnn_check.verdicts.done import KINDS, OPTIONS, MaskForm, MaskFrom, Numbers, Wrong
@@ -47,8 +48,8 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     predict"), each of which has to show it; without it, at least one expectation of each claim has
     to.
 
-    By whom. backend, mode, dtype: names. keras, backend_version, numpy, python: version specifiers
-    (">=3.0,<3.16").
+    By whom. framework: Keras if it is left out. backend, mode, dtype: names. keras,
+    backend_version, numpy, python: version specifiers (">=3.0,<3.16").
 
     What is seen. seen: the verdict. says: what its detail has to hold; of several, one. sometimes:
     whether it shows depends on more than is said here, so that a claim may agree. rounds_like: an
@@ -78,6 +79,7 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     backend_version: str = ""
     numpy: str = ""
     python: str = ""
+    framework: Words = "keras"
     backend: Words = []
     mode: Words = []
     dtype: Words = []
@@ -86,8 +88,8 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     rounds_like: Literal["float32", "float16", "bfloat16"] | None = None
 
     def is_of(self, subject: Identity, setting: Setting) -> bool:
-        """Whether it speaks of this subject: of Keras, and never of a layer of the user's own."""
-        if setting.layer is not None or not subject.is_keras:
+        """Whether it speaks of this subject, and never of a layer of the user's own."""
+        if setting.layer is not None or subject.framework not in _words(self.framework):
             return False
         named = {"backend": subject.backend, "mode": setting.mode, "dtype": setting.dtype}
         return all(
@@ -196,6 +198,7 @@ def _too_large(node: Any, path: str = "") -> str:
 _KNOWN: dict[str, Iterable[str]] = {
     "layer": KINDS,
     "then": KINDS,
+    "framework": FRAMEWORKS,
     "backend": BACKENDS,
     "mode": sorted({mode for backend in BACKENDS.values() for mode in backend.modes}),
     "dtype": policy.NAMES,

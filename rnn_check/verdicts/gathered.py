@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 from rnn_check.asking.observations import Observations
 from rnn_check.asking.request import Answer
 from rnn_check.asking.run import Asked
 from rnn_check.claims.claim import Claim
-from rnn_check.verdicts.judge import Judged, Verdict, judge
+from rnn_check.verdicts.judge import DIFFER, Judged, Verdict, judge
 from rnn_check.verdicts.known import Known
+
+MOST_DIAGNOSED = 8  # claims of a subject: where more differ, what is wrong is no claim's number
 
 
 class Verdicts:
@@ -34,4 +37,22 @@ class Verdicts:
             return judge(claim, self.answers[index, id(claim)], dtype=arithmetic)
 
         marked = self.known.mark(given, subject.identity, subject.setting, again)
-        return Judged(subject.subject, marked, rerun)
+        return Judged(subject.subject, list(self._diagnosed(index, subject, given, marked)), rerun)
+
+    def _diagnosed(
+        self,
+        index: int,
+        subject: Observations,
+        given: Sequence[tuple[Claim, Sequence[Verdict]]],
+        marked: Sequence[Verdict],
+    ) -> Iterator[Verdict]:
+        """The same verdicts, those that differ unexpectedly with what may be the cause."""
+        rest, looked_for = iter(marked), 0
+        for claim, each in given:
+            own = list(itertools.islice(rest, len(each)))
+            if looked_for < MOST_DIAGNOSED and any(v.verdict == DIFFER and v.is_red for v in own):
+                looked_for += 1
+                from rnn_check.verdicts.diagnosis import diagnosed
+
+                own = diagnosed(claim, self.answers[index, id(claim)], subject.setting.dtype, own)
+            yield from own

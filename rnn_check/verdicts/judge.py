@@ -38,6 +38,8 @@ class Verdict:
     deviation: what is known to be wrong with the subject (see `deviations`), which then either
     shows it, and is excused, or does not show it any more.
     unsupported: whether it was not run because the subject says that it has no such thing.
+    causes: with which single changes all of the claim's numbers agree; no_cause: why there is none
+    (see `diagnosis`). Both empty where nobody looked for any.
     """
 
     claim: str
@@ -53,6 +55,8 @@ class Verdict:
     comparisons: tuple[Comparison, ...] = field(default=(), repr=False)
     deviation: str = ""
     unsupported: bool = False
+    causes: tuple[str, ...] = ()
+    no_cause: str = ""
 
     @property
     def source(self) -> str:
@@ -143,7 +147,7 @@ def judge_one(c: Claim, case: Case, e: Expectation, answer: Answer) -> Verdict:
     except Malformed as problem:
         return verdict(ERROR, f"what was observed cannot be compared: {problem}")
     except Exception as fault:  # the other claims are judged
-        return verdict(ERROR, f"{FAULT}, {_where(fault)}: {fault!r}")
+        return verdict(ERROR, f"{FAULT}, {where(fault)}: {fault!r}")
     failing = [m for m in comparisons if not m.ok]
     if failing:
         return verdict(DIFFER, failing[0].blame(), comparisons)
@@ -162,7 +166,8 @@ def judge_one(c: Claim, case: Case, e: Expectation, answer: Answer) -> Verdict:
     return verdict(AGREE, _praise(comparisons) + e.praise(case), comparisons)
 
 
-def _where(fault: Exception) -> str:
+def where(fault: Exception) -> str:
+    """The line that raised it."""
     frame = traceback.extract_tb(fault.__traceback__)[-1]
     return f"{Path(frame.filename).name}:{frame.lineno}"
 

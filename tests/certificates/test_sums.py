@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check.certificates.factors import FLOAT64, Factor, Room, quanta
+from rnn_check.certificates.factors import Factor, Room, quanta
 from rnn_check.certificates.precision import Sample, effective_precision
 from rnn_check.certificates.sums import Sum
-from rnn_check.numbers.formats import ARITHMETICS, Array, quantum
+from rnn_check.numbers.formats import ARITHMETICS, FLOAT64, Array, quantum
 
 FLOAT32 = ARITHMETICS["float32"]
 

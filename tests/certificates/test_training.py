@@ -349,12 +349,12 @@ def test_a_claim_that_is_not_proved_is_not_run(
                 for name, given in table.items()}
         for layer, table in (ARTICLE.weights or {}).items()
     }  # fmt: skip
-    made = certificates_updates._conclude
+    made = certificates_updates.conclude
 
     def unproved(*args: Any) -> Any:
         return dataclasses.replace(made(*args), ok=None, reason="not proved: so it is")
 
-    monkeypatch.setattr(certificates_updates, "_conclude", unproved)
+    monkeypatch.setattr(certificates_updates, "conclude", unproved)
     observed = {"training": {
         "weights": start, "m": zeros, "v": zeros, "iterations": np.arange(4), "loss": np.zeros(3),
         "optimizer": {"learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7,

@@ -11,8 +11,9 @@ import pytest
 
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.loss import cotangent_of
 from rnn_check.claims.stack import dense_that_reaches
-from rnn_check.claims.truth import Truth, cotangent_of
+from rnn_check.claims.truth import Truth
 from rnn_check.recurrences import over_time
 
 MASKED = """

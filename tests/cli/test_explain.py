@@ -14,6 +14,7 @@ from rnn_check.claims import files, paper
 from rnn_check.claims.files import bundled
 from rnn_check.claims.truth import Truth
 from rnn_check.cli.commands import main
+from rnn_check.reports.paper import formula
 from tests.support import puppet
 from tests.support.bundled import load_all
 from tests.support.whole_numbers import LAYERS, whole_numbers
@@ -151,6 +152,13 @@ def test_markdown_has_the_same_as_formulas() -> None:
     assert r"h &= \mathrm{linear}(54) = 54 \\" in result.stdout
     assert "- h: claimed 54" in result.stdout
     assert result.stdout.count("$$") % 2 == 0
+
+
+@pytest.mark.parametrize("name", ["hard_sigmoid", "log_softmax", "leaky_relu"])
+def test_a_functions_name_is_one_word_in_formulas(name: str) -> None:
+    r"""\mathrm{hard_sigmoid} would set the s below the line."""
+    escaped = name.replace("_", r"\_")
+    assert formula(f"{name}(0.5)") == rf"\mathrm{{{escaped}}}(0.5)"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rnn_check.claims import files, sensitivity
+from rnn_check.claims.causes import recurrences
 from rnn_check.claims.files import bundled
 from rnn_check.claims.layers import Carrying
 from rnn_check.claims.truth import Truth
@@ -118,7 +119,7 @@ def test_the_states_that_faults_are_planted_into_are_those_of_the_reference(
     claim = files.loads(whole_numbers(kind, more, mask))
     (layer,) = claim.layers
     assert isinstance(layer, Carrying)
-    states = sensitivity._run(claim, layer, 0).states()
+    states = recurrences.ran(claim, layer, 0).states()
     carried = Truth(claim, "real").passes[0].courses[0].states["h"][0]
     assert np.array_equal(states, carried.astype(np.float32))
 
@@ -130,7 +131,7 @@ def test_so_are_those_of_two_directions_and_of_later_layers(name: str) -> None:
     for layer, each in zip(claim.layers, passes, strict=True):
         for index, course in enumerate(each.courses):
             assert isinstance(layer, Carrying)
-            states = sensitivity._run(claim, layer, index).states()
+            states = recurrences.ran(claim, layer, index).states()
             value, bound = course.states["h"]
             with np.errstate(over="ignore"):
                 near = np.abs(states - value) <= bound + np.spacing(np.abs(states))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 from rnn_check import certify, certify_gradients
-from rnn_check.numbers import activations, bounded, formats, reading, spread
+from rnn_check.numbers import activated, activations, bounded, formats, reading, spread
 from rnn_check.numbers import printed as numbers_printed
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, arithmetic
 from rnn_check.recurrences import dense, losses, over_time
@@ -318,7 +318,7 @@ def test_no_number_makes_a_bound_nan_or_warns(name: str) -> None:
             if name not in ROWS:
                 bounds += [spread.derivative_spread(name, z, d)]
                 bounds += [spread.derivative_error(name, z, h, FLOAT32, d)]
-            bounds += [bounded.vjp_bound(name, np.ones_like(z), 0.1, z, h, d, FLOAT32)[1]]
+            bounds += [activated.vjp_bound(name, np.ones_like(z), 0.1, z, h, d, FLOAT32)[1]]
             for bound in bounds:
                 assert bound.shape == z.shape
                 assert (bound >= 0).all()
@@ -1114,7 +1114,7 @@ def test_an_adjoint_may_overflow_on_its_way() -> None:
     a, one = formats.ARITHMETICS["float32"], np.ones(1)
     for name, g, said in (("gelu", 1e30, False), ("gelu", 1e20, True), ("relu", 1e30, True)):
         z = 1e10 * one
-        _, bound = bounded.vjp_bound(name, g * one, 0.0, z, z, 0.0, a)
+        _, bound = activated.vjp_bound(name, g * one, 0.0, z, z, 0.0, a)
         assert bool(np.isfinite(bound).all()) == said
 
 
@@ -1141,7 +1141,7 @@ def test_what_is_flushed_on_the_way_to_a_derivative_may_yet_be_multiplied() -> N
     root = np.sqrt(z * z + f(4))
     through = g * f(0.5) * (f(0.5) / root)
     assert 0 < through < tiny, "nothing would be flushed"
-    dz, bound = bounded.vjp_bound(
+    dz, bound = activated.vjp_bound(
         "squareplus", np.array([g], float), 0.0, np.array([z], float),
         np.array([(z + root) / 2], float), 0.0, FLOAT32,
     )  # fmt: skip

@@ -133,6 +133,17 @@ def test_a_wrong_number_is_explained_without_a_traceback(inside: Pytests) -> Non
     result.stdout.no_fnmatch_line("*.py:*")
 
 
+def test_the_cause_of_a_wrong_number_is_named(inside: Pytests) -> None:
+    file = inside.claim("hand")
+    text = file.read_text()
+    file.write_text(text.replace("bias = [0.1, 0.2]", "bias = [0.1, 0.3]"))
+    result = inside.run()
+    result.stdout.fnmatch_lines(["  cause     agrees if bias[[]1[]] is 0.2 in place of 0.3"])
+    inside.claim("hand", OFF)
+    result = inside.run()
+    result.stdout.fnmatch_lines(["  cause     no one change that is known here *; 1 of 6 differ"])
+
+
 def test_who_was_asked_is_said_once(inside: Pytests) -> None:
     inside.claim("hand")
     lines = [line for line in inside.run().outlines if line.startswith("rnn_check asked")]

@@ -18,8 +18,9 @@ import pytest
 
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims.claim import Claim
-from rnn_check.reports import page
+from rnn_check.reports import page, page_changes
 from rnn_check.reports import pictures as picture
+from rnn_check.reports.svg import printable
 from rnn_check.subjects.identity import Who, not_started
 from rnn_check.upgrades import changes as compare
 from rnn_check.upgrades import document
@@ -339,9 +340,9 @@ def test_nothing_that_is_said_becomes_markup(one: Claim) -> None:
 
 def test_what_no_document_can_hold_is_replaced() -> None:
     told = "a\x00b\x1bc\ud800d\ufffee\x7ff\tg\nh漢🙂"
-    assert picture.printable(told) == "a\ufffdb\ufffdc\ufffdd\ufffde\ufffdf\tg\nh漢🙂"
+    assert printable(told) == "a\ufffdb\ufffdc\ufffdd\ufffde\ufffdf\tg\nh漢🙂"
     turned = "a\u202egnorw\u2066b"  # the text around it, too
-    assert picture.printable(turned) == "a\ufffdgnorw\ufffdb"
+    assert printable(turned) == "a\ufffdgnorw\ufffdb"
 
 
 @pytest.mark.parametrize(
@@ -533,7 +534,7 @@ def test_a_page_of_many_rows_is_small(one: Claim) -> None:
     html = page.html(compared(one, *of, claims=1000))
     root = read(html)
     assert len(html) < 4 * 2**20
-    assert len(details(root)) == page.DRIFTS_SHOWN
+    assert len(details(root)) == page_changes.DRIFTS_SHOWN
     assert "975 more" in html
     assert html.count("<wbr>claim_<wbr>999<") == 1  # every answer
     assert html.count("<wbr>claim_<wbr>999 ·") == 1  # what changed
@@ -553,9 +554,9 @@ def test_a_page_of_nothing_but_differences_is_small(one: Claim) -> None:
     html = page.html(dataclasses.replace(found, rows=rows))
     root = read(html)
     assert len(html) < 4 * 2**20
-    assert len(changes(root)) == page.DETAILS
+    assert len(changes(root)) == page_changes.DETAILS
     drawn = [str(svg.attributes.get("aria-label")) for svg in root.all("svg")]
-    assert sum(d.startswith("Error against") for d in drawn) == page.PICTURES
+    assert sum(d.startswith("Error against") for d in drawn) == page_changes.PICTURES
 
 
 def changes(root: Node) -> list[Node]:
@@ -588,7 +589,7 @@ def test_the_largest_share_comes_first(one: Claim) -> None:
 def test_more_answers_than_can_stand_beside_each_other(one: Claim) -> None:
     of = [verdict(AGREE, numbers(moved(i * 1e-7))) for i in range(7)]
     root, text = shown(one, *of)
-    assert len(root.all("caption")) == page.ANSWERS + 1
+    assert len(root.all("caption")) == page_changes.ANSWERS + 1
     assert "3 more different answers are not shown" in text
 
 

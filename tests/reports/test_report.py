@@ -127,6 +127,18 @@ def test_an_explanation_stands_alone() -> None:
         assert part in text
 
 
+def test_the_causes_of_a_difference_are_named_or_that_there_is_none() -> None:
+    causes = "bias is dropped", "kernel[0][1] is 2 in place of 3"
+    found = verdict(DIFFER, causes=causes)
+    text = printed(judge.Judged(SUBJECT, [found]), amount=Amount.WRONG)
+    assert "  cause     agrees if bias is dropped\n            agrees if kernel[0][1] is 2" in text
+    document = json.loads(documents.as_json([judge.Judged(SUBJECT, [found])]))
+    assert document["verdicts"][0]["causes"] == [*causes]
+    text = printed(judge.Judged(SUBJECT, [verdict(DIFFER, no_cause="none is known")]))
+    assert "  cause     none is known\n" in text
+    assert "cause" not in printed(judge.Judged(SUBJECT, [verdict(DIFFER)]))
+
+
 def test_a_known_difference_that_agrees_now_is_explained() -> None:
     text = one(verdict(AGREE, known="a digit"), amount=Amount.WRONG)
     assert "agrees now; update the claim" in text
@@ -572,6 +584,7 @@ def test_json_has_one_shape_whatever_the_number_of_subjects(subjects: int) -> No
         "detail",
         "bits",
         "known",
+        "causes",
     ]
     assert all(list(row) == keys for row in document["verdicts"])
     counts = ["agree", "differ", "error", "not_run", "known"]

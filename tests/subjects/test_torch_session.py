@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from rnn_check.asking import plans, request
+from rnn_check.asking import plans
 from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.cli.commands import main
 from rnn_check.recurrences import dense, over_time
 from rnn_check.subjects import environments
@@ -23,6 +24,7 @@ from rnn_check.subjects.asked import torch_
 from rnn_check.verdicts import judge
 from tests.support.puppet import InThisProcess
 from tests.support.sampling import long
+from tests.support.sessions import claimed, verdicts
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 B, T, F, H = 2, 3, 3, 3
@@ -108,7 +110,7 @@ def test_the_start_of_a_second_layer_has_a_gradient(torch_subject: Subject) -> N
 @pytest.mark.parametrize(
     ("question", "changes", "reason"),
     [
-        ("output", {"mask": np.ones((B, T), bool)}, "torch has no mask"),
+        ("output", {"mask": np.eye(B, T, dtype=bool)}, "torch has no mask, but lengths"),
         ("output", {"layers": [{**RNN, "activation": "gelu"}]}, "activation = 'gelu'"),
         ("output", {"layers": [{**RNN, "dropout": 0.5}]}, "dropout = 0.5"),
         ("output", {"mode": "xla"}, "no mode 'xla'"),
@@ -134,43 +136,35 @@ def test_the_documents_name_every_verb() -> None:
     assert re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE) == list(sessions.VERBS)
 
 
-def _judged(
-    session: torch_.Torch, name: str = "certified/tanh_sequence", what: str = "certified"
-) -> set[str]:
-    c = files.load(files.bundled() / f"{name}.toml")
-    answer = request.ask(c, InThisProcess(session), request.Setting())  # type: ignore[arg-type]
-    return {v.verdict for v in judge.judge(c, answer) if what in v.what}
-
-
 class _Transposed(torch_.Torch):
-    def called(self, of: Any, x: Any, start: Any, last: bool = False) -> Any:
-        for module in of.modules:
-            if hasattr(module, "weight_hh_l0") and not hasattr(module, "turned"):
-                module.weight_hh_l0.data = module.weight_hh_l0.data.T.contiguous()
-                module.turned = True
-        return super().called(of, x, start, last)
+    def write(self, module: Any, spec: Any, own: Any) -> None:
+        super().write(module, spec, own)
+        if hasattr(module, "weight_hh_l0"):
+            module.weight_hh_l0.data = module.weight_hh_l0.data.T.contiguous()
 
 
 class _SecondBias(torch_.Torch):
-    def module(self, spec: Any, size: Any) -> Any:
-        made = super().module(spec, size)
-        if hasattr(made, "bias_hh_l0"):
-            self.torch.nn.init.constant_(made.bias_hh_l0, 1e-3)
-        return made
+    def write(self, module: Any, spec: Any, own: Any) -> None:
+        super().write(module, spec, own)
+        if hasattr(module, "bias_hh_l0"):
+            self.torch.nn.init.constant_(module.bias_hh_l0, 1e-3)
 
 
 class _LostStep(torch_.Torch):
-    def called(self, of: Any, x: Any, start: Any, last: bool = False) -> Any:
-        found = super().called(of, x, start, last)
-        found["states"] = found["states"] * (1 + 1e-5)
-        return found
+    def recur(self, *given: Any) -> Any:
+        sequence, ends = super().recur(*given)
+        return sequence * (1 + 1e-5), ends
+
+
+SEQUENCE = "certified/tanh_sequence"
 
 
 def test_an_honest_torch_is_certified_and_a_fault_in_it_is_red() -> None:
     torch = pytest.importorskip("torch")
-    assert _judged(torch_.Torch(torch)) == {judge.AGREE}
+    assert verdicts(torch_.Torch(torch), claimed(SEQUENCE))["certified"] == judge.AGREE
     for fault in (_Transposed, _SecondBias, _LostStep):
-        assert _judged(fault(torch)) & {judge.DIFFER, judge.ERROR}, fault
+        found = verdicts(fault(torch), claimed(SEQUENCE))
+        assert found["certified"] in (judge.DIFFER, judge.ERROR), fault
 
 
 class _OverSamples(torch_.Torch):
@@ -180,9 +174,91 @@ class _OverSamples(torch_.Torch):
 
 def test_a_softmax_is_over_units() -> None:
     torch = pytest.importorskip("torch")
-    of = "derived/softmax_network", "output"
-    assert _judged(torch_.Torch(torch), *of) == {judge.AGREE}
-    assert _judged(_OverSamples(torch), *of) == {judge.DIFFER}
+    claim = claimed("derived/softmax_network")
+    assert verdicts(torch_.Torch(torch), claim)["output"] == judge.AGREE
+    assert verdicts(_OverSamples(torch), claim)["output"] == judge.DIFFER
+
+
+# --- layers that follow each other ----------------------------------------------------------------
+
+
+THREE = """
+schema = 1
+title  = "three layers of a kind"
+source = { document = "a test" }
+input  = { x = [[[0.5, -1.0], [1.25, 0.75], [-0.5, 0.25]]] }
+[[expect]]
+what  = "certified"
+value = true
+from  = "a test"
+"""
+
+
+class _Layers(torch_.Torch):
+    """Remembers how many layers each module had that was called. shares: a fault in it."""
+
+    def __init__(self, torch: Any, shares: Any = None) -> None:
+        super().__init__(torch)
+        self.deep: set[int] = set()
+        self.shares = shares
+
+    def recur(self, module: Any, *given: Any) -> Any:
+        self.deep.add(module.num_layers)
+        return super().recur(module, *given)
+
+    def one(self, of: Any) -> Any:
+        if self.shares is None:
+            return super().one(of)
+        return super().one(torch_.Stack(of.specs, self.shares(of.modules)))
+
+
+def three_layers(kind: str, both_ways: bool) -> Claim:
+    """Of which the gradients are asked, and the output."""
+    columns, size, text = 2 * {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}[kind], 2, [THREE]
+    for number, name in enumerate(("first", "middle", "last"), 1):
+        inner = f'kind = "{kind}", units = 2, return_sequences = {str(name != "last").lower()}'
+        wrapped = f'kind = "Bidirectional", layer = {{ {inner} }}' if both_ways else inner
+        keys = wrapped if both_ways else "\n".join(inner.split(", "))
+        keys = keys.replace(", layer", "\nlayer")
+        text.append(f'[[layers]]\nname = "{name}"\n{keys}')
+        for way in (".forward", ".backward") if both_ways else ("",):
+            end = number / 4 if way == ".backward" else -number / 4
+            rows = "2, " if kind == "GRU" else ""
+            text += [
+                f"[weights.{name}{way}]",
+                f"kernel = {{ linspace = [-0.5, {end}], shape = [{size}, {columns}] }}",
+                f"recurrent_kernel = {{ linspace = [{end}, 0.625], shape = [2, {columns}] }}",
+                f"bias = {{ linspace = [{end}, 0.25], shape = [{rows}{columns}] }}",
+            ]
+        size = 4 if both_ways else 2
+    value = [[0.5, -1.0, 0.25, 2.0][:size]]
+    text.append(f"[loss]\ncotangent = {value}")
+    return files.loads("\n".join(text))
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_layers_that_follow_each_other_are_one_module(kind: str, both_ways: bool) -> None:
+    torch = pytest.importorskip("torch")
+    claim, session = three_layers(kind, both_ways), _Layers(torch)
+    assert set(verdicts(session, claim).values()) == {judge.AGREE}
+    assert session.deep == {1, 3}  # what comes between them is asked, too
+    wrong = _Layers(torch, lambda modules: [modules[0], *modules[:0:-1]])
+    assert judge.DIFFER in verdicts(wrong, claim).values()
+
+
+def test_what_comes_between_layers_is_asked_of_one_after_the_other() -> None:
+    torch = pytest.importorskip("torch")
+    session = _Layers(torch)
+    subject: Any = InThisProcess(session)
+    again = {**RNN, "name": "second"}
+    given = {**WEIGHTS, "second": WEIGHTS["simple_rnn"]}
+    ask(subject, "outputs", layers=[RNN, again], weights=given)
+    assert session.deep == {1}
+    ask(subject, "output", layers=[RNN, {**again, "activation": "tanh"}], weights=given)
+    assert session.deep == {1}
+    ask(subject, "output", layers=[RNN, again], weights=given)
+    assert session.deep == {1, 2}
 
 
 @pytest.mark.parametrize(

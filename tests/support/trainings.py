@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnn_check.certificates.updates import Certificate, certify_training
+from rnn_check.certificates.updates import certify_training
+from rnn_check.certificates.updates_result import Certificate
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.optimizers import AdamTraining

@@ -446,6 +446,19 @@ def test_a_users_own_claim_of_a_known_deviation_is_excused() -> None:
         assert found.is_known is known
 
 
+def test_an_entry_speaks_of_keras_or_of_the_framework_that_it_names() -> None:
+    onnx = Identity(framework="onnx", backend="onnx", backend_version="1.23.2")
+    for which, of_keras, of_onnx in (
+        ({}, True, False),
+        ({"framework": "onnx"}, False, True),
+        ({"framework": "onnx", "backend_version": ">=1.24"}, False, False),
+        ({"framework": ["keras", "onnx"]}, True, True),
+        ({"framework": "onnx", "backend": "torch"}, False, False),
+    ):
+        found = [entry(**which).is_of(subject, Setting()) for subject in (SUBJECT, onnx)]
+        assert found == [of_keras, of_onnx], which
+
+
 def test_every_bundled_entry_speaks_of_a_bundled_claim() -> None:
     claims = list(bundled.everywhere())
     for each in deviations.load(deviations.bundled()):
@@ -501,6 +514,7 @@ def test_what_is_wrong_on_purpose_has_a_name(name: str, words: set[str]) -> None
         ('backend = "jax"', "backend = 7", r"deviation\[0\].backend: expected"),
         ('backend = "jax"', 'mode = "XLA"', r"mode: unknown mode 'XLA'"),
         ('backend = "jax"', 'dtype = "float46"', r"dtype: unknown dtype 'float46'; did you mean"),
+        ('backend = "jax"', 'framework = "onx"', r"framework: unknown framework 'onx'; did you"),
         ('backend = "jax"', 'keras = "3.x"', r"keras: expected versions, .* got '3.x'"),
         ('backend = "jax"', 'layer = "SimpleRN"', r"layer: unknown layer 'SimpleRN'; did you"),
         ('backend = "jax"', 'mask = "skips"', r"mask: unknown mask 'skips'"),

@@ -26,10 +26,13 @@ class Input(Unasked, Placed, frozen=True, kw_only=True):
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
         return None if run.x is None or run.is_stack else run.x.shape
 
-    def judge(self, case: Case) -> Iterator[Comparison]:
+    def author(self, case: Case) -> Comparison:
         x = case.claim.x
         assert x is not None
-        yield self.word(case, (x.value, x.error))
+        return self.word(case, (x.value, x.error))
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        yield self.author(case)
 
 
 class Output(Placed, frozen=True, kw_only=True):

@@ -160,11 +160,18 @@ def given(certificate: Callable[..., T], *arrays: Any, **options: Any) -> T:
 class Case:
     """An experiment beside what was observed.
 
-    dtype: the arithmetic of the layers' steps under the subject's policy.
+    dtype: the arithmetic of the layers' steps under the subject's policy. derive: what should be.
     """
 
-    def __init__(self, claim: Experiment, observed: Mapping[str, Any], policy: str) -> None:
+    def __init__(
+        self,
+        claim: Experiment,
+        observed: Mapping[str, Any],
+        policy: str,
+        derive: Callable[[Experiment, str, str], truth.Truth] = truth.Truth,
+    ) -> None:
         self.claim = claim
+        self.derive = derive
         self.observed = observed
         self.policy = Policy(policy)
         self.said = Said(observed)
@@ -174,7 +181,9 @@ class Case:
 
     def truth(self, computed_in: str, loss_in: str = "") -> truth.Truth:
         key = (computed_in, loss_in)
-        return self._truths.setdefault(key, truth.Truth(self.claim, *key))
+        if key not in self._truths:
+            self._truths[key] = self.derive(self.claim, *key)
+        return self._truths[key]
 
     def once(self, make: Callable[[Experiment], T]) -> T:
         """What is made of the experiment, and takes long: for all that is expected of it."""

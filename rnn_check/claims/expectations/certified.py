@@ -7,7 +7,7 @@ from typing import Any
 
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, step
-from rnn_check.claims import stack, truth
+from rnn_check.claims import loss, stack
 from rnn_check.claims.expectations.case import Case, given
 from rnn_check.claims.expectations.expectation import (
     WEIGHTS,
@@ -131,7 +131,7 @@ def gradient_steps(case: Case, of: list[str]) -> Iterator[Comparison]:
     if "states" not in case.said or not alike(states, case.said["states"].array):
         yield each_step(case, "states with the probe", states)
     cotangent, error = given(
-        truth.cotangent_of, case.claim, states, output, case.dtype, case.policy.loss_in
+        loss.cotangent_of, case.claim, states, output, case.dtype, case.policy.loss_in
     )
     observed = {k: v for k, v in told.items() if k in ("delta", *GRADIENTS)}
     start = observed.get("initial_state")

@@ -27,7 +27,8 @@ from rnn_check.claims.expectations.expectation import (
 from rnn_check.claims.expectations.numbers import Numbers, Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.signal import Bounded
-from rnn_check.claims.truth import Truth, given_to_loss, loss_of_kept, regularization
+from rnn_check.claims.loss import given_to_loss, loss_of_kept, regularization
+from rnn_check.claims.truth import Truth
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses
 from rnn_check.subjects.policy import Policy
@@ -76,6 +77,14 @@ class Loss(Placed, frozen=True, kw_only=True):
     def spoils(self, run: Experiment) -> list[Path]:
         return [("gradients" if self.at.epoch is None else "trained", "loss")]
 
+    @property
+    def of_one_pass(self) -> bool:
+        return self.at.epoch is None
+
+    def author(self, case: Case) -> Comparison:
+        assert self.computed_in is not None
+        return _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
+
     def judge(self, case: Case) -> Iterator[Comparison]:
         """In the form that fits: a framework, and an author who prints its loss, take either."""
         assert self.computed_in is not None
@@ -85,7 +94,7 @@ class Loss(Placed, frozen=True, kw_only=True):
             yield self.returned(case, told, trained.loss_of_epoch(case, epoch, case.dtype))
             return
         observed = case.said["gradients"]["loss"].array
-        yield _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
+        yield self.author(case)
         forms = case.truth(case.dtype, case.policy.loss_in).losses
         yield _that_fits([self.returned(case, observed, form) for form in forms])
 
@@ -160,7 +169,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
     def judge(self, case: Case) -> Iterator[Comparison]:
         """mse over the steps that the mask keeps, from the output that the subject predicted.
 
-        See `truth.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
+        See `loss.loss_of_kept`; Keras then averages it over batches, and reports it in float32.
         """
         told = case.said["evaluate"]
         run = case.claim

@@ -110,6 +110,12 @@ class Numbers(Expectation, frozen=True, kw_only=True):
             unbounded=no_bound(case.policy.name),
         )  # fmt: skip
 
+    @property
+    def of_one_pass(self) -> bool:
+        """Whether `author` says it all: what a pass forward and back makes of the experiment."""
+        own = type(self)
+        return own.true is not Numbers.true or own.author is not Numbers.author
+
     def true(self, truth: Truth) -> Bounded:
         """What it should be, the whole array."""
         raise NotImplementedError

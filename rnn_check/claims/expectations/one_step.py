@@ -10,13 +10,14 @@ import msgspec
 import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, bits, equal
-from rnn_check.claims import stack, truth
+from rnn_check.claims import stack
 from rnn_check.claims.expectations.bitwise import moved, same, yes
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Recurrent
 from rnn_check.claims.layers.signal import at_the_end
+from rnn_check.claims.loss import given_to_loss
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses, running
@@ -193,7 +194,7 @@ def _explained(
     states, off = ran.states["h"]
     target, sequence = claim.loss.value.value, claim.rnn.option("return_sequences")
     shown = (states, off) if sequence else (states[:, -1], off[:, -1])
-    shown, coarser = truth.given_to_loss(shown, arithmetic, case.policy.loss_in)
+    shown, coarser = given_to_loss(shown, arithmetic, case.policy.loss_in)
     told = "mse", target, *shown
     value, bound = losses.running_loss(*told, arithmetic=coarser)
     wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32

@@ -10,6 +10,7 @@ import numpy as np
 
 from rnn_check.certificates import outcomes, updates
 from rnn_check.certificates.comparison import Comparison, equal
+from rnn_check.certificates.updates_result import Quantity
 from rnn_check.claims import tables
 from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.bitwise import same, yes
@@ -266,7 +267,7 @@ def _tables(said: Said) -> dict[str, dict[str, Array]]:
     return {layer: table.arrays() for layer, table in said.table()}
 
 
-def _updated(q: updates.Quantity) -> Comparison:
+def _updated(q: Quantity) -> Comparison:
     """Row t is the state after update t; what has no bound is left out."""
     rows = np.indices(q.observed.shape)
     known = np.isfinite(q.bound)

@@ -16,6 +16,7 @@ import numpy as np
 from .backends import Backend, default_backend, dtype_name, open_backend
 from .described import described
 from .fitting import Fitting
+from .inspected import inspected
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
 from .models import Stack, inputs_of
 from .named import refusals_of_wrong
@@ -172,6 +173,17 @@ class Keras(Running, Fitting):
 
     def describe(self, where: str, only: str = "", x: Maybe = None) -> Answer:
         return described(self.backend, where, only, x)
+
+    def inspect(
+        self,
+        where: str,
+        own: dict[str, str] | None = None,
+        inputs: list[tuple[str, Array]] | None = None,
+        cotangent: int = 1,
+    ) -> Answer:
+        self.can_compute()
+        how = (self.mode, self.dtype)
+        return inspected(self.backend, *how, where, own or {}, inputs, cotangent)
 
     def reset(self, of: Stack, after: str = "") -> Answer:
         reset(of.layers)

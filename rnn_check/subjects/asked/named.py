@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-FRAMEWORKS = {"keras": "keras_", "torch": "torch_"}  # the modules of their sessions
+# the modules of their sessions
+FRAMEWORKS = {"keras": "keras_", "torch": "torch_", "onnx": "onnx_", "onnxruntime": "onnx_"}
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 
 _CELL = ("units", "activation", "use_bias")

@@ -23,7 +23,7 @@ from .wire import Array, decode, description
 
 VERBS = (
     *("make", "summary", "weights", "config", "run", "run_shapes", "reset", "gradients", "reload"),
-    *("fit", "attempt", "offers", "describe"),
+    *("fit", "attempt", "offers", "describe", "inspect"),
 )
 REFERENCES = ("of", "like", "after")
 Answer = dict[str, Any]
@@ -202,6 +202,17 @@ class Session:
         "output" of a call. {"refused": why} of what has no description.
         """
         raise self.has_no("models that could be described")
+
+    def inspect(self, *_: Any, **asked: Any) -> Answer:
+        """where, own={}, inputs=None, cotangent=1.
+
+        {"inputs": what the model takes (see `inspected.taken`), "layers": its recurrent layers, and
+        why one cannot be certified}. own: {FILE.py:CLASS: the class of Keras's that it computes the
+        same as}. With inputs [[name, array]] it is run on them, each layer watched where it stands:
+        "outputs", and "calls" (see `watched.Watch.run`); "gradients" of the sum of all outputs
+        times numbers drawn with the seed `cotangent` (see `inspected._gradients`).
+        """
+        raise self.has_no("models that could be inspected")
 
     # what becomes of a plan
 

@@ -1,210 +1,137 @@
-"""How does torch.nn obey?  SimpleRNN is torch.nn.RNN, Dense is torch.nn.Linear.
+"""How does torch.nn obey?  SimpleRNN, LSTM and GRU are torch.nn.RNN, LSTM and GRU, Dense is Linear.
 
-torch keeps weight_ih_l0 (H,F) and weight_hh_l0 (H,H), the transposed of kernel and
-recurrent_kernel, and adds two biases; here bias_hh_l0 is zero, and bias_ih_l0 is the bias.
+torch keeps weight_ih_l0 (GH,F) and weight_hh_l0 (GH,H), the transposed of kernel and
+recurrent_kernel, a GRU's gates in another order, and two biases: those of a GRU are Keras's two; of
+the others bias_hh_l0 is zero, and bias_ih_l0 the bias. Layers of a kind that follow each other are
+one module of as many layers, unless it is asked what comes between them.
 """
 
 from __future__ import annotations
 
 import importlib
-import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
-from .named import named, refusals
-from .session import Answer, Descriptions, Made, Maybe, Session, Unsupported
+from .layouts import (
+    KERAS,
+    TORCH,
+    Turned,
+    as_keras,
+    has_two_biases,
+    torch_names,
+    turned,
+    ways,
+)
+from .parts import STATES
+from .session import Answer, Maybe
+from .stacked import BOTH, RECURRENT, Run, Stack, Stacked, Tensor, backwards
 from .wire import Array, encode
 
-Tensor = Any
-# what of a description means the same to torch; any value but these is one that it does not have
-TAKES: dict[str, dict[str, Any]] = {
-    "SimpleRNN": {
-        "activation": ("tanh", "relu"),
-        "use_bias": (True, False),
-        "return_sequences": (True, False),
-        "return_state": (True, False),
-        "go_backwards": (True, False),
-        "unroll": (True, False),  # it is the same loop, however it is run
-    },
-    "Dense": {
-        "activation": ("linear", None, "tanh", "relu", "softmax"),
-        "use_bias": (True, False),
-    },
-}
-MEANS_NOTHING = (None, False, 0)  # of any other option
-PATHS = {
-    "SimpleRNN": {"kernel": "weight_ih_l0", "recurrent_kernel": "weight_hh_l0",
-                  "bias": "bias_ih_l0"},
-    "Dense": {"kernel": "weight", "bias": "bias"},
-}  # fmt: skip
+GATED = {**RECURRENT, "activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
+CLASSES = {"SimpleRNN": "RNN", "LSTM": "LSTM", "GRU": "GRU"}
+DENSE = {"kernel": "weight", "bias": "bias"}
 
 
-class Stack(Made):
-    """Modules one after the other. shape: of their input."""
-
-    def __init__(self, specs: Descriptions, modules: list[Any]) -> None:
-        self.specs = specs
-        self.modules = modules
-
-    def parameters(self) -> dict[str, dict[str, Tensor]]:
-        """{layer: {path: parameter}}, as torch has them."""
-        found: dict[str, dict[str, Tensor]] = {}
-        for spec, module in zip(self.specs, self.modules):
-            paths = PATHS[spec["kind"]].items()
-            own = {path: getattr(module, name, None) for path, name in paths}
-            if not spec.get("use_bias", True):
-                own.pop("bias")
-            found[spec["name"]] = own
-        return found
-
-
-class Torch(Session):
+class Torch(Stacked):
     """torch.nn on the CPU, eagerly."""
 
     framework = "torch"
+    takes = {  # noqa: RUF012  never changed
+        "SimpleRNN": {**RECURRENT, "activation": ("tanh", "relu")},
+        "LSTM": GATED,
+        "GRU": {**GATED, "reset_after": (True,)},
+        "Bidirectional": {"merge_mode": ("concat",)},
+        "Dense": {"activation": ("linear", None, "tanh", "relu", "softmax"), "use_bias": BOTH},
+    }
 
     def __init__(self, torch: Any) -> None:
         self.torch = torch
         self.floatx = torch.float32
 
-    def identity(self) -> Answer:
-        torch = self.torch
-        settings = {name: value for name, value in ENVIRONMENT.items() if SETTINGS.match(name)}
-        settings["float32_matmul_precision"] = torch.get_float32_matmul_precision()
-        return {
-            **{"framework": "torch", "backend": "torch", "backend_version": torch.__version__},
-            **{"python": platform.python_version(), "numpy": np.__version__, "device": "CPU"},
-            **{"packages": packages(), "dtype": "float32", "modes": ["eager"], "gradients": True},
-            **{"cpu": cpu_model(), "threads": torch.get_num_threads()},
-            **{"platform": platform.platform(), "settings": settings},
-        }
+    def version(self) -> str:
+        return str(self.torch.__version__)
+
+    def threads(self) -> int:
+        return int(self.torch.get_num_threads())
+
+    def settings(self) -> dict[str, str]:
+        return {"float32_matmul_precision": self.torch.get_float32_matmul_precision()}
 
     def begin(self, how: Answer) -> None:
         super().begin(how)
-        if self.mode != "eager":
-            raise Unsupported(f"torch has no mode {self.mode!r} here")
-        if self.dtype not in (None, "float32", "float64"):
-            raise Unsupported(f"torch is not asked in {self.dtype}")
-        self.dtype = self.dtype or "float32"
         self.floatx = getattr(self.torch, how.get("floatx") or "float32")
 
-    def make(
-        self,
-        layers: Descriptions,
-        input_shape: Sequence[int | None],
-        weights: dict[str, dict[str, Array]] | None = None,
-        like: Made | None = None,
-        below: dict[str, dict[str, Array]] | None = None,
-        drawn: bool = False,
-        model: Any = None,
-        copy: str = "",
-    ) -> Stack:
-        if drawn:
-            raise Unsupported("torch draws its weights in a way of its own")
-        if model is not None:
-            raise self.has_no("keras.Model")
-        specs, size, modules = named(layers), input_shape[-1], []
-        for spec in specs:
-            self.check(spec)
-            modules.append(self.module(spec, size))
-            size = spec["units"]
-        made = Stack(specs, modules)
-        given = {name: dict(table) for name, table in (weights or {}).items()}
-        if isinstance(like, Stack):
-            given.update(self.arrays(like))
-        for name, table in (below or {}).items():
-            for path, rows in table.items():
-                given[name][path] = np.concatenate([given[name][path], rows])
-        for name, own in made.parameters().items():
-            for path, array in given.pop(name, {}).items():
-                if path not in own:
-                    raise ValueError(f"{name} has no weight {path!r}, only {list(own)}")
-                with self.torch.no_grad():
-                    own[path].copy_(self.tensor(array.T))
-        if given:
-            raise ValueError(f"weights for {sorted(given)}, which are none of the layers")
-        return made
+    # layers and their weights
 
-    def check(self, spec: dict[str, Any]) -> None:
-        kind = spec.get("kind")
-        if kind not in TAKES:
-            if refused := list(refusals(spec)):
-                raise ValueError("{}: {}".format(*refused[0]).lstrip(".: "))
-            raise self.has_no(f"{kind} here")
-        for key, value in spec.items():
-            takes = TAKES[kind].get(key, MEANS_NOTHING)
-            if key.endswith("_initializer"):  # of weights that are given
-                continue
-            if key not in ("kind", "name", "units") and value not in takes:
-                if key == "trainable" and value is True:
-                    continue
-                raise self.has_no(f"{kind} with {key} = {value!r}")
-
-    def module(self, spec: dict[str, Any], size: Any) -> Any:
-        """The module with its bias, or with one that is zero."""
+    def module(self, spec: dict[str, Any], size: int, layers: int = 1) -> Any:
+        """With its biases, or with some that are zero."""
         nn, dtype = self.torch.nn, getattr(self.torch, str(self.dtype))
-        bias = spec.get("use_bias", True)
         if spec["kind"] == "Dense":
-            return nn.Linear(size, spec["units"], bias=bias, dtype=dtype)
-        activation = spec.get("activation", "tanh")
-        made = nn.RNN(
-            size, spec["units"], nonlinearity=activation, bias=bias, batch_first=True, dtype=dtype
+            return nn.Linear(size, spec["units"], bias=spec.get("use_bias", True), dtype=dtype)
+        inner = spec.get("layer", spec)
+        options = {"bias": inner.get("use_bias", True), "bidirectional": inner is not spec}
+        if inner["kind"] == "SimpleRNN":
+            options["nonlinearity"] = inner.get("activation", "tanh")
+        return getattr(nn, CLASSES[inner["kind"]])(
+            size, inner["units"], layers, batch_first=True, dropout=0.0, dtype=dtype, **options
         )
-        if bias:
-            nn.init.zeros_(made.bias_hh_l0)
-        return made
+
+    def parameters(self, module: Any, spec: dict[str, Any]) -> list[Tensor]:
+        """Those that weights are written into and gradients are read from, as torch has them."""
+        if spec["kind"] == "Dense":
+            found = [getattr(module, name) for name in DENSE.values()]
+        else:
+            names = [n for reverse, _ in enumerate(ways(spec)) for n in torch_names(0, reverse > 0)]
+            found = [getattr(module, name, None) for name in names]
+        return [each for each in found if each is not None]
+
+    def as_keras(self, found: Sequence[Array], spec: dict[str, Any]) -> dict[str, Array]:
+        """Arrays like these parameters by Keras's paths, as Keras has them."""
+        if spec["kind"] == "Dense":
+            return dict(zip(DENSE, (array.T for array in found)))
+        own: dict[str, Array] = {}
+        each = iter(found)
+        for prefix, inner in ways(spec):
+            some = 4 if inner.get("use_bias", True) else 2
+            theirs = Turned(*[next(each) for _ in range(some)], *[None] * (4 - some))
+            kind = inner["kind"]
+            paths = as_keras(theirs, TORCH[kind], KERAS[kind], has_two_biases(inner))
+            own.update((prefix + path, array) for path, array in paths.items())
+        return own
+
+    def read(self, module: Any, spec: dict[str, Any]) -> dict[str, Array]:
+        found = [self.array(each) for each in self.parameters(module, spec)]
+        return self.as_keras(found, spec)
+
+    def write(self, module: Any, spec: dict[str, Any], own: dict[str, Array]) -> None:
+        if spec["kind"] == "Dense":
+            new = [array.T for array in own.values()]
+        else:
+            new = []
+            for prefix, inner in ways(spec):
+                kind = inner["kind"]
+                parts = {p[len(prefix) :]: a for p, a in own.items() if p.startswith(prefix)}
+                new += [a for a in turned(parts, KERAS[kind], TORCH[kind]) if a is not None]
+        with self.torch.no_grad():
+            for parameter, array in zip(self.parameters(module, spec), new):
+                parameter.copy_(self.tensor(array))
+
+    # running
 
     def tensor(self, array: Array) -> Tensor:
         dtype = getattr(self.torch, str(self.dtype))
         return self.torch.tensor(np.ascontiguousarray(array), dtype=dtype)
 
-    def arrays(self, of: Stack) -> dict[str, dict[str, Array]]:
-        return {
-            name: {path: value.detach().numpy().T for path, value in own.items()}
-            for name, own in of.parameters().items()
-        }
+    def array(self, tensor: Tensor) -> Array:
+        return np.asarray(tensor.detach().numpy())
 
-    def weights(self, of: Stack, after: str = "") -> Answer:
-        found = self.arrays(of)
-        return {
-            "weights": {n: {p: encode(a) for p, a in own.items()} for n, own in found.items()},
-            "trainable": {name: list(own) for name, own in found.items()},
-        }
+    def joined(self, parts: Sequence[Tensor]) -> Tensor:
+        return self.torch.cat(list(parts), -1)
 
-    def called(
-        self,
-        of: Stack,
-        x: Tensor,
-        start: Tensor | None,
-        last: bool = False,
-        starts: dict[str, Tensor] | None = None,
-    ) -> dict[str, Any]:
-        """All that can be kept of a run. starts: of layers after the first recurrent one."""
-        results: dict[str, Any] = {"layers": [], "masks": [None] * len(of.modules), "beside": []}
-        value = x
-        for spec, module in zip(of.specs, of.modules):
-            results["beside"] = []
-            if spec["kind"] == "Dense":
-                value = self.activated(spec.get("activation"), module(value))
-            else:
-                if spec.get("go_backwards"):
-                    value = value.flip(1)
-                start = (starts or {}).get(spec["name"], start)
-                given = () if start is None else (start[None],)
-                sequence, end = module(value, *given)
-                shown = spec.get("return_sequences") and not (last and "states" not in results)
-                value = sequence if shown else sequence[:, -1]
-                start = None
-                results.setdefault("states", sequence)
-                results.setdefault("last_state", end[0])
-                if spec.get("return_state"):
-                    results["beside"] = [end[0]]
-            results["layers"].append(value)
-        results["output"] = value
-        return results
+    def dense(self, module: Any, spec: dict[str, Any], x: Tensor) -> Tensor:
+        return self.activated(spec.get("activation"), module(x))
 
     def activated(self, name: str | None, value: Tensor) -> Tensor:
         if name in (None, "linear"):
@@ -213,36 +140,65 @@ class Torch(Session):
             self.torch.softmax(value, -1) if name == "softmax" else getattr(self.torch, name)(value)
         )
 
-    def inputs(self, x: Maybe, initial_state: Maybe, mask: Maybe) -> tuple[Tensor, Tensor | None]:
-        if mask is not None:
-            raise self.has_no("mask")
-        if x is None or x.dtype.kind != "f":
-            raise Unsupported("torch's RNN takes floating-point input")
-        start = None if initial_state is None else self.tensor(initial_state)
-        return self.tensor(x), start
-
-    def run(
+    def recur(
         self,
-        of: Stack,
-        keep: Sequence[str] = ("output",),
-        through: str = "layers",
-        x: Maybe = None,
-        initial_state: Maybe = None,
-        mask: Maybe = None,
-        training: bool | None = None,
-        loss: str | None = None,
-        target: Maybe = None,
-        after: str = "",
-    ) -> Answer:
-        if through not in ("layers", "call"):
-            raise self.has_no(through)
-        if training or after:
-            raise self.has_no("dropout and no state that is kept from run to run here")
+        module: Any,
+        spec: dict[str, Any],
+        x: Tensor,
+        starts: Sequence[Tensor],
+        lengths: Sequence[int] | None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Of a module of several layers: the first one's initial states, the last one's ends."""
+        inner = spec.get("layer", spec)
+        if inner.get("go_backwards"):
+            x = self.reversed(x, lengths)
+        many = 2 if inner["kind"] == "LSTM" else 1  # states of each layer and direction
+        start = []
+        if starts:
+            zeros = [self.torch.zeros_like(state) for state in starts] * (module.num_layers - 1)
+            each = [*starts, *zeros]
+            given = tuple(self.torch.stack(each[i::many]) for i in range(many))
+            start = [given if many > 1 else given[0]]
+        if lengths is None:
+            sequence, ends = module(x, *start)
+        else:
+            rnn = self.torch.nn.utils.rnn
+            packed = rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            sequence, ends = module(packed, *start)
+            sequence, _ = rnn.pad_packed_sequence(sequence, True, total_length=x.shape[1])
+        if inner.get("go_backwards") and lengths is not None:
+            # what does not count stands first there
+            sequence = self.reversed(self.reversed(sequence, lengths), None)
+        of_last = [each[-len(ways(spec)) :] for each in (ends if many > 1 else (ends,))]
+        return sequence, [state for both in zip(*of_last) for state in both]
+
+    def reversed(self, x: Tensor, lengths: Sequence[int] | None) -> Tensor:
+        order = self.torch.tensor(backwards(x.shape[1], lengths))
+        if lengths is None:
+            return x.flip(1)
+        return x.gather(1, order[:, :, None].expand(*x.shape))
+
+    def ran(self, of: Stack, keep: Sequence[str], *inputs: Any) -> Run:
         with self.torch.no_grad():
-            found = self.called(of, *self.inputs(x, initial_state, mask))
-        if lacks := [name for name in keep if name not in found]:
-            raise self.has_no(lacks[0])
-        return {name: self.told(found[name]) for name in keep}
+            return self.called(self.one(of) if tuple(keep) == ("output",) else of, *inputs)
+
+    def one(self, of: Stack) -> Stack:
+        """The same with one module for recurrent layers of a kind that follow each other; they
+        share their parameters."""
+        pairs: list[tuple[dict[str, Any], Any]] = []
+        for specs, modules in in_runs(of):
+            if len(specs) == 1:
+                pairs.append((specs[0], modules[0]))
+                continue
+            deep = self.module(specs[0], modules[0].input_size, len(specs))
+            for layer, module in enumerate(modules):
+                for reverse, _ in enumerate(ways(specs[0])):
+                    names = zip(torch_names(layer, reverse > 0), torch_names(0, reverse > 0))
+                    for name, own in names:
+                        if hasattr(module, own):
+                            setattr(deep, name, getattr(module, own))
+            pairs.append((specs[-1], deep))
+        return Stack([spec for spec, _ in pairs], [module for _, module in pairs])
 
     def gradients(
         self,
@@ -256,33 +212,39 @@ class Torch(Session):
         initial_state: Maybe = None,
         mask: Maybe = None,
     ) -> Answer:
-        value, start = self.inputs(x, initial_state, mask)
-        inputs = {"x": value, "initial_state": start}
-        watched = {name: t for name, t in inputs.items() if name in wrt and t is not None}
-        later = {layer: self.tensor(array) for layer, array in (starts or {}).items()}
-        for tensor in (*watched.values(), *later.values()):
+        value, states, lengths = self.inputs(x, initial_state, mask)
+        inputs = {"x": value} if "x" in wrt else {}
+        inputs.update(zip(STATES, states) if "initial_state" in wrt else ())
+        later = {layer: self.states(start) for layer, start in (starts or {}).items()}
+        watched = [*inputs.values(), *(state for each in later.values() for state in each)]
+        for tensor in watched:
             tensor.requires_grad_()
-        found = self.called(of, value, start, last, later)
+        whole = of if keep or later else self.one(of)
+        run = self.called(whole, value, states, lengths, last, later)
+        found = self.kept(run, ("output", *keep))
         worth = self.loss(loss, found["output"])
-        parameters = of.parameters()
-        weights = [value for own in parameters.values() for value in own.values()]
+        parameters = [self.parameters(m, s) for m, s in zip(of.modules, of.specs)]
         gradients = iter(
             self.torch.autograd.grad(
                 worth,
-                [*weights, *watched.values(), *later.values()],
+                [*(each for own in parameters for each in own), *watched],
                 allow_unused=True,
                 materialize_grads=True,
             )
         )
-        of_weights = {
-            name: {path: encode(next(gradients).numpy().T) for path in own}
-            for name, own in parameters.items()
-        }
+        of_weights = {}
+        for spec, own in zip(of.specs, parameters):
+            paths = self.as_keras([next(gradients).numpy() for _ in own], spec)
+            of_weights[spec["name"]] = {path: encode(array) for path, array in paths.items()}
         return {
             "loss": self.told(worth),
             "weights": of_weights,
-            **{name: self.told(next(gradients)) for name in watched},
-            **({"starts": {n: [self.told(next(gradients))] for n in later}} if later else {}),
+            **{name: self.told(next(gradients)) for name in inputs},
+            **(
+                {"starts": {n: [self.told(next(gradients)) for _ in s] for n, s in later.items()}}
+                if later
+                else {}
+            ),
             **{name: self.told(found[name]) for name in keep if name in found},
         }
 
@@ -300,10 +262,26 @@ class Torch(Session):
         to = self.floatx
         return self.torch.nn.functional.mse_loss(output.to(to), wanted.to(to))
 
-    def told(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self.told(each) for each in value]
-        return None if value is None else encode(value.detach().numpy())
+
+def in_runs(of: Stack) -> Iterator[tuple[list[dict[str, Any]], list[Any]]]:
+    """Layers that follow each other and could be one module, read forwards and none of them but
+    the last without its sequence."""
+
+    def what(spec: Mapping[str, Any]) -> Any:
+        inner = spec.get("layer")
+        own = {k: v for k, v in spec.items() if k not in ("name", "return_sequences", "layer")}
+        return own if inner is None else (own, what(inner))
+
+    specs: list[dict[str, Any]] = []
+    modules: list[Any] = []
+    for spec, module in zip(of.specs, of.modules):
+        before = specs[-1].get("layer", specs[-1]) if specs else {}
+        joins = before.get("return_sequences") and not before.get("go_backwards")
+        if specs and not (joins and what(spec) == what(specs[-1])):
+            yield specs, modules
+            specs, modules = [], []
+        specs, modules = [*specs, spec], [*modules, module]
+    yield specs, modules
 
 
 def open_session(backend: str | None) -> Torch:

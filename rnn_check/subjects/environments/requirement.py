@@ -20,6 +20,8 @@ PROVIDES = {
     "jax": "jax",
     "torch": "torch",
     "openvino": "openvino",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
 }
 # what Keras imports on a backend, whether it says so or not: on numpy it needs jax, too, and Keras
 # 3.2 and 3.3 need packaging, which TensorFlow brings
@@ -29,8 +31,12 @@ NEEDS = {
     "torch": ("torch", "packaging"),
     "openvino": ("openvino", "scipy", "packaging"),
     "numpy": ("jax[cpu]", "scipy", "packaging"),
-    "torch.nn": ("torch", "numpy"),  # in place of Keras
+    # in place of Keras
+    "torch.nn": ("torch", "numpy"),
+    "onnx": ("onnx", "numpy"),
+    "onnxruntime": ("onnxruntime", "onnx", "numpy"),
 }
+WITHOUT_KERAS = ("torch.nn", "onnx", "onnxruntime")
 
 
 class WordError(Refused):
@@ -85,7 +91,11 @@ def parse(text: str) -> Wanted:
     added = [need for need in NEEDS[backend] if need.partition("[")[0] not in named]
     if "tensorflow" in backends:  # whichever of its packages
         added = [name for name in added if name != "tensorflow"]
-    if backend != "torch.nn" and not set(KERAS) & named.keys() and backends != ["tensorflow"]:
+    if (
+        backend not in WITHOUT_KERAS
+        and not set(KERAS) & named.keys()
+        and backends != ["tensorflow"]
+    ):
         added.append("keras")
     return Wanted(text, tuple(named), (*named.values(), *added), backend)
 

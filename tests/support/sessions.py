@@ -1,0 +1,47 @@
+"""Sessions of other frameworks in this process, where faults can be planted in them."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from rnn_check.asking import request
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
+from rnn_check.subjects.asked.named import FRAMEWORKS
+from rnn_check.verdicts import judge
+from tests.support import bundled
+from tests.support.puppet import InThisProcess
+
+OTHERS = tuple(name for name in FRAMEWORKS if name != "keras")
+
+
+def module_of(framework: str) -> ModuleType:
+    """The module of its session, which is imported without the framework."""
+    return importlib.import_module(f"rnn_check.subjects.asked.{FRAMEWORKS[framework]}")
+
+
+def opened(framework: str) -> Any:
+    """The session; skips the test where the framework is not installed."""
+    try:
+        return module_of(framework).open_session(framework)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{framework} is not installed: {error}")
+
+
+def claimed(name: str) -> Claim:
+    """A bundled claim, of a file that varies one by the name of the variant."""
+    file = files.bundled() / f"{name.partition('[')[0]}.toml"
+    if "[" not in name:
+        return files.load(file)
+    return next(c for c in bundled.in_file(file) if c.name.endswith(name.partition("/")[2]))
+
+
+def verdicts(session: Any, claim: Claim, dtype: str = "float32") -> dict[str, str]:
+    """The verdict on each of the claim's expectations."""
+    setting = request.Setting(dtype=dtype)
+    answer = request.ask(claim, InThisProcess(session), setting)  # type: ignore[arg-type]
+    return {v.what: v.verdict for v in judge.judge(claim, answer)}
