@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import dask
 import distributed
 
 from rnn_check.sweep import work
@@ -16,7 +17,10 @@ from rnn_check.sweep.work import Outcome, Sought
 from rnn_check.verdicts.judge import ERROR
 
 _IN_HAND = 3  # tasks a worker, so that none waits for the next
-RETRIES = 2  # of a case whose worker died
+_OF_WORKERS_THAT_DIE = {
+    "distributed.scheduler.allowed-failures": 2,  # before what they did is taken apart
+    "distributed.deploy.lost-worker-timeout": "1h",  # each is started again, which takes seconds
+}
 
 
 @contextlib.contextmanager
@@ -24,6 +28,7 @@ def client(scheduler: str | None, workers: int) -> Iterator[distributed.Client]:
     """Of the scheduler at this address, or in this file; else of processes on this machine."""
     if scheduler is None:
         with (
+            dask.config.set(_OF_WORKERS_THAT_DIE),
             distributed.LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0",
                 silence_logs="CRITICAL",
@@ -69,15 +74,13 @@ def asked(
     """The outcomes, piece by piece as they come. until: when (`time.monotonic`) no more is begun.
 
     A piece whose worker died is asked again elsewhere, and if that dies too, case by case; a case
-    that ends three workers is an error of its subject.
+    that ends three workers more is an error of its subject.
     """
     waiting: distributed.as_completed = distributed.as_completed()
     of: dict[str, Piece] = {}
 
     def begin(piece: Piece) -> None:
-        future = client.submit(
-            work.outcomes, piece.cases, space, piece.of, pure=False, retries=RETRIES
-        )
+        future = client.submit(work.outcomes, piece.cases, space, piece.of, pure=False)
         of[future.key] = piece
         waiting.add(future)
 
