@@ -14,14 +14,33 @@ if TYPE_CHECKING:
     from rnn_check.certificates.dense import certify_dense
     from rnn_check.certificates.public import certify, certify_gradients, certify_projected
     from rnn_check.certificates.result import Certificate
+    from rnn_check.cli.notebook import verify
 
-__all__ = ["Certificate", "certify", "certify_dense", "certify_gradients", "certify_projected"]
+__all__ = [
+    "Certificate",
+    "certify",
+    "certify_dense",
+    "certify_gradients",
+    "certify_projected",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Imported when first used: `rnn-check --help` need not wait for NumPy."""
+    if name == "verify":
+        from rnn_check.cli.notebook import verify
+
+        return verify
     if name in __all__:
         from rnn_check.certificates import dense, public, result
 
+        result.shown_in_notebooks = _as_html
         return next(vars(m)[name] for m in (public, dense, result) if name in vars(m))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _as_html(certificate: Certificate) -> str:
+    from rnn_check.reports import notebook
+
+    return notebook.certificate(certificate)

@@ -15,7 +15,17 @@ import pytest
 import tomli_w
 from click.testing import CliRunner
 
-from rnn_check.claims import beside, build, document, files, schema, tables, variants, written
+from rnn_check.claims import (
+    beside,
+    build,
+    document,
+    files,
+    recipes,
+    schema,
+    tables,
+    variants,
+    written,
+)
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import configuration
 from rnn_check.claims.expectations.expectation import KINDS
@@ -213,7 +223,8 @@ def test_every_kind_and_every_key_of_the_format_has_an_example() -> None:
     values = list(nodes(documents))
     keys = {key for node in values if isinstance(node, dict) for key in node}
     assert KINDS.keys() == {e["what"] for d in documents for e in d["expect"]}
-    assert set(written._RECIPES) <= keys
+    for kind, (needed, optional, _) in recipes.RECIPES.items():
+        assert {kind, *needed, *optional} <= keys
     assert fields(msgspec.inspect.type_info(schema.document())) <= keys
     words = {node for node in values if isinstance(node, str)}
     for kind in (tables.ComputedIn, written.Reading, written.Integers):

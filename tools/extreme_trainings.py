@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from rnn_check.recurrences import kinds
-from rnn_check.recurrences.training import Network
+from rnn_check.recurrences.network import Network
 from tests.support.trainings import (
     FORMS,
     OPTIMIZERS,

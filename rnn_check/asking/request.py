@@ -111,6 +111,10 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
             "epochs": trained.epochs,
             "batch_size": trained.batch_size,
         }
+        if trained.class_weight is not None:
+            question["training"]["class_weight"] = _plain(trained.class_weight)
+        elif claim.sample_weight is not None:
+            question["training"]["sample_weight"] = claim.sample_weight.value
     if claim.input_dtype is not None:
         question["x_dtype"] = claim.input_dtype
     if claim.wrong is not None:

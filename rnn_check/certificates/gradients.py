@@ -64,7 +64,8 @@ def certified(
     found = {}
     for name in sorted(got, key=lambda name: name != "delta"):  # what is known of it serves all
         pieces = functools.partial(adjoint.pieces, name, got[name])
-        made = judge(layer.a, got[name], pieces, Reach(), adjoint.note(name))
+        note = adjoint.note(name)
+        made = judge(layer.a, got[name], pieces, Reach(), note, backwards=name == "delta")
         found[name] = advised(made, layer.dtype, got[name])
     return {name: found[name] for name in got}
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import Array
+from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Optimizer
-from rnn_check.recurrences.training import Network
 
 # The outcome ----------------------------------------------------------------------------------
 

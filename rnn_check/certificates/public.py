@@ -7,10 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check.certificates import adjoints, gated, gated_adjoints, gradients, projected, steps
+from rnn_check.certificates import (
+    adjoints,
+    digits,
+    gated,
+    gated_adjoints,
+    gradients,
+    projected,
+    steps,
+)
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.layer import Layer
+from rnn_check.certificates.layouts import Layout
 from rnn_check.certificates.result import Certificate, advised
+from rnn_check.numbers.arrays import numbers
 from rnn_check.recurrences.kinds import recurrence as gated_recurrence
 
 
@@ -31,6 +41,8 @@ def certify(
     recurrent_activation: str | None = "sigmoid",
     reset_after: bool = True,
     cell_states: Any = None,
+    layout: str = "keras",
+    reading: Mapping[str, int] | None = None,
 ) -> Certificate:
     """Is each of these states the next value of the recurrence, up to the rounding of its step?
 
@@ -52,6 +64,18 @@ def certify(
     states are known by what the states say of them: an interval for each, of which the share that
     is wider than a hundredth counts as blind.
 
+    layout: how all of these arrays stand. "keras": as above. "time_major": the same weights, states
+    and x (T,B,·), mask (T,B). "torch": what torch.nn.RNN, LSTM and GRU take and give: time-major,
+    kernel = weight_ih_l0 (GH,F), recurrent_kernel = weight_hh_l0 (GH,H), bias = the pair of
+    bias_ih_l0 and bias_hh_l0, states (1,B,H) or (B,H); "torch_batch_first": with batch_first=True.
+    "onnx": the inputs W, R, B of a node, X (T,B,F) and Y (T,1,B,H); reset_after is
+    linear_before_reset. `where` is (sample, timestep, unit) in any of them.
+
+    reading: to how many decimals numbers are known that somebody printed, {"weights": 4, "states":
+    8}; "weights" or "kernel", "recurrent_kernel" and "bias", "x", "initial_state", "states",
+    "cell_states". Each may be off by half a unit of that place. How sums were made is not asked
+    then.
+
     A masked step must copy the state before it, bit for bit; before a sample's first step that
     counts, that is its initial state or, as Keras returns it, zeros. With zero_output_for_mask, the
     subject returns zeros for all masked steps instead. A sum that may overflow has no bound. A NaN
@@ -59,13 +83,28 @@ def certify(
 
     Raises ValueError for shapes that do not fit, unknown recurrences, activations and arithmetics.
     """
+    given = Layout(layout, recurrence, reset_after).keras(
+        {
+            "states": states,
+            "cell_states": cell_states,
+            "x": x,
+            "kernel": kernel,
+            "mask": mask,
+            "recurrent_kernel": recurrent_kernel,
+            "bias": bias,
+            "initial_state": initial_state,
+        }
+    )
+    states, cell_states = given.pop("states"), given.pop("cell_states")
     read = _layer(
-        states, recurrence, recurrent_activation, reset_after, cell_states, x=x, kernel=kernel,
-        recurrent_kernel=recurrent_kernel, bias=bias, activation=activation,
-        initial_state=initial_state, mask=mask, go_backwards=go_backwards,
+        states, recurrence, recurrent_activation, reset_after, cell_states, **given,
+        activation=activation, go_backwards=go_backwards,
         zero_output_for_mask=zero_output_for_mask, dtype=dtype,
     )  # fmt: skip
     with np.errstate(all="ignore"):
+        if reading is not None:
+            features = np.shape(numbers("x", x))[-1]
+            return digits.certified(read, digits.half_units(reading), features)
         by = gated if isinstance(read, GatedLayer) else steps
         return advised(by.certified(read), read.dtype, read.h)
 

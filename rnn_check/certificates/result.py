@@ -63,6 +63,9 @@ class Certificate:
                      False: one of that is not so. None: not proved, too little is judged
     ratio            the largest residual/bound: 0 where both are 0, inf where the bound alone is
     where            the index of that element
+    wrong            how many elements are beyond their bound
+    first            the index of the first of them in time, of adjoints the last, from which all
+                     others come; () if none is, or there is no time
     judged           the share of elements, 0 to 1, whose bound can be exceeded: none has one where
                      a sum may overflow, or where the bound spans all that the activation may give
                      (of one without limits, the largest number expected beside it)
@@ -90,7 +93,12 @@ class Certificate:
     reason: str
     _given: Array = field(repr=False, compare=False)
     _pieces: Pieces = field(repr=False, compare=False)
+    wrong: int = 0
+    first: tuple[int, ...] = ()
     aside: str = field(default="", repr=False)  # of the reason: what could not be told of the sums
+
+    def _repr_html_(self) -> str | None:
+        return None if shown_in_notebooks is None else shown_in_notebooks(self)
 
     @cached_property
     def observed(self) -> Array:
@@ -116,6 +124,10 @@ class Certificate:
     @np.errstate(all="ignore")
     def residual(self) -> Array:
         return _residual(self.observed, self.expected)
+
+
+# who knows how to show one puts that here: a certificate knows no report
+shown_in_notebooks: Callable[[Certificate], str] | None = None
 
 
 def _residual(observed: Array, expected: Array) -> Array:
@@ -206,13 +218,20 @@ ENOUGH_JUDGED = 0.9  # of all elements
 
 @np.errstate(all="ignore")
 def judge(
-    a: Arithmetic, given: Array, pieces: Pieces, reach: Reach | None = None, note: str = ""
+    a: Arithmetic,
+    given: Array,
+    pieces: Pieces,
+    reach: Reach | None = None,
+    note: str = "",
+    backwards: bool = False,
 ) -> Certificate:
     """Compare piece by piece, and put into words. reach None: any finite bound can be exceeded.
 
-    note: what to say of an array that holds, beside.
+    note: what to say of an array that holds, beside. backwards: one step follows from the one after
+    it.
     """
     worst, size, blind, nans, sample = _Worst(), 0, 0, 0, NOTHING
+    wrong, first = 0, tuple[int, ...]()
     can: dict[Reach | None, _Judged] = {}
     saturated = 0
     for piece in pieces(worst):
@@ -247,7 +266,8 @@ def judge(
         if not given.size:
             reason = f"there is nothing to judge in an array of shape {given.shape}"
     elif worst.ratio > 1:
-        reason = str(worst)
+        wrong, first = _beyond(given, pieces, backwards)
+        reason = f"{worst}{_how_many(wrong, first, worst, backwards)}"
     elif cut:
         reason = f"every element is within its bound, but {cut}"
     elif judged < ENOUGH_JUDGED * size:
@@ -273,7 +293,7 @@ def judge(
     size = max(size, 1)
     return Certificate(
         ok, max(worst.ratio, 0.0), worst.where, judged / size, blind / size, bits, consistent,
-        called(a), reason, given, pieces, aside,
+        called(a), reason, given, pieces, wrong, first, aside,
     )  # fmt: skip
 
 
@@ -322,6 +342,35 @@ def _place(at: Any, piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
     if piece.only is not None:
         at = np.unravel_index(piece.only[at], [len(r) for r in ranges])
     return tuple(r[int(i)] for r, i in zip(ranges, at, strict=True))
+
+
+def _beyond(given: Array, pieces: Pieces, backwards: bool) -> tuple[int, tuple[int, ...]]:
+    """How many elements are beyond their bound, and where the first of them in time is."""
+    wrong, found, axis = 0, list[tuple[int, ...]](), given.ndim - 2
+    for piece in pieces(_Worst(-math.inf)):
+        if piece.only is not None:
+            continue  # a sample of what comes as a whole as well
+        beyond = _residual(given[piece.place].astype(np.float64), piece.expected)
+        beyond = _ratios(beyond, piece.bound) > 1
+        wrong += int(np.count_nonzero(beyond))
+        if given.ndim > 2 and beyond.any():
+            in_time = np.moveaxis(beyond, axis, 0)
+            times = np.flatnonzero(in_time.reshape(len(in_time), -1).any(axis=1))
+            first = int(times[-1 if backwards else 0])
+            at = list(np.unravel_index(int(np.argmax(in_time[first])), in_time.shape[1:]))
+            found.append(_place([*at[:axis], first, *at[axis:]], piece, given.shape))
+    order = -1 if backwards else 1
+    return wrong, min(found, key=lambda where: order * where[axis], default=())
+
+
+def _how_many(wrong: int, first: tuple[int, ...], worst: _Worst, backwards: bool) -> str:
+    if wrong < 2:
+        return ""
+    if not first:
+        return f"; {wrong} are beyond their bound"
+    which = "last" if backwards else "first"
+    where = "this one" if first == worst.where else f"{first}"
+    return f"; {wrong} are beyond their bound, the {which} in time is {where}"
 
 
 # What is judged -------------------------------------------------------------------------------

@@ -32,9 +32,9 @@ from rnn_check.certificates.updates_result import Certificate, conclude, quantit
 from rnn_check.numbers.arrays import claimed, numbers
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, rounded
-from rnn_check.recurrences import training, updating
+from rnn_check.recurrences import batches, training, updating
+from rnn_check.recurrences.network import WEIGHTS, Network
 from rnn_check.recurrences.optimizers import Optimizer
-from rnn_check.recurrences.training import WEIGHTS, Network
 
 
 def certify_training(
@@ -130,13 +130,13 @@ def _gradients(
     network: Network, before: Mapping[str, Array], a: Arithmetic
 ) -> tuple[dict[str, Bounded], Bounded]:
     """Of each update at the weights (N,...) before it, by its own batch; and each epoch's loss."""
-    batches = network.batches
-    N, K = len(next(iter(before.values()))), len(batches)
+    taken = network.batches
+    N, K = len(next(iter(before.values()))), len(taken)
     each = [
         training.gradients(
             network, {name: exactly(w[at::K], a) for name, w in before.items()}, batch
         )
-        for at, batch in enumerate(batches[:N])
+        for at, batch in enumerate(taken[:N])
     ]
 
     def in_turn(parts: list[Bounded]) -> Bounded:
@@ -146,7 +146,7 @@ def _gradients(
             value[at::K], error[at::K] = part.value, part.error
         return Bounded(value, error, a)  # whose size is taken when it is made
 
-    loss = training.loss_of_epochs(network, in_turn([loss for _, loss in each]))
+    loss = batches.loss_of_epochs(network, in_turn([loss for _, loss in each]))
     return {name: in_turn([g[name] for g, _ in each]) for name in before}, loss
 
 
@@ -185,7 +185,7 @@ def _is_blind(number: Bounded, matters: Array) -> Array:
 
 def _nothing(network: Network, shapes: Mapping[str, tuple[int, ...]], N: int) -> str:
     """Why there is nothing to judge; "" if there is something."""
-    (S, T, F), O = network.x.shape, network.target.shape[1]  # noqa: E741
+    (S, T), F, O = network.x.shape[:2], network.features, network.target.shape[-1]  # noqa: E741
     frozen = {name: value.shape for name, (value, _) in network.frozen.items()}
     H = {**shapes, **frozen}["recurrent_kernel"][0]
     sizes = {"sample": S, "timestep": T, "feature": F, "unit": H, "output": O, "update": N}
@@ -195,15 +195,16 @@ def _nothing(network: Network, shapes: Mapping[str, tuple[int, ...]], N: int) ->
 def _shapes(
     network: Network, names: tuple[str, ...], weights: Mapping[str, Array]
 ) -> dict[str, tuple[int, ...]]:
-    S, O = network.x.shape[0], network.target.shape[-1]  # noqa: E741
+    O = network.target.shape[-1]  # noqa: E741
     frozen = {name: value for name, (value, _) in network.frozen.items()}
     H = np.shape({**weights, **frozen}["recurrent_kernel"])[-1] // network.gates
     wanted = network.shapes(H)
     needed = ("kernel", *(["dense.kernel"] if "dense.bias" in names else []))
     if missing := [name for name in needed if name not in (*names, *frozen)]:
         raise ValueError(f"the weights have no {missing[0]!r}")
-    if network.target.shape != (S, O):
-        raise ValueError(f"target has shape {network.target.shape}, but should have {(S, O)}")
+    steps = network.x.shape[:2] if network.is_sequence else network.x.shape[:1]
+    if network.target.shape != (fit := (*steps, O)):
+        raise ValueError(f"target has shape {network.target.shape}, but should have {fit}")
     if "dense.kernel" not in (*names, *frozen) and O != H:
         raise ValueError(f"target has {O} outputs, and the last state {H} units")
     for name in names:

@@ -25,6 +25,7 @@ from rnn_check.claims.layers import (
 )
 from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.schema import ClaimFile
+from rnn_check.claims.tables import LossTable
 from rnn_check.claims.written import Array, Given, Reader
 from rnn_check.refusal import ClaimError, nearest
 
@@ -97,7 +98,8 @@ class Arrays:
 
         Of several parts that have several states each they may be written part by part.
         """
-        state, key = self._states(node, "input.initial_state"), "input.initial_state"
+        key = "input.initial_state"
+        state = self.read.given(node, key, self.doc.reading.input)
         each = [len(part.states) for _, part in layer.recurrences]
         one = (batch, layer.state_sizes[0])
         nested = (len(each), each[0], *one)
@@ -108,15 +110,6 @@ class Arrays:
         if self.doc.reading.states == "[c, h]":
             state = state.each(lambda a: a.reshape(nested)[:, ::-1].reshape(shape))
         return state
-
-    def _states(self, node: Any, key: str) -> Given:
-        """An array, or a list of one for each state, which may be recipes."""
-        if not (isinstance(node, list) and _holds_a_recipe(node)):
-            return self.read.given(node, key, self.doc.reading.input)
-        each = [self._states(part, f"{key}[{i}]") for i, part in enumerate(node)]
-        for i, state in enumerate(each):
-            self._shaped(state.shape, each[0].shape, f"{key}[{i}]")
-        return Given.stacked(each)
 
     def _shaped(self, got: tuple[int, ...], wanted: tuple[int, ...], key: str) -> None:
         if got != wanted:
@@ -277,11 +270,59 @@ class Arrays:
             self._shaped(
                 value.shape, Experiment(layers=self.layers, x=x).output_shape, f"loss.{name}"
             )
-        return Loss(table.kind, value)
+        return Loss(table.kind, value, self._times(table, value.value))
 
+    def sample_weight(self, x: Given | None, loss: Loss | None) -> Given | None:
+        """(B,), or (B,T) where each timestep has a target; class_weight as what it comes to."""
+        training, key = self.doc.training, "training.sample_weight"
+        if training is None or x is None or not training.is_weighted:
+            return None
+        if loss is None or loss.kind != "mse":
+            raise self.fail("loss", "what is weighted is an mse against a target; give both")
+        target = loss.value.value
+        if training.class_weight is not None:
+            key = "training.class_weight"
+            if target.ndim != 2:
+                raise self.fail(key, "expected one target of each sample, got one of each timestep")
+            each = self.read.given([*training.class_weight.values(), 1], key)
+            at = {int(name): i for i, name in enumerate(training.class_weight)}
+            classes = target.argmax(axis=-1) if target.shape[1] > 1 else np.round(target[:, 0])
+            index = np.array([at.get(int(c), -1) for c in classes])
+            return each.each(lambda part: part[index])
+        given = self.read.given(training.sample_weight, key)
+        if given.shape not in (shapes := [target.shape[:1], target.shape[:-1]]):
+            wanted = " or ".join(map(str, dict.fromkeys(shapes)))
+            raise self.fail(key, f"expected shape {wanted}, got {given.shape}")
+        if (given.value < 0).any():
+            raise self.fail(key, "expected numbers of 0 or more")
+        return given
 
-def _holds_a_recipe(node: list[Any]) -> bool:
-    return any(
-        isinstance(part, dict) or (isinstance(part, list) and _holds_a_recipe(part))
-        for part in node
-    )
+    def _times(self, table: LossTable, target: Array) -> float:
+        """How many times Keras's mean the author's loss is."""
+        plain = table.reduction == "mean" and table.factor is msgspec.UNSET
+        key = "loss.factor" if table.reduction == "mean" else "loss.reduction"
+        if plain:
+            return 1.0
+        if table.kind == "cotangent":
+            raise self.fail(key, "of a loss of Keras's only; a cotangent is the sum that it says")
+        if self.doc.training is not None:
+            raise self.fail(key, "not beside [training], which is of Keras's mean; leave it out")
+        made = any(isinstance(layer, Masking | Embedding) for layer in self.layers)
+        if table.reduction != "mean" and (made or (self.doc.input and self.doc.input.mask)):
+            raise self.fail(key, "not beside a mask: Keras's mean is of what that keeps")
+        rows = target.reshape(-1, target.shape[-1])
+        terms = target.size if table.kind == "mse" else len(rows)
+        times = float(terms) if table.reduction == "sum" else 1.0
+        if table.reduction == "mean of targets":
+            if table.kind == "mse":
+                raise self.fail(key, "of categorical_crossentropy only: rows of zeros do not count")
+            there = int(rows.any(axis=-1).sum())
+            if not there:
+                raise self.fail(key, "every row of the target is zero")
+            times = terms / there
+        if table.factor is not msgspec.UNSET:
+            factor = self.read.number(table.factor, "loss.factor")
+            if factor == 0:
+                raise self.fail("loss.factor", "expected a number that is not 0")
+            times *= factor
+        return times

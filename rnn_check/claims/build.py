@@ -89,6 +89,7 @@ class Builder:
             cell_cotangent=arrays.cell_cotangent(x) if of_cell else None,
             printed=printed,
             training=doc.training,
+            sample_weight=arrays.sample_weight(x, loss),
             wrong=doc.wrong,
             gates=doc.reading,
             second_biases=arrays.second,

@@ -29,7 +29,7 @@ def parsed(text: str, file: Path) -> tuple[dict[str, Any], int]:
         raise ClaimError(file, "", f"not TOML: {error}") from None
     except (RecursionError, ValueError) as error:
         raise ClaimError(file, "", f"not readable as TOML: {error}") from None
-    return document, _size(document, file)
+    return document, size(document, file)
 
 
 # TOML's strings and comments whole, then what a key is made of; each matches in linear time
@@ -68,7 +68,7 @@ def _decimal(text: str) -> Decimal:
         raise ValueError(f"{text[:20]}... is out of any float's range") from None
 
 
-def _size(document: dict[str, Any], file: Path) -> int:
+def size(document: dict[str, Any], file: Path) -> int:
     """How many values a document holds.  Refuses what no claim needs: depth, length, size."""
     count = 0
     stack: list[tuple[Any, int, Any]] = [(document, 0, None)]  # (node, depth, (key, those above))

@@ -35,6 +35,7 @@ AS_KERAS = GateReading()
 class Loss:
     kind: str
     value: Given  # the cotangent or the target
+    times: float = 1.0  # the author's own loss is so many times Keras's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class Experiment:
     cell_cotangent: Given | None = None  # dL/dc of the last step (B,H), where L is of no output
     printed: Mapping[str, Given] = dataclasses.field(default_factory=dict)
     training: AnyTraining | None = None
+    sample_weight: Given | None = None  # (B,) or (B,T), of its loss
     wrong: WrongTable | None = None
     gates: GateReading = AS_KERAS  # as the author has them
     # of biases that are a sum of two, the second, by layer and path of the sum

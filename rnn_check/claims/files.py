@@ -18,6 +18,7 @@ from rnn_check.claims.build import Builder
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.conversion import converted
 from rnn_check.claims.document import MOST_BYTES, parsed
+from rnn_check.claims.several import experiments
 from rnn_check.claims.variants import variants
 from rnn_check.claims.written import Reader
 from rnn_check.refusal import ClaimError
@@ -122,15 +123,21 @@ def loads(text: str, file: Path | str = "claim.toml", name: str | None = None) -
 def loads_each(text: str, file: Path | str = "claim.toml", name: str | None = None) -> list[Claim]:
     """The claims written in `text`, as `read_each`."""
     file = Path(file)
-    document, size = parsed(text, file)
-    converted(document, file)  # what the schema refuses is refused, though [vary] might mend it
+    document, values = parsed(text, file)
     name = name if name is not None else file.stem
     read, states = Reader(file), [0]
-    claims = []
-    for suffix, varied in variants(document, file, size):
-        written = converted(varied, file)
-        own = dataclasses.replace(read, integers=written.reading.integers)
-        claims.append(Builder(own, written, name + suffix, states).claim())
+    claims: list[Claim] = []
+    each = list(experiments(document, file, values))
+    for one in each:
+        try:
+            # what the schema refuses is refused, though [vary] might mend it
+            converted(one.document, file)
+            for suffix, varied in variants(one.document, file, one.values * len(each)):
+                written = converted(varied, file)
+                own = dataclasses.replace(read, integers=written.reading.integers)
+                claims.append(Builder(own, written, name + one.suffix + suffix, states).claim())
+        except ClaimError as error:
+            raise one.placed(error) from None
     return claims
 
 

@@ -5,6 +5,7 @@ Each class is the [training] of one optimizer; its keys are Keras's, and so are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
@@ -12,13 +13,14 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from rnn_check.claims.tables import MOST_EPOCHS, MOST_WEIGHTS, Flag, Number, Table
+from rnn_check.claims.tables import MOST_EPOCHS, MOST_WEIGHTS, Flag, Number, Numbers, Table
 from rnn_check.recurrences import optimizers, schedules
 
 Option = Number | msgspec.UnsetType
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_WEIGHTS)]
 Several = Annotated[int, msgspec.Meta(ge=2, le=MOST_WEIGHTS)]
 Some = Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)]
+_OF_FIT = ("epochs", "batch_size", "sample_weight", "class_weight")  # and not of the optimizer
 _CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 _SHARE = "expected a number from 0 to less than 1, got {}"
 _POSITIVE = "expected a positive number of a float64's range, got {}"
@@ -120,12 +122,15 @@ def _plain(value: Any) -> Any:
 class Training(Table, frozen=True, tag_field="optimizer"):
     """What every optimizer takes; the samples are not shuffled.
 
-    batch_size: all samples if it is not given, and not Keras's 32.
+    batch_size: all samples if it is not given, and not Keras's 32. sample_weight (B,), or (B,T) of
+    each timestep; class_weight: by the class of each sample's target, and 1 of others.
     """
 
     learning_rate: Number | AnySchedule
     epochs: Annotated[int, msgspec.Meta(ge=1, le=MOST_EPOCHS)]
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)] | None = None
+    sample_weight: Numbers = None
+    class_weight: dict[str, Number] | None = None
     weight_decay: Option = msgspec.UNSET
     clipnorm: Option = msgspec.UNSET
     clipvalue: Option = msgspec.UNSET
@@ -148,7 +153,7 @@ class Training(Table, frozen=True, tag_field="optimizer"):
     @property
     def given(self) -> dict[str, Any]:
         """The optimizer's keys that were written."""
-        names = [n for n in self.__struct_fields__ if n not in ("epochs", "batch_size")]
+        names = [n for n in self.__struct_fields__ if n not in _OF_FIT]
         named = {name: getattr(self, name) for name in names}
         return {name: value for name, value in named.items() if value is not msgspec.UNSET}
 
@@ -173,6 +178,11 @@ class Training(Table, frozen=True, tag_field="optimizer"):
             options["learning_rate"] = self.learning_rate.schedule
         return optimizers.OPTIMIZERS[self.kind](**options)
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether samples weigh in the loss."""
+        return self.sample_weight is not None or self.class_weight is not None
+
     def updates(self, samples: int) -> int:
         """How many batches there are in all epochs."""
         return self.epochs * -(-samples // (self.batch_size or samples))
@@ -190,17 +200,20 @@ class Training(Table, frozen=True, tag_field="optimizer"):
                     yield key, _SHARE.format(Decimal(value))
             elif not _is_positive(value):
                 yield key, _POSITIVE.format(Decimal(value))
+        for key, weight in (self.class_weight or {}).items():
+            if not re.fullmatch("0|[1-9][0-9]{0,5}", key):
+                yield f"class_weight.{key}", "expected the number of a class: 0, 1, 2, ..."
+            if not (Decimal(weight).is_finite() and 0 <= float(weight) < float("inf")):
+                yield f"class_weight.{key}", f"expected a finite number of 0 or more, got {weight}"
+        if self.class_weight == {}:
+            yield "class_weight", "expected the weight of a class at least, as { 0 = 1, 1 = 2.5 }"
+        if self.class_weight is not None and self.sample_weight is not None:
+            yield "class_weight", "expected it or sample_weight, as Keras does"
         for key in [key for key in _CLIPS if key in given][1:]:
             yield key, f"expected one of {', '.join(_CLIPS)} at most, as Keras does"
         averages = [key for key in given if key.startswith("ema_")]
         if averages and not given.get("use_ema"):
             yield averages[0], "expected use_ema = true, without which it changes nothing"
-        if given.get("use_ema") and "gradient_accumulation_steps" in given:
-            yield (
-                "use_ema",
-                "averages of weights whose gradients are accumulated are not derived; leave one "
-                "of use_ema and gradient_accumulation_steps out",
-            )
 
 
 class SGDTraining(Training, frozen=True, tag="SGD"):

@@ -11,9 +11,11 @@ from typing import Any, Literal, Union
 import msgspec
 
 from rnn_check.claims import expectations as _all_kinds  # noqa: F401  (registers them)
+from rnn_check.claims.document import MOST_KEY
 from rnn_check.claims.expectations.expectation import KINDS, Expectation
 from rnn_check.claims.layers import AnyLayer
 from rnn_check.claims.optimizers import AnyTraining
+from rnn_check.claims.several import MOST_EXPERIMENTS, OWN
 from rnn_check.claims.tables import (
     SCALAR_SCHEMA,
     InputTable,
@@ -71,11 +73,36 @@ def json_schema() -> dict[str, Any]:
     """The claim format as a JSON Schema (draft 2020-12), for editors."""
     schema: dict[str, Any] = _as_numbers(msgspec.json.schema(document()))
     schema["$defs"] |= {family: _family_schema(family) for family in FAMILIES}
+    _add_experiments(schema["$defs"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rnn_check claim",
         **schema,
     }
+
+
+def _add_experiments(defs: dict[str, Any]) -> None:
+    """[[experiment]], whose keys are the file's own, and which may have all the expectations."""
+    whole = defs["ClaimFile"]
+    defs["Experiment"] = {
+        "title": "Experiment",
+        "description": "One experiment of several in a file.",
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "minLength": 1, "maxLength": MOST_KEY},
+            **{key: whole["properties"][key] for key in OWN},
+        },
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    whole["properties"]["experiment"] = {
+        "type": "array",
+        "items": {"$ref": "#/$defs/Experiment"},
+        "minItems": 1,
+        "maxItems": MOST_EXPERIMENTS,
+    }
+    whole["required"] = [key for key in whole["required"] if key not in ("expect", "title")]
+    whole["anyOf"] = [{"required": ["title", "expect"]}, {"required": ["experiment"]}]
 
 
 def _family_schema(family: str) -> dict[str, Any]:

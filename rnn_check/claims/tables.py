@@ -71,13 +71,16 @@ class InputTable(Table, frozen=True):
 class LossTable(Table, frozen=True):
     """L = Σ cotangent·output, or one of Keras's losses.
 
-    of: "c", the cotangent is that of the last cell state of an LSTM.
+    of: "c", the cotangent is that of the last cell state of an LSTM. reduction, factor: what the
+    author makes of the terms of a loss of Keras's, which is their mean.
     """
 
     of: Literal["", "c"] = ""
     kind: Literal["cotangent", "mse", "categorical_crossentropy"] = "cotangent"
     cotangent: Numbers = None
     target: Numbers = None
+    reduction: Literal["mean", "sum", "mean of targets"] = "mean"
+    factor: Number | msgspec.UnsetType = msgspec.UNSET
 
 
 class PrintedTable(Table, frozen=True):

@@ -1,8 +1,8 @@
 """What did the author write?  Numbers of a claim file, with what their digits claim.
 
 Nested lists of integers and decimals, hex floats, recipes (`{linspace = [-0.4, 0.7], shape =
-[3, 10]}`) and arrays in an `.npz` beside the file (never unpickled) all become a `Given`.  A
-recipe's numbers are the float64 that NumPy's function of that name makes.
+[3, 10]}`, see `recipes`), lists of these, and arrays in an `.npz` beside the file (never unpickled)
+all become a `Given`.
 
 A file is read only if it is a regular one, and never more of it than its kind may hold; how many
 numbers a recipe or an array makes is counted before they are made.
@@ -22,7 +22,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rnn_check.claims.beside import MOST_ARCHIVE, MOST_AXES, PLAIN_NAME, Archive, beside
+from rnn_check.claims import recipes
+from rnn_check.claims.beside import MOST_ARCHIVE, PLAIN_NAME, Archive, beside
 from rnn_check.numbers import printed
 from rnn_check.refusal import ClaimError, nearest
 
@@ -109,15 +110,6 @@ class Given:
         )
 
 
-_RECIPES: dict[str, set[str]] = {
-    "linspace": {"linspace", "shape"},
-    "arange": {"arange", "shape"},
-    "full": {"full", "shape"},
-    "identity": {"identity", "times"},
-    "npz": {"npz", "key"},
-}
-
-
 @dataclass(frozen=True)
 class Reader:
     """Reads arrays of one file; every complaint names the file and the key.
@@ -141,6 +133,8 @@ class Reader:
 
         finite: whether nan and inf are refused.
         """
+        if recipes.holds_a_recipe(node):
+            return self._stacked(node, key, reading, finite)
         written = self._written(node, key, finite)
         if isinstance(node, dict) and "full" in node:  # one number, written once
             one = self.given(node["full"], f"{key}.full", reading, finite=finite)
@@ -173,6 +167,16 @@ class Reader:
             error = np.where(exact.reshape(value.shape), 0.0, abs(value) * 2.0**-53)
         return Given(value, error, lo, hi)
 
+    def _stacked(self, nodes: list[Any], key: str, reading: Reading, finite: bool) -> Given:
+        """A list in which recipes stand: its parts, one after the other."""
+        each = [
+            self.given(part, f"{key}[{i}]", reading, finite=finite) for i, part in enumerate(nodes)
+        ]
+        for i, part in enumerate(each):
+            if part.shape != each[0].shape:
+                raise self.fail(f"{key}[{i}]", f"expected shape {each[0].shape}, got {part.shape}")
+        return Given.stacked(each)
+
     def booleans(self, node: Any, key: str) -> Array:
         written = self._nested(node, key, (bool,), "true or false")
         return written.astype(bool)
@@ -180,7 +184,7 @@ class Reader:
     def _written(self, node: Any, key: str, finite: bool = True) -> npt.NDArray[Any]:
         """What is written at `key`: objects as they are written, or a recipe's float64."""
         if isinstance(node, dict):
-            return self._recipe(node, key)
+            return recipes.made(node, key, self)
         written = self._nested(node, key, (int, Decimal, str), "a number")
         flat = [self._number(v, key, finite) for v in written.ravel().tolist()]
         out = np.empty(len(flat), object)
@@ -257,54 +261,7 @@ class Reader:
             node = node[0]
         return tuple(shape)
 
-    def _recipe(self, node: dict[str, Any], key: str) -> npt.NDArray[np.float64]:
-        kind = next((k for k in _RECIPES if k in node), None)
-        if kind is None:
-            raise self.fail(key, f"unknown recipe {sorted(node)}; known: {', '.join(_RECIPES)}")
-        wanted = _RECIPES[kind]
-        for k in node:
-            if k not in wanted:
-                raise self.fail(
-                    f"{key}.{k}", f"unknown key in a recipe `{kind}`{nearest(k, wanted)}"
-                )
-        for k in wanted:
-            if k not in node:
-                raise self.fail(key, f"the recipe `{kind}` needs the key `{k}` beside it")
-        if kind == "npz":
-            return self._npz(node["npz"], node["key"], key)
-        if kind == "identity":
-            n = self._size(node["identity"], f"{key}.identity")
-            times = self.number(node["times"], f"{key}.times")
-            self._count(n * n, f"{key}.identity")
-            return np.asarray(times * np.eye(n))
-        shape = node["shape"]
-        if not isinstance(shape, list) or not 0 < len(shape) <= MOST_AXES:
-            raise self.fail(f"{key}.shape", f"expected 1 to {MOST_AXES} sizes, e.g. [2, 3]")
-        sizes = tuple(self._size(n, f"{key}.shape") for n in shape)
-        count = math.prod(sizes)
-        if kind == "arange":
-            n = self._size(node["arange"], f"{key}.arange")
-            if n != count:
-                raise self.fail(f"{key}.arange", f"{n} numbers do not fill the shape {list(sizes)}")
-        self._count(count, f"{key}.shape")
-        if kind == "arange":
-            return np.arange(count, dtype=np.float64).reshape(sizes)
-        if kind == "full":
-            return np.full(sizes, self.number(node["full"], f"{key}.full"))
-        ends = node["linspace"]
-        if not isinstance(ends, list) or len(ends) != 2:
-            raise self.fail(f"{key}.linspace", "expected [start, stop]")
-        start, stop = (self.number(e, f"{key}.linspace") for e in ends)
-        if not math.isfinite(stop - start):
-            raise self.fail(f"{key}.linspace", "the distance of start and stop fits no float64")
-        return np.linspace(start, stop, count).reshape(sizes)
-
-    def _size(self, n: Any, key: str) -> int:
-        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise self.fail(key, f"expected a positive integer, got {n!r}")
-        return n
-
-    def _count(self, numbers: int, key: str) -> None:
+    def count(self, numbers: int, key: str) -> None:
         """Before they are made."""
         self.made[0] += numbers
         if self.made[0] > MOST_NUMBERS:
@@ -315,7 +272,7 @@ class Reader:
                 f"{MOST_NUMBERS:,} at most, counted anew in each claim that [vary] makes",
             )  # fmt: skip
 
-    def _npz(self, name: Any, entry: Any, key: str) -> npt.NDArray[np.float64]:
+    def from_npz(self, name: Any, entry: Any, key: str) -> npt.NDArray[np.float64]:
         if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
             raise self.fail(
                 f"{key}.npz", f"expected the name of a file beside this one, got {name!r}"
@@ -333,7 +290,7 @@ class Reader:
             known = nearest(entry, archive.arrays)
             raise self.fail(f"{key}.key", f"{name} holds no {entry!r}{known}")
         try:
-            made = archive.array(entry, lambda count: self._count(count, f"{key}.key"))
+            made = archive.array(entry, lambda count: self.count(count, f"{key}.key"))
         except ValueError as error:
             raise self.fail(f"{key}.key", f"{entry} in {name} {error}") from None
         return made

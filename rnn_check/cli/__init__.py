@@ -11,6 +11,7 @@ from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
     model,
     new,
     observe,
+    port,
     schema,
     sweep,
     verify,

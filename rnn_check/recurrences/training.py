@@ -3,17 +3,17 @@
     B samples of a batch, S of all, T timesteps, F features, H units, G gates, O outputs
     N sets of weights at once: kernel (N,F,GH)   recurrent_kernel (N,H,GH)   bias (N,GH)
     (N,2,GH) where there are two   dense.kernel (N,H,O)   dense.bias (N,O)
-    x (S,T,F)   target, prediction (S,O)
+    embeddings (N,V,F) of V indices
+    x (S,T,F), or indices (S,T)   target, prediction (S,O), or of each step (S,T,O)
 
 An epoch takes the samples in their order, batch by batch, the last of which may be smaller. Its
-loss, as `fit` reports it, is the mean over the samples of what each batch's loss was before the
-update by that batch.
+loss, as `fit` reports it, is the mean over the samples of what each batch's loss (see `batches`)
+was before the update by that batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,67 +21,14 @@ import numpy as np
 from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import UP, Arithmetic, Array, arithmetic, gamma_of_both
 from rnn_check.numbers.reading import Node, Tape
-from rnn_check.recurrences import updating
-from rnn_check.recurrences.kinds import SIMPLE, Recurrence
+from rnn_check.recurrences import batches, updating
+from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Optimizer
-from rnn_check.recurrences.penalties import Constraint, Regularizer
 from rnn_check.recurrences.rounding import added
 
 _MOST = 2_000_000  # numbers of a step that are derived at once
 
-WEIGHTS = ("kernel", "recurrent_kernel", "bias", "dense.kernel", "dense.bias")
 Sets = Mapping[str, Bounded]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A recurrent layer whose last state goes through a Dense layer, or not; the loss is the mse.
-
-    error: how far x may be from what was run. regularizers, constraints: by weight. frozen: the
-    weights that are not trained, each with its error.
-    """
-
-    x: Array  # (S,T,F)
-    target: Array  # (S,O)
-    activation: str | None = "tanh"
-    dense_activation: str | None = "linear"
-    go_backwards: bool = False
-    recurrence: Recurrence = SIMPLE
-    recurrent_activation: str | None = "sigmoid"
-    batch_size: int | None = None  # None: all samples
-    error: Array | float = 0.0
-    regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
-    constraints: Mapping[str, Constraint] = field(default_factory=dict)
-    frozen: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
-
-    @property
-    def steps(self) -> Array:
-        """(T,S,F) in processing order."""
-        return self._in_steps(self.x)
-
-    def _in_steps(self, x: Array) -> Array:
-        x = x[:, ::-1] if self.go_backwards else x
-        return np.ascontiguousarray(x.swapaxes(0, 1), np.float64)
-
-    @property
-    def batches(self) -> list[slice]:
-        """Of an epoch, which samples each update takes."""
-        size, samples = self.batch_size or len(self.x), len(self.x)
-        return [slice(at, min(at + size, samples)) for at in range(0, samples, size or 1)]
-
-    @property
-    def gates(self) -> int:
-        return len(self.recurrence.gates)
-
-    def shapes(self, units: int) -> dict[str, tuple[int, ...]]:
-        """Of its weights, if the layers have all that they may have."""
-        width = self.gates * units
-        outputs = self.target.shape[-1]
-        return {
-            "kernel": (self.x.shape[2], width), "recurrent_kernel": (units, width),
-            "bias": self.recurrence.bias_shape(units),
-            "dense.kernel": (units, outputs), "dense.bias": (outputs,),
-        }  # fmt: skip
 
 
 # -- one update ------------------------------------------------------------------------------------
@@ -133,15 +80,21 @@ def _gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str,
     tape = Tape(a, network.activation, network.recurrent_activation)
     inside = {name: w for name, w in weights.items() if not name.startswith("dense.")}
     layer, of_layer = _layer(network, tape, inside)
-    x = _steps(network, batch, a)
+    x = _steps(network, batch, tape, weights.get("embeddings"))
+    kept = None if network.mask is None else network.in_steps(network.mask[batch]) > 0
     states: tuple[Node, ...] = tuple(
         tape.constant(exactly(np.zeros((N, batch.stop - batch.start, H)), a))
         for _ in network.recurrence.states
     )
-    for x_t in x:
-        step = network.recurrence.step(tape, layer, tape.constant(x_t), *states)
-        states = step[: len(states)]
-    output = states[0]
+    outputs: list[Node] = []
+    for t, x_t in enumerate(x):
+        new = network.recurrence.step(tape, layer, x_t, *states)[: len(states)]
+        if kept is not None:
+            keep = kept[t][:, None]
+            new = tuple(tape.where(keep, *pair) for pair in zip(new, states, strict=True))
+        states = new
+        outputs.append(states[0])
+    outputs = outputs if network.is_sequence else outputs[-1:]
     nodes: dict[str, Node] = {}
     if "dense.kernel" in weights:
         dense = {name: w for name, w in weights.items() if name.startswith("dense.")}
@@ -149,22 +102,51 @@ def _gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str,
             name: tape.leaf(w.each(lambda part: part[:, None]) if name.endswith("bias") else w)
             for name, w in dense.items()
         }
-        summed = tape.affine((output, nodes["dense.kernel"]), bias=nodes.get("dense.bias"))
-        output = tape.activated(network.dense_activation, summed)  # (N,B,O)
-    loss = _loss(network, output, batch)
+        kernel, bias = nodes["dense.kernel"], nodes.get("dense.bias")
+        outputs = [
+            tape.activated(network.dense_activation, tape.affine((each, kernel), bias=bias))
+            for each in outputs
+        ]  # (N,B,O)
+    loss = batches.loss_of(network, outputs, batch)
     tape.backward()
     found = of_layer()
+    if "embeddings" in weights:
+        found["embeddings"] = _of_rows(_rows(network, batch), x, weights["embeddings"])
     for name, node in nodes.items():
         g = tape.gradient(node)
         found[name] = g.each(lambda part: part[:, 0]) if name.endswith("bias") else g
     return found, loss
 
 
-def _steps(network: Network, batch: slice, a: Arithmetic) -> list[Bounded]:
-    """x (B,F) at each step, as the framework has it."""
+def _steps(network: Network, batch: slice, tape: Tape, table: Bounded | None) -> list[Node]:
+    """x (B,F) at each step, as the framework has it, or the rows of its table (N,B,F)."""
+    if table is not None:
+        rows = _rows(network, batch)
+        return [tape.leaf(table.each(lambda part: part[:, each])) for each in rows]  # noqa: B023
     error = np.broadcast_to(np.asarray(network.error, np.float64), network.x.shape)
-    both = (network._in_steps(part[batch]) for part in (network.x, error))
-    return [_given(value, off, a, True) for value, off in zip(*both, strict=True)]
+    both = (network.in_steps(part[batch]) for part in (network.x, error))
+    given = (_given(value, off, tape.a, True) for value, off in zip(*both, strict=True))
+    return [tape.constant(each) for each in given]
+
+
+def _rows(network: Network, batch: slice) -> Array:
+    """(T,B) the indices at each step."""
+    return network.in_steps(network.x[batch]).astype(np.int64)
+
+
+def _of_rows(rows: Array, x: list[Node], table: Bounded) -> Bounded:
+    """dL/d of each row of the table: the sum, in any order, of what reaches the steps that look it
+    up."""
+    value, error, most = np.zeros((3, *table.value.shape))
+    for index, node in zip(rows, x, strict=True):
+        if (g := node.gradient) is not None:
+            for total, part in ((value, g.value), (error, g.error), (most, g.most)):
+                np.add.at(total.swapaxes(0, 1), index, part.swapaxes(0, 1))
+    n = np.bincount(rows.ravel(), minlength=table.value.shape[1])[:, None]
+    roundings = np.array([gamma_of_both(int(k) + 1, table.a) for k in n[:, 0]])
+    error = error + roundings[:, None] * most + 2 * n * table.a.min_normal
+    error = np.where(most + error > table.a.max, np.inf, error * UP)
+    return Bounded(value, np.where(n > 0, error, 0.0), table.a)
 
 
 def _layer(network: Network, tape: Tape, weights: Sets) -> tuple[Any, Any]:
@@ -196,40 +178,6 @@ def _layer(network: Network, tape: Tape, weights: Sets) -> tuple[Any, Any]:
         return {name: Bounded(v, e, a) for name, v, e in both if v is not None}
 
     return layer, gradients
-
-
-def _loss(network: Network, output: Node, batch: slice) -> Bounded:
-    """The batch's mse (N,1); its gradient is received by the output."""
-    p = output.b.known
-    a = p.a
-    target = _given(network.target[batch], 0.0, a, True)
-    n = target.value.size
-    off = p.value - target.value
-    off_error = p.error + target.error
-    off_error = off_error + gamma_of_both(1, a) * (np.abs(off) + off_error)
-    squares = (np.abs(off) + off_error) ** 2
-    rounding = gamma_of_both(n + 8, a)
-    # fit's loss is a mean of means: the batch's is weighted by B, summed, and divided by B again
-    error = off_error * (2 * np.abs(off) + off_error) + rounding * squares
-    error = error.sum(axis=(1, 2)) / n + 4 * (n + 8) * a.min_normal
-    value = (off * off).sum(axis=(1, 2)) / n
-    pull = 2 / n * (np.abs(off) + off_error)
-    pull_error = 2 / n * off_error * UP + gamma_of_both(5, a) * pull
-    output.receive(Bounded(2 / n * off, pull_error + 2 * a.min_normal, a))
-    return Bounded(value[:, None], error[:, None] * UP, a)
-
-
-def loss_of_epochs(network: Network, each: Bounded) -> Bounded:
-    """(E,1) from that of each update (N,1): `fit`'s running mean, weighted by the samples."""
-    sizes = np.array([batch.stop - batch.start for batch in network.batches], np.float64)
-    K, a = len(sizes), each.a
-    if K == 1:
-        return each
-    share = sizes / sizes.sum()
-    value, error = (part.reshape(-1, K) @ share for part in (each.value, each.error))
-    most = each.most.reshape(-1, K) @ share
-    error = error + gamma_of_both(K + 2, a) * most + 2 * K * a.min_normal
-    return Bounded(value[:, None], error[:, None] * UP, a)
 
 
 # -- a whole training ------------------------------------------------------------------------------
@@ -282,7 +230,7 @@ def trained(
             }
         w = {"weights": w, **states}[updating.ends_with(optimizer)]
         w = {**w, **_frozen(network, 1, a)}
-        loss = loss_of_epochs(network, _known(_joined(losses)))
+        loss = batches.loss_of_epochs(network, _known(_joined(losses)))
     return Trained(
         {name: (b.value[0], b.error[0]) for name, b in w.items()},
         (loss.value[:, 0], loss.error[:, 0]),

@@ -5,10 +5,12 @@
                   by norm: g = g c/max(‖g‖, c), ‖g‖ of each weight array, or of all together
     decayed       w = w - ληw, of every weight array, biases among them, before the step
     stepped       w' = step(w, g), the optimizer's own: see `optimizers`
-    averaged      a' = βa + (1-β)w', of the first update a' = w'; every f updates then w' = a'
     constrained   see `penalties`; after every batch
+    averaged      a' = βa + (1-β)w', w' after each batch; until the first update, and by it, a' = w'
+                  every f updates then w' = a', and constrained again
 
-in this order, as Keras has them. The states "accumulated" and "average" are carried of each weight
+in this order. Keras constrains weights last, so that it averages what is not constrained: a
+deviation. The states "accumulated" and "average" are carried of each weight
 array like the optimizer's own, and start at 0. An update takes the learning rate that belongs to
 the number of batches before it, but its t counts updates. At the end of a training of averages the
 weights become these (`ends_with`).
@@ -57,7 +59,8 @@ def iterations(optimizer: Optimizer, batches: Any) -> Any:
 def overwrites(optimizer: Optimizer, n: Array) -> Array:
     """Whether the weights become their averages after n batches and one more."""
     every = optimizer.ema_overwrite_frequency if optimizer.use_ema else None
-    return np.zeros(np.shape(n), bool) if every is None else (np.asarray(n) + 1) % every == 0
+    before = iterations(optimizer, np.asarray(n))
+    return np.zeros(np.shape(n), bool) if every is None else (before + 1) % every == 0
 
 
 def ends_with(optimizer: Optimizer) -> str:
@@ -99,7 +102,8 @@ def updated(
         new = moved if seen is None else {state: seen[state][name] for state in own}
         down = _decayed(optimizer, start, eta)
         stepped = optimizer.stepped(Update(down, own, new, taken[name], t, eta))
-        weights[name] = _chosen(now, stepped, start)
+        by = constraints.get(name)
+        weights[name] = kept = _constrained(by, _chosen(now, stepped, start))
         for state, each in moved.items():
             states[state][name] = _chosen(now, each, own[state])
         if k > 1:
@@ -107,12 +111,15 @@ def updated(
             states["accumulated"][name] = _chosen(now, zero, sums[name])
         if optimizer.use_ema:
             over = overwrites(optimizer, at)
-            average = mean(old["average"][name], stepped, optimizer.ema_momentum)
-            states["average"][name] = average = _chosen(at == 0, stepped, average)
-            weights[name] = _chosen(over, average, weights[name])
-        if name in constraints:
-            weights[name] = constraints[name].applied(weights[name])
+            average = mean(old["average"][name], kept, optimizer.ema_momentum)
+            average = _chosen(iterations(optimizer, at) == 0, kept, average)
+            states["average"][name] = average
+            weights[name] = _chosen(over, _constrained(by, average), kept)
     return Updated(weights, states, taken)
+
+
+def _constrained(by: Constraint | None, w: Bounded) -> Bounded:
+    return w if by is None else by.applied(w)
 
 
 def _chosen(where: Array, one: Bounded, other: Bounded) -> Bounded:

@@ -32,7 +32,7 @@ from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.subjects.asked.named import FRAMEWORKS
 from rnn_check.subjects.identity import Identity
 from rnn_check.verdicts import done as experiment
-from rnn_check.verdicts.done import KINDS, OPTIONS, MaskForm, MaskFrom, Numbers, Wrong
+from rnn_check.verdicts.done import KINDS, OPTIONS, MaskForm, MaskFrom, Numbers, Trained, Wrong
 
 Words = str | list[str]
 Seen = Literal["differ", "error", "not_run"]
@@ -44,9 +44,9 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     What was done. layer: the kind of a layer, or of what is inside one. where: its options, as
     `done.OPTIONS` names them. then: the kind of a layer that comes after it. mask, mask_from,
     initial_state: what reaches that layer. numbers: what its numbers meet. wrong: what is wrong on
-    purpose. expects: what is expected, by kind ("certified") or with its `of` ("stateful of
-    predict"), each of which has to show it; without it, at least one expectation of each claim has
-    to.
+    purpose. training: what the training does. expects: what is expected, by kind ("certified") or
+    with its `of` ("stateful of predict"), each of which has to show it; without it, at least one
+    expectation of each claim has to.
 
     By whom. framework: Keras if it is left out. backend, mode, dtype: names. keras,
     backend_version, numpy, python: version specifiers (">=3.0,<3.16").
@@ -74,6 +74,7 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     initial_state: bool | None = None
     numbers: Numbers | None = None
     wrong: Wrong | None = None
+    training: Trained | None = None
     expects: Words = []
     keras: str = ""
     backend_version: str = ""
@@ -101,6 +102,8 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     def is_about(self, claim: Claim, dtype: str) -> list[bool]:
         """Of each expectation, whether it speaks of what was done there, in the policy `dtype`."""
         if self.wrong is not None and self.wrong not in experiment.wrongs(claim):
+            return [False] * len(claim.expectations)
+        if self.training is not None and self.training not in experiment.trains(claim):
             return [False] * len(claim.expectations)
         computed_in = policy.Policy(dtype).computed_in
         found = [p for p in experiment.places(claim) if self._is_done(claim, p, computed_in)]

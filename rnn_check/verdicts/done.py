@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.claims.layers import (
     RNN,
@@ -53,6 +54,13 @@ Wrong = Literal[
     "dropout above 1",
 ]
 Numbers = Literal["a preactivation is 0", "a state overflows", "a masked step overflows"]
+
+Trained = Literal[
+    "averages what is constrained",
+    "weighs whole sequences",
+    "adds up several gradients of a row, not linearly",
+    "accumulates gradients",
+]
 
 KINDS = {kind.__name__: kind for kind in (*typing.get_args(AnyLayer), *typing.get_args(Cell))}
 # what a description may ask of a layer: Keras's options, and how many cells stand in its list
@@ -163,6 +171,32 @@ def wrongs(claim: Claim) -> set[str]:
         found["state of another batch"] = len(state) == 2 and state[0] != samples
     rate = wrong.layer.get("dropout")
     found["dropout above 1"] = isinstance(rate, int | float | Decimal) and rate > 1
+    return {words for words, holds in found.items() if holds}
+
+
+def trains(claim: Claim) -> set[str]:
+    """What a training does that some do wrong, in the words of `Trained`."""
+    training, weight, x = claim.training, claim.sample_weight, claim.x
+    if training is None or x is None or claim.loss is None:
+        return set()
+    optimizer, layers = training.optimizer, claim.layers
+    constrained = any(any(trained.of_layer(layer, "constraint")) for layer in layers)
+    bends = training.kind != "SGD" or any(
+        getattr(optimizer, clip) is not None
+        for clip in ("clipnorm", "clipvalue", "global_clipnorm")
+    )
+    size = training.batch_size or len(x.value)
+    batches = [x.value[at : at + size] for at in range(0, len(x.value), size)]
+    twice = any(len(np.unique(batch)) < batch.size for batch in batches)
+    of_sequences = weight is not None and weight.value.ndim < claim.loss.value.value.ndim - 1
+    found = {
+        "averages what is constrained": optimizer.use_ema and constrained,
+        "weighs whole sequences": of_sequences,
+        "adds up several gradients of a row, not linearly": isinstance(layers[0], Embedding)
+        and bends
+        and twice,
+        "accumulates gradients": bool(optimizer.gradient_accumulation_steps),
+    }
     return {words for words, holds in found.items() if holds}
 
 

@@ -26,8 +26,8 @@ from rnn_check.numbers.formats import arithmetic, gamma
 from rnn_check.recurrences import losses as recurrences_losses
 from rnn_check.recurrences import optimizers
 from rnn_check.recurrences.kinds import SIMPLE
+from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Adam
-from rnn_check.recurrences.training import Network
 from rnn_check.recurrences.updating import carried
 from rnn_check.refusal import ClaimError
 from rnn_check.verdicts import judge
@@ -587,7 +587,14 @@ def test_an_extraordinary_outcome_differs(
         ("[[10.000422], ", "[", "expect[2].value", "expected shape (3, 1), got (2, 1)"),
         ("units = 4", "units = 4\nreturn_sequences = true", "loss.target", "shape"),
         ("[input]\n", "[input]\nmask = [[true, true, true], [true, true, true], [true, true, true]]"
-         "\n", "expect[0].what", "without mask and state"),
+         "\n", "expect[0].what", "without initial_state and mask"),
+        ("epochs ", "sample_weight = [1, 2]\nepochs ", "training.sample_weight", "shape (3,)"),
+        ("epochs ", "sample_weight = [1, -2, 1]\nepochs ", "training.sample_weight", "0 or more"),
+        ("epochs ", "class_weight = {}\nepochs ", "training.class_weight", "a class at least"),
+        ("epochs ", "class_weight = { 0 = -1 }\nepochs ", "training.class_weight.0", "0 or more"),
+        ("epochs ", "class_weight = { a = 1 }\nepochs ", "training.class_weight.a", "0, 1, 2"),
+        ("epochs ", "class_weight = { 0 = 2 }\nsample_weight = [1, 2, 3]\nepochs ",
+         "training.class_weight", "as Keras does"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_named(old: str, new: str, key: str, words: str) -> None:

@@ -167,6 +167,82 @@ def test_recipes_are_numpys(recipe: dict[str, object], values: np.ndarray) -> No
     assert not given.error.any()  # nobody rounded them to their printed digits
 
 
+def _after(made: Any, function: str, *args: Any) -> np.ndarray:
+    """What a program draws second, after seven numbers."""
+    draw = getattr(made, function)
+    if function in ("rand", "randn"):
+        draw(7)
+        return np.asarray(draw(3, 2), np.float64)
+    draw(*args, size=7)
+    return np.asarray(draw(*args, size=(3, 2)), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("RandomState.randn", []), ("RandomState.standard_normal", []), ("RandomState.rand", []),
+        ("RandomState.random_sample", []), ("RandomState.normal", [1, Decimal("0.5")]),
+        ("RandomState.uniform", [-1, 2]), ("RandomState.randint", [0, 5]),
+        ("default_rng.standard_normal", []), ("default_rng.random", []),
+        ("default_rng.normal", [1, Decimal("0.5")]), ("default_rng.uniform", [-1, 2]),
+        ("default_rng.integers", [0, 5]),
+    ],
+)  # fmt: skip
+def test_what_a_program_draws_second_is_drawn_after_the_first(name: str, args: list[Any]) -> None:
+    generator, _, function = name.partition(".")
+    made = getattr(np.random, generator)(3)
+    recipe = {"random": name, "seed": 3, "shape": [3, 2], "after": 7, "times": Decimal("0.1")}
+    given = READER.given(recipe | ({"args": args} if args else {}), "w")
+    drawn = 0.1 * _after(made, function, *map(float if "int" not in function else int, args))
+    assert given.value.tolist() == drawn.tolist()
+    assert not given.error.any()
+
+
+def test_rows_are_one_at_their_index_and_zero_without_any() -> None:
+    given = READER.given({"one_hot": [[0, 2], [-1, 1]], "depth": 3}, "w")
+    assert given.value.tolist() == [[[1, 0, 0], [0, 0, 1]], [[0, 0, 0], [0, 1, 0]]]
+
+
+def test_recipes_stand_in_lists_beside_numbers() -> None:
+    node = [{"full": 1, "shape": [2]}, [Decimal("0.5"), Decimal("0.25")]]
+    given = READER.given([node, [{"arange": 2, "shape": [2]}, [3, 4]]], "w", "rounded")
+    assert given.value.tolist() == [[[1, 1], [0.5, 0.25]], [[0, 1], [3, 4]]]
+    assert given.half_unit[0, 1].tolist() == pytest.approx([0.05, 0.005])
+    assert not given.half_unit[1].any()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "problem"),
+    [
+        ({"one_hot": [0, 3], "depth": 3}, "w.one_hot[1]: expected an index from 0 to 2, or -1"),
+        ({"one_hot": [0, [1]], "depth": 3}, "w.one_hot[1]: expected shape () as its neighbours"),
+        ({"one_hot": [], "depth": 3}, "w.one_hot: empty list"),
+        ({"one_hot": [0]}, "w: the recipe `one_hot` needs the key `depth` beside it"),
+        ({"one_hot": [True], "depth": 2}, "w.one_hot[0]: expected an index"),
+        ({"random": "randn", "seed": 0, "shape": [1]}, "w.random: unknown generator 'randn'"),
+        ({"random": "RandomState.randn", "seed": -1, "shape": [1]}, "w.seed: expected an integer"),
+        ({"random": "RandomState.randn", "seed": 0, "shape": [1], "args": [0, 1]},
+         "w.args: RandomState.randn takes none"),
+        ({"random": "default_rng.integers", "seed": 0, "shape": [1]}, "w.args: required"),
+        ({"random": "default_rng.integers", "seed": 0, "shape": [1], "args": [2, 2]},
+         "w.args: expected integers, the first below the second"),
+        ({"random": "default_rng.normal", "seed": 0, "shape": [1], "args": [0, -1]},
+         "w.args: a deviation is not negative"),
+        ({"random": "default_rng.uniform", "seed": 0, "shape": [1], "args": [1, 0]},
+         "w.args: expected low, and a high"),
+        ({"random": "RandomState.randn", "seed": 0, "shape": [1], "sede": 0},
+         "w.sede: unknown key in a recipe `random`; did you mean `seed`?"),
+        ({"random": "RandomState.randn", "seed": 0, "after": 3_000_000, "shape": [1]},
+         "w.shape: 3,000,001 numbers are too many"),
+        ([{"full": 1, "shape": [2]}, [1]], "w[1]: expected shape (2,), got (1,)"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_makes_nothing_is_refused(recipe: Any, problem: str) -> None:
+    with pytest.raises(ClaimError) as refused:
+        Reader(Path("f.toml")).given(recipe, "w")
+    assert f"f.toml: {problem}" in str(refused.value)
+
+
 # --- files that are not what they say -------------------------------------------------------------
 
 

@@ -20,10 +20,10 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.optimizers import AdamTraining
 from rnn_check.numbers import activations
 from rnn_check.recurrences import kinds, updating
+from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from rnn_check.recurrences.penalties import EPSILON, MaxNorm, NonNeg, Regularizer
 from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
-from rnn_check.recurrences.training import Network
 
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]
@@ -60,6 +60,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
     ),
     "SGD, averaged, decayed": SGD(
         ExponentialDecay(0.01, 2, 0.7, staircase=True), use_ema=True, weight_decay=0.01
+    ),
+    "momentum, averaged, accumulated": SGD(
+        0.01, momentum=0.5, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=2,
+        gradient_accumulation_steps=2,
     ),
 }  # fmt: skip
 
@@ -108,6 +112,27 @@ NETWORKS = {
         ),
         True,
     ),
+    "masked sequences that weigh": (
+        network(
+            recurrence=kinds.LSTM,
+            batch_size=2,
+            target=np.random.default_rng(5).integers(-4, 5, (3, 4, 2)).astype(float),
+            mask=np.array([[1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 1, 1]], bool),
+            sample_weight=np.array([[1, 2, 0.1, 3], [0, 1, 1, 0.3], [0.7, 0, 5, 1]]),
+        ),
+        True,
+    ),
+    "looked up, masked, backwards, samples that weigh": (
+        network(
+            x=np.array([[3.0, 1, 0, 1], [0, 0, 2, 2], [1, 3, 3, 3]]),
+            recurrence=kinds.GRU,
+            go_backwards=True,
+            embedding=(4, 2),
+            mask=np.array([[1, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]], bool),
+            sample_weight=np.array([0.3, 4.0, 0.0]),
+        ),
+        True,
+    ),
     "far off, many outputs": (network(target=np.full((3, 20), 1000.0)), True),  # its loss adds 60
 }
 
@@ -116,6 +141,7 @@ def initial(net: Network, with_bias: bool, dtype: Any = np.float32, units: int =
     rng = np.random.default_rng(4)
     names = ["kernel", "recurrent_kernel", "dense.kernel"]
     names += ["bias", "dense.bias"] if with_bias else []
+    names += ["embeddings"] if net.embedding else []
     shapes = net.shapes(units)
     drawn = {n: rng.normal(size=shapes[n]).astype(dtype).astype(float) for n in names}
     return {name: array for name, array in drawn.items() if name not in net.frozen}
@@ -181,26 +207,49 @@ class Execution:
         net, r, dot, own = self.net, self.r, self.dot, w
         w = {**w, **{name: value for name, (value, _) in net.frozen.items()}}
         x, target = (net.x[:, ::-1] if net.go_backwards else net.x)[batch], net.target[batch]
-        H = len(w["recurrent_kernel"])
+        rows = x.astype(int)
+        x = x if net.embedding is None else w["embeddings"][rows]
+        H, T = len(w["recurrent_kernel"]), x.shape[1]
+        mask = np.ones((len(x), T), bool) if net.mask is None else net.mask[batch]
+        mask = mask[:, ::-1] if net.go_backwards else mask
         states = [np.zeros((len(x), H)) for _ in net.recurrence.states]
-        backs = []
-        for t in range(x.shape[1]):
-            states, back = self.step(w, x[:, t], states)
+        backs, shown = [], []
+        for t in range(T):
+            new, back = self.step(w, x[:, t], states)
+            states = [np.where(mask[:, t, None], *pair) for pair in zip(new, states, strict=True)]
             backs.append(back)
-        o = dot(states[0], w["dense.kernel"])
-        o = r(o + w["dense.bias"]) if "dense.bias" in w else o
-        p, slope = self.act(net.dense_activation, o)
-        off = r(p - target)
-        loss = 0.0
-        for square in r(off * off).ravel():
-            loss = r(loss + square)
-        loss = r(loss / off.size)
-        d = r(r(r(2 / off.size) * off) * slope)
-        g = {"dense.kernel": dot(states[0].T, d), "dense.bias": self.summed(d)}
-        later = [dot(d, w["dense.kernel"].T), *(np.zeros((len(x), H)) for _ in states[1:])]
-        for back in reversed(backs):
-            shares, later = back(later)
-            g |= {n: r(g[n] + share) if n in g else share for n, share in shares.items()}
+            shown.append(states[0])
+        shares = self.shares_of(target, mask, batch)  # (B,1), or (B,T)
+        loss, g, later = 0.0, {}, [np.zeros((len(x), H)) for _ in states]
+
+        def add(more: Weights) -> None:
+            g.update({n: r(g[n] + part) if n in g else part for n, part in more.items()})
+
+        for t in reversed(range(T)):
+            if net.is_sequence or t == T - 1:
+                at = (slice(None), t) if net.is_sequence else slice(None)
+                o = dot(shown[t], w["dense.kernel"])
+                o = r(o + w["dense.bias"]) if "dense.bias" in w else o
+                p, slope = self.act(net.dense_activation, o)
+                off = r(p - target[at])
+                share = shares[:, t if net.is_sequence else 0, None]
+                for square in r(r(off * off) * share).ravel():
+                    loss = r(loss + square)
+                d = r(r(r(2 / target.size) * r(off * share)) * slope)
+                add({"dense.kernel": dot(shown[t].T, d), "dense.bias": self.summed(d)})
+                later[0] = r(later[0] + dot(d, w["dense.kernel"].T))
+            keep = mask[:, t, None]
+            more, before = backs[t]([np.where(keep, part, 0.0) for part in later])
+            of_x = more.pop("x", np.zeros_like(x[:, t]))
+            add(more)
+            later = [
+                r(b + np.where(keep, 0.0, part)) for b, part in zip(before, later, strict=True)
+            ]
+            if net.embedding is not None:
+                table = g.setdefault("embeddings", np.zeros(net.embedding))
+                for row, share_of in zip(rows[:, t], of_x, strict=True):
+                    table[row] = r(table[row] + share_of)
+        loss = r(loss / target.size)
         for name, of in net.regularizers.items():
             pull = r(r(of.l1) * np.sign(w[name])) + r(r(2 * r(of.l2)) * w[name])
             g[name] = r(g[name] + r(pull))
@@ -208,6 +257,17 @@ class Execution:
                 loss = r(loss + r(r(of.l1) * abs(each)))
                 loss = r(loss + r(r(of.l2) * r(each * each)))
         return float(loss), {n: g[n] for n in own}
+
+    def shares_of(self, target: Array, mask: Array, batch: slice) -> Array:
+        """What each square is multiplied by before all are divided by how many there are."""
+        net, r = self.net, self.r
+        shares = np.ones((len(target), target.shape[1] if net.is_sequence else 1))
+        if net.is_sequence and net.mask is not None:
+            shares = np.where(mask, r(mask.size / max(1, mask.sum())), 0.0)
+        if net.sample_weight is not None:
+            weight = r(net.sample_weight[batch])
+            shares = r(shares * (weight if weight.ndim == 2 else weight[:, None]))
+        return np.asarray(shares)
 
     def constrained(self, name: str, w: Array) -> Array:
         r, by = self.r, self.net.constraints.get(name)
@@ -236,9 +296,10 @@ class Execution:
             z = r(z + b)
         return np.asarray(z)
 
-    def shares(self, x: Array, h: Array, d: Array) -> Weights:
+    def shares(self, w: Weights, x: Array, h: Array, d: Array) -> Weights:
         dot = self.dot
-        return {"kernel": dot(x.T, d), "recurrent_kernel": dot(h.T, d), "bias": self.summed(d)}
+        found = {"kernel": dot(x.T, d), "recurrent_kernel": dot(h.T, d), "bias": self.summed(d)}
+        return {**found, "x": dot(d, w["kernel"].T)} if self.net.embedding else found
 
     def simple(self, w: Weights, x: Array, h: Array) -> tuple[list[Array], Any]:
         r, biases = self.r, [w["bias"]] if "bias" in w else []
@@ -247,7 +308,7 @@ class Execution:
 
         def back(later: list[Array]) -> tuple[Weights, list[Array]]:
             d = r(later[0] * slope)
-            return self.shares(x, h, d), [self.dot(d, w["recurrent_kernel"].T)]
+            return self.shares(w, x, h, d), [self.dot(d, w["recurrent_kernel"].T)]
 
         return [new], back
 
@@ -266,7 +327,7 @@ class Execution:
             dc = r(dc + r(r(dh * o) * of_c))
             each = (r(dc * g), of_i), (r(dc * c), of_f), (r(dc * i), of_g), (r(dh * shown), of_o)
             d = np.concatenate([r(part * slope) for part, slope in each], axis=1)
-            return self.shares(x, h, d), [self.dot(d, w["recurrent_kernel"].T), r(dc * f)]
+            return self.shares(w, x, h, d), [self.dot(d, w["recurrent_kernel"].T), r(dc * f)]
 
         return [r(o * shown), new], back
 
@@ -305,6 +366,8 @@ class Execution:
             bias = self.summed(own)
             bias = np.stack([bias, self.summed(of_state)]) if after else bias
             shares = {"kernel": dot(x.T, own), "recurrent_kernel": dU, "bias": bias}
+            if net.embedding:
+                shares["x"] = dot(own, w["kernel"].T)
             before = through if after else r(through * reset)
             return shares, [r(r(r(dh * z) + dot(gates, Ug.T)) + before)]
 
@@ -341,7 +404,8 @@ class Execution:
         if k > 1:
             sums = {name: r(old[name]["accumulated"] + part) for name, part in g.items()}
             if n % k != k - 1:
-                return w, {name: {**old[name], "accumulated": sums[name]} for name in w}
+                kept = {name: {**old[name], "accumulated": sums[name]} for name in w}
+                return {name: self.ended(name, kept[name], w[name], n) for name in w}, kept
             g = {name: r(total / k) for name, total in sums.items()}
             kept = {name: {"accumulated": np.zeros_like(part)} for name, part in w.items()}
         g, t, lr = self.clipped(g), n // k + 1, self.rate(n)
@@ -349,13 +413,19 @@ class Execution:
         for name, part in w.items():
             after[name], new = self.update(self.decayed(part, lr), old[name], g[name], t, lr)
             kept[name] |= new
-            if o.use_ema:
-                before = old[name]["average"]
-                average = self.mean(before, after[name], o.ema_momentum) if n else after[name]
-                kept[name]["average"] = average
-                if updating.overwrites(o, np.array(n)):
-                    after[name] = average
+            kept[name] = {**old[name], **kept[name]}
+            after[name] = self.ended(name, kept[name], after[name], n)
         return after, kept
+
+    def ended(self, name: str, state: Weights, w: Array, n: int) -> Array:
+        """What a weight is after a batch: constrained, its average being updated in its state."""
+        o, w = self.optimizer, self.constrained(name, w)
+        if not o.use_ema:
+            return w
+        is_first = n < (o.gradient_accumulation_steps or 1)
+        state["average"] = w if is_first else self.mean(state["average"], w, o.ema_momentum)
+        over = updating.overwrites(o, np.array(n))
+        return self.constrained(name, state["average"]) if over else w
 
     def decayed(self, w: Array, lr: Any) -> Array:
         r, rate = self.r, self.optimizer.weight_decay
@@ -469,7 +539,7 @@ class Execution:
                 t, size = t + 1, batch.stop - batch.start
                 total, count = self.r(total + self.r(loss * size)), count + size
                 after, kept = self.updated(w, states, g, t - 1)
-                recorded.append(({n: self.constrained(n, a) for n, a in after.items()}, kept))
+                recorded.append((after, kept))
             losses.append(self.r(total / count))
         return {
             "weights": {n: np.stack([at[n] for at, _ in recorded]) for n in w},

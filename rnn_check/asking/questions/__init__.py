@@ -6,6 +6,7 @@ from rnn_check.asking.questions import (  # noqa: F401
     dropout,
     gradients,
     misuse,
+    models,
     runs,
     training,
     weights,

@@ -43,9 +43,9 @@ def gradients(e: Experiment) -> Plan:
         steps["later"] = step("gradients", of=of, loss=loss, wrt=[], starts=starts, **inputs)
 
     def together(said: Said) -> Any:
-        found = _by_name(e, said["plain"])
+        found = by_name(e, said["plain"])
         if "start" in said:
-            found["initial_state"] = _by_name(e, said["start"])["initial_state"]
+            found["initial_state"] = by_name(e, said["start"])["initial_state"]
         for name in starts:
             found[f"{name}.initial_state"] = _one(said["later"]["starts"][name])
         return {n: v for n, v in found.items() if wanted is None or n in wanted or n == "loss"}
@@ -86,7 +86,7 @@ def probe(e: Experiment) -> Plan:
     order = slice(None, None, -1 if spec.get("go_backwards") else 1)  # into processing order
 
     def together(said: Said) -> Any:
-        found = _by_name(e, said["run"])
+        found = by_name(e, said["run"])
         found["delta"] = cut(found["x"], (slice(None), order, slice(features, None)))
         found["x"] = cut(found["x"], (..., slice(None, features)))
         found["kernel"] = cut(found["kernel"], slice(None, features))
@@ -102,7 +102,7 @@ def _takes_start(e: Experiment) -> bool:
     return at is not None and not (isinstance(cell, list) and len(cell) > 1)
 
 
-def _by_name(e: Experiment, said: Said) -> dict[str, Any]:
+def by_name(e: Experiment, said: Said) -> dict[str, Any]:
     """Gradients as they are called here: kernel, dense.kernel, simple_rnn_1.kernel."""
     at = e.recurrent
     found = {name: said[name] for name in ("states", "output", "loss") if name in said}

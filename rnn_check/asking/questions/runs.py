@@ -160,6 +160,18 @@ def round_trip(e: Experiment) -> Plan:
 
 
 @question
+def exported(e: Experiment) -> Plan:
+    """What TensorFlow makes of the SavedModel that a model of the layers is exported as."""
+    inputs = e.inputs
+    made = step(
+        "make", layers=e["layers"], input_shape=e.shape, like=e.made, model=inputs, copy="exported"
+    )
+    return Plan(
+        {"export": step("export", of=made, **inputs)}, lambda said: said["export"]["output"]
+    )
+
+
+@question
 def dynamic(e: Experiment) -> Plan:
     """One model that does not know how many samples and timesteps there will be, on all of x, one
     sample, one step, half the steps: {"outputs": [...]}."""

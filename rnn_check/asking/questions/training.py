@@ -34,13 +34,42 @@ def trained(e: Experiment) -> Plan:
     )
 
 
+@question
+def resumed(e: Experiment) -> Plan:
+    """Trained, saved and loaded as `saved_as` says (see `Session.reload`), and both trained again:
+    {"went_on", "loaded": {"weights": {layer: {path: array}}, "loss" (E,)}} of the second time."""
+    asked = e["training"]
+    made = step(
+        "make", layers=e["layers"], input_shape=e.shape, like=e.made, model=e.inputs, copy="resumed"
+    )
+    batches = {} if asked.get("batch_size") is None else {"batch_size": asked["batch_size"]}
+    how: dict[str, Any] = {
+        "loss": e["loss"]["kind"], "epochs": asked["epochs"], "optimizer": asked["optimizer"],
+        "target": e.target, "keep": ["loss"], **batches, **e.inputs,
+    }  # fmt: skip
+    first = step("fit", of=made, **how)
+    loaded = step("reload", of=made, how=e["saved_as"], after=first)
+    steps = {"first": first, "reload": loaded}
+    for name, of in (("went_on", made), ("loaded", loaded)):
+        again = step("fit", of=of, after=loaded, **how)
+        steps |= {f"{name} again": again, name: step("weights", of=of, after=again)}
+    return Plan(
+        steps,
+        lambda said: {
+            name: {"weights": said[name]["weights"], "loss": said[f"{name} again"]["loss"]}
+            for name in ("went_on", "loaded")
+        },
+    )
+
+
 def _fitted(e: Experiment, copy: str, *keep: str) -> tuple[Step, Step]:
     """The layers, which are trained, and their training."""
     asked = e["training"]
     made = step(
         "make", layers=e["layers"], input_shape=e.shape, weights=e.get("weights"), copy=copy
     )
-    batches = {} if asked.get("batch_size") is None else {"batch_size": asked["batch_size"]}
+    names = ("batch_size", "sample_weight", "class_weight")
+    batches = {name: asked[name] for name in names if asked.get(name) is not None}
     fit = step(
         "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=list(keep),
         optimizer=asked["optimizer"], target=e.target, **batches, **e.inputs,

@@ -19,7 +19,7 @@ from rnn_check.claims.causes.recurrences import MISTAKES, Mistake, Ran
 from rnn_check.claims.causes.shown import Derive
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import Expectation
-from rnn_check.claims.experiment import Experiment, Loss
+from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import RNN, Bidirectional, Carrying, Dense
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
@@ -247,7 +247,7 @@ def _axes_exchanged(claim: Claim) -> Iterator[Cause]:
 
     loss = claim.loss
     if loss is not None:
-        loss = Loss(loss.kind, loss.value.each(swap))
+        loss = dataclasses.replace(loss, value=loss.value.each(swap))
     exchanged = dataclasses.replace(claim, x=x.each(swap), loss=loss)
 
     def derive(claim: Experiment, computed_in: str, loss_in: str) -> Truth:

@@ -199,6 +199,7 @@ def losses(claim: Claim) -> Iterator[tuple[str, Shown]]:
     size, last, batch = math.prod(shape), shape[-1], shape[0]
     mean_over = size if loss.kind == "mse" else size // last
     factors = {
+        "the loss is a mean": 1.0,
         "the loss is a sum in place of a mean": float(mean_over),
         "the loss is half the sum in place of a mean": mean_over / 2,
         "the loss is half the mean": 0.5,
@@ -211,11 +212,11 @@ def losses(claim: Claim) -> Iterator[tuple[str, Shown]]:
     else:
         factors["the loss is of logarithms to the base 2"] = 1 / math.log(2)
         factors["the loss is of logarithms to the base 10"] = 1 / math.log(10)
-    told: set[float] = {1.0}
+    told: set[float] = {loss.times}
     for words, factor in factors.items():
         if factor not in told:
             told.add(factor)
-            yield words, Shown(loss=factor)
+            yield words, Shown(loss=factor / loss.times)
 
 
 # --- gradients of a SimpleRNN ---------------------------------------------------------------------

@@ -111,6 +111,9 @@ class Gradient(OfWeight, frozen=True, kw_only=True):
     def true(self, truth: Truth) -> Bounded:
         return self.as_written(truth.claim, truth.gradient)
 
+    def authors(self, case: Case, whole: Bounded) -> Bounded:
+        return self.of_authors_loss(case, whole)
+
     def judge(self, case: Case) -> Iterator[Comparison]:
         yield self.author(case)
         run = case.claim

@@ -83,12 +83,23 @@ class Stateful(Holds, frozen=True, kw_only=True):
                 yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
             if shown is not None:
                 what, whole = f"output of the {name} run", layer.returning_sequences()
-                yield _returned(what, shown, whole, call)
+                yield returned(what, shown, whole, call)
         if runs[0] is not None and runs[2] is not None:
             yield same("the run after a reset", runs[2], runs[0])
 
 
-def _returned(what: str, got: Array, layer: Layer, call: stack.Call) -> Comparison:
+def whole_output(case: Case, what: str, got: Array) -> Comparison:
+    """What a model of all layers puts out, of x."""
+    run = case.claim
+    signal, starts = stack.Signal.exactly(case.x, run.mask), stack.starts(run)
+    for layer in run.layers:
+        own = stack.exactly(case.weights.get(layer.name, {}))
+        call = stack.Call(own, signal, case.dtype, starts if layer.is_recurrent else [])
+        signal, starts = layer.passed(call).out, [] if layer.is_recurrent else starts
+    return returned(what, got, run.layers[-1], call)
+
+
+def returned(what: str, got: Array, layer: Layer, call: stack.Call) -> Comparison:
     """What is observed of a layer against what it should hand on.
 
     Before the first step that counts a subject may show zeros or the state that it starts from.
@@ -151,7 +162,7 @@ class AnyShape(Holds, frozen=True, kw_only=True):
                 own = stack.exactly(case.weights.get(layer.name, {}))
                 call = stack.Call(own, signal, case.dtype, start)
                 if layer is run.layers[-1]:
-                    yield _returned(f"output of {what}", outputs[index].array, layer, call)
+                    yield returned(f"output of {what}", outputs[index].array, layer, call)
                     break
                 signal, start = layer.passed(call).out, [] if layer.is_recurrent else start
 

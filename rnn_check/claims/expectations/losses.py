@@ -83,7 +83,8 @@ class Loss(Placed, frozen=True, kw_only=True):
 
     def author(self, case: Case) -> Comparison:
         assert self.computed_in is not None
-        return _that_fits([self.word(case, f) for f in case.truth(self.computed_in).losses])
+        forms = case.truth(self.computed_in).losses
+        return that_fits([self.word(case, self.of_authors_loss(case, form)) for form in forms])
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """In the form that fits: a framework, and an author who prints its loss, take either."""
@@ -96,10 +97,10 @@ class Loss(Placed, frozen=True, kw_only=True):
         observed = case.said["gradients"]["loss"].array
         yield self.author(case)
         forms = case.truth(case.dtype, case.policy.loss_in).losses
-        yield _that_fits([self.returned(case, observed, form) for form in forms])
+        yield that_fits([self.returned(case, observed, form) for form in forms])
 
 
-def _that_fits(forms: list[Comparison]) -> Comparison:
+def that_fits(forms: list[Comparison]) -> Comparison:
     """The first that holds; else the first that says nothing; else the first, which differs."""
     held = [form for form in forms if form.ok and not form.says_nothing]
     silent = [form for form in forms if form.says_nothing]
@@ -205,7 +206,8 @@ class LossOfPredictions(Unasked, Numbers, frozen=True, kw_only=True):
         loss_of, bound = losses.running_loss(
             loss.kind, target, predictions.value, predictions.error, arithmetic=self.computed_in
         )
-        yield self.word(case, (np.asarray(loss_of), np.asarray(bound)))
+        whole = np.asarray(loss_of), np.asarray(bound)
+        yield self.word(case, self.of_authors_loss(case, whole))
 
 
 class PredictionsReachable(Holds, frozen=True, kw_only=True):

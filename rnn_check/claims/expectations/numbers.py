@@ -27,7 +27,7 @@ def read_value(e: Expectation, shape: tuple[int, ...] | None, reading: Reading) 
     """
     value = reading.read.given(e.value, f"{reading.key}.value", finite=False)
     if shape is not None:
-        _check_places(e, shape, reading)
+        check_places(e, shape, reading)
         # counted without making it: an array of no bytes that is as large as it says
         wanted = e.select(np.broadcast_to(np.empty((), bool), shape)).shape
         if value.shape != wanted:
@@ -35,7 +35,8 @@ def read_value(e: Expectation, shape: tuple[int, ...] | None, reading: Reading) 
     return {"value": value}
 
 
-def _check_places(e: Expectation, shape: tuple[int, ...], reading: Reading) -> None:
+def check_places(e: Expectation, shape: tuple[int, ...], reading: Reading) -> None:
+    """Raises ClaimError if `at` names what an array of that shape has not."""
     names = e.axes(len(shape))
     for name, index in e.at.given().items():
         if name == "epoch" and e.what in ("loss", "trained_weights"):
@@ -123,7 +124,22 @@ class Numbers(Expectation, frozen=True, kw_only=True):
     def author(self, case: Case) -> Comparison:
         """The author's number against the truth."""
         assert self.computed_in is not None
-        return self.word(case, self.true(case.truth(self.computed_in)))
+        return self.word(case, self.authors(case, self.true(case.truth(self.computed_in))))
+
+    def authors(self, case: Case, whole: Bounded) -> Bounded:
+        """What the author has of it, who may have it another way than a framework."""
+        return whole
+
+    def of_authors_loss(self, case: Case, whole: Bounded) -> Bounded:
+        """Keras's loss, or its gradient, as so many times the author takes it: two roundings."""
+        loss = case.claim.loss
+        if loss is None or loss.times == 1:
+            return whole
+        assert self.computed_in is not None
+        u = formats.arithmetic(case.truth(self.computed_in).arithmetic).u_stored
+        value, bound = np.asarray(whole[0] * loss.times), whole[1] * abs(loss.times)
+        more = (formats.gamma(2, u) + 2.0**-51) * np.abs(value)
+        return value, np.asarray(bound * (1 + 2 * u) + more)
 
     def subject(self, case: Case, observed: Array) -> Comparison:
         """The subject's against it."""

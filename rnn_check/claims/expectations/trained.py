@@ -4,33 +4,67 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
 from rnn_check.claims.expectations.case import Case, Unproved
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import GRU, LSTM, Dense, SimpleRNN
+from rnn_check.claims.layers import (
+    GRU,
+    LSTM,
+    AnyLayer,
+    Dense,
+    Embedding,
+    Masking,
+    SimpleRNN,
+    TimeDistributed,
+)
 from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.layers.layer import described
+from rnn_check.claims.layers.signal import Call, Signal
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import penalties, training
+from rnn_check.recurrences.network import Network
 from rnn_check.subjects.policy import Policy
 
 T = TypeVar("T")
 
 
+class Parts(NamedTuple):
+    """The layers of a training: what gives the mask, what carries states, what is linear."""
+
+    before: Masking | Embedding | None
+    rnn: SimpleRNN | LSTM | GRU
+    dense: Dense | TimeDistributed | None
+
+
+def parts(run: Experiment) -> Parts | None:
+    """None if the layers are others."""
+    before, rest = run.layers[0], list(run.layers)
+    if isinstance(before, Masking | Embedding):
+        del rest[0]
+    rnn, dense = rest[0] if rest else None, rest[1] if len(rest) > 1 else None
+    if not isinstance(rnn, SimpleRNN | LSTM | GRU) or len(rest) > 2:
+        return None
+    if not isinstance(dense, Dense | TimeDistributed | None):
+        return None
+    return Parts(before if isinstance(before, Masking | Embedding) else None, rnn, dense)
+
+
+def _parts(run: Experiment) -> Parts:
+    found = parts(run)
+    assert found is not None
+    return found
+
+
 def underived(what: str, run: Experiment) -> str:
     """Why no whole training of such layers is derived; empty if it is."""
-    first, *rest = run.layers
-    if not isinstance(first, SimpleRNN | LSTM | GRU) or [type(r) for r in rest] not in (
-        [],
-        [Dense],
-    ):
+    if parts(run) is None:
         return (
-            f"{what} of a training is derived of a SimpleRNN, an LSTM or a GRU, alone or before a "
-            "Dense layer, only"
+            f"{what} of a training is derived of a SimpleRNN, an LSTM or a GRU, alone or between "
+            "Masking or an Embedding and a Dense layer, only"
         )
     return ""
 
@@ -39,10 +73,16 @@ def missing(run: Experiment) -> Iterator[str]:
     """What a whole training needs beyond its tables."""
     if run.training is None:
         yield "training"
-    if run.rnn.option("return_sequences") or run.initial_state is not None or run.mask is not None:
-        yield "a layer that returns its last output, without mask and state"
-    if run.dense is not None and run.dense.name not in (run.weights or {}):
-        yield f"weights.{run.dense.name}"
+    if run.initial_state is not None or run.mask is not None:
+        yield "an input without initial_state and mask"
+    if (found := parts(run)) is not None:
+        for layer in (found.before, found.dense):
+            if (
+                layer is not None
+                and layer.weight_shapes(1)
+                and layer.name not in (run.weights or {})
+            ):
+                yield f"weights.{layer.name}"
 
 
 def unjudged(what: str, run: Experiment) -> str:
@@ -56,21 +96,34 @@ def unjudged(what: str, run: Experiment) -> str:
             return f"{what} of a training with an activity_regularizer is not derived"
         if not layer.is_trainable and any(of_layer(layer, "regularizer")):
             return f"{what} of a training with regularizers of frozen weights is not derived"
-        averaged = run.training is not None and run.training.optimizer.use_ema
-        if averaged and any(of_layer(layer, "constraint")):
-            return f"{what} of a training with averages of constrained weights is not derived"
         for constraint in of_layer(layer, "constraint"):
             if constraint[1].get("axis", 0) != 0:
                 return f"{what} of a training with norms along another axis is not derived"
         if layer.inner.option("stateful"):
             return f"{what} of a training of a stateful layer is not derived"
+        if is_masked(run) and layer.is_recurrent:
+            sequence = layer.inner.option("return_sequences")
+            if sequence and layer.inner.option("go_backwards"):
+                return f"{what} of a training on masked sequences that are reversed is not derived"
+            if not sequence and layer.inner.option("zero_output_for_mask"):
+                return f"{what} of a training on last outputs that may be zero is not derived"
     if not any(layer.is_trainable for layer in run.layers):
         return f"{what} of a training where everything is frozen is nothing"
     return ""
 
 
+def is_masked(run: Experiment) -> bool:
+    """Whether its layers make a mask."""
+    first = run.layers[0]
+    return isinstance(first, Masking) or (
+        isinstance(first, Embedding) and first.option("mask_zero")
+    )
+
+
 def embellished(run: Experiment) -> str:
     """What stands in a training beside the layers and the optimizer; empty if nothing does."""
+    if run.sample_weight is not None:
+        return "weights of samples"
     for layer in run.layers:
         for family in ("regularizer", "constraint"):
             for name, _ in of_layer(layer, family):
@@ -83,7 +136,7 @@ def embellished(run: Experiment) -> str:
 def of_layer(layer: Any, family: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """(weight, {"kind": class, its arguments}) of each that is given."""
     for part in ("kernel", "recurrent", "bias"):
-        given = described(getattr(layer, f"{part}_{family}", None))
+        given = described(getattr(layer.inner, f"{part}_{family}", None))
         if given is not None:
             yield "recurrent_kernel" if part == "recurrent" else part, given
 
@@ -141,7 +194,8 @@ def _trained_in(arithmetic: str) -> Callable[[Experiment], training.Trained]:
         assert run.training is not None and run.weights is not None
         own = {
             layer.name: {
-                name: (given.value, given.error) for name, given in run.weights[layer.name].items()
+                name: (given.value, given.error)
+                for name, given in run.weights.get(layer.name, {}).items()
             }
             for layer in run.layers
             if layer.is_trainable
@@ -154,18 +208,29 @@ def _trained_in(arithmetic: str) -> Callable[[Experiment], training.Trained]:
     return ends
 
 
-def network(run: Experiment) -> training.Network:
+def network(run: Experiment) -> Network:
     assert run.x is not None and run.loss is not None
-    layer = run.rnn
-    return training.Network(
-        x=run.x.value,
+    before, layer, dense = _parts(run)
+    given = Signal(run.x.value, run.x.error)
+    if isinstance(before, Masking):
+        given = before.passed(Call({}, given, "exact")).out
+    table, mask = None, given.mask
+    if isinstance(before, Embedding):
+        table = before.own_shapes(1)["embeddings"]
+        mask = given.value != 0 if before.option("mask_zero") else None
+    return Network(
+        x=given.value,
         target=run.loss.value.value,
+        embedding=table,  # type: ignore[arg-type]
+        mask=mask,
+        sample_weight=None if run.sample_weight is None else run.sample_weight.value,
+        weight_error=0.0 if run.sample_weight is None else run.sample_weight.error,
         recurrence=layer.recurrence,
         **layer.functions,
-        dense_activation=run.dense.function if run.dense else None,
+        dense_activation=dense.inner.function if dense else None,
         go_backwards=layer.option("go_backwards"),
         batch_size=run.training.batch_size if run.training else None,
-        error=run.x.error,
+        error=given.error,
         regularizers={
             name: penalties.regularizer(**given) for name, given in _of_all(run, "regularizer")
         },
@@ -189,16 +254,21 @@ def network(run: Experiment) -> training.Network:
 def _of_all(run: Experiment, family: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The same by what the training certificate calls the weights that are trained."""
     for layer in run.layers:
-        prefix = "" if layer is run.rnn else "dense."
+        prefix = prefix_of(run, layer)
         if layer.is_trainable:
             there = (run.weights or {}).get(layer.name, {})
             given = (each for each in of_layer(layer, family) if each[0] in there)
             yield from ((prefix + name, how) for name, how in given)
 
 
+def prefix_of(run: Experiment, layer: AnyLayer) -> str:
+    """What stands before the names of a layer's weights, as the training certificate has them."""
+    return "dense." if layer is _parts(run).dense else ""
+
+
 def by_name(run: Experiment, part: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
     """Weights layer by layer as the training certificate calls them."""
-    prefix = {run.rnn.name: "", **({run.dense.name: "dense."} if run.dense else {})}
+    prefix = {layer.name: prefix_of(run, layer) for layer in run.layers}
     return {
         prefix.get(layer, f"{layer}.") + name: array
         for layer, table in part.items()

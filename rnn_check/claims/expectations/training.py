@@ -72,7 +72,8 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
         assert run.training is not None and run.weights is not None and run.x is not None
         optimizer = run.training.optimizer
         told = ", ".join(layer for layer, _ in recorded["weights"].table())
-        wanted = ", ".join(layer.name for layer in run.layers if layer.is_trainable)
+        own = [layer for layer in run.layers if layer.weight_shapes(1) and layer.is_trainable]
+        wanted = ", ".join(layer.name for layer in own)
         if told != wanted:
             yield equal("subject", "what is trained", told, wanted)
             return
@@ -162,7 +163,7 @@ class TrainedWeights(OfTraining, OfWeight, frozen=True, kw_only=True):
 
             def of(name: str) -> Bounded:
                 layer, path = run.gradients[name]
-                return weights[path if layer is run.rnn else f"dense.{path}"]
+                return weights[trained.prefix_of(run, layer) + path]
 
             return of
 

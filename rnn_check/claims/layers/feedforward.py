@@ -19,6 +19,7 @@ from rnn_check.claims.layers.signal import (
     rounded,
 )
 from rnn_check.claims.tables import Flag, Name, Number, Rows, Size
+from rnn_check.numbers import formats
 from rnn_check.recurrences import dense
 
 
@@ -66,15 +67,20 @@ class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
     mask_value: Number = 0
 
     def passed(self, call: Call) -> Pass:
-        given = call.given
-        mask = (given.value != float(self.mask_value)).any(axis=-1)
+        """Both are compared, and what counts is handed on, as the arithmetic stores them."""
+        given, a = call.given, formats.arithmetic(call.arithmetic)
+        padding = formats.rounded(float(self.mask_value), a)
+        mask = (formats.rounded(given.value, a) != padding).any(axis=-1)
         shown = mask[..., None]
+        stored = 2 * a.u_stored * np.abs(given.value) + a.min_normal
+        error = given.error + np.where(formats.held(given.value, a), 0.0, stored)
 
         def back(cotangent: Cotangent) -> Back:
             c = known(cotangent, call.arithmetic)
             return Back((c.value * shown, c.error * shown))
 
-        return Pass(Signal(given.value * shown, given.error * shown, mask), back)
+        value = np.where(shown, given.value, 0.0)
+        return Pass(Signal(value, np.where(shown, error, 0.0), mask), back)
 
 
 class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):

@@ -43,6 +43,10 @@ class Backend:
     def sum(self, tensor: Tensor) -> Tensor:
         return self.keras.ops.sum(tensor)
 
+    def joined(self, tensors: list[Tensor]) -> Tensor:
+        """Samples after samples."""
+        return self.keras.ops.concatenate(tensors, axis=0)
+
     def array(self, tensor: Tensor) -> Array:
         return np.asarray(self.keras.ops.convert_to_numpy(tensor))
 
@@ -101,6 +105,9 @@ class TensorFlow(Backend):
 
     def sum(self, tensor: Tensor) -> Tensor:
         return self.package.reduce_sum(tensor)
+
+    def joined(self, tensors: list[Tensor]) -> Tensor:
+        return self.package.concat(tensors, axis=0)
 
     def array(self, tensor: Tensor) -> Array:
         return np.asarray(tensor.numpy())

@@ -43,18 +43,26 @@ class Fitting(Models):
         mask: Maybe = None,
         target: Maybe = None,
         after: str = "",
+        sample_weight: Maybe = None,
+        class_weight: dict[str, float] | None = None,
     ) -> Answer:
         self.can_compute()
         if "loss" in keep and self.dtype == "mixed_float16":
             raise Unsupported("training in mixed_float16 scales its loss")
         inputs = inputs_of(x, initial_state, mask)
+        weighs: dict[str, Any] = {}
+        if sample_weight is not None:
+            weighs["sample_weight"] = sample_weight.astype(self.backend.keras.backend.floatx())
+        if class_weight is not None:
+            weighs["class_weight"] = {int(name): each for name, each in class_weight.items()}
         if "updates" in keep:
-            return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target)
+            return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target, weighs)
         model = self.compiled_model(of, inputs, loss, optimizer)
         if not after:
             reset(of.layers)
         size = batch_size or len(inputs["x"])
         how = {"batch_size": size, "epochs": epochs, "shuffle": False, "verbose": 0}
+        how.update(weighs)
         history = model.fit(self.arrays(of, inputs), self.target(model, target), **how).history
         found = {"loss": encode(np.asarray(history["loss"])), "left": self.left(of)}
         return {name: found[name] for name in keep}
@@ -68,6 +76,7 @@ class Fitting(Models):
         batch_size: int | None,
         inputs: Inputs,
         target: Maybe,
+        weighs: dict[str, Any],
     ) -> Answer:
         """One batch is to TensorFlow a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit
         trains on the same numbers as with arrays, but need not build a pipeline for every epoch
@@ -85,18 +94,18 @@ class Fitting(Models):
         model = keras.Sequential([keras.Input(shape=of.shape[1:]), *of.layers])
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
-        model.compile(loss=loss, optimizer=made, **self.jit_compile)
+        model.compile(loss=self.loss_to_compile(loss), optimizer=made, **self.jit_compile)
         states = {**STATES_OF[kind], **STATES_OF_ANY}
         recorder = training_recorder(self.backend, of.layers, made, states)
         dtype = np.dtype(self.dtype or self.backend.floatx)
         batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
         size = min(batch_size or len(target), len(target))
-        by = {"batch_size": size}
-        if self.backend.name == "tensorflow" and size == len(target):
+        by: dict[str, Any] = {"batch_size": size}
+        if self.backend.name == "tensorflow" and size == len(target) and not weighs:
             data = self.backend.package.data.Dataset.from_tensors(batch).repeat()
             batch, by = (data,), {"steps_per_epoch": 1}
         history = model.fit(
-            *batch, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder], **by
+            *batch, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder], **by, **weighs
         )
         base = {name: getattr(made, name, None) for name in OPTIMIZER}
         constants = {name: told(getattr(made, name)) for name in OPTIMIZERS[kind]}

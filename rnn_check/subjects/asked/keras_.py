@@ -14,6 +14,7 @@ from typing import Any, Callable
 import numpy as np
 
 from .backends import Backend, default_backend, dtype_name, open_backend
+from .composing import Composing
 from .described import described
 from .fitting import Fitting
 from .inspected import inspected
@@ -38,11 +39,13 @@ from .parts import (
     weights_of,
 )
 from .running import Running
+from .saving import Saving
 from .session import Answer, Descriptions, Made, Maybe
+from .weight_files import described_in, layers_in
 from .wire import Array
 
 
-class Keras(Running, Fitting):
+class Keras(Running, Fitting, Saving, Composing):
     """Keras on one backend."""
 
     framework = "keras"
@@ -98,9 +101,12 @@ class Keras(Running, Fitting):
         below: dict[str, dict[str, Array]] | None = None,
         drawn: bool = False,
         model: dict[str, Array] | None = None,
+        seed: int | None = None,
         copy: str = "",
     ) -> Stack:
         specs = self.described(layers)
+        if seed is not None:
+            self.backend.keras.utils.set_random_seed(seed)
         given = {name: dict(table) for name, table in (weights or {}).items()}
         if like is not None:
             assert isinstance(like, Stack)
@@ -172,6 +178,8 @@ class Keras(Running, Fitting):
         return {"lacks": lacking(self.backend, load_class(self.replace[kind]), kind)}
 
     def describe(self, where: str, only: str = "", x: Maybe = None) -> Answer:
+        if where.endswith(".weights.h5"):
+            return described_in(lambda: layers_in(where), only)
         return described(self.backend, where, only, x)
 
     def inspect(

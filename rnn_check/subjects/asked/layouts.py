@@ -19,6 +19,7 @@ KERAS = {"SimpleRNN": "h", "LSTM": "ifco", "GRU": "zrh"}
 TORCH = {"SimpleRNN": "h", "LSTM": "ifco", "GRU": "rzh"}
 ONNX = {"SimpleRNN": "h", "LSTM": "iofc", "GRU": "zrh"}
 PATHS = ("kernel", "recurrent_kernel", "bias")
+RECURRENT_BIAS = "recurrent_bias"  # that others add to h·U, where Keras has one bias in all
 SUFFIXES = ("", "_reverse")  # of torch's parameters of both directions
 
 
@@ -38,12 +39,15 @@ def moved(array: Array, have: str, want: str) -> Array:
 
 
 def turned(own: dict[str, Array], have: str, want: str) -> Turned:
-    """Keras's arrays as others have them; a single bias is that of x, the other is zero."""
+    """Keras's arrays as others have them; a single bias is that of x, the other is zero, but for a
+    "recurrent_bias" (GH,), which stands among them though Keras has none."""
     kernel, recurrent_kernel = (moved(own[path], have, want).T for path in PATHS[:2])
     if "bias" not in own:
         return Turned(kernel, recurrent_kernel, None, None)
     bias = moved(own["bias"], have, want)
-    w_bias, r_bias = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
+    other = own.get(RECURRENT_BIAS)
+    zeros = np.zeros_like(bias) if other is None else moved(other, have, want)
+    w_bias, r_bias = bias if bias.ndim == 2 else (bias, zeros)
     return Turned(kernel, recurrent_kernel, w_bias, r_bias)
 
 
@@ -54,6 +58,15 @@ def as_keras(theirs: Turned, have: str, want: str, two_biases: bool) -> dict[str
         two = np.stack([theirs.w_bias, theirs.r_bias]) if two_biases else theirs.w_bias
         arrays.append(two)
     return {path: moved(array, have, want) for path, array in zip(PATHS, arrays)}
+
+
+def with_both_biases(theirs: Turned, have: str, want: str, two: bool) -> dict[str, Array]:
+    """The way back, and nothing lost: of a layer with a single bias in Keras the second one is its
+    "recurrent_bias"."""
+    own = as_keras(theirs, have, want, two)
+    if theirs.r_bias is not None and not two:
+        own[RECURRENT_BIAS] = moved(theirs.r_bias, have, want)
+    return own
 
 
 def torch_names(layer: int = 0, reverse: bool = False) -> tuple[str, ...]:

@@ -56,13 +56,16 @@ class Making(Session):
                     return f"{spec['kind']} of Keras {version} takes no {key}"
         return ""
 
-    def layer(self, spec: dict[str, Any]) -> Any:
-        """The layer or cell of this description, not yet built, and what it is made of."""
+    def layer(self, spec: dict[str, Any], **more: Any) -> Any:
+        """The layer or cell of this description, not yet built, and what it is made of.
+
+        more: what its constructor takes that no description holds.
+        """
         config = {key: self.argument(key, value) for key, value in spec.items()}
         kind = config.pop("kind")
         if self.dtype is not None:
             config["dtype"] = self.dtype
-        return self.class_of(kind)(**config)
+        return self.class_of(kind)(**config, **more)
 
     def class_of(self, kind: str) -> Any:
         if kind in self.replace:

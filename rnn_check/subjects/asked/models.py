@@ -1,9 +1,7 @@
-"""What does a keras.Model say: called, saved and loaded?"""
+"""What does a keras.Model say when it is called?"""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +15,6 @@ from .parts import (
     Layers,
     Tensor,
     Tensors,
-    configuration,
     first,
     flat,
     is_floating,
@@ -36,7 +33,8 @@ class Stack(Made):
     """Layers one after the other, as they were described.
 
     shape: of their input. inputs: what they were made for as a model. models: keras.Models of them,
-    by their inputs; compiled: how. ran: what a run of them said, by its inputs.
+    by their inputs; compiled: how. ran: what a run of them said, by its inputs. whole: a function
+    of x that is called in their place.
     """
 
     def __init__(self, specs: Descriptions, layers: Layers, shape: Sequence[int | None]) -> None:
@@ -46,6 +44,7 @@ class Stack(Made):
         self.inputs: Inputs = {}
         self.models: dict[Any, Any] = {}
         self.compiled: Any = None
+        self.whole: Any = None
         self.ran: dict[Any, Tensors] = {}
         self.told: Answer = {}
 
@@ -149,9 +148,15 @@ class Models(Making):
         how = (loss, *sorted((optimizer or {}).items()))
         if of.compiled != how:
             more = {} if optimizer is None else {"optimizer": self.optimizer(**optimizer)}
-            model.compile(**({} if loss is None else {"loss": loss}), **more, **self.jit_compile)
+            wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
+            model.compile(**wanted, **more, **self.jit_compile)
             of.compiled = how
         return model
+
+    def loss_to_compile(self, kind: str) -> Any:
+        """By its name, or of the class that replaces it."""
+        there = self.replace.get(kind)
+        return kind if there is None else load_class(there)()
 
     def passed_dtype(self, of: Stack) -> str:
         """What a user passes to a model: floatx, unless the layers compute in more than that."""
@@ -165,10 +170,12 @@ class Models(Making):
 
     def arrays(self, of: Stack, inputs: Inputs) -> Any:
         """The inputs as arrays, for fit, evaluate and predict."""
+        return arguments(self.passed(of, inputs))
+
+    def passed(self, of: Stack, inputs: Inputs) -> Inputs:
+        """The inputs as a user passes them."""
         dtype = np.dtype(self.passed_dtype(of))
-        return arguments(
-            {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
-        )
+        return {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
 
     def target(self, model: Any, given: Maybe) -> Array:
         floatx = self.backend.keras.backend.floatx()
@@ -232,48 +239,6 @@ class Models(Making):
             },
             "activities": {name: self.encode(out) for (name, _), out in zip(shown, found)},
         }
-
-    def reload(self, of: Stack, how: str) -> Stack:
-        if not of.inputs:
-            raise ValueError("what is saved and loaded has to be made as a model of its inputs")
-        keras, model = self.backend.keras, self.model(of, of.inputs)
-        again = Stack(of.specs, of.layers, of.shape)
-        again.inputs = of.inputs
-        with tempfile.TemporaryDirectory() as folder:
-            if how == "config":
-                again.layers = [type(r).from_config(r.get_config()) for r in of.layers]
-                loaded = self.model(again, of.inputs)
-                loaded.set_weights(model.get_weights())
-            elif how == "clone":
-                loaded = keras.models.clone_model(model)
-                loaded.set_weights(model.get_weights())
-            elif how == "weights":
-                again.layers = [self.buildable(spec) for spec in of.specs]
-                loaded = self.model(again, of.inputs)
-                path = os.path.join(folder, "model.weights.h5")
-                model.save_weights(path)
-                loaded.load_weights(path)
-            elif how == "keras":
-                path = os.path.join(folder, "model.keras")
-                model.save(path)
-                theirs = map(load_class, self.replace.values())
-                custom = {cls.__name__: cls for cls in theirs}
-                loaded = keras.models.load_model(path, custom_objects=custom)
-            else:
-                raise ValueError(f"unknown way {how!r} of a round trip")
-        # an InputLayer's default name is counted
-        again.layers = [r for r in loaded.layers if type(r).__name__ != "InputLayer"]
-        again.models[model_key(of.inputs)] = loaded
-        configs = [
-            [configuration(layer.get_config(), named=how != "weights") for layer in each.layers]
-            for each in (of, again)
-        ]
-        weights = [[encode(weight) for weight in each.get_weights()] for each in (model, loaded)]
-        again.told = {
-            "same_config": configs[0] == configs[1],
-            "same_weights": weights[0] == weights[1],
-        }
-        return again
 
 
 def inputs_of(x: Maybe = None, initial_state: Any = None, mask: Maybe = None) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from . import onnx_files
 from .layouts import KERAS, ONNX, Turned, as_keras, has_two_biases, turned, ways
 from .machine import available_cores
 from .stacked import BOTH, RECURRENT, Stacked
+from .weight_files import Found
 from .wire import Array
 
 OPSET, IR = 14, 8  # which every ONNX Runtime since 1.12 reads; later ones add narrow dtypes
@@ -118,6 +120,9 @@ class Onnx(Stacked):
         if each[0].w_bias is not None:
             biases = [np.concatenate([theirs.w_bias, theirs.r_bias]) for theirs in each]
             module.arrays["B"] = self.tensor(np.stack(biases))
+
+    def layers_in(self, where: str) -> Found:
+        return onnx_files.layers_in(self.onnx, where, ACTIVATIONS)
 
     # running
 

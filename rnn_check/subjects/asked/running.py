@@ -45,8 +45,8 @@ class Running(Models):
 
         def run(tensors: Tensors) -> Tensors:
             results: Tensors = {}
-            value = tensors["x"]
-            for index, layer in enumerate(layers):
+            value = tensors["x"] if of.whole is None else of.whole(tensors["x"])
+            for index, layer in enumerate(layers if of.whole is None else []):
                 if index != of.recurrent:
                     value = own_output(layer, layer(value, **start_of(layer.name, tensors)))
                     continue

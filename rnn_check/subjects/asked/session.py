@@ -23,7 +23,7 @@ from .wire import Array, decode, description
 
 VERBS = (
     *("make", "summary", "weights", "config", "run", "run_shapes", "reset", "gradients", "reload"),
-    *("fit", "attempt", "offers", "describe", "inspect"),
+    *("compose", "export", "fit", "attempt", "offers", "describe", "inspect"),
 )
 REFERENCES = ("of", "like", "after")
 Answer = dict[str, Any]
@@ -68,7 +68,7 @@ class Session:
     # the verbs: what they are asked, by name, and what without a default may be None or is needed
 
     def make(self, *_: Any, **asked: Any) -> Made:
-        """layers, input_shape, weights, like, below, drawn=False, model, copy="".
+        """layers, input_shape, weights, like, below, drawn=False, model, seed, copy="".
 
         Layers one after the other, built for input of this shape (B,T,F).
 
@@ -76,7 +76,8 @@ class Session:
         "kernel", of a wrapped or cell's weight as well; "forward.kernel" and "backward.kernel" of
         a Bidirectional layer; "cell_0.kernel", ... of a list of cells. like: another make, whose
         weights these layers get. below: arrays that are appended to those weights as further rows.
-        drawn: whether the initializers matter, and are to draw as described. model: inputs {"x",
+        drawn: whether the initializers matter, and are to draw as described. seed: what all random
+        numbers are drawn from, from here on. model: inputs {"x",
         "initial_state", "mask"}: a model of them builds the layers as it calls them. copy: tells
         makes apart that are otherwise equal. Answers {}.
         """
@@ -155,18 +156,37 @@ class Session:
         raise self.has_no("gradients")
 
     def reload(self, *_: Any, **asked: Any) -> Made:
-        """of, how.
+        """of, how, after="".
 
         Layers made with `model`, again: how "config" (from_config(get_config()) of each),
-        "weights" (saved, and loaded into a model made anew), "keras" (saved whole and loaded) or
-        "clone". Answers {"same_config", "same_weights"}; names count, but not for "weights"."""
+        "config_twice" (the second layer of one configuration), "weights" (saved, and loaded into
+        a model made anew), "keras" or "h5" (saved whole, in a file that is called so, and loaded),
+        "clone", "pickle" or "deepcopy". Where it was compiled and how it was trained goes with the
+        last two and with whole files. Answers {"same_config", "same_weights"}; names count, but
+        not for "weights"."""
         raise self.has_no("way to save and load a layer as Keras does")
+
+    def compose(self, *_: Any, **asked: Any) -> Made:
+        """of, how.
+
+        The layers in another model of x: how "sequential", "nested" (the first half of them a model
+        in a model), "subclassed", "twice" (called for the first half of the samples, and for the
+        others) or "constructed" (made anew, their weights given to the constructors that take
+        them)."""
+        raise self.has_no("models of the same layers")
+
+    def export(self, *_: Any, **asked: Any) -> Answer:
+        """of, x, initial_state, mask.
+
+        {"output"}: what TensorFlow computes with the SavedModel that the model is exported as."""
+        raise self.has_no("way to export a model as Keras does")
 
     def fit(self, *_: Any, **asked: Any) -> Answer:
         """of, optimizer, loss, keep=(), epochs=1, batch_size=None, x, initial_state, mask, target,
-        after="".
+        after="", sample_weight=None, class_weight=None.
 
         Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
+        sample_weight (B,) or (B,T); class_weight: {"0": weight}.
 
         batch_size: all of them if it is not given. keep: "loss", as it is reported, (epochs,);
         "left", as of run; "updates", watched: weights, the optimizer's states by their short names
@@ -198,7 +218,8 @@ class Session:
 
         {"layers": descriptions, "weights": {layer: {path: array}}, "input_shape" (B,T,F) with null
         where any size will do, "parameters", "dtype": the policy} of the layer or model that a user
-        keeps at FILE.keras, FILE.py:NAME or MODULE:NAME, or of the layer `only` in it; with x the
+        keeps at FILE.keras, FILE.py:NAME or MODULE:NAME, FILE.pt, FILE.onnx, or of the layer `only`
+        in it; with x the
         "output" of a call. {"refused": why} of what has no description.
         """
         raise self.has_no("models that could be described")

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .layouts import units_of
+from .layouts import RECURRENT_BIAS, units_of
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
 from .named import named, refusals
 from .session import Answer, Descriptions, Made, Maybe, Session, Unsupported
-from .wire import Array, encode
+from .weight_files import Found, described_in
+from .wire import Array, decode, encode
 
 Tensor = Any
 Takes = Mapping[str, Mapping[str, tuple[Any, ...]]]
@@ -172,6 +173,10 @@ class Stacked(Session):
         if not self.draws and (lacks := [path for path in own if path not in given]):
             raise Unsupported(f"{self.framework} draws no weights, and no {lacks[0]} is given")
         for path, array in given.items():
+            way, _, last = path.rpartition(".")
+            bias = f"{way}.bias".lstrip(".")
+            if last == RECURRENT_BIAS and bias in own and own[bias].ndim == 1:
+                own[path] = own[bias]
             if path not in own:
                 raise ValueError(f"{spec['name']} has no weight {path!r}, only {list(own)}")
             if array.shape != own[path].shape:
@@ -322,6 +327,19 @@ class Stacked(Session):
 
     def run_shapes(self, of: Stack, each: Sequence[dict[str, Any]]) -> Answer:
         return {"outputs": [self.run(of, **given)["output"] for given in each]}
+
+    def layers_in(self, where: str) -> Found:
+        """The recurrent layers in a file of the user's. Raises Refused."""
+        raise self.has_no("files of weights here")
+
+    def describe(self, where: str, only: str = "", x: Maybe = None) -> Answer:
+        """A second bias, where Keras has one in all, is its "recurrent_bias"."""
+        answer = described_in(lambda: self.layers_in(where), only)
+        if x is not None and "layers" in answer:
+            (spec,), weights = answer["layers"], answer["weights"]
+            given = {n: {p: decode(a) for p, a in own.items()} for n, own in weights.items()}
+            answer["output"] = self.run(self.make([spec], x.shape, given), x=x)["output"]
+        return answer
 
     def told(self, value: Any) -> Any:
         if isinstance(value, list):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import torch_files
 from .layouts import (
     KERAS,
     TORCH,
@@ -27,6 +28,7 @@ from .layouts import (
 from .parts import STATES
 from .session import Answer, Maybe
 from .stacked import BOTH, RECURRENT, Run, Stack, Stacked, Tensor, backwards
+from .weight_files import Found
 from .wire import Array, encode
 
 GATED = {**RECURRENT, "activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
@@ -117,6 +119,9 @@ class Torch(Stacked):
         with self.torch.no_grad():
             for parameter, array in zip(self.parameters(module, spec), new):
                 parameter.copy_(self.tensor(array))
+
+    def layers_in(self, where: str) -> Found:
+        return torch_files.layers_in(self.torch, where)
 
     # running
 

@@ -1,0 +1,56 @@
+"""What is asked of other models of the same layers, and of models made twice of one seed?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnn_check.asking.questions.gradients import by_name
+from rnn_check.asking.questions.plan import Experiment, Plan, Said, question
+from rnn_check.subjects.plan import Step, step
+
+SEED = 7  # of all random numbers
+
+
+@question
+def composed(e: Experiment) -> Plan:
+    """The output of the model that `Session.compose` makes in the way `composed_as`."""
+    run = step("run", of=_whole(e), **e.inputs)
+    return Plan({"run": run}, lambda said: said["run"]["output"])
+
+
+@question
+def composed_gradients(e: Experiment) -> Plan:
+    """Of the loss, by that model, named as those of `gradients`."""
+    run = step("gradients", of=_whole(e), loss=e.loss, wrt=["x"], **e.inputs)
+    return Plan({"run": run}, lambda said: by_name(e, said["run"]))
+
+
+def _whole(e: Experiment) -> Step:
+    return step("compose", of=e.made, how=e["composed_as"])
+
+
+@question
+def seeded(e: Experiment) -> Plan:
+    """Two models of one seed, one after the other: of each {"weights": {layer: {path: array}}},
+    or `seeded` says "dropout" {"output"} in training, or of "fit" {"weights"} after it."""
+    steps: dict[str, Step] = {}
+    for name in ("first", "second"):
+        made = step(
+            "make", layers=e["layers"], input_shape=e.shape, drawn=True, seed=SEED,
+            copy=f"seeded {name}",
+        )  # fmt: skip
+        if e["seeded"] == "dropout":
+            steps[name] = step("run", of=made, training=True, **e.inputs)
+            continue
+        after = None
+        if e["seeded"] == "fit":
+            still: dict[str, Any] = {"optimizer": {"kind": "SGD", "learning_rate": 0.125}}
+            after = step("fit", of=made, loss=e.loss["kind"], target=e.target, **still, **e.inputs)
+            steps[f"fit of the {name}"] = after
+        steps[name] = step("weights", of=made, after=after)
+
+    def together(said: Said) -> Any:
+        part = "output" if e["seeded"] == "dropout" else "weights"
+        return {name: {part: said[name][part]} for name in ("first", "second")}
+
+    return Plan(steps, together)

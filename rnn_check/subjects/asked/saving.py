@@ -1,0 +1,112 @@
+"""What becomes of a keras.Model that is saved and loaded, copied, or exported?"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import os
+import pickle
+import tempfile
+from typing import Any, Callable
+
+from .models import Inputs, Models, Stack, in_order, inputs_of, model_key
+from .own import load_class
+from .parts import configuration, first
+from .session import Answer, Maybe, Unsupported
+from .wire import encode
+
+# what a backend makes a SavedModel with, beside what it computes with
+EXPORTS_WITH = {"tensorflow": (), "jax": ("tensorflow",), "torch": ("tensorflow", "torch_xla")}
+RENAMED = ("weights",)  # the ways that load into layers made anew, with names of their own
+
+
+class Saving(Models):
+    """The verbs that write a model down and read it again."""
+
+    def reload(self, of: Stack, how: str, after: str = "") -> Stack:
+        if not of.inputs:
+            raise ValueError("what is saved and loaded has to be made as a model of its inputs")
+        model = self.model(of, of.inputs)
+        again = Stack(of.specs, of.layers, of.shape)
+        again.inputs = of.inputs
+        ways: dict[str, Callable[[Stack, Stack, Any, str], Any]] = {
+            "config": self.by_config, "config_twice": self.by_config_twice,
+            "clone": self.by_clone, "weights": self.by_weights,
+            "keras": self.by_file, "h5": self.by_file,
+            "pickle": lambda _, __, model, ___: pickle.loads(pickle.dumps(model)),
+            "deepcopy": lambda _, __, model, ___: copy.deepcopy(model),
+        }  # fmt: skip
+        if how not in ways:
+            raise ValueError(f"unknown way {how!r} of a round trip")
+        custom = {cls.__name__: cls for cls in map(load_class, self.replace.values())}
+        knowing = self.backend.keras.utils.custom_object_scope(custom)
+        with tempfile.TemporaryDirectory() as folder, knowing:
+            loaded = ways[how](of, again, model, os.path.join(folder, f"model.{how}"))
+        # an InputLayer's default name is counted
+        again.layers = [r for r in loaded.layers if type(r).__name__ != "InputLayer"]
+        again.models[model_key(of.inputs)] = loaded
+        again.compiled = of.compiled if getattr(loaded, "optimizer", None) is not None else None
+        configs = [
+            [configuration(r.get_config(), named=how not in RENAMED) for r in each.layers]
+            for each in (of, again)
+        ]
+        weights = [[encode(weight) for weight in each.get_weights()] for each in (model, loaded)]
+        again.told = {
+            "same_config": configs[0] == configs[1],
+            "same_weights": weights[0] == weights[1],
+        }
+        return again
+
+    def by_config(self, of: Stack, again: Stack, model: Any, path: str) -> Any:
+        again.layers = [type(layer).from_config(layer.get_config()) for layer in of.layers]
+        return self.with_weights(again, model)
+
+    def by_config_twice(self, of: Stack, again: Stack, model: Any, path: str) -> Any:
+        """A configuration is used once, and once more."""
+        configs = [layer.get_config() for layer in of.layers]
+        for layer, config in zip(of.layers, configs):
+            type(layer).from_config(config)
+        again.layers = [type(r).from_config(config) for r, config in zip(of.layers, configs)]
+        return self.with_weights(again, model)
+
+    def with_weights(self, again: Stack, model: Any) -> Any:
+        loaded = self.model(again, again.inputs)
+        loaded.set_weights(model.get_weights())
+        return loaded
+
+    def by_clone(self, of: Stack, again: Stack, model: Any, path: str) -> Any:
+        loaded = self.backend.keras.models.clone_model(model)
+        loaded.set_weights(model.get_weights())
+        return loaded
+
+    def by_weights(self, of: Stack, again: Stack, model: Any, path: str) -> Any:
+        again.layers = [self.buildable(spec) for spec in of.specs]
+        loaded = self.model(again, of.inputs)
+        model.save_weights(f"{path}.h5")
+        loaded.load_weights(f"{path}.h5")
+        return loaded
+
+    def by_file(self, of: Stack, again: Stack, model: Any, path: str) -> Any:
+        model.save(path)
+        return self.backend.keras.models.load_model(path)
+
+    def export(
+        self, of: Stack, x: Maybe = None, initial_state: Any = None, mask: Maybe = None
+    ) -> Answer:
+        inputs: Inputs = inputs_of(x, initial_state, mask)
+        model = self.model(of, inputs)
+        if not hasattr(model, "export"):
+            raise Unsupported(f"a model of Keras {self.backend.keras_version} has no export")
+        if self.backend.name not in EXPORTS_WITH:
+            raise Unsupported(f"Keras on {self.backend.name} writes no SavedModel")
+        for name in EXPORTS_WITH[self.backend.name]:
+            if importlib.util.find_spec(name) is None:
+                raise Unsupported(f"{name}, which a SavedModel is made with, is not installed")
+        tensorflow = importlib.import_module("tensorflow")
+        with tempfile.TemporaryDirectory() as folder:
+            model.export(folder)
+            served = tensorflow.saved_model.load(folder)
+        given = {n: tensorflow.constant(array) for n, array in self.passed(of, inputs).items()}
+        found = served.serve([given[name] for name in in_order(given)])
+        return {"output": encode(first(found).numpy())}
