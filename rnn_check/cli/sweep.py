@@ -13,11 +13,12 @@ import click
 
 from rnn_check.cli.commands import BadInput, main
 from rnn_check.cli.comparing import stopped
-from rnn_check.cli.options import MEMORY, MODES, TIMEOUT
+from rnn_check.cli.options import MEMORY, TIMEOUT
+from rnn_check.cli.subjects import BACKEND, DTYPE, LAYER, MODE, Subjects
 from rnn_check.reports.terminal import Interrupted, console, interruptions, say
-from rnn_check.subjects.policy import NAMES
 
 if TYPE_CHECKING:
+    from rnn_check.asking.request import Setting
     from rnn_check.sweep.work import Sought
 
 
@@ -39,14 +40,10 @@ def _budget(context: click.Context, option: click.Parameter, value: str | None) 
     "--space", "words", multiple=True, metavar="AXIS=VALUE,...",
     help="Draw only such models: layer=LSTM,GRU or do=certified; may be repeated.",
 )  # fmt: skip
-@click.option(
-    "--mode", "modes", type=click.Choice(MODES), multiple=True,
-    help="How they are run; may be repeated, and is asked of whom has it.  [default: eager]",
-)  # fmt: skip
-@click.option(
-    "--dtype", "dtypes", type=click.Choice(NAMES), multiple=True,
-    help="The dtype policy of every layer; may be repeated.  [default: float32]",
-)  # fmt: skip
+@BACKEND
+@MODE
+@DTYPE
+@LAYER
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N",
     help="Processes on this machine.  [default: one a core]",
@@ -68,8 +65,10 @@ def sweep(
     budget: float | None,
     seed: int,
     words: tuple[str, ...],
+    backends: tuple[str, ...],
     modes: tuple[str, ...],
     dtypes: tuple[str, ...],
+    layer: str | None,
     workers: int | None,
     scheduler: str | None,
     timeout: float,
@@ -78,9 +77,9 @@ def sweep(
 ) -> None:
     """Draw random models, ask every SUBJECT, and shrink what is wrong to a claim file.
 
-    A SUBJECT is a word of `compare`: current, current@jax, keras==3.12.0@torch; without one, it is
-    what Keras itself would take here. Every case is judged by what can be proved of it, so nothing
-    is compared with anything. Known deviations are recognised.
+    A SUBJECT is a word of `compare`, in an environment of its own: tensorflow==2.16.2,
+    keras==3.12.0@jax. Without one, the Keras that is installed is asked. Every case is judged by
+    what can be proved of it, so nothing is compared with anything. Known deviations are recognised.
 
     Exit codes: 0 nothing was found, 1 something was, 2 bad input or usage, 3 nobody could be asked.
     """
@@ -100,8 +99,11 @@ def sweep(
     from rnn_check.sweep.space import Space
 
     space = Space.within(words)
-    sought = _sought(subjects or ("current",), modes or ("eager",), dtypes or ("float32",),
-                     timeout, memory)  # fmt: skip
+    if subjects and (backends or layer):
+        option = "--layer" if layer else "--backend"
+        raise BadInput(f"{option} is of the Keras installed here, and does not go with a SUBJECT")
+    how = Subjects("keras", backends, modes, dtypes, layer, None, False, False, timeout, memory)
+    sought = _elsewhere(subjects, how) if subjects else _here(how)
     results = Results(output, About.of(seed, space))
     done = results.done()
     if done:
@@ -129,10 +131,19 @@ def sweep(
     sys.exit(1 if any(each.is_found for each in everything) else 0)
 
 
-def _sought(
-    words: Sequence[str], modes: Sequence[str], dtypes: Sequence[str], timeout: float, memory: int
-) -> list[Sought]:
-    """Every subject in every mode that it has, and dtype."""
+def _here(how: Subjects) -> list[Sought]:
+    """Every backend asked, in every mode that it has, and dtype."""
+    from rnn_check.sweep.work import Sought
+
+    return [
+        Sought(_name(target.backend, s), target, s, how.timeout, how.memory)
+        for target in how.targets()
+        for s in target.settings
+    ]
+
+
+def _elsewhere(words: Sequence[str], how: Subjects) -> list[Sought]:
+    """The same of packages, each in an environment of its own."""
     from rnn_check.asking import run
     from rnn_check.asking.request import Setting
     from rnn_check.subjects import environments
@@ -144,23 +155,29 @@ def _sought(
         if recorded := [word.text for word in read if word.observed is not None]:
             raise BadInput(f"{recorded[0]}: a record cannot be asked anything more")
         python = environments.find_python(None)
-        how = upgrades.How(python, "release", Setting(), timeout, memory, False, stopped)
-        prepared = upgrades.prepared(read, how)
+        asked = upgrades.How(python, "release", Setting(), how.timeout, how.memory, False, stopped)
+        prepared = upgrades.prepared(read, asked)
     except (environments.WordError, environments.Unmade) as error:
         raise BadInput(str(error)) from None
     found = []
     for each in prepared:
         if each.target is None:
             raise BadInput(f"{each.word.text}: {each.failure}")
-        of = [mode for mode in modes if mode in run.modes(each.target.name)]
-        if not of:
-            raise BadInput(f"{each.word.text}: {each.target.name} has no mode {' or '.join(modes)}")
+        has = run.modes(each.target.name)
+        modes = [mode for mode in dict.fromkeys(how.modes or ("eager",)) if mode in has]
+        if not modes:
+            raise BadInput(f"{each.word.text}: --mode: only {', '.join(has)}")
+        settings = [Setting(mode, dtype) for mode in modes for dtype in dict.fromkeys(how.dtypes)]
         found += [
-            Sought(f"{each.word.text} {mode} {dtype}", each.target, Setting(mode, dtype),
-                   timeout, memory)
-            for mode in of for dtype in dtypes
-        ]  # fmt: skip
+            Sought(_name(each.word.text, s), each.target, s, how.timeout, how.memory)
+            for s in settings
+        ]
     return found
+
+
+def _name(of: str, setting: Setting) -> str:
+    own = f" {setting.layer}" if setting.layer else ""
+    return f"{of} {setting.mode} {setting.dtype}{own}"
 
 
 def _findings(

@@ -18,7 +18,7 @@ from rnn_check.sweep.space import Case, Document, Space, read
 from rnn_check.sweep.work import Outcome, Sought
 
 Key = tuple[str, str, str, str]
-_NAMES = re.compile(r"\b(?:[abc]|dense|front)\b(?=$|[.\s,])")
+_NAMES = re.compile(r" of (?:[abc]|dense|front)(?=$|[\s,:])|\b(?:[abc]|dense|front)\.")
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -36,7 +36,9 @@ class Finding:
         """Of its files."""
         kinds = "-".join(layer["kind"] for layer in self.document["layers"])
         what = self.document["expect"][0]["what"]
-        return f"{self.first.subject.replace(' ', '-')}-{kinds}-{what}-{self.first.index}".lower()
+        words = " ".join(self.first.subject.split()[:3])  # not the file of a layer
+        name = f"{words}-{kinds}-{what}-{self.first.index}"
+        return re.sub(r"[^a-z0-9.]+", "-", name.lower())
 
 
 def groups(outcomes: Iterable[Outcome]) -> dict[Key, list[Outcome]]:
@@ -52,7 +54,7 @@ def groups(outcomes: Iterable[Outcome]) -> dict[Key, list[Outcome]]:
 
 def key(subject: str, verdict: str, what: str, place: str) -> Key:
     """The same for cases that differ in the names of their layers, and in numbers, alone."""
-    return subject, verdict, what, _NUMBERS.sub("#", _NAMES.sub("*", place))
+    return subject, verdict, what, _NUMBERS.sub("#", _NAMES.sub("", place))
 
 
 def finding(group: list[Outcome], space: Space, of: Sought) -> Finding:

@@ -22,7 +22,7 @@ from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN
 from tests.support.command import run
 
 SPACE = Space.within(["do=certified", "layer=SimpleRNN,LSTM,GRU"])
-NUMPY = Sought("current@numpy eager float32", Target.named("numpy", Setting()), Setting())
+NUMPY = Sought("numpy eager float32", Target.named("numpy", Setting()), Setting())
 needs_numpy = pytest.mark.skipif(not installed("numpy"), reason="Keras on NumPy is not installed")
 
 
@@ -140,7 +140,7 @@ def test_a_scheduler_elsewhere_is_asked_and_a_sweep_goes_on(tmp_path: Path) -> N
              "--no-dashboard", "--no-nanny"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        asked = ["sweep", "current@numpy", "--space", "do=certified", "-o", tmp_path / "sweep"]
+        asked = ["sweep", "--backend", "numpy", "--space", "do=certified", "-o", tmp_path / "sweep"]
         asked += ["--scheduler", file]
         for cases in (16, 32):
             result = run(*asked, "--cases", cases)
@@ -166,8 +166,11 @@ def test_a_scheduler_elsewhere_is_asked_and_a_sweep_goes_on(tmp_path: Path) -> N
         (["--cases", "0"], "--cases"),
         (["--cases", "3", "--scheduler", "x", "--workers", "2"], "--workers does not go with"),
         (["--cases", "3", "--space", "colour=red"], "'colour=red': expected AXIS=VALUE"),
-        (["--cases", "3", "current@jacks"], "unknown backend 'jacks'"),
-        (["--cases", "3", "current@torch", "--mode", "xla"], "has no mode xla"),
+        (["--cases", "3", "--backend", "jacks"], "unknown backend 'jacks'"),
+        (["--cases", "3", "--backend", "torch", "--mode", "xla"], "has no mode 'xla'"),
+        (["--cases", "3", "keras==3.12.0@jacks"], "jacks"),
+        (["--cases", "3", "--backend", "jax", "tensorflow==2.16.2"], "--backend is of the Keras"),
+        (["--cases", "3", "--layer", "nowhere.py:MyRNN"], "--layer: no such file: nowhere.py"),
     ],
 )
 def test_bad_input_is_one_clear_error(tmp_path: Path, words: list[str], says: str) -> None:
