@@ -98,6 +98,8 @@ def asked(
         piece = of.pop(future.key)
         if future.status == "finished":
             yield future.result()
+        elif future.status != "error":  # its worker died with it
+            begin(piece)
         elif len(piece.cases) > 1:
             for case in piece.cases:
                 begin(Piece(piece.of, (case,)))

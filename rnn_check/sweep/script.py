@@ -13,7 +13,7 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import Layer
 from rnn_check.claims.written import Array
 
-OF_OUTPUTS = ("states of", "output of", "the last output", "last state")  # what a script can show
+OF_OUTPUTS = ("states", "output", "last state")  # what a script can show
 
 
 def shows(detail: str) -> bool:

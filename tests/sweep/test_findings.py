@@ -74,7 +74,9 @@ def test_a_faulty_layer_is_found_and_its_least_model_says_so(tmp_path: Path) -> 
         assert claim.x is not None and claim.x.shape == (1, 1, 1)
         assert run(file, *asked).exit_code == 1  # it shows what was found
         assert run(file, "--backend", "numpy").exit_code == 0  # of that layer alone
-        script = file.with_name(file.name.replace(".claim.toml", ".py"))
+    scripts = sorted((tmp_path / "sweep" / "findings").glob("*.py"))
+    assert scripts  # of what layers put out
+    for script in scripts:
         done = subprocess.run(
             [sys.executable, script],
             env={**os.environ, "KERAS_BACKEND": "numpy"},
@@ -82,6 +84,4 @@ def test_a_faulty_layer_is_found_and_its_least_model_says_so(tmp_path: Path) -> 
             text=True,
             check=True,
         )
-        assert done.stdout.splitlines()[0].startswith(f"{layer.name} [[") and (
-            done.stdout.count("should be") == 1
-        )
+        assert done.stdout.startswith("a [[") and done.stdout.count("should be") == 1
