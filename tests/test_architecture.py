@@ -123,11 +123,21 @@ def test_every_name_that_the_package_offers_is_there() -> None:
         getattr(rnn_check, "certifies")  # noqa: B009
 
 
-FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "openvino", "onnx", "onnxruntime"}
+FRAMEWORKS = {
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "openvino",
+    "onnx",
+    "onnxruntime",
+    "flax",
+    "equinox",
+}
 # what the subject imports, and support/planted.py reads
 PLANTED = {
-    "faults", "penalty_faults", "saving_faults", "training_faults", "updating_faults",
-    "weighing_faults",
+    "faults", "penalty_faults", "reporting_faults", "saving_faults", "training_faults",
+    "updating_faults", "weighing_faults",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ a time.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -234,6 +235,7 @@ def borders(dtype: str) -> list[float]:
     return [v for v in ends if a.min_normal <= v <= a.max]
 
 
+@functools.cache
 def numbers(dtype: str, count: int | None) -> Any:
     """Finite numbers in the order of their bits: all if count is None (not for float64)."""
     kind = kind_of(dtype)

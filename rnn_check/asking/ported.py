@@ -119,6 +119,8 @@ def kept(where: Place, subject: Subject) -> Kept:
         backwards = bool(inner.get("go_backwards")) or prefix == "backward."
         options = ("kind", "activation", "recurrent_activation", "reset_after")
         spec = {key: inner[key] for key in options if key in inner}
+        if where.framework != "torch" or inner["kind"] != "SimpleRNN":  # which does not say it
+            spec.setdefault("activation", "tanh")
         found.append(Way(prefix[:-1], {**spec, "go_backwards": backwards}, **own))
     who = subject.identity
     version = f"{who.backend} {who.backend_version}"

@@ -121,7 +121,7 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
         given = _plain(msgspec.to_builtins(claim.wrong, builtin_types=(Decimal,)))
         question["wrong"] = {name: value for name, value in given.items() if value}
     for e in judged:
-        question |= e.tells()
+        question |= e.tells() | e.carries(claim.file)
     if (floatx := Policy(setting.dtype).floatx) != "float32":
         question["floatx"] = floatx
     if setting.layer is not None:

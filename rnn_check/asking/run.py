@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from queue import SimpleQueue
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from rnn_check.asking import request
@@ -36,8 +36,12 @@ from rnn_check.subjects.identity import Identity, not_started
 from rnn_check.subjects.own_layer import place
 
 SIDE_BY_SIDE = 2
+_NONE: Mapping[Setting, Sequence[Claim]] = MappingProxyType({})
 # frameworks that are not Keras, as they are named where backends are
-BESIDE_KERAS = {"torch.nn": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime"}
+BESIDE_KERAS = {
+    **{"torch.nn": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime"},
+    **{"flax": "flax", "equinox": "equinox"},
+}
 TRIES = 3  # starts that fail one after the other before a subject is given up
 
 
@@ -169,11 +173,16 @@ class Run:
         self._wish = wish
         self._said.put(wish)  # for who waits there
 
-    def ask(self, claims: Sequence[Claim]) -> Iterator[Asked]:
-        """Ask every subject every claim; the answers as they come, a subject's in order."""
+    def ask(
+        self, claims: Sequence[Claim], fewer: Mapping[Setting, Sequence[Claim]] = _NONE
+    ) -> Iterator[Asked]:
+        """Ask every subject every claim; the answers as they come, a subject's in order.
+
+        fewer: in some settings these are asked alone.
+        """
         self._pool = ThreadPoolExecutor(self._side_by_side)
         for number in range(len(self.targets)):
-            self._pool.submit(self._serve, number, claims)
+            self._pool.submit(self._serve, number, lambda s: fewer.get(s, claims))
         waiting = len(self.targets)
         while waiting:
             if self._wish is not None:
@@ -210,7 +219,7 @@ class Run:
             **other,
         )
 
-    def _serve(self, number: int, claims: Sequence[Claim]) -> None:
+    def _serve(self, number: int, claims: Callable[[Setting], Sequence[Claim]]) -> None:
         """The thread of one process."""
         try:
             for answer in self._answers(number, claims):
@@ -221,18 +230,20 @@ class Run:
         except BaseException as error:  # a fault of ours, which who listens has to hear
             self._said.put(error)
 
-    def _answers(self, number: int, claims: Sequence[Claim]) -> Iterator[Asked]:
+    def _answers(
+        self, number: int, claims: Callable[[Setting], Sequence[Claim]]
+    ) -> Iterator[Asked]:
         target = self.targets[number]
         first = sum(len(each.settings) for each in self.targets[:number])
         holding = contextlib.ExitStack()  # of the environment, which nobody may remove until then
         try:
             known = [self._recalled(target, setting) for setting in target.settings]
-            if any(self._unknown(each, claims) for each in known):
+            if any(self._unknown(each, claims(each.setting)) for each in known):
                 self._started(number, holding)
             else:
                 self._as_remembered(first, known)
             for index, each in enumerate(known, first):
-                for claim in claims:
+                for claim in claims(each.setting):
                     answer = each.answer(claim)
                     if answer is None:
                         answer = self._answer(number, claim, each.setting)

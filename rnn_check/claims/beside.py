@@ -48,7 +48,7 @@ def beside(claim: Path, name: str, most: int) -> bytes:
     """
     path = claim.parent / name
     if not PLAIN_NAME.fullmatch(name) or path.is_symlink():
-        raise ValueError("is a link; an npz file stands beside the claim itself")
+        raise ValueError("is a link; a file stands beside the claim itself")
     return regular_bytes(path, most)
 
 

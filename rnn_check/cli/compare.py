@@ -111,7 +111,7 @@ def compare(
     words = read(subjects)
     if len(words) < 2:
         raise BadInput("one subject cannot be compared; name two or more, the baseline first")
-    how = typed.how(words)
+    how = typed.how(words, not paths and pattern is None)
     if model is not None:
         sys.exit(_of_model(words, how, typed, model, given, own, as_json, everything, fail_on))
     for option, value in (("--input", given), ("--layer", own)):

@@ -47,8 +47,11 @@ class Typed:
     memory: int
     refresh: bool
 
-    def how(self, words: Sequence[Word] = ()) -> How:
-        """What holds for all of these subjects. BadInput if an option changes nothing of them."""
+    def how(self, words: Sequence[Word] = (), other_ways: bool = False) -> How:
+        """What holds for all of these subjects. BadInput if an option changes nothing of them.
+
+        other_ways: whether a few claims are asked in other ways, if nobody says how.
+        """
         from rnn_check.asking.request import Setting
         from rnn_check.subjects import environments
         from rnn_check.upgrades.subjects import How
@@ -66,7 +69,7 @@ class Typed:
         asking, making = self._again(setting, bool(beside))
         return How(
             python, self.as_of, setting, self.timeout, self.memory, self.refresh, stopped,
-            asking, making,
+            asking, making, other_ways and not (beside or is_given("mode") or is_given("dtype")),
         )  # fmt: skip
 
     def _check_given(self, words: Sequence[Word]) -> None:
@@ -200,28 +203,40 @@ def compared(
 ) -> Compared:
     """Ask whoever is to be asked, and hold all against the first; options: see `Compared`."""
     from rnn_check.subjects import environments
-    from rnn_check.upgrades import changes, subjects
+    from rnn_check.upgrades import beside, changes, subjects
+    from rnn_check.verdicts.gathered import Verdicts
+    from rnn_check.verdicts.known import Known
 
     try:
         prepared = subjects.prepared(words, how)
     except environments.Unmade as error:
         raise BadInput(str(error)) from None
-    places = [i for i, each in enumerate(prepared) if each.target is not None]
-    names = [prepared[i].word.text for i in places]
+    places = subjects.places(prepared)
+    names = [each.word.text for each in prepared if each.target is not None]
+    ways = [way for way in beside.WAYS if way in {way for _, way in places}]
+    few = {way: beside.few(claims, way) for way in ways}
+    own = Known(verdicts.known.entries, own=verdicts.known.own, whole=False)
+    judged = {"": verdicts, **{way: Verdicts(few[way], own) for way in ways}}
+    fewer = {s: few[w] for each in prepared for w, s in how.ways(each.word.backend).items() if w}
     with (
         progress.shown(names, list(enumerate(names))) as shown,
         subjects.run_of(prepared, how, shown.stage) as run,
         environments.interruptible(stopped),
     ):
-        shown.expect(len(claims))
+        shown.expect(len(claims) + sum(map(len, few.values())))
         notes = {
             i: subjects.held(i, word.observed, claims, verdicts)
             for i, word in enumerate(words)
             if word.observed is not None
         }
         with interruptions(run.interrupt):
-            for asked in run.ask(claims) if places else ():
-                shown.answered(asked.subject)
-                verdicts.add(dataclasses.replace(asked, subject=places[asked.subject]))
-    sides = list(subjects.sides(prepared, run, how, verdicts, notes))
-    return changes.compare(claims, sides, tuple(options))
+            targets = [i for i, each in enumerate(prepared) if each.target is not None]
+            for asked in run.ask(claims, fewer) if places else ():
+                place, way = places[asked.subject]
+                shown.answered(targets.index(place))
+                judged[way].add(dataclasses.replace(asked, subject=place))
+    parts = []
+    for way, each in judged.items():
+        sides = list(subjects.sides(prepared, run, how, each, notes, way))
+        parts.append(changes.compare(few.get(way, claims), sides, tuple(options), way))
+    return changes.joined(parts) if ways else parts[0]

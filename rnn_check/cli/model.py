@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ def model(
     runs.
 
     Exit codes: 0 all that is certified agrees, 1 something differs, 2 bad input or usage, 3 Keras
-    could not be asked, or no layer could be certified.
+    could not be asked, something is not proved, or no layer could be certified.
     """
     if force and record is None:
         raise BadInput("--force is of --record, which is not given")
@@ -158,6 +159,8 @@ def question_of(what: str, mode: str, dtype: str | None, own: Sequence[str]) -> 
     from rnn_check.subjects.own_layer import LayerError, checked, place
 
     check_place(what)
+    if what.endswith(".keras") and not zipfile.is_zipfile(what):
+        raise BadInput(f"{what}: no model that Keras saved: such a file is a zip archive")
     known: dict[str, str] = {}
     for spec in own:
         try:

@@ -23,6 +23,8 @@ BESIDE_KERAS = {  # the other frameworks, and the dtypes that they are asked in
     "torch": ("float32", "float64", "floatx_float64"),
     "onnx": ("float32", "float64"),
     "onnxruntime": ("float32",),
+    "flax": ("float32", "float64"),
+    "equinox": ("float32", "float64"),
 }
 
 
@@ -190,7 +192,7 @@ ASKED = as_one(
         show_default=True,
         help="What to ask. torch: torch.nn.RNN, LSTM, GRU and Linear in place of Keras's layers; "
         "onnx, onnxruntime: nodes RNN, LSTM and GRU, in the reference evaluator or in ONNX "
-        "Runtime. What they do not have is not run.",
+        "Runtime; flax, equinox: cells. What they do not have is not run.",
     ),
     BACKEND,
     MODE,

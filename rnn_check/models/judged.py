@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +89,8 @@ class Part:
 class Row:
     """One recurrence of a model. what: "LSTM 3→4"; sizes: (B,T) of what it was run on.
 
-    output: what it shows of its steps (B,T,H); refused: why it is not certified, if it is not.
+    output: what it shows of its steps (B,T,H); weights: a digest of its weights; refused: why it is
+    not certified, if it is not.
     """
 
     path: str
@@ -97,6 +99,7 @@ class Row:
     refused: str = ""
     parts: tuple[Part, ...] = ()
     output: Array | None = None
+    weights: str = ""
 
     @property
     def verdict(self) -> str:
@@ -140,6 +143,8 @@ def judged(where: str, said: Answer) -> Model:
         calls = [call for call in said["calls"] if call["layer"] == index]
         if layer.refused or not calls:
             why = layer.refused or "it was not called while the model was run"
+            if not layer.refused and told["is_direction"]:
+                why += ": as one with the other direction, a kernel may show neither"
             rows.append(Row(layer.path, layer.kind, refused=why))
             continue
         back = None
@@ -177,7 +182,8 @@ def _of_layer(
                 yield Row(name, what, sizes, refused)
                 continue
             parts = (Part(OUTPUTS, rows[i]), gradients[i])
-            yield Row(name, what, sizes, parts=parts, output=shown[i])
+            weights = _digest(layer.cells[i].weights)
+            yield Row(name, what, sizes, parts=parts, output=shown[i], weights=weights)
 
 
 def _gradients(
@@ -203,6 +209,13 @@ def _gradients(
     return [
         Part(GRADIENTS, of[i], without=without[i], same=same[i]) for i in range(len(layer.cells))
     ]
+
+
+def _digest(weights: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(weights.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def size_of_change(one: Array, other: Array) -> float:

@@ -13,7 +13,7 @@ was before the update by that batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import UP, Arithmetic, Array, arithmetic, gamma_of_both
 from rnn_check.numbers.reading import Node, Tape
-from rnn_check.recurrences import batches, updating
+from rnn_check.recurrences import batches, reported, updating
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Optimizer
 from rnn_check.recurrences.rounding import added
@@ -72,9 +72,35 @@ def _joined(parts: list[Bounded]) -> Bounded:
     return Bounded(value, error, parts[0].a)
 
 
+def outputs(network: Network, weights: Sets, batch: slice) -> Bounded:
+    """(B,O), or of each step (B,T,O), at one set of weights."""
+    weights = {**weights, **_frozen(network, 1, next(iter(weights.values())).a)}
+    each = _forward(network, weights, batch).outputs
+    value, error = (
+        np.stack([getattr(node.b, part)[0] for node in each], axis=1) for part in ("value", "error")
+    )
+    found = Bounded(value, error, each[0].b.a)
+    return found if network.is_sequence else found.each(lambda part: part[:, 0])
+
+
 def _gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, Bounded], Bounded]:
     """(Higham, Accuracy and Stability of Numerical Algorithms, section 3.3, for arrays.) The tape
     over the recurrence's step, a leading axis for the weights."""
+    run = _forward(network, weights, batch)
+    loss = batches.loss_of(network, run.outputs, batch)
+    run.tape.backward()
+    return run.gradients(), loss
+
+
+class _Forward(NamedTuple):
+    """outputs (N,B,O), of each step or of the last."""
+
+    tape: Tape
+    outputs: list[Node]
+    gradients: Callable[[], dict[str, Bounded]]
+
+
+def _forward(network: Network, weights: Sets, batch: slice) -> _Forward:
     a = weights["kernel"].a
     N, H = weights["recurrent_kernel"].value.shape[:2]
     tape = Tape(a, network.activation, network.recurrent_activation)
@@ -107,15 +133,17 @@ def _gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str,
             tape.activated(network.dense_activation, tape.affine((each, kernel), bias=bias))
             for each in outputs
         ]  # (N,B,O)
-    loss = batches.loss_of(network, outputs, batch)
-    tape.backward()
-    found = of_layer()
-    if "embeddings" in weights:
-        found["embeddings"] = _of_rows(_rows(network, batch), x, weights["embeddings"])
-    for name, node in nodes.items():
-        g = tape.gradient(node)
-        found[name] = g.each(lambda part: part[:, 0]) if name.endswith("bias") else g
-    return found, loss
+
+    def gradients() -> dict[str, Bounded]:
+        found: dict[str, Bounded] = of_layer()
+        if "embeddings" in weights:
+            found["embeddings"] = _of_rows(_rows(network, batch), x, weights["embeddings"])
+        for name, node in nodes.items():
+            g = tape.gradient(node)
+            found[name] = g.each(lambda part: part[:, 0]) if name.endswith("bias") else g
+        return found
+
+    return _Forward(tape, outputs, gradients)
 
 
 def _steps(network: Network, batch: slice, tape: Tape, table: Bounded | None) -> list[Node]:
@@ -183,11 +211,20 @@ def _layer(network: Network, tape: Tape, weights: Sets) -> tuple[Any, Any]:
 # -- a whole training ------------------------------------------------------------------------------
 
 
+Reports = dict[str, tuple[Array, Array]]  # by name
+
+
 class Trained(NamedTuple):
-    """Where a training ends: values and bounds, which are infinite where nothing can be said."""
+    """Where a training ends: values and bounds, which are infinite where nothing can be said.
+
+    of_batches (N,), of_epochs (E,): what is reported, loss and metrics; and "val_loss" and its like
+    on the same samples after each epoch, where these weigh as in `validated`.
+    """
 
     weights: dict[str, tuple[Array, Array]]
     loss: tuple[Array, Array]  # (E,) of each epoch
+    of_batches: Reports
+    of_epochs: Reports
 
 
 def trained(
@@ -196,12 +233,14 @@ def trained(
     weights: Mapping[str, tuple[Array, Array]],
     epochs: int,
     dtype: Any = "float32",
+    validated: Network | None = None,
 ) -> Trained:
     """What the weights become, and the loss of each epoch; how far an arithmetic may be off.
 
     weights: by name (see WEIGHTS), each with its error. The errors of an update are carried into
     the next: of many updates nothing may be left to say; then the bounds are infinite, and the
-    values those of the last update of which something was.
+    values those of the last update of which something was. validated: if given, what it is
+    validated on after each epoch, and what is reported is said.
     Raises ValueError for unknown arithmetics and activations.
     """
     a = arithmetic(dtype)
@@ -214,12 +253,16 @@ def trained(
         zero = {name: exactly(np.zeros_like(b.value), a) for name, b in w.items()}
         states: dict[str, dict[str, Bounded]] = dict.fromkeys(updating.carried(optimizer), zero)
         losses: list[Bounded] = []
+        seen = _Reported(network, validated, a.name)
         for update in range(epochs * len(network.batches)):
             if all(np.isinf(b.error).all() for b in w.values()):
                 losses.append(Bounded(np.zeros((1, 1)), np.full((1, 1), np.inf), a))
+                seen.batch(w, losses[-1], update)
+                seen.ended(w, update)
                 continue
             g, loss = gradients(network, w, network.batches[update % len(network.batches)])
             losses.append(loss)
+            seen.batch(w, loss, update)
             after = updating.updated(
                 optimizer, w, states, g, np.array([update]), constraints=network.constraints
             )
@@ -228,13 +271,67 @@ def trained(
                 state: {name: _known(b) for name, b in part.items()}
                 for state, part in after.states.items()
             }
+            seen.ended(w, update)
         w = {"weights": w, **states}[updating.ends_with(optimizer)]
         w = {**w, **_frozen(network, 1, a)}
         loss = batches.loss_of_epochs(network, _known(_joined(losses)))
     return Trained(
         {name: (b.value[0], b.error[0]) for name, b in w.items()},
         (loss.value[:, 0], loss.error[:, 0]),
+        _stacked(seen.of_batches),
+        _stacked(seen.of_epochs),
     )
+
+
+class _Reported:
+    """What is reported while it is trained: of each batch, of each epoch, and what follows it."""
+
+    def __init__(self, network: Network, validated: Network | None, computed_in: str) -> None:
+        self.network, self.validated, self.computed_in = network, validated, computed_in
+        self.losses: list[Bounded] = []
+        self.outputs: list[Bounded] = []
+        self.of_batches: list[Mapping[str, reported.Number]] = []
+        self.of_epochs: list[Mapping[str, reported.Number]] = []
+
+    def _of(self, network: Network, out: Bounded, loss: Bounded, part: slice) -> dict[str, Any]:
+        mask = network.mask if network.is_sequence else None
+        found = reported.reported(
+            network.target[part], out.value, out.error, weight=None, batches=[],
+            mask=None if mask is None else mask[part], computed_in=self.computed_in,
+        )  # fmt: skip
+        return {**found, "loss": (loss.value[0, 0], loss.error[0, 0])}  # with what is penalized
+
+    def batch(self, w: Sets, loss: Bounded, update: int) -> None:
+        if self.validated is None:
+            return
+        taken = self.network.batches
+        part = taken[update % len(taken)]
+        self.losses.append(loss)
+        self.outputs.append(outputs(self.network, w, part))
+        self.of_batches.append(self._of(self.network, self.outputs[-1], loss, part))
+
+    def ended(self, w: Sets, update: int) -> None:
+        """At the end of an epoch."""
+        if self.validated is None or (update + 1) % (K := len(self.network.batches)):
+            return
+        loss = batches.loss_of_epochs(self.network, _known(_joined(self.losses[-K:])))
+        each = self.outputs[-K:]
+        value, error = (np.concatenate([getattr(o, p) for o in each]) for p in ("value", "error"))
+        of_epoch = self._of(self.network, Bounded(value, error, loss.a), loss, slice(None))
+        other, every = self.validated, slice(None)
+        whole = slice(0, len(other.target))
+        after = [gradients(other, w, part)[1] for part in other.batches]
+        loss = batches.loss_of_epochs(other, _known(_joined(after)))
+        of_it = self._of(other, outputs(other, w, whole), loss, every)
+        self.of_epochs.append({**of_epoch, **{f"val_{name}": n for name, n in of_it.items()}})
+
+
+def _stacked(each: list[Mapping[str, reported.Number]]) -> Reports:
+    names = each[0] if each else ()
+    return {
+        name: (np.stack([r[name][0] for r in each]), np.stack([r[name][1] for r in each]))
+        for name in names
+    }
 
 
 def _known(b: Bounded) -> Bounded:

@@ -115,9 +115,9 @@ def explained(compared: Compared, row: Row, *others: Row) -> list[str]:
     Subjects that say the same are named together; others: rows of the same cause.
     """
     names = compared.names()
-    lines = [f"{row.claim.name} · {row.what}"]
+    lines = [f"{row.name} · {row.what}"]
     if others:
-        named = [f"{each.claim.name} · {each.what}" for each in others[: ALIKE - 1]]
+        named = [f"{each.name} · {each.what}" for each in others[: ALIKE - 1]]
         more = len(others) - len(named)
         lines.append(f"  also      {', '.join(named)}" + f" and {more:,} more" * bool(more))
     source = next((v.source for v in row.verdicts if v), "")

@@ -52,7 +52,7 @@ def terminal(compared: Compared, console: Console, everything: bool = False) -> 
             rows, left_out = _shortened(rows)
         _table(rows, len(compared.sides), console)
         for row, more in left_out:
-            text = f"and {more:,} more like {row.claim.name} · {row.what} (--all shows them)"
+            text = f"and {more:,} more like {row.name} · {row.what} (--all shows them)"
             console.print(Text(text, style="dim"), soft_wrap=True)
     for _, rows in groups(compared.changed):
         if rows[0].gravest == DRIFT:
@@ -80,7 +80,7 @@ def _table(rows: Sequence[Row], subjects: int, console: Console) -> None:
     the columns alone are wider than the terminal, lines are longer than it.
     """
     lines: list[tuple[Text, list[Text]]] = []
-    for claim, group in groupby(rows, key=lambda row: row.claim.name):
+    for claim, group in groupby(rows, key=lambda row: row.name):
         numbers = [Text(str(i + 1), style="dim") for i in range(subjects)]
         lines.append((Text(as_line(claim), style="bold"), numbers))
         for row in group:

@@ -34,7 +34,7 @@ def markdown(compared: Compared) -> str:
         lines.append("|---|" + "---|" * len(numbers))
         for row in rows:
             cells = [cell(*each) for each in zip(row.verdicts, row.changes, strict=True)]
-            name = escaped(f"{row.claim.name} · {row.what}")
+            name = escaped(f"{row.name} · {row.what}")
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines += ["", "</details>"]
     lines += ["", escaped(LEGEND)] if compared.changed else []
@@ -53,7 +53,7 @@ def _history(compared: Compared) -> Iterator[str]:
         told = []
         words = {WORSE: "worse", BEYOND: "moved", BETTER: "better", OTHER: "else", SAID: "says"}
         for kind, word in words.items():
-            files = Counter(row.claim.name.partition("[")[0] for row in step.of_kind(kind))
+            files = Counter(row.name.partition("[")[0] for row in step.of_kind(kind))
             told += [
                 f"{word}: {escaped(name)}" + f" ×{count}" * (count > 1)
                 for name, count in files.items()

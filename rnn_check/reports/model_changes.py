@@ -40,7 +40,7 @@ def terminal(compared: Compared, console: Console, everything: bool) -> None:
         for note in side.notes:
             console.print(Padding(as_text(note, style="yellow"), (0, 0, 0, 3)))
         if side.failure:
-            said = as_text(cut(side.failure, 4_000), style="magenta")
+            said = as_text(cut(side.failure, 600), style="magenta")
             console.print(Padding(said, (0, 0, 0, 3)))
     for number in range(1, len(compared.sides)):
         if compared.sides[0].model is None or compared.sides[number].model is None:
@@ -50,7 +50,7 @@ def terminal(compared: Compared, console: Console, everything: bool) -> None:
         console.print(as_text(sentence(compared, number), style="bold"))
         shown = [each for each in changes if everything or each.has_changed]
         if shown:
-            console.print(_table(shown))
+            console.print(_table(shown, console.width))
         for each in shown:
             for which, row in (("before", each.before), ("after", each.after)):
                 for heading, style, words in [] if row is None else remarks(row, ""):
@@ -79,6 +79,8 @@ def sentence(compared: Compared, number: int) -> str:
         beyond = [each.path for each in moved if not each.is_within]
         said.append(f", beyond both bounds in {', '.join(beyond)}" if beyond else
                     ", within both bounds")  # fmt: skip
+    if others := sum(each.has_other_weights for each in changes):
+        said.append(f"; the weights of {others} are others, so that their numbers have to be")
     outputs = compared.of_outputs(number)
     if outputs is not None:
         said.append(f"; what the model gives changed by at most {outputs:.2g}" if outputs else
@@ -90,7 +92,7 @@ def _many(n: int) -> str:
     return f"{n} recurrence" + "s" * (n != 1)
 
 
-def _table(changes: Sequence[Change]) -> Table:
+def _table(changes: Sequence[Change], width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold dim")
     table.add_column("layer", overflow="fold")
     for name in ("computes", "before", "after"):
@@ -101,7 +103,7 @@ def _table(changes: Sequence[Change]) -> Table:
         row = each.after or each.before
         bounds = "" if each.size is None else " + ".join(f"{b:.0e}" for b in each.bounds)
         table.add_row(
-            folded(each.path), line(row.what) if row else "", _cell(each.before),
+            folded(each.path, width), line(row.what) if row else "", _cell(each.before),
             _cell(each.after), _size(each.size), bounds, _size(each.gradients),
         )  # fmt: skip
     return table
@@ -153,6 +155,7 @@ def _told(change: Change) -> dict[str, Any]:
         "after": None if change.after is None else change.after.verdict,
         "worse": change.is_worse,
         "same_bits": change.same_bits,
+        "same_weights": not change.has_other_weights,
         "change": finite(change.size),
         "where": list(change.where),
         "bounds": [finite(bound) for bound in change.bounds] if known else None,

@@ -51,7 +51,7 @@ def terminal(model: Model, who: Who, ran_on: str, console: Console, everything: 
     if not model.rows:
         console.print(as_text("It holds no recurrent layer."))
         return
-    console.print(_table(model.rows))
+    console.print(_table(model.rows, console.width))
     for row in model.rows:
         for heading, style, sentence in remarks(row, model.silent):
             console.print()
@@ -84,7 +84,7 @@ def summary(model: Model) -> str:
     return " · ".join(said)
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[Row], width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold dim")
     table.add_column("layer", overflow="fold", ratio=1)
     for name in ("computes", "on", "outputs", "gradients"):
@@ -95,24 +95,25 @@ def _table(rows: Sequence[Row]) -> Table:
         sizes = "×".join(map(str, row.sizes)) if row.sizes else ""
         if row.refused:
             mark = Text(f"{MARKS[NOT_RUN]} not certified", style=STYLES[NOT_RUN])
-            table.add_row(folded(row.path), line(row.what), sizes, mark)
+            table.add_row(folded(row.path, width), line(row.what), sizes, mark)
             continue
         bits = [part.bits for part in row.parts if part.bits is not None]
         judged = [part.judged for part in row.parts if part.judged is not None]
         table.add_row(
-            folded(row.path), line(row.what), sizes, *(_cell(part) for part in row.parts),
+            folded(row.path, width), line(row.what), sizes, *(_cell(part) for part in row.parts),
             f"{min(bits):.1f}" if bits else "", f"{min(judged):.0%}" if judged else "",
         )  # fmt: skip
     return table
 
 
-def folded(path: str) -> Text:
-    """A path on two lines if it is long, so that no name is cut."""
+def folded(path: str, width: int) -> Text:
+    """A path on two lines if there is no room for it on one, so that no name is cut."""
     path = line(path)
-    return as_text(path if len(path) <= _LONG else path.replace("/", "/\n  ", 1))
+    fits = len(path) <= width - _OTHERS
+    return as_text(path if fits else path.replace("/", "/\n  ", 1))
 
 
-_LONG = 26
+_OTHERS = 60  # columns of a table that are not a layer's
 
 
 def _cell(part: Part) -> Text:

@@ -163,7 +163,7 @@ class _Answer:
     """What each subject's verdict on one expectation is, with error/bound."""
 
     def __init__(self, row: Row) -> None:
-        self.claim = row.claim.name
+        self.claim = row.name
         self.what = row.what
         self.cells = [
             "" if v is None else f"{cell(v, None)} {short_ratio(v)}".rstrip() for v in row.verdicts
@@ -175,7 +175,7 @@ def _heat_maps(compared: Compared) -> list[tuple[str, str]]:
     folders: dict[str, dict[str, list[Row]]] = {}
     for row in compared.rows:
         if any(v is not None for v in row.verdicts):
-            file = row.claim.name.partition("[")[0]
+            file = row.name.partition("[")[0]
             folder, _, name = file.rpartition("/")
             folders.setdefault(folder, {}).setdefault(name, []).append(row)
     widest = max((len(name) for claims in folders.values() for name in claims), default=0)

@@ -28,7 +28,7 @@ class _Line:
     """One row of a table of changes; `at` is where it is looked at closely."""
 
     def __init__(self, row: Row, at: str = "") -> None:
-        self.claim = row.claim.name
+        self.claim = row.name
         self.what = row.what
         self.at = at
         self.cells = [
@@ -136,7 +136,7 @@ class _Detail:
     ) -> None:
         row = same[0]
         self.id = id_
-        self.claim = row.claim.name
+        self.claim = row.name
         self.title = row.claim.title
         self.what = row.what
         url = row.claim.source.url or ""

@@ -142,13 +142,19 @@ class Change:
 class Row:
     """One expectation: a verdict and a change for each subject; None where it was not judged.
 
-    The baseline has no change.
+    The baseline has no change. way: how it was asked, if not as everything was, see `beside`.
     """
 
     claim: Claim
     what: str
     verdicts: tuple[Verdict | None, ...]
     changes: tuple[Change | None, ...]
+    way: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the claim is called."""
+        return f"{self.claim.name} ({self.way})" if self.way else self.claim.name
 
     @property
     def kinds(self) -> list[str]:
@@ -182,11 +188,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Compared:
-    """Subjects side by side, the baseline first. options: with which all are judged again."""
+    """Subjects side by side, the baseline first. options: with which all are judged again.
+
+    parts: the comparisons that it was joined of, if it was.
+    """
 
     sides: Sequence[Side]
     rows: Sequence[Row]
     options: tuple[str, ...] = ()
+    parts: tuple[Compared, ...] = ()
 
     @property
     def changed(self) -> list[Row]:
@@ -198,7 +208,7 @@ class Compared:
     @cached_property
     def claims(self) -> int:
         """How many claims were compared: of which the baseline and another said something."""
-        return len({r.claim.name for r in self.rows for c in r.changes if c and c.is_compared})
+        return len({r.name for r in self.rows for c in r.changes if c and c.is_compared})
 
     @cached_property
     def uncompared(self) -> list[Side]:
@@ -212,6 +222,9 @@ class Compared:
 
     def rerun(self, row: Row) -> list[str]:
         """The command that asks for a row that changed again, of the subjects that matter."""
+        for part in self.parts:
+            if part.rows and part.rows[0].way == row.way:
+                return part.rerun(row)
         last = next(i for i in reversed(range(len(row.kinds))) if row.kinds[i])
         both = self.sides[0], self.sides[last]
         options = max((side.options for side in both), key=len)
@@ -226,9 +239,12 @@ class Compared:
     @cached_property
     def steps(self) -> list[Compared]:
         """Each subject against the one before it."""
+        if self.parts:
+            return [joined(each) for each in zip(*(p.steps for p in self.parts), strict=True)]
         claims = list({row.claim.name: row.claim for row in self.rows}.values())
         pairs = zip(self.sides, self.sides[1:], strict=False)
-        return [compare(claims, pair) for pair in pairs]
+        way = self.rows[0].way if self.rows else ""
+        return [compare(claims, pair, way=way) for pair in pairs]
 
     def names(self) -> list[str]:
         """What each subject is called; as it was typed where two would be called alike."""
@@ -251,8 +267,14 @@ class Compared:
         return 3 if failed or self.uncompared or not self.claims else 0
 
 
+def joined(parts: Sequence[Compared]) -> Compared:
+    """The same subjects, asked in several ways: as the first of them has them."""
+    rows = [row for part in parts for row in part.rows]
+    return Compared(parts[0].sides, rows, parts[0].options, tuple(parts))
+
+
 def compare(
-    claims: Sequence[Claim], sides: Sequence[Side], options: tuple[str, ...] = ()
+    claims: Sequence[Claim], sides: Sequence[Side], options: tuple[str, ...] = (), way: str = ""
 ) -> Compared:
     """Every expectation of the claims, on every subject against the first."""
     policies = [side.subject.dtype for side in sides]
@@ -268,7 +290,7 @@ def compare(
                 else _change(reach, verdicts[0], v, policies[0], policies[i])
                 for i, v in enumerate(verdicts)
             )
-            rows.append(Row(claim, e.name, verdicts, changes))
+            rows.append(Row(claim, e.name, verdicts, changes, way))
     return Compared(sides, rows, options)
 
 

@@ -38,6 +38,7 @@ def _row(row: Row) -> dict[str, Any]:
     changes = [change for change in row.changes if change is not None]
     return {
         "claim": row.claim.name,
+        "way": row.way or None,
         "what": row.what,
         "verdicts": [None if v is None else v.verdict for v in row.verdicts],
         "details": [None if v is None else v.detail for v in row.verdicts],

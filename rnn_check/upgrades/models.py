@@ -68,6 +68,13 @@ class Change:
         return self.size is None or self.size <= sum(self.bounds)
 
     @property
+    def has_other_weights(self) -> bool:
+        """Whether it is another layer: of a function that draws its weights, say."""
+        if self.before is None or self.after is None:
+            return False
+        return self.before.weights != self.after.weights
+
+    @property
     def has_changed(self) -> bool:
         return self.is_worse or not self.same_bits
 

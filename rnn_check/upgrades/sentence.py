@@ -58,7 +58,7 @@ def _sentences(compared: Compared) -> Iterator[str]:
     ):
         if rows:
             most = max(c.ulp or 0.0 for row in rows for c in _of_kind(row, DRIFT))
-            names = {row.claim.name for row in rows}
+            names = {row.name for row in rows}
             told.append(
                 f"{len(names):,} of {compared.claims:,} claims {how}, at most {ulps(most)}{end}"
                 f"{_first(compared, rows, (DRIFT,))}"

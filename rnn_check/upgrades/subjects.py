@@ -27,6 +27,7 @@ from rnn_check.subjects.asked.backends import default_backend
 from rnn_check.subjects.asked.machine import available_cores
 from rnn_check.subjects.environments import NEEDS, Python, Wanted, WordError
 from rnn_check.subjects.identity import not_started
+from rnn_check.upgrades import beside
 from rnn_check.upgrades.changes import Side
 from rnn_check.verdicts.gathered import Verdicts
 from rnn_check.verdicts.judge import Judged
@@ -106,7 +107,8 @@ class How:
     """What holds for all subjects of a comparison.
 
     asking, making: the options, as they were typed, with which they are asked, and environments
-    are made, again. stopped: is told how many installations were ended, if any were.
+    are made, again. beside: whether a few claims are asked in other ways as well. stopped: is told
+    how many installations were ended, if any were.
     """
 
     python: Python
@@ -118,16 +120,25 @@ class How:
     stopped: Callable[[int], None]
     asking: tuple[str, ...] = ()
     making: tuple[str, ...] = ()
+    beside: bool = False
+
+    def ways(self, backend: str) -> dict[str, Setting]:
+        """How a backend is asked, as it was said first."""
+        return {"": self.setting, **(beside.settings(backend) if self.beside else {})}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A word, and what it turned out to be: a target, what a record holds, or a failure."""
+    """A word, and what it turned out to be: a target, what a record holds, or a failure.
+
+    ways: how the target is asked, in the order of its settings.
+    """
 
     word: Word
     target: Target | None = None
     failure: str = ""
     notes: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
 
 
 def prepared(words: Sequence[Word], how: How) -> list[Prepared]:
@@ -147,9 +158,10 @@ def prepared(words: Sequence[Word], how: How) -> list[Prepared]:
 
 
 def _resolved(word: Word, how: How) -> Prepared:
+    ways = how.ways(word.backend)
     if word.wanted is None:
-        target = None if word.observed else Target.named(word.backend, how.setting)
-        return Prepared(word, target, notes=word.notes)
+        target = None if word.observed else Target.named(word.backend, *ways.values())
+        return Prepared(word, target, notes=word.notes, ways=tuple(ways))
     try:
         made = environments.resolve(word.wanted, how.python, how.as_of, refresh=how.refresh)
     except environments.Unmade as error:
@@ -157,8 +169,8 @@ def _resolved(word: Word, how: How) -> Prepared:
     notes = [*word.notes, *filter(None, [made.stale])]
     if told := environments.told():
         notes.append(f"its packages come from where {', '.join(told)} says")
-    target = Target.named(made.wanted.backend, how.setting, environment=made)
-    return Prepared(word, target, notes=tuple(notes))
+    target = Target.named(made.wanted.backend, *ways.values(), environment=made)
+    return Prepared(word, target, notes=tuple(notes), ways=tuple(ways))
 
 
 def run_of(subjects: Sequence[Prepared], how: How, tell: Callable[[int, str], None]) -> Run:
@@ -202,21 +214,28 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + f" and {more:,} more" * (more > 0)
 
 
+def places(subjects: Sequence[Prepared]) -> list[tuple[int, str]]:
+    """Of each subject of the run: which of these it is, and in which way it is asked."""
+    return [(i, way) for i, each in enumerate(subjects) if each.target for way in each.ways]
+
+
 def sides(
-    subjects: Sequence[Prepared], ran: Run, how: How, verdicts: Verdicts, notes: Mapping[int, Any]
-) -> Iterator[Side]:
-    """What came of asking all of them; notes: on what records hold."""
+    subjects: Sequence[Prepared], ran: Run, how: How, verdicts: Verdicts, notes: Mapping[int, Any],
+    way: str = "",
+) -> Iterator[Side]:  # fmt: skip
+    """What came of asking all of them in that way; notes: on what records hold."""
     numbers = iter(range(len(ran.targets)))
+    of_run = {place: ran.subjects[k] for k, place in enumerate(places(subjects))}
     for i, each in enumerate(subjects):
         word, failure, observed = each.word, each.failure, each.word.observed
+        setting = how.ways(word.backend).get(way, how.setting)
         if each.target is not None:
-            number = next(numbers)
-            observed = ran.subjects[number]
-            failure = {**ran.missing, **ran.not_started}.get(number, "")
+            observed = of_run.get((i, way))
+            failure = {**ran.missing, **ran.not_started}.get(next(numbers), "")
         if observed is None:
-            nobody = not_started("").asked(how.setting.mode, how.setting.dtype)
-            judged = Judged(nobody, [])
+            judged = Judged(not_started("").asked(setting.mode, setting.dtype), [])
         else:
             judged = verdicts.judged(i, observed)
-        options = () if word.observed else how.asking + how.making * bool(word.wanted)
+        asking = beside.options(setting) if way else how.asking
+        options = () if word.observed else asking + how.making * bool(word.wanted)
         yield Side(word.text, judged, failure, (*each.notes, *notes.get(i, ())), options)

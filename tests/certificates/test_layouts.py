@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn_check import certify
+from rnn_check import certify, certify_gradients
 from rnn_check.certificates.layouts import LAYOUTS
 
 B, T, F, H = 2, 5, 3, 4
@@ -266,3 +266,27 @@ def test_the_first_that_is_wrong_in_time_stands_beside_the_worst() -> None:
     assert f"{found.wrong} are beyond their bound, the first in time is (1, 1, 2)" in found.reason
     honest = certify(**said)
     assert (honest.wrong, honest.first) == (0, ())
+
+
+def test_of_adjoints_it_is_the_last_from_which_the_others_come() -> None:
+    rng = np.random.default_rng(2)
+    x, W, U = rng.normal(size=(B, T, F)), rng.normal(size=(F, H)), rng.normal(size=(H, H))
+    h, states = np.zeros((B, H)), []
+    for t in range(T):
+        h = np.tanh(x[:, t] @ W + h @ U)
+        states.append(h)
+    cotangent, later, deltas = rng.normal(size=(B, T, H)), np.zeros((B, H)), []
+    for t in reversed(range(T)):
+        delta = (cotangent[:, t] + later) * (1 - states[t] ** 2)
+        if t == 3:
+            delta = delta * (1 + 1e-6)  # and all before it follow from that
+        later = delta @ U.T
+        deltas.insert(0, delta)
+    delta = np.stack(deltas, 1)
+    delta[1, 1, 2] += 1e-3
+    found = certify_gradients(
+        {"delta": delta}, cotangent=cotangent, states=np.stack(states, 1), x=x, kernel=W,
+        recurrent_kernel=U,
+    )["delta"]  # fmt: skip
+    assert found.where[:2] in ((1, 1), (1, 0)) and found.first[1] == 3
+    assert "the last in time is (" in found.reason

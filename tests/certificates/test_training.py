@@ -58,7 +58,7 @@ Array = npt.NDArray[Any]
 # -- trainings in NumPy ----------------------------------------------------------------------------
 
 
-@thinned(13)
+@thinned(17)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("name", NETWORKS)
@@ -71,7 +71,7 @@ def test_no_rounding_of_any_form_leaves_the_bound(name: str, rounding: str, form
     assert set(found.ratios) == {"m", "v", "weights", "loss", "iterations"}
 
 
-@thinned(23)
+@thinned(31)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("by", OPTIMIZERS)

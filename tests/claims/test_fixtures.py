@@ -264,11 +264,11 @@ def values(expects: list[dict[str, Any]]) -> dict[tuple[str, str, Any], str]:
     }
 
 
-@thinned(3)
+@thinned(5)
 @pytest.mark.parametrize("name", DERIVED)
 def test_the_derivation_gives_the_claimed_digits(name: str, derive: ModuleType) -> None:
-    derived = tomllib.loads(derive.derive(DERIVED[name]), parse_float=Decimal)["expect"]
-    assert values(derived) == values(document(DERIVED[name])["expect"])
+    derived = tomllib.loads(derive.derive(DERIVED[name]), parse_float=Decimal)
+    assert values(derived.get("expect", [])) == values(document(DERIVED[name])["expect"])
 
 
 def test_the_derivation_runs_as_its_docstring_says(derive: ModuleType) -> None:

@@ -150,6 +150,35 @@ def test_gates_that_were_not_reordered_are_told_and_the_exit_code_is_1(
     assert done.stdout.count("every step follows from the one before") == 2  # each of its own
 
 
+@pytest.mark.parametrize(
+    ("kind", "names", "exit_code"),
+    [("SimpleRNN", ["Tanh"], 0), ("LSTM", ["Sigmoid", "Tanh", "Tanh"], 0),
+     ("LSTM", ["Sigmoid", "Softsign", "Softsign"], 1), ("GRU", ["Sigmoid", "Softsign"], 1)],
+)  # fmt: skip
+def test_activations_have_to_be_the_same_where_both_files_say_them(
+    kind: str, names: list[str], exit_code: int, tmp_path: Path, here: None
+) -> None:
+    own = arrays(kind, np.random.default_rng(3))
+    pt = torch_file(tmp_path / "a.pt", m=own)
+    done = port(pt, onnx_file(tmp_path / "b.onnx", kind, own, activations=names))
+    assert done.exit_code == exit_code, done.output
+    assert ("activation: tanh became softsign" in done.stdout) is (exit_code == 1)
+
+
+def test_an_activation_that_a_state_dict_does_not_say_is_the_other_layers(
+    tmp_path: Path, here: None
+) -> None:
+    own = arrays("SimpleRNN", np.random.default_rng(3))
+    pt = torch_file(tmp_path / "a.pt", m=own)
+    relu = ported.kept(
+        ported.place(str(onnx_file(tmp_path / "b.onnx", "SimpleRNN", own, activations=["Relu"]))),
+        Here(None, "onnx"),  # type: ignore[arg-type]
+    )
+    assert relu.ways[0].spec["activation"] == "relu"
+    plain = ported.kept(ported.place(str(pt)), Here(None, "torch"))  # type: ignore[arg-type]
+    assert "activation" not in plain.ways[0].spec
+
+
 def test_a_framework_that_computes_something_else_is_told(
     tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

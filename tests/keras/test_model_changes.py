@@ -96,6 +96,16 @@ def test_a_layer_that_got_worse_is_named(compared: Any) -> None:
     assert len(document["changes"]) == 4
 
 
+def test_other_weights_are_said(compared: Any) -> None:
+    def spoil(said: dict[str, Any]) -> None:
+        weights = said["layers"][0]["weights"]
+        weights["bias"] = encode(np.array(decode(weights["bias"])) + np.float32(1))
+
+    result = compared(spoil, "--fail-on", "never")
+    told = " ".join(result.stdout.split())
+    assert "the weights of 1 are others, so that their numbers have to be" in told
+
+
 def test_a_layer_that_is_no_longer_there_is_a_change(compared: Any) -> None:
     def spoil(said: dict[str, Any]) -> None:
         said["layers"][2]["path"] = "renamed"

@@ -11,10 +11,12 @@ import rnn_check
 from rnn_check import verify
 from rnn_check.refusal import Refused
 from rnn_check.subjects import ask as observe
+from tests.support.sampling import long
 
 EXAMPLE = Path(rnn_check.__file__).parent / "claims" / "example.claim.toml"
 
 
+@long  # two starts of a framework
 def test_a_run_is_a_table_and_what_differs_a_picture(subject: observe.Subject) -> None:
     backend, text = subject.identity.backend, EXAMPLE.read_text()
     found = verify(EXAMPLE, backend=backend)

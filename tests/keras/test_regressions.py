@@ -84,6 +84,15 @@ REGRESSIONS = {
     "a mask of each gate, without recurrent dropout": (
         *("options/dropout/gates_apart", "tensorflow==2.21.0", "tensorflow==2.15.1"),
     ),
+    "HDF5 of a model compiled with mse": (
+        *("options/saving/resumed_h5", "tensorflow==2.16.1", "tensorflow==2.15.1"),
+    ),
+    "HDF5 of a functional model with a mask": (
+        *("options/saving/masking[of=h5]", "tensorflow==2.16.1", "tensorflow==2.15.1"),
+    ),
+    "files of Keras 2 not read": (
+        *("options/files/keras_2_15", "tensorflow==2.16.1", "tensorflow==2.15.1"),
+    ),
     "mask of a call not handed on": (
         *("options/stacks/gradients", "tensorflow==2.16.2", "tensorflow==2.15.1"),
     ),

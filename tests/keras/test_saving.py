@@ -5,16 +5,24 @@ The faults are classes with one mistake each, asked in place of Keras's.
 
 from __future__ import annotations
 
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from rnn_check.asking import plans
 from rnn_check.asking import request as asking_request
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
+from rnn_check.refusal import ClaimError
 from rnn_check.subjects.ask import Subject
+from rnn_check.subjects.policy import Policy
 from rnn_check.verdicts import judge
-from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
-from tests.support import planted
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN
+from tests.support import bundled, planted
 
 FAULTS = planted.found(
     planted.FOLDER / "saving_faults.py",
@@ -97,6 +105,68 @@ def test_a_fault_around_a_layer_turns_its_claim_red(fault: str, subject: Subject
     assert found.verdict == DIFFER, found.detail
     found = verdict(c, subject)
     assert found.verdict == AGREE, found.detail
+
+
+WRITTEN = bundled.in_file(files.bundled() / "options" / "files" / "keras_3_0.toml")[0]
+
+
+def read(subject: Subject, change: tuple[bytes, bytes]) -> judge.Verdict:
+    """The bundled file, in whose configuration something else stands."""
+    told = asking_request.request(WRITTEN, ["file"], asking_request.Setting())
+    with zipfile.ZipFile(io.BytesIO(told["file"]["data"].tobytes())) as before:
+        content = {name: before.read(name) for name in before.namelist()}
+    content["config.json"] = content["config.json"].replace(*change)
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as after:
+        for name, part in content.items():
+            after.writestr(name, part)
+    told["file"] |= {"data": np.frombuffer(written.getvalue(), np.uint8)}
+    (found,) = judge.judge(WRITTEN, asking_request.Answer(plans.ask(subject, told)[1]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "says"),
+    [
+        ((b"tanh", b"tanh"), AGREE, ""),
+        ((b'"Masking"', b'"Lambda"'), ERROR, "names keras: 'Lambda', which no claim may name"),
+        ((b'"keras.layers"', b'"os"'), ERROR, "names os: 'InputLayer', which no claim may name"),
+        ((b'"activation": "tanh"', b'"activation": "relu"'), DIFFER, "output of what was read"),
+    ],
+)
+def test_a_file_is_read_for_what_it_says_and_for_nothing_else(
+    change: tuple[bytes, bytes], verdict: str, says: str, subject: Subject
+) -> None:
+    found = read(subject, change)
+    assert found.verdict == verdict, found.detail
+    assert says in found.detail
+
+
+def test_a_whole_file_is_judged_in_the_precision_that_it_was_saved_in() -> None:
+    for c in bundled.in_file(files.bundled() / "options" / "files" / "keras_3_0.toml"):
+        (e,) = c.expectations
+        said = e.unjudged_in(Policy("float64"))
+        assert bool(said) == e.of.endswith(".keras")
+        assert not e.unjudged_in(Policy("float32"))
+
+
+@pytest.mark.parametrize(
+    ("of", "problem"),
+    [
+        ("model.pkl", "expected the name of a file beside this one, got 'model.pkl'"),
+        ("../model.h5", "expected the name of a file beside this one, got '../model.h5'"),
+        ("model.keras", "there is no file model.keras beside the claim"),
+        ("linked.h5", "linked.h5 is a link; a file stands beside the claim itself"),
+        ("large.h5", "large.h5 is larger than 1,000,000 bytes"),
+    ],
+)
+def test_a_file_that_is_not_to_be_carried_is_refused(of: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "large.h5").write_bytes(bytes(1_000_001))
+    (tmp_path / "linked.h5").symlink_to("large.h5")
+    text = TEXT.format(what="file", of=f'of = "{of}"', optimizer="SGD", momentum="", options="")
+    with pytest.raises(ClaimError, match=re.escape(problem)) as refused:
+        files.loads(text, tmp_path / "claim.toml")
+    assert refused.value.key == "expect[0].of"
 
 
 def test_every_fault_around_a_layer_is_planted() -> None:

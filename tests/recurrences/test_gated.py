@@ -138,6 +138,7 @@ def test_the_reference_is_exact_in_fractions(r: Recurrence, activation: str, gat
         assert list(found.states[name][0, -1]) == values
 
 
+@thinned(2)
 @each_recurrence
 @pytest.mark.parametrize(("activation", "gate"), [(a, g) for a in SMOOTH[:3] for g in SMOOTH])
 def test_gradients_are_those_of_complex_steps(r: Recurrence, activation: str, gate: str) -> None:

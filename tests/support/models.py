@@ -97,11 +97,27 @@ def alone():
     return layer
 
 
+def one_cell():
+    return sequential(layers.RNN(layers.LSTMCell(3), return_state=False, name="one"))
+
+
 class MyCell(layers.SimpleRNNCell):
     def call(self, sequence, states, training=False):
         z = ops.matmul(sequence, self.kernel) + ops.matmul(states[0], self.recurrent_kernel)
         state = self.activation(z + self.bias)
         return state, [state]
+
+
+class Fused(layers.Bidirectional):
+    """One kernel for both directions, which are not called."""
+
+    def call(self, sequences, initial_state=None, mask=None, training=None):
+        return ops.concatenate([sequences[:, :, :2] * 0.5, sequences[:, :, 1:] * 0.5], -1)
+
+
+def fused():
+    return sequential(Fused(layers.LSTM(2, return_sequences=True), name="both"),
+                      layers.GRU(2, name="after"))
 
 
 class Loop(layers.Layer):

@@ -79,7 +79,7 @@ def test_loss_and_gradients_of_one_mask_agree(c: Claim) -> None:
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
 
 
-@thinned(17)
+@thinned(25)
 @pytest.mark.parametrize("c", UPDATES, ids=lambda c: c.name)
 @pytest.mark.parametrize(
     "how",

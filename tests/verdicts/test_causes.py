@@ -25,6 +25,7 @@ from rnn_check.verdicts import diagnosis
 from rnn_check.verdicts.gathered import MOST_DIAGNOSED, Verdicts
 from rnn_check.verdicts.judge import Verdict
 from rnn_check.verdicts.known import Known
+from tests.support.sampling import sampled
 
 Array = Any
 
@@ -560,6 +561,16 @@ def test_of_what_no_change_explains_nothing_is_named() -> None:
         assert diagnosis.of_claim(SIMPLE.claiming(output=drawn)) == ([], diagnosis.NO_CAUSE)
 
 
+@pytest.mark.parametrize("digits", [1, 2, 3])
+@pytest.mark.parametrize("timesteps", sampled([1, 2, 4], 3))
+def test_of_numbers_that_were_drawn_no_cause_is_named(timesteps: int, digits: int) -> None:
+    """By chance as well, of a few digits and a few steps, where nearly everything fits."""
+    rng, run = np.random.default_rng([timesteps, digits]), Run.of(T=timesteps)
+    for _ in range(3):
+        drawn = np.clip(run.output() + rng.uniform(-0.5, 0.5, (1, timesteps, 2)), -1, 1)
+        assert diagnosis.of_claim(run.claiming(digits, output=drawn))[0] == []
+
+
 def test_of_one_printed_digit_nothing_is_named() -> None:
     one = replace(SIMPLE, x=SIMPLE.x[:, :1])
     claim = replace(one, recurrent_kernel=[[0.1, 0.2], [0.3, 0.4]]).claiming(
@@ -583,6 +594,38 @@ def test_a_number_that_is_right_has_to_stay_right() -> None:
     both = replace(honest, cotangent=COTANGENT)
     claim = both.claiming(output=mistaken.output(), gradient_of_kernel=both.gradient("kernel"))
     assert diagnosis.of_claim(claim)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "back"),
+    [
+        ("recurrent_kernel is transposed",
+         lambda g: {**g, "recurrent_kernel": g["recurrent_kernel"].T}),
+        ("rows of recurrent_kernel are permuted",
+         lambda g: {**g, "recurrent_kernel": g["recurrent_kernel"][::-1]}),
+        ("kernel and recurrent_kernel are exchanged",
+         lambda g: {**g, "kernel": g["recurrent_kernel"], "recurrent_kernel": g["kernel"]}),
+        ("bias is doubled", lambda g: {**g, "bias": 2 * g["bias"]}),
+        ("kernel is dropped", lambda g: {**g, "kernel": 0 * g["kernel"]}),
+        ("time is reversed", lambda g: {**g, "x": g["x"][:, ::-1]}),
+        ("features are permuted", lambda g: {**g, "kernel": g["kernel"][::-1]}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("of_given", [True, False])
+@pytest.mark.usefixtures("no_entries")
+def test_gradients_are_of_the_arrays_as_given_or_as_changed(
+    words: str, back: Callable[[dict[str, Array]], dict[str, Array]], of_given: bool
+) -> None:
+    """The chain rule of a program that makes the mistake itself, and that of one it is made for."""
+    honest, mistaken = (
+        replace(run, cotangent=COTANGENT) for run in {**IN_WEIGHTS, **IN_INPUT}[words]
+    )
+    found = {of: mistaken.gradient(of) for of in ("kernel", "recurrent_kernel", "bias", "x")}
+    found = back(found) if of_given else found
+    claim = honest.claiming(
+        output=mistaken.output(), **{f"gradient_of_{of}": array for of, array in found.items()}
+    )
+    assert words in diagnosis.of_claim(claim)[0]
 
 
 def observed(run: Run) -> Answer:

@@ -7,6 +7,7 @@ from rnn_check.asking.questions import (  # noqa: F401
     gradients,
     misuse,
     models,
+    reports,
     runs,
     training,
     weights,

@@ -1,4 +1,4 @@
-"""What is asked of other models of the same layers, and of models made twice of one seed?"""
+"""What is asked of other models of the same layers: put together, drawn twice, read from a file?"""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ def composed_gradients(e: Experiment) -> Plan:
     """Of the loss, by that model, named as those of `gradients`."""
     run = step("gradients", of=_whole(e), loss=e.loss, wrt=["x"], **e.inputs)
     return Plan({"run": run}, lambda said: by_name(e, said["run"]))
+
+
+@question
+def file(e: Experiment) -> Plan:
+    """The model in the file that is carried: {"weights": {layer: {path: array}}, "output"}."""
+    name, data = e["file"]["name"], e["file"]["data"]
+    read = step("read_file", layers=e["layers"], input_shape=e.shape, data=data, name=name)
+    steps = {"weights": step("weights", of=read), "run": step("run", of=read, **e.inputs)}
+    return Plan(
+        steps,
+        lambda said: {"weights": said["weights"]["weights"], "output": said["run"]["output"]},
+    )
 
 
 def _whole(e: Experiment) -> Step:

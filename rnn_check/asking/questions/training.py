@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rnn_check.asking.questions.plan import (
@@ -19,14 +20,14 @@ def training(e: Experiment) -> Plan:
     """compile(loss, optimizer) and fit, watched: weights, the optimizer's states and iterations
     before the first update and after each (N+1,...), each epoch's loss (E,), and the optimizer's
     constants."""
-    _, fit = _fitted(e, "training", "loss", "updates")
+    _, fit = fitted(e, "training", "loss", "updates")
     return Plan({"fit": fit}, lambda said: {**said["fit"]["updates"], "loss": said["fit"]["loss"]})
 
 
 @question
 def trained(e: Experiment) -> Plan:
     """The same and not watched: {"weights": {layer: {path: array}} afterwards, "loss" (E,)}."""
-    made, fit = _fitted(e, "trained", "loss")
+    made, fit = fitted(e, "trained", "loss")
     steps = {"fit": fit, "after": step("weights", of=made, after=fit)}
     return Plan(
         steps,
@@ -42,10 +43,9 @@ def resumed(e: Experiment) -> Plan:
     made = step(
         "make", layers=e["layers"], input_shape=e.shape, like=e.made, model=e.inputs, copy="resumed"
     )
-    batches = {} if asked.get("batch_size") is None else {"batch_size": asked["batch_size"]}
     how: dict[str, Any] = {
         "loss": e["loss"]["kind"], "epochs": asked["epochs"], "optimizer": asked["optimizer"],
-        "target": e.target, "keep": ["loss"], **batches, **e.inputs,
+        "target": e.target, "keep": ["loss"], **_batches(asked), **e.inputs,
     }  # fmt: skip
     first = step("fit", of=made, **how)
     loaded = step("reload", of=made, how=e["saved_as"], after=first)
@@ -62,19 +62,23 @@ def resumed(e: Experiment) -> Plan:
     )
 
 
-def _fitted(e: Experiment, copy: str, *keep: str) -> tuple[Step, Step]:
-    """The layers, which are trained, and their training."""
+def fitted(e: Experiment, copy: str, *keep: str, **more: Any) -> tuple[Step, Step]:
+    """The layers, which are trained, and their training; more: how beyond what the claim says."""
     asked = e["training"]
     made = step(
         "make", layers=e["layers"], input_shape=e.shape, weights=e.get("weights"), copy=copy
     )
-    names = ("batch_size", "sample_weight", "class_weight")
-    batches = {name: asked[name] for name in names if asked.get(name) is not None}
     fit = step(
         "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=list(keep),
-        optimizer=asked["optimizer"], target=e.target, **batches, **e.inputs,
+        optimizer=asked["optimizer"], target=e.target, **more, **_batches(asked), **e.inputs,
     )  # fmt: skip
     return made, fit
+
+
+def _batches(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """How a training takes its samples, and what they weigh."""
+    names = ("batch_size", "sample_weight", "class_weight")
+    return {name: asked[name] for name in names if asked.get(name) is not None}
 
 
 @question

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rnn_check.claims.causes import recurrences, shown
+from rnn_check.claims.causes import gradients, recurrences, shown
 from rnn_check.claims.causes.recurrences import MISTAKES, Mistake, Ran
 from rnn_check.claims.causes.shown import Derive
 from rnn_check.claims.claim import Claim
@@ -29,7 +29,8 @@ from rnn_check.claims.written import Array, Given
 class Cause:
     """What is so, if it is the cause: "recurrent_kernel is transposed".
 
-    claim: with that changed. derive: what is true of it. widens: whether it changes nothing but how
+    claim: with that changed. derive: what is true of it. reorders: whether states stand elsewhere
+    than they were carried. widens: whether it changes nothing but how
     digits are read, so that no number has to move. fitted: how many numbers of it were found by
     making the claim's agree. choices: log2 of how many values that number could have had, if it is
     written with as many digits as before.
@@ -38,6 +39,7 @@ class Cause:
     words: str
     claim: Claim
     derive: Derive = Truth
+    reorders: bool = False
     widens: bool = False
     fitted: int = 0
     choices: float = math.inf
@@ -70,8 +72,11 @@ def _of_recurrences(claim: Claim) -> Iterator[Cause]:
             run = runs[layer.name, index]
             for words, changed in mistake.change(run):
                 if not changed.is_as(run) and (found := put(claim, layer, index, run, changed)):
-                    whose = _whose(claim, layer, index, len(places))
-                    yield Cause(f"{words}{whose}", found)
+                    told = words + _whose(claim, layer, index, len(places))
+                    of = gradients.of_given(found, layer, index, mistake, words, run)
+                    if of is not None:
+                        yield Cause(told, found, of.derive)
+                    yield Cause(told, found)
         if len(places) > 1:
             yield from _of_all(claim, mistake, len(places))
 
@@ -261,7 +266,7 @@ def _axes_exchanged(claim: Claim) -> Iterator[Cause]:
         words += ": its rows are the timesteps of one sample, each follows from the one before"
     if B == 1:
         words += ": each timestep is a sample of its own"
-    yield Cause(words, exchanged, derive)
+    yield Cause(words, exchanged, derive, reorders=True)
 
 
 def _all_reversed(claim: Claim) -> Iterator[Cause]:
@@ -343,9 +348,9 @@ def _reading(claim: Claim, read: Callable[[Given], Given]) -> Claim:
 def _shown(claim: Claim) -> Iterator[Cause]:
     for family in (shown.rows, shown.losses, shown.gradients):
         for words, made in family(claim):
-            yield Cause(words, claim, made.derive)
+            yield Cause(words, claim, made.derive, reorders=made.sequence is not None)
     for words, made in shown.clipped(claim):
-        yield Cause(words, claim, made.derive, fitted=1)
+        yield Cause(words, claim, made.derive, reorders=True, fitted=1)
 
 
 TABLE: tuple[Entry, ...] = (

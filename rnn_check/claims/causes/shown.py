@@ -37,12 +37,13 @@ class Shown:
     """What is made of what is right.
 
     sequence: of whatever has an entry for each step (B,T,H), which `Get` takes of a truth. loss:
-    times what a loss and its gradients are. gradient: of a gradient by Keras's path, the value.
+    times what a loss and its gradients are. gradient: of a gradient, by what a claim may call it;
+    None if it is the right one.
     """
 
     sequence: Callable[[Truth, Get], Bounded] | None = None
     loss: float = 1.0
-    gradient: Callable[[Truth, str], Array | None] | None = None
+    gradient: Callable[[Truth, str], Bounded | None] | None = None
 
     def derive(self, claim: Experiment, computed_in: str, loss_in: str = "") -> Truth:
         return Altered(claim, computed_in, loss_in, by=self)
@@ -83,10 +84,8 @@ class Altered(Truth):
         return [(v * self.by.loss, e * abs(self.by.loss)) for v, e in self.honest.losses]
 
     def gradient(self, of: str) -> Bounded:
-        value, bound = self.honest.gradient(of)
-        if self.by.gradient is not None:
-            found = self.by.gradient(self.honest, of)
-            value = value if found is None else found
+        found = None if self.by.gradient is None else self.by.gradient(self.honest, of)
+        value, bound = self.honest.gradient(of) if found is None else found
         return value * self.by.loss, bound * abs(self.by.loss)
 
 
@@ -179,8 +178,9 @@ def clipped(claim: Claim) -> Iterator[tuple[str, Shown]]:
             value, bound = get(truth)
             return clip(value), bound
 
-        def gradient(truth: Truth, of: str, clip: Callable[[Array], Array] = clip) -> Array:
-            return clip(truth.gradient(of)[0])
+        def gradient(truth: Truth, of: str, clip: Callable[[Array], Array] = clip) -> Bounded:
+            value, bound = truth.gradient(of)
+            return clip(value), bound
 
         what = "gradients are" if is_gradient else "what is shown is"
         made = Shown(gradient=gradient) if is_gradient else Shown(sequence)
@@ -243,9 +243,10 @@ def gradients(claim: Claim) -> Iterator[tuple[str, Shown]]:
         ways[words] = {"most": steps}
     for words, how in ways.items():
 
-        def gradient(truth: Truth, of: str, how: Mapping[str, Any] = how) -> Array | None:
+        def gradient(truth: Truth, of: str, how: Mapping[str, Any] = how) -> Bounded | None:
             layer, path = claim.gradients[of]
-            return _back(truth, **how).get(path) if layer is first else None
+            found = _back(truth, **how).get(path) if layer is first else None
+            return None if found is None else (found, truth.gradient(of)[1])
 
         yield words, Shown(gradient=gradient)
 

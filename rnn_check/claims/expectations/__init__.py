@@ -15,6 +15,7 @@ from rnn_check.claims.expectations import (  # noqa: F401
     one_step,
     refusals,
     relations,
+    reports,
     shapes,
     states,
     training,

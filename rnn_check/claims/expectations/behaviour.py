@@ -7,7 +7,7 @@ Sizes: B samples, T timesteps, F features, H units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -88,12 +88,17 @@ class Stateful(Holds, frozen=True, kw_only=True):
             yield same("the run after a reset", runs[2], runs[0])
 
 
-def whole_output(case: Case, what: str, got: Array) -> Comparison:
-    """What a model of all layers puts out, of x."""
-    run = case.claim
+def whole_output(
+    case: Case,
+    what: str,
+    got: Array,
+    weights: Mapping[str, Mapping[str, Array]] | None = None,
+) -> Comparison:
+    """What a model of all layers puts out, of x; weights: if they are not those of the subject."""
+    run, weights = case.claim, case.weights if weights is None else weights
     signal, starts = stack.Signal.exactly(case.x, run.mask), stack.starts(run)
     for layer in run.layers:
-        own = stack.exactly(case.weights.get(layer.name, {}))
+        own = stack.exactly(weights.get(layer.name, {}))
         call = stack.Call(own, signal, case.dtype, starts if layer.is_recurrent else [])
         signal, starts = layer.passed(call).out, [] if layer.is_recurrent else starts
     return returned(what, got, run.layers[-1], call)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path as Path_
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
@@ -146,6 +147,10 @@ class Expectation(
 
     def tells(self) -> dict[str, Any]:
         """What a subject has to be told beside the experiment: of one claim it is one thing."""
+        return {}
+
+    def carries(self, claim: Path_) -> dict[str, Any]:
+        """What a subject is told that stands beside the file of the claim."""
         return {}
 
     def gradients(self, run: Experiment) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -148,11 +149,16 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
             for own in (told[when][layer.name] for when in ("before", "after"))
         )
         loss = told["loss"].number
-        tried: list[tuple[float, int, list[Comparison]]] = []
+        best, least = list[Comparison](), math.inf
         for mask in _masks(layer, features):
-            explained = list(_explained(case, loss, before, after, mask))
-            tried.append((max(c.ratio for c in explained), len(tried), explained))
-        yield from min(tried)[2]
+            each = _explained(case, loss, before, after, mask)
+            first = next(each)  # of the loss, which few of the masks explain
+            if best and first.ratio >= least:
+                continue
+            explained = [first, *each]
+            if (worst := max(c.ratio for c in explained)) < least or not best:
+                best, least = explained, worst
+        yield from best
         changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
         yield equal("subject", "something was trained", yes(changed), "yes")
         signal = stack.Signal.exactly(case.x, case.claim.mask)

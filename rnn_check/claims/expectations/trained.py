@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -181,15 +182,15 @@ def _index(epoch: int) -> int:
     return epoch - (epoch > 0)
 
 
-def ended(case: Case, computed_in: str) -> training.Trained:
-    """Where the claim's training ends, in an arithmetic."""
+def ended(case: Case, computed_in: str, reports: bool = False) -> training.Trained:
+    """Where the claim's training ends, in an arithmetic; reports: and what is said on the way."""
     if computed_in == "hand":
         raise Unproved("what is rounded by hand in a training is not derived")
-    return case.once(_trained_in("exact" if computed_in == "real" else computed_in))
+    return case.once(_trained_in("exact" if computed_in == "real" else computed_in, reports))
 
 
 @functools.cache  # one object for each arithmetic, by which a case knows what it has made
-def _trained_in(arithmetic: str) -> Callable[[Experiment], training.Trained]:
+def _trained_in(arithmetic: str, reports: bool) -> Callable[[Experiment], training.Trained]:
     def ends(run: Experiment) -> training.Trained:
         assert run.training is not None and run.weights is not None
         own = {
@@ -200,9 +201,12 @@ def _trained_in(arithmetic: str) -> Callable[[Experiment], training.Trained]:
             for layer in run.layers
             if layer.is_trainable
         }
+        whole = network(run)
+        by_class = run.training.class_weight is not None
+        validated = dataclasses.replace(whole, sample_weight=None) if by_class else whole
         return training.trained(
-            network(run), run.training.optimizer, by_name(run, own), run.training.epochs,
-            arithmetic,
+            whole, run.training.optimizer, by_name(run, own), run.training.epochs,
+            arithmetic, validated if reports else None,
         )  # fmt: skip
 
     return ends

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .loading import loaded
 from .named import CELLS, LAYERS, RECURRENT
 from .own import load_module
 from .parts import as_described, first, flat, weights_of
@@ -54,7 +55,7 @@ def described(backend: Any, where: str, only: str, x: Maybe) -> Answer:
 def found(keras: Any, where: str) -> Any:
     """The layer or model of FILE.keras, FILE.h5, FILE.py:NAME or MODULE:NAME, made if need be."""
     if where.endswith((".keras", ".h5", ".hdf5")):
-        return keras.models.load_model(where, compile=False)
+        return loaded(keras, where)
     module, _, name = where.rpartition(":")
     sys.path.insert(0, os.getcwd())
     thing = load_module(module) if module.endswith(".py") else importlib.import_module(module)

@@ -19,13 +19,15 @@ _ACTIVATIONS = ("activation", "recurrent_activation")
 class Place:
     """A layer where it stands.
 
-    path: the names of what it is in, and its own. cells: what each of its cells computes, as
-    `told` says it. refused: why it is not certified; empty if it can be.
+    path: the names of what it is in, and its own. is_direction: of a Bidirectional layer. cells:
+    what each of its cells computes, as `told` says it. refused: why it is not certified; empty if
+    it can be.
     """
 
     path: str
     layer: Any
     kind: str
+    is_direction: bool = False
     cells: list[dict[str, Any]] = field(default_factory=list)
     refused: str = ""
 
@@ -46,8 +48,8 @@ def places(keras: Any, whole: Any, own: Mapping[Any, str]) -> list[Place]:
     own: classes of the user's, each with the class of Keras's that it computes the same as.
     """
     found = []
-    for path, layer in _within(keras, whole):
-        place = Place(path, layer, type(layer).__name__)
+    for path, layer, is_direction in _within(keras, whole):
+        place = Place(path, layer, type(layer).__name__, is_direction)
         try:
             place.refused = _read(keras, place, own)
         except Exception as error:  # of a user's own class anything may be raised
@@ -56,21 +58,24 @@ def places(keras: Any, whole: Any, own: Mapping[Any, str]) -> list[Place]:
     return found
 
 
-def _within(keras: Any, whole: Any) -> Iterator[tuple[str, Any]]:
+def _within(keras: Any, whole: Any) -> Iterator[tuple[str, Any, bool]]:
+    """(path, layer, whether it is a direction of a Bidirectional layer)."""
     seen: set[int] = set()
 
-    def walk(layer: Any, path: str) -> Iterator[tuple[str, Any]]:
+    def walk(layer: Any, path: str, of: Any) -> Iterator[tuple[str, Any, bool]]:
         if id(layer) in seen:
             return
         seen.add(id(layer))
         inner = layer._flatten_layers(include_self=False, recursive=False)
         if isinstance(layer, keras.layers.RNN) or (not inner and _recurs(layer)):
-            yield path, layer
+            ways = [getattr(of, f"{way}_layer", None) for way in ("forward", "backward")]
+            yield path, layer, any(way is layer for way in ways)
             return
         for each in inner:
-            yield from walk(each, each.name if layer is whole else f"{path}/{each.name}")
+            name = each.name if layer is whole else f"{path}/{each.name}"
+            yield from walk(each, name, layer)
 
-    yield from walk(whole, whole.name)
+    yield from walk(whole, whole.name, None)
 
 
 def _recurs(layer: Any) -> bool:

@@ -45,6 +45,8 @@ class Fitting(Models):
         after: str = "",
         sample_weight: Maybe = None,
         class_weight: dict[str, float] | None = None,
+        metrics: Sequence[str] = (),
+        by_batch: bool = False,
     ) -> Answer:
         self.can_compute()
         if "loss" in keep and self.dtype == "mixed_float16":
@@ -57,15 +59,44 @@ class Fitting(Models):
             weighs["class_weight"] = {int(name): each for name, each in class_weight.items()}
         if "updates" in keep:
             return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target, weighs)
-        model = self.compiled_model(of, inputs, loss, optimizer)
+        model = self.compiled_model(of, inputs, loss, optimizer, metrics)
         if not after:
             reset(of.layers)
         size = batch_size or len(inputs["x"])
-        how = {"batch_size": size, "epochs": epochs, "shuffle": False, "verbose": 0}
+        if by_batch:
+            reports = self.fit_by_batch(of, model, inputs, epochs, size, target, weighs)
+            return {name: {"reported": reports}[name] for name in keep}
+        how: dict[str, Any] = {"batch_size": size, "epochs": epochs, "shuffle": False, "verbose": 0}
         how.update(weighs)
-        history = model.fit(self.arrays(of, inputs), self.target(model, target), **how).history
+        given = self.arrays(of, inputs), self.target(model, target)
+        if "reported" in keep:
+            weight = weighs.get("sample_weight")
+            how["validation_data"] = given if weight is None else (*given, weight)
+        history = model.fit(*given, **how).history
         found = {"loss": encode(np.asarray(history["loss"])), "left": self.left(of)}
+        found["reported"] = {name: encode(np.asarray(each)) for name, each in history.items()}
         return {name: found[name] for name in keep}
+
+    def fit_by_batch(
+        self,
+        of: Stack,
+        model: Any,
+        inputs: Inputs,
+        epochs: int,
+        size: int,
+        target: Maybe,
+        weighs: dict[str, Any],
+    ) -> Answer:
+        """Batch after batch by train_on_batch: what it says of each, by name."""
+        wanted, found = self.target(model, target), []
+        for at in [*range(0, len(wanted), size)] * epochs:
+            part = slice(at, at + size)
+            batch = self.arrays(of, {name: array[part] for name, array in inputs.items()})
+            how = dict(weighs)
+            if "sample_weight" in how:
+                how["sample_weight"] = how["sample_weight"][part]
+            found.append(model.train_on_batch(batch, wanted[part], return_dict=True, **how))
+        return {name: encode(np.asarray([float(s[name]) for s in found])) for name in found[0]}
 
     def watched(
         self,

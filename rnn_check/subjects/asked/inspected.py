@@ -17,6 +17,7 @@ from .watched import Watch
 from .wire import Array, encode
 
 _FLOATS = ("float", "bfloat", "mixed")
+_OF_INPUTS = ("InputLayer", "__keras_tensor__")  # whose dtypes are no policies
 
 
 def inspected(
@@ -44,7 +45,12 @@ def inspected(
 def told(place: Place) -> Answer:
     """A layer, as it says of itself what it is."""
     layer = place.layer
-    said: Answer = {"path": place.path, "kind": place.kind, "refused": place.refused}
+    said: Answer = {
+        "path": place.path,
+        "kind": place.kind,
+        "is_direction": place.is_direction,
+        "refused": place.refused,
+    }
     if not place.refused:
         policy = getattr(layer, "dtype_policy", None)
         options = ("return_sequences", "return_state", "go_backwards", "stateful")
@@ -295,7 +301,7 @@ def in_dtype(whole: Any, dtype: str) -> Any:
 def _retyped(config: Any, dtype: str) -> Any:
     if isinstance(config, (list, tuple)):
         return [_retyped(each, dtype) for each in config]
-    if not isinstance(config, dict) or config.get("class_name") == "InputLayer":
+    if not isinstance(config, dict) or config.get("class_name") in _OF_INPUTS:
         return config
     found = {}
     for key, value in config.items():

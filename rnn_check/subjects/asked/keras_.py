@@ -38,6 +38,7 @@ from .parts import (
     trainable_weights,
     weights_of,
 )
+from .reading import Reading
 from .running import Running
 from .saving import Saving
 from .session import Answer, Descriptions, Made, Maybe
@@ -45,7 +46,7 @@ from .weight_files import described_in, layers_in
 from .wire import Array
 
 
-class Keras(Running, Fitting, Saving, Composing):
+class Keras(Running, Fitting, Saving, Composing, Reading):
     """Keras on one backend."""
 
     framework = "keras"

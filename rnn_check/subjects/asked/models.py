@@ -133,7 +133,9 @@ class Models(Making):
         key = model_key(inputs, dynamic)
         if key not in of.models:
             given, outputs, _, _ = self.symbolic(of, inputs, dynamic)
-            of.models[key] = self.backend.keras.Model(given, outputs[-1])
+            there = self.replace.get("Model")
+            cls = self.backend.keras.Model if there is None else load_class(there)
+            of.models[key] = cls(given, outputs[-1])
         return of.models[key]
 
     def compiled_model(
@@ -142,13 +144,15 @@ class Models(Making):
         inputs: Inputs,
         loss: str | None,
         optimizer: dict[str, Any] | None = None,
+        metrics: Sequence[str] = (),
     ) -> Any:
         """The model, compiled once for each of these."""
         model = self.model(of, inputs)
-        how = (loss, *sorted((optimizer or {}).items()))
+        how = (loss, *metrics, *sorted((optimizer or {}).items()))
         if of.compiled != how:
             more = {} if optimizer is None else {"optimizer": self.optimizer(**optimizer)}
             wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
+            more.update({"metrics": self.metrics_to_compile(metrics)} if metrics else {})
             model.compile(**wanted, **more, **self.jit_compile)
             of.compiled = how
         return model
@@ -157,6 +161,11 @@ class Models(Making):
         """By its name, or of the class that replaces it."""
         there = self.replace.get(kind)
         return kind if there is None else load_class(there)()
+
+    def metrics_to_compile(self, names: Sequence[str]) -> list[Any]:
+        """By their names, or of the classes that replace them."""
+        there = ((name, self.replace.get(name)) for name in names)
+        return [name if cls is None else load_class(cls)(name=name) for name, cls in there]
 
     def passed_dtype(self, of: Stack) -> str:
         """What a user passes to a model: floatx, unless the layers compute in more than that."""

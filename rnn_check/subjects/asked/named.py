@@ -18,7 +18,10 @@ from collections.abc import Iterator
 from typing import Any
 
 # the modules of their sessions
-FRAMEWORKS = {"keras": "keras_", "torch": "torch_", "onnx": "onnx_", "onnxruntime": "onnx_"}
+FRAMEWORKS = {
+    **{"keras": "keras_", "torch": "torch_", "onnx": "onnx_", "onnxruntime": "onnx_"},
+    **{"flax": "jax_", "equinox": "jax_"},
+}
 RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
 
 _CELL = ("units", "activation", "use_bias")
@@ -77,6 +80,7 @@ KINDS: dict[str, dict[str, tuple[str, ...]]] = {
     "regularizer": {"L1": ("l1",), "L2": ("l2",), "L1L2": ("l1", "l2")},
     "constraint": {"NonNeg": (), "MaxNorm": ("max_value", "axis")},
 }
+FILES = (".weights.h5", ".keras", ".h5")  # how the names end of files that may be read
 ACTIVATIONS = (
     *("linear", "tanh", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu"),
     *("softplus", "softsign", "sigmoid", "log_sigmoid", "exponential", "hard_sigmoid"),

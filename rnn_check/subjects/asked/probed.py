@@ -113,7 +113,8 @@ def plain(config: Any) -> Any:
         return [plain(each) for each in config]
     if not isinstance(config, dict):
         return config
-    found = {key: plain(value) for key, value in config.items()}
+    # nor built as the other one was
+    found = {key: plain(value) for key, value in config.items() if key != "build_config"}
     found.update({key: "zeros" for key in found if key.endswith("_initializer")})
     found.update({key: None for key in _NOT_COPIED if key in found})
     return found

@@ -77,6 +77,9 @@ class Running(Models):
         loss: str | None = None,
         target: Maybe = None,
         after: str = "",
+        batch_size: int | None = None,
+        metrics: Sequence[str] = (),
+        sample_weight: Maybe = None,
     ) -> Answer:
         self.can_compute()
         inputs = inputs_of(x, initial_state, mask)
@@ -94,17 +97,50 @@ class Running(Models):
             model = self.model(of, inputs)
             found = {"output": self.encode(self.call(of, model, inputs))}
         else:
-            model = self.compiled_model(of, inputs, loss)
-            arrays, batch = self.arrays(of, inputs), len(inputs["x"])
-            if through == "predict":
-                found = {"output": encode(model.predict(arrays, batch_size=batch, verbose=0))}
-            elif through == "evaluate":
-                wanted = self.target(model, target)
-                value = model.evaluate(arrays, wanted, batch_size=batch, verbose=0)
-                found = {"loss": encode(np.asarray(float(value)))}
-            else:
-                raise ValueError(f"unknown way {through!r} to run")
+            model = self.compiled_model(of, inputs, loss, metrics=metrics)
+            found = self.of_model(of, model, inputs, through, batch_size, target, sample_weight)
         return {name: self.left(of) if name == "left" else found[name] for name in keep}
+
+    def of_model(
+        self,
+        of: Stack,
+        model: Any,
+        inputs: Inputs,
+        through: str,
+        batch_size: int | None,
+        target: Maybe,
+        sample_weight: Maybe,
+    ) -> Answer:
+        """What a compiled model says, in batches."""
+        samples = len(inputs["x"])
+        size = batch_size or samples
+        parts = [slice(at, at + size) for at in range(0, samples, size)]
+        if through == "predict":
+            arrays = self.arrays(of, inputs)
+            return {"output": encode(model.predict(arrays, batch_size=size, verbose=0))}
+        if through == "predict_on_batch":
+            each = [self.arrays(of, {n: a[part] for n, a in inputs.items()}) for part in parts]
+            outputs = [model.predict_on_batch(arrays) for arrays in each]
+            return {"output": encode(np.concatenate([np.asarray(each) for each in outputs]))}
+        wanted = self.target(model, target)
+        weight = None if sample_weight is None else sample_weight.astype(wanted.dtype)
+        if through == "evaluate":
+            arrays = self.arrays(of, inputs)
+            how: dict[str, Any] = {"batch_size": size, "sample_weight": weight, "verbose": 0}
+            said = model.evaluate(arrays, wanted, return_dict=True, **how)
+            return {"loss": encode(np.asarray(float(said["loss"]))), "reported": numbers(said)}
+        if through == "test_on_batch":
+            reports = [
+                model.test_on_batch(
+                    self.arrays(of, {n: a[part] for n, a in inputs.items()}),
+                    wanted[part],
+                    sample_weight=None if weight is None else weight[part],
+                    return_dict=True,
+                )
+                for part in parts
+            ]
+            return {"reported": [numbers(said) for said in reports]}
+        raise ValueError(f"unknown way {through!r} to run")
 
     def called(
         self, of: Stack, result: str, inputs: Inputs, training: bool | None, after: str
@@ -238,3 +274,8 @@ def start_of(layer: str, tensors: Tensors) -> Tensors:
     """What a recurrent layer after the first is called with beside x."""
     each = [tensors[n] for n in tensors if n.startswith("start ") and n.endswith(f" of {layer}")]
     return {"initial_state": each if len(each) > 1 else each[0]} if each else {}
+
+
+def numbers(said: dict[str, Any]) -> dict[str, Any]:
+    """What was reported, by name, encoded."""
+    return {name: encode(np.asarray(float(value))) for name, value in said.items()}

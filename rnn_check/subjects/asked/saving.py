@@ -108,5 +108,9 @@ class Saving(Models):
             model.export(folder)
             served = tensorflow.saved_model.load(folder)
         given = {n: tensorflow.constant(array) for n, array in self.passed(of, inputs).items()}
-        found = served.serve([given[name] for name in in_order(given)])
+        each = [given[name] for name in in_order(given)]
+        try:
+            found = served.serve(each)
+        except TypeError:  # of Keras 2, and of 3.0, one input alone is in no list
+            found = served.serve(*each)
         return {"output": encode(first(found).numpy())}

@@ -23,7 +23,7 @@ from .wire import Array, decode, description
 
 VERBS = (
     *("make", "summary", "weights", "config", "run", "run_shapes", "reset", "gradients", "reload"),
-    *("compose", "export", "fit", "attempt", "offers", "describe", "inspect"),
+    *("read_file", "compose", "export", "fit", "attempt", "offers", "describe", "inspect"),
 )
 REFERENCES = ("of", "like", "after")
 Answer = dict[str, Any]
@@ -107,16 +107,18 @@ class Session:
 
     def run(self, *_: Any, **asked: Any) -> Answer:
         """of, keep=("output",), through="layers", x, initial_state, mask, training, loss, target,
-        after="".
+        after="", batch_size, metrics=(), sample_weight.
 
         Run the layers on x and say of it what `keep` names.
 
         x of an integer dtype stays so; (B,T) is for an Embedding. initial_state (B,H), of
         Bidirectional (2,B,H), and mask go to the first recurrent layer. through: "layers", called
         one after the other; "call", "predict" or "evaluate" of a model; "cell", the cell of an RNN
-        called by itself at every step with the states that it returned before. after: the step
-        whose states this goes on from; otherwise what is stateful is reset first. loss, target: of
-        evaluate; a target that is not given is zeros.
+        called by itself at every step with the states that it returned before. In batches of
+        batch_size, all at once if it is not given: "predict", "evaluate", and "predict_on_batch"
+        and "test_on_batch" of each of them. after: the step whose states this goes on from;
+        otherwise what is stateful is reset first. loss, target: of evaluate; a target that is not
+        given is zeros.
 
         output: of the whole (B,T,H) or (B,H). states: the recurrent layer's own sequence (B,T,H),
         as return_sequences=True gives it; of a cell as well. last_state: what return_state=True
@@ -124,7 +126,8 @@ class Session:
         mask that it carries or null. beside: what the last layer returns beside its output. losses:
         {"sum", "each"} of the model after a call. activities: {layer: output} of those with an
         activity_regularizer in that call. left: the states (B,H) of the last layer afterwards, of
-        several a list. loss: what evaluate reports.
+        several a list. loss: what evaluate reports. reported: by name, with `metrics`, what
+        evaluate or each test_on_batch (a list) does.
         """
         raise self.has_no("run")
 
@@ -166,6 +169,14 @@ class Session:
         not for "weights"."""
         raise self.has_no("way to save and load a layer as Keras does")
 
+    def read_file(self, *_: Any, **asked: Any) -> Made:
+        """layers, input_shape, data, name.
+
+        The model in a file (bytes, uint8) of that name: a whole one (.keras, .h5), or weights
+        (.weights.h5) for these layers. A file that names a class that no claim may name is
+        refused."""
+        raise self.has_no("files of Keras's")
+
     def compose(self, *_: Any, **asked: Any) -> Made:
         """of, how.
 
@@ -183,7 +194,7 @@ class Session:
 
     def fit(self, *_: Any, **asked: Any) -> Answer:
         """of, optimizer, loss, keep=(), epochs=1, batch_size=None, x, initial_state, mask, target,
-        after="", sample_weight=None, class_weight=None.
+        after="", sample_weight=None, class_weight=None, metrics=(), by_batch=False.
 
         Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
         sample_weight (B,) or (B,T); class_weight: {"0": weight}.
@@ -192,7 +203,8 @@ class Session:
         "left", as of run; "updates", watched: weights, the optimizer's states by their short names
         ("m" momentum, "v" velocity, "s" largest velocity, "a" average gradient, "average" of the
         weights, "accumulated" gradient) and iterations before the first batch and after each, the
-        weights when training "ended", and the optimizer's constants.
+        weights when training "ended", and the optimizer's constants; "reported", of each epoch by
+        name, with `metrics`, validated on the same samples; or by_batch, of each train_on_batch.
         """
         raise self.has_no("fit")
 

@@ -144,7 +144,9 @@ class Stacked(Session):
         drawn: bool = False,
         model: Any = None,
         copy: str = "",
+        **more: Any,
     ) -> Stack:
+        self.takes_no(more)
         if drawn:
             raise Unsupported(f"{self.framework} draws its weights in a way of its own")
         if model is not None:
@@ -167,6 +169,11 @@ class Stacked(Session):
         if not isinstance(like, Stack) and given:
             raise ValueError(f"weights for {sorted(given)}, which are none of the layers")
         return Stack(specs, modules)
+
+    def takes_no(self, more: Mapping[str, Any]) -> None:
+        """Raises Unsupported for arguments of a verb that are Keras's alone."""
+        for name in more:
+            raise self.has_no(name)
 
     def give(self, module: Any, spec: dict[str, Any], given: dict[str, Array]) -> None:
         own = self.read(module, spec)
@@ -301,7 +308,9 @@ class Stacked(Session):
         loss: str | None = None,
         target: Maybe = None,
         after: str = "",
+        **more: Any,
     ) -> Answer:
+        self.takes_no(more)
         if through not in ("layers", "call"):
             raise self.has_no(through)
         if training or after:

@@ -216,7 +216,9 @@ class Torch(Stacked):
         x: Maybe = None,
         initial_state: Maybe = None,
         mask: Maybe = None,
+        **more: Any,
     ) -> Answer:
+        self.takes_no(more)
         value, states, lengths = self.inputs(x, initial_state, mask)
         inputs = {"x": value} if "x" in wrt else {}
         inputs.update(zip(STATES, states) if "initial_state" in wrt else ())

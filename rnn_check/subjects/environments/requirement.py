@@ -22,6 +22,8 @@ PROVIDES = {
     "openvino": "openvino",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
+    "flax": "flax",
+    "equinox": "equinox",
 }
 # what Keras imports on a backend, whether it says so or not: on numpy it needs jax, too, and Keras
 # 3.2 and 3.3 need packaging, which TensorFlow brings
@@ -35,8 +37,10 @@ NEEDS = {
     "torch.nn": ("torch", "numpy"),
     "onnx": ("onnx", "numpy"),
     "onnxruntime": ("onnxruntime", "onnx", "numpy"),
+    "flax": ("flax", "jax[cpu]"),
+    "equinox": ("equinox", "jax[cpu]"),
 }
-WITHOUT_KERAS = ("torch.nn", "onnx", "onnxruntime")
+WITHOUT_KERAS = ("torch.nn", "onnx", "onnxruntime", "flax", "equinox")
 
 
 class WordError(Refused):

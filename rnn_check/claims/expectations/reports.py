@@ -1,0 +1,172 @@
+"""What do predict, evaluate and fit say, and their like of one batch, in batches of every size?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from rnn_check.certificates.comparison import Comparison, equal
+from rnn_check.claims import stack
+from rnn_check.claims.divisions import divisions
+from rnn_check.claims.expectations import trained
+from rnn_check.claims.expectations.case import Case, Said
+from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
+from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers.layer import described
+from rnn_check.claims.written import Array
+from rnn_check.recurrences import reported, training
+from rnn_check.recurrences.reported import METRICS
+from rnn_check.subjects.policy import Policy
+
+_NAMES = ("loss", *METRICS)
+_OF_TRAINING = ("fit", "train_on_batch")
+_ASKED = {"evaluate": "evaluated", "fit": "reported_by_fit"}
+
+
+class Predicted(Holds, frozen=True, kw_only=True):
+    """Holds: what predict gives, or predict_on_batch, is the output, whatever the batches."""
+
+    of: Literal["predict", "predict_on_batch"]
+
+    layers = "any"
+    needs = (X, WEIGHTS)
+
+    def unjudged(self, run: Experiment) -> str:
+        return _stateful(self.what, run)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {self.of}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [(self.of, "*")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """Each sample's output is its own, whatever else there is in its batch."""
+        wanted = case.truth(case.dtype).output
+        for size in divisions(len(case.x)):
+            told = case.said[self.of][f"{size}"].array
+            yield stack.bounded(f"output in batches of {size}", told, wanted, "subject")
+
+
+class Reported(Holds, frozen=True, kw_only=True):
+    """Holds: the loss and the metrics that it reports; of fit and train_on_batch needs [training].
+
+    mse, mae and accuracy; of fit those of validation on the same samples as well.
+    """
+
+    of: Literal["evaluate", "test_on_batch", "fit", "train_on_batch"]
+
+    layers = "any"
+    needs = (X, WEIGHTS, MSE)
+
+    def underived(self, run: Experiment) -> str:
+        return trained.underived(self.name, run) if self.of in _OF_TRAINING else ""
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        if self.of in _OF_TRAINING:
+            yield from trained.missing(run)
+
+    def unjudged(self, run: Experiment) -> str:
+        if self.of in _OF_TRAINING:
+            averaged = run.training is not None and run.training.optimizer.use_ema
+            if self.of == "train_on_batch" and averaged:
+                return f"{self.name} of averages, which only fit hands over, is not derived"
+            return trained.unjudged(self.name, run)
+        for layer in run.layers:
+            parts = ("kernel", "recurrent", "bias", "activity")
+            given = (getattr(layer.inner, f"{part}_regularizer", None) for part in parts)
+            if any(described(each) is not None for each in given):
+                return f"{self.name} with regularizers is not derived"
+        return _stateful(self.name, run)
+
+    def unjudged_in(self, policy: Policy) -> str:
+        if policy.name in ("float32", "floatx_float64"):
+            return ""
+        return f"what {self.of} reports in {policy.name} is not derived"
+
+    @property
+    def question(self) -> str:
+        return _ASKED.get(self.of, self.of)
+
+    def asks(self, run: Experiment) -> set[str]:
+        return {self.question}
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        inside: dict[str, list[Path]] = {
+            "evaluate": [("*", name) for name in _NAMES if name != "accuracy"],
+            "test_on_batch": [("*",)],
+            "fit": [(f"{val}{name}",) for val in ("", "val_") for name in ("loss", "mse", "mae")],
+            "train_on_batch": [("reports", name) for name in ("loss", "mse", "mae")],
+        }
+        return [(self.question, *path) for path in inside[self.of]]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        """From the truth of the outputs, or of the whole training."""
+        said = case.said[self.question]
+        if self.of in _OF_TRAINING:
+            yield from self._trained(case, said)
+            return
+        for size in divisions(len(case.x)):
+            parts = [slice(at, min(at + size, len(case.x))) for at in range(0, len(case.x), size)]
+            of_size, whole = said[f"{size}"], slice(None)
+            if self.of == "evaluate":
+                yield from self._compared(case, of_size, whole, parts, f"in batches of {size}")
+                continue
+            each = list(of_size)
+            yield equal("subject", f"batches of {size}", len(each), len(parts))
+            for number, (told, part) in enumerate(zip(each, parts, strict=False), 1):
+                where, alone = f"of batch {number} of {size}", [slice(0, part.stop - part.start)]
+                yield from self._compared(case, told, part, alone, where)
+
+    def _compared(
+        self, case: Case, told: Said, samples: slice, batches: Sequence[slice], where: str
+    ) -> Iterator[Comparison]:
+        run, truth = case.claim, case.truth(case.dtype)
+        assert run.loss is not None
+        value, error = truth.output
+        mask, weight = truth.passes[-1].out.mask, _weight(run)
+        found = reported.reported(
+            run.loss.value.value[samples], value[samples], error[samples],
+            mask=None if mask is None else mask[samples],
+            weight=None if weight is None else weight[samples],
+            batches=batches, computed_in=case.dtype,
+        )  # fmt: skip
+        for name in _NAMES:
+            got = np.asarray(told[name].number)
+            yield stack.bounded(f"{name} {where}", got, found[name], "subject")
+
+    def _trained(self, case: Case, said: Said) -> Iterator[Comparison]:
+        found = trained.ended(case, case.dtype, reports=True)
+        by_batch = self.of == "train_on_batch"
+        reports = said["reports"] if by_batch else said
+        for name, wanted in (found.of_batches if by_batch else found.of_epochs).items():
+            told = reports[name].shaped(wanted[0].shape)
+            what = f"{name} of each {'batch' if by_batch else 'epoch'}"
+            yield stack.bounded(what, told, wanted, "subject")
+        if by_batch:
+            yield from _afterwards(case, said["weights"], found)
+
+
+def _afterwards(case: Case, told: Said, found: training.Trained) -> Iterator[Comparison]:
+    run = case.claim
+    for layer in run.layers:
+        for path in layer.weight_shapes(run.features_of(layer)):
+            value, bound = found.weights[trained.prefix_of(run, layer) + path]
+            got = told[layer.name][path].array
+            what = f"{layer.name}.{path} afterwards"
+            yield stack.bounded(what, got, (value, bound), "subject")
+
+
+def _weight(run: Experiment) -> Array | None:
+    """Those of samples; of classes evaluate takes none."""
+    given = run.training is not None and run.training.class_weight is None
+    return run.sample_weight.value if given and run.sample_weight is not None else None
+
+
+def _stateful(what: str, run: Experiment) -> str:
+    if any(layer.inner.option("stateful") for layer in run.layers):
+        return f"{what} of a stateful layer is not derived; see `stateful`"
+    return ""

@@ -1,0 +1,62 @@
+"""Is what fit, evaluate and predict report certified, and no fault of it?"""
+
+from __future__ import annotations
+
+import pytest
+
+from rnn_check.asking import plans
+from rnn_check.asking import request as asking_request
+from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
+from rnn_check.subjects.ask import Subject
+from rnn_check.verdicts import judge
+from rnn_check.verdicts.judge import AGREE, DIFFER
+from tests.support import planted
+from tests.support.sampling import sampled
+
+FAULTS = planted.found(planted.FOLDER / "reporting_faults.py", "keras.Model")
+OPTIONS = files.bundled() / "options" / "training"
+
+
+def claims(name: str) -> dict[str, Claim]:
+    """By what is asked."""
+    return {c.expectations[0].of: c for c in files.load_each(OPTIONS / f"{name}.toml")}
+
+
+CLAIMS = {**claims("reported"), **claims("predicted_lstm")}
+
+
+def judged(subject: Subject, of: str, fault: str) -> judge.Verdict:
+    c = CLAIMS[of]
+    request = asking_request.request(c, asking_request.asks(c), asking_request.Setting())
+    observed = plans.ask(subject, {**request, "replace": {"Model": FAULTS[fault]}})[1]
+    (found,) = observed.values()
+    if "unsupported" in found:
+        pytest.skip(found["unsupported"])
+    (verdict,) = judge.judge(c, asking_request.Answer(observed))
+    return verdict
+
+
+def is_known(subject: Subject, of: str) -> bool:
+    """Whether the subject reports something else itself (fixtures/known/deviations.toml)."""
+    masked = {"fit", "train_on_batch"}
+    return (
+        subject.backend == "openvino"
+        or (subject.backend == "jax" and of in masked)
+        or (subject.backend == "numpy" and of == "test_on_batch")
+    )
+
+
+@pytest.mark.parametrize("of", CLAIMS)
+def test_a_model_without_a_fault_is_certified(subject: Subject, of: str) -> None:
+    if is_known(subject, of):
+        pytest.skip("a known deviation")
+    verdict = judged(subject, of, planted.NONE)
+    assert verdict.verdict == AGREE, verdict.detail
+
+
+@pytest.mark.parametrize("fault", sampled(sorted(f for f in FAULTS if f != planted.NONE), 8))
+def test_a_fault_of_what_is_reported_is_found(subject: Subject, fault: str) -> None:
+    of = fault.partition(":")[0]
+    verdict = judged(subject, of, fault)
+    assert verdict.verdict == DIFFER, verdict.detail
