@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 # a folder imports only those that stand before it
 ORDER = (
     "refusal", "numbers", "recurrences", "certificates", "subjects", "claims", "asking",
-    "verdicts", "models", "upgrades", "reports", "cli", "plugin",
+    "verdicts", "models", "upgrades", "sweep", "reports", "cli", "plugin",
 )  # fmt: skip
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from rnn_check.claims import toml
 from rnn_check.claims.document import MOST_BYTES, MOST_VALUES
 from rnn_check.claims.files import loads_each
 from rnn_check.claims.written import Array
@@ -48,7 +47,7 @@ class Live:
             if not np.isfinite(array).all():
                 raise Unclaimable(f"{self.where}: {name} holds what is no finite number")
             if arrays is None:
-                return written(array)
+                return toml.written(array)
             arrays[name] = array
             return f'{{ npz = "{beside}", key = "{name}" }}'
 
@@ -57,16 +56,16 @@ class Live:
     def _lines(self, numbers: Callable[[str, Array], str]) -> Iterator[str]:
         yield from (
             "schema = 1",
-            f"title  = {_text(f'{self.where}, as it is')}",
+            f"title  = {toml.text(f'{self.where}, as it is')}",
             "",
             "[source]",
-            f"document = {_text(self.where)}",
-            f"notes    = {_text(f'written down by rnn-check new, of {self.subject}')}",
+            f"document = {toml.text(self.where)}",
+            f"notes    = {toml.text(f'written down by rnn-check new, of {self.subject}')}",
             "",
         )
         for layer in self.layers:
             yield "[[layers]]"
-            yield from (f"{key} = {_value(value)}" for key, value in layer.items())
+            yield from (f"{key} = {toml.value(value)}" for key, value in layer.items())
             yield ""
         for name, table in self.weights.items():
             if table:
@@ -75,7 +74,7 @@ class Live:
                     yield f"{path} = {numbers(f'{name}.{path}', array)}"
                 yield ""
         yield from ("[input]  # (batch, timesteps, features)", f"x = {numbers('x', self.x)}", "")
-        whose = _text(f"what {self.subject} gave")
+        whose = toml.text(f"what {self.subject} gave")
         yield from ("[[expect]]", 'what  = "parameters"', f"value = {self.parameters}")
         yield from (f"from  = {whose}", "")
         yield from ("[[expect]]", 'what  = "certified"', "value = true")
@@ -154,33 +153,3 @@ def checked(live: Live, text: str, file: Path) -> str:
 def fits(text: str) -> bool:
     """Whether it is no longer than a claim file may be."""
     return len(text.encode()) <= MOST_BYTES and text.count(",") + text.count("=") < MOST_VALUES
-
-
-def written(array: Array) -> str:
-    """Numbers as a claim holds them, every bit: integers, or hex floats as strings; rows apart."""
-    if array.ndim == 0:
-        return _number(array.item())
-    if array.ndim == 1:
-        return f"[{', '.join(map(_number, array.tolist()))}]"
-    rows = (written(part).replace("\n", "\n    ") for part in array)
-    return "[\n    " + ",\n    ".join(rows) + ",\n]"
-
-
-def _number(value: float) -> str:
-    if value == int(value) and not (value == 0 and np.signbit(value)):
-        return str(int(value))
-    mantissa, _, exponent = float(value).hex().partition("p")
-    return f'"{re.sub(r"0+$", "", mantissa).removesuffix(".")}p{exponent}"'
-
-
-def _text(text: str) -> str:
-    """A TOML string."""
-    return msgspec.json.encode(text).decode()
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    return _text(value) if not isinstance(value, float) else repr(value)

@@ -13,6 +13,7 @@ from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
     observe,
     port,
     schema,
+    sweep,
     verify,
 )
 from rnn_check.cli.commands import main

@@ -148,6 +148,40 @@ def _known(
     return backends
 
 
+BACKEND = click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    callback=_known,
+    metavar="|".join((*BACKENDS, "all")),
+    help="The Keras backend to ask; may be repeated. `all`: those that are installed.  "
+    "[default: what Keras itself would take]",
+)
+MODE = click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    type=click.Choice(MODES),
+    help="How the layer is run: eager, compiled as a graph (tf.function), or by XLA; may be "
+    "repeated, and is asked of the backends that have it.  [default: eager; of several "
+    "backends also the compiled one: function on tensorflow, xla on jax]",
+)
+DTYPE = click.option(
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    type=click.Choice(NAMES),
+    default=["float32"],
+    show_default=True,
+    help="The dtype policy of every layer; may be repeated. float64: of the layers alone, "
+    "while keras.config.floatx() stays float32; floatx_float64: of both.",
+)
+LAYER = click.option(
+    "--layer",
+    metavar="[KIND=]FILE.py:CLASS",
+    help="Judge this class in place of keras.layers.KIND: SimpleRNN (without KIND), LSTM, GRU, "
+    "or the cell of one of them.",
+)
 ASKED = as_one(
     "how",
     Subjects,
@@ -160,40 +194,10 @@ ASKED = as_one(
         "onnx, onnxruntime: nodes RNN, LSTM and GRU, in the reference evaluator or in ONNX "
         "Runtime; flax, equinox: cells. What they do not have is not run.",
     ),
-    click.option(
-        "--backend",
-        "backends",
-        multiple=True,
-        callback=_known,
-        metavar="|".join((*BACKENDS, "all")),
-        help="The Keras backend to ask; may be repeated. `all`: those that are installed.  "
-        "[default: what Keras itself would take]",
-    ),
-    click.option(
-        "--mode",
-        "modes",
-        multiple=True,
-        type=click.Choice(MODES),
-        help="How the layer is run: eager, compiled as a graph (tf.function), or by XLA; may be "
-        "repeated, and is asked of the backends that have it.  [default: eager; of several "
-        "backends also the compiled one: function on tensorflow, xla on jax]",
-    ),
-    click.option(
-        "--dtype",
-        "dtypes",
-        multiple=True,
-        type=click.Choice(NAMES),
-        default=["float32"],
-        show_default=True,
-        help="The dtype policy of every layer; may be repeated. float64: of the layers alone, "
-        "while keras.config.floatx() stays float32; floatx_float64: of both.",
-    ),
-    click.option(
-        "--layer",
-        metavar="[KIND=]FILE.py:CLASS",
-        help="Judge this class in place of keras.layers.KIND: SimpleRNN (without KIND), LSTM, GRU, "
-        "or the cell of one of them.",
-    ),
+    BACKEND,
+    MODE,
+    DTYPE,
+    LAYER,
     PATTERN,
     SLOW,
     click.option(

@@ -1,0 +1,145 @@
+"""What does one worker do: which cases does it ask of whom, and what came of each?
+
+A worker is a process that keeps the subjects that it asked warm. What it cannot do for a subject
+(it does not start, it is gone) is the outcome of that case, and the next is asked of a fresh one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rnn_check.asking.request import Setting
+from rnn_check.asking.run import Run, Target
+from rnn_check.claims.claim import Claim
+from rnn_check.sweep.space import Case, Space
+from rnn_check.verdicts import deviations
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict, judge
+from rnn_check.verdicts.known import Known
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A subject of a sweep: a target and how it is asked. name: as it was typed, and how."""
+
+    name: str
+    target: Target
+    setting: Setting
+    timeout: float = 300.0
+    most_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one case on one subject; of its expectations the gravest decides.
+
+    subject: its name; packages: who that was. known: why it was to be expected; "" if it was not.
+    place: what differs first, "states of a". ratio, bits: the worst of all that was compared.
+    seconds: what drawing, asking and judging took.
+    """
+
+    seed: int
+    index: int
+    subject: str
+    packages: str
+    verdict: str
+    what: str
+    place: str
+    detail: str
+    known: str
+    ratio: float | None
+    bits: float | None
+    seconds: float
+
+    @property
+    def is_found(self) -> bool:
+        """Whether somebody has to look at it."""
+        return self.verdict in (DIFFER, ERROR) and not self.known
+
+
+def outcomes(cases: Sequence[Case], space: Space, of: Sought) -> list[Outcome]:
+    """Each case, asked and judged."""
+    return [_outcome(case, space, of) for case in cases]
+
+
+def _outcome(case: Case, space: Space, of: Sought) -> Outcome:
+    before = time.perf_counter()
+    verdicts = verdicts_of(case.claim(space), of)
+    seconds = time.perf_counter() - before
+    decides = min(verdicts, key=_gravity)
+    numbers = [v for v in verdicts if v.verdict != NOT_RUN]
+    return Outcome(
+        seed=case.seed,
+        index=case.index,
+        subject=of.name,
+        packages=_packages(of),
+        verdict=decides.verdict,
+        what=decides.what,
+        place=place(decides),
+        detail=decides.detail.splitlines()[0] if decides.detail else "",
+        known=(decides.known or decides.deviation) if decides.is_known else "",
+        ratio=max((v.ratio for v in numbers if v.ratio is not None), default=None),
+        bits=min((v.bits for v in numbers if v.bits is not None), default=None),
+        seconds=seconds,
+    )
+
+
+def verdicts_of(claim: Claim, of: Sought) -> list[Verdict]:
+    """The verdicts on a claim, those that are known to differ marked."""
+    run = _run(of)
+    answer = run.answer(0, claim, of.setting)
+
+    def again(claim: Claim, arithmetic: str) -> list[Verdict]:
+        return judge(claim, answer, dtype=arithmetic)
+
+    judged = judge(claim, answer, dtype=of.setting.dtype)
+    identity = run.subjects[0].identity
+    return _known().mark([(claim, judged)], identity, of.setting, again)
+
+
+def place(verdict: Verdict) -> str:
+    """What is wrong, as far as it is the same in cases that differ in numbers only."""
+    worst = verdict.worst
+    if verdict.verdict == DIFFER and worst is not None and not worst.ok:
+        return worst.what
+    return verdict.detail.splitlines()[0] if verdict.verdict == ERROR else ""
+
+
+def _gravity(v: Verdict) -> int:
+    order = [(ERROR, False), (DIFFER, False), (ERROR, True), (DIFFER, True)]
+    if v.verdict in (DIFFER, ERROR):
+        return order.index((v.verdict, v.is_known))
+    return 4 if v.verdict == AGREE else 5
+
+
+def _packages(of: Sought) -> str:
+    who = _run(of).subjects[0].identity
+    keras = [f"keras {who.keras}"] if who.is_keras and who.keras else []
+    return " · ".join([*keras, f"{who.backend} {who.backend_version}"])
+
+
+@functools.cache
+def _known() -> Known:
+    return Known(deviations.load(deviations.bundled()))
+
+
+_RUNS: dict[Sought, Run] = {}
+
+
+def _run(of: Sought) -> Run:
+    """The process of this subject, which stays warm; it ends with the worker."""
+    if of not in _RUNS:
+        _RUNS[of] = Run([of.target], timeout=of.timeout, most_memory=of.most_memory)
+    return _RUNS[of]
+
+
+def close() -> None:
+    """End the processes of this worker."""
+    while _RUNS:
+        _RUNS.popitem()[1].stop()
+
+
+atexit.register(close)

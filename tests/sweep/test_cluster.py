@@ -1,0 +1,183 @@
+"""Is every case asked once and for all, whoever dies in the middle?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rnn_check.asking.request import Setting
+from rnn_check.asking.run import Target, installed
+from rnn_check.refusal import Refused
+from rnn_check.sweep import cluster
+from rnn_check.sweep.results import About, Results
+from rnn_check.sweep.space import Case, Space
+from rnn_check.sweep.work import Outcome, Sought
+from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN
+from tests.support.command import run
+
+SPACE = Space.within(["do=certified", "layer=SimpleRNN,LSTM,GRU"])
+NUMPY = Sought("numpy eager float32", Target.named("numpy", Setting()), Setting())
+needs_numpy = pytest.mark.skipif(not installed("numpy"), reason="Keras on NumPy is not installed")
+
+
+def outcome(index: int, verdict: str = AGREE, subject: str = "a", **more: object) -> Outcome:
+    fields: dict[str, object] = {
+        **{"seed": 1, "index": index, "subject": subject, "packages": "keras 3.15.1 · numpy 2.4"},
+        **{"verdict": verdict, "what": "certified", "place": "", "detail": "", "known": ""},
+        **{"ratio": 0.5, "bits": None, "seconds": 0.25},
+    }
+    return Outcome(**fields | more)  # type: ignore[arg-type]
+
+
+# what is to be asked, and what is kept
+
+
+def test_every_case_is_asked_of_every_subject_but_what_was() -> None:
+    pieces = list(cluster.pieces([NUMPY], 1, 20, {(NUMPY.name, 3), (NUMPY.name, 18)}))
+    asked = [case.index for piece in pieces for case in piece.cases]
+    assert asked == [i for i in range(20) if i not in (3, 18)]
+    assert len(pieces) == 2 and {case.seed for piece in pieces for case in piece.cases} == {1}
+
+
+def test_results_are_kept_and_read_again(tmp_path: Path) -> None:
+    about = About.of(1, SPACE)
+    results = Results(tmp_path / "sweep", about)
+    results.add([outcome(0), outcome(1, DIFFER, known="why", ratio=None)])
+    results.add([outcome(0, subject="b")])
+    again = Results(tmp_path / "sweep", about)
+    assert again.done() == {("a", 0), ("a", 1), ("b", 0)}
+    again.add([outcome(2)])
+    assert list(Results(tmp_path / "sweep", about).outcomes()) == [
+        *(outcome(0), outcome(1, DIFFER, known="why", ratio=None)),
+        *(outcome(0, subject="b"), outcome(2)),
+    ]
+
+
+def test_another_sweep_or_another_folder_is_refused(tmp_path: Path) -> None:
+    Results(tmp_path / "sweep", About.of(1, SPACE))
+    for about, says in (
+        (About.of(2, SPACE), "its seed is 1, not 2"),
+        (About.of(1, Space()), "its --space has layer=SimpleRNN,LSTM,GRU"),
+    ):
+        with pytest.raises(Refused, match=says):
+            Results(tmp_path / "sweep", about)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(Refused, match="holds something else"):
+        Results(tmp_path / "other", About.of(1, SPACE))
+    (tmp_path / "sweep" / "sweep.json").write_text("{")
+    with pytest.raises(Refused, match="cannot be read"):
+        Results(tmp_path / "sweep", About.of(1, SPACE))
+
+
+# workers
+
+
+@needs_numpy
+@pytest.mark.long
+def test_a_worker_killed_in_the_middle_loses_nothing() -> None:
+    found: list[Outcome] = []
+    with cluster.client(None, 2) as client:
+        pids = client.run(os.getpid)
+        for outcomes in cluster.asked(client, SPACE, cluster.pieces([NUMPY], 1, 96, set())):
+            if not found:
+                os.kill(next(iter(pids.values())), signal.SIGKILL)
+            found += outcomes
+    assert sorted(each.index for each in found) == list(range(96))
+    assert {each.verdict for each in found} <= {AGREE, NOT_RUN}
+
+
+@needs_numpy
+@pytest.mark.long
+def test_a_case_that_ends_its_workers_is_an_error_and_the_others_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly.py").write_text(
+        "import os\n"
+        "from rnn_check.sweep import work\n"
+        "judged = work.outcomes\n"
+        "def outcomes(cases, space, of):\n"
+        "    if any(case.index == 5 for case in cases):\n"
+        "        os._exit(1)\n"
+        "    return judged(cases, space, of)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    import deadly
+
+    monkeypatch.setattr(cluster.work, "outcomes", deadly.outcomes)
+    with cluster.client(None, 1) as client:
+        todo = cluster.pieces([NUMPY], 1, 8, set())
+        found = [each for some in cluster.asked(client, SPACE, todo) for each in some]
+    assert sorted(each.index for each in found) == list(range(8))
+    assert [each.index for each in found if each.verdict == ERROR] == [5]
+    assert next(each for each in found if each.index == 5).place == "its worker died"
+
+
+@needs_numpy
+@pytest.mark.long
+def test_a_scheduler_elsewhere_is_asked_and_a_sweep_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "distributed.cli."]
+    scheduler = subprocess.Popen(
+        [*dask[:2], dask[2] + "dask_scheduler", "--host", "127.0.0.1", "--port", "0",
+         "--no-dashboard", "--scheduler-file", str(file)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    worker = None
+    try:
+        while not file.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.05)
+        worker = subprocess.Popen(
+            [*dask[:2], dask[2] + "dask_worker", "--scheduler-file", str(file), "--nthreads", "1",
+             "--no-dashboard", "--no-nanny"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        asked = ["sweep", "--backend", "numpy", "--space", "do=certified", "-o", tmp_path / "sweep"]
+        asked += ["--scheduler", file]
+        for cases in (16, 32):
+            result = run(*asked, "--cases", cases)
+            assert result.exit_code == 0, result.output
+            assert f"{cases} outcomes" in result.output
+        assert "holds 16 outcomes; it goes on from there" in result.output
+    finally:
+        for process in (worker, scheduler):
+            if process is not None:
+                process.terminate()
+                process.wait()
+
+
+# what is typed wrong
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "give either --cases N or --budget TIME"),
+        (["--cases", "3", "--budget", "1m"], "give either --cases N or --budget TIME"),
+        (["--budget", "10"], "--budget: expected a time such as 90s, 10m or 2h, got '10'"),
+        (["--cases", "0"], "--cases"),
+        (["--cases", "3", "--scheduler", "x", "--workers", "2"], "--workers does not go with"),
+        (["--cases", "3", "--space", "colour=red"], "'colour=red': expected AXIS=VALUE"),
+        (["--cases", "3", "--backend", "jacks"], "unknown backend 'jacks'"),
+        (["--cases", "3", "--backend", "torch", "--mode", "xla"], "has no mode 'xla'"),
+        (["--cases", "3", "keras==3.12.0@jacks"], "jacks"),
+        (["--cases", "3", "--backend", "jax", "tensorflow==2.16.2"], "--backend is of the Keras"),
+        (["--cases", "3", "--layer", "nowhere.py:MyRNN"], "--layer: no such file: nowhere.py"),
+    ],
+)
+def test_bad_input_is_one_clear_error(tmp_path: Path, words: list[str], says: str) -> None:
+    result = run("sweep", "-o", tmp_path / "sweep", *words)
+    assert result.exit_code == 2 and says in result.output
+    assert "Traceback" not in result.output and not (tmp_path / "sweep").exists()
+
+
+def test_a_case_is_named_by_what_draws_it() -> None:
+    assert Case(7, 12).name == "sweep-1-7-12"

@@ -1,0 +1,74 @@
+"""Is a case the same anywhere, a claim, and of what the space allows?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rnn_check.claims import toml
+from rnn_check.refusal import Refused
+from rnn_check.sweep.space import AXES, FAMILY, Case, Document, Space, read
+
+SPACE = Space()
+
+
+def structure(document: Document) -> str:
+    return repr([document["layers"], [each["what"] for each in document["expect"]]])
+
+
+def text(document: Document) -> str:
+    return toml.document(document)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_case_is_a_claim(seed: int) -> None:
+    drawn = set()
+    for index in range(0, 200 * FAMILY, FAMILY):
+        claim = Case(seed, index).claim(SPACE)
+        drawn |= {e.what + f" of {e.of}" * bool(e.of) for e in claim.expectations}
+    missing = {do for do in AXES["do"] if do not in drawn and do != "gradients"}
+    assert missing == {"reproducible"} and "reproducible of kernel" in drawn
+
+
+def test_a_case_is_the_same_wherever_it_is_drawn() -> None:
+    assert text(Case(3, 40).document(SPACE)) == text(Case(3, 40).document(Space()))
+    assert text(Case(3, 40).document(SPACE)) != text(Case(4, 40).document(SPACE))
+
+
+def test_a_family_has_one_structure_and_many_numbers() -> None:
+    family = [Case(1, index).document(SPACE) for index in range(FAMILY)]
+    assert len({structure(each) for each in family}) == 1
+    assert len({text(each | {"title": ""}) for each in family}) > FAMILY // 2
+    assert structure(Case(1, FAMILY).document(SPACE)) != structure(family[0])
+
+
+def test_arrays_are_read_bit_for_bit() -> None:
+    for index in range(0, 20 * FAMILY, FAMILY):
+        document = Case(5, index).document(SPACE)
+        claim = read(document, "case")
+        assert claim.weights is not None and claim.x is not None
+        for layer, table in document["weights"].items():
+            for path, array in table.items():
+                got = claim.weights[layer][path].value
+                assert np.array_equal(got, np.float64(array)), (layer, path)
+        assert np.array_equal(claim.x.value, np.float64(document["input"]["x"]))
+
+
+def test_a_space_is_restricted_by_words() -> None:
+    space = Space.within(["layer=LSTM", "depth=1", "front=none", "do=certified"])
+    for index in range(0, 20 * FAMILY, FAMILY):
+        layers = Case(1, index).document(space)["layers"]
+        assert [each["kind"] for each in layers if each["kind"] != "Dense"] == ["LSTM"]
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("layers=LSTM", "'layers=LSTM': expected AXIS=VALUE"),
+        ("layer", "'layer': expected AXIS=VALUE"),
+        ("layer=LSTN", "'LSTN' is none of layer's values"),
+    ],
+)
+def test_what_a_space_has_not_is_refused(word: str, says: str) -> None:
+    with pytest.raises(Refused, match=says):
+        Space.within([word])
