@@ -140,8 +140,8 @@ class _Drawing:
         do, front, depth = self.of("do"), self.of("front"), int(self.of("depth"))
         if do in _OF_ONE_LAYER:
             front, depth = "none", 1
-        if do == "one_update":
-            self.sizes["batch"] = 1
+        if do == "one_update":  # all masks that may have been drawn are tried
+            self.sizes |= {"batch": 1, "features": self.upto(2), "units": self.upto(2)}
         layers = list(self._front(front))
         for number in range(depth):
             last = number == depth - 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from rnn_check.asking import live, request
-from rnn_check.claims import files
+from rnn_check.claims import files, toml
 from rnn_check.claims.claim import Claim
 from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
@@ -111,7 +111,7 @@ def test_the_claim_of_a_model_holds_and_has_its_weights(
 def test_a_weight_that_is_another_turns_it_red(file: str, subject: observe.Subject) -> None:
     found = live.described(f"{file}:cells", subject)
     kernel = found.weights[found.layers[0]["name"]]["cell_0.kernel"]
-    text = found.claim().replace(live.written(kernel), live.written(kernel * np.float32(1.01)))
+    text = found.claim().replace(toml.written(kernel), live.written(kernel * np.float32(1.01)))
     assert judged(files.loads(text), subject) == [AGREE, AGREE, "differ"]
 
 
@@ -207,7 +207,7 @@ def test_wrong_usage_is_one_message(arguments: list[str], message: str) -> None:
     )
 )
 def test_numbers_are_written_bit_for_bit(array: Any) -> None:
-    read = np.array(_floats(tomllib.loads(f"a = {live.written(array)}")["a"]))
+    read = np.array(_floats(tomllib.loads(f"a = {toml.written(array)}")["a"]))
     assert read.shape == array.shape
     assert (read == array).all() and (np.signbit(read) == np.signbit(array)).all()
 
