@@ -24,6 +24,8 @@ from tests.certificates.test_certificate import blas, flushed, flushing
 from tests.support.sampling import sampled, thinned
 from tools import adversary
 
+pytestmark = pytest.mark.thinned(3)
+
 ALL = {"lstm": LSTM, "gru": GRU, "gru, reset before": GRU_BEFORE}
 each_recurrence = pytest.mark.parametrize("r", ALL.values(), ids=ALL)
 B, T, F, H = 4, 15, 5, 6

@@ -69,7 +69,7 @@ def name_of(path: str) -> str:
     return "/".join(part.rstrip("0123456789").rstrip("_") for part in path.split("/"))
 
 
-@thinned(3)
+@thinned(6)
 @pytest.mark.parametrize("name", HONEST)
 def test_every_layer_of_an_honest_model_is_certified(
     name: str, file: str, subject: observe.Subject
@@ -125,7 +125,7 @@ FAULTS = {
 }
 
 
-@thinned(3)
+@thinned(6)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_one_layer_is_found_in_that_layer(
     fault: str, file: str, subject: observe.Subject
@@ -185,7 +185,7 @@ def test_directions_that_are_one_kernel_are_not_certified(
     assert all("a kernel may show neither" in row.refused for row in found.rows[:2])
 
 
-@thinned(4)
+@thinned(9)
 @pytest.mark.parametrize(
     ("name", "given", "reason"),
     [
@@ -208,6 +208,7 @@ def test_what_is_no_model_or_no_input_of_it_is_refused(
         said(question, subject, given)
 
 
+@pytest.mark.long
 def test_what_a_newer_keras_says_of_initializers_is_left_out(
     file: str, subject: observe.Subject, command: CliRunner, tmp_path: Path
 ) -> None:
@@ -337,6 +338,7 @@ def test_a_model_without_a_recurrence_certifies_nothing(file: str, command: CliR
     assert result.exit_code == 3 and "It holds no recurrent layer." in result.stdout
 
 
+@pytest.mark.long
 def test_ones_own_input_is_what_it_is_run_on(file: str, command: CliRunner, tmp_path: Path) -> None:
     x = tmp_path / "x.npz"
     words, y = np.ones((2, 6), int), np.zeros((2, 6, 3), np.float32)

@@ -14,6 +14,8 @@ from rnn_check.verdicts.judge import AGREE, DIFFER
 from tests.support import planted
 from tests.support.sampling import sampled
 
+pytestmark = pytest.mark.thinned(5)
+
 FAULTS = planted.found(planted.FOLDER / "reporting_faults.py", "keras.Model")
 OPTIONS = files.bundled() / "options" / "training"
 
@@ -55,7 +57,7 @@ def test_a_model_without_a_fault_is_certified(subject: Subject, of: str) -> None
     assert verdict.verdict == AGREE, verdict.detail
 
 
-@pytest.mark.parametrize("fault", sampled(sorted(f for f in FAULTS if f != planted.NONE), 8))
+@pytest.mark.parametrize("fault", sampled(sorted(f for f in FAULTS if f != planted.NONE), 24))
 def test_a_fault_of_what_is_reported_is_found(subject: Subject, fault: str) -> None:
     of = fault.partition(":")[0]
     verdict = judged(subject, of, fault)

@@ -110,7 +110,7 @@ def test_an_optimizer_in_other_words_is_certified(subject: Subject, by: str) -> 
     assert verdict.verdict == AGREE, verdict.detail
 
 
-@thinned(4)
+@thinned(8)
 @pytest.mark.parametrize("mode", ["function", "xla"])
 @pytest.mark.parametrize("by", planted.OPTIMIZERS)
 def test_keras_is_certified_by_any_optimizer(subject: Subject, by: str, mode: str) -> None:
@@ -122,7 +122,7 @@ def test_keras_is_certified_by_any_optimizer(subject: Subject, by: str, mode: st
 PLANTED = [(by, fault) for by, faults in planted.OPTIMIZERS.items() for fault in sorted(faults)]
 
 
-@pytest.mark.parametrize("planted_fault", sampled([p for p in PLANTED if p[1] != planted.NONE], 32))
+@pytest.mark.parametrize("planted_fault", sampled([p for p in PLANTED if p[1] != planted.NONE], 64))
 def test_a_fault_of_the_optimizer_is_found(
     subject: Subject, planted_fault: tuple[str, str]
 ) -> None:
@@ -161,7 +161,7 @@ def derived(name: str) -> Claim:
 PENALTIES = planted.found(planted.FOLDER / "penalty_faults.py", "keras.layers.Dense")
 
 
-@pytest.mark.parametrize("fault", sampled(sorted(PENALTIES), 6))
+@pytest.mark.parametrize("fault", sampled(sorted(PENALTIES), 18))
 def test_a_fault_of_penalties_and_constraints_is_found(subject: Subject, fault: str) -> None:
     c = derived("trained_constrained")
     observed = ask(subject, c, Dense=PENALTIES[fault])
@@ -171,6 +171,7 @@ def test_a_fault_of_penalties_and_constraints_is_found(subject: Subject, fault: 
         assert "at update 1, of " in verdict.detail
 
 
+@pytest.mark.long
 def test_what_is_frozen_is_not_trained(subject: Subject) -> None:
     c = derived("trained_frozen")
     (right,) = judge.judge(c, asking_request.Answer(ask(subject, c)))
@@ -229,7 +230,7 @@ def test_gates_in_other_words_are_certified_in_their_training(subject: Subject, 
 
 @pytest.mark.parametrize(
     "kind_and_fault",
-    sampled([(k, f) for k, f in GATED if f not in {planted.NONE, *UNSEEN[k]}], 48),
+    sampled([(k, f) for k, f in GATED if f not in {planted.NONE, *UNSEEN[k]}], 96),
 )
 def test_a_fault_of_gates_is_found_in_their_training(
     subject: Subject, kind_and_fault: tuple[str, str]

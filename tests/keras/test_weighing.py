@@ -28,7 +28,7 @@ def judged(subject: Subject, name: str, **replace: str) -> judge.Verdict:
     return verdict
 
 
-@pytest.mark.parametrize("fault", sampled(sorted(LOSSES), 6))
+@pytest.mark.parametrize("fault", sampled(sorted(LOSSES), 24))
 @pytest.mark.parametrize("name", ["trained_weighted", "trained_samples"])
 def test_a_fault_of_weights_or_masks_is_found(subject: Subject, name: str, fault: str) -> None:
     verdict = judged(subject, name, mse=LOSSES[fault])

@@ -18,7 +18,9 @@ from rnn_check.subjects.asked.session import reply_to
 from rnn_check.subjects.asked.wire import encode
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests.support.puppet import InThisProcess
-from tests.support.sessions import CELLS, OTHERS, claimed, module_of, opened, verdicts
+from tests.support.sessions import OTHERS, claimed, module_of, opened, verdicts
+
+pytestmark = pytest.mark.thinned(5)
 
 RNG = np.random.default_rng(5)
 BOTH_WAYS = "[merge_mode=concat, return_sequences={}, mask=none]"
@@ -293,7 +295,7 @@ def test_what_no_module_has_is_unsupported(
         assert reason in found["unsupported"]
 
 
-@pytest.mark.parametrize("framework", [*OTHERS, *CELLS])
+@pytest.mark.parametrize("framework", OTHERS)
 def test_an_argument_that_is_keras_alone_is_unsupported(framework: str) -> None:
     session, of = opened(framework), {"kind": "LSTM", "units": 2}
     made = {"do": "make", "layers": [of], "input_shape": [1, 2, 2]}

@@ -633,7 +633,7 @@ def bisect(folder: Path, *arguments: str, of: str = "keras=={}@jax") -> Result:
     return command("bisect", "b", *ends, "--claims", claims, *arguments)
 
 
-@pytest.mark.parametrize("number", sampled(range(1, len(VERSIONS)), 3))
+@pytest.mark.parametrize("number", sampled(range(1, len(VERSIONS)), 9))
 def test_the_version_is_found(cache: Path, history: Callable[..., None], number: int) -> None:
     history(VERSIONS[number])
     result = bisect(cache, "--json")

@@ -27,6 +27,8 @@ from rnn_check.verdicts.judge import Verdict
 from rnn_check.verdicts.known import Known
 from tests.support.sampling import sampled
 
+pytestmark = pytest.mark.thinned(8)
+
 Array = Any
 
 
@@ -427,6 +429,7 @@ def test_the_right_formula_of_a_gradient_differs_in_nothing() -> None:
     assert np.allclose(_by_steps(), LOST.gradient("recurrent_kernel"), rtol=0, atol=2.0**-50)
 
 
+@pytest.mark.long
 def test_a_gradient_that_was_clipped_is_named() -> None:
     dx = LOST.gradient("x")
     most = round(float(np.median(np.abs(dx))), 2)
@@ -454,6 +457,7 @@ def test_a_loss_that_is_no_mean_is_named(words: str, factor: float) -> None:
     assert words in diagnosis.of_claim(files.loads(text))[0]
 
 
+@pytest.mark.long
 def test_a_cross_entropy_of_another_base_or_sum_is_named() -> None:
     honest = """
     schema = 1
@@ -548,6 +552,7 @@ def test_a_mistake_with_two_directions_is_named(words: str, change: Callable[[st
     assert words in diagnosis.of_claim(files.loads(TWO.replace("VALUE", made)))[0]
 
 
+@pytest.mark.long
 def test_of_what_no_change_explains_nothing_is_named() -> None:
     """One number of eight that nobody computed, and eight that nobody did."""
     output = SIMPLE.output()
@@ -588,6 +593,7 @@ def test_a_correction_of_what_differs_is_another_word() -> None:
     assert found == ["bias is doubled"]
 
 
+@pytest.mark.long
 def test_a_number_that_is_right_has_to_stay_right() -> None:
     """The bias is doubled in the output alone, and not in the gradient that agrees."""
     honest, mistaken = IN_WEIGHTS["bias is doubled"]
