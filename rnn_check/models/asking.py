@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rnn_check.claims.written import Array
+from rnn_check.models.inputs import unlike
 from rnn_check.refusal import Refused
 from rnn_check.subjects.ask import Subject
 from rnn_check.subjects.plan import Message, step
@@ -46,5 +47,8 @@ class Question:
         said: dict[str, Any] = answers[message.names[asked.digest]]
         for why in ("refused", "unsupported", "error"):
             if why in said:
-                raise Unreadable(f"{self.where}: {said[why]}")
+                problem = str(said[why])
+                if inputs and (shape := unlike(inputs, self.ask(subject)["inputs"])):
+                    problem = f"{shape}: {problem.splitlines()[0]}"
+                raise Unreadable(f"{self.where}: {problem}")
         return said

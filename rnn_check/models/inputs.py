@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ def read(file: Path, taken: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
     names = [str(each["name"]) for each in taken]
     try:
         found = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if not isinstance(found, np.ndarray):
+            with found:  # what is no array in the archive is given as bytes
+                found = {name: np.asarray(found[name]) for name in found.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         why = getattr(error, "strerror", None) or "no array of numpy.save, and no .npz"
         raise InputError(f"--input: {file}: {why}") from None
     if isinstance(found, np.ndarray):
@@ -38,8 +42,7 @@ def read(file: Path, taken: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
                 f"that holds {', '.join(names)}"
             )
         return {names[0] if names else "x": _numbers(file, "", found)}
-    with found:
-        arrays = {name: _numbers(file, name, found[name]) for name in found.files}
+    arrays = {name: _numbers(file, name, array) for name, array in found.items()}
     if len(names) == 1 and len(arrays) == 1:
         return dict(zip(names, arrays.values(), strict=True))
     for name in arrays:
@@ -61,6 +64,19 @@ def _numbers(file: Path, name: str, array: Array) -> Array:
             "numbers, samples along the first axis"
         )
     return array
+
+
+def unlike(arrays: Mapping[str, Array], taken: Sequence[Mapping[str, Any]]) -> str:
+    """Of which input the shape is not what the model says it takes; empty if there is none."""
+    for each in taken:
+        name, shape = str(each["name"]), list(each["shape"])
+        given = arrays[name].shape if name in arrays else tuple(shape)
+        if len(given) != len(shape) or any(
+            n not in (None, m) for n, m in zip(shape, given, strict=True)
+        ):
+            takes = "×".join("any" if n is None else str(n) for n in shape)
+            return f"its input {name} is {'×'.join(map(str, given))}, where it takes {takes}"
+    return ""
 
 
 def generated(

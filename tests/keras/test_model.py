@@ -349,11 +349,19 @@ def test_ones_own_input_is_what_it_is_run_on(file: str, command: CliRunner, tmp_
         ({"words": words}, "it lacks y, which the model takes"),
         ({"words": words, "y": y, "z": y}, "the model takes no 'z'; known: words, y"),
         ({"words": words, "y": np.array(["a"])}, "'y' is of dtype <U1"),
+        (
+            {"words": words, "y": np.zeros((2, 6, 5))},
+            "its input y is 2×6×5, where it takes any×6×3",
+        ),
     ):
         np.savez(x, **arrays)
         result = command.invoke(main, ["model", f"{file}:translator", "--input", str(x)])
         assert (result.exit_code, result.stdout) == (2, "")
         assert message in result.stderr
+    with zipfile.ZipFile(x, "w") as archive:  # such as a saved model
+        archive.writestr("config.json", "{}")
+    result = command.invoke(main, ["model", f"{file}:translator", "--input", str(x)])
+    assert result.exit_code == 2 and "'config.json' is of dtype |S2" in result.stderr
     np.save(tmp_path / "x.npy", y)
     given = str(tmp_path / "x.npy")
     result = command.invoke(main, ["model", f"{file}:translator", "--input", given])

@@ -105,6 +105,20 @@ def test_what_no_mask_explains_differs(c: Claim, how: dict[str, Any]) -> None:
     assert verdict(c, **how) == DIFFER
 
 
+def test_where_the_gradient_is_zero_nothing_has_to_be_trained(tmp_path: Path) -> None:
+    text = (OPTIONS / "dropout" / "one_update.toml").read_text(encoding="utf-8")
+    layer, rest = text[text.index("[layer]") :].split("[weights]")
+    rest = rest[rest.index("[[expect]]") :]
+    (tmp_path / "c.toml").write_text(
+        f"schema = 1\ntitle = 'zeros'\nsource = {{ document = 'd' }}\n{layer}"
+        f"[weights]\nkernel = {np.ones((3, 3)).tolist()}\nbias = [0, 0, 0]\n"
+        f"recurrent_kernel = {np.ones((3, 3)).tolist()}\n[input]\nx = [[[0, 0, 0]]]\n"
+        f"[loss]\nkind = 'mse'\ntarget = [[0, 0, 0]]\n{rest}"
+    )
+    (c,) = files.load_each(tmp_path / "c.toml")
+    assert verdict(c) == AGREE
+
+
 # -- layers with several states -------------------------------------------------------------------
 
 
