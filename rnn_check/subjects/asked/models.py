@@ -116,7 +116,7 @@ class Models(Making):
                 shape[1] = None
             given[name] = self.backend.keras.Input(
                 shape=tuple(shape[1:]),
-                batch_size=shape[0] if stateful else None,
+                batch_size=of.shape[0] if stateful else None,
                 dtype=self.input_dtype(of, name, inputs[name]),
             )
         value = given["x"]
