@@ -60,6 +60,11 @@ class Experiment:
     written: Mapping[str, Mapping[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
 
     @property
+    def is_stateful(self) -> bool:
+        """Whether any layer goes on from batch to batch."""
+        return any(layer.inner.option("stateful") for layer in self.layers)
+
+    @property
     def is_stack(self) -> bool:
         """Whether it is anything but a SimpleRNN, or a SimpleRNN and then a Dense layer."""
         return [type(layer) for layer in self.layers] not in ([SimpleRNN], [SimpleRNN, Dense])

@@ -7,6 +7,7 @@ Sizes: B samples, T timesteps, F features, H units. Weights go by path, as `Part
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -63,6 +64,47 @@ def passes(
         if layer.is_recurrent:
             start = []
     return found
+
+
+def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> Signal:
+    """What the last layer hands on of one batch after another, each stateful layer starting where
+    it ended the one before.
+
+    Before the first step that counts a subject may show zeros or the state that a layer starts
+    from: nothing is known there.
+    """
+    assert claim.x is not None
+    found: list[Signal] = []
+    ended: dict[str, Sequence[Bounded]] = {}
+    for batch in batches:
+        mask = None if claim.mask is None else claim.mask[batch]
+        signal = Signal(claim.x.value[batch], claim.x.error[batch], mask)
+        given = [(value[batch], error[batch]) for value, error in starts(claim)]
+        for layer in claim.layers:
+            start: Sequence[Bounded] = []
+            if isinstance(layer, Carrying):
+                start, given = given or ended.get(layer.name, []), []
+            call = Call(weights_of(claim, layer), signal, arithmetic, start)
+            if isinstance(layer, Carrying) and layer.inner.option("stateful"):
+                ended[layer.name] = [*layer.ends(call).values()]
+            out = layer.passed(call).out
+            if start and isinstance(layer, Carrying) and signal.mask is not None:
+                unknown = np.where(_not_begun(layer, signal.mask), np.inf, out.error)
+                out = dataclasses.replace(out, error=unknown)
+            signal = out.handed_on
+        found.append(signal)
+    value, error = (np.concatenate([getattr(s, n) for s in found]) for n in ("value", "error"))
+    masks = [s.mask for s in found if s.mask is not None]
+    return Signal(value, error, np.concatenate(masks) if masks else None)
+
+
+def _not_begun(layer: Carrying, mask: Array) -> Array:
+    """(B,T,1) or (B,1): before the first step that counts, unless zeros are shown there."""
+    nothing = shown_as_zero(layer.in_order(mask), False)
+    if not layer.returns_sequences:
+        return np.asarray(nothing[:, -1])
+    zeros = layer.backward_part is not None or layer.inner.option("zero_output_for_mask")
+    return np.zeros_like(nothing) if zeros else nothing
 
 
 def run(claim: Experiment, arithmetic: str) -> list[Signal]:

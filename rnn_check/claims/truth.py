@@ -8,6 +8,7 @@ Sizes: B batch, T timesteps, F features, H units, O units of the Dense layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -89,6 +90,14 @@ class Truth:
     @property
     def output(self) -> Bounded:
         return _limited(self.passes[-1].out.bounded, self.claim.layers[-1].reach)
+
+    def in_batches(self, batches: Sequence[slice]) -> Signal:
+        """The output, in whichever batches it is asked for: those of a stateful layer go on."""
+        claim = self.claim
+        if not claim.is_stateful:
+            return Signal(*self.output, self.passes[-1].out.mask)
+        found = stack.carried_on(claim, self.arithmetic, batches)
+        return Signal(*_limited(found.bounded, claim.layers[-1].reach), found.mask)
 
     def states(self, of: str = "") -> Bounded:
         """(B,T,H) as Keras returns the sequence; of what it does not show, as they are carried."""

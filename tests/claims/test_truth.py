@@ -55,6 +55,67 @@ def test_no_gradient_flows_from_a_zero_that_is_shown() -> None:
     assert copies.gradient("x")[0].ravel().tolist() == [0, 2110, 0, 1000]
 
 
+STATEFUL = """
+schema = 1
+title = "batches of one"
+source = {document = "a test"}
+weights = {WEIGHTS}
+layer = {LAYER}
+input = {x = [[[5], [6]], [[7], [8]]], MASK}
+[[expect]]
+what = "predicted"
+of = "predict"
+value = true
+from = "a test"
+"""
+ONE = "kernel = [[1]], recurrent_kernel = [[2]], bias = [1]"
+LINEAR = 'kind = "SimpleRNN", units = 1, activation = "linear", stateful = true'
+ONE_BY_ONE, AT_ONCE = [slice(0, 1), slice(1, 2)], [slice(0, 2)]
+
+
+def stateful(*options: str, weights: str = ONE, mask: str = "") -> Truth:
+    layer = ", ".join([LINEAR, *options])
+    if "forward" in weights:
+        layer = f'kind = "Bidirectional", layer = {{{layer}}}'
+    text = STATEFUL.replace("LAYER", layer).replace("WEIGHTS", weights)
+    return Truth(files.loads(text.replace(", MASK", mask and f", mask = {mask}")), "float32")
+
+
+def test_a_batch_of_a_stateful_layer_starts_where_the_one_before_ended() -> None:
+    """By hand: 5 + 1 = 6, 6 + 2·6 + 1 = 19; then 7 + 2·19 + 1 = 46, 8 + 2·46 + 1 = 101. At once,
+    the second sample starts from 0: 8, 8 + 2·8 + 1 = 25. Backwards 7, 20; then 49, 106."""
+    sequence = stateful("return_sequences = true")
+    assert sequence.in_batches(ONE_BY_ONE).value.ravel().tolist() == [6, 19, 46, 101]
+    assert sequence.in_batches(AT_ONCE).value.ravel().tolist() == [6, 19, 8, 25]
+    assert stateful().in_batches(ONE_BY_ONE).value.ravel().tolist() == [19, 101]
+    backwards = stateful("go_backwards = true", "return_sequences = true")
+    assert backwards.in_batches(ONE_BY_ONE).value.ravel().tolist() == [7, 20, 49, 106]
+
+
+def test_each_direction_goes_on_where_it_ended_itself() -> None:
+    """By hand, as above: 19, 101 forward and 20, 106 backward."""
+    both = stateful(weights=f"forward = {{{ONE}}}, backward = {{{ONE}}}")
+    assert both.in_batches(ONE_BY_ONE).value.tolist() == [[19, 20], [101, 106]]
+
+
+def test_an_error_is_carried_into_the_next_batch() -> None:
+    """Twice that of the state, beside what a batch that starts from 0 is off by itself."""
+    tenths = stateful("return_sequences = true", weights=ONE.replace("[[1]]", "[[0.1]]"))
+    error, alone = (tenths.in_batches(b).error.ravel() for b in (ONE_BY_ONE, AT_ONCE))
+    assert error[1] > 0
+    assert error[2] > alone[2] + 2 * error[1]
+
+
+def test_what_is_shown_before_the_first_step_that_counts_is_not_known() -> None:
+    """Of the first batch it is a zero either way; of the second some show the state, 19."""
+    mask = "[[true, true], [false, true]]"
+    found = stateful("return_sequences = true", mask=mask).in_batches(ONE_BY_ONE)
+    assert np.isinf(found.error).ravel().tolist() == [False, False, True, False]
+    assert found.value.ravel()[[0, 1, 3]].tolist() == [6, 19, 8 + 2 * 19 + 1]
+    zeros = stateful("return_sequences = true", "zero_output_for_mask = true", mask=mask)
+    assert np.isfinite(zeros.in_batches(ONE_BY_ONE).error).all()
+
+
 def test_bounds_contain_float32_in_every_order_of_summation() -> None:
     """The loss Σ c·o of four terms in float32, by all 24 orders."""
     c = files.load(files.bundled() / "derived" / "default_activation.toml")

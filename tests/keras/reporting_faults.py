@@ -128,6 +128,72 @@ class BatchPredictedInHalf(Model):
         return np.asarray(super().predict_on_batch(x)).astype("float16").astype("float32")
 
 
+def afresh(model: Any) -> None:
+    for layer in model.layers:
+        if getattr(layer, "stateful", False):
+            layer.reset_state()
+
+
+class PredictedAfresh(Model):
+    """stateful predict: every batch from zeros"""
+
+    def predict(self, x: Array, batch_size: int, **how: Any) -> Any:
+        each = []
+        for part in by_batch(x, batch_size):
+            afresh(self)
+            each.append(super().predict(x[part], batch_size=batch_size, **how))
+        return np.concatenate(each)
+
+
+class PredictedInOtherOrder(Model):
+    """stateful predict: batches in another order"""
+
+    def predict(self, x: Array, batch_size: int, **how: Any) -> Any:
+        parts = by_batch(x, batch_size)
+        order = np.concatenate([np.arange(len(x))[part] for part in parts[::-1]])
+        found = super().predict(x[order], batch_size=batch_size, **how)
+        return found[np.argsort(order)]
+
+
+class BatchPredictedAfresh(Model):
+    """stateful predict_on_batch: every batch from zeros"""
+
+    def predict_on_batch(self, x: Array) -> Any:
+        afresh(self)
+        return super().predict_on_batch(x)
+
+
+class PredictedOnceBefore(Model):
+    """stateful predict_on_batch: batch run twice"""
+
+    def predict_on_batch(self, x: Array) -> Any:
+        super().predict_on_batch(x)
+        return super().predict_on_batch(x)
+
+
+class EvaluatedAfresh(Model):
+    """stateful evaluate: every batch from zeros"""
+
+    def evaluate(self, x: Array, y: Array, batch_size: int, **how: Any) -> Any:
+        how.pop("sample_weight")
+        each = []
+        for part in by_batch(x, batch_size):
+            afresh(self)
+            each.append(super().evaluate(x[part], y[part], batch_size=batch_size, **how))
+        return {name: np.mean([said[name] for said in each]) for name in each[0]}
+
+
+class StateOfAnotherSample(Model):
+    """stateful test_on_batch: state of the sample beside"""
+
+    def test_on_batch(self, *given: Any, **how: Any) -> Any:
+        for layer in self.layers:
+            if getattr(layer, "stateful", False):
+                for state in layer.states:
+                    state.assign(np.roll(np.asarray(keras.ops.convert_to_numpy(state)), 1, 0))
+        return super().test_on_batch(*given, **how)
+
+
 class AfterTheUpdate(Model):
     """train_on_batch: loss after the update"""
 

@@ -84,6 +84,17 @@ class Experiment(dict[str, Any]):
         return step("make", layers=new, input_shape=self.shape, like=self.made, copy=copy)
 
     @property
+    def is_stateful(self) -> bool:
+        return any((spec.get("layer") or spec).get("stateful") for spec in self.specs)
+
+    def for_batches_of(self, size: int) -> Step:
+        """The same layers with the same weights, made for so many samples, which is what stateful
+        ones have to know."""
+        shape = [size, *self.shape[1:]]
+        copy = f"for batches of {size}"
+        return step("make", layers=self["layers"], input_shape=shape, like=self.made, copy=copy)
+
+    @property
     def loss(self) -> Mapping[str, Any]:
         if self.get("loss") is None:
             raise ValueError("this needs a loss")

@@ -14,10 +14,9 @@ from rnn_check.subjects.plan import Step, step
 def _by_size(e: Experiment, through: str, keep: str, **more: Any) -> Plan:
     """{size of the batches: what a run in such batches keeps}."""
     steps: dict[str, Step] = {}
-    for size in divisions(len(e.inputs["x"])):
-        run = step(
-            "run", of=e.made, through=through, keep=[keep], batch_size=size, **more, **e.inputs
-        )
+    for size in divisions(len(e.inputs["x"]), even=e.is_stateful):
+        of = e.for_batches_of(size) if e.is_stateful else e.made
+        run = step("run", of=of, through=through, keep=[keep], batch_size=size, **more, **e.inputs)
         steps[f"{size}"] = run
     return Plan(steps, lambda said: {size: said[size][keep] for size in steps})
 

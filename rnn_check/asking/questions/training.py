@@ -138,12 +138,13 @@ def fit_once(e: Experiment) -> Plan:
 
 @question
 def one_update(e: Experiment) -> Plan:
-    """The same step; beside before and after {"loss": as fit reports it, "output": in inference
-    after it}."""
+    """The same step; beside before and after {"loss": as fit reports it, "scale": what it was
+    multiplied by before its gradient was taken, "output": in inference after it}."""
 
     def together(said: Said) -> Any:
         found = {when: said[when]["weights"] for when in ("before", "after")}
-        loss = cut(said["fit"]["loss"], 0)
-        return {**found, "loss": loss, "output": said["run"]["output"]}
+        fit = said["fit"]
+        shown = {"scale": fit["scale"], "output": said["run"]["output"]}
+        return {**found, "loss": cut(fit["loss"], 0), **shown}
 
-    return Plan(_one_step(e, "one_update", ["loss"]), together)
+    return Plan(_one_step(e, "one_update", ["loss", "scale"]), together)

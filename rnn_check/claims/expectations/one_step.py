@@ -13,7 +13,7 @@ import numpy as np
 from rnn_check.certificates.comparison import Comparison, bits, equal
 from rnn_check.claims import stack
 from rnn_check.claims.expectations.bitwise import moved, same, yes
-from rnn_check.claims.expectations.case import Case
+from rnn_check.claims.expectations.case import Case, Malformed, Said, Unproved
 from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import GRU, LSTM, Recurrent, SimpleRNN
@@ -147,16 +147,19 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
         the state scales the rows of the recurrent kernel, one on the input those of the kernel,
         the same at all timesteps: of all gates, or of each gate its own. Afterwards, in inference,
         nothing is dropped.
+
+        A loss that is scaled has gradients that may overflow. Then no step is taken, of any weight.
         """
         told, layer, features = case.said["one_update"], case.claim.rnn, case.x.shape[-1]
         before, after = (
             {name: own[name].shaped(s) for name, s in layer.weight_shapes(features).items()}
             for own in (told[when][layer.name] for when in ("before", "after"))
         )
-        loss = told["loss"].number
+        loss, scale = told["loss"].number, _scale(told)
+        changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
         best, least = list[Comparison](), math.inf
         for mask in _masks(layer, features):
-            each = _explained(case, loss, before, after, mask)
+            each = _explained(case, loss, before, after, mask, scale, changed)
             first = next(each)  # of the loss, which few of the masks explain
             if best and first.ratio >= least:
                 continue
@@ -165,16 +168,25 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
                 best, least = explained, worst
             if least <= 1:
                 break
+        if scale != 1 and not changed and any(np.isinf(c.bound).any() for c in best[1:]):
+            raise Unproved(f"a gradient {scale:,.0f} times as large may overflow: no step is taken")
         yield from best
         moved_at_least = zip(before.values(), best[1:], strict=True)
         if any((np.abs(c.expected - w) > c.bound).any() for w, c in moved_at_least):
             # not where all was dropped, or a gradient is below half a unit of what it is taken from
-            changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
             yield equal("subject", "something was trained", yes(changed), "yes")
         signal = stack.Signal.exactly(case.x, case.claim.mask)
         shown = layer.passed(stack.Call(stack.exactly(after), signal, case.dtype)).out
         what, got = "output in inference afterwards", told["output"].array
         yield stack.bounded(what, got, shown.bounded, "subject")
+
+
+def _scale(told: Said) -> float:
+    """What the loss was multiplied by; records of earlier versions hold none that was scaled."""
+    scale = float(told["scale"].number) if "scale" in told else 1.0
+    if not (0 < scale < math.inf and math.frexp(scale)[0] == 0.5):
+        raise Malformed(f"one_update.scale: expected a power of two, got {scale}")
+    return scale
 
 
 MOST_DRAWN = 10  # numbers of all masks, so that there are 1,024 at most
@@ -220,10 +232,14 @@ def _explained(
     before: Mapping[str, Array],
     after: Mapping[str, Array],
     masks: tuple[Array, Array],
+    scale: float,
+    changed: bool,
 ) -> Iterator[Comparison]:
     """Loss and weights after the step, if these masks (F,GH) and (H,GH) were drawn.
 
-    Their scales are powers of two, so that applying them rounds nothing.
+    Their scales are powers of two, so that applying them rounds nothing. Nor does that of the loss,
+    by which its gradient is multiplied before it goes back, and divided afterwards. If any of what
+    goes back may overflow, no weight need have changed.
     """
     claim, arithmetic, layer = case.claim, case.dtype, case.claim.rnn
     assert claim.loss is not None
@@ -247,11 +263,18 @@ def _explained(
         part if sequence else at_the_end(part, states.shape[1])
         for part in losses.running_loss_gradient(*told, arithmetic=coarser)
     )
+    cotangent, error = scale * cotangent, scale * error
+    most = formats.arithmetic(arithmetic).max
+    if (np.abs(cotangent) + error > most).any():
+        error = np.full_like(error, np.inf)
     gradients, errors = ran.gradients({"h": cotangent}, {"h": error})
-    u = formats.arithmetic(arithmetic).u_stored
+    overflows = not all(np.isfinite(getattr(errors, name)).all() for name in wide)
+    u = formats.arithmetic(case.policy.kept_in).u_stored  # in which the step is taken
     for name, weight in wide.items():
-        scale = scales.get(name, np.ones(()))
-        step, off = (LEARNING_RATE * scale * getattr(each, name) for each in (gradients, errors))
+        by = LEARNING_RATE / scale * scales.get(name, np.ones(()))
+        step, off = (by * getattr(each, name) for each in (gradients, errors))
+        if scale != 1 and overflows and not changed:
+            off = np.full_like(off, np.inf)
         new = weight - step
         allowed = off + (formats.gamma(2, u) + 2.0**-52) * (np.abs(weight) + np.abs(step) + off)
         yield stack.bounded(f"{name} after the step", after[name], (new, allowed))

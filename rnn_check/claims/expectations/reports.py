@@ -26,15 +26,15 @@ _ASKED = {"evaluate": "evaluated", "fit": "reported_by_fit"}
 
 
 class Predicted(Holds, frozen=True, kw_only=True):
-    """Holds: what predict gives, or predict_on_batch, is the output, whatever the batches."""
+    """Holds: what predict gives, or predict_on_batch, is the output, whatever the batches.
+
+    Of a stateful layer each batch goes on where the one before ended.
+    """
 
     of: Literal["predict", "predict_on_batch"]
 
     layers = "any"
     needs = (X, WEIGHTS)
-
-    def unjudged(self, run: Experiment) -> str:
-        return _stateful(self.what, run)
 
     def asks(self, run: Experiment) -> set[str]:
         return {self.of}
@@ -44,8 +44,8 @@ class Predicted(Holds, frozen=True, kw_only=True):
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """Each sample's output is its own, whatever else there is in its batch."""
-        wanted = case.truth(case.dtype).output
-        for size in divisions(len(case.x)):
+        for size, batches in _batches(case):
+            wanted = case.truth(case.dtype).in_batches(batches).bounded
             told = case.said[self.of][f"{size}"].array
             yield stack.bounded(f"output in batches of {size}", told, wanted, "subject")
 
@@ -80,7 +80,7 @@ class Reported(Holds, frozen=True, kw_only=True):
             given = (getattr(layer.inner, f"{part}_regularizer", None) for part in parts)
             if any(described(each) is not None for each in given):
                 return f"{self.name} with regularizers is not derived"
-        return _stateful(self.name, run)
+        return ""
 
     def unjudged_in(self, policy: Policy) -> str:
         if policy.name in ("float32", "floatx_float64"):
@@ -109,25 +109,30 @@ class Reported(Holds, frozen=True, kw_only=True):
         if self.of in _OF_TRAINING:
             yield from self._trained(case, said)
             return
-        for size in divisions(len(case.x)):
-            parts = [slice(at, min(at + size, len(case.x))) for at in range(0, len(case.x), size)]
-            of_size, whole = said[f"{size}"], slice(None)
+        for size, parts in _batches(case):
+            of_size, output = said[f"{size}"], case.truth(case.dtype).in_batches(parts)
             if self.of == "evaluate":
-                yield from self._compared(case, of_size, whole, parts, f"in batches of {size}")
+                where = f"in batches of {size}"
+                yield from self._compared(case, of_size, output, slice(None), parts, where)
                 continue
             each = list(of_size)
             yield equal("subject", f"batches of {size}", len(each), len(parts))
             for number, (told, part) in enumerate(zip(each, parts, strict=False), 1):
                 where, alone = f"of batch {number} of {size}", [slice(0, part.stop - part.start)]
-                yield from self._compared(case, told, part, alone, where)
+                yield from self._compared(case, told, output, part, alone, where)
 
     def _compared(
-        self, case: Case, told: Said, samples: slice, batches: Sequence[slice], where: str
+        self,
+        case: Case,
+        told: Said,
+        output: stack.Signal,
+        samples: slice,
+        batches: Sequence[slice],
+        where: str,
     ) -> Iterator[Comparison]:
-        run, truth = case.claim, case.truth(case.dtype)
+        run, (value, error), mask = case.claim, output.bounded, output.mask
         assert run.loss is not None
-        value, error = truth.output
-        mask, weight = truth.passes[-1].out.mask, _weight(run)
+        weight = _weight(run)
         found = reported.reported(
             run.loss.value.value[samples], value[samples], error[samples],
             mask=None if mask is None else mask[samples],
@@ -166,7 +171,8 @@ def _weight(run: Experiment) -> Array | None:
     return run.sample_weight.value if given and run.sample_weight is not None else None
 
 
-def _stateful(what: str, run: Experiment) -> str:
-    if any(layer.inner.option("stateful") for layer in run.layers):
-        return f"{what} of a stateful layer is not derived; see `stateful`"
-    return ""
+def _batches(case: Case) -> Iterator[tuple[int, list[slice]]]:
+    """Each size of batches that is asked, and which samples they hold."""
+    samples = len(case.x)
+    for size in divisions(samples, even=case.claim.is_stateful):
+        yield size, [slice(at, min(at + size, samples)) for at in range(0, samples, size)]

@@ -49,7 +49,8 @@ class Fitting(Models):
         by_batch: bool = False,
     ) -> Answer:
         self.can_compute()
-        if "loss" in keep and self.dtype == "mixed_float16":
+        scaled = self.dtype == "mixed_float16" and "scale" in keep
+        if "loss" in keep and self.dtype == "mixed_float16" and not scaled:
             raise Unsupported("training in mixed_float16 scales its loss")
         inputs = inputs_of(x, initial_state, mask)
         weighs: dict[str, Any] = {}
@@ -59,7 +60,7 @@ class Fitting(Models):
             weighs["class_weight"] = {int(name): each for name, each in class_weight.items()}
         if "updates" in keep:
             return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target, weighs)
-        model = self.compiled_model(of, inputs, loss, optimizer, metrics)
+        model = self.compiled_model(of, inputs, loss, optimizer, metrics, scaled)
         if not after:
             reset(of.layers)
         size = batch_size or len(inputs["x"])
@@ -74,6 +75,7 @@ class Fitting(Models):
             how["validation_data"] = given if weight is None else (*given, weight)
         history = model.fit(*given, **how).history
         found = {"loss": encode(np.asarray(history["loss"])), "left": self.left(of)}
+        found["scale"] = encode(np.asarray(float(model.optimizer.initial_scale if scaled else 1)))
         found["reported"] = {name: encode(np.asarray(each)) for name, each in history.items()}
         return {name: found[name] for name in keep}
 

@@ -116,7 +116,7 @@ class Models(Making):
                 shape[1] = None
             given[name] = self.backend.keras.Input(
                 shape=tuple(shape[1:]),
-                batch_size=shape[0] if stateful else None,
+                batch_size=of.shape[0] if stateful else None,
                 dtype=self.input_dtype(of, name, inputs[name]),
             )
         value = given["x"]
@@ -145,12 +145,19 @@ class Models(Making):
         loss: str | None,
         optimizer: dict[str, Any] | None = None,
         metrics: Sequence[str] = (),
+        scaled: bool = False,
     ) -> Any:
-        """The model, compiled once for each of these."""
+        """The model, compiled once for each of these.
+
+        scaled: its loss, as Keras scales that of a model whose own policy is mixed_float16.
+        """
         model = self.model(of, inputs)
-        how = (loss, *metrics, *sorted((optimizer or {}).items()))
+        how = (loss, scaled, *metrics, *sorted((optimizer or {}).items()))
         if of.compiled != how:
             more = {} if optimizer is None else {"optimizer": self.optimizer(**optimizer)}
+            if scaled:
+                scaling = self.backend.keras.mixed_precision.LossScaleOptimizer
+                more["optimizer"] = scaling(more["optimizer"])
             wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
             more.update({"metrics": self.metrics_to_compile(metrics)} if metrics else {})
             model.compile(**wanted, **more, **self.jit_compile)

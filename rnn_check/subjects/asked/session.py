@@ -204,7 +204,9 @@ class Session:
         ("m" momentum, "v" velocity, "s" largest velocity, "a" average gradient, "average" of the
         weights, "accumulated" gradient) and iterations before the first batch and after each, the
         weights when training "ended", and the optimizer's constants; "reported", of each epoch by
-        name, with `metrics`, validated on the same samples; or by_batch, of each train_on_batch.
+        name, with `metrics`, validated on the same samples; or by_batch, of each train_on_batch;
+        "scale", what the loss is multiplied by before the first gradient is taken, and in
+        mixed_float16 only with it: 1 where it is not.
         """
         raise self.has_no("fit")
 
