@@ -51,7 +51,7 @@ def place(text: str) -> Place:
         raise Unportable(f"{text}: expected {FORM}")
     file = Path(match[1])
     if not file.is_file():
-        raise Unportable(f"{file}: no such file")
+        raise Unportable(f"{file}: {'a folder' if file.is_dir() else 'no such file'}")
     return Place(text, file, match[2] or "", ENDS[file.suffix[1:]])
 
 

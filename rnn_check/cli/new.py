@@ -125,7 +125,7 @@ def check_place(what: str) -> None:
         if not place.endswith(".py"):
             return
     if not Path(place).is_file():
-        raise BadInput(f"{place}: no such file")
+        raise BadInput(f"{place}: {'a folder' if Path(place).is_dir() else 'no such file'}")
 
 
 def _array(file: Path) -> Any:

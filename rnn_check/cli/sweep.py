@@ -87,7 +87,8 @@ def sweep(
         import distributed  # noqa: F401
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise BadInput(f"{error.name} is missing: pip install rnn_check[sweep]") from None
+        command = 'python -m pip install "rnn_check[sweep]"'
+        raise BadInput(f"{error.name} is not installed; {command} brings it") from None
     if (cases is None) == (budget is None):
         raise BadInput("give either --cases N or --budget TIME")
     if scheduler is not None and workers is not None:

@@ -6,11 +6,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dask
 import distributed
+import msgspec
 
+from rnn_check.refusal import Refused
 from rnn_check.sweep import work
 from rnn_check.sweep.space import FAMILY, Case, Space
 from rnn_check.sweep.work import Outcome, Sought
@@ -37,9 +40,30 @@ def client(scheduler: str | None, workers: int) -> Iterator[distributed.Client]:
         ):  # fmt: skip
             yield local
         return
-    where = {"address": scheduler} if "://" in scheduler else {"scheduler_file": scheduler}
-    with distributed.Client(**where, timeout=30) as remote:
+    try:
+        remote = distributed.Client(_address(scheduler), timeout=30)
+    except (OSError, ValueError) as error:
+        raise Refused(f"--scheduler: {scheduler}: nobody answers there: {error}") from None
+    with remote:
         yield remote
+
+
+class _SchedulerFile(msgspec.Struct):
+    """What is read of the file that `dask scheduler --scheduler-file` writes."""
+
+    address: str
+
+
+def _address(scheduler: str) -> str:
+    if "://" in scheduler:
+        return scheduler
+    try:
+        return msgspec.json.decode(Path(scheduler).read_bytes(), type=_SchedulerFile).address
+    except OSError as error:
+        problem = f"{error.strerror}, and it is no address such as tcp://host:8786"
+    except msgspec.DecodeError as error:
+        problem = f"it is no file that dask scheduler wrote: {error}"
+    raise Refused(f"--scheduler: {scheduler}: {problem}")
 
 
 @dataclass(frozen=True)

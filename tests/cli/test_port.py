@@ -254,6 +254,8 @@ def test_what_is_no_place_of_a_layer_is_one_error(tmp_path: Path, here: None) ->
     damaged.write_bytes(b"no model")
     tensors = tmp_path / "a.safetensors"
     tensors.write_bytes(b"\x04\0\0\0\0\0\0\0{}")
+    folder = tmp_path / "a.pth"
+    folder.mkdir()
     for words, message in (
         ([two], "it has several layers: one, other; name one"),
         ([f"{two}:three"], "it has no layer three; it has one, other"),
@@ -263,6 +265,7 @@ def test_what_is_no_place_of_a_layer_is_one_error(tmp_path: Path, here: None) ->
         ([damaged], "it is no ONNX file"),
         ([tensors], "it is no .safetensors file"),
         ([tmp_path / "absent.pt"], "absent.pt: no such file"),
+        ([folder], "a.pth: a folder"),
         ([tmp_path / "a.txt"], "a.txt: expected FILE:LAYER, with FILE one of .pt, .pth"),
         ([two, "--backend", "jax"], "--backend: none of the files is Keras's"),
         ([two, "--onnxruntime"], "--onnxruntime: none of the files is an .onnx file"),

@@ -179,5 +179,19 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, words: list[str], says: st
     assert "Traceback" not in result.output and not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "says"),
+    [
+        ("localhost:8786", "No such file or directory, and it is no address such as tcp://"),
+        ("foo://localhost:8786", "nobody answers there: unknown address scheme 'foo'"),
+        (__file__, "it is no file that dask scheduler wrote"),
+    ],
+)
+def test_a_scheduler_that_is_not_there_is_refused(scheduler: str, says: str) -> None:
+    with pytest.raises(Refused, match=r"^--scheduler: ") as refused, cluster.client(scheduler, 1):
+        pass
+    assert says in str(refused.value)
+
+
 def test_a_case_is_named_by_what_draws_it() -> None:
     assert Case(7, 12).name == "sweep-1-7-12"

@@ -69,7 +69,7 @@ def state_dict(torch: Any, where: str) -> dict[str, Array]:
     except FileNotFoundError:
         raise
     except Exception as error:  # whatever unpickling raises
-        words = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         why = "it is no file of weights alone, which torch.load(weights_only=True) takes"
         raise Refused(f"{why}: {words}") from None
     for key in _NESTED:
