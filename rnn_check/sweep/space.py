@@ -142,6 +142,8 @@ class _Drawing:
             front, depth = "none", 1
         if do == "one_update":
             self.sizes["batch"] = 1
+            # so few that each gate of an LSTM may have a mask of its own
+            self.sizes["features"] = min(2, self.sizes["features"])
         layers = list(self._front(front))
         for number in range(depth):
             last = number == depth - 1
