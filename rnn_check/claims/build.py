@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from rnn_check.claims import gates
 from rnn_check.claims.arrays_given import Arrays
@@ -63,6 +64,7 @@ class Builder:
         layers = self._layers()
         arrays = Arrays(self.read, doc, layers, self.written)
         x, initial_state, mask, input_shape = arrays.input()
+        self._held(x)
         features = input_shape[-1] if input_shape else None
         self._gates(layers)
         weights = arrays.weights(features)
@@ -120,6 +122,18 @@ class Builder:
 
     def fail(self, key: str, problem: str) -> ClaimError:
         return self.read.fail(key, problem)
+
+    def _held(self, x: Given | None) -> None:
+        """Whatever x is passed as holds it: no subject is told other numbers than are judged."""
+        dtype = self.doc.input.dtype if self.doc.input else None
+        if dtype is None or x is None:
+            return
+        with np.errstate(all="ignore"):
+            lost = ~np.equal(x.value.astype(dtype).astype(np.float64), x.value)
+        lost &= ~np.isnan(x.value) | (np.dtype(dtype).kind != "f")
+        if lost.any():
+            problem = f"{dtype} does not hold {x.value[lost][0]:g}, which stands in x"
+            raise self.fail("input.dtype", problem)
 
     def _texts(self) -> None:
         texts = [("title", self.doc.title), ("source.document", self.doc.source.document)]

@@ -57,6 +57,32 @@ computed_in = "exact"
 X = "x = [[[1, 3], [1, 1], [2, 3]]]"
 
 
+@pytest.mark.parametrize(
+    ("dtype", "x", "lost"),
+    [
+        ("bool", "[[[1, 3], [1, 1], [2, 3]]]", 3),
+        ("bool", "[[[1, 0], [-1, 1], [0, 1]]]", -1),
+        ("int32", "[[[1, 0.5], [1, 1], [2, 3]]]", 0.5),
+        ("int32", "[[[1, 3], [1, 1], [2, 4294967296]]]", 4.29497e09),
+        ("int64", "[[[1, nan], [1, 1], [2, 3]]]", "nan"),
+        ("float16", "[[[1, 3], [1, 1], [2, 0.1]]]", 0.1),
+        ("float16", "[[[1, 3], [1, 1], [2, 70000]]]", 70000),
+    ],
+)
+def test_what_x_is_passed_as_has_to_hold_it(dtype: str, x: str, lost: Any) -> None:
+    """Else a subject would be told other numbers than those that it is judged by."""
+    text = GOOD.replace(X, f'x = {x}\ndtype = "{dtype}"')
+    shown = re.escape(f"{lost}" if isinstance(lost, str) else f"{lost:g}")
+    with pytest.raises(ClaimError, match=rf"input.dtype: {dtype} does not hold {shown}, which"):
+        files.loads(text)
+
+
+@pytest.mark.parametrize(("dtype", "last"), [("bool", 1), ("float16", 0.5), ("int64", 7)])
+def test_a_dtype_that_holds_x_is_taken(dtype: str, last: float) -> None:
+    x = f'x = [[[1, 0], [0, 1], [1, {last}]]]\ndtype = "{dtype}"'
+    assert files.loads(GOOD.replace(X, x)).input_dtype == dtype
+
+
 def test_a_good_file_is_read_as_written() -> None:
     c = files.loads(GOOD, "good.toml")
     assert isinstance(c, Claim)
