@@ -21,7 +21,7 @@ from tests.support.spoilt import Beside, spoilt
 # whose answers are of something that no value moves out of what is allowed, or of nobody
 NONE = {"input", "preactivation", "input_shape", "weight_shape", "output_dtype", "constrained"}
 NONE |= {"gate", "candidate"}
-NONE |= {"loss_of_predictions", "ordinary_outcome", "initial_weights"}
+NONE |= {"loss_of_predictions", "ordinary_outcome", "initial_weights", "same"}
 
 
 def asked_for(what: str) -> Iterator[tuple[Claim, Expectation]]:

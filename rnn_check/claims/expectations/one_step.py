@@ -156,6 +156,8 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
             for own in (told[when][layer.name] for when in ("before", "after"))
         )
         loss, scale = told["loss"].number, _scale(told)
+        if case.policy.computed_in != "float16":
+            yield equal("subject", "what the loss is multiplied by", scale, 1.0)
         changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
         best, least = list[Comparison](), math.inf
         for mask in _masks(layer, features):
