@@ -155,9 +155,12 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
             {name: own[name].shaped(s) for name, s in layer.weight_shapes(features).items()}
             for own in (told[when][layer.name] for when in ("before", "after"))
         )
-        loss, scale = told["loss"].number, _scale(told)
-        if case.policy.computed_in != "float16":
-            yield equal("subject", "what the loss is multiplied by", scale, 1.0)
+        loss, scale = told["loss"].number, 1.0
+        if case.policy.computed_in == "float16":
+            scale = _scale(told)
+        elif "scale" in told:
+            times = f"{float(told['scale'].number):.17g}"
+            yield equal("subject", "what the loss is multiplied by", times, "1")
         changed = any((bits(before[name]) != bits(after[name])).any() for name in before)
         best, least = list[Comparison](), math.inf
         for mask in _masks(layer, features):
