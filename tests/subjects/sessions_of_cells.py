@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,17 @@ import pytest
 from rnn_check.asking import plans
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
-from rnn_check.subjects.asked.session import reply_to
-from rnn_check.subjects.asked.wire import encode
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR
 from tests.support.puppet import InThisProcess
 from tests.support.sampling import long, thinned
-from tests.support.sessions import CELLS, claimed, module_of, opened, verdicts
+from tests.support.sessions import (
+    CELLS,
+    claimed,
+    module_of,
+    opened,
+    takes_no_argument_of_keras,
+    verdicts,
+)
 
 LSTM = "certified/lstm_sequence"
 BACKWARDS = "gates/keras_lstm_initial_state_backwards"
@@ -149,17 +153,4 @@ def test_what_it_does_not_have_is_unsupported(
 
 @pytest.mark.parametrize("framework", CELLS)
 def test_an_argument_that_is_keras_alone_is_unsupported(framework: str) -> None:
-    session, of = opened(framework), {"kind": "LSTM", "units": 2}
-    made = {"do": "make", "layers": [of], "input_shape": [1, 2, 2]}
-    run = {"do": "run", "of": "layer", "x": {"array": "x"}, "sample_weight": 1}
-    given = {
-        "kernel": np.ones((2, 8)), "recurrent_kernel": np.ones((2, 8)), "bias": np.ones(8)
-    }  # fmt: skip
-    arrays = {name: encode(array) for name, array in given.items()}
-    weights = {"lstm": {name: {"array": name} for name in given}}
-    steps = {"seeded": {**made, "seed": 3}, "layer": {**made, "weights": weights}, "run": run}
-    arrays["x"] = encode(np.ones((1, 2, 2)))
-    said = reply_to(session, json.dumps({"id": 1, "arrays": arrays, "steps": steps}))["observed"]
-    assert said["layer"] == {}
-    assert said["seeded"] == {"unsupported": f"{framework} has no seed"}
-    assert said["run"] == {"unsupported": f"{framework} has no sample_weight"}
+    takes_no_argument_of_keras(framework)
