@@ -58,7 +58,7 @@ def patience(fate: str) -> list[str]:
     return ["--timeout", "5"] if fate == "hang" else []
 
 
-@thinned(3)
+@thinned(6)
 @pytest.mark.parametrize(
     "fate", [pytest.param(f, marks=long if f == "hang" else ()) for f in FATES]
 )
@@ -125,6 +125,7 @@ def test_a_subject_that_cannot_be_started_again_is_not_tried_for_every_claim(
     assert len(started) == 1 + TRIES
 
 
+@pytest.mark.long
 def test_a_subject_whose_start_failed_once_is_asked_the_next_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +291,7 @@ def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> 
     assert "2  jax eager             2 agree" in out
 
 
-@thinned(2)
+@pytest.mark.long
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("name", sampled(["SIGINT", "SIGTERM"], 2))
 def test_who_is_interrupted_records_what_there_is(name: str, times: int, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ Array = npt.NDArray[Any]
 # -- trainings in NumPy ----------------------------------------------------------------------------
 
 
-@thinned(17)
+@thinned(40)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("name", NETWORKS)
@@ -71,7 +71,7 @@ def test_no_rounding_of_any_form_leaves_the_bound(name: str, rounding: str, form
     assert set(found.ratios) == {"m", "v", "weights", "loss", "iterations"}
 
 
-@thinned(31)
+@thinned(80)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("by", OPTIMIZERS)
@@ -102,7 +102,7 @@ def test_alpha_is_bounded_at_every_update(rounding: str, pow_is_off: int) -> Non
     assert (abs(alpha - bound.value) <= allowed).all()
 
 
-@thinned(4)
+@thinned(12)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_float64_is_certified_as_float64(name: str, form: str) -> None:
@@ -260,6 +260,7 @@ def expansive(T: int, scale: float) -> tuple[Network, Weights]:
     return Network(x=x, target=np.zeros((4, 1))), {n: to_float32(a) for n, a in w.items()}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("T", "scale"), [(40, 1.5), (80, 2.0), (160, 1.5)])
 def test_an_update_that_rounding_could_have_made_otherwise_is_not_proved(
     T: int, scale: float

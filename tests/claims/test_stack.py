@@ -176,7 +176,7 @@ def cells(
     return shown
 
 
-@thinned(7)
+@thinned(14)
 @pytest.mark.parametrize("c", STACKS, ids=lambda c: c.name)
 def test_each_layer_is_what_a_loop_makes(c: Claim) -> None:
     assert c.x is not None
@@ -324,7 +324,7 @@ def firsts(claims: list[Claim]) -> list[Claim]:
     return [c for i, c in enumerate(claims) if one[c.file] is c or i % 7 == 3]
 
 
-@thinned(17)
+@thinned(40)
 @pytest.mark.parametrize("c", firsts(STACKS), ids=lambda c: c.name)
 def test_gradients_are_those_of_a_loop_in_forty_digits(c: Claim) -> None:
     rng = np.random.default_rng(len(c.name))

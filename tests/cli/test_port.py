@@ -113,6 +113,7 @@ def onnx_file(
     return path
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("ways", [1, 2], ids=["forward", "in both directions"])
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
 def test_a_right_port_is_the_same_layer_and_both_compute_it(

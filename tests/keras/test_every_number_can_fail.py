@@ -145,6 +145,7 @@ def turns(held: list[bool], now: Iterator[Comparison]) -> bool:
     return count != len(held)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", sampled(CLAIMS, 9))
 def test_each_number_moved_turns_red(name: str, subject: Subject) -> None:
     c = CLAIMS[name]

@@ -53,6 +53,7 @@ NAMED_BY_THE_PROJECT = (
 )
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("planted_in", "fault"), CASES)
 def test_a_planted_fault_turns_the_claim_red(
     planted_in: Claim, fault: str, subject: observe.Subject
@@ -113,7 +114,7 @@ def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
     assert "only as a model with a probe shows them" in verdict.detail
 
 
-@thinned(6)
+@thinned(18)
 @pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
 def test_the_layer_without_a_fault_is_green(planted_in: Claim, subject: observe.Subject) -> None:
     """The twin: what turns a claim red above is the fault, not the subclass."""

@@ -67,7 +67,7 @@ def leaves(what: str, file: Path) -> str:
     return LEAVES[what].format(tell=tell, script=f"import os, time; {tell}")
 
 
-@thinned(3)
+@thinned(8)
 @pytest.mark.parametrize("what", LEAVES)
 @pytest.mark.parametrize("then", ["closed", "exits", "hangs", "killed from another thread"])
 def test_what_a_subject_started_ends_with_it(what: str, then: str, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def hosting(folder: Path, what: str, then: str) -> Iterator[tuple[Any, list[int]
         host.communicate()
 
 
-@thinned(5)
+@thinned(10)
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("stuck", STUCK)
 def test_a_subject_does_not_outlive_its_host(
@@ -231,6 +231,7 @@ TAKES = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("who", TAKES)
 def test_a_subject_that_takes_too_much_memory_is_ended(who: str) -> None:
     with puppet(memory=200 * MB) as asked:

@@ -79,7 +79,7 @@ def test_loss_and_gradients_of_one_mask_agree(c: Claim) -> None:
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
 
 
-@thinned(25)
+@thinned(100)
 @pytest.mark.parametrize("c", UPDATES, ids=lambda c: c.name)
 @pytest.mark.parametrize(
     "how",
@@ -179,7 +179,7 @@ CROSSED = [
 ]
 
 
-@thinned(3)
+@thinned(9)
 @pytest.mark.parametrize("c", CROSSED, ids=lambda c: c.name)
 def test_before_the_first_step_that_counts_zeros_or_the_start_are_shown(c: Claim) -> None:
     """Zeros by tensorflow and torch, the state that was carried here by jax and numpy."""
