@@ -24,6 +24,7 @@ from rnn_check.asking.observations import Observations
 from rnn_check.asking.records import read, write
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import TRIES, Asked, Run, Target
+from rnn_check.subjects import wear
 from rnn_check.subjects.identity import not_started
 from tests.support import puppet
 from tests.support.bundled import load_all
@@ -136,6 +137,20 @@ def test_a_subject_whose_start_failed_once_is_asked_the_next_claim(
     result = run(puppet.claims(tmp_path / "claims", *"abcd"), "--backend", "jax", "--json")
     rows = json.loads(result.stdout)["verdicts"]
     assert [row["verdict"] for row in rows] == [*["agree"] * 2, *["error"] * 4, *["agree"] * 2]
+
+
+def test_the_rest_is_asked_of_another_where_one_has_little_room_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUPPET_LOG", str(tmp_path / "log"))
+    monkeypatch.setattr(wear, "is_worn", lambda at_first, now: True)
+    puppet.play(monkeypatch, processes=True)
+    folder = puppet.claims(tmp_path / "claims", *"abc")
+    result = run(folder, "--backend", "jax", "--json")
+    assert result.exit_code == 0, result.output
+    assert [row["verdict"] for row in json.loads(result.stdout)["verdicts"]] == ["agree"] * 6
+    started = (tmp_path / "log").read_text().splitlines()
+    assert len(set(started)) == 3
 
 
 def test_nobody_that_can_be_started_is_exit_3(

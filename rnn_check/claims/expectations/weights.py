@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import ml_dtypes
@@ -40,6 +40,31 @@ def commonest(a: formats.Arithmetic) -> float:
     """The probability of the commonest value of an initializer: at the largest, a last place wide;
     float64 may be drawn as float32."""
     return max(2 * a.u_stored, 2.0**-23)
+
+
+def commonest_of(initializer: Mapping[str, Any], size: int, a: formats.Arithmetic) -> float:
+    """The same of an initializer {"kind": class, its arguments} of `size` numbers.
+
+    A last place at the center of what is drawn, and what underflows, fall on one value each: with
+    a density of 1 over their spread at most. Where nothing is spread, all do.
+    """
+
+    def of(name: str, default: float) -> float:
+        return float(initializer.get(name, default))
+
+    center, spread, kind = 0.0, math.inf, initializer["kind"]
+    if kind in ("RandomNormal", "TruncatedNormal"):
+        center, spread = of("mean", 0), of("stddev", 0.05)
+    elif kind == "RandomUniform":
+        low, high = of("minval", -0.05), of("maxval", 0.05)
+        center, spread = max(abs(low), abs(high)), high - low
+    elif kind == "Orthogonal":
+        spread = of("gain", 1)
+    elif kind == "VarianceScaling":  # over the mean of fan-in and fan-out, at most
+        spread = math.sqrt(of("scale", 1) / size)
+    if spread == 0:
+        return 1.0
+    return min(1.0, commonest(a) * (1 + abs(center / spread)) + a.min_normal / abs(spread))
 
 
 class WeightsReadBack(Holds, frozen=True, kw_only=True):
@@ -166,7 +191,9 @@ class Reproducible(Holds, frozen=True, kw_only=True):
         name, told = case.claim.names[0], case.said["initialized"]
         first = told["first"][name][self.of].array
         second = told["second"][name][self.of].shaped(first.shape).astype(first.dtype)
-        drawn = yes(is_drawn(first, commonest(formats.arithmetic(case.dtype))))
+        given = getattr(case.claim.layers[0], self.of.removesuffix("_kernel") + "_initializer")
+        most = commonest_of(given, first.size, formats.arithmetic(case.policy.kept_in))
+        drawn = yes(is_drawn(first, most))
         yield equal("subject", f"{self.of} is drawn at random", drawn, "yes")
         yield same(f"{self.of} of a second layer", second, first)
 
