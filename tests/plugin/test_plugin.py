@@ -455,7 +455,7 @@ def test_the_bundled_claims_are_collected(inside: Pytests) -> None:
 @long
 def test_the_bundled_claims_are_judged_through_it(inside: Pytests) -> None:
     """Of the Keras that is installed; what is known is expected, and nothing else fails."""
-    folders = [bundled() / name for name in ("article", "published", "gates", "derived")]
+    folders = [bundled() / name for name in ("article", "published")]
     outcomes = inside.run_alone(*ALONE, *ours(inside), *folders).parseoutcomes()
     assert not {"failed", "errors", "error"} & outcomes.keys()
     there = sum(len(claim.expectations) for claim in load_all(folders))
