@@ -130,6 +130,7 @@ def certify_gradients(
     recurrent_activation: str | None = "sigmoid",
     reset_after: bool = True,
     cell_states: Any = None,
+    layout: str = "keras",
 ) -> dict[str, Certificate]:
     """Is each adjoint the one that follows from the next, and each gradient the sum they make?
 
@@ -150,21 +151,52 @@ def certify_gradients(
     GRU's. What reaches c (of a GRU: h) from later steps is hidden, and known by what each δ says of
     it.
 
+    layout: how all of these arrays stand, as in `certify`, each gradient as what it is the gradient
+    of: with "torch", kernel is the gradient of weight_ih_l0 (GH,F), bias the pair of those of
+    bias_ih_l0 and bias_hh_l0, and an LSTM's initial_state a pair; delta (T,B,GH) has torch's order
+    of gates. What is returned, and `where`, is Keras's: kernel (F,GH); of two biases that are added
+    up, "bias" and "second_bias".
+
     Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
     unknown names, and without a delta.
     """
     if recurrence != "lstm" and cell_cotangent is not None:
         raise ValueError(f'cell_cotangent is an LSTM\'s, and recurrence is "{recurrence}"')
+    how = Layout(layout, recurrence, reset_after)
+    given = how.keras(
+        {
+            "states": states,
+            "cell_states": cell_states,
+            "x": x,
+            "kernel": kernel,
+            "mask": mask,
+            "recurrent_kernel": recurrent_kernel,
+            "bias": bias,
+            "initial_state": initial_state,
+        }
+    )
+    told = how.cotangents(
+        {
+            "states": states,
+            "cotangent": cotangent,
+            "cotangent_error": cotangent_error,
+            "cell_cotangent": cell_cotangent,
+        }
+    )
+    states, cell_states = given.pop("states"), given.pop("cell_states")
     read = _layer(
-        states, recurrence, recurrent_activation, reset_after, cell_states, x=x, kernel=kernel,
-        recurrent_kernel=recurrent_kernel, bias=bias, activation=activation,
-        initial_state=initial_state, mask=mask, go_backwards=go_backwards,
+        states, recurrence, recurrent_activation, reset_after, cell_states, **given,
+        activation=activation, go_backwards=go_backwards,
         zero_output_for_mask=zero_output_for_mask, dtype=dtype,
     )  # fmt: skip
+    read.features = np.shape(numbers("x", x))[-1]
     with np.errstate(all="ignore"):
         has_gates = isinstance(read, GatedLayer)
         kind = gated_adjoints.GatedAdjoint if has_gates else adjoints.Adjoint
-        return gradients.certified(kind, read, observed, cotangent, cotangent_error, cell_cotangent)
+        return gradients.certified(
+            kind, read, how.gradients(observed), told["cotangent"], told["cotangent_error"],
+            told["cell_cotangent"],
+        )  # fmt: skip
 
 
 def certify_projected(

@@ -14,7 +14,7 @@ from rnn_check.models.judged import Row
 from rnn_check.reports.cells import as_text
 from rnn_check.reports.documents import as_document
 from rnn_check.reports.explaining import near_path
-from rnn_check.reports.models import MARKS, STYLES, finite, folded, remarks, short, told
+from rnn_check.reports.models import cell, finite, folded, remarks, told
 from rnn_check.reports.subject import header
 from rnn_check.reports.terminal import line
 from rnn_check.subjects.process import cut
@@ -65,22 +65,27 @@ def sentence(compared: Compared, number: int) -> str:
     """What became of the baseline's layers with that subject."""
     changes = compared.changes(number)
     said = [f"1 → {number + 1}: "]
-    worse = [each for each in changes if each.is_worse]
+    worse = [each for each in changes if each.is_worse and not each.is_known]
+    known = [each for each in changes if each.is_known]
     moved = [each for each in changes if each.has_changed and not each.is_worse]
     if worse:
         said.append(f"{_many(len(worse))} got worse: {', '.join(each.path for each in worse)}")
     else:
         said.append(f"no verdict of {_many(len(changes))} got worse")
+    if known:
+        paths = ", ".join(each.path for each in known)
+        said.append(f"; {_many(len(known))} got worse as is known: {paths}")
     if not moved:
-        said.append("; all others are the same, bit for bit" if worse else ", bit for bit the same")
+        others = "; all others are the same, bit for bit"
+        said.append(others if worse or known else ", bit for bit the same")
     else:
         far = max(moved, key=lambda each: each.size or 0.0)
         said.append(f"; {len(moved)} changed, by at most {far.size or 0:.2g} ({far.path})")
         beyond = [each.path for each in moved if not each.is_within]
         said.append(f", beyond both bounds in {', '.join(beyond)}" if beyond else
                     ", within both bounds")  # fmt: skip
-    if others := sum(each.has_other_weights for each in changes):
-        said.append(f"; the weights of {others} are others, so that their numbers have to be")
+    if changed := sum(each.has_other_weights for each in changes):
+        said.append(f"; the weights of {changed} are others, so that their numbers have to be")
     outputs = compared.of_outputs(number)
     if outputs is not None:
         said.append(f"; what the model gives changed by at most {outputs:.2g}" if outputs else
@@ -117,8 +122,7 @@ def _cell(row: Row | None) -> Text:
     if row is None:
         return Text("absent", style="magenta")
     ratios = [part.ratio for part in row.parts if part.ratio is not None]
-    return Text(f"{MARKS[row.verdict]} {short(max(ratios, default=None))}".rstrip(),
-                style=STYLES[row.verdict])  # fmt: skip
+    return cell(row.verdict, max(ratios, default=None))
 
 
 def document(compared: Compared) -> str:
@@ -154,6 +158,7 @@ def _told(change: Change) -> dict[str, Any]:
         "before": None if change.before is None else change.before.verdict,
         "after": None if change.after is None else change.after.verdict,
         "worse": change.is_worse,
+        "known": change.is_known,
         "same_bits": change.same_bits,
         "same_weights": not change.has_other_weights,
         "change": finite(change.size),
