@@ -25,7 +25,6 @@ from rnn_check.claims.expectations import training
 from rnn_check.numbers.formats import arithmetic, gamma
 from rnn_check.recurrences import losses as recurrences_losses
 from rnn_check.recurrences import optimizers
-from rnn_check.recurrences.kinds import SIMPLE
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Adam
 from rnn_check.recurrences.updating import carried
@@ -398,7 +397,7 @@ def test_what_does_not_fit_is_refused(
 def test_the_trainings_behind_an_outcome_are_certified() -> None:
     """Each draw's own run, in float64, by the certificate above."""
     for net, with_bias in NETWORKS.values():
-        if net.recurrence is not SIMPLE or net.batch_size or net.regularizers:
+        if net.batch_size or net.regularizers or net.frozen or net.mask is not None:
             continue  # of which no outcome is drawn
         rng = np.random.default_rng(5)
         start = {
@@ -422,8 +421,9 @@ def test_the_trainings_behind_an_outcome_are_certified() -> None:
             assert found.ok, found.reason
 
 
-def test_an_outcome_is_its_last_states() -> None:
-    net, _ = NETWORKS["tanh"]
+@pytest.mark.parametrize("which", ["tanh", "LSTM", "GRU"])
+def test_an_outcome_is_its_last_states(which: str) -> None:
+    net, _ = NETWORKS[which]
     w = initial(net, True)
     given = {n: w[n] for n in ("kernel", "recurrent_kernel", "bias")}
     options: dict[str, Any] = {"optimizer": ADAM, "draws": 5, **given}

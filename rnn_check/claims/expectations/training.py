@@ -199,11 +199,11 @@ class OrdinaryOutcome(Unasked, frozen=True, kw_only=True):
                 return f"{self.what} of a training with {name} is not derived"
         if beside := trained.embellished(run):
             return f"{self.what} of a training with {beside} is not derived"
-        return trained.unjudged(self.what, run)
+        return trained.unjudged(self.what, run) or trained.other_biases(self.what, run)
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         run = reading.experiment
-        shape = None if run.is_stack or run.x is None else run.output_shape
+        shape = None if run.x is None else run.output_shape
         return read_value(self, () if self.of == "loss" else shape, reading)
 
     def judge(self, case: Case) -> Iterator[Comparison]:
