@@ -66,7 +66,8 @@ def outcomes(
     w = {name: np.repeat(array[..., None], draws, axis=-1) for name, array in own.items()}
     w["dense.kernel"] = np.moveaxis(rng.uniform(-limit, limit, (draws, H, O)), 0, -1)
     w["dense.bias"] = np.zeros((O, draws))
-    before_last, last = deque(trainings(network, w, optimizer, epochs), maxlen=2)
+    with np.errstate(all="ignore"):  # some may overflow
+        before_last, last = deque(trainings(network, w, optimizer, epochs), maxlen=2)
     return Outcomes(before_last.loss, np.moveaxis(last.predictions, -1, 0))
 
 

@@ -533,6 +533,24 @@ def test_an_outcome_among_the_draws_agrees_and_one_apart_differs(
         assert [verdict.verdict for verdict in found] == [kind, AGREE]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('kind  = "Dense"', 'kind  = "Dense"\nactivation = "softmax"', "with softmax"),
+        ("learning_rate = 0.01", "learning_rate = 1e200", "random Dense weights overflow"),
+    ],
+)
+def test_an_outcome_that_cannot_be_drawn_is_not_judged(old: str, new: str, words: str) -> None:
+    text = re.sub(r"epochs +=", "epochs =", FILE.read_text("utf-8")).replace("= 2000", "= 3")
+    assert old in text
+    c = files.loads(text.replace(old, new), FILE)
+    of_outcomes = tuple(e for e in c.expectations if e.what == "ordinary_outcome")
+    judged = dataclasses.replace(c, expectations=of_outcomes)
+    found = judge.judge(judged, asking_request.Answer({}))
+    assert [verdict.verdict for verdict in found] == [NOT_RUN] * 2
+    assert all(words in verdict.detail for verdict in found)
+
+
 @long
 def test_the_article_ended_as_usual(
     drawn: outcomes.Outcomes, monkeypatch: pytest.MonkeyPatch
