@@ -1,18 +1,23 @@
 """What is said of one array: is every element within its bound, and was anything proved?"""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_check.certificates import operands
 from rnn_check.certificates import precision as certificates_precision
+from rnn_check.certificates.asked import Asked
 from rnn_check.certificates.precision import NOTHING, Sample, called, effective_precision
 from rnn_check.numbers.arrays import narrower
 from rnn_check.numbers.formats import Arithmetic, Array
+
+Told = tuple[tuple[str, ...], str]  # causes; or none, and why
 
 # The result -----------------------------------------------------------------------------------
 
@@ -29,7 +34,7 @@ class Piece(NamedTuple):
     blind: int = 0  # how many of those that are settled, but not meant, are blind
     rest: tuple[float, float] = (0.0, 0.0)  # the largest number expected there, the largest bound
     scale: Array | None = None  # how large the elements could be; None: as those expected are
-    reach: "Reach | None" = None  # between which numbers they lie; None: as all of the array do
+    reach: Reach | None = None  # between which numbers they lie; None: as all of the array do
     says: Array | None = None  # which bounds can be exceeded; None: by what is said in `judge`
 
 
@@ -88,7 +93,7 @@ class Certificate:
     judged: float
     blind: float
     bits: float | None
-    consistent_with: str | None
+    _consistent: str | Callable[[], str | None] | None = field(repr=False, compare=False)
     claimed: str
     reason: str
     _given: Array = field(repr=False, compare=False)
@@ -96,6 +101,26 @@ class Certificate:
     wrong: int = 0
     first: tuple[int, ...] = ()
     aside: str = field(default="", repr=False)  # of the reason: what could not be told of the sums
+    _sought: Callable[[], Told] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def consistent_with(self) -> str | None:
+        return self._consistent() if callable(self._consistent) else self._consistent
+
+    @cached_property
+    def _told(self) -> Told:
+        return ((), "") if self._sought is None else self._sought()
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """With what single changes everything agrees: "recurrent_kernel is transposed". Looked for
+        when first asked for, if something is wrong."""
+        return self._told[0]
+
+    @property
+    def no_cause(self) -> str:
+        """Why none is named of something that is wrong."""
+        return self._told[1]
 
     def _repr_html_(self) -> str | None:
         return None if shown_in_notebooks is None else shown_in_notebooks(self)
@@ -126,8 +151,21 @@ class Certificate:
         return _residual(self.observed, self.expected)
 
 
-# who knows how to show one puts that here: a certificate knows no report
+# who knows how to show one, or looks for causes, puts that here: a certificate knows neither
 shown_in_notebooks: Callable[[Certificate], str] | None = None
+causes_of: Callable[[Asked], Told] | None = None
+
+
+def with_causes(
+    found: Mapping[str, Certificate], asked: Callable[[], Asked]
+) -> dict[str, Certificate]:
+    """Those that say that something is wrong able to say with what change it would not be."""
+
+    @cache
+    def sought() -> Told:
+        return ((), "") if causes_of is None else causes_of(asked())
+
+    return {n: replace(c, _sought=sought) if c.ok is False else c for n, c in found.items()}
 
 
 def _residual(observed: Array, expected: Array) -> Array:
@@ -259,7 +297,16 @@ def judge(
             worst.got, worst.expected = float(observed[at]), float(piece.expected[at])
             worst.off, worst.allowed = float(residual[at]), float(bound[at])
     judged = sum(each.total for each in can.values())
-    bits, consistent, cut, aside = _precision(a, sample)
+    cut, aside, consistent = "", "", None
+
+    @np.errstate(all="ignore")
+    def consistent_with() -> str | None:
+        return _precision(a, sample)[1]
+
+    if worst.ratio > 1:  # what is wrong anyway is looked at more closely if somebody asks
+        bits = effective_precision(a, sample)[0]
+    else:
+        bits, consistent, cut, aside = _precision(a, sample)
     ok: bool | None = 0 <= worst.ratio <= 1 and not cut
     if not size:
         ok, reason = None, "there is nothing to judge"
@@ -292,7 +339,8 @@ def judge(
         reason += aside + note
     size = max(size, 1)
     return Certificate(
-        ok, max(worst.ratio, 0.0), worst.where, judged / size, blind / size, bits, consistent,
+        ok, max(worst.ratio, 0.0), worst.where, judged / size, blind / size, bits,
+        consistent_with if worst.ratio > 1 else consistent,
         called(a), reason, given, pieces, wrong, first, aside,
     )  # fmt: skip
 
@@ -376,7 +424,7 @@ def _how_many(wrong: int, first: tuple[int, ...], worst: _Worst, backwards: bool
 # What is judged -------------------------------------------------------------------------------
 
 
-def advised(found: "Certificate", dtype: Any, given: Array) -> "Certificate":
+def advised(found: Certificate, dtype: Any, given: Array) -> Certificate:
     """A refusal of what may have been computed in less than its array shows says so."""
     if dtype is not None or found.ok is not False or not (name := narrower(given)):
         return found

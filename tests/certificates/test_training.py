@@ -25,7 +25,6 @@ from rnn_check.claims.expectations import training
 from rnn_check.numbers.formats import arithmetic, gamma
 from rnn_check.recurrences import losses as recurrences_losses
 from rnn_check.recurrences import optimizers
-from rnn_check.recurrences.kinds import SIMPLE
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Adam
 from rnn_check.recurrences.updating import carried
@@ -399,7 +398,7 @@ def test_what_does_not_fit_is_refused(
 def test_the_trainings_behind_an_outcome_are_certified() -> None:
     """Each draw's own run, in float64, by the certificate above."""
     for net, with_bias in NETWORKS.values():
-        if net.recurrence is not SIMPLE or net.batch_size or net.regularizers:
+        if net.batch_size or net.regularizers or net.frozen or net.mask is not None:
             continue  # of which no outcome is drawn
         rng = np.random.default_rng(5)
         start = {
@@ -423,8 +422,9 @@ def test_the_trainings_behind_an_outcome_are_certified() -> None:
             assert found.ok, found.reason
 
 
-def test_an_outcome_is_its_last_states() -> None:
-    net, _ = NETWORKS["tanh"]
+@pytest.mark.parametrize("which", ["tanh", "LSTM", "GRU"])
+def test_an_outcome_is_its_last_states(which: str) -> None:
+    net, _ = NETWORKS[which]
     w = initial(net, True)
     given = {n: w[n] for n in ("kernel", "recurrent_kernel", "bias")}
     options: dict[str, Any] = {"optimizer": ADAM, "draws": 5, **given}
@@ -532,6 +532,24 @@ def test_an_outcome_among_the_draws_agrees_and_one_apart_differs(
         printed = usual.replace("0.0070", f"{loss:.4f}")
         found = outcome_verdicts(printed, few, monkeypatch)
         assert [verdict.verdict for verdict in found] == [kind, AGREE]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('kind  = "Dense"', 'kind  = "Dense"\nactivation = "softmax"', "with softmax"),
+        ("learning_rate = 0.01", "learning_rate = 1e200", "random Dense weights overflow"),
+    ],
+)
+def test_an_outcome_that_cannot_be_drawn_is_not_judged(old: str, new: str, words: str) -> None:
+    text = re.sub(r"epochs +=", "epochs =", FILE.read_text("utf-8")).replace("= 2000", "= 3")
+    assert old in text
+    c = files.loads(text.replace(old, new), FILE)
+    of_outcomes = tuple(e for e in c.expectations if e.what == "ordinary_outcome")
+    judged = dataclasses.replace(c, expectations=of_outcomes)
+    found = judge.judge(judged, asking_request.Answer({}))
+    assert [verdict.verdict for verdict in found] == [NOT_RUN] * 2
+    assert all(words in verdict.detail for verdict in found)
 
 
 @long

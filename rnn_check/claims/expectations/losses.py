@@ -189,7 +189,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
 class LossOfPredictions(Unasked, Numbers, frozen=True, kw_only=True):
     """A number: the loss of `[printed] predictions` against the target of [loss]."""
 
-    layers = "plain"
+    layers = "any"
     needs = (PREDICTIONS, TARGET)
 
     def reads(self, reading: Reading) -> dict[str, Any]:
