@@ -461,3 +461,17 @@ def test_masks_are_those_of_a_run_of_all_layers(family: int) -> None:
     for mask, wanted in zip(stack.masks(claim, "float32"), ran, strict=True):
         assert (mask is None) == (wanted is None)
         assert mask is None or np.array_equal(mask, wanted)
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave"])
+def test_of_what_overflows_before_it_is_merged_nothing_is_known(merge_mode: str) -> None:
+    own = layers.SimpleRNN(units=1, activation="linear", return_sequences=True)
+    layer = layers.Bidirectional(layer=own, merge_mode=merge_mode)
+    weights = {
+        f"{side}.{name}": (np.full(shape, number), np.zeros(shape))
+        for side, number in (("forward", 1e300), ("backward", 0.0))
+        for name, shape in (("kernel", (1, 1)), ("recurrent_kernel", (1, 1)), ("bias", (1,)))
+    }
+    x = stack.Signal.exactly(np.array([[[1e300], [-1e300], [0.0]]]))
+    out = layer.passed(stack.Call(weights, x, "float32")).out
+    assert (out.error >= 0).all() and np.isinf(out.error).any()
