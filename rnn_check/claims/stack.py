@@ -35,8 +35,8 @@ from rnn_check.claims.layers.signal import (
 from rnn_check.claims.written import Array
 
 __all__ = [
-    "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "fed", "run", "shown_as_zero",
-    "starts", "steps", "zeros",
+    "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "fed", "masks", "run",
+    "shown_as_zero", "starts", "steps", "zeros",
 ]  # fmt: skip
 
 
@@ -45,17 +45,19 @@ def passes(
     arithmetic: str,
     by_hand: Mapping[str, ByHand] = MappingProxyType({}),
     after: Signal | None = None,
+    layers: int | None = None,
 ) -> list[Pass]:
     """What each layer of the claim makes of what it is given.
 
     by_hand: by the names of the layers. after: what the first handed on, if the others are wanted.
+    layers: how many, if not all are.
     """
     assert claim.x is not None
     signal, start = Signal(claim.x.value, claim.x.error, claim.mask), starts(claim)
     if after is not None:
         signal, start = after, []
     found = []
-    for layer in claim.layers[after is not None :]:
+    for layer in claim.layers[after is not None : layers]:
         own = by_hand.get(layer.name, {})
         found.append(layer.passed(Call(weights_of(claim, layer), signal, arithmetic, start, own)))
         signal = found[-1].out.handed_on
@@ -108,6 +110,18 @@ def _not_begun(layer: Carrying, mask: Array) -> Array:
 def run(claim: Experiment, arithmetic: str) -> list[Signal]:
     """What each layer of the claim hands on."""
     return [each.out for each in passes(claim, arithmetic)]
+
+
+def masks(claim: Experiment, arithmetic: str) -> list[Array | None]:
+    """The mask (B,T) that each layer hands on: as `run` has them, without most of its numbers."""
+    making = [index for index, layer in enumerate(claim.layers) if layer.makes_mask]
+    upto = making[-1] + 1 if making else 0
+    found = [each.out.mask for each in passes(claim, arithmetic, layers=upto)]
+    mask = found[-1] if found else claim.mask
+    for layer in claim.layers[upto:]:
+        mask = layer.mask_after(mask)
+        found.append(mask)
+    return found
 
 
 def back(claim: Experiment, passes: Sequence[Pass], cotangent: Cotangent) -> dict[str, Back]:
@@ -197,9 +211,9 @@ def steps(
     """
     assert claim.x is not None
     before: Array = claim.x.value
-    masks = [claim.mask, *(signal.mask for signal in run(claim, dtype.removeprefix("mixed_")))]
+    before_each = [claim.mask, *masks(claim, dtype.removeprefix("mixed_"))]
     start = starts(claim)
-    for layer, output, mask in zip(claim.layers, outputs, masks, strict=False):
+    for layer, output, mask in zip(claim.layers, outputs, before_each, strict=False):
         own = dict(weights.get(layer.name, {}))
         arithmetic = dtype.removeprefix("mixed_")
         call = Call(exactly(own), Signal.exactly(before, mask), arithmetic, start)

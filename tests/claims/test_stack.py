@@ -18,6 +18,7 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.experiment import Loss
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
+from rnn_check.sweep.space import FAMILY, Case, Space
 from tests.support import bundled
 from tests.support.sampling import thinned
 
@@ -449,3 +450,28 @@ def test_directions_and_layers_are_known_by_their_names() -> None:
     # backward saw 100 first, and -90 of what it made of it
     assert truth.gradient("both.backward.recurrent_kernel")[0].item() == -90 * 3
     assert truth.gradient("forward.recurrent_kernel")[0].item() == 100 * 2
+
+
+@thinned(8)
+@pytest.mark.parametrize("family", range(80))
+def test_masks_are_those_of_a_run_of_all_layers(family: int) -> None:
+    space = Space.within(["do=certified", "front=mask,Masking,Embedding"])
+    claim = Case(11, family * FAMILY).claim(space)
+    ran = [signal.mask for signal in stack.run(claim, "float32")]
+    for mask, wanted in zip(stack.masks(claim, "float32"), ran, strict=True):
+        assert (mask is None) == (wanted is None)
+        assert mask is None or np.array_equal(mask, wanted)
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave"])
+def test_of_what_overflows_before_it_is_merged_nothing_is_known(merge_mode: str) -> None:
+    own = layers.SimpleRNN(units=1, activation="linear", return_sequences=True)
+    layer = layers.Bidirectional(layer=own, merge_mode=merge_mode)
+    weights = {
+        f"{side}.{name}": (np.full(shape, number), np.zeros(shape))
+        for side, number in (("forward", 1e300), ("backward", 0.0))
+        for name, shape in (("kernel", (1, 1)), ("recurrent_kernel", (1, 1)), ("bias", (1,)))
+    }
+    x = stack.Signal.exactly(np.array([[[1e300], [-1e300], [0.0]]]))
+    out = layer.passed(stack.Call(weights, x, "float32")).out
+    assert (out.error >= 0).all() and np.isinf(out.error).any()

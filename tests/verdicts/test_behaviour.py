@@ -34,7 +34,10 @@ def passed(c: Claim, weights: dict[str, Array], masks: Masks) -> tuple[Array, An
     """The last state and what the backward pass needs, with these masks."""
     assert c.x is not None
     own = {**weights, "recurrent_kernel": masks[1][:, None] * weights["recurrent_kernel"]}
-    states, cache = over_time.forward(c.x.value * masks[0], **own, **c.recurrence)
+    start = None if c.initial_state is None else c.initial_state.value
+    states, cache = over_time.forward(
+        c.x.value * masks[0], **own, **c.recurrence, initial_state=start
+    )
     return states, cache
 
 
@@ -77,6 +80,17 @@ def verdict(c: Claim, **how: Any) -> str:
 def test_loss_and_gradients_of_one_mask_agree(c: Claim) -> None:
     assert verdict(c) == AGREE
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
+
+
+def test_a_step_starts_from_the_initial_state_that_is_given(tmp_path: Path) -> None:
+    text = (OPTIONS / "dropout" / "one_update.toml").read_text(encoding="utf-8")
+    started = tmp_path / "started.toml"
+    started.write_text(text.replace("[loss]", "initial_state = [[0.5, -1, 0.25]]\n\n[loss]"))
+    c, *_ = files.load_each(started)
+    plain, *_ = UPDATES
+    assert verdict(c) == AGREE
+    (found,) = judge.judge(plain, answer(c))
+    assert found.verdict == DIFFER
 
 
 @thinned(100)

@@ -175,7 +175,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
         told = case.said["evaluate"]
         run = case.claim
         assert run.loss is not None
-        mask = stack.run(run, "float32")[-1].mask
+        mask = stack.masks(run, "float32")[-1]
         output = told["output"].shaped(run.output_shape).astype(np.float64)
         exactly = (output, np.zeros_like(output))
         to_loss, arithmetic = given_to_loss(exactly, case.dtype, case.policy.loss_in)

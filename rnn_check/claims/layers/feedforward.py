@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -63,6 +63,7 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
 class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
     """Masks the timesteps whose features all equal mask_value."""
 
+    makes_mask: ClassVar[bool] = True
     name: Name = "masking"
     mask_value: Number = 0
 
@@ -86,6 +87,7 @@ class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
 class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
     """Rows of a table; with mask_zero, index 0 is padding."""
 
+    makes_mask: ClassVar[bool] = True
     input_dim: Rows
     output_dim: Size
     name: Name = "embedding"

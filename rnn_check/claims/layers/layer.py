@@ -151,6 +151,12 @@ class Layer(Part, frozen=True):
         same of the way back."""
         raise NotImplementedError
 
+    makes_mask: ClassVar[bool] = False  # whether it masks by what it is given
+
+    def mask_after(self, mask: Array | None) -> Array | None:
+        """The mask (B,T) that it hands on, of a layer that makes none itself."""
+        return mask if self.returns_sequences else None
+
     def compared(
         self,
         call: Call,

@@ -128,6 +128,11 @@ class Carrying(Layer, frozen=True):
                 found[prefix.replace(".", " ") + name] = (value[:, -1], error[:, -1])
         return found
 
+    def mask_after(self, mask: Array | None) -> Array | None:
+        """In processing order."""
+        turned = mask is not None and self.backward_part is None
+        return super().mask_after(self.in_order(mask) if turned else mask)  # type: ignore[arg-type]
+
     def returning_sequences(self) -> Self:
         """The same layer, returning sequences."""
         return msgspec.structs.replace(self, return_sequences=True)
