@@ -29,6 +29,10 @@ STACKS = [
     for each in bundled.in_file(file)
     if each.is_stack and each.x is not None and each.weights is not None
     if np.isfinite(each.x.value).all()
+    and all(
+        path in ("x", "initial_state") or path in each.weights.get(layer.name, {})
+        for layer, path in each.gradients.values()
+    )
 ]
 ACTIVATIONS = {
     "tanh": np.tanh,

@@ -59,9 +59,15 @@ def test_a_planted_fault_turns_the_claim_red(
     planted_in: Claim, fault: str, subject: observe.Subject
 ) -> None:
     how = request.Setting(layer=planted.of(planted_in)[fault], slow=True)
-    verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
-    assert [v for v in verdicts if v.verdict == judge.ERROR] == []
-    assert any(v.is_red for v in verdicts), f"{fault} escaped"
+    # one after the other, until one sees it: what proves a whole pass first
+    asked = sorted(planted_in.expectations, key=lambda e: e.what != "certified")
+    for each in asked:
+        alone = dataclasses.replace(planted_in, expectations=(each,))
+        (verdict,) = judge.judge(alone, request.ask(alone, subject, how))
+        assert verdict.verdict != judge.ERROR
+        if verdict.is_red:
+            return
+    pytest.fail(f"{fault} escaped")
 
 
 MIDDLE = CLAIMS["certified/middle_of_a_stack"]
@@ -157,9 +163,7 @@ def test_faults_of_gates_are_subclasses_of_the_real_layer_and_cell(kind: str) ->
 @pytest.mark.parametrize(
     ("layer", "claims", "status"),
     [
-        ("LSTM={file}:LSTM_none", "certified/lstm_sequence", 0),
         ("LSTM={file}:LSTM_h_for_c", "derived/lstm", 1),
-        ("GRUCell={file}:GRU_z_for_1_zCell", "options/cells/gru", 1),
         ("GRUCell={file}:GRU_noneCell", "options/cells/gru", 0),
     ],
 )

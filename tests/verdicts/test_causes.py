@@ -312,7 +312,7 @@ def test_a_number_that_should_be_another_is_named(words: str) -> None:
     assert words in named(*{**IN_ENTRIES, **IN_BIAS}[words])
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(16)
 @pytest.mark.parametrize("words", [*IN_WEIGHTS, *IN_OPTIONS, *IN_INPUT])
 @pytest.mark.usefixtures("no_entries")
 def test_a_mistake_in_the_experiment_is_named(words: str) -> None:
