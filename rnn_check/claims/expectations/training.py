@@ -89,12 +89,12 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
                 state: trained.by_name(run, _tables(recorded[state]))
                 for state in updating.carried(optimizer)
             },
-            network=trained.network(run),
+            network=trained.computed(trained.network(run), trained.mixed(case.policy)),
             optimizer=optimizer,
             iterations=recorded["iterations"].of(np.ndarray),
             loss=recorded["loss"].array,
             start=trained.by_name(run, start),
-            dtype=case.dtype,
+            dtype=case.policy.kept_in,
         )
         done, asked = np.asarray(found.updates), np.asarray(run.training.updates(len(case.x)))
         missing = np.abs(done - asked)
@@ -120,7 +120,7 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
             yield equal("subject", name, yes(constants[name].flag), yes(options.pop(name)))
         got = np.asarray([constants[name].of(float) for name in options])
         expected = np.asarray(list(options.values()))
-        bound = expected * formats.arithmetic(case.dtype).u
+        bound = expected * formats.arithmetic(case.policy.kept_in).u
         names = ", ".join(options)
         yield Comparison("subject", names, got, expected, np.abs(got - expected), bound)
 
@@ -159,7 +159,7 @@ class TrainedWeights(OfTraining, OfWeight, frozen=True, kw_only=True):
         assert self.computed_in is not None
         run = case.claim
 
-        def ends(computed_in: str) -> Callable[[str], Bounded]:
+        def ends(computed_in: str | None = None) -> Callable[[str], Bounded]:
             weights = trained.ended(case, computed_in).weights
 
             def of(name: str) -> Bounded:
@@ -173,7 +173,7 @@ class TrainedWeights(OfTraining, OfWeight, frozen=True, kw_only=True):
             return case.said["trained"]["weights"][layer.name][path].array
 
         yield self.word(case, self.as_written(run, ends(self.computed_in), weights=True))
-        yield from self.seen_as_written(case, told, ends(case.dtype), weights=True)
+        yield from self.seen_as_written(case, told, ends(), weights=True)
 
 
 class OrdinaryOutcome(Unasked, frozen=True, kw_only=True):
