@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,11 +16,11 @@ from rnn_check.reports.documents import as_document
 from rnn_check.reports.explaining import near_path
 from rnn_check.reports.models import cell, finite, folded, remarks, told
 from rnn_check.reports.subject import header
-from rnn_check.reports.terminal import line
+from rnn_check.reports.terminal import line, plain
 from rnn_check.subjects.process import cut
 from rnn_check.upgrades.models import Change, Compared
 
-_LEGEND = (
+LEGEND = (
     "before, after: the verdict of all that was certified of the layer, and the largest error as a "
     "share of what rounding explains. change: the largest, of any step that it puts out; bounds: "
     "how far rounding may put that one step off, in either. Beyond their sum, what the layer takes "
@@ -58,7 +58,7 @@ def terminal(compared: Compared, console: Console, everything: bool) -> None:
                         console.print(as_text(line(f"{which}: {heading}"), style=style))
                         console.print(Padding(as_text(cut(words, 4_000)), (0, 0, 0, 2)))
     console.print()
-    console.print(as_text(_LEGEND, style="dim"))
+    console.print(as_text(LEGEND, style="dim"))
 
 
 def sentence(compared: Compared, number: int) -> str:
@@ -105,13 +105,27 @@ def _table(changes: Sequence[Change], width: int) -> Table:
     for name in ("change", "bounds", "gradients"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in changes:
-        row = each.after or each.before
-        bounds = "" if each.size is None else " + ".join(f"{b:.0e}" for b in each.bounds)
-        table.add_row(
-            folded(each.path, width), line(row.what) if row else "", _cell(each.before),
-            _cell(each.after), _size(each.size), bounds, _size(each.gradients),
-        )  # fmt: skip
+        _, what, _, _, *figures = cells(each)
+        before, after = _cell(each.before), _cell(each.after)
+        table.add_row(folded(each.path, width), line(what), before, after, *figures)
     return table
+
+
+def cells(change: Change) -> list[str]:
+    """layer, computes, before, after, change, bounds, gradients."""
+    row = change.after or change.before
+    bounds = "" if change.size is None else " + ".join(f"{b:.0e}" for b in change.bounds)
+    return [
+        change.path, row.what if row else "", _cell(change.before).plain, _cell(change.after).plain,
+        _size(change.size), bounds, _size(change.gradients),
+    ]  # fmt: skip
+
+
+def told_of(change: Change) -> Iterator[str]:
+    """Of what got worse, what is wrong or not proved, before and after."""
+    for which, row in (("before", change.before), ("after", change.after)):
+        for heading, _, words in remarks(row, "") if row is not None and change.is_worse else ():
+            yield line(f"{which}: {heading}") + f"\n  {plain(cut(words, 4_000))}"
 
 
 def _size(size: float | None) -> str:
