@@ -89,7 +89,7 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
                 ended[layer.name] = [*layer.ends(call).values()]
             out = layer.passed(call).out
             if start and isinstance(layer, Carrying) and signal.mask is not None:
-                unknown = np.where(_not_begun(layer, signal.mask), np.inf, out.error)
+                unknown = np.where(not_begun(layer, signal.mask), np.inf, out.error)
                 out = dataclasses.replace(out, error=unknown)
             signal = out.handed_on
         found.append(signal)
@@ -98,7 +98,7 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
     return Signal(value, error, np.concatenate(masks) if masks else None)
 
 
-def _not_begun(layer: Carrying, mask: Array) -> Array:
+def not_begun(layer: Carrying, mask: Array) -> Array:
     """(B,T,1) or (B,1): before the first step that counts, unless zeros are shown there."""
     nothing = shown_as_zero(layer.in_order(mask), False)
     if not layer.returns_sequences:

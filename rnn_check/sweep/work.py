@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from rnn_check.verdicts import deviations
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict, judge
 from rnn_check.verdicts.known import Known
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 MOST_FAMILIES = 200  # that one process is asked: frameworks keep something of every model
 
 
@@ -87,7 +89,7 @@ def _outcome(case: Case, space: Space, of: Sought) -> Outcome:
         verdict=decides.verdict,
         what=decides.what,
         place=place(decides),
-        detail=decides.detail.splitlines()[0] if decides.detail else "",
+        detail=why(decides.detail),
         known=(decides.known or decides.deviation) if decides.is_known else "",
         ratio=max((v.ratio for v in numbers if v.ratio is not None), default=None),
         bits=min((v.bits for v in numbers if v.bits is not None), default=None),
@@ -115,7 +117,14 @@ def place(verdict: Verdict) -> str:
     worst = verdict.worst
     if verdict.verdict == DIFFER and worst is not None and not worst.ok:
         return worst.what
-    return verdict.detail.splitlines()[0] if verdict.verdict == ERROR else ""
+    return why(verdict.detail) if verdict.verdict == ERROR else ""
+
+
+def why(detail: str) -> str:
+    """The first line of what was raised that says something: Keras begins with where it was."""
+    lines = [_COLOUR.sub("", line).strip() for line in detail.splitlines()]
+    told = [line for line in lines if line] or [""]
+    return told[1] if told[0].endswith(".call().") and len(told) > 1 else told[0]
 
 
 def _gravity(v: Verdict) -> int:

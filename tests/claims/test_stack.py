@@ -479,3 +479,13 @@ def test_of_what_overflows_before_it_is_merged_nothing_is_known(merge_mode: str)
     x = stack.Signal.exactly(np.array([[[1e300], [-1e300], [0.0]]]))
     out = layer.passed(stack.Call(weights, x, "float32")).out
     assert (out.error >= 0).all() and np.isinf(out.error).any()
+
+
+def test_a_row_whose_gradient_overflows_has_no_bound() -> None:
+    layer = layers.Embedding(input_dim=2, output_dim=1)
+    table = {"embeddings": (np.ones((2, 1)), np.zeros((2, 1)))}
+    x = stack.Signal.exactly(np.array([[0, 1]]))
+    passed = layer.passed(stack.Call(table, x, "float32"))
+    back = passed.back((np.array([[[np.nan], [1.0]]]), np.array([[[np.inf], [0.0]]])))
+    _, bound = back.weights["embeddings"]
+    assert np.isinf(bound[0, 0]) and 0 <= bound[1, 0] < 1e-6

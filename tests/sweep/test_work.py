@@ -17,6 +17,23 @@ from rnn_check.verdicts.judge import AGREE
 NUMPY = Sought("numpy eager float32", Target.named("numpy", Setting()), Setting())
 
 
+@pytest.mark.parametrize(
+    ("detail", "says"),
+    [
+        ("", ""),
+        ("states differ\nmore", "states differ"),
+        (
+            "run: ValueError: Exception encountered when calling GRU.call().\n\n"
+            "\x1b[1mshapes do not fit\x1b[0m\n\nArguments received by GRU.call():",
+            "shapes do not fit",
+        ),
+        ("run: Exception encountered when calling GRU.call().",) * 2,
+    ],
+)
+def test_what_was_raised_is_told_and_not_where(detail: str, says: str) -> None:
+    assert work.why(detail) == says
+
+
 def test_a_process_makes_so_many_models_and_then_another_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

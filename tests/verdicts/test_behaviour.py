@@ -465,3 +465,63 @@ def test_a_loss_of_no_steps_is_zero(loss: float, wanted: str) -> None:
     c = files.loads(claimed.replace("from =", 'computed_in = "float32"\nfrom ='))
     (verdict,) = judge.judge(c, request.Answer({"gradients": {"loss": np.asarray(loss)}}))
     assert verdict.verdict == wanted, verdict.detail
+
+
+# -- before the first step that counts -----------------------------------------------------------
+
+HIDDEN = """
+schema = 1
+title = "no step counts"
+source = {document = "a test"}
+[[layers]]
+%s
+name = "a"
+return_sequences = true
+[[layers]]
+kind = "Dense"
+name = "dense"
+units = 1
+use_bias = false
+[weights.a]
+kernel = [[1]]
+recurrent_kernel = [[1]]
+bias = [0]
+[weights.dense]
+kernel = [[2]]
+[input]
+x = [[[1]]]
+mask = [[false]]
+initial_state = [[3]]
+[[expect]]
+what = "certified"
+value = true
+from = "the recurrence itself"
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "output", "wanted"),
+    [(0, 0, AGREE), (3, 6, AGREE), (3, 5, DIFFER), (4, 8, DIFFER), (1, 2, DIFFER)],
+)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'kind = "SimpleRNN"\nunits = 1\nactivation = "linear"',
+        'kind = "RNN"\ncell = {kind = "SimpleRNNCell", units = 1, activation = "linear"}',
+    ],
+    ids=["a layer", "a cell"],
+)
+def test_what_is_made_of_zeros_or_of_the_start(
+    layer: str, state: int, output: int, wanted: str
+) -> None:
+    c = files.loads(HIDDEN % layer, "c.claim.toml", "c")
+    shown, made = (np.full((1, 1, 1), n, np.float32) for n in (state, output))
+    own = {"kernel": [[1]], "recurrent_kernel": [[1]], "bias": [0]}
+    weights = {
+        "a": {name: np.array(value, np.float32) for name, value in own.items()},
+        "dense": {"kernel": np.array([[2]], np.float32)},
+    }
+    told = {"states": shown, "output": made, "weights": weights}
+    told["outputs"] = {"layers": [shown, made], "masks": [None, None], "states": []}
+    (found,) = judge.judge(c, request.Answer(told))
+    assert found.verdict == wanted, found.detail

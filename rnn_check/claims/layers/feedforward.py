@@ -123,7 +123,8 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
             u = (n * c.a.u_stored, n * 2.0**-53)
             relative = sum(np.where(each < 1, each / (1 - each), np.inf) for each in u)
             bound = (off + relative * most) * (1 + 2.0**-40) + 2 * n * c.a.min_normal
-            bound = np.where(most + bound > c.a.max, np.inf, bound)
+            known_to_fit = most + bound <= c.a.max  # False of NaN, too
+            bound = np.where(known_to_fit, bound, np.inf)
             nothing = np.zeros_like(given.value)
             return Back((nothing, nothing), {"embeddings": (total, np.where(n > 1, bound, 0.0))})
 

@@ -170,7 +170,11 @@ class Layer(Part, frozen=True):
         weights: as they read back, those of the call. beside: the states that it returned beside
         its output.
         """
-        yield bounded(f"output of {self.name}", output, self.passed(call).out.bounded)
+        yield self.shows(f"output of {self.name}", output, call)
+
+    def shows(self, what: str, got: Array, call: Call, who: str = "step") -> Comparison:
+        """What is observed of it, called `what`, against what it should hand on."""
+        return bounded(what, got, self.passed(call).out.bounded, who)
 
     def carried_error(self, signal: Signal, mask: Array | None) -> Array:
         """How far off its states may be, of what it hands on and the mask that it was given."""

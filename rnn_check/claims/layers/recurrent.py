@@ -200,6 +200,25 @@ class Carrying(Layer, frozen=True):
         yield from super().compared(call, weights, output, dtype, beside)
         yield from self.ends_compared(call, beside)
 
+    def shows(self, what: str, got: Array, call: Call, who: str = "step") -> Comparison:
+        """Before the first step that counts a subject may show zeros or the state that it starts
+        from."""
+        signal, mask = self.passed(call).out, call.given.mask
+        zeros = bounded(what, got, signal.bounded, who)
+        if zeros.ok or mask is None or not call.starts:
+            return zeros
+        if self.backward_part is not None or self.option("zero_output_for_mask"):
+            return zeros
+        start, error = call.starts[-len(self.recurrences[-1][1].states)]
+        none_yet = shown_as_zero(self.in_order(mask), False)  # (B,T,1)
+        if self.returns_sequences:
+            start, error = start[:, None], error[:, None]
+        else:
+            none_yet = none_yet[:, -1]
+        other = np.where(none_yet, start, signal.value), np.where(none_yet, error, signal.error)
+        found = bounded(what, got, other, who)
+        return found if found.ok else zeros
+
     def ends_compared(self, call: Call, beside: Sequence[Array]) -> Iterator[Comparison]:
         """The states that it returned beside its output."""
         if not self.returns_state:
