@@ -389,6 +389,9 @@ def test_weights_that_were_kept_as_float32_are_named() -> None:
     ).output()
     found, _ = diagnosis.of_claim(SIMPLE.claiming(12, output=output))
     assert "the weights are read as float32" in found
+    output = replace(SIMPLE, x=SIMPLE.x.astype(np.float32).astype(float)).output()
+    found, _ = diagnosis.of_claim(SIMPLE.claiming(12, output=output))
+    assert "the input is read as float32" in found
 
 
 COTANGENT = _matrix(4, 2, 5)[None]
