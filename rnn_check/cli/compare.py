@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rnn_check.cli.chosen import chosen_claims, known_deviations
+from rnn_check.cli.chosen import chosen_claims, covered, known_deviations
 from rnn_check.cli.commands import BadInput, main
 from rnn_check.cli.comparing import CLAIMS, HOW, Typed, compared, is_given, repeated
 from rnn_check.cli.options import JSON, KNOWN, MARKDOWN, PATTERN, check_free, write
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 @click.option(
     "--options/--no-options",
     default=None,
-    help="Judge also what the options of Keras's layers do.  [default: they are, unless there are "
-    "records, of which what they hold is judged]",
+    help="Judge also what the options of Keras's layers do, in every combination.  [default: so "
+    "few of these that each value occurs; of records, what they hold]",
 )
 @KNOWN
 @JSON
@@ -121,7 +121,7 @@ def compare(
         if value:
             raise BadInput(f"{option} is of --model, which is not given")
     claims = _claims(words, paths, pattern, options)
-    whole = options is not False and not (paths or pattern or any(w.observed for w in words))
+    whole = options is True and not (paths or pattern or any(w.observed for w in words))
     verdicts = Verdicts(claims, known_deviations(known, whole))
     judged = [*repeated("--claims", paths), *repeated("--known", [known] if known else [])]
     found = compared(words, claims, verdicts, how, judged)
@@ -187,9 +187,12 @@ def _print_model(
 def _claims(
     words: Sequence[Word], paths: tuple[Path, ...], pattern: str | None, options: bool | None
 ) -> list[Claim]:
-    """Those that are asked for; if none are, what the records hold, and without records all."""
+    """Those that are asked for; if none are, what the records hold, and without records few of
+    each kind."""
     records = [word for word in words if word.observed]
     held = {name for word in records if word.observed for name in word.observed.answers}
+    if not records and not paths and pattern is None and options is None:
+        return covered(chosen_claims(paths, pattern, options=True))
     if not records or paths or pattern is not None or options is not None:
         return chosen_claims(paths, pattern, options is not False)
     claims = chosen_claims((), None, any(name.startswith("options/") for name in held))

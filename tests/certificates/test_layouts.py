@@ -87,6 +87,7 @@ def test_what_they_compute_is_certified(recurrence: str, onnx: bool, reset_after
         assert certify(**{**said, **batch_first, "layout": "torch_batch_first"}).ok
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(("recurrence", "onnx", "reset_after"), CASES)
 def test_another_order_of_gates_or_one_bias_is_another_layer(
     recurrence: str, onnx: bool, reset_after: bool
@@ -285,6 +286,7 @@ def printed(recurrence: str, decimals: int, **more: Any) -> tuple[dict[str, Any]
     return said | {"dtype": "float32"}, reading
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("recurrence", GATES)
 @pytest.mark.parametrize("decimals", [3, 5])
 def test_printed_numbers_belong_together(recurrence: str, decimals: int) -> None:

@@ -95,7 +95,7 @@ def test_every_layer_of_an_honest_model_is_certified(
             assert gradients.verdict == NOT_RUN and "has none" in found.silent
 
 
-@thinned(2)
+@thinned(6)
 @pytest.mark.parametrize("name", ["two_directions", "masks"])
 @pytest.mark.parametrize("dtype", ["float64", "float16", "mixed_bfloat16"])
 def test_a_model_is_made_anew_in_another_dtype(
@@ -129,7 +129,7 @@ FAULTS = {
 }
 
 
-@thinned(6)
+@thinned(12)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_one_layer_is_found_in_that_layer(
     fault: str, file: str, subject: observe.Subject
