@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -34,7 +33,6 @@ from rnn_check.claims.layers.signal import (
     zeros,
 )
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import over_time
 
 __all__ = [
     "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "fed", "masks", "run",
@@ -147,9 +145,8 @@ def weights_of(claim: Experiment, layer: Layer) -> Weights:
 def dense_that_reaches(claim: Experiment) -> tuple[Array, Array]:
     """Dense weights (H,O), (O,) of least norm with which the printed predictions come out."""
     assert claim.x is not None and claim.weights is not None
-    weights: dict[str, Any] = {n: g.value for n, g in claim.weights[claim.rnn.name].items()}
-    states = over_time.forward(claim.x.value, **weights, **claim.recurrence)[0]  # (B,T,H)
-    last = states[:, -1]
+    alone = dataclasses.replace(claim, layers=claim.layers[:1])
+    last = run(alone, "exact")[0].value  # (B,H)
     augmented = np.concatenate([last, np.ones((len(last), 1))], axis=1)  # (B,H+1)
     predictions = claim.printed["predictions"].value.reshape(len(last), -1)  # (B,O)
     solution = np.linalg.lstsq(augmented, predictions, rcond=None)[0]

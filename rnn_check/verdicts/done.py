@@ -9,6 +9,7 @@ Sizes: B batch, T timesteps, F features, H units.
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from rnn_check.claims.layers import (
     Masking,
 )
 from rnn_check.claims.layers.recurrent import Carrying
+from rnn_check.claims.layers.signal import Pass
 from rnn_check.claims.written import Array
 from rnn_check.numbers import activations, formats
 
@@ -207,7 +209,7 @@ def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
     if claim.x is None or claim.weights is None or not isinstance(layer, Carrying):
         return False
     with np.errstate(all="ignore"):
-        courses = stack.passes(claim, "exact", layers=place.index + 1)[-1].courses
+        courses = _passes(_Same(claim), place.index + 1)[-1].courses
         for index, (_, part) in enumerate(layer.recurrences):
             name = CANDIDATE[part.family] if isinstance(part, Gated) else ""
             z, _ = courses[index].arguments[name]  # (B,T,H) in processing order
@@ -224,6 +226,24 @@ def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
             if (beyond & wanted[..., None]).any():
                 return True
     return False
+
+
+class _Same:
+    """A claim, equal to itself alone."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.claim is other.claim
+
+    def __hash__(self) -> int:
+        return id(self.claim)
+
+
+@functools.lru_cache(4)  # all entries of a file are asked of one claim, then of the next
+def _passes(same: _Same, layers: int) -> list[Pass]:
+    return stack.passes(same.claim, "exact", layers=layers)
 
 
 def _has(chain: list[Any], name: str, wanted: Any) -> bool:

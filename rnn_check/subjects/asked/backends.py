@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from .machine import available_cores, cache_folder, mapped
+from .machine import available_cores, cache_folder
 from .parts import Layers, Tensor, Tensors, variables_of
 from .wire import Array
 
@@ -68,9 +68,6 @@ class Backend:
             self.keras.backend.set_floatx(wanted)
             # of what is given no policy; once it has been asked for, floatx does not change it
             self.keras.mixed_precision.set_global_policy(wanted)
-
-    def tidy(self) -> None:
-        """Before each request: let go of what earlier ones left, where that is needed."""
 
     def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Any:
         """compute(tensors), compiled as `mode` says."""
@@ -220,11 +217,6 @@ class Jax(Backend):
     def set_precision(self, policy: str | None, floatx: str | None) -> None:
         super().set_precision(policy, floatx)
         self.package.config.update("jax_enable_x64", "float64" in (policy, floatx))
-
-    def tidy(self) -> None:
-        # a program that XLA compiled is mapped in some 15 pieces; beyond the most it crashes
-        if mapped() > 0.5:
-            self.package.clear_caches()
 
     def stateless(self, compute: Compute, variables: list[Any]) -> Callable[..., Any]:
         """compute with the variables as an argument, which is how jax differentiates and compiles.

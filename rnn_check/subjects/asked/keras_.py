@@ -88,7 +88,6 @@ class Keras(Running, Fitting, Saving, Composing, Reading):
         self.how, self.seeded = how, False
         self.replace = how.get("replace") or {}
         super().begin({**how, "replace": None})
-        self.backend.tidy()
         self.backend.set_precision(self.dtype, how.get("floatx"))
 
     def whose(self, error: Exception) -> Answer:

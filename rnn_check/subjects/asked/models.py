@@ -159,13 +159,16 @@ class Models(Making):
         if of.compiled != how:
             more = {} if optimizer is None else {"optimizer": self.optimizer(**optimizer)}
             if scaled:
-                scaling = self.backend.keras.mixed_precision.LossScaleOptimizer
-                more["optimizer"] = scaling(more["optimizer"])
+                more["optimizer"] = self.scaling(more["optimizer"])
             wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
             more.update({"metrics": self.metrics_to_compile(metrics)} if metrics else {})
             model.compile(**wanted, **more, **self.jit_compile)
             of.compiled = how
         return model
+
+    def scaling(self, optimizer: Any) -> Any:
+        """What scales the loss before this optimizer sees its gradient."""
+        return self.backend.keras.mixed_precision.LossScaleOptimizer(optimizer)
 
     def loss_to_compile(self, kind: str) -> Any:
         """By its name, or of the class that replaces it."""
