@@ -113,15 +113,8 @@ def test_a_scheduler_elsewhere_is_asked_and_a_sweep_goes_on(tmp_path: Path) -> N
 def test_a_faulty_layer_is_found_and_its_least_model_says_so(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY)
     asked = ["--backend", "numpy", "--layer", f"{tmp_path}/faulty.py:Faulty"]
-    space = [
-        "--space",
-        "front=none",
-        "--space",
-        "layer=SimpleRNN,LSTM",
-        "--space",
-        "do=certified,weights_read_back",
-    ]
-    swept = run("sweep", *asked, *space, "--cases", 48, "--workers", 1, "-o", tmp_path / "sweep")
+    space = ["--space", "front=none", "--space", "layer=SimpleRNN", "--space", "do=certified"]
+    swept = run("sweep", *asked, *space, "--cases", 32, "--workers", 1, "-o", tmp_path / "sweep")
     assert swept.exit_code == 1, swept.output
     files = sorted((tmp_path / "sweep" / "findings").glob("*.claim.toml"))
     assert files and all(f"found: {file}" in swept.output for file in files)
