@@ -288,7 +288,7 @@ def judge(
     it.
     """
     worst, size, blind, nans, sample = _Worst(), 0, 0, 0, NOTHING
-    wrong, first, left_out = 0, tuple[int, ...](), False
+    wrong, first, left_out, computed = 0, tuple[int, ...](), False, False
     can: dict[Reach | None, _Judged] = {}
     saturated = 0
     for piece in pieces(worst):
@@ -296,7 +296,7 @@ def judge(
         sample += piece.sample
         settled = residual.size if piece.settles is None else piece.settles
         size += settled
-        left_out = left_out or settled > residual.size
+        left_out, computed = left_out or settled > residual.size, computed or residual.size > 0
         if settled:
             if piece.ends is not None:
                 saturated += piece.ends
@@ -309,7 +309,7 @@ def judge(
         worst.take(piece, given, observed, residual)
     judged = sum(each.total for each in can.values())
     bits, consistent, cut, aside = how_summed(a, sample)
-    ok: bool | None = 0 <= worst.ratio <= 1 and not cut
+    ok: bool | None = (0 <= worst.ratio <= 1 or not computed) and not cut
     if not size:
         ok, reason = None, "there is nothing to judge"
         if not given.size:
