@@ -65,7 +65,6 @@ class Screen:
         F, H = len(layer.W), len(layer.U)
         self.h, self.h0 = layer.h.reshape(-1, H), layer.h0.astype(np.float32)
         self.from_zero = not self.h0.any()
-        self.ones = np.ones(max(F, H), np.float32)
         short = max(_PIECE, (F + H) // 2)
         self.of_x, self.of_h = _pieces(0, F, short), _pieces(F, F + H, short)
         longest = max(j - i for i, j in (*self.of_x, *self.of_h))
@@ -136,11 +135,10 @@ class Screen:
         narrow, n, H = self.narrow, len(x), self.h.shape[1]
         h, (before, first) = self.h[start : start + n], self._before(start, n)
         z, some = (self.room(name, n, H, dtype=np.float32) for name in ("z", "some"))
-        of_h = np.square(before, out=some) @ self.ones[:H]
+        of_h = np.einsum("rk,rk->r", before, before)
         if self.from_zero:
             of_h[first] = 0
-        squares = np.square(x, out=self.room("x²", *x.shape, dtype=np.float32))
-        of_x = squares @ self.ones[: x.shape[1]]
+        of_x = np.einsum("rk,rk->r", x, x)
         np.sqrt(of_h, out=of_h)
         np.sqrt(of_x, out=of_x)
         largest = float(of_x.max()), float(of_h.max())
