@@ -125,7 +125,7 @@ class Layer:
         B, T, H = self.h.shape
         self.x = _read("x", x, a)
         _check("x", self.x, (B, T, "features"), "batch and timesteps of the states")
-        F = self.x.shape[2]
+        self.features = F = self.x.shape[2]  # without those that stand for a second bias
         W, U = _read("kernel", kernel, a), _read("recurrent_kernel", recurrent_kernel, a)
         wide = self.gates * H
         of_units = "units of the states" if self.gates == 1 else f"{self.gates} gates of H units"
@@ -165,7 +165,7 @@ class Layer:
     @property
     def gradient_shapes(self) -> dict[str, tuple[int, ...]]:
         """Of what can be observed of a backward pass."""
-        (B, T, H), F = self.h.shape, len(self.W)
+        (B, T, H), F = self.h.shape, self.features
         wide = self.gates * H
         return {
             "delta": (B, T, wide), "x": (B, T, F), "kernel": (F, wide),

@@ -1,17 +1,22 @@
 """What is said of one array: is every element within its bound, and was anything proved?"""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn_check.certificates.asked import Asked
 from rnn_check.certificates.operands import how_summed
-from rnn_check.certificates.precision import NOTHING, Sample, called
+from rnn_check.certificates.precision import NOTHING, Sample, called, effective_precision
 from rnn_check.numbers.arrays import narrower
 from rnn_check.numbers.formats import Arithmetic, Array
+
+Told = tuple[tuple[str, ...], str]  # causes; or none, and why
 
 # The result -----------------------------------------------------------------------------------
 
@@ -28,7 +33,7 @@ class Piece(NamedTuple):
     blind: int = 0  # how many of those that are settled, but not meant, are blind
     rest: tuple[float, float] = (0.0, 0.0)  # the largest number expected there, the largest bound
     scale: Array | None = None  # how large the elements could be; None: as those expected are
-    reach: "Reach | None" = None  # between which numbers they lie; None: as all of the array do
+    reach: Reach | None = None  # between which numbers they lie; None: as all of the array do
     says: Array | None = None  # which bounds can be exceeded; None: by what is said in `judge`
     ends: int | None = None  # how many are an end of what the activation gives; None: to be counted
 
@@ -80,12 +85,12 @@ class Largest:
 
     ratio: float = 0.0
     where: tuple[int, ...] = ()
-    search: "Callable[[], Largest] | None" = field(default=None, compare=False)
+    search: Callable[[], Largest] | None = field(default=None, compare=False)
 
-    def found(self) -> "Largest":
+    def found(self) -> Largest:
         return self if self.search is None else self.search()
 
-    def moved(self, to: Callable[[tuple[int, ...]], tuple[int, ...]]) -> "Largest":
+    def moved(self, to: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Largest:
         """The same, where the element has another index."""
         if self.search is None:
             return Largest(self.ratio, to(self.where))
@@ -131,7 +136,7 @@ class Certificate:
     judged: float
     blind: float
     bits: float | None
-    consistent_with: str | None
+    _consistent: str | Callable[[], str | None] | None = field(repr=False, compare=False)
     claimed: str
     reason: str
     _given: Array = field(repr=False, compare=False)
@@ -139,6 +144,26 @@ class Certificate:
     wrong: int = 0
     first: tuple[int, ...] = ()
     aside: str = field(default="", repr=False)  # of the reason: what could not be told of the sums
+    _sought: Callable[[], Told] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def consistent_with(self) -> str | None:
+        return self._consistent() if callable(self._consistent) else self._consistent
+
+    @cached_property
+    def _told(self) -> Told:
+        return ((), "") if self._sought is None else self._sought()
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """With what single changes everything agrees: "recurrent_kernel is transposed". Looked for
+        when first asked for, if something is wrong."""
+        return self._told[0]
+
+    @property
+    def no_cause(self) -> str:
+        """Why none is named of something that is wrong."""
+        return self._told[1]
 
     def _repr_html_(self) -> str | None:
         return None if shown_in_notebooks is None else shown_in_notebooks(self)
@@ -181,8 +206,21 @@ class Certificate:
         return _residual(self.observed, self.expected)
 
 
-# who knows how to show one puts that here: a certificate knows no report
+# who knows how to show one, or looks for causes, puts that here: a certificate knows neither
 shown_in_notebooks: Callable[[Certificate], str] | None = None
+causes_of: Callable[[Asked], Told] | None = None
+
+
+def with_causes(
+    found: Mapping[str, Certificate], asked: Callable[[], Asked]
+) -> dict[str, Certificate]:
+    """Those that say that something is wrong able to say with what change it would not be."""
+
+    @cache
+    def sought() -> Told:
+        return ((), "") if causes_of is None else causes_of(asked())
+
+    return {n: replace(c, _sought=sought) if c.ok is False else c for n, c in found.items()}
 
 
 def _residual(observed: Array, expected: Array) -> Array:
@@ -308,7 +346,16 @@ def judge(
             blind += (own or Reach()).blind(piece)
         worst.take(piece, given, observed, residual)
     judged = sum(each.total for each in can.values())
-    bits, consistent, cut, aside = how_summed(a, sample)
+    cut, aside, consistent = "", "", None
+
+    @np.errstate(all="ignore")
+    def consistent_with() -> str | None:
+        return how_summed(a, sample)[1]
+
+    if worst.ratio > 1:  # what is wrong anyway is looked at more closely if somebody asks
+        bits = effective_precision(a, sample)[0]
+    else:
+        bits, consistent, cut, aside = how_summed(a, sample)
     ok: bool | None = (0 <= worst.ratio <= 1 or not computed) and not cut
     if not size:
         ok, reason = None, "there is nothing to judge"
@@ -344,7 +391,8 @@ def judge(
     if left_out and worst.ratio <= 1:
         largest = replace(largest, search=partial(_searched, worst, given, pieces))
     return Certificate(
-        ok, largest, judged / size, blind / size, bits, consistent,
+        ok, largest, judged / size, blind / size, bits,
+        consistent_with if worst.ratio > 1 else consistent,
         called(a), reason, given, pieces, wrong, first, aside,
     )  # fmt: skip
 
@@ -408,7 +456,7 @@ def _how_many(wrong: int, first: tuple[int, ...], worst: _Worst, backwards: bool
 # What is judged -------------------------------------------------------------------------------
 
 
-def advised(found: "Certificate", dtype: Any, given: Array) -> "Certificate":
+def advised(found: Certificate, dtype: Any, given: Array) -> Certificate:
     """A refusal of what may have been computed in less than its array shows says so."""
     if dtype is not None or found.ok is not False or not (name := narrower(given)):
         return found

@@ -54,7 +54,8 @@ def certify_training(
     before the first update and one after each; states: each that is `carried` by its name, of
     each weight in the same way; iterations (N+1,); loss (E,), as `fit` reports it of epochs. start:
     the weights from which it was to start, rounded to the arithmetic as the framework does it (the
-    recorded ones if not given). dtype: "float32" or "float64".
+    recorded ones if not given). dtype: "float32" or "float64", in which weights and states are
+    kept, whatever the network's layers compute in.
 
     States start at 0. What is recorded must be finite, unless its bound is not.
     Raises ValueError for unknown arithmetics and activations, and for shapes that do not fit.
@@ -123,7 +124,22 @@ def certify_training(
             quantity("loss", ("the epoch",), losses, zero, of_loss, K),
             quantity("iterations", ("the optimizer",), counted, zero, exactly(t, a)),
         ]
-    return conclude(found, N, blind)
+    concluded = conclude(found, N, blind)
+    out = _left_out(network, of_weights, counted)
+    if concluded.ok is not False or out is None or concluded.where[0] < out:
+        return concluded
+    why = f"step {out} was left out, as where a gradient that is scaled overflows"
+    return Certificate(None, 0.0, (0, "", ""), N, 0.0, 0, {}, why)
+
+
+def _left_out(network: Network, of_weights: Mapping[str, Bounded], counted: Array) -> int | None:
+    """The first update that was not counted, if that may be because it overflows."""
+    (skipped,) = np.nonzero(np.diff(counted[:, 0]) < 1)
+    if network.scale == 1 or not skipped.size:
+        return None
+    first = int(skipped[0])
+    overflows = any(np.isinf(g.error[first]).any() for g in of_weights.values())
+    return first + 1 if overflows else None
 
 
 def _gradients(

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,30 @@ def variants(
         yield f"[{shown}]", varied
 
 
+def covering(names: Sequence[str]) -> list[str]:
+    """Of claims of one file by their names, so few that each value that varies occurs in one.
+
+    First those with most values that occurred in none yet; of these, with most pairs of them.
+    """
+    values = {name: _labels(name) for name in names}
+    pairs = {name: {*itertools.combinations(each, 2)} for name, each in values.items()}
+    missing, unpaired = set().union(*values.values()), set().union(*pairs.values())
+    chosen = {*names[:1]} if not missing else set[str]()
+    while missing:
+        best = max(names, key=lambda n: (len(missing & {*values[n]}), len(unpaired & pairs[n])))
+        chosen.add(best)
+        missing.difference_update(values[best])
+        unpaired.difference_update(pairs[best])
+    return [name for name in names if name in chosen]
+
+
+def _labels(name: str) -> tuple[str, ...]:
+    """The values of a variant by the suffix of its name, "[kind=GRU, unroll=true]"."""
+    _, bracket, suffix = name.partition("[")
+    return tuple(_PARTS.split(suffix[:-1])) if bracket else ()
+
+
+_PARTS = re.compile(r", (?=\w+=)")
 _INDEX = re.compile("0|[1-9][0-9]*")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,22 @@ def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -
     if not chosen:
         raise BadInput(f"-k: no claim matches {pattern!r}; `rnn-check --list` shows them")
     return chosen
+
+
+def covered(claims: Sequence[Claim]) -> list[Claim]:
+    """Of what options do, so few that each value of what varies is asked once; all others."""
+    from itertools import groupby
+
+    from rnn_check.claims.variants import covering
+
+    found: list[Claim] = []
+    for _, group in groupby(claims, lambda c: c.name.partition("[")[0]):
+        of_file = list(group)
+        names = {c.name for c in of_file}
+        if of_file[0].name.startswith("options/"):
+            names = {*covering([c.name for c in of_file])}
+        found += [c for c in of_file if c.name in names]
+    return found
 
 
 def known_deviations(known: Path | None, whole: bool) -> Known:

@@ -41,7 +41,8 @@ def shares(network: Network, batch: slice, a: Arithmetic) -> Bounded:
 
 
 def loss_of(network: Network, outputs: Sequence[Node], batch: slice) -> Bounded:
-    """(N,1), of outputs (N,B,O) of each step or of the last; its gradient is received by them.
+    """(N,1), of outputs (N,B,O) of each step or of the last; its gradient, scaled, is received by
+    them.
 
     Keras multiplies what it divides by Σm by B·T first, and each square by s. What does not count
     is multiplied by 0.
@@ -71,16 +72,18 @@ def loss_of(network: Network, outputs: Sequence[Node], batch: slice) -> Bounded:
         # fit's loss is a mean of means: the batch's is weighted by B, summed, divided by B again
         each = most * off_error * (2 * np.abs(off) + off_error) + (ke + rounding * most) * size**2
         each = each + 4 * a.min_normal * (1 + most + weighs * size**2)
-        pull = 2 * (most * off_error + ke * np.abs(off)) * _UP
-        pull = pull + gamma(5 + more, a.u_stored + _FLOAT64.u) * 2 * most * size
-        pull = pull + 2 * a.min_normal * (1 + weighs * (size + most))
+        scaled = network.scale * most
+        pull = 2 * (scaled * off_error + network.scale * ke * np.abs(off)) * _UP
+        pull = pull + gamma(5 + more, a.u_stored + _FLOAT64.u) * 2 * scaled * size
+        pull = pull + 2 * a.min_normal * (1 + weighs * (size + scaled))
         nothing = np.where(np.isfinite(size), 0.0, np.inf)
         each, pull = (np.where(counts, part, nothing) for part in (each, pull))
         largest = largest + ((1 + n * most) * size**2).sum(axis=(1, 2))
-        pull = np.where(n * (1 + most) * size > a.max, np.inf, pull)
+        pull = np.where(n * (1 + scaled) * size > a.max, np.inf, pull)
         value = value + np.where(counts, kv * off * off, 0.0).sum(axis=(1, 2))
         error = error + each.sum(axis=(1, 2))
-        output.receive(Bounded(np.where(counts, 2 * kv * off, 0.0), _upper(pull), a))
+        to_output = np.where(counts, 2 * network.scale * kv * off, 0.0)
+        output.receive(Bounded(to_output, _upper(pull), a))
     error = np.where(largest > a.max, np.inf, error + 32 * a.min_normal)
     return Bounded(value[:, None], _upper(error[:, None] * _UP), a)
 

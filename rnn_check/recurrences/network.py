@@ -27,7 +27,8 @@ class Network:
     embedding: (V,F) of the table in which x are indices. mask: the steps that are not skipped.
     sample_weight: of the loss, off by weight_error. error: how far x may be from what was run.
     regularizers, constraints: by weight. frozen: the weights that are not trained, each with its
-    error.
+    error. mixed: what layers compute in that keep their weights in float32. scale: by which the
+    loss is multiplied before its gradient is taken, which is divided by it: a power of two.
     """
 
     x: Array  # (S,T,F), or (S,T)
@@ -46,6 +47,8 @@ class Network:
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     frozen: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    mixed: str = ""
+    scale: float = 1.0
 
     @property
     def steps(self) -> Array:

@@ -19,7 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.numbers.bounded import Bounded, _given, exactly
-from rnn_check.numbers.formats import UP, Arithmetic, Array, arithmetic, gamma_of_both
+from rnn_check.numbers.formats import (
+    ARITHMETICS,
+    UP,
+    Arithmetic,
+    Array,
+    arithmetic,
+    gamma_of_both,
+)
 from rnn_check.numbers.reading import Node, Tape
 from rnn_check.recurrences import batches, reported, updating
 from rnn_check.recurrences.network import Network
@@ -35,10 +42,14 @@ Sets = Mapping[str, Bounded]
 
 
 def gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, Bounded], Bounded]:
-    """dL/dw and L (N,1) of a batch, at N sets of weights: a running error analysis, both ways."""
+    """dL/dw and L (N,1) of a batch, at N sets of weights: a running error analysis, both ways.
+
+    Of a loss that is scaled nothing is known of any gradient if one of them may overflow: no step
+    is taken then.
+    """
     trained, a = weights, next(iter(weights.values())).a
     N = len(next(iter(weights.values())).value)
-    weights = {**weights, **_frozen(network, N, a)}
+    weights = _as_computed(network, {**weights, **_frozen(network, N, a)})
     units = weights["recurrent_kernel"].value.shape[-2]
     B = batch.stop - batch.start
     most = max(1, _MOST // max(1, B * network.x.shape[1] * network.gates * units))
@@ -47,12 +58,39 @@ def gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, 
         part = slice(at, at + most)
         few = {n: w.each(lambda array: array[part]) for n, w in weights.items()}  # noqa: B023
         parts.append(_gradients(network, few, batch))
-    found = {name: _joined([g[name] for g, _ in parts]) for name in trained}
+    found = {
+        name: _unscaled(_joined([g[name] for g, _ in parts]), network.scale) for name in trained
+    }
+    if network.scale != 1:
+        each = (np.isfinite(g.error).reshape(N, -1).all(axis=1) for g in found.values())
+        taken = np.logical_and.reduce([*each])
+        found = {name: _where_known(g, taken) for name, g in found.items()}
     loss = _joined([loss for _, loss in parts])
+    if network.mixed:  # from here on in what the weights are kept in
+        found = {name: Bounded(g.value, g.error, a) for name, g in found.items()}
+        loss = Bounded(loss.value, loss.error, a)
     for name, regularizer in network.regularizers.items():
         found[name] = added(found[name], regularizer.gradient(trained[name]))
         loss = added(loss, regularizer.loss(trained[name]), len(network.regularizers))
     return found, loss
+
+
+def _as_computed(network: Network, weights: Sets) -> Sets:
+    """As layers cast them that compute in another arithmetic."""
+    if not network.mixed:
+        return weights
+    a = arithmetic(network.mixed)
+    return {name: _given(w.value, w.error, a, True) for name, w in weights.items()}
+
+
+def _unscaled(g: Bounded, scale: float) -> Bounded:
+    return g if scale == 1 else Bounded(g.value / scale, g.error / scale, g.a)
+
+
+def _where_known(g: Bounded, taken: Array) -> Bounded:
+    """taken (N,): where a step is taken."""
+    at = taken.reshape(-1, *(1,) * (g.value.ndim - 1))
+    return Bounded(g.value, np.where(at, g.error, np.inf), g.a)
 
 
 def _frozen(network: Network, N: int, a: Arithmetic) -> dict[str, Bounded]:
@@ -75,6 +113,7 @@ def _joined(parts: list[Bounded]) -> Bounded:
 def outputs(network: Network, weights: Sets, batch: slice) -> Bounded:
     """(B,O), or of each step (B,T,O), at one set of weights."""
     weights = {**weights, **_frozen(network, 1, next(iter(weights.values())).a)}
+    weights = _as_computed(network, weights)
     each = _forward(network, weights, batch).outputs
     value, error = (
         np.stack([getattr(node.b, part)[0] for node in each], axis=1) for part in ("value", "error")
@@ -152,9 +191,11 @@ def _steps(network: Network, batch: slice, tape: Tape, table: Bounded | None) ->
         rows = _rows(network, batch)
         return [tape.leaf(table.each(lambda part: part[:, each])) for each in rows]  # noqa: B023
     error = np.broadcast_to(np.asarray(network.error, np.float64), network.x.shape)
-    both = (network.in_steps(part[batch]) for part in (network.x, error))
-    given = (_given(value, off, tape.a, True) for value, off in zip(*both, strict=True))
-    return [tape.constant(each) for each in given]
+    value, off = (network.in_steps(part[batch]) for part in (network.x, error))
+    if network.mixed:  # it comes in float32, and is cast
+        off = _given(value, off, ARITHMETICS["float32"], True).error
+    each = zip(value, off, strict=True)
+    return [tape.constant(_given(*step, tape.a, rounded=True)) for step in each]
 
 
 def _rows(network: Network, batch: slice) -> Array:
@@ -253,7 +294,7 @@ def trained(
         zero = {name: exactly(np.zeros_like(b.value), a) for name, b in w.items()}
         states: dict[str, dict[str, Bounded]] = dict.fromkeys(updating.carried(optimizer), zero)
         losses: list[Bounded] = []
-        seen = _Reported(network, validated, a.name)
+        seen = _Reported(network, validated, network.mixed or a.name)
         for update in range(epochs * len(network.batches)):
             if all(np.isinf(b.error).all() for b in w.values()):
                 losses.append(Bounded(np.zeros((1, 1)), np.full((1, 1), np.inf), a))

@@ -33,6 +33,11 @@ class Policy:
         return "float64" if self.name == "floatx_float64" else "float32"
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether layers compute in another arithmetic than they keep their weights in."""
+        return self.layer.startswith("mixed_")
+
+    @property
     def computed_in(self) -> str:
         """The arithmetic of the layers' steps."""
         return self.layer.removeprefix("mixed_")
@@ -40,7 +45,7 @@ class Policy:
     @property
     def kept_in(self) -> str:
         """The arithmetic of the dtype of the weights."""
-        return "float32" if self.layer.startswith("mixed_") else self.layer
+        return "float32" if self.is_mixed else self.layer
 
     @property
     def loss_in(self) -> str:

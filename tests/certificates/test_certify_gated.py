@@ -114,7 +114,7 @@ def test_an_honest_layer_is_proved(
             assert gradient.ok or scale == 4.0, (name, gradient.reason)
 
 
-@thinned(7)
+@thinned(20)
 @np.errstate(over="ignore", invalid="ignore")
 @each_recurrence
 @pytest.mark.parametrize("activation", ["linear", "relu", "hard_tanh", "softsign", "softmax"])
@@ -150,7 +150,7 @@ def test_sixteen_bits_are_asked_as_such(r: Recurrence) -> None:
     assert certify(run.states["h"].astype(np.float32), **layer.asked, dtype="float32").ok is False
 
 
-@thinned(3)
+@pytest.mark.long
 @each_recurrence
 def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) -> None:
     """In blocks of a few steps: the same expected numbers, verdict, and faults that are found.
@@ -381,7 +381,7 @@ def test_a_saturated_cell_state_is_not_called_proved() -> None:
     assert seen.ok is True
 
 
-@thinned(5)
+@thinned(10)
 @each_recurrence
 @pytest.mark.parametrize("gate", [0, 1, 2])
 @pytest.mark.parametrize("name", ["kernel", "recurrent_kernel"])
@@ -449,7 +449,7 @@ def test_a_hidden_cell_state_that_overflows_may_be_nan() -> None:
 # -- gradients -------------------------------------------------------------------------------------
 
 
-@thinned(4)
+@thinned(8)
 @each_recurrence
 @pytest.mark.parametrize("masked", [False, True])
 def test_each_gradient_that_is_off_is_found(r: Recurrence, masked: bool) -> None:

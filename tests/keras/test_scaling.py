@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -13,18 +15,23 @@ from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN
 from tests.support import planted
+from tests.support.sampling import sampled
 
 FAULTS = planted.found(planted.FOLDER / "scaling_faults.py", "keras.optimizers.SGD")
 FILE = files.bundled() / "options" / "training" / "one_update.toml"
 CLAIM = files.load(FILE)
+FIT = files.bundled() / "options" / "training" / "fit_mixed.toml"
+UPDATES = dataclasses.replace(files.load(FIT), expectations=files.load(FIT).expectations[:1])
 MIXED = asking_request.Setting(dtype="mixed_float16")
 
 
-def asked(subject: Subject, c: Claim, fault: str = planted.NONE) -> asking_request.Answer:
-    request = asking_request.request(c, ["one_update"], MIXED)
+def asked(
+    subject: Subject, c: Claim, fault: str = planted.NONE, question: str = "one_update"
+) -> asking_request.Answer:
+    request = asking_request.request(c, [question], MIXED)
     observed = plans.ask(subject, {**request, "replace": {"SGD": FAULTS[fault]}})[1]
-    if "unsupported" in observed["one_update"]:
-        pytest.skip(observed["one_update"]["unsupported"])
+    if "unsupported" in observed[question]:
+        pytest.skip(observed[question]["unsupported"])
     return asking_request.Answer(observed)
 
 
@@ -41,6 +48,7 @@ def test_a_step_of_a_loss_that_is_scaled_is_certified(subject: Subject) -> None:
     assert verdict.verdict == AGREE, verdict.detail
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("fault", [f for f in FAULTS if f != planted.NONE])
 def test_a_fault_of_the_scale_is_found(subject: Subject, fault: str) -> None:
     verdict = judged(CLAIM, asked(subject, CLAIM, fault))
@@ -58,6 +66,7 @@ def test_a_step_that_is_left_out_where_a_gradient_overflows_is_not_called_wrong(
     assert "may overflow" in verdict.detail
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("scale", [0.0, -2.0, 3.0, np.inf, np.nan])
 def test_a_scale_that_is_none_is_refused(subject: Subject, scale: float) -> None:
     answer = asked(subject, CLAIM)
@@ -66,3 +75,25 @@ def test_a_scale_that_is_none_is_refused(subject: Subject, scale: float) -> None
     verdict = judged(CLAIM, asking_request.Answer({"one_update": told}))
     assert verdict.verdict == ERROR
     assert "expected a power of two" in verdict.detail
+
+
+def test_each_update_of_a_loss_that_is_scaled_is_certified(subject: Subject) -> None:
+    verdict = judged(UPDATES, asked(subject, UPDATES, question="training"))
+    assert verdict.verdict == AGREE, verdict.detail
+    assert "each of 4 updates follows" in verdict.detail
+
+
+@pytest.mark.parametrize("fault", sampled([f for f in FAULTS if f != planted.NONE], 2))
+def test_a_fault_of_the_scale_is_found_in_a_whole_fit(subject: Subject, fault: str) -> None:
+    verdict = judged(UPDATES, asked(subject, UPDATES, fault, question="training"))
+    assert verdict.verdict == DIFFER, verdict.detail
+
+
+def test_a_fit_of_which_a_step_is_left_out_is_not_called_wrong(subject: Subject) -> None:
+    assert UPDATES.loss is not None
+    far = dataclasses.replace(UPDATES.loss.value, value=UPDATES.loss.value.value - 40)
+    loss = dataclasses.replace(UPDATES.loss, value=far)
+    c = dataclasses.replace(UPDATES, loss=loss)
+    verdict = judged(c, asked(subject, c, question="training"))
+    assert verdict.verdict == NOT_RUN
+    assert "step 1 was left out" in verdict.detail

@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
 
 from rnn_check.certificates.updates import certify_training
+from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import exactly
 from rnn_check.numbers.formats import ARITHMETICS, Array
-from rnn_check.recurrences import kinds
+from rnn_check.recurrences import kinds, training
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from rnn_check.recurrences.penalties import Regularizer
@@ -315,6 +317,7 @@ OTHERS: dict[str, Optimizer] = {  # of which each is another optimizer's mistake
 }
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("case", sampled(sorted(CASES), 13))
 def test_where_a_training_ends_is_within_the_bound(case: str) -> None:
     name, by = CASES[case]
@@ -362,6 +365,7 @@ def recorded(net: Network, optimizer: Optimizer, dtype: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", sampled(sorted(CASES), 19))
 def test_the_exact_updates_are_certified_and_others_are_not(case: str, dtype: str) -> None:
@@ -396,3 +400,28 @@ def test_at_zero_any_subgradient_of_a_penalty_is_allowed_and_none_beyond() -> No
             inside = abs(0.125 * sign - found.value[0, at]) <= found.error[0, at]
             assert inside == (min(allowed) <= sign <= max(allowed))
     assert abs(0.126 - found.value[0, 0]) > found.error[0, 0]
+
+
+@pytest.mark.parametrize("mixed", ["float16", "bfloat16"])
+def test_weights_that_are_cast_are_within_the_bound_of_mixed_precision_alone(mixed: str) -> None:
+    net = NETWORKS["SimpleRNN"]
+    start = {name: array[None] * (1 + 1e-3) for name, array in initial(net).items()}
+    a, exact = ARITHMETICS["float32"], formats.arithmetic("exact")
+    stored = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}[mixed]
+    cast = {n: exactly(w.astype(stored).astype(np.float64), exact) for n, w in start.items()}
+    wanted, loss = training.gradients(net, cast, net.batches[0])
+    weights = {name: exactly(w, a) for name, w in start.items()}
+    within = {}
+    for scale in (1.0, 2.0**5, 2.0**18):
+        for computed_in in (mixed, ""):
+            other = replace(net, mixed=computed_in, scale=scale)
+            with np.errstate(invalid="ignore"):  # 0 times a bound that is infinite
+                found, of_loss = training.gradients(other, weights, net.batches[0])
+            pairs = [(found[name], wanted[name]) for name in wanted] + [(of_loss, loss)]
+            off = [(np.abs(b.value - exactly.value) <= b.error).all() for b, exactly in pairs]
+            within[scale, computed_in] = all(off)
+            known = [bool(np.isfinite(b.error).all()) for b in found.values()]
+            overflows = computed_in == "float16" and scale == 2.0**18
+            assert known == [not overflows] * len(found)  # of none, if one may overflow
+    assert all(within[scale, mixed] for scale, _ in within)
+    assert not any(within[scale, ""] for scale, _ in within)

@@ -16,7 +16,7 @@ from rnn_check.claims.layers.signal import Call
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
-from rnn_check.verdicts.judge import AGREE, DIFFER
+from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 from tests.support import bundled
 from tests.support.sampling import sampled, thinned
 
@@ -34,7 +34,10 @@ def passed(c: Claim, weights: dict[str, Array], masks: Masks) -> tuple[Array, An
     """The last state and what the backward pass needs, with these masks."""
     assert c.x is not None
     own = {**weights, "recurrent_kernel": masks[1][:, None] * weights["recurrent_kernel"]}
-    states, cache = over_time.forward(c.x.value * masks[0], **own, **c.recurrence)
+    start = None if c.initial_state is None else c.initial_state.value
+    states, cache = over_time.forward(
+        c.x.value * masks[0], **own, **c.recurrence, initial_state=start
+    )
     return states, cache
 
 
@@ -79,7 +82,18 @@ def test_loss_and_gradients_of_one_mask_agree(c: Claim) -> None:
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
 
 
-@thinned(25)
+def test_a_step_starts_from_the_initial_state_that_is_given(tmp_path: Path) -> None:
+    text = (OPTIONS / "dropout" / "one_update.toml").read_text(encoding="utf-8")
+    started = tmp_path / "started.toml"
+    started.write_text(text.replace("[loss]", "initial_state = [[0.5, -1, 0.25]]\n\n[loss]"))
+    c, *_ = files.load_each(started)
+    plain, *_ = UPDATES
+    assert verdict(c) == AGREE
+    (found,) = judge.judge(plain, answer(c))
+    assert found.verdict == DIFFER
+
+
+@thinned(100)
 @pytest.mark.parametrize("c", UPDATES, ids=lambda c: c.name)
 @pytest.mark.parametrize(
     "how",
@@ -117,6 +131,117 @@ def test_where_the_gradient_is_zero_nothing_has_to_be_trained(tmp_path: Path) ->
     )
     (c,) = files.load_each(tmp_path / "c.toml")
     assert verdict(c) == AGREE
+
+
+# -- what is frozen, and what is constrained -------------------------------------------------------
+
+
+def stepped(kind: str, x: float, target: float, bias: float = 0.0, **options: str) -> Claim:
+    """A linear layer of one unit before a frozen Dense layer of weight 1: h = kernel·x + bias."""
+    keys = "".join(f"{name} = {value}\n" for name, value in options.items())
+    return files.loads(
+        f"""
+        schema = 1
+        title = "one step"
+        source = {{ document = "d" }}
+        [[layers]]
+        kind = "SimpleRNN"
+        units = 1
+        activation = "linear"
+        {keys}
+        [[layers]]
+        kind = "Dense"
+        units = 1
+        trainable = false
+        [weights.simple_rnn]
+        kernel = [[1]]
+        recurrent_kernel = [[0]]
+        bias = [{bias}]
+        [weights.dense]
+        kernel = [[1]]
+        bias = [0]
+        [input]
+        x = [[[{x}]]]
+        [loss]
+        kind = "mse"
+        target = [[{target}]]
+        [[expect]]
+        what = "{kind}"
+        value = true
+        from = "d"
+        """
+    )
+
+
+def of_step(c: Claim, policy: str = "float32", **moved: float) -> str:
+    """The verdict on a subject that leaves the weights as they are, but for these."""
+    assert c.weights is not None
+    before = {
+        layer: {name: g.value.astype(np.float32) for name, g in table.items()}
+        for layer, table in c.weights.items()
+    }
+    own = {**before["simple_rnn"]}
+    own |= {name: np.full_like(own[name], value) for name, value in moved.items()}
+    told = {
+        "before": before, "after": {**before, "simple_rnn": own},
+        "trainable": {"simple_rnn": [*own]},
+    }  # fmt: skip
+    (found,) = judge.judge(c, request.Answer({"fit_once": told}), dtype=policy)
+    return found.verdict
+
+
+NON_NEGATIVE = {"kernel_constraint": '"NonNeg"', "bias_constraint": '"NonNeg"'}
+
+
+def test_where_nothing_goes_back_nothing_has_to_move() -> None:
+    for kind in ("frozen", "constrained"):
+        assert of_step(stepped(kind, 1, 1, **NON_NEGATIVE)) == AGREE  # it is what it should be
+        assert of_step(stepped(kind, 0, 0, **NON_NEGATIVE)) == AGREE
+        # 1 - 2⁻²⁸ is 1 in float32, which leaves no gradient; nor would its step move a weight of 1
+        assert of_step(stepped(kind, 1, 1, -(2.0**-28), kernel_constraint='"NonNeg"')) == AGREE
+
+
+def test_what_is_held_at_zero_by_its_constraint_need_not_move() -> None:
+    c = stepped("constrained", 1, -1, **NON_NEGATIVE)  # the bias of 0 would go below it
+    assert of_step(c, kernel=0.5) == AGREE
+    assert of_step(c) == DIFFER  # the kernel is 1 still
+    assert of_step(stepped("frozen", 1, -1, **NON_NEGATIVE), kernel=0.5) == AGREE
+
+
+def test_what_has_a_gradient_has_to_move() -> None:
+    for kind in ("frozen", "constrained"):
+        c = stepped(kind, 1, 3, **NON_NEGATIVE)
+        assert of_step(c) == DIFFER
+        assert of_step(c, kernel=1.5, bias=0.5) == AGREE
+        assert of_step(c, kernel=1.5) == DIFFER
+
+
+def test_a_step_that_half_precision_may_have_skipped_is_not_judged() -> None:
+    for kind in ("frozen", "constrained"):
+        c = stepped(kind, 1, 3, **NON_NEGATIVE)
+        assert of_step(c, "mixed_float16") == NOT_RUN
+        assert of_step(c, "mixed_float16", kernel=1.5) == DIFFER
+        assert of_step(c, "mixed_float16", kernel=1.5, bias=0.5) == AGREE
+
+
+def test_norms_along_another_axis_are_not_judged() -> None:
+    c = stepped("constrained", 1, 3, kernel_constraint='{ kind = "MaxNorm", axis = 1 }')
+    assert next(e.not_run for e in c.expectations)
+
+
+def test_a_mask_whose_powers_overflow_is_not_judged() -> None:
+    text = (OPTIONS / "dropout" / "recurrent.toml").read_text(encoding="utf-8")
+    c = files.loads(text.replace("recurrent_dropout = 0.375", "recurrent_dropout = 0.98"))
+    rng = np.random.default_rng(0)
+    masks = (rng.random((2, 64, 1, 64)) >= 0.98) / np.float32(0.02)
+    with np.errstate(over="ignore"):
+        first, later = (masks ** np.arange(4)[:, None]).astype(np.float16)
+    told: dict[str, Any] = {
+        "recurrent": first, "next": {"recurrent": later}, "again": None,
+        "inference": {"recurrent": np.ones_like(first)},
+    }  # fmt: skip
+    found = judge.judge(c, request.Answer({"dropout": told}), dtype="mixed_float16")[0]
+    assert (found.what, found.verdict) == ("dropout of recurrent", NOT_RUN)
 
 
 # -- layers with several states -------------------------------------------------------------------
@@ -179,7 +304,7 @@ CROSSED = [
 ]
 
 
-@thinned(3)
+@thinned(9)
 @pytest.mark.parametrize("c", CROSSED, ids=lambda c: c.name)
 def test_before_the_first_step_that_counts_zeros_or_the_start_are_shown(c: Claim) -> None:
     """Zeros by tensorflow and torch, the state that was carried here by jax and numpy."""
@@ -340,3 +465,63 @@ def test_a_loss_of_no_steps_is_zero(loss: float, wanted: str) -> None:
     c = files.loads(claimed.replace("from =", 'computed_in = "float32"\nfrom ='))
     (verdict,) = judge.judge(c, request.Answer({"gradients": {"loss": np.asarray(loss)}}))
     assert verdict.verdict == wanted, verdict.detail
+
+
+# -- before the first step that counts -----------------------------------------------------------
+
+HIDDEN = """
+schema = 1
+title = "no step counts"
+source = {document = "a test"}
+[[layers]]
+%s
+name = "a"
+return_sequences = true
+[[layers]]
+kind = "Dense"
+name = "dense"
+units = 1
+use_bias = false
+[weights.a]
+kernel = [[1]]
+recurrent_kernel = [[1]]
+bias = [0]
+[weights.dense]
+kernel = [[2]]
+[input]
+x = [[[1]]]
+mask = [[false]]
+initial_state = [[3]]
+[[expect]]
+what = "certified"
+value = true
+from = "the recurrence itself"
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "output", "wanted"),
+    [(0, 0, AGREE), (3, 6, AGREE), (3, 5, DIFFER), (4, 8, DIFFER), (1, 2, DIFFER)],
+)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'kind = "SimpleRNN"\nunits = 1\nactivation = "linear"',
+        'kind = "RNN"\ncell = {kind = "SimpleRNNCell", units = 1, activation = "linear"}',
+    ],
+    ids=["a layer", "a cell"],
+)
+def test_what_is_made_of_zeros_or_of_the_start(
+    layer: str, state: int, output: int, wanted: str
+) -> None:
+    c = files.loads(HIDDEN % layer, "c.claim.toml", "c")
+    shown, made = (np.full((1, 1, 1), n, np.float32) for n in (state, output))
+    own = {"kernel": [[1]], "recurrent_kernel": [[1]], "bias": [0]}
+    weights = {
+        "a": {name: np.array(value, np.float32) for name, value in own.items()},
+        "dense": {"kernel": np.array([[2]], np.float32)},
+    }
+    told = {"states": shown, "output": made, "weights": weights}
+    told["outputs"] = {"layers": [shown, made], "masks": [None, None], "states": []}
+    (found,) = judge.judge(c, request.Answer(told))
+    assert found.verdict == wanted, found.detail

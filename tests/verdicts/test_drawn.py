@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from rnn_check.claims.expectations.weights import commonest, is_drawn
+from rnn_check.claims.expectations.weights import commonest, commonest_of, is_drawn
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 
@@ -39,3 +39,20 @@ def test_an_orthogonal_matrix_of_two_by_two_is_drawn() -> None:
 @pytest.mark.parametrize("fixed", [np.ones((3, 4)), np.zeros((2, 16)), np.eye(4)], ids=str)
 def test_constants_and_the_identity_are_not_drawn(fixed: Array, dtype: str) -> None:
     assert not is_drawn(fixed, commonest(formats.arithmetic(dtype)))
+
+
+NARROW: dict[str, dict[str, float]] = {
+    "RandomNormal": {"mean": 0.5, "stddev": 0.0},
+    "RandomUniform": {"minval": 1.0, "maxval": 1.0 + 2.0**-24},
+    "TruncatedNormal": {"mean": 1.0, "stddev": 1e-9},
+    "Orthogonal": {"gain": 0.0},
+    "VarianceScaling": {"scale": 1e-90},
+}
+
+
+@pytest.mark.parametrize("dtype", STORED)
+@pytest.mark.parametrize("kind", NARROW)
+def test_draws_that_are_not_spread_may_all_be_alike(kind: str, dtype: str) -> None:
+    a, alike = formats.arithmetic(dtype), np.full((3, 4), 0.5)
+    assert is_drawn(alike, commonest_of({"kind": kind, "seed": 1, **NARROW[kind]}, 12, a))
+    assert not is_drawn(alike, commonest_of({"kind": kind, "seed": 1}, 12, a))

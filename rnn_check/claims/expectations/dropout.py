@@ -16,7 +16,7 @@ import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims.expectations.bitwise import SEQUENCE, same, yes
-from rnn_check.claims.expectations.case import Case, Said
+from rnn_check.claims.expectations.case import Case, Said, Unproved
 from rnn_check.claims.expectations.expectation import Holds, Path
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Gated
@@ -137,7 +137,7 @@ def _dropped(
             said = said[key]
         return said.shaped(shape)
 
-    u, powers = formats.arithmetic(case.dtype).u_stored, drawn.powers[:, None]
+    a, powers = formats.arithmetic(case.dtype), drawn.powers[:, None]
     first = part(told)
     shown = first.astype(np.float64)  # (B,T,n)
     still = part(told["inference"]).astype(np.float64)
@@ -147,9 +147,11 @@ def _dropped(
         scale /= 1 - each
         rate *= 1 - each
     rate = 1 - rate  # that one of them drops it
+    if scale ** powers.max() > a.max / 2:
+        raise Unproved(f"{what}: what is scaled by {scale:g} at each step overflows")
     kept = shown[:, np.flatnonzero(drawn.powers)[0]] != 0  # (B,n)
     expected = np.where(kept[:, None], scale**powers, powers == 0)
-    bound = formats.gamma(3 * len(drawn.rates), u) * np.abs(powers) * expected
+    bound = formats.gamma(3 * len(drawn.rates), a.u_stored) * np.abs(powers) * expected
     yield Comparison(
         "subject", f"{what}: one mask for all timesteps, scaled by {scale:g}", shown, expected,
         np.abs(shown - expected), bound, SEQUENCE, tuple(np.indices(shown.shape)),

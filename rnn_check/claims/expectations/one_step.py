@@ -12,16 +12,19 @@ import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, bits, equal
 from rnn_check.claims import stack
+from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.bitwise import moved, same, yes
 from rnn_check.claims.expectations.case import Case, Malformed, Said, Unproved
 from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import GRU, LSTM, Recurrent, SimpleRNN
+from rnn_check.claims.layers import GRU, LSTM, Layer, Recurrent, SimpleRNN
+from rnn_check.claims.layers.layer import described
 from rnn_check.claims.layers.signal import at_the_end
 from rnn_check.claims.loss import given_to_loss
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
-from rnn_check.recurrences import losses, running
+from rnn_check.numbers.bounded import Bounded
+from rnn_check.recurrences import losses, penalties, running
 
 LEARNING_RATE = 0.125  # of the one step of fit that is asked for; a power of two rounds nothing
 
@@ -37,6 +40,55 @@ class FitOnce(Holds, frozen=True, kw_only=True):
         return {"learning_rate": LEARNING_RATE}
 
 
+def _stepped(case: Case) -> dict[tuple[str, str], Bounded]:
+    """Where a step of SGD ends from the claim's weights, by layer and path, of what is trained.
+
+    Empty where more than the loss and the weights decide it.
+    """
+    run, found = case.claim, dict[tuple[str, str], Bounded]()
+    drops = any(any(_rates(each.inner)) for each in run.layers if isinstance(each.inner, Recurrent))
+    penalized = any(
+        described(getattr(each.inner, f"{part}_regularizer", None))
+        for each in run.layers
+        for part in ("kernel", "recurrent", "bias", "activity")
+    )
+    # before the first step that counts the loss may see zeros, or the initial state
+    begins_anyhow = run.initial_state is not None and run.mask is not None
+    if drops or penalized or begins_anyhow:
+        return found
+    truth, kept = case.truth(case.dtype, case.policy.loss_in), case.policy.kept_in
+    for name, (layer, path) in run.gradients.items():
+        given = (run.weights or {}).get(layer.name, {}).get(path)
+        if given is None or not layer.is_trainable:
+            continue
+        gradient, off = truth.gradient(name)
+        weight, off = given.value, given.error + LEARNING_RATE * off
+        new = weight - LEARNING_RATE * gradient
+        size = np.abs(weight) + LEARNING_RATE * np.abs(gradient) + off
+        off = off + (formats.gamma(2, formats.arithmetic(kept).u_stored) + 2.0**-52) * size
+        found[layer.name, path] = Bounded(new, off, formats.arithmetic(kept))
+    return found
+
+
+def _must_move(before: Array, after: Bounded) -> bool:
+    """Whether no number that `after` allows is the one that was there."""
+    return bool((np.abs(after.value - before) > after.error).any())
+
+
+def _is_skipped(case: Case) -> bool:
+    """Whether no step may have been taken: of a loss that is scaled, if a gradient overflows, no
+    weight is changed and none constrained."""
+    told = case.said["fit_once"]
+    return case.policy.computed_in == "float16" and not any(
+        moved(before, told["after"][layer][name].shaped(before.shape))
+        for layer, table in told["before"].table()
+        for name, before in table.arrays().items()
+    )
+
+
+_SKIPPED = "no weight changed, as where a gradient overflows in half precision"
+
+
 class Frozen(FitOnce, frozen=True, kw_only=True):
     """Holds: what is not trainable is not trained; needs `mse`."""
 
@@ -47,9 +99,15 @@ class Frozen(FitOnce, frozen=True, kw_only=True):
         return [("fit_once", "after", name, "*") for name in frozen]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
-        """A step of fit changes what is trainable and nothing else."""
-        told = case.said["fit_once"]
-        changed = 0
+        """A step of fit changes what is trainable, where its gradient is large enough to be seen,
+        and nothing else."""
+        found = list(self._of_weights(case))
+        if _is_skipped(case) and all(each.ok for each in found):
+            raise Unproved(_SKIPPED)
+        yield from found
+
+    def _of_weights(self, case: Case) -> Iterator[Comparison]:
+        told, stepped = case.said["fit_once"], {} if _is_skipped(case) else _stepped(case)
         for layer in case.claim.layers:
             own = layer.name in told["trainable"]
             listed = [s.text for s in told["trainable"][layer.name]] if own else []
@@ -58,11 +116,11 @@ class Frozen(FitOnce, frozen=True, kw_only=True):
                 after = told["after"][layer.name][name].shaped(before.shape)
                 is_named = f"{layer.name}.{name} is trainable"
                 yield equal("subject", is_named, name in listed, layer.is_trainable)
-                if layer.is_trainable:
-                    changed += int(moved(before, after))
-                else:
-                    yield same(f"{layer.name}.{name} after fit", after, before)
-        yield equal("subject", "something was trained", yes(changed > 0), "yes")
+                what, end = f"{layer.name}.{name}", stepped.get((layer.name, name))
+                if not layer.is_trainable:
+                    yield same(f"{what} after fit", after, before)
+                elif end is not None and _must_move(before, _constrained(layer, name, end)):
+                    yield equal("subject", f"{what} was trained", yes(moved(before, after)), "yes")
 
 
 class Constrained(FitOnce, frozen=True, kw_only=True):
@@ -70,43 +128,80 @@ class Constrained(FitOnce, frozen=True, kw_only=True):
 
     layers = "any"
 
+    def unjudged(self, run: Experiment) -> str:
+        of_run = [trained.of_layer(layer, "constraint") for layer in run.layers]
+        if all(limits.get("axis", 0) == 0 for each in of_run for _, limits in each):
+            return ""
+        return f"{self.what} is judged of norms along the first axis only, of what enters each unit"
+
     def spoils(self, run: Experiment) -> list[Path]:
         return []  # a constraint leaves a range
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """After a step of fit the weights are changed, and as their constraints want them."""
-        told = case.said["fit_once"]
-        u = formats.arithmetic(case.dtype).u_stored
+        if _is_skipped(case):
+            raise Unproved(_SKIPPED)
+        told, stepped, a = case.said["fit_once"], _stepped(case), formats.arithmetic(case.dtype)
         for layer in case.claim.layers:
             weights = told["after"][layer.name].arrays() if layer.name in told["after"] else {}
             for name, after in weights.items():
-                weight = name.rpartition(".")[2].removesuffix("_kernel")
-                wanted = getattr(layer.inner, f"{weight}_constraint", None)
-                if not isinstance(wanted, dict | str):
+                if (wanted := _constraint_of(layer, name)) is None:
                     continue
                 before = told["before"][layer.name][name].shaped(after.shape)
-                what = f"{layer.name}.{name}"
-                yield equal("subject", f"{what} was trained", yes(moved(before, after)), "yes")
-                kind = wanted if isinstance(wanted, str) else wanted["kind"]
-                limits = wanted if isinstance(wanted, dict) else {}
-                yield _CONSTRAINTS[kind](f"{what} is {kind}", after.astype(np.float64), limits, u)
+                what, end = f"{layer.name}.{name}", stepped.get((layer.name, name))
+                if end is not None and _must_move(before, _constrained(layer, name, end)):
+                    yield equal("subject", f"{what} was trained", yes(moved(before, after)), "yes")
+                kind, limits = wanted
+                yield _CONSTRAINTS[kind](f"{what} is {kind}", after.astype(np.float64), limits, a)
 
 
-def _non_negative(what: str, weight: Array, limits: Mapping[str, Any], u: float) -> Comparison:
+def _constraint_of(layer: Layer, path: str) -> tuple[str, dict[str, Any]] | None:
+    """(class, its arguments) of the weight of that path."""
+    weight = path.rpartition(".")[2].removesuffix("_kernel")
+    found = described(getattr(layer.inner, f"{weight}_constraint", None))
+    if found is None:
+        return None
+    return found["kind"], {name: each for name, each in found.items() if name != "kind"}
+
+
+def _constrained(layer: Layer, path: str, end: Bounded) -> Bounded:
+    """The weight of that path, which a step leaves at `end`, as its constraint leaves it."""
+    if (wanted := _constraint_of(layer, path)) is None:
+        return end
+    kind, limits = wanted
+    if limits.get("axis", 0) != 0:  # anything may become of it
+        return Bounded(end.value, np.full_like(end.value, np.inf), end.a)
+    whole = Bounded(end.value[None], end.error[None], end.a)
+    found = penalties.constraint(kind, **limits).applied(whole)
+    return Bounded(found.value[0], found.error[0], end.a)
+
+
+def _non_negative(
+    what: str, weight: Array, limits: Mapping[str, Any], a: formats.Arithmetic
+) -> Comparison:
     below = np.maximum(-weight, 0.0)
     return Comparison("subject", what, weight, np.abs(weight), below, np.zeros_like(below))
 
 
-def _max_norm(what: str, weight: Array, limits: Mapping[str, Any], u: float) -> Comparison:
-    """Columns are scaled to this norm at most; a norm, a quotient and a product are rounded."""
-    most = float(limits.get("max_value", 2))
+def _max_norm(
+    what: str, weight: Array, limits: Mapping[str, Any], a: formats.Arithmetic
+) -> Comparison:
+    """Columns are scaled to this norm at most; a norm, a quotient and a product are rounded.
+
+    Squares that underflow are missing in the norm: √(c² + η) is at most c + η/2c, and c + √η.
+    """
+    most, lost = float(limits.get("max_value", 2)), len(weight) * a.min_normal
     norm = np.sqrt(np.square(weight).sum(axis=0))
-    bound = np.full_like(norm, formats.gamma(len(weight) + 6, u) * most)
+    bound = formats.gamma(len(weight) + 6, a.u_stored) * most
+    bound = np.full_like(
+        norm, bound + min(math.sqrt(lost), lost / (2 * most) if most else math.inf)
+    )
     above = np.maximum(norm - most, 0.0)
     return Comparison("subject", what, norm, np.full_like(norm, most), above, bound)
 
 
-_CONSTRAINTS: dict[str, Callable[[str, Array, Mapping[str, Any], float], Comparison]] = {
+_Held = Callable[[str, Array, Mapping[str, Any], formats.Arithmetic], Comparison]
+_CONSTRAINTS: dict[str, _Held] = {
     "NonNeg": _non_negative,
     "MaxNorm": _max_norm,
 }
@@ -181,7 +276,8 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
             # not where all was dropped, or a gradient is below half a unit of what it is taken from
             yield equal("subject", "something was trained", yes(changed), "yes")
         signal = stack.Signal.exactly(case.x, case.claim.mask)
-        shown = layer.passed(stack.Call(stack.exactly(after), signal, case.dtype)).out
+        call = stack.Call(stack.exactly(after), signal, case.dtype, stack.starts(case.claim))
+        shown = layer.passed(call).out
         what, got = "output in inference afterwards", told["output"].array
         yield stack.bounded(what, got, shown.bounded, "subject")
 
@@ -253,6 +349,7 @@ def _explained(
     run: dict[str, Any] = {
         **wide, **layer.functions, "arithmetic": arithmetic, "x": case.x, "mask": claim.mask,
         "go_backwards": layer.option("go_backwards"),
+        "initial_state": [value for value, _ in stack.starts(claim)] or None,
         **{name: scale * wide[name] for name, scale in scales.items()},
     }  # fmt: skip
     ran = running.Running(layer.recurrence, **run)

@@ -83,7 +83,7 @@ class Reported(Holds, frozen=True, kw_only=True):
         return ""
 
     def unjudged_in(self, policy: Policy) -> str:
-        if policy.name in ("float32", "floatx_float64"):
+        if policy.name in ("float32", "floatx_float64") or policy.is_mixed:
             return ""
         return f"what {self.of} reports in {policy.name} is not derived"
 
@@ -144,7 +144,7 @@ class Reported(Holds, frozen=True, kw_only=True):
             yield stack.bounded(f"{name} {where}", got, found[name], "subject")
 
     def _trained(self, case: Case, said: Said) -> Iterator[Comparison]:
-        found = trained.ended(case, case.dtype, reports=True)
+        found = trained.ended(case, reports=True)
         by_batch = self.of == "train_on_batch"
         reports = said["reports"] if by_batch else said
         for name, wanted in (found.of_batches if by_batch else found.of_epochs).items():

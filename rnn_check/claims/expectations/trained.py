@@ -158,14 +158,18 @@ def other_biases(what: str, run: Experiment) -> str:
     return ""
 
 
+SCALE = 2.0**15  # of the loss in mixed_float16, as Keras has it to begin with
+
+
 def unjudged_in(policy: Policy) -> str:
-    """Losses of a float64 layer are computed in floatx; those of mixed precision are scaled."""
-    if policy.name in ("float32", "floatx_float64"):
+    """Losses of a float64 layer are computed in floatx; of weights kept in half precision what an
+    optimizer makes is not derived."""
+    if policy.name in ("float32", "floatx_float64") or policy.is_mixed:
         return ""
     return f"where a training in {policy.name} ends is not derived"
 
 
-def loss_of_epoch(case: Case, epoch: int, arithmetic: str) -> tuple[Array, Array]:
+def loss_of_epoch(case: Case, epoch: int, arithmetic: str | None = None) -> tuple[Array, Array]:
     """() as fit reports it of an epoch, counted from 1, or from the end if negative."""
     value, bound = ended(case, arithmetic).loss
     return value[_index(epoch)], bound[_index(epoch)]
@@ -182,15 +186,32 @@ def _index(epoch: int) -> int:
     return epoch - (epoch > 0)
 
 
-def ended(case: Case, computed_in: str, reports: bool = False) -> training.Trained:
-    """Where the claim's training ends, in an arithmetic; reports: and what is said on the way."""
+def ended(case: Case, computed_in: str | None = None, reports: bool = False) -> training.Trained:
+    """Where the claim's training ends, in an arithmetic, or else as the subject trains it.
+
+    reports: and what is said on the way.
+    """
     if computed_in == "hand":
         raise Unproved("what is rounded by hand in a training is not derived")
-    return case.once(_trained_in("exact" if computed_in == "real" else computed_in, reports))
+    if computed_in is None:
+        return case.once(_trained_in(case.policy.kept_in, reports, mixed(case.policy)))
+    return case.once(_trained_in("exact" if computed_in == "real" else computed_in, reports, ""))
+
+
+def mixed(policy: Policy) -> str:
+    """What layers compute in that keep their weights in another arithmetic."""
+    return policy.computed_in if policy.is_mixed else ""
+
+
+def computed(whole: Network, mixed: str) -> Network:
+    """The same in mixed precision; in half precision its loss is scaled."""
+    return dataclasses.replace(whole, mixed=mixed, scale=SCALE if mixed == "float16" else 1.0)
 
 
 @functools.cache  # one object for each arithmetic, by which a case knows what it has made
-def _trained_in(arithmetic: str, reports: bool) -> Callable[[Experiment], training.Trained]:
+def _trained_in(
+    arithmetic: str, reports: bool, mixed: str
+) -> Callable[[Experiment], training.Trained]:
     def ends(run: Experiment) -> training.Trained:
         assert run.training is not None and run.weights is not None
         own = {
@@ -201,7 +222,7 @@ def _trained_in(arithmetic: str, reports: bool) -> Callable[[Experiment], traini
             for layer in run.layers
             if layer.is_trainable
         }
-        whole = network(run)
+        whole = computed(network(run), mixed)
         by_class = run.training.class_weight is not None
         validated = dataclasses.replace(whole, sample_weight=None) if by_class else whole
         return training.trained(
@@ -213,6 +234,7 @@ def _trained_in(arithmetic: str, reports: bool) -> Callable[[Experiment], traini
 
 
 def network(run: Experiment) -> Network:
+    """In the arithmetic of its weights; see `computed`."""
     assert run.x is not None and run.loss is not None
     before, layer, dense = _parts(run)
     given = Signal(run.x.value, run.x.error)
@@ -230,7 +252,7 @@ def network(run: Experiment) -> Network:
         sample_weight=None if run.sample_weight is None else run.sample_weight.value,
         weight_error=0.0 if run.sample_weight is None else run.sample_weight.error,
         recurrence=layer.recurrence,
-        **layer.functions,
+        **layer.functions,  # type: ignore[arg-type]
         dense_activation=dense.inner.function if dense else None,
         go_backwards=layer.option("go_backwards"),
         batch_size=run.training.batch_size if run.training else None,

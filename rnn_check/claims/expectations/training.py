@@ -32,6 +32,7 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
+from rnn_check.numbers.activations import activation
 from rnn_check.recurrences import updating
 from rnn_check.recurrences.optimizers import Optimizer
 from rnn_check.subjects.policy import Policy
@@ -88,12 +89,12 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
                 state: trained.by_name(run, _tables(recorded[state]))
                 for state in updating.carried(optimizer)
             },
-            network=trained.network(run),
+            network=trained.computed(trained.network(run), trained.mixed(case.policy)),
             optimizer=optimizer,
             iterations=recorded["iterations"].of(np.ndarray),
             loss=recorded["loss"].array,
             start=trained.by_name(run, start),
-            dtype=case.dtype,
+            dtype=case.policy.kept_in,
         )
         done, asked = np.asarray(found.updates), np.asarray(run.training.updates(len(case.x)))
         missing = np.abs(done - asked)
@@ -119,7 +120,7 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
             yield equal("subject", name, yes(constants[name].flag), yes(options.pop(name)))
         got = np.asarray([constants[name].of(float) for name in options])
         expected = np.asarray(list(options.values()))
-        bound = expected * formats.arithmetic(case.dtype).u
+        bound = expected * formats.arithmetic(case.policy.kept_in).u
         names = ", ".join(options)
         yield Comparison("subject", names, got, expected, np.abs(got - expected), bound)
 
@@ -158,7 +159,7 @@ class TrainedWeights(OfTraining, OfWeight, frozen=True, kw_only=True):
         assert self.computed_in is not None
         run = case.claim
 
-        def ends(computed_in: str) -> Callable[[str], Bounded]:
+        def ends(computed_in: str | None = None) -> Callable[[str], Bounded]:
             weights = trained.ended(case, computed_in).weights
 
             def of(name: str) -> Bounded:
@@ -172,7 +173,7 @@ class TrainedWeights(OfTraining, OfWeight, frozen=True, kw_only=True):
             return case.said["trained"]["weights"][layer.name][path].array
 
         yield self.word(case, self.as_written(run, ends(self.computed_in), weights=True))
-        yield from self.seen_as_written(case, told, ends(case.dtype), weights=True)
+        yield from self.seen_as_written(case, told, ends(), weights=True)
 
 
 class OrdinaryOutcome(Unasked, frozen=True, kw_only=True):
@@ -199,16 +200,22 @@ class OrdinaryOutcome(Unasked, frozen=True, kw_only=True):
                 return f"{self.what} of a training with {name} is not derived"
         if beside := trained.embellished(run):
             return f"{self.what} of a training with {beside} is not derived"
-        return trained.unjudged(self.what, run)
+        of_dense = [] if run.dense is None else [run.dense.inner.function]
+        for name in [*run.rnn.functions.values(), *of_dense]:
+            if activation(name).derivative is None:
+                return f"{self.what} of a training with {activation(name).name} is not derived"
+        return trained.unjudged(self.what, run) or trained.other_biases(self.what, run)
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         run = reading.experiment
-        shape = None if run.is_stack or run.x is None else run.output_shape
+        shape = None if run.x is None else run.output_shape
         return read_value(self, () if self.of == "loss" else shape, reading)
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """The author's number among those that random Dense layers end with."""
         drawn = getattr(case.once(draw), self.of)  # (D,...)
+        if not np.isfinite(drawn).all():
+            raise Unproved("trainings from random Dense weights overflow")
         places = self.places(drawn.shape[1:])
         drawn = np.stack([self.select(draw) for draw in drawn])
         value: Given = self.value

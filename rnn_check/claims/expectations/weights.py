@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import ml_dtypes
@@ -42,6 +42,31 @@ def commonest(a: formats.Arithmetic) -> float:
     return max(2 * a.u_stored, 2.0**-23)
 
 
+def commonest_of(initializer: Mapping[str, Any], size: int, a: formats.Arithmetic) -> float:
+    """The same of an initializer {"kind": class, its arguments} of `size` numbers.
+
+    A last place at the center of what is drawn, and what underflows, fall on one value each: with
+    a density of 1 over their spread at most. Where nothing is spread, all do.
+    """
+
+    def of(name: str, default: float) -> float:
+        return float(initializer.get(name, default))
+
+    center, spread, kind = 0.0, math.inf, initializer["kind"]
+    if kind in ("RandomNormal", "TruncatedNormal"):
+        center, spread = of("mean", 0), of("stddev", 0.05)
+    elif kind == "RandomUniform":
+        low, high = of("minval", -0.05), of("maxval", 0.05)
+        center, spread = max(abs(low), abs(high)), high - low
+    elif kind == "Orthogonal":
+        spread = of("gain", 1)
+    elif kind == "VarianceScaling":  # over the mean of fan-in and fan-out, at most
+        spread = math.sqrt(of("scale", 1) / size)
+    if spread == 0:
+        return 1.0
+    return min(1.0, commonest(a) * (1 + abs(center / spread)) + a.min_normal / abs(spread))
+
+
 class WeightsReadBack(Holds, frozen=True, kw_only=True):
     """Holds: what was set is what `get_weights` returns, bit for bit."""
 
@@ -71,7 +96,7 @@ class Property(Holds, frozen=True, kw_only=True):
     on: Literal["subject", "printed"] = "subject"
     computed_in: ComputedIn | None = None
 
-    layers = "plain"
+    layers = "any"
     needs = ()
 
     def missing(self, run: Experiment) -> Iterator[str]:
@@ -79,6 +104,8 @@ class Property(Holds, frozen=True, kw_only=True):
             yield f"printed.{self.of}"
         if self.on == "subject" and run.input_shape is None:
             yield "input"
+        if self.on == "subject" and self.of not in run.gradients:
+            yield f"a recurrent layer with a {self.of} of its own"
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         if self.computed_in and self.on == "subject":
@@ -91,7 +118,10 @@ class Property(Holds, frozen=True, kw_only=True):
         return {"initial_weights"} if self.on == "subject" else set()
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("initial_weights", "*", self.of)] if self.on == "subject" else []
+        if self.on == "printed":
+            return []
+        layer, path = run.gradients[self.of]
+        return [("initial_weights", layer.name, path)]
 
     def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
         """The weight, off by `error` at most, in an arithmetic."""
@@ -104,17 +134,19 @@ class Property(Holds, frozen=True, kw_only=True):
             a = formats.arithmetic(author)
             yield self.held(printed.value, printed.error, a, "claim")
             return
-        run = case.claim
-        shape = run.rnn.weight_shapes((run.input_shape or (0,))[-1]).get(self.of, ())
-        weight = case.said["initial_weights"][run.rnn.name][self.of].shaped(shape)
+        layer, path = case.claim.gradients[self.of]
+        shape = layer.weight_shapes(case.claim.features_of(layer))[path]
+        weight = case.said["initial_weights"][layer.name][path].shaped(shape)
         wide, a = weight.astype(np.float64), formats.arithmetic(case.dtype)
         yield self.held(wide, np.zeros(shape), a, "subject")
 
 
 class Orthogonal(Property, frozen=True, kw_only=True):
-    """Holds: its columns are orthonormal."""
+    """Holds: its columns are orthonormal, or its rows where these are fewer."""
 
     def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
+        if weight.shape[0] < weight.shape[1]:
+            weight, error = weight.T, error.T
         product, identity = weight.T @ weight, np.eye(weight.shape[1])
         bound = bounded.orthogonality_bound(weight, error, a)
         return Comparison(who, self.of, product, identity, np.abs(product - identity), bound)
@@ -166,7 +198,9 @@ class Reproducible(Holds, frozen=True, kw_only=True):
         name, told = case.claim.names[0], case.said["initialized"]
         first = told["first"][name][self.of].array
         second = told["second"][name][self.of].shaped(first.shape).astype(first.dtype)
-        drawn = yes(is_drawn(first, commonest(formats.arithmetic(case.dtype))))
+        given = getattr(case.claim.layers[0], self.of.removesuffix("_kernel") + "_initializer")
+        most = commonest_of(given, first.size, formats.arithmetic(case.policy.kept_in))
+        drawn = yes(is_drawn(first, most))
         yield equal("subject", f"{self.of} is drawn at random", drawn, "yes")
         yield same(f"{self.of} of a second layer", second, first)
 

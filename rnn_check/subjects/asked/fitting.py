@@ -49,9 +49,7 @@ class Fitting(Models):
         by_batch: bool = False,
     ) -> Answer:
         self.can_compute()
-        scaled = self.dtype == "mixed_float16" and "scale" in keep
-        if "loss" in keep and self.dtype == "mixed_float16" and not scaled:
-            raise Unsupported("training in mixed_float16 scales its loss")
+        scaled = self.dtype == "mixed_float16" and bool({"scale", "loss", "reported"} & {*keep})
         inputs = inputs_of(x, initial_state, mask)
         weighs: dict[str, Any] = {}
         if sample_weight is not None:
@@ -118,8 +116,8 @@ class Fitting(Models):
         keras = self.backend.keras
         if not self.backend.differentiates:
             raise Unsupported(f"the {self.backend.name} backend has no gradients")
-        if self.dtype not in (None, "float32", "float64"):
-            raise Unsupported(f"training in {self.dtype} scales its loss: not recorded")
+        if self.dtype in ("float16", "bfloat16"):
+            raise Unsupported(f"training of weights that are kept in {self.dtype} is not recorded")
         if self.dtype == "float64" and keras.backend.floatx() != "float64":
             raise Unsupported("training whose loss is of another dtype is not recorded")
         if inputs.keys() != {"x"} or target is None:
@@ -127,10 +125,12 @@ class Fitting(Models):
         model = keras.Sequential([keras.Input(shape=of.shape[1:]), *of.layers])
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
-        model.compile(loss=self.loss_to_compile(loss), optimizer=made, **self.jit_compile)
+        scaled = self.scaling(made) if self.dtype == "mixed_float16" else made
+        model.compile(loss=self.loss_to_compile(loss), optimizer=scaled, **self.jit_compile)
         states = {**STATES_OF[kind], **STATES_OF_ANY}
         recorder = training_recorder(self.backend, of.layers, made, states)
-        dtype = np.dtype(self.dtype or self.backend.floatx)
+        mixed = self.dtype in ("mixed_float16", "mixed_bfloat16")
+        dtype = np.dtype(self.backend.floatx if mixed else self.dtype or self.backend.floatx)
         batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
         size = min(batch_size or len(target), len(target))
         by: dict[str, Any] = {"batch_size": size}
