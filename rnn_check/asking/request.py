@@ -85,7 +85,7 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
             name: {key: given.value for key, given in table.items()}
             for name, table in claim.weights.items()
         }
-        if not claim.is_stack and claim.dense is not None and claim.dense.name not in weights:
+        if claim.is_plain and claim.dense is not None and claim.dense.name not in weights:
             kernel, bias = stack.dense_that_reaches(claim)
             weights[claim.dense.name] = {"kernel": kernel, "bias": bias}
     question: dict[str, Any] = {

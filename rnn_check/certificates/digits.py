@@ -55,9 +55,9 @@ def half_units(reading: Mapping[str, int]) -> dict[str, float]:
     return found
 
 
-def certified(layer: Layer, off: Mapping[str, float], features: int) -> Certificate:
-    """See `public.certify`. features: of x, without one that stands for a second bias."""
-    known = _Known(layer, off, features)
+def certified(layer: Layer, off: Mapping[str, float]) -> Certificate:
+    """See `public.certify`."""
+    known = _Known(layer, off)
     seen = layer.h
     if isinstance(layer, GatedLayer):
         if layer.last_c is not None:
@@ -75,8 +75,8 @@ def certified(layer: Layer, off: Mapping[str, float], features: int) -> Certific
 class _Known:
     """The operands of every step, each with what it may be off."""
 
-    def __init__(self, layer: Layer, off: Mapping[str, float], features: int) -> None:
-        self.layer, self.off = layer, off
+    def __init__(self, layer: Layer, off: Mapping[str, float]) -> None:
+        self.layer, self.off, features = layer, off, layer.features
         self.r = layer.recurrence if isinstance(layer, GatedLayer) else SIMPLE
         gate = layer.gate if isinstance(layer, GatedLayer) else "sigmoid"
         self.n = Bounds(layer.a.name, layer.name, activations.activation(gate).name)

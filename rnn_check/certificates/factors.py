@@ -51,22 +51,22 @@ class Factor:
         """
         self.matrix, self.a, self.bias = matrix, a, bias  # (K,H), (H,)
         self.names = names
-        self.size = np.abs(matrix)
-        self.most = float(self.size.max(initial=0))
+        self.most = float(np.maximum(matrix.max(initial=0), -matrix.min(initial=0)))
         self.starts, self.ends = [0, *parts], [*parts, len(matrix)]
         # squares need the room that float64 has beside all narrower arithmetics
         self.tight = tight or len(matrix) <= _TIGHT or a.min_normal <= FLOAT64.min_normal
         if not self.tight:  # (parts,H)
-            self.norms = np.sqrt(np.add.reduceat(np.square(matrix), self.starts, axis=0))
+            each = [matrix[i:j] for i, j in zip(self.starts, self.ends, strict=True)]
+            self.norms = np.sqrt(np.stack([np.einsum("kh,kh->h", m, m) for m in each]))
             if bias is not None:
                 self.norms = np.vstack([self.norms, np.abs(bias)])
 
     def columns(self, which: Array) -> Factor:
         """The same with these columns of the matrix alone."""
         few = copy(self)
-        for name in ("small", "squares"):
+        for name in ("size", "small", "squares", "never_exact"):
             few.__dict__.pop(name, None)
-        few.matrix, few.size = self.matrix[:, which], self.size[:, which]
+        few.matrix = self.matrix[:, which]
         if self.bias is not None:
             few.bias = self.bias[which]
         if not self.tight:
@@ -78,11 +78,7 @@ class Factor:
 
         A look that overlooks zeros costs sharpness alone.
         """
-        if not len(rows) or len(self.matrix) <= _TIGHT or not np.isfinite(self.most):
-            return None
-        # spread by the golden ratio: a stride may hit first steps alone, whose states are 0
-        few = rows[(np.arange(8) * (0.618 * len(rows))).astype(np.intp) % len(rows)]
-        if (few != 0).any(axis=0).all():
+        if not len(rows) or self.is_used(rows[some_of(len(rows))]):
             return None
         held = rows != 0
         often = np.count_nonzero(held, axis=0)
@@ -98,6 +94,24 @@ class Factor:
         if self.bias is not None:
             norms = np.vstack([norms, np.abs(self.bias)])
         return Used(terms, norms, np.flatnonzero(rare), parts)
+
+    def is_used(self, few: Array) -> bool:
+        """Whether these few rows find all operands to hold something, or nobody asks."""
+        asked = len(self.matrix) > _TIGHT and np.isfinite(self.most)
+        return not asked or bool((few != 0).any(axis=0).all())
+
+    @cached_property
+    def never_exact(self) -> bool:
+        """Whether the matrix alone shows that some partial sum of any rows may be rounded.
+
+        A row that is not 0 is so in one part, where its norm is its own quantum q at least. So its
+        sums have a size of q times the least norm of any part of a column, and the unit q·quantum.
+        """
+        if self.tight:
+            return False
+        least = float(self.norms[: len(self.starts)].min(initial=np.inf))
+        some = self.matrix[:1], self.matrix
+        return any(quanta(m.reshape(1, -1))[0] * 2.0**self.a.bits <= least for m in some)
 
     def sizes(self, rows: Array, room: Room, used: Used | None) -> tuple[Array, float]:
         """(R,H) Σ|terms|, or by Cauchy and Schwarz ‖row‖‖column‖, which is no less; a max |row|.
@@ -134,6 +148,10 @@ class Factor:
         return np.asarray(np.sqrt(out, out=out))
 
     @cached_property
+    def size(self) -> Array:
+        return np.abs(self.matrix)
+
+    @cached_property
     def small(self) -> Array | None:
         return subnormal(self.size, self.a)
 
@@ -146,16 +164,10 @@ class Factor:
 
         None if no sum, of which `least` is the least size, holds fewer than 2^bits of its units:
         then some partial sum may be rounded. Most factors and rows show that in a few numbers.
-
-        A row that is not 0 is so in one part, where its norm is its own quantum q at least. So its
-        sums have a size of q times the least norm of any part of a column, and the unit q·quantum.
         """
         digits = 2.0**self.a.bits
-        if not self.tight and (used is None or used.norms is None):
-            least_norm = float(self.norms[: len(self.starts)].min(initial=np.inf))
-            for some in (self.matrix[:1], self.matrix):
-                if quanta(some.reshape(1, -1))[0] * digits <= least_norm:
-                    return None
+        if (used is None or used.norms is None) and self.never_exact:
+            return None
         quantum = quanta(self.matrix.reshape(1, -1))
         for some in (rows[:, :1], rows):
             units = quantum * quanta(some)
@@ -171,6 +183,13 @@ class Used(NamedTuple):
     norms: Array | None  # as Factor.norms, over the columns that many rows use; None: over all
     rare: Array  # the columns that few rows use
     parts: list[Array]  # the others of each part
+
+
+def some_of(R: int) -> Array:
+    """Eight of R rows, spread by the golden ratio: a stride may hit first steps alone, whose states
+    are 0.
+    """
+    return np.asarray((np.arange(8) * (0.618 * R)).astype(np.intp) % R)
 
 
 def subnormal(size: Array, a: Arithmetic) -> Array | None:

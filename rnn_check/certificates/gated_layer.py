@@ -88,11 +88,14 @@ class Seen(Bounds):
 
     def blend(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
         value = super().blend(z, h, c)
+        self.differs["h"] = np.where(value.error == 0, 0.0, self.made_again(z, h, c))
+        return value
+
+    def made_again(self, z: Bounded, h: Bounded, c: Bounded) -> Array:
+        """By how much z∘h + (1 - z)∘c may differ if it is made once more, unless it is exact."""
         rest = np.abs(1 - z.value) + z.error
         most = z.most * h.most + rest * c.most
-        differs = gamma(4, self.a.u_stored) * most + 4 * self.a.min_normal
-        self.differs["h"] = np.where(value.error == 0, 0.0, differs)
-        return value
+        return np.asarray(gamma(4, self.a.u_stored) * most + 4 * self.a.min_normal)
 
     def seen(self, name: str, a: Bounded, b: Bounded) -> Bounded:
         value = a + b
@@ -103,6 +106,20 @@ class Seen(Bounds):
         if name not in self.observed:
             return value
         return Bounded(self.observed[name], self.differs[name], self.a)
+
+
+class _MadeAgain(Seen):
+    """Of a GRU, by how much its states may differ, and nothing of them."""
+
+    def blend(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
+        if (z.error == 0).any():  # it may choose, which rounds nothing
+            return super().blend(z, h, c)
+        differs = self.made_again(z, h, c)
+        for each in (h.is_nan, c.is_nan):
+            if each is not False:
+                differs = np.where(each, 0.0, differs)
+        self.differs["h"] = differs
+        return h
 
 
 def _is_nan(products: Sequence[tuple[Bounded, Bounded]], bias: Bounded | None) -> Array:
@@ -236,7 +253,7 @@ class GatedLayer(Layer):
             h = self.h[samples, steps]
             off = off if steps.start else np.zeros((h.shape[0], h.shape[2]))
             before = exactly(self.before(samples, steps), self.a)
-            n, _ = self._stepped(samples, steps, {}, before)
+            n, _ = self._stepped(_MadeAgain, samples, steps, {}, before)
             # a state that is none brings no doubt to those after it
             made = np.where(np.isfinite(h).reshape(before.value.shape), n.differs["h"], 0.0)
             made = np.where(np.isnan(made), 0.0, made)
@@ -248,13 +265,18 @@ class GatedLayer(Layer):
         self, samples: slice, steps: slice, observed: dict[str, Array], *before: Bounded
     ) -> tuple[Seen, Any]:
         """One step each of a block, and the reading that made it. before: of further states."""
-        return self._stepped(samples, steps, observed, self.handed(samples, steps), *before)
+        return self._stepped(Seen, samples, steps, observed, self.handed(samples, steps), *before)
 
     def _stepped(
-        self, samples: slice, steps: slice, observed: dict[str, Array], *before: Bounded
+        self,
+        reading: type[Seen],
+        samples: slice,
+        steps: slice,
+        observed: dict[str, Array],
+        *before: Bounded,
     ) -> tuple[Seen, Any]:
         of, known = self._made
-        n = Seen(self, observed, known if of == (samples.start, steps.start) else ())
+        n = reading(self, observed, known if of == (samples.start, steps.start) else ())
         x = self.x[samples, steps].reshape(-1, len(self.W)).astype(np.float64)
         step = self.recurrence.step(n, self.weights, exactly(x, self.a), *before)
         self._made = (samples.start, steps.start), tuple(n.sums)

@@ -19,6 +19,7 @@ import numpy as np
 
 from rnn_check.certificates.factors import Factor, Room
 from rnn_check.certificates.layer import COLUMNS, Layer, grid_of
+from rnn_check.certificates.layouts import SECOND_BIAS
 from rnn_check.certificates.precision import sample_of
 from rnn_check.certificates.result import (
     Certificate,
@@ -44,6 +45,8 @@ def certified(
 ) -> dict[str, Certificate]:
     """Is each adjoint the one that follows from the next? See `public.certify_gradients`."""
     shapes = layer.gradient_shapes
+    if layer.features < len(layer.W):
+        shapes = shapes | {SECOND_BIAS: shapes["bias"]}
     got = {name: read(name, array) for name, array in observed.items()}
     for name, array in got.items():
         if name not in shapes:
@@ -91,7 +94,7 @@ class Gradients:
 
     def pieces(self, name: str, observed: Array, worst: Any) -> Iterator[Piece]:
         """What the gradient of that name should be."""
-        F, H = len(self.layer.W), len(self.layer.U)
+        rows, F, H = len(self.layer.W), self.layer.features, len(self.layer.U)
         if name == "delta":
             return self.deltas()
         if name == "x":
@@ -99,8 +102,9 @@ class Gradients:
         if name == "kernel":
             return self.sums(slice(0, F), "x", observed)
         if name == "recurrent_kernel":
-            return self.sums(slice(F, F + H), "states", observed)
-        return self.biases(observed) if name == "bias" else self.starts(name, observed)
+            return self.sums(slice(rows, rows + H), "states", observed)
+        is_bias = name in ("bias", SECOND_BIAS)
+        return self.biases(observed) if is_bias else self.starts(name, observed)
 
     def note(self, name: str) -> str:
         """What is not asked of the gradient of that name."""
@@ -117,8 +121,8 @@ class Gradients:
     def inputs(self, observed: Array) -> Iterator[Piece]:
         """dx_t = δ_t·Wᵀ, in input order."""
         layer, T = self.layer, self.delta.shape[1]
-        factor = Factor(layer.W.T, layer.a, names=(("delta", "kernel"),))
-        (B, _, H), F = self.delta.shape, len(layer.W)
+        (B, _, H), F = self.delta.shape, layer.features
+        factor = Factor(layer.W[:F].T, layer.a, names=(("delta", "kernel"),))
         grid = grid_of(B, T, F, min(F, COLUMNS))
         for samples, steps in layer.blocks():
             delta = self.delta[samples, steps].astype(np.float64)

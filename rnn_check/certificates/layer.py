@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,17 +55,28 @@ def grid_of(
     """
     if B * T * H <= SAMPLED:
         return _Grid(None, slice(None))
+    if mask is None:
+        return _drawn(B, T, H, wide, skip_first)
+    rng, columns, n = _columns(H, wide)
+    found = np.flatnonzero(mask)
+    before = np.maximum.accumulate(mask, axis=1)[:, :-1]
+    later = np.flatnonzero(mask & np.pad(before, ((0, 0), (1, 0))))
+    found = later if 2 * len(later) > len(found) else found
+    return _Grid(found[_one_of_each(rng, len(found), n)], columns)
+
+
+def _columns(H: int, wide: int) -> tuple[np.random.Generator, Array | slice, int]:
+    """What draws, some columns, and how many rows with as many columns make a sample."""
     rng = np.random.default_rng(0)
     columns: Array | slice = slice(None)
     if wide < H:
         columns = np.sort(rng.choice(H, wide, replace=False))
-    n = max(1, SAMPLED // wide)
-    if mask is not None:
-        found = np.flatnonzero(mask)
-        before = np.maximum.accumulate(mask, axis=1)[:, :-1]
-        later = np.flatnonzero(mask & np.pad(before, ((0, 0), (1, 0))))
-        found = later if 2 * len(later) > len(found) else found
-        return _Grid(found[_one_of_each(rng, len(found), n)], columns)
+    return rng, columns, max(1, SAMPLED // wide)
+
+
+@lru_cache(maxsize=2**6)  # layers of the same sizes come one after the other
+def _drawn(B: int, T: int, H: int, wide: int, skip_first: bool) -> _Grid:
+    rng, columns, n = _columns(H, wide)
     if n >= B * T:
         return _Grid(None, columns)
     steps = _one_of_each(rng, T, n)
@@ -114,7 +125,7 @@ class Layer:
         B, T, H = self.h.shape
         self.x = _read("x", x, a)
         _check("x", self.x, (B, T, "features"), "batch and timesteps of the states")
-        F = self.x.shape[2]
+        self.features = F = self.x.shape[2]  # without those that stand for a second bias
         W, U = _read("kernel", kernel, a), _read("recurrent_kernel", recurrent_kernel, a)
         wide = self.gates * H
         of_units = "units of the states" if self.gates == 1 else f"{self.gates} gates of H units"
@@ -154,7 +165,7 @@ class Layer:
     @property
     def gradient_shapes(self) -> dict[str, tuple[int, ...]]:
         """Of what can be observed of a backward pass."""
-        (B, T, H), F = self.h.shape, len(self.W)
+        (B, T, H), F = self.h.shape, self.features
         wide = self.gates * H
         return {
             "delta": (B, T, wide), "x": (B, T, F), "kernel": (F, wide),
@@ -228,6 +239,16 @@ class Layer:
             rows[:, 0, F:] = self.h0[samples]
             rows[:, 1:, F:] = self.h[samples, : steps.stop - 1]
         return rows.reshape(-1, F + H)
+
+    def rows(self, which: Array) -> Array:
+        """(n,F+H) [x_t, h_{t-1}] of these steps, all samples counted through; without a mask."""
+        F, H = len(self.W), len(self.U)
+        s, t = np.divmod(which, self.h.shape[1])
+        rows = np.empty((len(which), F + H))
+        rows[:, :F], rows[:, F:] = self.x[s, t], self.h[s, t - 1]
+        first = np.flatnonzero(t == 0)
+        rows[first, F:] = self.h0[s[first]]
+        return rows
 
     def preactivation(self, samples: slice, steps: slice, room: Room) -> Sum:
         return Sum(self.operands(samples, steps, room), self.forward, room).bounded(stored=3)

@@ -26,6 +26,8 @@ _GATES: dict[str, dict[str, tuple[int, ...]]] = {
     "onnx": {"simple": (0,), "lstm": (0, 2, 3, 1), "gru": (0, 1, 2)},
 }
 _IN_TIME = ("states", "cell_states", "x", "mask")
+_COTANGENTS = ("cotangent", "cotangent_error", "cell_cotangent")
+SECOND_BIAS = "second_bias"  # the gradient of one that is added to the first
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,45 @@ class Layout:
             found[name] = self._gates(name, self._alone(name, given[name], 2), -2).swapaxes(-1, -2)
         found["initial_state"] = self._start(given.get("initial_state"))
         return self._with_biases(found)
+
+    def gradients(self, observed: Mapping[str, Any]) -> dict[str, Any]:
+        """Gradients as Keras has them, each in the shape of what it is the gradient of.
+
+        delta has the gates of the kernel's columns, or rows, along its last axis. Of a pair of
+        biases, of which the second is added to the first, it is SECOND_BIAS.
+        """
+        if self.name == "keras":
+            return dict(observed)
+        found = dict(observed)
+        for name in ("delta", "x"):
+            if name in found:
+                found[name] = self._in_time(name, found)
+        if self.family == "time":
+            return found
+        if "delta" in found:
+            found["delta"] = self._gates("delta", numbers("delta", found["delta"]), -1)
+        for name in ("kernel", "recurrent_kernel"):
+            if name in found:
+                alone = self._alone(name, found[name], 2)
+                found[name] = self._gates(name, alone, -2).swapaxes(-1, -2)
+        if "bias" in found:
+            biases = [self._gates("bias", b, -1) for b in self._biases(found.pop("bias"))]
+            if known(self.recurrence, self.reset_after).biases == 2:
+                found["bias"] = np.stack(biases)
+            else:
+                found |= dict(zip(("bias", SECOND_BIAS), biases, strict=False))
+        start = self._start(found.pop("initial_state", None))
+        if isinstance(start, tuple):
+            found |= dict(zip(("initial_state", "initial_cell_state"), start, strict=False))
+        elif start is not None:
+            found["initial_state"] = start
+        return found
+
+    def cotangents(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the states, and as many, as Keras has them."""
+        if self.name == "keras":
+            return dict(given)
+        return {name: self._in_time(name, given) for name in _COTANGENTS}
 
     def _in_time(self, name: str, given: Mapping[str, Any]) -> Any:
         array = given[name]

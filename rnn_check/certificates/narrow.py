@@ -26,15 +26,13 @@ class Narrow:
         self.short = min(max(32, K // 8), 64)
         u = ARITHMETICS["float32"].u
         self.own = gamma(self.short + -(-K // self.short) + 2, u)  # of Σ|terms|
-        # any, of which others are copies
-        self.first = Sum(np.ones((1, K)), factor).bounded(stored=stored)
+        self.first = Sum.plain(factor).bounded(stored=stored)  # of which others are copies
         self.gamma = self.first.gamma
         self.vague = gamma(K + 2**5, u)  # how far a size may be from Factor.sizes', relative to it
 
     def sums(self, rows: Array, room: Room) -> tuple[Array, Array, Sum] | None:
         """Value and size (R,H), and what all these sums have in common; None: perhaps not plain."""
-        factor, a = self.factor, self.factor.a
-        (R, K), H, terms = rows.shape, self.matrix.shape[1], self.first.terms
+        factor, (R, K), H = self.factor, rows.shape, self.matrix.shape[1]
         if factor.used(rows) is not None:  # few terms that are not 0 round less than K/64
             return None
         value, size, some = (room(n, R, H, dtype=np.float32) for n in ("value4", "size4", "some4"))
@@ -45,17 +43,9 @@ class Narrow:
         z = copy(self.first)
         z.unit = z.special = None
         z.top = top * (1 + self.vague)
-        z.lost = a.min_normal * (terms * (factor.most + most) + 1)
-        z.lost += a.underflow(terms + 1, z.stored)
-        # squares in float32 may lose what is below 2^-63
-        dropped = math.sqrt(K) * 2.0**-62 * float(factor.norms.max(initial=0))
-        plain = (
-            z.lost <= 2.0**-25 * a.u * least
-            and dropped <= 2.0**-24 * least
-            and top < 2.0**120
-            and factor.units(rows[:, :1].astype(np.float64), least / 2, None) is None
-        )
-        if not plain or not z.is_plain:
+        z.lost = self.lost(most)
+        plain = self.is_plain(top, least, z.lost)
+        if not plain or factor.units(rows[:, :1].astype(np.float64), least / 2, None) is not None:
             return None
         np.matmul(rows[:, : self.short], self.matrix[: self.short], out=value)
         for i in range(self.short, K, self.short):
@@ -65,13 +55,36 @@ class Narrow:
             value += self.bias
         return value, size, z
 
+    def lost(self, most: float) -> float:
+        """To underflow, of rows of such norms."""
+        a, terms = self.factor.a, self.first.terms
+        return a.min_normal * (terms * (self.factor.most + most) + 1) + a.underflow(
+            terms + 1, self.first.stored
+        )
+
+    def is_plain(self, top: float, least: float, lost: float) -> bool:
+        """Whether sums of sizes between these do not overflow, and underflow means nothing."""
+        a, factor = self.factor.a, self.factor
+        # squares in float32 may lose what is below 2^-63
+        dropped = math.sqrt(len(factor.matrix)) * 2.0**-62 * float(factor.norms.max(initial=0))
+        return (
+            lost <= 2.0**-25 * a.u * least
+            and dropped <= 2.0**-24 * least
+            and top < 2.0**120
+            and top * (1 + self.vague) * (1 + self.gamma) <= a.max
+        )
+
     def elements(self, rows: Array, at: Array, z: Sum) -> Sum:
         """These elements, of all sums laid flat, in full."""
-        few, factor = copy(z), self.factor
         r, j = np.divmod(at, self.matrix.shape[1])
-        chosen, columns = rows[r].astype(np.float64), factor.matrix.T[j]
+        return self.of(rows[r].astype(np.float64), j, z)
+
+    def of(self, chosen: Array, j: Array, z: Sum) -> Sum:
+        """Of each of these rows (n,K), the sum of that column, in full."""
+        few, factor = copy(z), self.factor
+        columns = factor.matrix.T[j]
         few.value = np.einsum("sk,sk->s", chosen, columns)
-        few.size = np.zeros(len(at))
+        few.size = np.zeros(len(j))
         for p, (i, k) in enumerate(zip(factor.starts, factor.ends, strict=True)):
             norms = np.sqrt(np.einsum("sk,sk->s", chosen[:, i:k], chosen[:, i:k]))
             few.size += norms * factor.norms[p, j]

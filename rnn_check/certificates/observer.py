@@ -35,6 +35,12 @@ class Between(NamedTuple):
     low: Array
     high: Array
 
+    def at(self, which: Any) -> Between:
+        return Between(self.low[which], self.high[which])
+
+    def put(self, which: Any, values: Between) -> None:
+        self.low[which], self.high[which] = values
+
     @property
     def middle(self) -> Array:
         """0 where nothing is known."""
@@ -141,31 +147,14 @@ class Observer:
             h = layer.h[samples, steps].astype(np.float64)
             moves = _Moves(*(b.each(lambda part: part.reshape(shape)) for b in (s.f, s.i * s.g)))  # noqa: B023
             told = self.told(h, s.o.each(lambda part: part.reshape(shape)))  # noqa: B023
+            keep = None
             if layer.mask is not None:
-                counts = layer.mask[samples, steps][:, :, None]
-                told = Between(
-                    np.where(counts, told.low, -np.inf), np.where(counts, told.high, np.inf)
-                )
-            P, kept = (
-                Between(np.empty(shape), np.empty(shape)),
-                Between(np.empty(shape), np.empty(shape)),
-            )
-            empty = np.zeros(shape, bool)
-            for t in range(shape[1]):
-                at = (slice(None), t)
-                now, off = moves.next(t, J)
-                J_next, empty[at] = now.within(Between(told.low[at] - off, told.high[at] + off))
-                if layer.mask is not None:
-                    keep = layer.mask[samples, steps][:, t, None]
-                    J_next = Between(
-                        *(np.where(keep, new, old) for new, old in zip(J_next, J, strict=True))
-                    )
-                    empty[at] &= keep
-                    off = np.where(keep, off, self.differs)
-                J, self.differs = J_next, off
-                for part, value in zip((*P, *kept), (*now, *J), strict=True):
-                    part[at] = value
-            yield samples, steps, n, s, P, kept, empty
+                keep = np.broadcast_to(layer.mask[samples, steps][:, :, None], shape)
+                told = Between(np.where(keep, told.low, -np.inf), np.where(keep, told.high, np.inf))
+            known = _InTime(moves, told, keep)
+            known.follow(J, self.differs)
+            J, self.differs = known.J.at((slice(None), -1)), known.off[:, -1]
+            yield samples, steps, n, s, known.P, known.J, known.empty
 
     def pieces(self, worst: _Worst) -> Iterator[Piece]:
         layer = self.layer
@@ -229,9 +218,9 @@ class _Moves:
         self.added, self.lost = ig.most, (4 + 2 * f.most) * f.a.min_normal
         self.u, self.again = gamma(2, f.a.u_stored) + gamma(4, FLOAT64.u), gamma(4, f.a.u_stored)
 
-    def next(self, t: int, J: Between) -> tuple[Between, Array]:
-        """Also by how much it may differ if it is made once more."""
-        at, a, c = (slice(None), t), self.a, J.bounded(self.a)
+    def next(self, at: Any, J: Between) -> tuple[Between, Array]:
+        """Of these (n,m,H). Also by how much it may differ if it is made once more."""
+        a, c = self.a, J.bounded(self.a)
         e = self.f.error[at] * c.most + self.slope[at] * c.error + self.ig.error[at]
         size = self.most[at] * c.most + self.added[at]
         e = (e + self.u * size + self.lost[at]) * UP
@@ -243,6 +232,72 @@ class _Moves:
             return Between(value - e, value + e), differs
         P = Between(np.where(known, value - e, -np.inf), np.where(known, value + e, np.inf))
         return P, np.where(known, differs, 0.0)
+
+
+_MANY, _ROUNDS = 2**4, 2**6  # steps that are made at once, at least; how often at most
+_SMALL = 2**8  # states of a step: more of them cost more than the call that makes them
+
+
+class _InTime:
+    """P and J of each step of a block, where J is empty, and by how much c may differ. (n,m,H)
+
+    keep: which steps count; None: all. One step follows from the other; but mostly J is what h
+    tells of it, whatever was before. So all steps are made at once, as if that were all that is
+    known of the steps before; then once more those after which something else was found, until
+    nothing is. What is left then follows from what is before it: it is what one step after the
+    other gives, bit for bit.
+    """
+
+    def __init__(self, moves: _Moves, told: Between, keep: Array | None) -> None:
+        self.moves, self.told, self.keep = moves, told, keep
+        shape = self.shape = told.low.shape
+        self.P = Between(np.empty(shape), np.empty(shape))
+        self.J = Between(told.low.copy(), told.high.copy())
+        self.off, self.empty = np.zeros(shape), np.zeros(shape, bool)
+
+    def follow(self, J: Between, off: Array) -> None:
+        """From what is known of the cell states before the block, (n,H)."""
+        (n, m, H), first = self.shape, 0
+        if m >= _MANY and n * H <= _SMALL:
+            first = self._together(J, off)
+        for t in range(first, m):
+            at, before = (slice(None), t), (slice(None), t - 1)
+            self._step(at, self.J.at(before) if t else J, self.off[before] if t else off)
+
+    def _step(self, at: Any, J: Between, before: Array) -> Array:
+        """Which of these are not what they were."""
+        now, off = self.moves.next(at, J)
+        told = Between(self.told.low[at] - off, self.told.high[at] + off)
+        found, empty = now.within(told)
+        if self.keep is not None:
+            keep = self.keep[at]
+            found = Between(*(np.where(keep, *pair) for pair in zip(found, J, strict=True)))
+            empty, off = empty & keep, np.where(keep, off, before)
+        other = (found.low != self.J.low[at]) | (found.high != self.J.high[at])
+        if self.keep is not None:
+            other |= off != self.off[at]
+        self.P.put(at, now)
+        self.J.put(at, found)
+        self.off[at], self.empty[at] = off, empty
+        return np.asarray(other)
+
+    def _together(self, J: Between, off: Array) -> int:
+        """The first step that is not settled."""
+        m: int = self.shape[1]
+        low, high, before = (
+            np.concatenate([first[:, None], later[:, :-1]], axis=1)
+            for first, later in zip((*J, off), (*self.J, self.off), strict=True)
+        )
+        i, t, j = np.nonzero(self._step((), Between(low, high), before))
+        for _ in range(_ROUNDS):
+            inside = t + 1 < m
+            i, t, j = i[inside], t[inside] + 1, j[inside]
+            if not len(t):
+                return m
+            last = i, t - 1, j
+            other = self._step((i, t, j), self.J.at(last), self.off[last])
+            i, t, j = i[other], t[other], j[other]
+        return min(int(t.min(initial=m)) + 1, m)
 
 
 def _over(n: Seen, c: Between) -> Bounded:

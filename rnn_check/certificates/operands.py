@@ -31,8 +31,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnn_check.certificates import precision
 from rnn_check.certificates.explained import Grid, chance, fit, mean
-from rnn_check.certificates.precision import Errors
+from rnn_check.certificates.precision import Errors, Sample
 from rnn_check.numbers.formats import Arithmetic, Array
 
 FALSE_ALARM = 2.0**-40
@@ -309,3 +310,44 @@ def describe(cuts: Sequence[Cut]) -> str:
 def _all_of(names: Sequence[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def how_summed(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None, str, str]:
+    """The bits; the arithmetic of which the errors are; what was cut; what could not be told."""
+    bits, consistent, too_few = precision.effective_precision(a, sample)
+    if bits is None:
+        return None, None, "", ""
+    if not sample.errors:
+        sentence = (
+            f"the sums show {bits:.1f} bits of precision: consistent with {consistent}, not with "
+            f"{precision.called(a)}"
+        )
+        return bits, consistent, sentence if too_few else "", ""
+    if sample.seen <= precision.CLOSER * sample.possible:
+        return bits, precision.called(a), "", ""
+    unclear = set[str]()
+    for errors, where in (
+        (sample.errors, "the sums'"),
+        (loudest(sample.errors), "the largest of the sums'"),
+    ):
+        found = examine(a, errors)
+        unclear |= set(found.unclear)
+        if found.cuts:
+            consistent = found.cuts[0].format
+            return bits, consistent, (
+                f"{describe(found.cuts)}: {found.explained:.2%} of the squares of {where} "
+                f"errors are what that makes ({bits:.1f} bits of precision, consistent with "
+                f"{consistent}, not with {precision.called(a)})"
+            ), ""  # fmt: skip
+    if sample.seen <= sample.possible:
+        return bits, precision.called(a), "", ""
+    aside = (
+        f"; the sums show {bits:.1f} bits of precision, fewer than {precision.called(a)} mostly "
+        "does, "
+    )
+    if unclear:
+        return bits, None, "", (
+            f"{aside}and of {', '.join(sorted(unclear))} it cannot be told whether they were cut: "
+            "these data are too few, or too much alike"
+        )  # fmt: skip
+    return bits, None, "", f"{aside}and it is not seen why"

@@ -2,14 +2,15 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.numbers import activations
+from rnn_check.numbers.draws import Draws, Node, elementwise
 from rnn_check.numbers.formats import Array
+from rnn_check.recurrences.kinds import Recurrence
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Optimizer
 
@@ -65,7 +66,8 @@ def outcomes(
     w = {name: np.repeat(array[..., None], draws, axis=-1) for name, array in own.items()}
     w["dense.kernel"] = np.moveaxis(rng.uniform(-limit, limit, (draws, H, O)), 0, -1)
     w["dense.bias"] = np.zeros((O, draws))
-    before_last, last = deque(trainings(network, w, optimizer, epochs), maxlen=2)
+    with np.errstate(all="ignore"):  # some may overflow
+        before_last, last = deque(trainings(network, w, optimizer, epochs), maxlen=2)
     return Outcomes(before_last.loss, np.moveaxis(last.predictions, -1, 0))
 
 
@@ -74,7 +76,7 @@ def trainings(
 ) -> Iterator[State]:
     """D trainings at once, from weights (...,D) by name: the state at first, and after each update.
 
-    With the draw as the last axis, products of small matrices are a few operations on long rows.
+    The draw is the last axis, as `Draws` has it.
     """
     w = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     states: dict[str, dict[str, Array]] = {
@@ -93,47 +95,46 @@ def trainings(
 
 def _train_step(network: Network, w: Mapping[str, Array]) -> tuple[Array, dict[str, Array], Array]:
     """Loss (D,), gradients (...,D) and predictions (B,O,D) at these weights."""
-    act = activations.activation(network.activation)
-    dense = activations.activation(network.dense_activation)
-    if act.derivative is None or dense.derivative is None:
-        raise ValueError("outcomes are computed for elementwise activations only")
+    tape, r = Draws(network.activation, network.recurrent_activation), network.recurrence
+    names = ("kernel", "recurrent_kernel", "bias")
+    layer, joined = _layer(tape, r, [w.get(name) for name in names])
     x = network.steps[..., None]  # (T,B,F,1)
-    h = [np.zeros((x.shape[1], *w["recurrent_kernel"].shape[1:]))]  # (B,H,D), the initial first
-    z: list[Array] = []
+    zeros = tape.constant(np.zeros((x.shape[1], len(w["recurrent_kernel"]), 1)))
+    states: tuple[Node, ...] = (zeros,) * len(r.states)
     for x_t in x:
-        both = _dot(x_t, w["kernel"]) + _dot(h[-1], w["recurrent_kernel"])
-        z.append(both + w["bias"] if "bias" in w else both)
-        h.append(act.function(z[-1]))
-    o = _dot(h[-1], w["dense.kernel"])  # (B,O,D)
-    o = o + w["dense.bias"] if "dense.bias" in w else o
-    predictions = dense.function(o)
-    off = predictions - network.target[..., None]
-    loss = (off * off).mean(axis=(0, 1))
-    d = off * (2 / network.target.size) * dense.derivative(o, predictions)
-    g: dict[str, Array] = {"dense.kernel": _dot(_turned(h[-1]), d), "dense.bias": d.sum(axis=0)}
-    later = _dot(d, _turned(w["dense.kernel"]))  # dL/dh (B,H,D)
-    for t in reversed(range(len(x))):
-        delta = later * act.derivative(z[t], h[t + 1])
-        shares = {
-            "kernel": _dot(_turned(x[t]), delta),
-            "recurrent_kernel": _dot(_turned(h[t]), delta),
-            "bias": delta.sum(axis=0),
-        }
-        g |= {name: share + g[name] if name in g else share for name, share in shares.items()}
-        later = _dot(delta, _turned(w["recurrent_kernel"]))
-    return loss, g, predictions
+        states = r.step(tape, layer, tape.constant(x_t), *states)[: len(states)]
+    dense = {name: tape.leaf(w[name]) for name in ("dense.kernel", "dense.bias") if name in w}
+    o = tape.affine((states[0], dense["dense.kernel"]), bias=dense.get("dense.bias"))
+    predictions = tape.activated(elementwise(network.dense_activation), o)  # (B,O,D)
+    off = predictions.value - network.target[..., None]
+    predictions.receive(off * (2 / network.target.size))
+    tape.backward()
+    g = {name: array for name, array in zip(names, joined(), strict=True) if array is not None}
+    g |= {name: _of(node) for name, node in dense.items()}
+    return (off * off).mean(axis=(0, 1)), g, predictions.value
 
 
-def _dot(A: Array, B: Array) -> Array:
-    """(I,K,D)·(K,J,D) -> (I,J,D), draw by draw; either D may be 1."""
-    total: Array = A[:, 0, None] * B[0]
-    for k in range(1, len(B)):
-        total = total + A[:, k, None] * B[k]
-    return total
+def _layer(
+    tape: Draws, r: Recurrence, weights: Sequence[Array | None]
+) -> tuple[Any, Callable[[], tuple[Array | None, ...]]]:
+    """The layer's weights (...,D) as its step takes them, and what gives their gradients."""
+
+    def moved(array: Array | None, start: int, end: int) -> Array | None:
+        return None if array is None else np.moveaxis(array, start, end)
+
+    arrays = r.arranged(*(moved(array, -1, 0) for array in weights))
+    own = type(arrays)
+    layer = own(*(None if a is None else tape.leaf(np.moveaxis(a, 0, -1)) for a in arrays))
+
+    def joined() -> tuple[Array | None, ...]:
+        found = r.joined(own(*(None if n is None else moved(_of(n), -1, 0) for n in layer)))
+        return tuple(moved(array, 0, -1) for array in found)
+
+    return layer, joined
 
 
-def _turned(A: Array) -> Array:
-    return A.swapaxes(0, 1)
+def _of(node: Node) -> Array:
+    return np.zeros(node.value.shape) if node.gradient is None else node.gradient
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.layer import Layer, copies_of
 from rnn_check.certificates.projections import Projection, Sums
-from rnn_check.certificates.result import Certificate, Piece, advised, judge
+from rnn_check.certificates.result import Certificate, Largest, Piece, advised, judge
 from rnn_check.numbers.formats import Array
 
 
@@ -102,8 +102,8 @@ class _Asked(Projection):
             reason += found.aside
         blind = np.count_nonzero(bound > _BLIND * sums.reach) / bound.size
         return replace(
-            whole, ok=ok, where=where, judged=1 - unjudged, blind=blind, bits=found.bits,
-            consistent_with=found.consistent_with, reason=reason,
+            whole, ok=ok, largest=Largest(whole.ratio, where), judged=1 - unjudged, blind=blind,
+            bits=found.bits, _consistent=found._consistent, reason=reason,
         )  # fmt: skip
 
     def place(self, where: tuple[int, ...]) -> tuple[int, ...]:
@@ -118,12 +118,14 @@ class _Asked(Projection):
         layer = self.layer
         s, t = np.divmod(steps, layer.h.shape[1])
         found = certificates_steps.certified(layer.alone(*self.rows(steps)))
-        if not found.where:
-            return found
-        row, _, unit = found.where
-        where = int(s[row]), int(t[row]), unit
-        reason = found.reason.replace(f"at {found.where}", f"at {where}")
-        return replace(found, where=where, reason=reason)
+
+        def moved(where: tuple[int, ...]) -> tuple[int, ...]:
+            return (int(s[where[0]]), int(t[where[0]]), where[2]) if where else where
+
+        reason = found.reason
+        if found.largest.search is None:
+            reason = reason.replace(f"at {found.where}", f"at {moved(found.where)}")
+        return replace(found, largest=found.largest.moved(moved), reason=reason)
 
     def copies(self) -> Certificate:
         """Of masked steps, all of them: what `certify` says of those alone."""

@@ -16,10 +16,11 @@ from rnn_check.certificates import (
     projected,
     steps,
 )
+from rnn_check.certificates.asked import Asked
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.layouts import Layout
-from rnn_check.certificates.result import Certificate, advised
+from rnn_check.certificates.result import Certificate, advised, with_causes
 from rnn_check.numbers.arrays import numbers
 from rnn_check.recurrences.kinds import recurrence as gated_recurrence
 
@@ -101,12 +102,19 @@ def certify(
         activation=activation, go_backwards=go_backwards,
         zero_output_for_mask=zero_output_for_mask, dtype=dtype,
     )  # fmt: skip
+    read.features = np.shape(numbers("x", x))[-1]
+    off = {} if reading is None else digits.half_units(reading)
     with np.errstate(all="ignore"):
         if reading is not None:
-            features = np.shape(numbers("x", x))[-1]
-            return digits.certified(read, digits.half_units(reading), features)
-        by = gated if isinstance(read, GatedLayer) else steps
-        return advised(by.certified(read), read.dtype, read.h)
+            found = digits.certified(read, off)
+        else:
+            by = gated if isinstance(read, GatedLayer) else steps
+            found = advised(by.certified(read), read.dtype, read.h)
+
+    def asked() -> Asked:
+        return _asked(read, recurrence, states, given, reset_after, off=off)
+
+    return with_causes({"states": found}, asked)["states"]
 
 
 def certify_gradients(
@@ -130,6 +138,7 @@ def certify_gradients(
     recurrent_activation: str | None = "sigmoid",
     reset_after: bool = True,
     cell_states: Any = None,
+    layout: str = "keras",
 ) -> dict[str, Certificate]:
     """Is each adjoint the one that follows from the next, and each gradient the sum they make?
 
@@ -150,21 +159,64 @@ def certify_gradients(
     GRU's. What reaches c (of a GRU: h) from later steps is hidden, and known by what each δ says of
     it.
 
+    layout: how all of these arrays stand, as in `certify`, each gradient as what it is the gradient
+    of: with "torch", kernel is the gradient of weight_ih_l0 (GH,F), bias the pair of those of
+    bias_ih_l0 and bias_hh_l0, and an LSTM's initial_state a pair; delta (T,B,GH) has torch's order
+    of gates. What is returned, and `where`, is Keras's: kernel (F,GH); of two biases that are added
+    up, "bias" and "second_bias".
+
     Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
     unknown names, and without a delta.
     """
     if recurrence != "lstm" and cell_cotangent is not None:
         raise ValueError(f'cell_cotangent is an LSTM\'s, and recurrence is "{recurrence}"')
+    how = Layout(layout, recurrence, reset_after)
+    given = how.keras(
+        {
+            "states": states,
+            "cell_states": cell_states,
+            "x": x,
+            "kernel": kernel,
+            "mask": mask,
+            "recurrent_kernel": recurrent_kernel,
+            "bias": bias,
+            "initial_state": initial_state,
+        }
+    )
+    told = how.cotangents(
+        {
+            "states": states,
+            "cotangent": cotangent,
+            "cotangent_error": cotangent_error,
+            "cell_cotangent": cell_cotangent,
+        }
+    )
+    states, cell_states = given.pop("states"), given.pop("cell_states")
     read = _layer(
-        states, recurrence, recurrent_activation, reset_after, cell_states, x=x, kernel=kernel,
-        recurrent_kernel=recurrent_kernel, bias=bias, activation=activation,
-        initial_state=initial_state, mask=mask, go_backwards=go_backwards,
+        states, recurrence, recurrent_activation, reset_after, cell_states, **given,
+        activation=activation, go_backwards=go_backwards,
         zero_output_for_mask=zero_output_for_mask, dtype=dtype,
     )  # fmt: skip
+    read.features = np.shape(numbers("x", x))[-1]
     with np.errstate(all="ignore"):
         has_gates = isinstance(read, GatedLayer)
         kind = gated_adjoints.GatedAdjoint if has_gates else adjoints.Adjoint
-        return gradients.certified(kind, read, observed, cotangent, cotangent_error, cell_cotangent)
+        observed = how.gradients(observed)
+        found = gradients.certified(
+            kind, read, observed, told["cotangent"], told["cotangent_error"],
+            told["cell_cotangent"],
+        )  # fmt: skip
+    if cotangent_error is not None or cell_cotangent is not None:
+        return found
+
+    def asked() -> Asked:
+        return _asked(
+            read, recurrence, states, given, reset_after, off={},
+            observed={name: numbers(name, array) for name, array in observed.items()},
+            cotangent=numbers("cotangent", told["cotangent"]).astype(np.float64),
+        )  # fmt: skip
+
+    return with_causes(found, asked)
 
 
 def certify_projected(
@@ -252,3 +304,24 @@ def _layer(
     if cell_states is not None:
         raise ValueError('cell_states are an LSTM\'s, and recurrence is "simple"')
     return Layer(states, **operands)
+
+
+def _asked(
+    layer: Layer, recurrence: str, states: Any, given: Mapping[str, Any], reset_after: bool,
+    **rest: Any,
+) -> Asked:  # fmt: skip
+    """What a layer was asked, for who looks for causes."""
+    options: dict[str, Any] = {
+        "activation": layer.name,
+        "go_backwards": layer.go_backwards,
+        "zero_output_for_mask": layer.zeroed,
+    }
+    if isinstance(layer, GatedLayer):
+        options["recurrent_activation"] = layer.gate
+    if recurrence == "gru":
+        options["reset_after"] = reset_after
+    named = str(layer.dtype or "")
+    return Asked.of(
+        recurrence, states, given, layer.features, options=options,
+        arithmetic=named if named.startswith("mixed_") else layer.a.name, **rest,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which states may be off by more than the worst so far? Asked in float32, as most are not."""
+"""Which states may be off by more than matters? Asked in float32, as most are not."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ def can_be_quick(name: str, z: Sum) -> bool:
     return quick and z.a.u_stored > FLOAT64.u and z.value.size > SAMPLED
 
 
-def can_be_narrow(layer: Layer) -> bool:
-    """Whether float32 holds all operands, and sums are so long that its own rounding is small."""
+def is_held(layer: Layer) -> bool:
+    """Whether float32 holds all operands, of sums whose sizes are bounded by norms."""
     held = layer.x.dtype == layer.h.dtype == np.float32 and layer.a.u_stored > FLOAT64.u
-    long = len(layer.W) + len(layer.U) >= _LONG and not layer.forward.tight
-    return held and long and _is_quick(layer.name)
+    return held and not layer.forward.tight and _is_quick(layer.name)
+
+
+def can_be_narrow(layer: Layer) -> bool:
+    """Whether sums are so long, besides, that float32's own rounding is small."""
+    return len(layer.W) + len(layer.U) >= _LONG and is_held(layer)
 
 
 _LONG = 512
@@ -44,8 +48,8 @@ def quickly(
 ) -> Iterator[Piece]:
     """The same as activated, for those elements alone whose ratio may be the largest.
 
-    They are the ones for which less than the bound, in float32, times the largest ratio so far is
-    exceeded by more than the residual.
+    They are the ones for which less than the bound, in float32, times the ratio that matters
+    (`_Worst.level`) is exceeded by more than the residual.
     """
     value, size = (room(which, *given.shape, dtype=np.float32) for which in ("h", "+"))
     np.copyto(value, z.value, casting="same_kind")
@@ -136,7 +140,7 @@ def _vague(
     least = float(z.lost) + z.a.min_normal  # what underflow adds
     top = gamma * z.top * (1 + vague) + least
     if name != "linear":
-        return _NOT_VAGUE if top + 2.0**-10 < 0.02 and z.a.u_stored < 2.0**-16 else None
+        return _NOT_VAGUE if is_clear(z.a, top) else None
     fuzz = 2**5 * float(np.finfo(value.dtype).eps)
     known = np.abs(value, out=room("|h|", *value.shape, dtype=value.dtype)).reshape(-1)
     largest = float(known.max(initial=0)) * (1 - 2.0**-20) - own * z.top
@@ -154,6 +158,47 @@ def _vague(
     return _Vague(allowed > known, maybe, (max(largest, 0.0), top))
 
 
+def is_clear(a: Arithmetic, top: float) -> bool:
+    """Whether no state of tanh is blind or unjudged, if its z is off by `top` at most."""
+    return top + 2.0**-10 < 0.02 and a.u_stored < 2.0**-16
+
+
+class Slack(NamedTuple):
+    """A state ĥ is no suspect if |ĥ - h| <= far·size·(least - h²) + act·|h|; linear: far·size."""
+
+    far: float
+    least: float
+    act: float
+
+
+def slack(
+    name: str, a: Arithmetic, off: tuple[float, float, float], top: float, u: float, ratio: float
+) -> Slack | None:
+    """None if all are suspects.
+
+    h is z in a precision u, off by own·size, sizes by their vague-th part; Δ = γ·size, of which
+    `top` is the largest. The bound is act'(z)·exp(-rate·Δ)·Δ + act.c·u·|h| at least, and act as
+    seen here is off by act'(z)·exp(rate·own·size)·own·size and its own error. 32 roundings are more
+    than the slope's error and those of the few lines that compare.
+    """
+    (gamma, own, vague), known = off, activations.activation(name)
+    closed = known.closed
+    assert closed is not None
+    far_off = closed.rate * (gamma + 2 * own) * top * (1 + vague)
+    if not far_off < 1:
+        return None
+    steepest = math.exp(far_off)
+    fuzz = 2**5 * u
+    less, more = 1 - fuzz - vague, 1 + fuzz + vague
+    act_error = ratio * known.c * a.u_stored
+    near = own * steepest * more
+    far = ratio * gamma / steepest * less - near
+    if not far > 0:
+        return None
+    least = 1 - fuzz - (2 * fuzz + act_error) * near / far
+    return Slack(far, least, act_error * less - closed.own * u * more)
+
+
 def _suspects(
     name: str,
     a: Arithmetic,
@@ -165,38 +210,24 @@ def _suspects(
     worst: _Worst,
     room: Room,
 ) -> Array:
-    """Which elements, of all in this block laid flat, may exceed the worst ratio so far.
+    """Which elements, of all in this block laid flat, may have a ratio that matters.
 
-    h is z in this precision, allowed the size of its terms, of which `top` is the largest; both
-    are overwritten. z is off by own·size, sizes by their vague-th part; Δ = γ·size. The bound is
-    act'(z)·exp(-rate·Δ)·Δ + act.c·u·|h| at least, and act as seen here is off
-    by act'(z)·exp(rate·own·size)·own·size and its own error. 32 roundings are more than the slope's
-    error and those of these few lines.
+    h is z in this precision, allowed the size of its terms, of which `top` is the largest (see
+    `slack`); both are overwritten.
     """
-    (gamma, own, vague), ratio = off, worst.ratio
-    known = activations.activation(name)
-    closed = known.closed
+    closed = activations.activation(name).closed
     assert closed is not None and closed.act is not None
-    u, other = float(np.finfo(h.dtype).eps) / 2, room(f"* {h.dtype}", *h.shape, dtype=h.dtype)
+    found = slack(name, a, off, top, float(np.finfo(h.dtype).eps) / 2, worst.level)
+    if found is None:
+        return np.arange(h.size)
     closed.act(h, out=h)
-    far_off = closed.rate * (gamma + 2 * own) * top * (1 + vague)
-    if not far_off < 1:
-        return np.arange(h.size)
-    steepest = math.exp(far_off)
-    fuzz = 2**5 * u
-    less, more = 1 - fuzz - vague, 1 + fuzz + vague
-    act_error = ratio * known.c * a.u_stored
-    near = own * steepest * more
-    far = ratio * gamma / steepest * less - near
-    if not far > 0:
-        return np.arange(h.size)
-    allowed *= h.dtype.type(far)
+    allowed *= h.dtype.type(found.far)
     if name != "linear":
+        other = room(f"* {h.dtype}", *h.shape, dtype=h.dtype)
         np.multiply(h, h, out=other)
-        least = 1 - fuzz - (2 * fuzz + act_error) * near / far
-        allowed *= np.subtract(h.dtype.type(least), other, out=other)
+        allowed *= np.subtract(h.dtype.type(found.least), other, out=other)
         np.abs(h, out=other)
-        other *= h.dtype.type(act_error * less - closed.own * u * more)
+        other *= h.dtype.type(found.act)
         allowed += other
     h -= given
     return np.flatnonzero(~(np.abs(h, out=h) <= allowed))

@@ -1,18 +1,22 @@
 """What is said of one array: is every element within its bound, and was anything proved?"""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates import operands
-from rnn_check.certificates import precision as certificates_precision
+from rnn_check.certificates.asked import Asked
+from rnn_check.certificates.operands import how_summed
 from rnn_check.certificates.precision import NOTHING, Sample, called, effective_precision
 from rnn_check.numbers.arrays import narrower
 from rnn_check.numbers.formats import Arithmetic, Array
+
+Told = tuple[tuple[str, ...], str]  # causes; or none, and why
 
 # The result -----------------------------------------------------------------------------------
 
@@ -29,24 +33,41 @@ class Piece(NamedTuple):
     blind: int = 0  # how many of those that are settled, but not meant, are blind
     rest: tuple[float, float] = (0.0, 0.0)  # the largest number expected there, the largest bound
     scale: Array | None = None  # how large the elements could be; None: as those expected are
-    reach: "Reach | None" = None  # between which numbers they lie; None: as all of the array do
+    reach: Reach | None = None  # between which numbers they lie; None: as all of the array do
     says: Array | None = None  # which bounds can be exceeded; None: by what is said in `judge`
+    ends: int | None = None  # how many are an end of what the activation gives; None: to be counted
 
 
-# pieces(worst): what is proved to have no larger ratio than worst.ratio may be left out
+# pieces(worst): what is proved to have no larger ratio than worst.level may be left out
 Pieces = Callable[["_Worst"], Iterator[Piece]]
 
 
 @dataclass
 class _Worst:
-    """The element with the largest ratio so far."""
+    """The element with the largest ratio of those that were computed so far."""
 
+    exact: bool = False  # whether it is searched for, or a verdict alone
     ratio: float = -1.0
     where: tuple[int, ...] = ()
     got: float = 0.0
     expected: float = 0.0
     off: float = 0.0
     allowed: float = 0.0
+
+    @property
+    def level(self) -> float:
+        """The ratio above which elements matter: of 1 or less all are within their bound."""
+        return self.ratio if self.exact else max(self.ratio, 1.0)
+
+    def take(self, piece: Piece, given: Array, observed: Array, residual: Array) -> None:
+        if not residual.size:
+            return
+        ratios = _ratios(residual, piece.bound)
+        at = np.unravel_index(np.argmax(ratios), ratios.shape)
+        if ratios[at] > self.ratio:
+            self.ratio, self.where = float(ratios[at]), _place(at, piece, given.shape)
+            self.got, self.expected = float(observed[at]), float(piece.expected[at])
+            self.off, self.allowed = float(residual[at]), float(piece.bound[at])
 
     def __str__(self) -> str:
         return (
@@ -56,13 +77,37 @@ class _Worst:
 
 
 @dataclass(frozen=True)
+class Largest:
+    """The largest residual/bound, and the index of that element.
+
+    search: finds it, where no more is known than that it is at most 1.
+    """
+
+    ratio: float = 0.0
+    where: tuple[int, ...] = ()
+    search: Callable[[], Largest] | None = field(default=None, compare=False)
+
+    def found(self) -> Largest:
+        return self if self.search is None else self.search()
+
+    def moved(self, to: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Largest:
+        """The same, where the element has another index."""
+        if self.search is None:
+            return Largest(self.ratio, to(self.where))
+        return Largest(self.ratio, self.where, lambda: self.found().moved(to))
+
+    def __repr__(self) -> str:
+        return f"{self.ratio:.3g} at {self.where}" if self.search is None else "≤ 1"
+
+
+@dataclass(frozen=True)
 class Certificate:
     """The answer for one array of a subject.
 
     ok               True: every element is within its bound, and no operand was seen to be cut.
                      False: one of that is not so. None: not proved, too little is judged
-    ratio            the largest residual/bound: 0 where both are 0, inf where the bound alone is
-    where            the index of that element
+    largest          the largest residual/bound and its place, as far as the verdict needed them:
+                     of a large layer that holds no more may be known than that it is at most 1
     wrong            how many elements are beyond their bound
     first            the index of the first of them in time, of adjoints the last, from which all
                      others come; () if none is, or there is no time
@@ -78,17 +123,20 @@ class Certificate:
     claimed          the arithmetic that was to be proved
     reason           one sentence
 
+    ratio is the largest residual/bound, 0 where both are 0, inf where the bound alone is; where is
+    the index of that element. If the verdict did not need them, they are searched for when they are
+    first asked for, which takes about as long as the verdict.
+
     observed, expected, residual and bound are whole arrays, float64, computed when they are first
     asked for from the arrays that were given: do not change those in between.
     """
 
     ok: bool | None
-    ratio: float
-    where: tuple[int, ...]
+    largest: Largest
     judged: float
     blind: float
     bits: float | None
-    consistent_with: str | None
+    _consistent: str | Callable[[], str | None] | None = field(repr=False, compare=False)
     claimed: str
     reason: str
     _given: Array = field(repr=False, compare=False)
@@ -96,9 +144,41 @@ class Certificate:
     wrong: int = 0
     first: tuple[int, ...] = ()
     aside: str = field(default="", repr=False)  # of the reason: what could not be told of the sums
+    _sought: Callable[[], Told] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def consistent_with(self) -> str | None:
+        return self._consistent() if callable(self._consistent) else self._consistent
+
+    @cached_property
+    def _told(self) -> Told:
+        return ((), "") if self._sought is None else self._sought()
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """With what single changes everything agrees: "recurrent_kernel is transposed". Looked for
+        when first asked for, if something is wrong."""
+        return self._told[0]
+
+    @property
+    def no_cause(self) -> str:
+        """Why none is named of something that is wrong."""
+        return self._told[1]
 
     def _repr_html_(self) -> str | None:
         return None if shown_in_notebooks is None else shown_in_notebooks(self)
+
+    @property
+    def ratio(self) -> float:
+        return self._found.ratio
+
+    @property
+    def where(self) -> tuple[int, ...]:
+        return self._found.where
+
+    @cached_property
+    def _found(self) -> Largest:
+        return self.largest.found()
 
     @cached_property
     def observed(self) -> Array:
@@ -108,7 +188,7 @@ class Certificate:
     @np.errstate(all="ignore")
     def _derived(self) -> tuple[Array, Array]:
         expected, bound = (np.full(self._given.shape, fill) for fill in (np.nan, np.inf))
-        for piece in self._pieces(_Worst(-math.inf)):
+        for piece in self._pieces(_Worst(ratio=-math.inf)):
             expected[piece.place], bound[piece.place] = piece.expected, piece.bound
         return expected, bound
 
@@ -126,8 +206,21 @@ class Certificate:
         return _residual(self.observed, self.expected)
 
 
-# who knows how to show one puts that here: a certificate knows no report
+# who knows how to show one, or looks for causes, puts that here: a certificate knows neither
 shown_in_notebooks: Callable[[Certificate], str] | None = None
+causes_of: Callable[[Asked], Told] | None = None
+
+
+def with_causes(
+    found: Mapping[str, Certificate], asked: Callable[[], Asked]
+) -> dict[str, Certificate]:
+    """Those that say that something is wrong able to say with what change it would not be."""
+
+    @cache
+    def sought() -> Told:
+        return ((), "") if causes_of is None else causes_of(asked())
+
+    return {n: replace(c, _sought=sought) if c.ok is False else c for n, c in found.items()}
 
 
 def _residual(observed: Array, expected: Array) -> Array:
@@ -165,6 +258,8 @@ class Reach(NamedTuple):
 
     def blind(self, piece: Piece) -> int:
         """How many bounds are over a hundredth of what there is to be known."""
+        if not piece.bound.size:
+            return piece.blind
         if self.is_limited:
             vague = piece.bound > (self.high - self.low) / 100
         else:
@@ -193,7 +288,7 @@ class _Judged:
             self.count += others + int(np.count_nonzero(bound < np.inf))
             return
         if self.reach.is_limited:
-            if bound.size and bound.max() <= (self.reach.high - self.reach.low) / 100:
+            if not bound.size or bound.max() <= (self.reach.high - self.reach.low) / 100:
                 self.count += settled
                 return
             farthest = np.maximum(self.reach.high - expected, expected - self.reach.low)
@@ -231,35 +326,36 @@ def judge(
     it.
     """
     worst, size, blind, nans, sample = _Worst(), 0, 0, 0, NOTHING
-    wrong, first = 0, tuple[int, ...]()
+    wrong, first, left_out = 0, tuple[int, ...](), False
     can: dict[Reach | None, _Judged] = {}
     saturated = 0
     for piece in pieces(worst):
-        observed = given[piece.place]
-        if reach is not None:
-            saturated += reach.ends(observed)
-        if piece.only is not None:
-            observed = observed[np.unravel_index(piece.only, observed.shape)]
-        observed = observed.astype(np.float64)
-        residual, bound = _residual(observed, piece.expected), piece.bound
+        observed, residual = _observed(piece, given)
         sample += piece.sample
         settled = residual.size if piece.settles is None else piece.settles
         size += settled
+        left_out = left_out or settled > residual.size
         if settled:
+            if piece.ends is not None:
+                saturated += piece.ends
+            elif reach is not None:
+                saturated += reach.ends(given[piece.place])
             nans += int(np.count_nonzero(np.isnan(observed)))
             own = piece.reach or reach
             can.setdefault(own, _Judged(own)).add(piece, settled)
             blind += (own or Reach()).blind(piece)
-        if not residual.size:
-            continue
-        ratios = _ratios(residual, bound)
-        at = np.unravel_index(np.argmax(ratios), ratios.shape)
-        if ratios[at] > worst.ratio:
-            worst.ratio, worst.where = float(ratios[at]), _place(at, piece, given.shape)
-            worst.got, worst.expected = float(observed[at]), float(piece.expected[at])
-            worst.off, worst.allowed = float(residual[at]), float(bound[at])
+        worst.take(piece, given, observed, residual)
     judged = sum(each.total for each in can.values())
-    bits, consistent, cut, aside = _precision(a, sample)
+    cut, aside, consistent = "", "", None
+
+    @np.errstate(all="ignore")
+    def consistent_with() -> str | None:
+        return how_summed(a, sample)[1]
+
+    if worst.ratio > 1:  # what is wrong anyway is looked at more closely if somebody asks
+        bits = effective_precision(a, sample)[0]
+    else:
+        bits, consistent, cut, aside = how_summed(a, sample)
     ok: bool | None = 0 <= worst.ratio <= 1 and not cut
     if not size:
         ok, reason = None, "there is nothing to judge"
@@ -291,48 +387,32 @@ def judge(
             reason += f"; {nans} of {size} are NaN, which follow from one, or from an overflow"
         reason += aside + note
     size = max(size, 1)
+    largest = Largest(max(worst.ratio, 0.0), worst.where)
+    if left_out and worst.ratio <= 1:
+        largest = replace(largest, search=partial(_searched, worst, given, pieces))
     return Certificate(
-        ok, max(worst.ratio, 0.0), worst.where, judged / size, blind / size, bits, consistent,
+        ok, largest, judged / size, blind / size, bits,
+        consistent_with if worst.ratio > 1 else consistent,
         called(a), reason, given, pieces, wrong, first, aside,
     )  # fmt: skip
 
 
-def _precision(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None, str, str]:
-    """The bits; the arithmetic of which the errors are; what was cut; what could not be told."""
-    bits, consistent, too_few = effective_precision(a, sample)
-    if bits is None:
-        return None, None, "", ""
-    if not sample.errors:
-        sentence = (
-            f"the sums show {bits:.1f} bits of precision: consistent with {consistent}, not with "
-            f"{called(a)}"
-        )
-        return bits, consistent, sentence if too_few else "", ""
-    if sample.seen <= certificates_precision.CLOSER * sample.possible:
-        return bits, called(a), "", ""
-    unclear = set[str]()
-    for errors, where in (
-        (sample.errors, "the sums'"),
-        (operands.loudest(sample.errors), "the largest of the sums'"),
-    ):
-        found = operands.examine(a, errors)
-        unclear |= set(found.unclear)
-        if found.cuts:
-            consistent = found.cuts[0].format
-            return bits, consistent, (
-                f"{operands.describe(found.cuts)}: {found.explained:.2%} of the squares of {where} "
-                f"errors are what that makes ({bits:.1f} bits of precision, consistent with "
-                f"{consistent}, not with {called(a)})"
-            ), ""  # fmt: skip
-    if sample.seen <= sample.possible:
-        return bits, called(a), "", ""
-    aside = f"; the sums show {bits:.1f} bits of precision, fewer than {called(a)} mostly does, "
-    if unclear:
-        return bits, None, "", (
-            f"{aside}and of {', '.join(sorted(unclear))} it cannot be told whether they were cut: "
-            "these data are too few, or too much alike"
-        )  # fmt: skip
-    return bits, None, "", f"{aside}and it is not seen why"
+def _observed(piece: Piece, given: Array) -> tuple[Array, Array]:
+    """What was observed of a piece, and the residual."""
+    observed = given[piece.place]
+    if piece.only is not None:
+        observed = observed[np.unravel_index(piece.only, observed.shape)]
+    observed = observed.astype(np.float64)
+    return observed, _residual(observed, piece.expected)
+
+
+@np.errstate(all="ignore")
+def _searched(so_far: _Worst, given: Array, pieces: Pieces) -> Largest:
+    """The largest ratio of all, of which that of those computed so far is one."""
+    worst = replace(so_far, exact=True)
+    for piece in pieces(worst):
+        worst.take(piece, given, *_observed(piece, given))
+    return Largest(max(worst.ratio, 0.0), worst.where)
 
 
 def _place(at: Any, piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -347,7 +427,7 @@ def _place(at: Any, piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
 def _beyond(given: Array, pieces: Pieces, backwards: bool) -> tuple[int, tuple[int, ...]]:
     """How many elements are beyond their bound, and where the first of them in time is."""
     wrong, found, axis = 0, list[tuple[int, ...]](), given.ndim - 2
-    for piece in pieces(_Worst(-math.inf)):
+    for piece in pieces(_Worst(ratio=-math.inf)):
         if piece.only is not None:
             continue  # a sample of what comes as a whole as well
         beyond = _residual(given[piece.place].astype(np.float64), piece.expected)
@@ -376,7 +456,7 @@ def _how_many(wrong: int, first: tuple[int, ...], worst: _Worst, backwards: bool
 # What is judged -------------------------------------------------------------------------------
 
 
-def advised(found: "Certificate", dtype: Any, given: Array) -> "Certificate":
+def advised(found: Certificate, dtype: Any, given: Array) -> Certificate:
     """A refusal of what may have been computed in less than its array shows says so."""
     if dtype is not None or found.ok is not False or not (name := narrower(given)):
         return found

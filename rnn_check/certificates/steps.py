@@ -29,16 +29,18 @@ All arrays are judged in blocks, so that memory does not grow with the sequence.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
 from rnn_check.certificates.activated import activated
-from rnn_check.certificates.factors import Room
+from rnn_check.certificates.factors import Room, some_of
 from rnn_check.certificates.layer import Layer, copies_of, reach_of
 from rnn_check.certificates.narrow import Narrow
-from rnn_check.certificates.quick import can_be_narrow, can_be_quick, narrowly, quickly
+from rnn_check.certificates.precision import NOTHING
+from rnn_check.certificates.quick import can_be_narrow, can_be_quick, is_held, narrowly, quickly
 from rnn_check.certificates.result import Certificate, Piece, _Worst, judge
+from rnn_check.certificates.screen import Screen, Suspects
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers.formats import Array
 
@@ -48,14 +50,21 @@ def certified(layer: Layer) -> Certificate:
 
     def pieces(worst: _Worst) -> Iterator[Piece]:
         room, quick = Room(), layer.mask is None and worst.ratio > -math.inf
-        narrow = Narrow(layer.forward, 3) if quick and can_be_narrow(layer) else None
+        narrow = Narrow(layer.forward, 3) if quick and is_held(layer) else None
+        long = narrow is not None and can_be_narrow(layer)
+        screen = None if worst.exact or not narrow else Screen.of(layer, narrow, room)
+        everywhere = screen is not None and (yield from _sampled_everywhere(layer))
         for samples, steps in layer.blocks():
+            if screen and everywhere and (found := screen.suspects(samples, steps, worst.level)):
+                yield _settled(layer, (samples, steps), found)
+                continue
             given = layer.h[samples, steps].reshape(-1, layer.h.shape[2])
             at = layer.sampled(samples, steps)
-            sampled = False
-            if narrow is not None and worst.ratio * narrow.gamma > 1.5 * narrow.own:
+            sampled = everywhere
+            if long and narrow and worst.level * narrow.gamma > 1.5 * narrow.own:
                 rows, place = layer.operands(samples, steps, room, np.float32), (samples, steps)
-                yield from _sampled(layer, place, _full(layer, rows, at), at, given)
+                if not sampled:
+                    yield from _sampled(layer, place, _full(layer, rows, at), at, given)
                 sampled = True
                 if (yield from narrowly(layer, narrow, place, rows, given, worst, room)):
                     continue
@@ -85,6 +94,31 @@ def _full(layer: Layer, rows: Array, at: tuple[Array | slice, Array | slice]) ->
     """The sums at these rows and columns, of rows [x, h] (R,F+H) that float32 holds."""
     factor = layer.forward if isinstance(at[1], slice) else layer.sampled_columns
     return Sum(rows[at[0]].astype(np.float64), factor).bounded(stored=3)
+
+
+def _sampled_everywhere(layer: Layer) -> Generator[Piece, None, bool]:
+    """A sample of all sums at once; whether its rows hold all operands, as those of blocks do."""
+    (B, T, H), (rows, columns), factor = layer.h.shape, layer.sample, layer.forward
+    which = np.arange(B * T) if rows is None else rows
+    operands = layer.rows(which)
+    if not factor.is_used(operands[some_of(len(which))]):
+        return False
+    z = Sum(operands, factor if isinstance(columns, slice) else layer.sampled_columns)
+    observed = layer.h.reshape(-1, H)[which][:, columns].astype(np.float64)
+    every = slice(None), slice(None)
+    expected, bound, sample = activated(layer.name, z.bounded(stored=3), observed, every, True)
+    only = (which[:, None] * H + np.arange(H)[columns]).reshape(-1)
+    yield Piece((), expected.reshape(-1), bound.reshape(-1), sample, only, 0)
+    return True
+
+
+def _settled(layer: Layer, place: tuple[slice, ...], found: Suspects) -> Piece:
+    """A block of which no others than these can be beyond their bound."""
+    given, expected, bound = layer.h[place], np.empty(0), np.empty(0)
+    if found.z is not None:
+        observed = given.reshape(-1)[found.at].astype(np.float64)
+        expected, bound, _ = activated(layer.name, found.z, observed, None, True)
+    return Piece(place, expected, bound, NOTHING, found.at, given.size, ends=found.ends)
 
 
 def _sampled(

@@ -77,6 +77,15 @@ class Sum:
             if factor.bias is not None:
                 self.special = self.special | ~np.isfinite(factor.bias)
 
+    @classmethod
+    def plain(cls, factor: Factor) -> Sum:
+        """What sums have in common that use all operands; none of them is made."""
+        s = cls.__new__(cls)
+        s.factor, s.a, s.addend_size = factor, factor.a, None
+        s.terms = factor.matrix.shape[0] + (factor.bias is not None)
+        s.lost, s.top, s.unit, s.special = 0.0, 0.0, None, None
+        return s
+
     def plus(self, addend: Array, size: Array, unit: Array | None = None) -> Sum:
         """The addend (R,H) may itself be a sum: of numbers of this size, and this unit (R,)."""
         self.addend_size = size

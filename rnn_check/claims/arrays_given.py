@@ -14,6 +14,7 @@ import numpy as np
 from rnn_check.claims import gates, weights_given
 from rnn_check.claims.experiment import Experiment, Loss
 from rnn_check.claims.layers import (
+    GRU,
     LSTM,
     AnyLayer,
     Carrying,
@@ -229,18 +230,16 @@ class Arrays:
             problem = f'with joined = "{joined}" it holds two; [printed] has the kernel of x alone'
             raise self.fail("printed.kernel", problem)
         rnn = self.layers[0]
-        if not isinstance(rnn, SimpleRNN):
-            raise self.fail("printed", "only beside a SimpleRNN that comes first")
-        shapes = {
-            "kernel": (features, rnn.units),
-            "recurrent_kernel": (rnn.units, rnn.units),
-            "bias": (rnn.units,),
-        }
-        for k, shape in shapes.items():
-            if k in arrays and len(shape) == 2 and shape[0] is None:
+        for k in [k for k in arrays if k != "predictions"]:
+            if not isinstance(rnn, SimpleRNN | LSTM | GRU):
+                problem = "only beside a SimpleRNN, an LSTM or a GRU that comes first"
+                raise self.fail(f"printed.{k}", problem)
+            if k == "kernel" and features is None:
                 raise self.fail("input", "required: how many features the printed kernel has")
-            if k in arrays:
-                self._shaped(arrays[k].shape, tuple(n or 0 for n in shape), f"printed.{k}")
+            shapes = rnn.own_shapes(features or 0)
+            if k not in shapes:
+                raise self.fail(f"printed.{k}", f"{rnn.name} has none")
+            self._shaped(arrays[k].shape, shapes[k], f"printed.{k}")
         return arrays
 
     def cell_cotangent(self, x: Given | None) -> Given:

@@ -70,6 +70,11 @@ class Experiment:
         return [type(layer) for layer in self.layers] not in ([SimpleRNN], [SimpleRNN, Dense])
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is one recurrent layer, before a Dense layer or not."""
+        return self.begins_recurrent and [type(each) for each in self.layers[1:]] in ([], [Dense])
+
+    @property
     def begins_recurrent(self) -> bool:
         """Whether the states of its first layer can be seen, and a probe put before it."""
         return isinstance(self.layers[0], SimpleRNN | LSTM | GRU)

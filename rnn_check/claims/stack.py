@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -34,11 +33,10 @@ from rnn_check.claims.layers.signal import (
     zeros,
 )
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import over_time
 
 __all__ = [
-    "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "fed", "run", "shown_as_zero",
-    "starts", "steps", "zeros",
+    "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "fed", "masks", "run",
+    "shown_as_zero", "starts", "steps", "zeros",
 ]  # fmt: skip
 
 
@@ -47,17 +45,19 @@ def passes(
     arithmetic: str,
     by_hand: Mapping[str, ByHand] = MappingProxyType({}),
     after: Signal | None = None,
+    layers: int | None = None,
 ) -> list[Pass]:
     """What each layer of the claim makes of what it is given.
 
     by_hand: by the names of the layers. after: what the first handed on, if the others are wanted.
+    layers: how many, if not all are.
     """
     assert claim.x is not None
     signal, start = Signal(claim.x.value, claim.x.error, claim.mask), starts(claim)
     if after is not None:
         signal, start = after, []
     found = []
-    for layer in claim.layers[after is not None :]:
+    for layer in claim.layers[after is not None : layers]:
         own = by_hand.get(layer.name, {})
         found.append(layer.passed(Call(weights_of(claim, layer), signal, arithmetic, start, own)))
         signal = found[-1].out.handed_on
@@ -89,7 +89,7 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
                 ended[layer.name] = [*layer.ends(call).values()]
             out = layer.passed(call).out
             if start and isinstance(layer, Carrying) and signal.mask is not None:
-                unknown = np.where(_not_begun(layer, signal.mask), np.inf, out.error)
+                unknown = np.where(not_begun(layer, signal.mask), np.inf, out.error)
                 out = dataclasses.replace(out, error=unknown)
             signal = out.handed_on
         found.append(signal)
@@ -98,7 +98,7 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
     return Signal(value, error, np.concatenate(masks) if masks else None)
 
 
-def _not_begun(layer: Carrying, mask: Array) -> Array:
+def not_begun(layer: Carrying, mask: Array) -> Array:
     """(B,T,1) or (B,1): before the first step that counts, unless zeros are shown there."""
     nothing = shown_as_zero(layer.in_order(mask), False)
     if not layer.returns_sequences:
@@ -110,6 +110,18 @@ def _not_begun(layer: Carrying, mask: Array) -> Array:
 def run(claim: Experiment, arithmetic: str) -> list[Signal]:
     """What each layer of the claim hands on."""
     return [each.out for each in passes(claim, arithmetic)]
+
+
+def masks(claim: Experiment, arithmetic: str) -> list[Array | None]:
+    """The mask (B,T) that each layer hands on: as `run` has them, without most of its numbers."""
+    making = [index for index, layer in enumerate(claim.layers) if layer.makes_mask]
+    upto = making[-1] + 1 if making else 0
+    found = [each.out.mask for each in passes(claim, arithmetic, layers=upto)]
+    mask = found[-1] if found else claim.mask
+    for layer in claim.layers[upto:]:
+        mask = layer.mask_after(mask)
+        found.append(mask)
+    return found
 
 
 def back(claim: Experiment, passes: Sequence[Pass], cotangent: Cotangent) -> dict[str, Back]:
@@ -133,9 +145,8 @@ def weights_of(claim: Experiment, layer: Layer) -> Weights:
 def dense_that_reaches(claim: Experiment) -> tuple[Array, Array]:
     """Dense weights (H,O), (O,) of least norm with which the printed predictions come out."""
     assert claim.x is not None and claim.weights is not None
-    weights: dict[str, Any] = {n: g.value for n, g in claim.weights[claim.rnn.name].items()}
-    states = over_time.forward(claim.x.value, **weights, **claim.recurrence)[0]  # (B,T,H)
-    last = states[:, -1]
+    alone = dataclasses.replace(claim, layers=claim.layers[:1])
+    last = run(alone, "exact")[0].value  # (B,H)
     augmented = np.concatenate([last, np.ones((len(last), 1))], axis=1)  # (B,H+1)
     predictions = claim.printed["predictions"].value.reshape(len(last), -1)  # (B,O)
     solution = np.linalg.lstsq(augmented, predictions, rcond=None)[0]
@@ -200,9 +211,9 @@ def steps(
     """
     assert claim.x is not None
     before: Array = claim.x.value
-    masks = [claim.mask, *(signal.mask for signal in run(claim, dtype.removeprefix("mixed_")))]
+    before_each = [claim.mask, *masks(claim, dtype.removeprefix("mixed_"))]
     start = starts(claim)
-    for layer, output, mask in zip(claim.layers, outputs, masks, strict=False):
+    for layer, output, mask in zip(claim.layers, outputs, before_each, strict=False):
         own = dict(weights.get(layer.name, {}))
         arithmetic = dtype.removeprefix("mixed_")
         call = Call(exactly(own), Signal.exactly(before, mask), arithmetic, start)

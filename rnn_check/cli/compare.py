@@ -17,6 +17,7 @@ from rnn_check.reports.terminal import console
 
 if TYPE_CHECKING:
     from rnn_check.claims.claim import Claim
+    from rnn_check.upgrades.models import Compared as Changed
     from rnn_check.upgrades.subjects import How, Word
 
 
@@ -113,7 +114,9 @@ def compare(
         raise BadInput("one subject cannot be compared; name two or more, the baseline first")
     how = typed.how(words, not paths and pattern is None)
     if model is not None:
-        sys.exit(_of_model(words, how, typed, model, given, own, as_json, everything, fail_on))
+        found_in, code = _of_model(words, how, typed, model, given, own, fail_on)
+        _print_model(found_in, as_json, as_markdown, html, everything)
+        sys.exit(code)
     for option, value in (("--input", given), ("--layer", own)):
         if value:
             raise BadInput(f"{option} is of --model, which is not given")
@@ -137,7 +140,7 @@ def compare(
     sys.exit(found.exit_code(fail_on))
 
 
-_OF_CLAIMS = ("pattern", "paths", "options", "known", "as_markdown", "html", "force", "slow")
+_OF_CLAIMS = ("pattern", "paths", "options", "known", "slow")
 
 
 def _of_model(
@@ -147,13 +150,10 @@ def _of_model(
     model: str,
     given: Path | None,
     own: Sequence[str],
-    as_json: bool,
-    everything: bool,
     fail_on: str,
-) -> int:
+) -> tuple[Changed, int]:
     """What changed in it; the exit code."""
     from rnn_check.cli.compare_model import compared as compared_model
-    from rnn_check.reports import model_changes
 
     context = click.get_current_context()
     for option in context.command.params:
@@ -161,11 +161,27 @@ def _of_model(
             raise BadInput(f"{option.opts[-1]} is of claims, and does not go with --model")
     dtype = typed.dtype if is_given("dtype") else None
     found = compared_model(words, how, model, given, own, dtype)
+    return found, found.exit_code(fail_on)
+
+
+def _print_model(
+    found: Changed, as_json: bool, as_markdown: bool, html: Path | None, everything: bool
+) -> None:
+    if html is not None:
+        from rnn_check.reports import model_page
+
+        write("--html", html, model_page.html(found))
+    if as_markdown:
+        from rnn_check.reports import model_markdown
+
+        click.echo(model_markdown.markdown(found), nl=False)
+        return
+    from rnn_check.reports import model_changes
+
     if as_json:
         click.echo(model_changes.document(found))
     else:
         model_changes.terminal(found, console(), everything)
-    return found.exit_code(fail_on)
 
 
 def _claims(

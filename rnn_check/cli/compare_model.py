@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnn_check.cli.chosen import known_deviations
 from rnn_check.cli.commands import BadInput
 from rnn_check.cli.model import question_of, ran_on_of
 from rnn_check.reports.terminal import say
@@ -106,7 +107,8 @@ def _asked(
 def _side(each: Prepared, said: Said) -> Side:
     from rnn_check.upgrades.models import Side
 
-    return Side(each.word.text, said.who, said.judged(), notes=each.notes)
+    model = said.judged(known_deviations(None, whole=False))
+    return Side(each.word.text, said.who, model, notes=each.notes)
 
 
 def _failed(each: Prepared, failure: str) -> Side:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from rnn_check.cli.chosen import known_deviations
 from rnn_check.cli.commands import BadInput, NotAsked, main
 from rnn_check.cli.new import check_place
 from rnn_check.cli.options import (
@@ -107,8 +108,9 @@ def model(
     outputs, times numbers that are drawn) from its adjoints. Its module or file is imported, so it
     runs.
 
-    Exit codes: 0 all that is certified agrees, 1 something differs, 2 bad input or usage, 3 Keras
-    could not be asked, something is not proved, or no layer could be certified.
+    Exit codes: 0 all that is certified agrees, or differs as is known of this Keras, 1 something
+    differs, 2 bad input or usage, 3 Keras could not be asked, something is not proved, or no layer
+    could be certified.
     """
     if force and record is None:
         raise BadInput("--force is of --record, which is not given")
@@ -206,16 +208,16 @@ def ran_on_of(
 
 def _shown(said: Said, ran_on: str, as_json: bool, everything: bool) -> int:
     """Print it; the exit code."""
-    from rnn_check.models.judged import UNPROVED
+    from rnn_check.models.judged import KNOWN, UNPROVED
     from rnn_check.reports import models
     from rnn_check.verdicts.judge import AGREE, DIFFER
 
-    found = said.judged()
+    found = said.judged(known_deviations(None, whole=False))
     if as_json:
         click.echo(models.document(found, said.who, ran_on))
     else:
         models.terminal(found, said.who, ran_on, console(), everything)
-    codes: dict[Any, int] = {AGREE: 0, DIFFER: 1, UNPROVED: 3}
+    codes: dict[Any, int] = {AGREE: 0, KNOWN: 0, DIFFER: 1, UNPROVED: 3}
     return codes.get(found.verdict, 3)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from rnn_check.certificates.comparison import Comparison
 from rnn_check.certificates.result import Certificate
 from rnn_check.claims.written import Array
 from rnn_check.models import backward, forward
+from rnn_check.models.excused import Excuses, Found
 from rnn_check.models.places import Answer, Layer, together
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 
 UNPROVED = "not proved"
-_WORST = (DIFFER, UNPROVED, NOT_RUN, AGREE)  # of several verdicts the first of these
+KNOWN = "known"  # it differs, as is known of whoever computed it
+_WORST = (DIFFER, UNPROVED, KNOWN, NOT_RUN, AGREE)  # of several verdicts the first of these
 GRADIENTS, OUTPUTS = "gradients", "outputs"
 
 
@@ -26,7 +28,8 @@ class Part:
     """The outputs of a recurrence, or its gradients, and what was found of each array.
 
     silent: why nothing was. without: what the model gave itself, where it is not bit for bit what
-    was certified with the probe. same: how many of its gradients are.
+    was certified with the probe. same: how many of its gradients are. known: why it was to be
+    expected that it differs.
     """
 
     name: str
@@ -34,11 +37,14 @@ class Part:
     silent: str = ""
     without: Mapping[str, Comparison] = field(default_factory=dict)
     same: int = 0
+    known: str = ""
 
     @property
     def verdict(self) -> str:
         if self.silent:
             return NOT_RUN
+        if self.known:
+            return KNOWN
         said = {True: AGREE, False: DIFFER, None: UNPROVED}
         verdicts = [said[c.ok] for c in self.found.values()]
         verdicts += [AGREE if c.ok else DIFFER for c in self.without.values()]
@@ -127,14 +133,17 @@ class Model:
     @property
     def verdict(self) -> str:
         verdicts = {row.verdict for row in self.rows}
-        for worst in (DIFFER, UNPROVED, AGREE):
+        for worst in (DIFFER, UNPROVED, KNOWN, AGREE):
             if worst in verdicts:
                 return worst
         return NOT_RUN
 
 
-def judged(where: str, said: Answer) -> Model:
-    """Every recurrence that was seen, of what the verb `inspect` answers, arrays decoded."""
+def judged(where: str, said: Answer, excuses: Excuses | None = None) -> Model:
+    """Every recurrence that was seen, of what the verb `inspect` answers, arrays decoded.
+
+    excuses: what is known of the subject; without, nothing is.
+    """
     gradients = said.get("gradients", {})
     silent = next((str(gradients[w]) for w in ("unsupported", "error") if w in gradients), "")
     rows: list[Row] = []
@@ -152,13 +161,14 @@ def judged(where: str, said: Answer) -> Model:
             each = zip(said["calls"], gradients["calls"], strict=True)
             took = [g for call, g in each if call["layer"] == index]
             back = took, gradients["probed"][f"{index}"], gradients["weights"][f"{index}"]
-        rows += _of_layer(layer, calls, back, silent)
+        rows += _of_layer(where, layer, calls, back, silent, excuses)
     return Model(where, rows, said["outputs"], silent)
 
 
 def _of_layer(
-    layer: Layer, calls: Sequence[Answer], back: tuple[Any, Answer, Any] | None, silent: str
-) -> Iterator[Row]:
+    where: str, layer: Layer, calls: Sequence[Answer], back: tuple[Any, Answer, Any] | None,
+    silent: str, excuses: Excuses | None,
+) -> Iterator[Row]:  # fmt: skip
     kinds = {"simple": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
     whats = [f"{kinds[c.what['recurrence']]} {c.below}→{c.units}" for c in layer.cells]
     several = len(layer.cells) > 1
@@ -166,28 +176,32 @@ def _of_layer(
     alike = list(together(calls))
     for number, call in enumerate(alike):
         sizes = call["x"].shape[:2]
-        refused, rows = "", []
+        refused, parts = "", list[tuple[Part, Part]]()
         try:
-            rows = forward.certified(layer, call)
+            parts = list(
+                zip(_outputs(layer, call), _gradients(layer, alike, back, silent), strict=True)
+            )
         except ValueError as error:  # an activation, or a dtype, that no certificate knows
             refused = str(error)
-        try:
-            gradients = _gradients(layer, len(alike), back, silent)
-        except ValueError as error:
-            gradients = [Part(GRADIENTS, silent=str(error))] * len(layer.cells)
         shown = [] if refused else forward.steps_of(layer, call)
+        if excuses is not None and any(DIFFER in (a.verdict, b.verdict) for a, b in parts):
+            parts = _excused(where, layer, call, alike, back, silent, parts, shown, excuses)
         for i, (path, what) in enumerate(zip(paths, whats, strict=True)):
             name = path + f" (call {number + 1})" * (len(alike) > 1)
             if refused:
                 yield Row(name, what, sizes, refused)
                 continue
-            parts = (Part(OUTPUTS, rows[i]), gradients[i])
             weights = _digest(layer.cells[i].weights)
-            yield Row(name, what, sizes, parts=parts, output=shown[i], weights=weights)
+            yield Row(name, what, sizes, parts=parts[i], output=shown[i], weights=weights)
+
+
+def _outputs(layer: Layer, call: Answer) -> list[Part]:
+    """Of each cell. Raises ValueError for what no certificate reads."""
+    return [Part(OUTPUTS, found) for found in forward.certified(layer, call)]
 
 
 def _gradients(
-    layer: Layer, ways: int, back: tuple[Any, Answer, Any] | None, silent: str
+    layer: Layer, alike: Sequence[Answer], back: tuple[Any, Answer, Any] | None, silent: str
 ) -> list[Part]:
     """Of each cell."""
     if back is None:
@@ -195,20 +209,49 @@ def _gradients(
     calls, probed, weights = back
     call = next(iter(together(calls)))
     why = backward.unprobed(layer, call, probed)
-    if why or ways > 1:
+    if why or len(alike) > 1:
         return [Part(GRADIENTS, silent=why or "it is called in several ways")] * len(layer.cells)
-    found = backward.Back(layer, call, probed, weights)
-    of = found.certified()
-    without: list[dict[str, Comparison]] = [{} for _ in layer.cells]
-    same = [0] * len(layer.cells)
-    for index, name, comparison in found.without_probe():
-        if comparison is None:
-            same[index] += 1
-        else:
-            without[index][name] = comparison
+    try:
+        found = backward.Back(layer, call, probed, weights)
+        of = found.certified()
+        without: list[dict[str, Comparison]] = [{} for _ in layer.cells]
+        same = [0] * len(layer.cells)
+        for index, name, comparison in found.without_probe():
+            if comparison is None:
+                same[index] += 1
+            else:
+                without[index][name] = comparison
+    except ValueError as error:
+        return [Part(GRADIENTS, silent=str(error))] * len(layer.cells)
     return [
         Part(GRADIENTS, of[i], without=without[i], same=same[i]) for i in range(len(layer.cells))
     ]
+
+
+def _excused(
+    where: str, layer: Layer, call: Answer, alike: Sequence[Answer],
+    back: tuple[Any, Answer, Any] | None, silent: str, parts: Sequence[tuple[Part, Part]],
+    shown: Sequence[Array], excuses: Excuses,
+) -> list[tuple[Part, Part]]:  # fmt: skip
+    """The parts of each cell, those that differ as is known saying so."""
+
+    def found(outputs: Iterable[Part], gradients: Iterable[Part]) -> list[Found]:
+        return [
+            *(Found(o.found, o.without, h) for o, h in zip(outputs, shown, strict=True)),
+            *(Found(g.found, g.without) for g in gradients),
+        ]
+
+    def again(arithmetic: str) -> list[Found]:
+        other = replace(layer, dtype=arithmetic)
+        return found(_outputs(other, call), _gradients(other, alike, back, silent))
+
+    own = found((o for o, _ in parts), (g for _, g in parts))
+    why = excuses.of(where, layer, call, own, again)
+
+    def marked(part: Part) -> Part:
+        return replace(part, known=why) if part.verdict == DIFFER else part
+
+    return [(marked(o), marked(g)) for o, g in parts]
 
 
 def _digest(weights: Mapping[str, Array]) -> str:

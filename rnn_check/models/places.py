@@ -52,7 +52,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Layer:
-    """A recurrent layer where it stands; refused: why it is not certified, if it is not."""
+    """A recurrent layer where it stands; refused: why it is not certified, if it is not.
+
+    options: as a claim describes such a layer; None of a class of the user's own.
+    """
 
     path: str
     kind: str
@@ -64,6 +67,7 @@ class Layer:
     backwards: bool = False
     stateful: bool = False
     zeroed: bool = False
+    options: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, said: Answer) -> Layer:
@@ -73,6 +77,7 @@ class Layer:
             said["path"], said["kind"], "", [Cell.of(c, said["weights"]) for c in said["cells"]],
             said["dtype"], said["return_sequences"], said["return_state"], said["go_backwards"],
             said["stateful"], said["zero_output_for_mask"],
+            said.get("options"),  # which older records lack
         )  # fmt: skip
 
     def parts(self, array: Array) -> list[Array]:

@@ -15,10 +15,12 @@ from rnn_check.asking.observations import Observations
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.claims.written import Array
 from rnn_check.models.asking import Question
+from rnn_check.models.excused import Excuses
 from rnn_check.models.judged import Model, judged
 from rnn_check.refusal import Refused
 from rnn_check.subjects.ask import SubjectError, decode, encode
 from rnn_check.subjects.identity import Identity, Who
+from rnn_check.verdicts.known import Known
 
 _NAME = "a model: "  # before what it is kept as, which no claim is called
 
@@ -40,10 +42,11 @@ class Said:
     def who(self) -> Who:
         return self.identity.asked(self.question.mode, self.question.dtype or self.identity.dtype)
 
-    def judged(self) -> Model:
+    def judged(self, known: Known) -> Model:
         """What is to be said of each layer. Raises SubjectError for what is no answer."""
+        excuses = Excuses(known, self.identity, self.question.mode, self.question.dtype)
         try:
-            return judged(self.question.where, decode(dict(self.said)))
+            return judged(self.question.where, decode(dict(self.said)), excuses)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             words = f"{type(error).__name__}: {error}"
             raise SubjectError(f"{self.question.where}: what was said of it is no answer: {words}"

@@ -4,6 +4,7 @@ Tensors are known by what they can do, so that no framework is imported to read 
 """
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -20,7 +21,7 @@ def numbers(name: str, array: Any) -> Array:
     A tensor is copied off its device and its graph. Raises ValueError for everything else.
     """
     try:
-        given = np.asarray(_plain(array))
+        given = array if type(array) is np.ndarray else np.asarray(_plain(array))
     except _Refused as refused:
         raise ValueError(f"{name} {refused}") from None
     except Exception as error:  # whatever a framework raises for what is no array
@@ -57,11 +58,17 @@ def _plain(array: Any) -> Any:
 def read(name: str, array: Any, a: Arithmetic | None = None) -> Array:
     """Real numbers; those that the arithmetic cannot hold are rounded to it, as frameworks do."""
     given = numbers(name, array)
-    if a is None or given.dtype.name == a.name or a.u_stored == ARITHMETICS["float64"].u:
+    if a is None or _called(given.dtype) == a.name or a.u_stored == ARITHMETICS["float64"].u:
         return given
     if a.u_stored == ARITHMETICS["float32"].u:
         return given.astype(np.float32)
     return rounded(given, a)
+
+
+@lru_cache(maxsize=2**5)
+def _called(dtype: np.dtype[Any]) -> str:
+    """NumPy puts the name together anew each time."""
+    return str(dtype.name)
 
 
 def claimed(dtype: Any, array: Array) -> Arithmetic:
@@ -72,7 +79,7 @@ def claimed(dtype: Any, array: Array) -> Arithmetic:
     """
     if dtype is None:
         try:
-            return arithmetic(array.dtype)
+            return arithmetic(_called(array.dtype))
         except ValueError as error:
             raise ValueError(
                 f"no dtype is given, and the array's own says nothing: {error}"
@@ -94,6 +101,8 @@ def _name(dtype: Any) -> str:
 
 def check(name: str, array: Array, shape: tuple[int | str, ...], because: str = "") -> None:
     """Raises ValueError if the array has another shape; a str stands for any size."""
+    if array.shape == shape:
+        return
     fits = array.ndim == len(shape) and all(
         isinstance(want, str) or size == want for size, want in zip(array.shape, shape, strict=True)
     )

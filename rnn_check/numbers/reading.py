@@ -136,10 +136,12 @@ class Bounds:
         error = error + p.size * q.error + np.abs(1 - p.value) * r.error
         u = self.a.u_stored
         rounding = (gamma(4, u) + gamma(5, FLOAT64.u)) * most + 6 * self.a.min_normal
+        error = error + rounding
         chosen = (p.error == 0) & ((p.value == 0) | (p.value == 1))
-        kept = np.where(p.value == 1, q.error, r.error)
-        exact = chosen & _held(q.value, self.a) & _held(r.value, self.a)
-        error = np.where(exact & (kept == 0), 0.0, error + rounding)
+        if chosen.any():
+            kept = np.where(p.value == 1, q.error, r.error)
+            exact = chosen & _held(q.value, self.a) & _held(r.value, self.a)
+            error = np.where(exact & (kept == 0), 0.0, error)
         first = np.maximum(most, z.reached * (h.reached + c.reached) + c.reached)
         error = _upper(np.where(first > self.a.max, np.inf, error))
         return Bounded(value, _but_nan(error, z.is_nan, h.is_nan, c.is_nan), self.a)

@@ -42,6 +42,8 @@ def _check(found: Mapping[str, Certificate], names: tuple[str, ...] | None) -> N
         if certificate.ok is None:
             texts.append(f"not proved: {made.unproved}")
         else:
-            texts.append("\n".join([made.blame(), *arrays(made)]))
+            lines = [f"  cause     agrees if {cause}" for cause in certificate.causes]
+            lines += [f"  cause     {certificate.no_cause}"] * bool(certificate.no_cause)
+            texts.append("\n".join([made.blame(), *lines, *arrays(made)]))
     if texts:
         raise AssertionError("\n\n".join(texts))

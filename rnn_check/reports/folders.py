@@ -31,7 +31,7 @@ def _folders(judged: Sequence[Judged]) -> dict[str, list[list[Verdict]]]:
     """The verdicts in each folder of claims, of each subject.
 
     A folder is one of those that are bundled, with all in it, or that which a file of the user's is
-    in; or the file, if there is no other from there.
+    in; or the file, if there is no other from there, or few others and one is there.
     """
     verdicts = verdicts_of(judged)
     files: dict[Path, set[str]] = {}
@@ -44,12 +44,23 @@ def _folders(judged: Sequence[Judged]) -> dict[str, list[list[Verdict]]]:
         if folder.is_relative_to(ours) and folder != ours:
             names[file] = folder.relative_to(ours).parts[0]
         else:
-            names[file] = near_path(file if len(files[folder]) == 1 else str(folder))
+            names[file] = _name(folder, file, len(files[folder]))
     found: dict[str, list[list[Verdict]]] = {}
     for i, j in enumerate(judged):
         for v in j.verdicts:
             found.setdefault(names[v.file], [[] for _ in judged])[i].append(v)
     return found
+
+
+_FEW = 8  # files of the folder that one is in, up to which each has a row
+
+
+def _name(folder: Path, file: str, many: int) -> str:
+    """Of a file's row: the folder as one would type it here, or the file, if it stands here."""
+    near = near_path(str(folder))
+    if many == 1 or (near == "." and many <= _FEW):
+        return near_path(file)
+    return f"{folder.absolute().name}/" if near == "." else near
 
 
 def _worst(verdicts: Iterable[Verdict]) -> Verdict | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,13 +14,13 @@ from rnn_check.models.judged import Row
 from rnn_check.reports.cells import as_text
 from rnn_check.reports.documents import as_document
 from rnn_check.reports.explaining import near_path
-from rnn_check.reports.models import MARKS, STYLES, finite, folded, remarks, short, told
+from rnn_check.reports.models import cell, finite, folded, remarks, told
 from rnn_check.reports.subject import header
-from rnn_check.reports.terminal import line
+from rnn_check.reports.terminal import line, plain
 from rnn_check.subjects.process import cut
 from rnn_check.upgrades.models import Change, Compared
 
-_LEGEND = (
+LEGEND = (
     "before, after: the verdict of all that was certified of the layer, and the largest error as a "
     "share of what rounding explains. change: the largest, of any step that it puts out; bounds: "
     "how far rounding may put that one step off, in either. Beyond their sum, what the layer takes "
@@ -58,29 +58,34 @@ def terminal(compared: Compared, console: Console, everything: bool) -> None:
                         console.print(as_text(line(f"{which}: {heading}"), style=style))
                         console.print(Padding(as_text(cut(words, 4_000)), (0, 0, 0, 2)))
     console.print()
-    console.print(as_text(_LEGEND, style="dim"))
+    console.print(as_text(LEGEND, style="dim"))
 
 
 def sentence(compared: Compared, number: int) -> str:
     """What became of the baseline's layers with that subject."""
     changes = compared.changes(number)
     said = [f"1 → {number + 1}: "]
-    worse = [each for each in changes if each.is_worse]
+    worse = [each for each in changes if each.is_worse and not each.is_known]
+    known = [each for each in changes if each.is_known]
     moved = [each for each in changes if each.has_changed and not each.is_worse]
     if worse:
         said.append(f"{_many(len(worse))} got worse: {', '.join(each.path for each in worse)}")
     else:
         said.append(f"no verdict of {_many(len(changes))} got worse")
+    if known:
+        paths = ", ".join(each.path for each in known)
+        said.append(f"; {_many(len(known))} got worse as is known: {paths}")
     if not moved:
-        said.append("; all others are the same, bit for bit" if worse else ", bit for bit the same")
+        others = "; all others are the same, bit for bit"
+        said.append(others if worse or known else ", bit for bit the same")
     else:
         far = max(moved, key=lambda each: each.size or 0.0)
         said.append(f"; {len(moved)} changed, by at most {far.size or 0:.2g} ({far.path})")
         beyond = [each.path for each in moved if not each.is_within]
         said.append(f", beyond both bounds in {', '.join(beyond)}" if beyond else
                     ", within both bounds")  # fmt: skip
-    if others := sum(each.has_other_weights for each in changes):
-        said.append(f"; the weights of {others} are others, so that their numbers have to be")
+    if changed := sum(each.has_other_weights for each in changes):
+        said.append(f"; the weights of {changed} are others, so that their numbers have to be")
     outputs = compared.of_outputs(number)
     if outputs is not None:
         said.append(f"; what the model gives changed by at most {outputs:.2g}" if outputs else
@@ -100,13 +105,27 @@ def _table(changes: Sequence[Change], width: int) -> Table:
     for name in ("change", "bounds", "gradients"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in changes:
-        row = each.after or each.before
-        bounds = "" if each.size is None else " + ".join(f"{b:.0e}" for b in each.bounds)
-        table.add_row(
-            folded(each.path, width), line(row.what) if row else "", _cell(each.before),
-            _cell(each.after), _size(each.size), bounds, _size(each.gradients),
-        )  # fmt: skip
+        _, what, _, _, *figures = cells(each)
+        before, after = _cell(each.before), _cell(each.after)
+        table.add_row(folded(each.path, width), line(what), before, after, *figures)
     return table
+
+
+def cells(change: Change) -> list[str]:
+    """layer, computes, before, after, change, bounds, gradients."""
+    row = change.after or change.before
+    bounds = "" if change.size is None else " + ".join(f"{b:.0e}" for b in change.bounds)
+    return [
+        change.path, row.what if row else "", _cell(change.before).plain, _cell(change.after).plain,
+        _size(change.size), bounds, _size(change.gradients),
+    ]  # fmt: skip
+
+
+def told_of(change: Change) -> Iterator[str]:
+    """Of what got worse, what is wrong or not proved, before and after."""
+    for which, row in (("before", change.before), ("after", change.after)):
+        for heading, _, words in remarks(row, "") if row is not None and change.is_worse else ():
+            yield line(f"{which}: {heading}") + f"\n  {plain(cut(words, 4_000))}"
 
 
 def _size(size: float | None) -> str:
@@ -117,8 +136,7 @@ def _cell(row: Row | None) -> Text:
     if row is None:
         return Text("absent", style="magenta")
     ratios = [part.ratio for part in row.parts if part.ratio is not None]
-    return Text(f"{MARKS[row.verdict]} {short(max(ratios, default=None))}".rstrip(),
-                style=STYLES[row.verdict])  # fmt: skip
+    return cell(row.verdict, max(ratios, default=None))
 
 
 def document(compared: Compared) -> str:
@@ -154,6 +172,7 @@ def _told(change: Change) -> dict[str, Any]:
         "before": None if change.before is None else change.before.verdict,
         "after": None if change.after is None else change.after.verdict,
         "worse": change.is_worse,
+        "known": change.is_known,
         "same_bits": change.same_bits,
         "same_weights": not change.has_other_weights,
         "change": finite(change.size),

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rnn_check.models.judged import GRADIENTS, OUTPUTS, UNPROVED, Model, Part, Row
+from rnn_check.models.judged import GRADIENTS, KNOWN, OUTPUTS, UNPROVED, Model, Part, Row
 from rnn_check.reports.cells import MARK, STYLE, as_text
 from rnn_check.reports.documents import as_document
 from rnn_check.reports.explaining import near_path
@@ -20,12 +20,12 @@ from rnn_check.subjects.identity import Who
 from rnn_check.subjects.process import cut
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 
-MARKS = {**MARK, UNPROVED: "?"}
-STYLES = {**STYLE, UNPROVED: "yellow"}
+MARKS = {**MARK, UNPROVED: "?", KNOWN: MARK[DIFFER]}
+STYLES = {**STYLE, UNPROVED: "yellow", KNOWN: "yellow"}
 _LEGEND = (
     "ratio: how far a number is off its step, as a share of what rounding explains (more than 1 "
-    "differs). bits: the precision that the errors show (float32 has 24). judged: the share of "
-    "numbers of which an error would be seen."
+    "differs; in brackets: as is known). bits: the precision that the errors show (float32 has "
+    "24). judged: the share of numbers of which an error would be seen."
 )
 _VAGUE = 0.1  # of numbers that are known in their first digits alone, from which on it is said
 SCHEMA = 1
@@ -74,6 +74,7 @@ def summary(model: Model) -> str:
     """One line: "3 layers agree · 1 differs"."""
     verdicts = [row.verdict for row in model.rows]
     words = ((AGREE, "agree", "agrees"), (DIFFER, "differ", "differs"),
+             (KNOWN, "differ as is known", "differs as is known"),
              (UNPROVED, "are not proved", "is not proved"),
              (NOT_RUN, "are not certified", "is not certified"))  # fmt: skip
     said: list[str] = []
@@ -100,7 +101,8 @@ def _table(rows: Sequence[Row], width: int) -> Table:
         bits = [part.bits for part in row.parts if part.bits is not None]
         judged = [part.judged for part in row.parts if part.judged is not None]
         table.add_row(
-            folded(row.path, width), line(row.what), sizes, *(_cell(part) for part in row.parts),
+            folded(row.path, width), line(row.what), sizes,
+            *(cell(part.verdict, part.ratio) for part in row.parts),
             f"{min(bits):.1f}" if bits else "", f"{min(judged):.0%}" if judged else "",
         )  # fmt: skip
     return table
@@ -116,14 +118,19 @@ def folded(path: str, width: int) -> Text:
 _OTHERS = 60  # columns of a table that are not a layer's
 
 
-def _cell(part: Part) -> Text:
-    return Text(f"{MARKS[part.verdict]} {short(part.ratio)}".rstrip(), style=STYLES[part.verdict])
+def cell(verdict: str, ratio: float | None) -> Text:
+    words = f"{MARKS[verdict]} {short(ratio)}".rstrip()
+    return Text(f"({words})" if verdict == KNOWN else words, style=STYLES[verdict])
 
 
 def remarks(row: Row, silent: str) -> Iterator[tuple[str, str, str]]:
     if row.refused:
         yield f"not certified  {row.path}", STYLES[NOT_RUN], row.refused
     for part in row.parts:
+        if part.known:
+            heading = f"known  {row.path} · {part.name}"
+            yield heading, STYLES[KNOWN], f"{part.known}\n{next(part.wrong())[1]}"
+            continue
         for name, sentence in part.wrong():
             if part.silent:
                 if part.silent != silent:  # which is said once of all
@@ -208,6 +215,8 @@ def _part(part: Part) -> dict[str, Any]:
     }
     said = {"verdict": part.verdict, "ratio": finite(part.ratio), "bits": part.bits,
             "judged": part.judged, "blind": part.blind, "arrays": arrays}  # fmt: skip
+    if part.known:
+        said["known"] = part.known
     if part.name == GRADIENTS:
         said["without_the_probe"] = {"bit_for_bit": part.same, "bounded": without}
     return said

@@ -53,6 +53,8 @@ def certificate(found: Certificate) -> str:
         "known in the first digits alone": f"{found.blind:.1%}",
         "bits": bits,
     }
+    told = "; ".join(f"agrees if {cause}" for cause in found.causes) or found.no_cause
+    facts |= {"cause": told} if told else {}
     parts.append(_table(facts.items()))
     shape = found._given.shape
     if len(shape) > 2 and 0 < found._given.size <= MOST_DRAWN:

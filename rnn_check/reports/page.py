@@ -38,16 +38,24 @@ MAP = 48  # lines of a heat map, before it is continued in another
 LABEL = 26  # characters of a claim's name in the heat map
 
 
-def html(compared: Compared) -> str:
-    """The page."""
+def rendered(template: str, **values: Any) -> str:
+    """A page of this template; whatever it is given is text in it."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["breakable"] = _breakable
-    template = environment.from_string(
-        files("rnn_check.reports").joinpath("page.html.j2").read_text(encoding="utf-8")
+    page, style = (
+        files("rnn_check.reports").joinpath(name).read_text(encoding="utf-8")
+        for name in (template, "page.css")
     )
-    text = template.render(
+    text = environment.from_string(page).render(style=Markup(style), **values)
+    return printable(text)
+
+
+def html(compared: Compared) -> str:
+    """The page."""
+    return rendered(
+        "page.html.j2",
         compared=compared,
         sentence=sentence(compared),
         tone=_tone(compared),
@@ -63,7 +71,6 @@ def html(compared: Compared) -> str:
         shown=LINES,
         dashes=picture.DASHES,
     )
-    return printable(text)
 
 
 def _breakable(name: str) -> Markup:

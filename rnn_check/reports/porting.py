@@ -12,12 +12,12 @@ from rnn_check.verdicts.porting import Direction, Part
 
 def lines(layers: Sequence[Kept], directions: Sequence[Direction]) -> Iterator[str]:
     """The report, for a terminal."""
-    wide = max(len(layer.place.text) for layer in layers)
     for layer in layers:
         way = layer.ways[0]
         twice = " in both directions" * (len(layer.ways) > 1)
-        sizes = f"{way.kind}{twice}, {way.features} features, {way.units} units, {layer.dtype}"
-        yield f"{layer.place.text:<{wide}}  {sizes}  ({layer.who})"
+        yield layer.place.text
+        yield f"  {way.kind}{twice}, {way.features} features, {way.units} units, {layer.dtype}"
+        yield f"  {layer.who}"
     for each in directions:
         yield ""
         if each.name:
@@ -25,50 +25,67 @@ def lines(layers: Sequence[Kept], directions: Sequence[Direction]) -> Iterator[s
         yield from (f"  {option}" for option in each.options)
         for part in each.parts:
             yield f"  {part.name:<16}  {said_of(part)}"
-            yield from (f"  {'':<16}  explained: {cause}" for cause in part.causes)
+            causes = [f"explained: {cause}" for cause in part.causes]
+            if not part.ok:
+                yield from (f"  {'':<16}  {words}" for words in causes or [_UNEXPLAINED])
         for layer, run in zip(layers, each.runs, strict=False):
             yield f"  {layer.who.split()[0]:<16}  {_certified(run.certificate)}"
         if each.apart is not None:
             far = each.apart
-            truths = f", and the rounded bias moves them by {far.truths:.3g}" * (far.truths > 0)
             yield (
-                f"  {'both':<16}  {far.most:.3g} apart at worst, where their bounds add up to "
-                f"{far.bounds:.3g}{truths}"
+                f"  {'both':<16}  {far.most:.3g} apart at worst; their bounds add up to "
+                f"{far.bounds:.3g}"
             )
+            if far.truths > 0:
+                yield f"  {'':<16}  and the rounded bias moves them by {far.truths:.3g}"
     yield ""
-    yield sentence(directions)
+    yield from sentence(directions).split("\n")
+
+
+_UNEXPLAINED = "no mistake in converting that is known here explains it"
 
 
 def said_of(part: Part) -> str:
     if part.ok:
         note = f": {part.note}" if part.note else ""
         return f"the same, all {part.size:,} numbers{note}"
-    why = "" if part.causes else "; no mistake that is known here explains it"
-    return f"differs in {part.differ:,} of {part.size:,} numbers, by up to {part.worst:.3g}{why}"
+    return f"differs in {part.differ:,} of {part.size:,} numbers, by up to {part.worst:.3g}"
 
 
 def sentence(directions: Sequence[Direction]) -> str:
+    """What came of it; in a line of its own why, if it is not the same."""
     if all(each.ok for each in directions):
         if any(each.parts for each in directions):
             proved = all(run.certificate.ok for each in directions for run in each.runs)
             return "The same layer" + ", and both compute it." * proved + "." * (not proved)
         return "It is computed as its weights say."
     if any(each.options or not all(part.ok for part in each.parts) for each in directions):
-        return f"Not the same layer{why(directions)}."
+        return "\n".join(["Not the same layer.", *why(directions)])
     return "The same weights, but a framework computes something else."
 
 
-def why(directions: Sequence[Direction]) -> str:
-    """What explains all that differs, if something does."""
-    options = [option for each in directions for option in each.options]
+def why(directions: Sequence[Direction]) -> Iterator[str]:
+    """What explains all that differs; or that nothing does."""
+    for option in dict.fromkeys(option for each in directions for option in each.options):
+        yield f"{option[:1].upper()}{option[1:]}."
     parts = [part for each in directions for part in each.parts if not part.ok]
-    if options or not all(part.causes for part in parts):
-        return ": " + "; ".join(options) if options else ""
-    shared = [c for c in parts[0].causes if all(c in part.causes for part in parts)]
-    if shared:
-        return f": {shared[0]}"
-    told = dict.fromkeys(f"of {part.name} {part.causes[0]}" for part in parts)
-    return ": " + "; ".join(told)
+    found: dict[str, dict[str, None]] = {}
+    for part in parts:
+        if part.causes:
+            shared = [c for c in part.causes if all(c in other.causes for other in parts)]
+            found.setdefault((shared or part.causes)[0], {})[part.name] = None
+    for cause, names in found.items():
+        yield f"Of {_and(list(names))}: {cause}."
+    rest = list(dict.fromkeys(part.name for part in parts if not part.causes))
+    whole = {name for each in directions for name in (p.name for p in each.parts)}
+    if rest and set(rest) == whole and all(part.differ == part.size for part in parts):
+        yield "Every weight is another: these seem to be two layers, none made of the other."
+    elif rest:
+        yield f"Of {_and(rest)} {_UNEXPLAINED}."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _certified(certificate: Certificate) -> str:
@@ -83,7 +100,7 @@ def document(layers: Sequence[Kept], directions: Sequence[Direction]) -> dict[st
     """The same as JSON has it."""
     return {
         "same": all(each.ok for each in directions),
-        "sentence": sentence(directions),
+        "sentence": sentence(directions).replace("\n", " "),
         "layers": [
             {"where": each.place.text, "subject": each.who, "dtype": each.dtype}
             for each in layers

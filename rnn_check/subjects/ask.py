@@ -84,8 +84,9 @@ class Subject:
 
     The process starts at once and is waited for only when it is asked, so that a host can read its
     claims while the framework is being imported. A process that has ended is started anew by the
-    next question. `framework`: whose session, of `named.FRAMEWORKS`; only Keras has backends.
-    `python`: another environment's interpreter. `command`: another script.
+    next question, and so is one that was ended because its answers left it little room (see
+    `wear`). `framework`: whose session, of `named.FRAMEWORKS`; only Keras has backends. `python`:
+    another environment's interpreter. `command`: another script.
     `timeout`: seconds for one answer; `start_timeout`: for the start, by default 600 or `timeout`,
     whichever is longer. `memory`: bytes that the process may take with all that it starts.
     """
@@ -207,6 +208,8 @@ class Subject:
         reply = self._exchange(line.encode(), f"asked for {', '.join(wanted)}", self.timeout)
         if reply.get("id") != self._asked or not {"observed", "error"} & reply.keys():
             raise self._failure(f"said what is no reply: {json.dumps(reply)[:200]}")
+        if self._process is not None and self._process.is_worn:
+            self.close()
         return reply
 
     def kill(self) -> None:

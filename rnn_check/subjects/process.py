@@ -26,6 +26,7 @@ from weakref import WeakSet
 
 import psutil
 
+from rnn_check.subjects import wear
 from rnn_check.subjects.asked.wire import MARK
 
 LAST_BYTES = 1 << 16  # of stderr that are kept
@@ -57,6 +58,7 @@ class Process:
         self._over = threading.Event()
         self._lock = threading.RLock()  # a signal's handler may come upon its own thread in here
         self._said = b""
+        self._at_first: float | None = None  # what it had used up after its first answer
         self._folder = tempfile.mkdtemp(prefix="rnn_check-")
         own = {**dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._folder), MARK: self._folder}
         try:
@@ -98,7 +100,15 @@ class Process:
             raise Ended(f"said more than {size(REPLY)} at once")
         if not answer:
             raise Ended(self._end())
+        if self._at_first is None:
+            self._at_first = wear.used(self._popen.pid, self._memory)
         return answer
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether its answers left so much behind that the next are better asked of another."""
+        now = wear.used(self._popen.pid, self._memory)
+        return self._at_first is not None and wear.is_worn(self._at_first, now)
 
     def kill(self) -> None:
         """End it, and everything that it started. May be called from any thread."""

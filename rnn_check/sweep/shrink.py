@@ -18,6 +18,7 @@ from rnn_check.sweep.space import Array, Document, shapes_of
 
 MOST = 300  # questions
 _KEPT = ("kind", "name", "units", "layer", "cell", "input_dim", "output_dim")
+_ADDED = ("bias", "initial_state", "target")  # numbers that multiply nothing
 _CELLS = {"SimpleRNNCell": "SimpleRNN", "LSTMCell": "LSTM", "GRUCell": "GRU"}
 
 
@@ -170,23 +171,40 @@ def _indexed(document: Document, axis: int, kept: list[int]) -> Document:
 
 
 def _simpler_numbers(document: Document) -> Iterator[Document]:
-    """Zeros, ones, small integers, eighths in place of what was drawn, an array at a time."""
+    """Ones, small integers, eighths, fewer that are not 0 in place of what was drawn, an array at a
+    time. Of nothing but zeros a model computes zeros, whatever is wrong with it: what multiplies
+    keeps a number that is none."""
     for way in _arrays(document):
         old = _at(document, way)
         if old.dtype.kind != "f":
             continue
-        for simpler in (np.zeros_like(old), np.ones_like(old), np.rint(old), np.rint(8 * old) / 8):
-            if _simplicity(simpler) < _simplicity(old):
+        only_adds = way[-1].rpartition(".")[2] in _ADDED
+        for simpler in _simpler(old):
+            if (simpler.any() or only_adds) and _simplicity(simpler) < _simplicity(old):
                 new = copy.deepcopy(document)
                 _at(new, way[:-1])[way[-1]] = simpler
                 yield new
 
 
+def _simpler(old: Array) -> Iterator[Array]:
+    yield from (np.zeros_like(old), np.ones_like(old), np.rint(old), np.rint(8 * old) / 8)
+    parts = 2
+    while parts < 2 * old.size:
+        for left_out in np.array_split(np.arange(old.size), min(parts, old.size)):
+            fewer = old.copy()
+            fewer.flat[left_out] = 0
+            yield fewer
+        parts *= 2
+
+
 def _simplicity(array: Array) -> tuple[int, ...]:
+    if not array.any():
+        return (0,)
+    if (array == 1).all():
+        return (1,)
     whole = array == np.rint(array)
     eighths = 8 * array == np.rint(8 * array)
-    return (int((~eighths).sum()), int((~whole).sum()), int((array != 0).sum()),
-            int((array != 1).sum()))  # fmt: skip
+    return (2, int((~eighths).sum()), int((~whole).sum()), int((array != 0).sum()))
 
 
 def _arrays(document: Document) -> Iterator[tuple[str, ...]]:

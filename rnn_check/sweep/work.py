@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import atexit
 import functools
+import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,9 @@ from rnn_check.sweep.space import Case, Space
 from rnn_check.verdicts import deviations
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Verdict, judge
 from rnn_check.verdicts.known import Known
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+MOST_FAMILIES = 200  # that one process is asked: frameworks keep something of every model
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,12 @@ class Outcome:
 
 def outcomes(cases: Sequence[Case], space: Space, of: Sought) -> list[Outcome]:
     """Each case, asked and judged."""
-    return [_outcome(case, space, of) for case in cases]
+    found = [_outcome(case, space, of) for case in cases]
+    _FAMILIES[of] += 1
+    if _FAMILIES[of] >= MOST_FAMILIES and of in _RUNS:
+        _RUNS.pop(of).stop()
+        _FAMILIES[of] = 0
+    return found
 
 
 def _outcome(case: Case, space: Space, of: Sought) -> Outcome:
@@ -79,7 +89,7 @@ def _outcome(case: Case, space: Space, of: Sought) -> Outcome:
         verdict=decides.verdict,
         what=decides.what,
         place=place(decides),
-        detail=decides.detail.splitlines()[0] if decides.detail else "",
+        detail=why(decides.detail),
         known=(decides.known or decides.deviation) if decides.is_known else "",
         ratio=max((v.ratio for v in numbers if v.ratio is not None), default=None),
         bits=min((v.bits for v in numbers if v.bits is not None), default=None),
@@ -96,6 +106,8 @@ def verdicts_of(claim: Claim, of: Sought) -> list[Verdict]:
         return judge(claim, answer, dtype=arithmetic)
 
     judged = judge(claim, answer, dtype=of.setting.dtype)
+    if all(v.verdict in (AGREE, NOT_RUN) for v in judged):
+        return judged  # nothing to excuse
     identity = run.subjects[0].identity
     return _known().mark([(claim, judged)], identity, of.setting, again)
 
@@ -105,7 +117,14 @@ def place(verdict: Verdict) -> str:
     worst = verdict.worst
     if verdict.verdict == DIFFER and worst is not None and not worst.ok:
         return worst.what
-    return verdict.detail.splitlines()[0] if verdict.verdict == ERROR else ""
+    return why(verdict.detail) if verdict.verdict == ERROR else ""
+
+
+def why(detail: str) -> str:
+    """The first line of what was raised that says something: Keras begins with where it was."""
+    lines = [_COLOUR.sub("", line).strip() for line in detail.splitlines()]
+    told = [line for line in lines if line] or [""]
+    return told[1] if told[0].endswith(".call().") and len(told) > 1 else told[0]
 
 
 def _gravity(v: Verdict) -> int:
@@ -127,6 +146,7 @@ def _known() -> Known:
 
 
 _RUNS: dict[Sought, Run] = {}
+_FAMILIES: Counter[Sought] = Counter()
 
 
 def _run(of: Sought) -> Run:

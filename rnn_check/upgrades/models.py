@@ -16,11 +16,11 @@ import numpy as np
 
 from rnn_check.certificates.comparison import bits
 from rnn_check.claims.written import Array
-from rnn_check.models.judged import OUTPUTS, UNPROVED, Model, Row, size_of_change
+from rnn_check.models.judged import KNOWN, OUTPUTS, UNPROVED, Model, Row, size_of_change
 from rnn_check.subjects.identity import Who
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 
-_GRAVITY = {AGREE: 0, NOT_RUN: 1, UNPROVED: 1, DIFFER: 2}
+_GRAVITY = {AGREE: 0, NOT_RUN: 1, UNPROVED: 1, KNOWN: 2, DIFFER: 3}
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ class Change:
         if self.before is None or self.after is None:
             return True
         return _GRAVITY[self.after.verdict] > _GRAVITY[self.before.verdict]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it got worse in a way that is known of the subject."""
+        return self.is_worse and self.after is not None and self.after.verdict == KNOWN
 
     @property
     def is_within(self) -> bool:
@@ -109,7 +114,9 @@ class Compared:
         found = [c for n in range(1, len(self.sides)) for c in self.changes(n)]
         if fail_on == "never":
             return 0
-        wrong = (c.has_changed if fail_on == "drift" else c.is_worse for c in found)
+        wrong = (
+            c.has_changed if fail_on == "drift" else c.is_worse and not c.is_known for c in found
+        )
         return int(any(wrong))
 
 

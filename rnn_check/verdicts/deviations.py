@@ -105,13 +105,16 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
             return [False] * len(claim.expectations)
         if self.training is not None and self.training not in experiment.trains(claim):
             return [False] * len(claim.expectations)
+        expected = [self._expects(e) for e in claim.expectations]
+        if not any(expected):
+            return expected
         computed_in = policy.Policy(dtype).computed_in
         found = [p for p in experiment.places(claim) if self._is_done(claim, p, computed_in)]
         if self.seen == "error":  # an exception ends whatever was asked of the same layers
-            return [self._expects(e) and bool(found) for e in claim.expectations]
+            return [is_expected and bool(found) for is_expected in expected]
         return [
-            self._expects(e) and any(place.bears_on(e, claim.layers) for place in found)
-            for e in claim.expectations
+            is_expected and any(place.bears_on(e, claim.layers) for place in found)
+            for e, is_expected in zip(claim.expectations, expected, strict=True)
         ]
 
     def _is_done(self, claim: Claim, place: experiment.Place, dtype: str) -> bool:

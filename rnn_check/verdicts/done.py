@@ -9,6 +9,7 @@ Sizes: B batch, T timesteps, F features, H units.
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from rnn_check.claims import stack
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.expectation import Expectation
+from rnn_check.claims.gates import CANDIDATE
 from rnn_check.claims.layers import (
     RNN,
     AnyLayer,
@@ -29,12 +32,11 @@ from rnn_check.claims.layers import (
     Embedding,
     Gated,
     Masking,
-    Recurrence,
-    SimpleRNN,
 )
+from rnn_check.claims.layers.recurrent import Carrying
+from rnn_check.claims.layers.signal import Pass
 from rnn_check.claims.written import Array
-from rnn_check.numbers import formats
-from rnn_check.recurrences import over_time
+from rnn_check.numbers import activations, formats
 
 MaskForm = Literal[
     "none",
@@ -201,36 +203,47 @@ def trains(claim: Claim) -> set[str]:
 
 
 def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
-    """Whether the numbers that reach the layer are such, in the arithmetic `dtype`.
-
-    Answered for a SimpleRNN, or an RNN over one cell, that is the claim's first layer; of any other
-    it is False, so that nothing is excused there.
-    """
+    """Whether the numbers that reach the layer are such, in the arithmetic `dtype`: what its
+    activation is taken of, of a layer with gates that of the candidate, or what it gives."""
     layer = place.layer
-    if place.index or claim.x is None or claim.weights is None:
+    if claim.x is None or claim.weights is None or not isinstance(layer, Carrying):
         return False
-    if not isinstance(layer, SimpleRNN | RNN) or len(layer.parts(1)) != 1:
-        return False
-    ((prefix, part, _),) = layer.parts(claim.x.shape[-1])
-    assert isinstance(part, Recurrence)
-    if isinstance(part, Gated):
-        return False
-    given = claim.weights.get(layer.name, {})
-    weights: dict[str, Any] = {name.removeprefix(prefix): g.value for name, g in given.items()}
-    start = claim.initial_state
     with np.errstate(all="ignore"):
-        _, cache = over_time.forward(
-            claim.x.value, **weights, activation=part.function, mask=place.mask,
-            initial_state=None if start is None else start.value,
-            go_backwards=layer.option("go_backwards"),
-        )  # fmt: skip
-        z = cache.x @ cache.kernel + cache.h[:-1] @ cache.recurrent_kernel  # (T,B,H)
-        z = z if cache.bias is None else z + cache.bias
-        if numbers == "a preactivation is 0":
-            return bool((z == 0).any())
-        beyond = ~(np.abs(cache.activation.function(z)) <= formats.arithmetic(dtype).max)
-        skipped = np.zeros_like(beyond) if cache.skip is None else cache.skip
-        return bool((beyond & (skipped == (numbers == "a masked step overflows"))).any())
+        courses = _passes(_Same(claim), place.index + 1)[-1].courses
+        for index, (_, part) in enumerate(layer.recurrences):
+            name = CANDIDATE[part.family] if isinstance(part, Gated) else ""
+            z, _ = courses[index].arguments[name]  # (B,T,H) in processing order
+            if numbers == "a preactivation is 0":
+                if (z == 0).any():
+                    return True
+                continue
+            made = activations.activation(part.function).function(z)
+            beyond = ~(np.abs(made) <= formats.arithmetic(dtype).max)
+            counts = np.ones(z.shape[:2], bool) if place.mask is None else place.mask
+            if index == layer.backward_part or layer.option("go_backwards"):
+                counts = counts[:, ::-1]
+            wanted = ~counts if numbers == "a masked step overflows" else counts
+            if (beyond & wanted[..., None]).any():
+                return True
+    return False
+
+
+class _Same:
+    """A claim, equal to itself alone."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.claim is other.claim
+
+    def __hash__(self) -> int:
+        return id(self.claim)
+
+
+@functools.lru_cache(4)  # all entries of a file are asked of one claim, then of the next
+def _passes(same: _Same, layers: int) -> list[Pass]:
+    return stack.passes(same.claim, "exact", layers=layers)
 
 
 def _has(chain: list[Any], name: str, wanted: Any) -> bool:

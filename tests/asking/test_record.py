@@ -202,6 +202,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("bomb", sampled(BOMBS, 3))
 def test_what_would_take_all_memory_is_refused_before_it_does(bomb: str, tmp_path: Path) -> None:
     path = tmp_path / "record.npz"

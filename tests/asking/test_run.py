@@ -24,6 +24,7 @@ from rnn_check.asking.observations import Observations
 from rnn_check.asking.records import read, write
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import TRIES, Asked, Run, Target
+from rnn_check.subjects import wear
 from rnn_check.subjects.identity import not_started
 from tests.support import puppet
 from tests.support.bundled import load_all
@@ -58,7 +59,7 @@ def patience(fate: str) -> list[str]:
     return ["--timeout", "5"] if fate == "hang" else []
 
 
-@thinned(3)
+@thinned(6)
 @pytest.mark.parametrize(
     "fate", [pytest.param(f, marks=long if f == "hang" else ()) for f in FATES]
 )
@@ -125,6 +126,7 @@ def test_a_subject_that_cannot_be_started_again_is_not_tried_for_every_claim(
     assert len(started) == 1 + TRIES
 
 
+@pytest.mark.long
 def test_a_subject_whose_start_failed_once_is_asked_the_next_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +137,20 @@ def test_a_subject_whose_start_failed_once_is_asked_the_next_claim(
     result = run(puppet.claims(tmp_path / "claims", *"abcd"), "--backend", "jax", "--json")
     rows = json.loads(result.stdout)["verdicts"]
     assert [row["verdict"] for row in rows] == [*["agree"] * 2, *["error"] * 4, *["agree"] * 2]
+
+
+def test_the_rest_is_asked_of_another_where_one_has_little_room_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUPPET_LOG", str(tmp_path / "log"))
+    monkeypatch.setattr(wear, "is_worn", lambda at_first, now: True)
+    puppet.play(monkeypatch, processes=True)
+    folder = puppet.claims(tmp_path / "claims", *"abc")
+    result = run(folder, "--backend", "jax", "--json")
+    assert result.exit_code == 0, result.output
+    assert [row["verdict"] for row in json.loads(result.stdout)["verdicts"]] == ["agree"] * 6
+    started = (tmp_path / "log").read_text().splitlines()
+    assert len(set(started)) == 3
 
 
 def test_nobody_that_can_be_started_is_exit_3(
@@ -290,7 +306,7 @@ def test_who_is_interrupted_reports_what_there_is(name: str, tmp_path: Path) -> 
     assert "2  jax eager             2 agree" in out
 
 
-@thinned(2)
+@pytest.mark.long
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("name", sampled(["SIGINT", "SIGTERM"], 2))
 def test_who_is_interrupted_records_what_there_is(name: str, times: int, tmp_path: Path) -> None:

@@ -480,7 +480,7 @@ FAULTY_ARGUMENTS: dict[str, Callable[[Layer], Layer]] = {
 SMALL, LONG, WIDE = (2, 3, 2, 3), (2, 50, 4, 5), (3, 20, 33, 40)
 
 
-@thinned(3)
+@thinned(6)
 @pytest.mark.parametrize(
     ("fault", "size"),
     [
@@ -1090,6 +1090,7 @@ def test_memory_does_not_grow_with_the_sequence(monkeypatch: pytest.MonkeyPatch)
     assert peaks[1] < peaks[0] + states.nbytes  # of which a quarter is new
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("T", [300, 1200])
 def test_memory_is_less_than_twice_the_states(T: int) -> None:
     layer = plain(16, T, 64, 128)

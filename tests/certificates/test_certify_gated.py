@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from rnn_check import certify, certify_gradients
+from rnn_check.certificates import observer
 from rnn_check.certificates.operands import FORMATS, narrowed
+from rnn_check.certificates.result import Certificate
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
@@ -112,7 +114,7 @@ def test_an_honest_layer_is_proved(
             assert gradient.ok or scale == 4.0, (name, gradient.reason)
 
 
-@thinned(7)
+@thinned(20)
 @np.errstate(over="ignore", invalid="ignore")
 @each_recurrence
 @pytest.mark.parametrize("activation", ["linear", "relu", "hard_tanh", "softsign", "softmax"])
@@ -148,7 +150,7 @@ def test_sixteen_bits_are_asked_as_such(r: Recurrence) -> None:
     assert certify(run.states["h"].astype(np.float32), **layer.asked, dtype="float32").ok is False
 
 
-@thinned(3)
+@pytest.mark.long
 @each_recurrence
 def test_blocks_are_the_whole(r: Recurrence, monkeypatch: pytest.MonkeyPatch) -> None:
     """In blocks of a few steps: the same expected numbers, verdict, and faults that are found.
@@ -323,6 +325,35 @@ def test_the_last_cell_state_after_masked_steps_is_a_copy() -> None:
     assert certify(run.states["h"], **layer.asked, cell_states=off).ok is False
 
 
+@pytest.mark.parametrize("scale", [0.3, 1.0, 6.0])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("rounds", [1, observer._ROUNDS])
+def test_hidden_steps_that_are_made_at_once_are_those_of_one_after_the_other(
+    scale: float, masked: bool, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, also where they are wrong, saturated, or no numbers."""
+    layer = Layer(LSTM, (2, 40, 3, 4), scale=scale)
+    states = layer.run().states["h"].copy()
+    states[0, 20, 1] += np.float32(1e-3)
+    states[1, 30, 2] = np.nan
+    asked = dict(layer.asked)
+    if masked:
+        asked["mask"] = np.random.default_rng(0).uniform(size=states.shape[:2]) < 0.7
+
+    def certified(many: int) -> Certificate:
+        monkeypatch.setattr(observer, "_MANY", many)
+        found = certify(states, **asked)
+        assert found.bound.shape == states.shape  # made with as many at once
+        return found
+
+    monkeypatch.setattr(observer, "_ROUNDS", rounds)
+    together, one_by_one = certified(2), certified(10**9)
+    assert together.reason == one_by_one.reason and together.blind == one_by_one.blind
+    for name in ("expected", "bound"):
+        parts = (getattr(found, name) for found in (together, one_by_one))
+        assert np.array_equal(*parts, equal_nan=True)
+
+
 def test_a_hidden_cell_state_that_jumps_is_found() -> None:
     """h alone: c is another from one step on, and h is made of that."""
     layer = Layer(LSTM)
@@ -350,7 +381,7 @@ def test_a_saturated_cell_state_is_not_called_proved() -> None:
     assert seen.ok is True
 
 
-@thinned(5)
+@thinned(10)
 @each_recurrence
 @pytest.mark.parametrize("gate", [0, 1, 2])
 @pytest.mark.parametrize("name", ["kernel", "recurrent_kernel"])
@@ -418,7 +449,7 @@ def test_a_hidden_cell_state_that_overflows_may_be_nan() -> None:
 # -- gradients -------------------------------------------------------------------------------------
 
 
-@thinned(4)
+@thinned(8)
 @each_recurrence
 @pytest.mark.parametrize("masked", [False, True])
 def test_each_gradient_that_is_off_is_found(r: Recurrence, masked: bool) -> None:

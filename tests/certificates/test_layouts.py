@@ -85,6 +85,7 @@ def test_what_they_compute_is_certified(recurrence: str, onnx: bool, reset_after
         assert certify(**{**said, **batch_first, "layout": "torch_batch_first"}).ok
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(("recurrence", "onnx", "reset_after"), CASES)
 def test_another_order_of_gates_or_one_bias_is_another_layer(
     recurrence: str, onnx: bool, reset_after: bool
@@ -161,6 +162,108 @@ def test_every_layout_is_tried() -> None:
     assert set(LAYOUTS) == {"keras", "time_major", "torch", "torch_batch_first", "onnx"}
 
 
+# --- gradients ------------------------------------------------------------------------------------
+
+
+def torch_gradients(recurrence: str, batch_first: bool) -> dict[str, Any]:
+    """What torch's own layer gives: δ is the gradient of GH features more, 0 in x and 1 in a gate's
+    row of weight_ih."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(2)
+    kind = {"simple": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[recurrence]
+    layer = kind(F, H, batch_first=batch_first)
+    probed = kind(F + GATES[recurrence] * H, H, batch_first=batch_first)
+    with torch.no_grad():
+        for name, weight in layer.named_parameters():
+            if name == "weight_ih_l0":
+                weight = torch.cat([weight, torch.eye(GATES[recurrence] * H)], 1)
+            getattr(probed, name).copy_(weight)
+    shape = (B, T) if batch_first else (T, B)
+    x = torch.randn(*shape, F)
+    wide = torch.cat([x, torch.zeros(*shape, GATES[recurrence] * H)], 2).requires_grad_()
+    start = [torch.randn(1, B, H, requires_grad=True) for _ in range(1 + (recurrence == "lstm"))]
+    states, last = probed(wide, tuple(start) if recurrence == "lstm" else start[0])
+    cotangent = torch.randn(*states.shape)
+    (states * cotangent).sum().backward()
+    observed = {
+        "delta": wide.grad[..., F:], "x": wide.grad[..., :F],
+        "kernel": probed.weight_ih_l0.grad[:, :F], "recurrent_kernel": probed.weight_hh_l0.grad,
+        "bias": (probed.bias_ih_l0.grad, probed.bias_hh_l0.grad),
+        "initial_state": tuple(s.grad for s in start) if len(start) > 1 else start[0].grad,
+    }  # fmt: skip
+    given: dict[str, Any] = {
+        "cotangent": cotangent, "states": states, "x": x, "kernel": layer.weight_ih_l0,
+        "recurrent_kernel": layer.weight_hh_l0, "bias": (layer.bias_ih_l0, layer.bias_hh_l0),
+        "initial_state": tuple(start) if len(start) > 1 else start[0], "recurrence": recurrence,
+        "layout": "torch_batch_first" if batch_first else "torch",
+    }  # fmt: skip
+    if recurrence == "lstm":
+        given["cell_states"] = last[1]
+    return {"observed": observed, **given}
+
+
+@pytest.mark.parametrize("recurrence", GATES)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_the_gradients_of_torch_are_certified_as_they_stand(
+    recurrence: str, batch_first: bool
+) -> None:
+    given = torch_gradients(recurrence, batch_first)
+    observed = given.pop("observed")
+    found = certify_gradients(observed, **given)
+    assert all(each.ok for each in found.values()), {n: c.reason for n, c in found.items()}
+    second = set() if recurrence == "gru" else {"second_bias"}
+    of_cell = {"initial_cell_state"} if recurrence == "lstm" else set()
+    assert found.keys() == set(observed) | second | of_cell
+    # each number that is another, of the array where it stands, is seen there
+    for name in ("x", "kernel", "recurrent_kernel"):
+        wrong = observed[name].clone()
+        wrong.view(-1)[1] += 0.01
+        assert certify_gradients({**observed, name: wrong}, **given)[name].ok is False
+    one, other = observed["bias"]
+    spoilt = certify_gradients({**observed, "bias": (one, other + 0.01)}, **given)
+    assert spoilt["bias" if recurrence == "gru" else "second_bias"].ok is False
+    if recurrence != "simple":
+        parts = observed["kernel"].split(H)
+        turned = np.concatenate([parts[1], parts[0], *parts[2:]])
+        assert certify_gradients({**observed, "kernel": turned}, **given)["kernel"].ok is False
+
+
+def test_gradients_of_time_major_and_of_onnx_arrays_are_certified_as_they_stand() -> None:
+    """The same numbers as torch's, put where ONNX and Keras's time_major have them."""
+    given = torch_gradients("simple", batch_first=False)
+    observed = given.pop("observed")
+
+    def numpy(tensor: Any) -> Any:
+        return tensor.detach().numpy()
+
+    W, U, b, c = (given[n] for n in ("kernel", "recurrent_kernel", "bias", "initial_state"))
+    onnx = {
+        **given, "layout": "onnx", "kernel": numpy(W)[None], "recurrent_kernel": numpy(U)[None],
+        "bias": np.concatenate([numpy(part) for part in b])[None], "initial_state": numpy(c),
+        "states": numpy(given["states"])[:, None], "cotangent": numpy(given["cotangent"])[:, None],
+    }  # fmt: skip
+    of_onnx = {
+        **observed, "kernel": observed["kernel"][None],
+        "recurrent_kernel": observed["recurrent_kernel"][None],
+        "bias": np.concatenate([numpy(part) for part in observed["bias"]])[None],
+    }  # fmt: skip
+    found = certify_gradients(of_onnx, **onnx)
+    assert all(each.ok for each in found.values()) and "second_bias" in found
+    of_onnx["delta"] = numpy(observed["delta"])[::-1]
+    assert certify_gradients(of_onnx, **onnx)["delta"].ok is False
+    keras = {
+        **given, "layout": "time_major", "kernel": numpy(W).T, "recurrent_kernel": numpy(U).T,
+        "bias": sum(map(numpy, b)), "initial_state": numpy(c)[0],
+    }  # fmt: skip
+    of_keras = {
+        **observed, "kernel": numpy(observed["kernel"]).T, "bias": observed["bias"][0],
+        "recurrent_kernel": numpy(observed["recurrent_kernel"]).T,
+        "initial_state": numpy(observed["initial_state"])[0],
+    }  # fmt: skip
+    found = certify_gradients(of_keras, **keras)
+    assert found.keys() == observed.keys() and found["kernel"].ok and found["x"].ok
+
+
 # --- numbers known to some digits -----------------------------------------------------------------
 
 
@@ -181,6 +284,7 @@ def printed(recurrence: str, decimals: int, **more: Any) -> tuple[dict[str, Any]
     return said | {"dtype": "float32"}, reading
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("recurrence", GATES)
 @pytest.mark.parametrize("decimals", [3, 5])
 def test_printed_numbers_belong_together(recurrence: str, decimals: int) -> None:

@@ -99,6 +99,7 @@ def test_each_operand_is_named_where_all_are_cut_each_in_its_own_way() -> None:
     assert "x and states truncated to TF32" in said or "states and x truncated to TF32" in said
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("size", [(64, 16, 64, 512), (16, 64, 256, 256), (8, 32, 600, 512)])
 def test_an_operand_of_the_recurrence_is_found_where_every_size_is_a_power_of_two(
     size: tuple[int, int, int, int],
@@ -297,7 +298,7 @@ def certified_gradients(
     )  # fmt: skip
 
 
-@thinned(5)
+@thinned(10)
 @pytest.mark.parametrize("name", ["TF32", "bfloat16"])
 @pytest.mark.parametrize(
     ("array", "which"),
@@ -333,6 +334,7 @@ def test_the_operand_of_a_gradient_that_was_cut_is_named(array: str, which: str,
         assert f"but {which} rounded to {name}: " in found[array].reason
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("shape", ["square", "sine"])
 def test_a_gradient_whose_partial_sums_wander_is_no_narrower_format(shape: str) -> None:
     """A cotangent of one sign in the first half of time and the other in the second."""

@@ -75,6 +75,7 @@ def test_random_layers_are_certified(first: int, activation: str, dtype: Any) ->
         assert found.ok is not False, f"random_layer({seed}): {found.reason}"
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("dot", [blas, one_by_one])
 @pytest.mark.parametrize("size", [MIDDLE, (2, 30, 300, 200)])
 def test_wide_layers_are_certified_whatever_the_signs(dot: Any, size: Any) -> None:
@@ -85,6 +86,7 @@ def test_wide_layers_are_certified_whatever_the_signs(dot: Any, size: Any) -> No
         assert found.ok and found.ratio < 0.3 and found.consistent_with == "float32"
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("cancel", [False, True])
 def test_roundings_that_all_go_one_way_are_no_alarm(cancel: bool) -> None:
     """Equal terms, added one by one: the model of random roundings is as wrong as can be."""

@@ -245,7 +245,7 @@ def test_a_subnormal_operand_of_an_exact_sum_may_be_read_as_zero(swapped: bool) 
 # Attacks, a few of each; whole: python -m tools.adversary, tools.screened, tools.detectable ------
 
 
-@thinned(5)
+@thinned(8)
 @pytest.mark.parametrize("size", [(3, 3, 4, 6), (40, 40, 2, 3)])
 @pytest.mark.parametrize("activation", ["linear", "tanh"])
 @pytest.mark.parametrize("kind", adversary.DATA)
@@ -258,6 +258,7 @@ def test_no_legal_execution_is_called_wrong(
         assert found is None or found.ok is not False, f"{execution}: {found.reason}"
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", sampled(adversary.DATA, 3))
 @pytest.mark.parametrize("recurrence", adversary.GATED)
 def test_no_legal_execution_of_gates_is_called_wrong(recurrence: str, kind: str) -> None:

@@ -1079,3 +1079,45 @@ def test_only_the_weights_that_are_asked_for_may_be_left_out() -> None:
             files.loads(wrong)
     with pytest.raises(ClaimError, match="2 numbers, where the model puts out 1"):
         files.loads(text.replace("predictions = [1]", "predictions = [1, 2]"))
+
+
+def of_training(which: str) -> str:
+    folder = Path(__file__).parents[2] / "fixtures" / "options" / "training"
+    return (folder / f"{which}.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "words"),
+    [
+        ("units = 2\n", "units = 2\nuse_bias = false\n", "weights.rnn.bias", "bias"),
+        ("bias             = [0, 0, 1, 1, 0, 0, 0, 0]\n\n[[expect]]", "bias = [0]\n\n[[expect]]",
+         "printed.bias", "expected shape (8,), got (1,)"),
+        ("units = 2\n", "units = 2\nreturn_sequences = true\n", "loss.target", "shape"),
+    ],
+)  # fmt: skip
+def test_each_mistake_beside_what_an_author_of_an_lstm_printed_is_named(
+    old: str, new: str, key: str, words: str
+) -> None:
+    text = of_training("drawn_lstm")
+    assert old in text
+    with pytest.raises(ClaimError) as caught:
+        files.loads(text.replace(old, new, 1))
+    assert caught.value.key == key
+    assert words in caught.value.problem
+
+
+def test_outcomes_and_predictions_of_a_sequence_are_refused() -> None:
+    sequence = ("units = 2\n", "units = 2\nreturn_sequences = true\n")
+    six = ("[[1], [0.5]]", "[[[1], [1], [1]], [[1], [1], [1]]]")
+    drawn, printed = of_training("drawn_lstm"), of_training("printed_gru")
+    printed = printed.replace("[0.8986446, 0.64862406]", "[1, 2, 3, 4, 5, 6]")
+    for text in (drawn, printed):
+        with pytest.raises(ClaimError, match="needs a Dense layer after a last state"):
+            files.loads(text.replace(*six).replace(*sequence, 1))
+
+
+def test_printed_weights_are_those_of_a_recurrent_layer_that_comes_first() -> None:
+    text = of_training("drawn_gru")
+    mask = text.replace("[[layers]]", '[[layers]]\nkind = "Masking"\n\n[[layers]]', 1)
+    with pytest.raises(ClaimError, match="only beside a SimpleRNN, an LSTM or a GRU that comes"):
+        files.loads(mask)

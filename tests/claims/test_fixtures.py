@@ -264,7 +264,7 @@ def values(expects: list[dict[str, Any]]) -> dict[tuple[str, str, Any], str]:
     }
 
 
-@thinned(5)
+@thinned(12)
 @pytest.mark.parametrize("name", DERIVED)
 def test_the_derivation_gives_the_claimed_digits(name: str, derive: ModuleType) -> None:
     derived = tomllib.loads(derive.derive(DERIVED[name]), parse_float=Decimal)

@@ -153,6 +153,7 @@ def test_nothing_that_the_tables_hold_loads_anything() -> None:
         assert not names & LOADS, place
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_layer_is_misused_with_scalars_only(name: str) -> None:
     """And cannot be made another layer."""

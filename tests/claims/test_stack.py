@@ -18,6 +18,7 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.experiment import Loss
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
+from rnn_check.sweep.space import FAMILY, Case, Space
 from tests.support import bundled
 from tests.support.sampling import thinned
 
@@ -28,6 +29,10 @@ STACKS = [
     for each in bundled.in_file(file)
     if each.is_stack and each.x is not None and each.weights is not None
     if np.isfinite(each.x.value).all()
+    and all(
+        path in ("x", "initial_state") or path in each.weights.get(layer.name, {})
+        for layer, path in each.gradients.values()
+    )
 ]
 ACTIVATIONS = {
     "tanh": np.tanh,
@@ -176,7 +181,7 @@ def cells(
     return shown
 
 
-@thinned(7)
+@thinned(14)
 @pytest.mark.parametrize("c", STACKS, ids=lambda c: c.name)
 def test_each_layer_is_what_a_loop_makes(c: Claim) -> None:
     assert c.x is not None
@@ -324,7 +329,7 @@ def firsts(claims: list[Claim]) -> list[Claim]:
     return [c for i, c in enumerate(claims) if one[c.file] is c or i % 7 == 3]
 
 
-@thinned(17)
+@thinned(40)
 @pytest.mark.parametrize("c", firsts(STACKS), ids=lambda c: c.name)
 def test_gradients_are_those_of_a_loop_in_forty_digits(c: Claim) -> None:
     rng = np.random.default_rng(len(c.name))
@@ -449,3 +454,38 @@ def test_directions_and_layers_are_known_by_their_names() -> None:
     # backward saw 100 first, and -90 of what it made of it
     assert truth.gradient("both.backward.recurrent_kernel")[0].item() == -90 * 3
     assert truth.gradient("forward.recurrent_kernel")[0].item() == 100 * 2
+
+
+@thinned(8)
+@pytest.mark.parametrize("family", range(80))
+def test_masks_are_those_of_a_run_of_all_layers(family: int) -> None:
+    space = Space.within(["do=certified", "front=mask,Masking,Embedding"])
+    claim = Case(11, family * FAMILY).claim(space)
+    ran = [signal.mask for signal in stack.run(claim, "float32")]
+    for mask, wanted in zip(stack.masks(claim, "float32"), ran, strict=True):
+        assert (mask is None) == (wanted is None)
+        assert mask is None or np.array_equal(mask, wanted)
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave"])
+def test_of_what_overflows_before_it_is_merged_nothing_is_known(merge_mode: str) -> None:
+    own = layers.SimpleRNN(units=1, activation="linear", return_sequences=True)
+    layer = layers.Bidirectional(layer=own, merge_mode=merge_mode)
+    weights = {
+        f"{side}.{name}": (np.full(shape, number), np.zeros(shape))
+        for side, number in (("forward", 1e300), ("backward", 0.0))
+        for name, shape in (("kernel", (1, 1)), ("recurrent_kernel", (1, 1)), ("bias", (1,)))
+    }
+    x = stack.Signal.exactly(np.array([[[1e300], [-1e300], [0.0]]]))
+    out = layer.passed(stack.Call(weights, x, "float32")).out
+    assert (out.error >= 0).all() and np.isinf(out.error).any()
+
+
+def test_a_row_whose_gradient_overflows_has_no_bound() -> None:
+    layer = layers.Embedding(input_dim=2, output_dim=1)
+    table = {"embeddings": (np.ones((2, 1)), np.zeros((2, 1)))}
+    x = stack.Signal.exactly(np.array([[0, 1]]))
+    passed = layer.passed(stack.Call(table, x, "float32"))
+    back = passed.back((np.array([[[np.nan], [1.0]]]), np.array([[[np.inf], [0.0]]])))
+    _, bound = back.weights["embeddings"]
+    assert np.isinf(bound[0, 0]) and 0 <= bound[1, 0] < 1e-6

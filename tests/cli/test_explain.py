@@ -161,6 +161,7 @@ def test_a_functions_name_is_one_word_in_formulas(name: str) -> None:
     assert formula(f"{name}(0.5)") == rf"\mathrm{{{escaped}}}(0.5)"
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -53,14 +53,21 @@ NAMED_BY_THE_PROJECT = (
 )
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("planted_in", "fault"), CASES)
 def test_a_planted_fault_turns_the_claim_red(
     planted_in: Claim, fault: str, subject: observe.Subject
 ) -> None:
     how = request.Setting(layer=planted.of(planted_in)[fault], slow=True)
-    verdicts = judge.judge(planted_in, request.ask(planted_in, subject, how))
-    assert [v for v in verdicts if v.verdict == judge.ERROR] == []
-    assert any(v.is_red for v in verdicts), f"{fault} escaped"
+    # one after the other, until one sees it: what proves a whole pass first
+    asked = sorted(planted_in.expectations, key=lambda e: e.what != "certified")
+    for each in asked:
+        alone = dataclasses.replace(planted_in, expectations=(each,))
+        (verdict,) = judge.judge(alone, request.ask(alone, subject, how))
+        assert verdict.verdict != judge.ERROR
+        if verdict.is_red:
+            return
+    pytest.fail(f"{fault} escaped")
 
 
 MIDDLE = CLAIMS["certified/middle_of_a_stack"]
@@ -113,7 +120,7 @@ def test_a_layer_that_is_right_with_the_probe_alone_is_not_certified(
     assert "only as a model with a probe shows them" in verdict.detail
 
 
-@thinned(6)
+@thinned(18)
 @pytest.mark.parametrize("planted_in", [c for c in CLAIMS.values() if c.catches and not c.slow])
 def test_the_layer_without_a_fault_is_green(planted_in: Claim, subject: observe.Subject) -> None:
     """The twin: what turns a claim red above is the fault, not the subclass."""
@@ -156,9 +163,7 @@ def test_faults_of_gates_are_subclasses_of_the_real_layer_and_cell(kind: str) ->
 @pytest.mark.parametrize(
     ("layer", "claims", "status"),
     [
-        ("LSTM={file}:LSTM_none", "certified/lstm_sequence", 0),
         ("LSTM={file}:LSTM_h_for_c", "derived/lstm", 1),
-        ("GRUCell={file}:GRU_z_for_1_zCell", "options/cells/gru", 1),
         ("GRUCell={file}:GRU_noneCell", "options/cells/gru", 0),
     ],
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -16,9 +17,12 @@ from click.testing import CliRunner
 from rnn_check.cli.commands import main
 from rnn_check.models import inputs, recorded
 from rnn_check.models.asking import Question, Unreadable
-from rnn_check.models.judged import GRADIENTS, OUTPUTS, Model, judged
+from rnn_check.models.excused import Excuses
+from rnn_check.models.judged import GRADIENTS, KNOWN, OUTPUTS, Model, judged
 from rnn_check.subjects import ask as observe
+from rnn_check.verdicts.deviations import bundled, load
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
+from rnn_check.verdicts.known import Known
 from tests.support.models import MODELS
 from tests.support.sampling import long, thinned
 
@@ -91,7 +95,7 @@ def test_every_layer_of_an_honest_model_is_certified(
             assert gradients.verdict == NOT_RUN and "has none" in found.silent
 
 
-@thinned(2)
+@thinned(6)
 @pytest.mark.parametrize("name", ["two_directions", "masks"])
 @pytest.mark.parametrize("dtype", ["float64", "float16", "mixed_bfloat16"])
 def test_a_model_is_made_anew_in_another_dtype(
@@ -125,7 +129,7 @@ FAULTS = {
 }
 
 
-@thinned(6)
+@thinned(12)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_one_layer_is_found_in_that_layer(
     fault: str, file: str, subject: observe.Subject
@@ -140,6 +144,64 @@ def test_a_fault_of_one_layer_is_found_in_that_layer(
     (middle,) = (row for row in found.rows if row.path == "middle")
     verdicts = {part.name: part.verdict for part in middle.parts}
     assert verdicts[FAULTS[fault]] == DIFFER, wrong(found)
+
+
+def excuses(subject: observe.Subject, mode: str = "eager", dtype: str | None = None) -> Excuses:
+    return Excuses(Known(load(bundled())), subject.identity, mode, dtype)
+
+
+@thinned(2)
+@pytest.mark.parametrize("name", ["sparse", "sparse_cells"])
+def test_what_is_known_of_a_framework_is_called_known_in_anybodys_model(
+    name: str, file: str, subject: observe.Subject
+) -> None:
+    answer = said(Question(f"{file}:{name}"), subject)
+    assert judged("", answer).verdict == DIFFER
+    found = judged("", answer, excuses(subject))
+    assert (found.verdict, found.rows[-1].verdict) == (KNOWN, AGREE)
+    row = found.rows[-2]  # of cells it is the last, whose gradients reach those before it
+    assert row.outputs is not None and "sparsemax sums" in row.outputs.known
+    assert {part.verdict for each in found.rows for part in each.parts} <= {KNOWN, AGREE, NOT_RUN}
+    elsewhere = msgspec.structs.replace(subject.identity, keras="3.8.0")  # which has none
+    older = Excuses(Known(load(bundled())), elsewhere, "eager", None)
+    assert judged("", answer, older).verdict == DIFFER
+
+
+def test_a_known_deviation_is_shown_with_its_reason(file: str, command: CliRunner) -> None:
+    result = command.invoke(main, ["model", f"{file}:sparse"])
+    assert result.exit_code == 0, result.output
+    assert "1 recurrence agrees · 1 differs as is known" in result.stdout
+    assert "known  odd · outputs\n  sparsemax sums the cumulative sums" in result.stdout
+    document = json.loads(command.invoke(main, ["model", f"{file}:sparse", "--json"]).stdout)
+    verdicts = {layer["layer"]: layer["verdict"] for layer in document["layers"]}
+    assert verdicts == {"odd": KNOWN, "fine": AGREE}
+    assert document["layers"][0]["outputs"]["known"].startswith("sparsemax sums")
+
+
+def test_zeros_that_unrolled_layers_forget_are_known_on_the_backends_that_do(
+    file: str, subject: observe.Subject
+) -> None:
+    found = judged("", said(Question(f"{file}:forgetful"), subject), excuses(subject))
+    forgets = subject.identity.backend in ("jax", "numpy")
+    (row,) = (row for row in found.rows if row.path == "forgets")
+    assert row.verdict == (KNOWN if forgets else AGREE), wrong(found)
+    if forgets:
+        assert row.outputs is not None and "zero_output_for_mask" in row.outputs.known
+
+
+@thinned(3)
+@pytest.mark.parametrize("name", ["two_directions", "sparse", "forgetful"])
+def test_another_fault_of_a_layer_is_never_called_known(
+    name: str, file: str, subject: observe.Subject
+) -> None:
+    """One number off in a layer that no deviation is about."""
+    answer = copy.deepcopy(said(Question(f"{file}:{name}"), subject))
+    last = len(answer["layers"]) - 1
+    call = next(call for call in answer["calls"] if call["layer"] == last)
+    call["given 0"] = np.array(call["given 0"])
+    call["given 0"].flat[0] += 0.25
+    found = judged("", answer, excuses(subject))
+    assert (found.verdict, found.rows[last].verdict) == (DIFFER, DIFFER)
 
 
 def test_what_cannot_be_certified_says_why(file: str, subject: observe.Subject) -> None:
@@ -309,7 +371,11 @@ def test_a_record_says_the_same_again(file: str, command: CliRunner, tmp_path: P
     refused = command.invoke(main, ["model", record, "--seed", "2"])
     assert refused.exit_code == 2 and "--seed changes nothing of a record" in refused.stderr
     (said,) = recorded.read(Path(record))
-    assert said.question.where == what and list(said.ran_on) and said.judged().verdict == AGREE
+    assert (
+        said.question.where == what
+        and list(said.ran_on)
+        and said.judged(Known([])).verdict == AGREE
+    )
 
 
 def test_json_says_what_the_table_says(file: str, command: CliRunner) -> None:

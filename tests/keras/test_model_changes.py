@@ -96,6 +96,28 @@ def test_a_layer_that_got_worse_is_named(compared: Any) -> None:
     assert len(document["changes"]) == 4
 
 
+def test_what_got_worse_is_shown_in_a_pull_request_and_on_a_page(
+    compared: Any, tmp_path: Path
+) -> None:
+    def spoil(said: dict[str, Any]) -> None:
+        moved(said["calls"][1], "given 0", 1.01)
+
+    page = tmp_path / "page.html"
+    result = compared(spoil, "--markdown", "--html", str(page))
+    assert result.exit_code == 1, result.output
+    assert result.stdout.startswith("**1 → 2: 1 recurrence got worse: one/backward")
+    assert "<summary>1 → 2: changed (1)</summary>" in result.stdout
+    assert "<summary>1 → 2: the same (3)</summary>" in result.stdout
+    rows = [line for line in result.stdout.splitlines() if "LSTM 3→3" in line]
+    assert len(rows) == 2 and all(line.count(" | ") == 6 for line in rows)
+    html = page.read_text()
+    assert "1 recurrence got worse: one/backward" in html and html.count("<svg") == 1
+    assert "://" not in re.sub(r"http://www.w3.org/\S+", "", html) and "<script" not in html
+    assert compared(spoil, "--html", str(page)).exit_code == 2  # which is there
+    same = compared(lambda said: None, "--markdown")
+    assert same.exit_code == 0 and "bit for bit the same" in same.stdout.splitlines()[0]
+
+
 def test_other_weights_are_said(compared: Any) -> None:
     def spoil(said: dict[str, Any]) -> None:
         weights = said["layers"][0]["weights"]
@@ -140,7 +162,7 @@ def test_it_is_run_on_one_input_by_all(
     ("more", "message"),
     [
         (["-k", "lstm"], "-k is of claims, and does not go with --model"),
-        (["--markdown"], "--markdown is of claims, and does not go with --model"),
+        (["--markdown", "--json"], "--json and --markdown do not go together"),
         (["--model", "absent.keras"], "absent.keras: no such file"),
         (["--model", "keras.layers:LSTM"], "it holds no model keras.layers:LSTM, but mine.py"),
         (["--layer", "absent.py:A"], "--layer: no such file: absent.py"),

@@ -6,13 +6,19 @@ it. That needs a package index and a minute or two, so it is done with `pytest -
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from packaging.version import Version
 
 from rnn_check.cli.commands import main
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 pytestmark = pytest.mark.upgrades
 
@@ -102,28 +108,64 @@ REGRESSIONS = {
 }
 
 
-def compare(claim: str, *subjects: str) -> dict[str, Any]:
-    result = CliRunner().invoke(main, ["compare", *subjects, "-k", claim, "--json"])
+def compare(subjects: Sequence[str], claims: Iterable[str]) -> dict[str, Any]:
+    files = sorted({str(FIXTURES / f"{claim.partition('[')[0]}.toml") for claim in claims})
+    chosen = [word for file in files for word in ("--claims", file)]
+    result = CliRunner().invoke(main, ["compare", *subjects, *chosen, "--json"])
     assert result.exit_code in (0, 1), result.output
     document: dict[str, Any] = json.loads(result.stdout)
     return {**document, "exit_code": result.exit_code}
 
 
+def family(name: str) -> str:
+    return REGRESSIONS[name][1].partition("==")[0]
+
+
+@pytest.fixture(scope="module")
+def asked() -> Callable[[str], tuple[list[str], list[dict[str, Any]]]]:
+    """Of Keras, or of TensorFlow: each release, in their order, asked once for all the claims."""
+
+    @functools.cache
+    def of(distribution: str) -> tuple[list[str], list[dict[str, Any]]]:
+        ours = [REGRESSIONS[name] for name in REGRESSIONS if family(name) == distribution]
+        releases = sorted({release for _, *ends in ours for release in ends}, key=number)
+        return releases, compare(releases, (claim for claim, *_ in ours))["rows"]
+
+    return of
+
+
+def number(release: str) -> Version:
+    return Version(release.partition("==")[2].partition("@")[0].removesuffix(".*"))
+
+
 @pytest.mark.parametrize("name", REGRESSIONS)
-def test_a_regression_is_shown_where_it_came_and_went(name: str) -> None:
-    claim, wrong, right = REGRESSIONS[name]
-    mended = compare(claim, wrong, right)
+def test_a_regression_is_shown_where_it_came_and_went(
+    name: str, asked: Callable[[str], tuple[list[str], list[dict[str, Any]]]]
+) -> None:
+    claim, *ends = REGRESSIONS[name]
+    releases, rows = asked(family(name))
+    at = [releases.index(release) for release in ends]
+    of_claim = [row for row in rows if f"{row['claim']}[".startswith(f"{claim}[")]
+    of_claim = of_claim or [row for row in rows if row["claim"] == claim]
+    verdicts = {tuple(row["verdicts"][end] for end in at) for row in of_claim}
+    assert verdicts & {("differ", "agree"), ("error", "agree")}
+    assert ("agree", "differ") not in verdicts
+
+
+def test_what_got_worse_and_what_got_better_is_told_apart() -> None:
+    claim, wrong, right = REGRESSIONS["seeds ignored"]
+    mended = compare([wrong, right], [claim])
     assert mended["exit_code"] == 0
     assert mended["summary"]["better"] > 0
     assert mended["summary"]["worse"] == 0
-    broken = compare(claim, right, wrong)
+    broken = compare([right, wrong], [claim])
     assert broken["exit_code"] == 1
     assert broken["summary"]["worse"] == mended["summary"]["better"]
     assert broken["summary"]["better"] == 0
 
 
 def test_the_last_bits_of_tanh_changed_in_tensorflow_2_20() -> None:
-    found = compare("derived/tanh_layer", "tensorflow==2.19.1", "tensorflow==2.20.0")
+    found = compare(["tensorflow==2.19.1", "tensorflow==2.20.0"], ["derived/tanh_layer"])
     assert found["exit_code"] == 0
     assert {tuple(row["verdicts"]) for row in found["rows"]} == {("agree", "agree")}
     (output,) = (row for row in found["rows"] if row["what"] == "output")

@@ -61,6 +61,7 @@ def is_known(subject: Subject, of: str) -> bool:
     )
 
 
+@pytest.mark.thinned(10)
 @pytest.mark.parametrize("of", CLAIMS)
 def test_a_model_without_a_fault_is_certified(subject: Subject, of: str) -> None:
     if is_known(subject, of):

@@ -97,7 +97,7 @@ def verdict(c: Claim, subject: Subject, **replace: str) -> judge.Verdict:
     return found
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_fault_around_a_layer_turns_its_claim_red(fault: str, subject: Subject) -> None:
     kind, what, of = PLANTED[fault]

@@ -48,6 +48,7 @@ def test_a_step_of_a_loss_that_is_scaled_is_certified(subject: Subject) -> None:
     assert verdict.verdict == AGREE, verdict.detail
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("fault", [f for f in FAULTS if f != planted.NONE])
 def test_a_fault_of_the_scale_is_found(subject: Subject, fault: str) -> None:
     verdict = judged(CLAIM, asked(subject, CLAIM, fault))
@@ -65,6 +66,7 @@ def test_a_step_that_is_left_out_where_a_gradient_overflows_is_not_called_wrong(
     assert "may overflow" in verdict.detail
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("scale", [0.0, -2.0, 3.0, np.inf, np.nan])
 def test_a_scale_that_is_none_is_refused(subject: Subject, scale: float) -> None:
     answer = asked(subject, CLAIM)

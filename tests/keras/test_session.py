@@ -234,7 +234,7 @@ OPTIONS = ("return_sequences", "mask", "initial_state", "go_backwards", "unroll"
 EVERY = [dict(zip(OPTIONS, on, strict=True)) for on in product((True, False), repeat=len(OPTIONS))]
 
 
-@thinned(3)
+@thinned(6)
 @pytest.mark.parametrize(
     "options", EVERY, ids=lambda options: "+".join(k for k, on in options.items() if on) or "plain"
 )
@@ -422,6 +422,7 @@ def ask(asked: Subject, question: str, **changes: Any) -> Any:
     return answer
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", MODES)
 def test_outputs_of_a_masked_stack(asked: Subject, mode: str) -> None:
     masking = {"kind": "Masking", "mask_value": SKIPPED}
@@ -567,6 +568,7 @@ def test_a_question_that_fails_leaves_the_others_answered(asked: Subject) -> Non
 # -- behaviours ------------------------------------------------------------------------------------
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("mode", sampled(MODES, 3))
 @pytest.mark.parametrize("through", ["call", "predict", "fit", "evaluate"])
 def test_stateful(asked: Subject, through: str, mode: str) -> None:
@@ -617,6 +619,7 @@ def test_what_is_not_wrong_returns(asked: Subject) -> None:
     assert found == {"returned": [B + 1, T + 1, H + 1], "control": {"returned": [B, T, H]}}
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("how", ["config", "weights", "keras", "clone"])
 def test_round_trips(asked: Subject, how: str) -> None:
     l2 = {"kind": "L2", "l2": 0.5}
@@ -836,6 +839,7 @@ POLICIES = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_dtype_policies(asked: Subject, policy: str) -> None:
     """Steps of ±1/0 weights: exact in 8 bits."""

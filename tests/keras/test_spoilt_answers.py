@@ -30,7 +30,7 @@ def asked_for(what: str) -> Iterator[tuple[Claim, Expectation]]:
         yield from ((c, e) for e in c.expectations if e.what == what and e.asked(c))
 
 
-@thinned(8)
+@thinned(20)
 # a training is minutes of answers: test_training spoils those of shorter ones
 @pytest.mark.parametrize("what", sorted(KINDS.keys() - NONE - {"updates"}))
 def test_a_spoilt_answer_turns_red(what: str, subject: Subject) -> None:

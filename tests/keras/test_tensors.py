@@ -44,6 +44,7 @@ def made(framework: str) -> Any:
     return makers()[framework]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_tensors_are_read_in_their_own_dtype(framework: str) -> None:
     make, in_bfloat16 = made(framework)

@@ -100,7 +100,7 @@ FOUND_AT |= {
 }
 
 
-@thinned(3)
+@thinned(6)
 @pytest.mark.parametrize("by", planted.OPTIMIZERS)
 def test_an_optimizer_in_other_words_is_certified(subject: Subject, by: str) -> None:
     """The twin: what is found below are the faults, not the subclass."""
@@ -110,7 +110,7 @@ def test_an_optimizer_in_other_words_is_certified(subject: Subject, by: str) -> 
     assert verdict.verdict == AGREE, verdict.detail
 
 
-@thinned(8)
+@thinned(16)
 @pytest.mark.parametrize("mode", ["function", "xla"])
 @pytest.mark.parametrize("by", planted.OPTIMIZERS)
 def test_keras_is_certified_by_any_optimizer(subject: Subject, by: str, mode: str) -> None:
@@ -122,6 +122,7 @@ def test_keras_is_certified_by_any_optimizer(subject: Subject, by: str, mode: st
 PLANTED = [(by, fault) for by, faults in planted.OPTIMIZERS.items() for fault in sorted(faults)]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("planted_fault", sampled([p for p in PLANTED if p[1] != planted.NONE], 64))
 def test_a_fault_of_the_optimizer_is_found(
     subject: Subject, planted_fault: tuple[str, str]
@@ -140,6 +141,7 @@ def test_a_fault_of_the_optimizer_is_found(
     assert int(update[1]) in FOUND_AT[fault], verdict.detail
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("fault", ["gradient cut between timesteps", "recurrent kernel transposed"])
 def test_a_fault_of_the_layer_is_found_in_its_training(subject: Subject, fault: str) -> None:
     if subject.backend != "tensorflow":
@@ -223,11 +225,13 @@ def with_fault(subject: Subject, kind: str, fault: str) -> judge.Verdict:
     return verdict
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", planted.GATED)
 def test_gates_in_other_words_are_certified_in_their_training(subject: Subject, kind: str) -> None:
     assert with_fault(subject, kind, planted.NONE).verdict == AGREE
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     "kind_and_fault",
     sampled([(k, f) for k, f in GATED if f not in {planted.NONE, *UNSEEN[k]}], 96),

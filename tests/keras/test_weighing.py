@@ -28,6 +28,7 @@ def judged(subject: Subject, name: str, **replace: str) -> judge.Verdict:
     return verdict
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("fault", sampled(sorted(LOSSES), 24))
 @pytest.mark.parametrize("name", ["trained_weighted", "trained_samples"])
 def test_a_fault_of_weights_or_masks_is_found(subject: Subject, name: str, fault: str) -> None:
@@ -36,6 +37,7 @@ def test_a_fault_of_weights_or_masks_is_found(subject: Subject, name: str, fault
     assert verdict.verdict == (AGREE if unseen else DIFFER), verdict.detail
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", ["trained_weighted", "trained_samples"])
 def test_a_fault_of_what_makes_a_mask_is_found(subject: Subject, name: str) -> None:
     verdict = judged(subject, name, Masking=f"{FILE}:Masking")

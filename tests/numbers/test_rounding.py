@@ -218,7 +218,7 @@ def arguments(name: str, seed: int = 0) -> Any:
     return np.array([*rng.normal(0, 1, 4), *rng.normal(0, 8, 4), 30.5, -30.5, *near])
 
 
-@thinned(3)
+@thinned(9)
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_spread_covers_the_interval_and_is_no_wider(name: str) -> None:
     """At the ends and at the turning points the supremum is attained, so it can be found.
@@ -335,6 +335,7 @@ def test_rows_have_no_elementwise_derivative() -> None:
         spread.spread("tahn", np.zeros(3), 0.0)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", [*ELEMENTWISE, *ROWS])
 def test_the_reference_is_within_its_own_allowance(name: str) -> None:
     """The bounds take `c` and `c_slope` of float64 for the reference's errors as well."""
@@ -673,7 +674,7 @@ SUBJECTS = {
 }
 
 
-@thinned(3)
+@thinned(6)
 @pytest.mark.parametrize("name", [*ELEMENTWISE, *ROWS])
 def test_float32_executions_stay_within_the_bounds(name: str) -> None:
     """Forward and backward, in several orders, masked and reversed; and so does the truth."""
@@ -697,6 +698,7 @@ def test_float32_executions_stay_within_the_bounds(name: str) -> None:
         assert largest["delta"] > 0.005 or name == "log_softmax"  # g minus nearly as much cancels
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("size", [1e-38, 1e-20, 1e-3, 30.0])
 @pytest.mark.parametrize("name", ["tanh", "relu", "silu", "softmax", "softsign", "squareplus"])
 def test_weights_from_subnormal_to_saturating(name: str, size: float) -> None:

@@ -138,7 +138,7 @@ def test_the_reference_is_exact_in_fractions(r: Recurrence, activation: str, gat
         assert list(found.states[name][0, -1]) == values
 
 
-@thinned(2)
+@thinned(6)
 @each_recurrence
 @pytest.mark.parametrize(("activation", "gate"), [(a, g) for a in SMOOTH[:3] for g in SMOOTH])
 def test_gradients_are_those_of_complex_steps(r: Recurrence, activation: str, gate: str) -> None:
@@ -335,6 +335,7 @@ def half_units(r: Recurrence) -> running.ByHand:
     )
 
 
+@pytest.mark.thinned(4)
 @each_recurrence
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_rounded_by_hand_is_within_the_bound(r: Recurrence, seed: int) -> None:

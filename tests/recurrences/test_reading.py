@@ -211,6 +211,7 @@ def test_one_weight_that_is_off_does_not_follow(name: str) -> None:
     assert max(ratios) > 1
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", CELLS)
 def test_gradients_over_the_tape_are_those_of_complex_steps(name: str) -> None:
     """In one direction of each weight, and of the start; the step's own error is its square."""

@@ -387,7 +387,7 @@ def test_states_are_exact_on_integers(act: str, options: dict[str, Any]) -> None
     check_states_exactly(REFERENCE, act, options)
 
 
-@thinned(3)
+@thinned(9)
 @every_option
 @pytest.mark.parametrize("act", ["linear", "relu"])
 def test_gradients_are_exact_on_integers(act: str, options: dict[str, Any]) -> None:
@@ -405,12 +405,14 @@ def test_tanh_gradients_agree_with_50_digits(options: dict[str, Any]) -> None:
     check_gradients_to_50_digits(REFERENCE, "tanh", options)
 
 
+@pytest.mark.thinned(4)
 @every_option
 @pytest.mark.parametrize("act", ANALYTIC)
 def test_gradients_agree_with_complex_step(act: str, options: dict[str, Any]) -> None:
     check_by_complex_step(REFERENCE, act, options)
 
 
+@pytest.mark.thinned(4)
 @every_option
 @pytest.mark.parametrize("act", NAMES)
 def test_gradients_agree_with_central_differences(act: str, options: dict[str, Any]) -> None:
@@ -569,6 +571,7 @@ def test_every_elementwise_activation_has_its_textbook_formula() -> None:
     assert set(NAMES) - elementwise == {"softmax", "log_softmax", "sparsemax"}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", TEXTBOOK)
 def test_activation_agrees_with_its_formula(name: str) -> None:
     """No activation is more than 16 operations right within 2u each, so 32u of |h|, except where
@@ -589,6 +592,7 @@ def test_activation_agrees_with_its_formula(name: str) -> None:
     assert (error.astype(float) <= 32 * 2.0**-53 * scale).all()
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", TEXTBOOK)
 def test_derivative_agrees_with_its_formula(name: str) -> None:
     """As above; tanh' is made from h, and 1 - h² is off by 2u of 1 however small it is."""
@@ -954,6 +958,7 @@ RED = [
 ]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(("check", "argument", "faulty"), RED)
 def test_each_check_sees_each_fault(
     check: Callable[..., None], argument: str, faulty: Implementation

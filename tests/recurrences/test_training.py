@@ -317,6 +317,7 @@ OTHERS: dict[str, Optimizer] = {  # of which each is another optimizer's mistake
 }
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("case", sampled(sorted(CASES), 13))
 def test_where_a_training_ends_is_within_the_bound(case: str) -> None:
     name, by = CASES[case]
@@ -364,6 +365,7 @@ def recorded(net: Network, optimizer: Optimizer, dtype: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", sampled(sorted(CASES), 19))
 def test_the_exact_updates_are_certified_and_others_are_not(case: str, dtype: str) -> None:

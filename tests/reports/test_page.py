@@ -563,6 +563,7 @@ def changes(root: Node) -> list[Node]:
     return [n for n in root.all("details") if n.attributes.get("class") == "change"]
 
 
+@pytest.mark.long
 def test_changes_of_one_cause_are_looked_at_once(one: Claim) -> None:
     broken = verdict(ERROR, detail="output: NotImplementedError: no QR in bfloat16\nTrace")
     root, text = shown(one, verdict(AGREE, SAME), broken, claims=200)

@@ -470,6 +470,12 @@ def test_claims_of_ones_own_are_named_by_their_folder_or_file(
     files = [tmp_path / "mine" / "a.toml", tmp_path / "mine" / "b.toml", tmp_path / "c.toml"]
     text = one(*(verdict(AGREE, claim=file.stem, file=str(file)) for file in files))
     assert list(table(text)) == ["claims", "mine", "c.toml"]
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    for many, names in ((2, ["0.toml", "1.toml"]), (20, ["mine/"])):
+        here = [str(tmp_path / "mine" / f"{i}.toml") for i in range(many)]
+        text = one(*(verdict(AGREE, claim=file, file=file) for file in here))
+        assert list(table(text)) == ["claims", *names]
 
 
 def test_what_is_wrong_is_explained_and_what_is_known_is_a_line() -> None:

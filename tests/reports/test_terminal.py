@@ -133,7 +133,7 @@ def test_a_long_explanation_is_cut() -> None:
 # -- any terminal ----------------------------------------------------------------------------------
 
 
-@thinned(4)
+@thinned(8)
 @pytest.mark.parametrize("encoding", sampled(["cp1252", "ascii", "utf-8", "latin-1", "cp437"], 2))
 def test_any_encoding_will_do(encoding: str) -> None:
     done = command(*LIST, env={"PYTHONIOENCODING": encoding}, stdout=subprocess.PIPE)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ast
-import io
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rnn_check.subjects.asked import backends, keras_, machine, parts
+from rnn_check.subjects.asked import backends, machine, parts
 
 
 def test_settings_that_change_numbers_are_part_of_the_identity() -> None:
@@ -71,40 +69,3 @@ def test_jax_may_lack_options_of_its_compile_cache(monkeypatch: pytest.MonkeyPat
     backends.Jax(None, "jax")
     assert config.jax_compilation_cache_dir == machine.cache_folder("jax")
     assert config.jax_persistent_cache_min_compile_time_secs == 0
-
-
-def test_mappings_of_memory_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"/proc/sys/vm/max_map_count": io.StringIO("65530\n")}
-    maps = io.BytesIO(b"00400000-00401000 r--p 00000000 fe:00 1 /bin/a\n" * 6553)
-    monkeypatch.setattr("builtins.open", lambda file, *_, **__: told.get(file, maps))
-    assert machine.mapped() == 6553 / 65530
-
-
-def test_where_mappings_cannot_be_counted_none_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: Any, **__: Any) -> Any:
-        raise FileNotFoundError
-
-    monkeypatch.setattr("builtins.open", missing)
-    assert machine.mapped() == 0
-
-
-@pytest.mark.parametrize(("share", "cleared"), [(0.4, 0), (0.6, 1)])
-def test_jax_forgets_what_it_compiled_before_it_has_no_room(
-    share: float, cleared: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With every claim asked of one process, it was ended by SIGSEGV after the 850th."""
-    calls: list[str] = []
-
-    class Config:
-        def update(self, option: str, value: object) -> None:
-            pass
-
-    jax: Any = object.__new__(backends.Jax)
-    jax.package = types.SimpleNamespace(clear_caches=lambda: calls.append(""), config=Config())
-    jax.keras = types.SimpleNamespace(backend=types.SimpleNamespace(floatx=lambda: "float32"))
-    jax.floatx = "float32"
-    session: Any = object.__new__(keras_.Keras)
-    session.backend = jax
-    monkeypatch.setattr(backends, "mapped", lambda: share)
-    session.begin({})
-    assert len(calls) == cleared

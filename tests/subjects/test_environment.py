@@ -230,7 +230,7 @@ JUNK = [
 ]
 
 
-@thinned(4)
+@thinned(8)
 @pytest.mark.parametrize("junk", JUNK)
 def test_a_resolution_that_is_junk_is_not_believed(index: Path, cache: Path, junk: str) -> None:
     before = made("keras==3.1.0,jax")
@@ -481,6 +481,7 @@ def test_another_index_is_another_environment_and_a_file_has_to_be_the_one_that_
     assert environment.told() == ["UV_CONFIG_FILE"]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", ["uv.toml", "pyproject.toml"])
 def test_a_configuration_that_lies_here_says_nothing(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -771,6 +772,7 @@ def test_a_damaged_environment_is_made_anew_when_nobody_uses_it_any_more(
     assert folder.stat().st_ino != inode
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     "error", [OSError(30, "Read-only file system"), NotImplementedError("no flock here")]
 )

@@ -113,6 +113,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.thinned(15)
 @pytest.mark.parametrize(("name", "fault"), WRONG)
 @pytest.mark.parametrize("framework", OTHERS)
 def test_a_wrong_conversion_is_red(

@@ -179,7 +179,7 @@ FATES = {
 }
 
 
-@thinned(3)
+@thinned(6)
 @pytest.mark.parametrize("fate", FATES)
 def test_a_fate_is_one_clear_error_and_the_next_question_is_answered(fate: str) -> None:
     do, words = FATES[fate]
@@ -208,6 +208,7 @@ def test_only_the_last_lines_are_shown() -> None:
     assert raised.value.stderr.splitlines() == [str(i) for i in range(980, 1000)]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     "do",
     [
@@ -270,6 +271,7 @@ def test_half_a_character_is_no_text() -> None:
         assert ask(asked, {"x": "a\ud800b é😀"}) == {"x": "a?b é😀"}
 
 
+@pytest.mark.long
 def test_a_subject_that_hangs_up_but_lives_on_is_ended() -> None:
     with puppet() as asked, pytest.raises(SubjectError, match="closed its pipe"):
         ask(asked, {"do": "os.close(1); time.sleep(600)"})
@@ -377,6 +379,7 @@ def test_an_unknown_backend_names_the_nearest(
 MAIN = str(Path(subject.__file__).with_name("__main__.py"))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("backend", "absent"), [("jax", "jax"), ("torch", "torch"), ("numpy", "keras")]
 )

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from rnn_check.subjects import process
+from rnn_check.subjects import process, wear
 from rnn_check.subjects.ask import Subject, SubjectError
 from rnn_check.subjects.asked import wire as subject
 from tests.subjects.test_observe import ask, puppet
@@ -67,7 +67,7 @@ def leaves(what: str, file: Path) -> str:
     return LEAVES[what].format(tell=tell, script=f"import os, time; {tell}")
 
 
-@thinned(3)
+@thinned(8)
 @pytest.mark.parametrize("what", LEAVES)
 @pytest.mark.parametrize("then", ["closed", "exits", "hangs", "killed from another thread"])
 def test_what_a_subject_started_ends_with_it(what: str, then: str, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def hosting(folder: Path, what: str, then: str) -> Iterator[tuple[Any, list[int]
         host.communicate()
 
 
-@thinned(5)
+@thinned(10)
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("stuck", STUCK)
 def test_a_subject_does_not_outlive_its_host(
@@ -231,6 +231,7 @@ TAKES = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("who", TAKES)
 def test_a_subject_that_takes_too_much_memory_is_ended(who: str) -> None:
     with puppet(memory=200 * MB) as asked:
@@ -247,6 +248,48 @@ def test_what_forks_share_is_counted_once() -> None:
     with puppet(memory=400 * MB) as asked:
         ask(asked, {"do": do})
         assert ask(asked, {"do": "time.sleep(0.5)", "x": 1}) == {"x": 1}  # several looks
+
+
+@pytest.mark.parametrize(("then", "same"), [("", False), ("del kept", True)])
+def test_who_keeps_half_of_the_memory_is_asked_nothing_more(then: str, same: bool) -> None:
+    with puppet(memory=200 * MB) as asked:
+        first = asked.hello["pid"]
+        assert ask(asked, {"do": f"kept = bytearray(b'y') * (120 << 20)\n{then}", "x": 1}) == {
+            "x": 1
+        }
+        assert ask(asked, {"x": 2}) == {"x": 2}
+        assert (asked.hello["pid"] == first) is same
+
+
+@pytest.mark.parametrize(("mapped", "same"), [(4, True), (6, True), (7, False)])
+def test_who_has_half_of_the_mappings_that_were_free_is_asked_nothing_more(
+    mapped: int, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XLA's programs stay mapped: TensorFlow's process was ended by SIGSEGV at the 898th claim."""
+    monkeypatch.setattr(wear, "PROC", tmp_path)
+    (tmp_path / "sys" / "vm").mkdir(parents=True)
+    (tmp_path / "sys" / "vm" / "max_map_count").write_text("10\n")
+
+    def map_pieces(pid: int, count: int) -> None:
+        (tmp_path / str(pid)).mkdir(exist_ok=True)
+        lines = "00400000-00401000 r--p 00000000 fe:00 1 /bin/a\n" * count
+        (tmp_path / str(pid) / "maps").write_text(lines)
+
+    with puppet() as asked:
+        assert asked._process is not None
+        first = asked._process._popen.pid
+        map_pieces(first, 2)
+        assert asked.hello["pid"] == first
+        map_pieces(first, mapped)
+        assert ask(asked, {"x": 1}) == {"x": 1}
+        assert ask(asked, {"x": 2}) == {"x": 2}
+        assert (asked.hello["pid"] == first) is same
+
+
+def test_who_starts_with_little_room_is_not_started_for_every_question() -> None:
+    assert not wear.is_worn(at_first=0.6, now=0.7)
+    assert wear.is_worn(at_first=0.6, now=0.9)
+    assert not wear.is_worn(at_first=1.0, now=1.0)
 
 
 def test_only_the_last_of_what_it_writes_is_kept() -> None:

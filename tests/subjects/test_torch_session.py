@@ -53,6 +53,7 @@ def ask(subject: Subject, *questions: str, **changes: Any) -> Any:
     return plans.ask(subject, asked)[1]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("initial_state", [None, STATE], ids=["from zero", "from a state"])
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -236,6 +237,7 @@ def three_layers(kind: str, both_ways: bool) -> Claim:
     return files.loads("\n".join(text))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
 @pytest.mark.parametrize("both_ways", [False, True])
 def test_layers_that_follow_each_other_are_one_module(kind: str, both_ways: bool) -> None:

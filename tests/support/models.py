@@ -101,6 +101,28 @@ def one_cell():
     return sequential(layers.RNN(layers.LSTMCell(3), return_state=False, name="one"))
 
 
+def sparse():
+    return sequential(
+        layers.GRU(4, activation="sparsemax", return_sequences=True, name="odd"),
+        layers.LSTM(2, name="fine"),
+    )
+
+
+def sparse_cells():
+    cells = [layers.LSTMCell(3), layers.SimpleRNNCell(4, activation="sparsemax")]
+    return sequential(layers.RNN(cells, return_sequences=True), layers.LSTM(2))
+
+
+def forgetful():
+    return sequential(
+        layers.Masking(),
+        layers.SimpleRNN(
+            3, unroll=True, zero_output_for_mask=True, return_sequences=True, name="forgets"
+        ),
+        layers.GRU(2, name="after"),
+    )
+
+
 class MyCell(layers.SimpleRNNCell):
     def call(self, sequence, states, training=False):
         z = ops.matmul(sequence, self.kernel) + ops.matmul(states[0], self.recurrent_kernel)

@@ -81,6 +81,8 @@ def play(
 class _Here:
     """Stands for the puppet's process: the same lines, without one."""
 
+    is_worn = False
+
     def __init__(self, command: Sequence[str], memory: int | None = None) -> None:
         backend = command[command.index("--backend") + 1]
         puppet_session.log_start(backend)

@@ -20,6 +20,7 @@ def text(document: Document) -> str:
     return toml.document(document)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_case_is_a_claim(seed: int) -> None:
     drawn = set()

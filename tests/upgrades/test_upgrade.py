@@ -273,6 +273,7 @@ def reruns(shown: str) -> list[list[str]]:
     ]
 
 
+@pytest.mark.long
 def test_the_line_that_reruns_does(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a name holds, and with whatever options."""
     puppet.play(monkeypatch, jax={"it_s_b": "wrong"}, torch={"it_s_b": "wrong"})
@@ -519,6 +520,7 @@ with MonkeyPatch.context() as patch:
 """
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("end", sampled([signal.SIGINT, signal.SIGKILL], 2))
 def test_what_a_comparison_uses_is_not_cleared_until_it_has_ended(
     cache: Path, end: signal.Signals
@@ -633,6 +635,7 @@ def bisect(folder: Path, *arguments: str, of: str = "keras=={}@jax") -> Result:
     return command("bisect", "b", *ends, "--claims", claims, *arguments)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("number", sampled(range(1, len(VERSIONS)), 9))
 def test_the_version_is_found(cache: Path, history: Callable[..., None], number: int) -> None:
     history(VERSIONS[number])
@@ -650,6 +653,7 @@ def test_the_version_is_found(cache: Path, history: Callable[..., None], number:
     assert document["summary"]["sentence"] == f"The verdict changed from {before} to {after}."
 
 
+@pytest.mark.long
 def test_the_version_of_torch_nn_is_found(cache: Path, history: Callable[..., None]) -> None:
     history("3.2.0", wrong_by="jax")
     result = bisect(cache, "--json", of="torch=={}@torch.nn")

@@ -34,7 +34,10 @@ def passed(c: Claim, weights: dict[str, Array], masks: Masks) -> tuple[Array, An
     """The last state and what the backward pass needs, with these masks."""
     assert c.x is not None
     own = {**weights, "recurrent_kernel": masks[1][:, None] * weights["recurrent_kernel"]}
-    states, cache = over_time.forward(c.x.value * masks[0], **own, **c.recurrence)
+    start = None if c.initial_state is None else c.initial_state.value
+    states, cache = over_time.forward(
+        c.x.value * masks[0], **own, **c.recurrence, initial_state=start
+    )
     return states, cache
 
 
@@ -79,7 +82,18 @@ def test_loss_and_gradients_of_one_mask_agree(c: Claim) -> None:
     assert verdict(c, forward=OTHER, backward=OTHER) == AGREE  # whichever it is
 
 
-@thinned(25)
+def test_a_step_starts_from_the_initial_state_that_is_given(tmp_path: Path) -> None:
+    text = (OPTIONS / "dropout" / "one_update.toml").read_text(encoding="utf-8")
+    started = tmp_path / "started.toml"
+    started.write_text(text.replace("[loss]", "initial_state = [[0.5, -1, 0.25]]\n\n[loss]"))
+    c, *_ = files.load_each(started)
+    plain, *_ = UPDATES
+    assert verdict(c) == AGREE
+    (found,) = judge.judge(plain, answer(c))
+    assert found.verdict == DIFFER
+
+
+@thinned(100)
 @pytest.mark.parametrize("c", UPDATES, ids=lambda c: c.name)
 @pytest.mark.parametrize(
     "how",
@@ -299,7 +313,7 @@ CROSSED = [
 ]
 
 
-@thinned(3)
+@thinned(9)
 @pytest.mark.parametrize("c", CROSSED, ids=lambda c: c.name)
 def test_before_the_first_step_that_counts_zeros_or_the_start_are_shown(c: Claim) -> None:
     """Zeros by tensorflow and torch, the state that was carried here by jax and numpy."""
@@ -460,3 +474,63 @@ def test_a_loss_of_no_steps_is_zero(loss: float, wanted: str) -> None:
     c = files.loads(claimed.replace("from =", 'computed_in = "float32"\nfrom ='))
     (verdict,) = judge.judge(c, request.Answer({"gradients": {"loss": np.asarray(loss)}}))
     assert verdict.verdict == wanted, verdict.detail
+
+
+# -- before the first step that counts -----------------------------------------------------------
+
+HIDDEN = """
+schema = 1
+title = "no step counts"
+source = {document = "a test"}
+[[layers]]
+%s
+name = "a"
+return_sequences = true
+[[layers]]
+kind = "Dense"
+name = "dense"
+units = 1
+use_bias = false
+[weights.a]
+kernel = [[1]]
+recurrent_kernel = [[1]]
+bias = [0]
+[weights.dense]
+kernel = [[2]]
+[input]
+x = [[[1]]]
+mask = [[false]]
+initial_state = [[3]]
+[[expect]]
+what = "certified"
+value = true
+from = "the recurrence itself"
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "output", "wanted"),
+    [(0, 0, AGREE), (3, 6, AGREE), (3, 5, DIFFER), (4, 8, DIFFER), (1, 2, DIFFER)],
+)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'kind = "SimpleRNN"\nunits = 1\nactivation = "linear"',
+        'kind = "RNN"\ncell = {kind = "SimpleRNNCell", units = 1, activation = "linear"}',
+    ],
+    ids=["a layer", "a cell"],
+)
+def test_what_is_made_of_zeros_or_of_the_start(
+    layer: str, state: int, output: int, wanted: str
+) -> None:
+    c = files.loads(HIDDEN % layer, "c.claim.toml", "c")
+    shown, made = (np.full((1, 1, 1), n, np.float32) for n in (state, output))
+    own = {"kernel": [[1]], "recurrent_kernel": [[1]], "bias": [0]}
+    weights = {
+        "a": {name: np.array(value, np.float32) for name, value in own.items()},
+        "dense": {"kernel": np.array([[2]], np.float32)},
+    }
+    told = {"states": shown, "output": made, "weights": weights}
+    told["outputs"] = {"layers": [shown, made], "masks": [None, None], "states": []}
+    (found,) = judge.judge(c, request.Answer(told))
+    assert found.verdict == wanted, found.detail

@@ -312,6 +312,7 @@ def test_a_number_that_should_be_another_is_named(words: str) -> None:
     assert words in named(*{**IN_ENTRIES, **IN_BIAS}[words])
 
 
+@pytest.mark.thinned(16)
 @pytest.mark.parametrize("words", [*IN_WEIGHTS, *IN_OPTIONS, *IN_INPUT])
 @pytest.mark.usefixtures("no_entries")
 def test_a_mistake_in_the_experiment_is_named(words: str) -> None:
@@ -717,6 +718,7 @@ def test_of_a_count_that_no_formula_gives_nothing_is_named() -> None:
 # --- what others published ------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_softmax_that_somebody_computed_with_one_wrong_sign() -> None:
     """Cut off at some places, rounded at others; beside it a reader's correction."""
     text = """
@@ -800,6 +802,7 @@ def test_every_number_of_a_claim_that_differs_has_the_cause() -> None:
     assert last.is_known and last.causes == ()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_entries")
 def test_where_many_claims_differ_the_first_are_asked_for_a_cause() -> None:
     wrong = replace(SIMPLE, bias=2 * SIMPLE.bias).output()

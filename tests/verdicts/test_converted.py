@@ -60,6 +60,7 @@ def test_a_right_conversion_is_the_same(kind: str, frameworks: tuple[str, str]) 
     assert sum(part.size for part in parts[:2]) == before.kernel.size + before.recurrent_kernel.size
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("frameworks", PAIRS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_number_that_is_one_bit_off_is_seen_and_nothing_explains_it(

@@ -123,12 +123,13 @@ def verdicts(c: Claim, fault: str) -> set[str]:
     return {v.verdict for v in found}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("c", CLAIMS, ids=lambda c: c.name)
 def test_dropout_of_gates_as_keras_has_it_agrees(c: Claim) -> None:
     assert verdicts(c, "") == {AGREE}
 
 
-@thinned(4)
+@thinned(12)
 @pytest.mark.parametrize("c", CLAIMS, ids=lambda c: c.name)
 @pytest.mark.parametrize(
     "fault",
@@ -146,6 +147,7 @@ def test_dropout_of_gates_that_is_wrong_differs(c: Claim, fault: str) -> None:
     assert DIFFER in verdicts(c, fault)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("c", CLAIMS, ids=lambda c: c.name)
 def test_a_fault_of_one_option_differs_where_that_is_given(c: Claim) -> None:
     layer: Any = c.layers[0]

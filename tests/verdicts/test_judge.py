@@ -67,6 +67,7 @@ def test_what_is_right_agrees() -> None:
     assert 0 < verdict.ratio < 1
 
 
+@pytest.mark.long
 def test_nothing_that_a_subject_says_stops_the_judge_or_agrees_by_itself() -> None:
     asked: set[str] = set()
     for c in bundled.everywhere():

@@ -20,11 +20,11 @@ from rnn_check.claims.views import View
 class Input(Unasked, Placed, frozen=True, kw_only=True):
     """Numbers: that `x`, or some of it, is what the author printed."""
 
-    layers = "plain"
+    layers = "any"
     needs = (X, WEIGHTS)
 
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
-        return None if run.x is None or run.is_stack else run.x.shape
+        return None if run.x is None else run.x.shape
 
     def author(self, case: Case) -> Comparison:
         x = case.claim.x

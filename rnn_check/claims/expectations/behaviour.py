@@ -105,25 +105,8 @@ def whole_output(
 
 
 def returned(what: str, got: Array, layer: Layer, call: stack.Call) -> Comparison:
-    """What is observed of a layer against what it should hand on.
-
-    Before the first step that counts a subject may show zeros or the state that it starts from.
-    """
-    signal, mask = layer.passed(call).out, call.given.mask
-    zeros = stack.bounded(what, got, signal.bounded, "subject")
-    if zeros.ok or mask is None or not call.starts or not isinstance(layer, Carrying):
-        return zeros
-    if layer.backward_part is not None or layer.option("zero_output_for_mask"):
-        return zeros
-    start, error = call.starts[-len(layer.recurrences[-1][1].states)]
-    none_yet = stack.shown_as_zero(layer.in_order(mask), False)  # (B,T,1)
-    if layer.returns_sequences:
-        start, error = start[:, None], error[:, None]
-    else:
-        none_yet = none_yet[:, -1]
-    other = np.where(none_yet, start, signal.value), np.where(none_yet, error, signal.error)
-    found = stack.bounded(what, got, other, "subject")
-    return found if found.ok else zeros
+    """What is observed of a layer against what it should hand on."""
+    return layer.shows(what, got, call, "subject")
 
 
 def _sequence(case: Case, what: str, states: Array, start: Array) -> Comparison:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, step
 from rnn_check.claims import loss, stack
@@ -74,7 +76,7 @@ class Certified(Holds, frozen=True, kw_only=True):
             if not alike(output, states):
                 yield each_step(case, "output")
         elif run.dense is not None or not alike(output, states[:, -1]):
-            yield stack.bounded("output", output, case.truth(case.dtype).output, "subject")
+            yield whole_output(case, output)
         if has_adjoints(run):
             yield from gradient_steps(case, [])
             yield from _unprobed(case)
@@ -99,6 +101,26 @@ def layer_steps(case: Case) -> Iterator[Comparison]:
     yield from given(
         lambda: list(stack.steps(run, case.weights, outputs, states, case.policy.layer))
     )
+
+
+def whole_output(case: Case, got: Array) -> Comparison:
+    """What is made of zeros, or of the state that it starts from, before the first step that
+    counts."""
+    run, truth, mask = case.claim, case.truth(case.dtype), case.claim.mask
+    zeros = stack.bounded("output", got, truth.output, "subject")
+    if zeros.ok or mask is None or run.initial_state is None:
+        return zeros
+    shown, (start, error) = truth.passes[0].out, stack.starts(run)[0]
+    none_yet = stack.not_begun(run.rnn, mask)
+    if run.rnn.returns_sequences:
+        start, error = start[:, None], error[:, None]
+    value = np.where(none_yet, start, shown.value)
+    signal = stack.Signal(value, np.where(none_yet, error, shown.error), shown.mask)
+    for layer in run.layers[1:]:
+        call = stack.Call(stack.weights_of(run, layer), signal, case.dtype)
+        signal = layer.passed(call).out
+    found = stack.bounded("output", got, signal.bounded, "subject")
+    return found if found.ok else zeros
 
 
 def each_step(

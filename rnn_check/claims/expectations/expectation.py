@@ -62,7 +62,10 @@ WEIGHTS = Need("weights", lambda run: run.weights is not None)
 LOSS = Need("loss", lambda run: run.loss is not None)
 ANY_LOSS = Need("loss", lambda run: run.loss is not None or run.cell_cotangent is not None)
 MSE = Need('loss.kind = "mse"', lambda run: run.loss is not None and run.loss.kind == "mse")
-DENSE = Need("a Dense layer", lambda run: not run.is_stack and run.dense is not None)
+DENSE = Need(
+    "a Dense layer after a last state",
+    lambda run: run.is_plain and run.dense is not None and not run.rnn.returns_sequences,
+)
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ class Expectation(
 
     known_to_differ: what is wrong with the number itself. not_run: why it cannot be judged.
 
-    layers: of which layers it can be judged: "any", or "plain", a SimpleRNN alone or before a Dense
-    layer. needs: what the claim has to give.
+    layers: of which layers it can be judged: "any", or "plain", a SimpleRNN, an LSTM or a GRU alone
+    or before a Dense layer. needs: what the claim has to give.
     does_without: questions that a subject may have no answer to. not_in_older: those that records
     of older versions do not hold.
     """
@@ -234,8 +237,9 @@ class Expectation(
 
     def underived(self, run: Experiment) -> str:
         """Why nobody here can judge it of such layers; empty if it can be judged."""
-        if self.layers == "plain" and run.is_stack:
-            return f"{self.what} is derived of a SimpleRNN, or of SimpleRNN and Dense, only"
+        if self.layers == "plain" and not run.is_plain:
+            plain = "a SimpleRNN, an LSTM or a GRU, alone or before a Dense layer"
+            return f"{self.what} is derived of {plain}, only"
         return ""
 
     def read_in(self, reading: Reading) -> Self:

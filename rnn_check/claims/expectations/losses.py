@@ -187,7 +187,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
         told = case.said["evaluate"]
         run = case.claim
         assert run.loss is not None
-        mask = stack.run(run, "float32")[-1].mask
+        mask = stack.masks(run, "float32")[-1]
         output = told["output"].shaped(run.output_shape).astype(np.float64)
         exactly = (output, np.zeros_like(output))
         to_loss, arithmetic = given_to_loss(exactly, case.dtype, case.policy.loss_in)
@@ -202,7 +202,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
 class LossOfPredictions(Unasked, Numbers, frozen=True, kw_only=True):
     """A number: the loss of `[printed] predictions` against the target of [loss]."""
 
-    layers = "plain"
+    layers = "any"
     needs = (PREDICTIONS, TARGET)
 
     def reads(self, reading: Reading) -> dict[str, Any]:

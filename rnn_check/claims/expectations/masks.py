@@ -48,7 +48,7 @@ class Mask(Expectation, frozen=True, kw_only=True):
         told = None if said.is_none else said.of(np.ndarray)
         if told is not None and told.dtype.kind != "b":
             raise Malformed(f"{said.where}: expected booleans, got {told.dtype}")
-        for who, mask in (("claim", stack.run(run, "exact")[at].mask), ("subject", told)):
+        for who, mask in (("claim", stack.masks(run, "exact")[at]), ("subject", told)):
             if mask is None or self.value is None:
                 got, wanted = ("no mask" if m is None else "a mask" for m in (mask, self.value))
             elif mask.shape != self.value.shape:

@@ -276,7 +276,8 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
             # not where all was dropped, or a gradient is below half a unit of what it is taken from
             yield equal("subject", "something was trained", yes(changed), "yes")
         signal = stack.Signal.exactly(case.x, case.claim.mask)
-        shown = layer.passed(stack.Call(stack.exactly(after), signal, case.dtype)).out
+        call = stack.Call(stack.exactly(after), signal, case.dtype, stack.starts(case.claim))
+        shown = layer.passed(call).out
         what, got = "output in inference afterwards", told["output"].array
         yield stack.bounded(what, got, shown.bounded, "subject")
 
@@ -348,6 +349,7 @@ def _explained(
     run: dict[str, Any] = {
         **wide, **layer.functions, "arithmetic": arithmetic, "x": case.x, "mask": claim.mask,
         "go_backwards": layer.option("go_backwards"),
+        "initial_state": [value for value, _ in stack.starts(claim)] or None,
         **{name: scale * wide[name] for name, scale in scales.items()},
     }  # fmt: skip
     ran = running.Running(layer.recurrence, **run)

@@ -162,7 +162,7 @@ class OutputShape(Shaped, frozen=True, kw_only=True):
 class InputShape(Shaped, frozen=True, kw_only=True):
     """`"(1, 3, 2)"`: of `x`, batch included."""
 
-    layers = "plain"
+    layers = "any"
     needs = (X,)
 
     def asks(self, run: Experiment) -> set[str]:
@@ -212,7 +212,7 @@ class OutputDtype(Expectation, frozen=True, kw_only=True):
 
     value: Annotated[Any, _DTYPE]
 
-    layers = "plain"
+    layers = "any"
     needs = (X, WEIGHTS)
     questions = ("output",)
 

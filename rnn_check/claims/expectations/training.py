@@ -32,6 +32,7 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
+from rnn_check.numbers.activations import activation
 from rnn_check.recurrences import updating
 from rnn_check.recurrences.optimizers import Optimizer
 from rnn_check.subjects.policy import Policy
@@ -199,16 +200,22 @@ class OrdinaryOutcome(Unasked, frozen=True, kw_only=True):
                 return f"{self.what} of a training with {name} is not derived"
         if beside := trained.embellished(run):
             return f"{self.what} of a training with {beside} is not derived"
-        return trained.unjudged(self.what, run)
+        of_dense = [] if run.dense is None else [run.dense.inner.function]
+        for name in [*run.rnn.functions.values(), *of_dense]:
+            if activation(name).derivative is None:
+                return f"{self.what} of a training with {activation(name).name} is not derived"
+        return trained.unjudged(self.what, run) or trained.other_biases(self.what, run)
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         run = reading.experiment
-        shape = None if run.is_stack or run.x is None else run.output_shape
+        shape = None if run.x is None else run.output_shape
         return read_value(self, () if self.of == "loss" else shape, reading)
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """The author's number among those that random Dense layers end with."""
         drawn = getattr(case.once(draw), self.of)  # (D,...)
+        if not np.isfinite(drawn).all():
+            raise Unproved("trainings from random Dense weights overflow")
         places = self.places(drawn.shape[1:])
         drawn = np.stack([self.select(draw) for draw in drawn])
         value: Given = self.value

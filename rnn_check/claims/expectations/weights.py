@@ -96,7 +96,7 @@ class Property(Holds, frozen=True, kw_only=True):
     on: Literal["subject", "printed"] = "subject"
     computed_in: ComputedIn | None = None
 
-    layers = "plain"
+    layers = "any"
     needs = ()
 
     def missing(self, run: Experiment) -> Iterator[str]:
@@ -104,6 +104,8 @@ class Property(Holds, frozen=True, kw_only=True):
             yield f"printed.{self.of}"
         if self.on == "subject" and run.input_shape is None:
             yield "input"
+        if self.on == "subject" and self.of not in run.gradients:
+            yield f"a recurrent layer with a {self.of} of its own"
 
     def reads(self, reading: Reading) -> dict[str, Any]:
         if self.computed_in and self.on == "subject":
@@ -116,7 +118,10 @@ class Property(Holds, frozen=True, kw_only=True):
         return {"initial_weights"} if self.on == "subject" else set()
 
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("initial_weights", "*", self.of)] if self.on == "subject" else []
+        if self.on == "printed":
+            return []
+        layer, path = run.gradients[self.of]
+        return [("initial_weights", layer.name, path)]
 
     def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
         """The weight, off by `error` at most, in an arithmetic."""
@@ -129,17 +134,19 @@ class Property(Holds, frozen=True, kw_only=True):
             a = formats.arithmetic(author)
             yield self.held(printed.value, printed.error, a, "claim")
             return
-        run = case.claim
-        shape = run.rnn.weight_shapes((run.input_shape or (0,))[-1]).get(self.of, ())
-        weight = case.said["initial_weights"][run.rnn.name][self.of].shaped(shape)
+        layer, path = case.claim.gradients[self.of]
+        shape = layer.weight_shapes(case.claim.features_of(layer))[path]
+        weight = case.said["initial_weights"][layer.name][path].shaped(shape)
         wide, a = weight.astype(np.float64), formats.arithmetic(case.dtype)
         yield self.held(wide, np.zeros(shape), a, "subject")
 
 
 class Orthogonal(Property, frozen=True, kw_only=True):
-    """Holds: its columns are orthonormal."""
+    """Holds: its columns are orthonormal, or its rows where these are fewer."""
 
     def held(self, weight: Array, error: Array, a: formats.Arithmetic, who: str) -> Comparison:
+        if weight.shape[0] < weight.shape[1]:
+            weight, error = weight.T, error.T
         product, identity = weight.T @ weight, np.eye(weight.shape[1])
         bound = bounded.orthogonality_bound(weight, error, a)
         return Comparison(who, self.of, product, identity, np.abs(product - identity), bound)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -63,6 +63,7 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
 class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
     """Masks the timesteps whose features all equal mask_value."""
 
+    makes_mask: ClassVar[bool] = True
     name: Name = "masking"
     mask_value: Number = 0
 
@@ -86,6 +87,7 @@ class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
 class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
     """Rows of a table; with mask_zero, index 0 is padding."""
 
+    makes_mask: ClassVar[bool] = True
     input_dim: Rows
     output_dim: Size
     name: Name = "embedding"
@@ -121,7 +123,8 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
             u = (n * c.a.u_stored, n * 2.0**-53)
             relative = sum(np.where(each < 1, each / (1 - each), np.inf) for each in u)
             bound = (off + relative * most) * (1 + 2.0**-40) + 2 * n * c.a.min_normal
-            bound = np.where(most + bound > c.a.max, np.inf, bound)
+            known_to_fit = most + bound <= c.a.max  # False of NaN, too
+            bound = np.where(known_to_fit, bound, np.inf)
             nothing = np.zeros_like(given.value)
             return Back((nothing, nothing), {"embeddings": (total, np.where(n > 1, bound, 0.0))})
 

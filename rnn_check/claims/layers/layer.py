@@ -151,6 +151,12 @@ class Layer(Part, frozen=True):
         same of the way back."""
         raise NotImplementedError
 
+    makes_mask: ClassVar[bool] = False  # whether it masks by what it is given
+
+    def mask_after(self, mask: Array | None) -> Array | None:
+        """The mask (B,T) that it hands on, of a layer that makes none itself."""
+        return mask if self.returns_sequences else None
+
     def compared(
         self,
         call: Call,
@@ -164,7 +170,11 @@ class Layer(Part, frozen=True):
         weights: as they read back, those of the call. beside: the states that it returned beside
         its output.
         """
-        yield bounded(f"output of {self.name}", output, self.passed(call).out.bounded)
+        yield self.shows(f"output of {self.name}", output, call)
+
+    def shows(self, what: str, got: Array, call: Call, who: str = "step") -> Comparison:
+        """What is observed of it, called `what`, against what it should hand on."""
+        return bounded(what, got, self.passed(call).out.bounded, who)
 
     def carried_error(self, signal: Signal, mask: Array | None) -> Array:
         """How far off its states may be, of what it hands on and the mask that it was given."""

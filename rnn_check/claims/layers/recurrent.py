@@ -128,6 +128,11 @@ class Carrying(Layer, frozen=True):
                 found[prefix.replace(".", " ") + name] = (value[:, -1], error[:, -1])
         return found
 
+    def mask_after(self, mask: Array | None) -> Array | None:
+        """In processing order."""
+        turned = mask is not None and self.backward_part is None
+        return super().mask_after(self.in_order(mask) if turned else mask)  # type: ignore[arg-type]
+
     def returning_sequences(self) -> Self:
         """The same layer, returning sequences."""
         return msgspec.structs.replace(self, return_sequences=True)
@@ -194,6 +199,25 @@ class Carrying(Layer, frozen=True):
     ) -> Iterator[Comparison]:
         yield from super().compared(call, weights, output, dtype, beside)
         yield from self.ends_compared(call, beside)
+
+    def shows(self, what: str, got: Array, call: Call, who: str = "step") -> Comparison:
+        """Before the first step that counts a subject may show zeros or the state that it starts
+        from."""
+        signal, mask = self.passed(call).out, call.given.mask
+        zeros = bounded(what, got, signal.bounded, who)
+        if zeros.ok or mask is None or not call.starts:
+            return zeros
+        if self.backward_part is not None or self.option("zero_output_for_mask"):
+            return zeros
+        start, error = call.starts[-len(self.recurrences[-1][1].states)]
+        none_yet = shown_as_zero(self.in_order(mask), False)  # (B,T,1)
+        if self.returns_sequences:
+            start, error = start[:, None], error[:, None]
+        else:
+            none_yet = none_yet[:, -1]
+        other = np.where(none_yet, start, signal.value), np.where(none_yet, error, signal.error)
+        found = bounded(what, got, other, who)
+        return found if found.ok else zeros
 
     def ends_compared(self, call: Call, beside: Sequence[Array]) -> Iterator[Comparison]:
         """The states that it returned beside its output."""

@@ -125,6 +125,7 @@ def rounded(value: Array, arithmetic: str, error: Array | float = 0.0) -> Array:
     a = formats.arithmetic(arithmetic)
     most = np.abs(value) + error
     moved = (a.u_stored + 2.0**-52) * most + a.min_normal
+    moved = np.where(np.isnan(moved), np.inf, moved)
     if not a.u_stored:
         return np.zeros_like(value)
     digits = np.ldexp(np.frexp(value)[0], round(-math.log2(a.u_stored)))

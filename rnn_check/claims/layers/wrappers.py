@@ -86,17 +86,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
                 error = error + by_hand.get(f"{prefix}states", 0.0)
             value, error = self.layer.shown((value, error), own, zeros=sequence).bounded
             sides.append((value[:, ::-1], error[:, ::-1]) if turned else (value, error))
-        (a, da), (b, db) = sides
-        if self.merge_mode == "concat":
-            value, error = np.concatenate([a, b], axis=-1), np.concatenate([da, db], axis=-1)
-        elif self.merge_mode == "mul":
-            value, error = a * b, da * np.abs(b) + db * np.abs(a) + da * db
-            error = error + rounded(value, arithmetic, error)
-        else:
-            value, error = a + b, da + db
-            error = error + rounded(value, arithmetic, error)
-            if self.merge_mode == "ave":  # halving is exact
-                value, error = value / 2, error / 2
+        value, error = self._merged(sides, arithmetic)
 
         def back(cotangent: Cotangent) -> Back:
             found, T = [], call.given.value.shape[1]
@@ -111,6 +101,19 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
 
         out = Signal(value, error, mask if sequence else None, by_hand.get("output", 0.0))
         return Pass(out, back, courses)
+
+    def _merged(self, sides: list[Bounded], arithmetic: str) -> Bounded:
+        (a, da), (b, db) = sides
+        if self.merge_mode == "concat":
+            return np.concatenate([a, b], axis=-1), np.concatenate([da, db], axis=-1)
+        with np.errstate(all="ignore"):  # of 0 · inf, and of inf - inf, nothing is known
+            if self.merge_mode == "mul":
+                value, error = a * b, da * np.abs(b) + db * np.abs(a) + da * db
+            else:
+                value, error = a + b, da + db
+            error = error + rounded(value, arithmetic, error)
+            error = np.where(np.isnan(error), np.inf, error)
+        return (value / 2, error / 2) if self.merge_mode == "ave" else (value, error)  # exact
 
     def _to_sides(
         self, cotangent: Cotangent, sides: list[Bounded], arithmetic: str

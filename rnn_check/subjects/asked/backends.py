@@ -12,12 +12,13 @@ from typing import Any, Callable
 
 import numpy as np
 
-from .machine import available_cores, cache_folder, mapped
+from .machine import available_cores, cache_folder
 from .parts import Layers, Tensor, Tensors, variables_of
 from .wire import Array
 
 Compute = Callable[[Tensors], Any]  # the model as a function of its inputs
 Gradients = tuple[Tensors, list[Tensor], list[Tensor]]  # results, of weights, of inputs
+Differentiate = Callable[[Tensors], Gradients]
 
 
 class Backend:
@@ -68,12 +69,13 @@ class Backend:
             # of what is given no policy; once it has been asked for, floatx does not change it
             self.keras.mixed_precision.set_global_policy(wanted)
 
-    def tidy(self) -> None:
-        """Before each request: let go of what earlier ones left, where that is needed."""
-
     def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Any:
         """compute(tensors), compiled as `mode` says."""
-        return compute(tensors)
+        return self.prepared(compute, layers, mode)(tensors)
+
+    def prepared(self, compute: Compute, layers: Layers, mode: str) -> Compute:
+        """The same, to be called again: not traced anew, it sees what the weights are by then."""
+        return compute
 
     def run_each(
         self, compute: Compute, layers: Layers, each: list[Tensors], mode: str
@@ -88,6 +90,12 @@ class Backend:
 
         An input that the loss does not depend on has gradient zero, on every backend.
         """
+        return self.differentiating(compute, layers, inputs, mode)(tensors)
+
+    def differentiating(
+        self, compute: Compute, layers: Layers, inputs: list[str], mode: str
+    ) -> Differentiate:
+        """The same, to be called again."""
         raise NotImplementedError
 
 
@@ -139,9 +147,9 @@ class TensorFlow(Backend):
         )
         return compiled
 
-    def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Any:
+    def prepared(self, compute: Compute, layers: Layers, mode: str) -> Compute:
         # The tensors are arguments: a constant inside the graph would be folded at compile time.
-        return self.compiled(compute, mode)(tensors)
+        return self.compiled(compute, mode)
 
     def run_each(
         self, compute: Compute, layers: Layers, each: list[Tensors], mode: str
@@ -154,9 +162,9 @@ class TensorFlow(Backend):
         run = self.compiled(compute, mode, input_signature=[signature])
         return [run(tensors) for tensors in each]
 
-    def differentiate(
-        self, compute: Compute, layers: Layers, tensors: Tensors, inputs: list[str], mode: str
-    ) -> Gradients:
+    def differentiating(
+        self, compute: Compute, layers: Layers, inputs: list[str], mode: str
+    ) -> Differentiate:
         weights = [weight for layer in layers for weight in layer.trainable_weights]
 
         def run(tensors: Tensors) -> Any:
@@ -171,8 +179,13 @@ class TensorFlow(Backend):
             dense = self.package.convert_to_tensor
             return results, [[dense(gradient) for gradient in part] for part in gradients]
 
-        results, (of_weights, of_inputs) = self.compiled(run, mode)(tensors)
-        return results, of_weights, of_inputs
+        compiled = self.compiled(run, mode)
+
+        def both(tensors: Tensors) -> Gradients:
+            results, (of_weights, of_inputs) = compiled(tensors)
+            return results, of_weights, of_inputs
+
+        return both
 
 
 class Jax(Backend):
@@ -205,11 +218,6 @@ class Jax(Backend):
         super().set_precision(policy, floatx)
         self.package.config.update("jax_enable_x64", "float64" in (policy, floatx))
 
-    def tidy(self) -> None:
-        # a program that XLA compiled is mapped in some 15 pieces; beyond the most it crashes
-        if mapped() > 0.5:
-            self.package.clear_caches()
-
     def stateless(self, compute: Compute, variables: list[Any]) -> Callable[..., Any]:
         """compute with the variables as an argument, which is how jax differentiates and compiles.
 
@@ -224,19 +232,23 @@ class Jax(Backend):
 
         return run
 
-    def run(self, compute: Compute, layers: Layers, tensors: Tensors, mode: str) -> Any:
+    def prepared(self, compute: Compute, layers: Layers, mode: str) -> Compute:
         if mode == "eager":
-            return compute(tensors)
+            return compute
         variables = variables_of(layers)
         run = self.package.jit(self.stateless(compute, variables))
-        results, values = run([variable.value for variable in variables], tensors)
-        for variable, value in zip(variables, values):
-            variable.assign(value)
-        return results
 
-    def differentiate(
-        self, compute: Compute, layers: Layers, tensors: Tensors, inputs: list[str], mode: str
-    ) -> Gradients:
+        def compiled(tensors: Tensors) -> Any:
+            results, values = run([variable.value for variable in variables], tensors)
+            for variable, value in zip(variables, values):
+                variable.assign(value)
+            return results
+
+        return compiled
+
+    def differentiating(
+        self, compute: Compute, layers: Layers, inputs: list[str], mode: str
+    ) -> Differentiate:
         weights = [weight for layer in layers for weight in layer.trainable_weights]
         trained = set(map(id, weights))
         others = [variable for variable in variables_of(layers) if id(variable) not in trained]
@@ -254,13 +266,17 @@ class Jax(Backend):
         gradient = self.package.grad(loss, argnums=(0, 1), has_aux=True)
         if mode == "xla":
             gradient = self.package.jit(gradient)
-        (of_weights, of_inputs), results = gradient(
-            [weight.value for weight in weights],
-            [tensors[name] for name in inputs],
-            [variable.value for variable in others],
-            tensors,
-        )
-        return results, of_weights, of_inputs
+
+        def both(tensors: Tensors) -> Gradients:
+            (of_weights, of_inputs), results = gradient(
+                [weight.value for weight in weights],
+                [tensors[name] for name in inputs],
+                [variable.value for variable in others],
+                tensors,
+            )
+            return results, of_weights, of_inputs
+
+        return both
 
 
 class Torch(Backend):
@@ -278,16 +294,19 @@ class Torch(Backend):
     def settings(self) -> dict[str, str]:
         return {"float32_matmul_precision": self.package.get_float32_matmul_precision()}
 
-    def differentiate(
-        self, compute: Compute, layers: Layers, tensors: Tensors, inputs: list[str], mode: str
-    ) -> Gradients:
-        watched = [tensors[name].clone().requires_grad_() for name in inputs]
-        weights = [weight.value for layer in layers for weight in layer.trainable_weights]
-        results = compute({**tensors, **dict(zip(inputs, watched))})
-        gradients = self.package.autograd.grad(
-            results["loss"], weights + watched, materialize_grads=True, allow_unused=True
-        )
-        return results, list(gradients[: len(weights)]), list(gradients[len(weights) :])
+    def differentiating(
+        self, compute: Compute, layers: Layers, inputs: list[str], mode: str
+    ) -> Differentiate:
+        def both(tensors: Tensors) -> Gradients:
+            watched = [tensors[name].clone().requires_grad_() for name in inputs]
+            weights = [weight.value for layer in layers for weight in layer.trainable_weights]
+            results = compute({**tensors, **dict(zip(inputs, watched))})
+            gradients = self.package.autograd.grad(
+                results["loss"], weights + watched, materialize_grads=True, allow_unused=True
+            )
+            return results, list(gradients[: len(weights)]), list(gradients[len(weights) :])
+
+        return both
 
 
 BACKENDS: dict[str, type[Backend]] = {

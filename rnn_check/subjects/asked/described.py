@@ -17,9 +17,9 @@ from .parts import as_described, first, flat, weights_of
 from .session import Answer, Maybe
 from .wire import encode
 
-# what matters for no call with these weights
-_UNSEEN = ("trainable", "dropout", "seed", "stateful", "unit_forget_bias", "implementation")
-_UNSEEN_ENDS = ("_initializer", "_regularizer", "_constraint", "_dropout", "_cudnn")
+# what matters for no call with these weights; and what for how it is computed alone
+_UNSEEN = ("trainable", "seed", "unit_forget_bias", "_initializer", "_regularizer", "_constraint")
+_HOW = ("dropout", "stateful", "implementation", "_cudnn")
 
 
 class Refused(Exception):
@@ -171,18 +171,32 @@ def differ(keras: Any, forward: Any, backward: Any) -> bool:
     return bool(said[0] != said[1]) or forward.go_backwards or not backward.go_backwards
 
 
-def options(keras: Any, config: dict[str, Any]) -> dict[str, Any]:
+def all_options(keras: Any, layer: Any) -> dict[str, Any] | None:
+    """{"kind", its options that are not Keras's defaults} of a layer as it stands in a model, also
+    those that change no number that is right; None of what no claim speaks of."""
+    try:
+        check(keras, layer)
+        config = as_described({"class_name": type(layer).__name__, "config": layer.get_config()})
+        return options(keras, config, _UNSEEN)
+    except Exception:  # whatever a user's own class raises: then nothing is known of it
+        return None
+
+
+def options(
+    keras: Any, config: dict[str, Any], but: tuple[str, ...] = (*_UNSEEN, *_HOW)
+) -> dict[str, Any]:
+    """but: the ends of the names of those that are left out."""
     kind = config["kind"]
     if kind == "StackedRNNCells":
-        return {"cells": [options(keras, cell) for cell in config["cells"]]}
+        return {"cells": [options(keras, cell, but) for cell in config["cells"]]}
     defaults = inspect.signature(getattr(keras.layers, kind).__init__).parameters
     known: dict[str, Any] = {"kind": kind}
     for key in {**LAYERS, **CELLS}[kind]:
-        if key in _UNSEEN or key.endswith(_UNSEEN_ENDS) or key not in config:
+        if key.endswith(but) or key not in config:
             continue
         value = config[key]
         if isinstance(value, dict) and "kind" in value and key in ("layer", "cell"):
-            value = options(keras, value)
+            value = options(keras, value, but)
             value = value.get("cells", value)
         elif (key in defaults and value == defaults[key].default) or (
             key not in defaults and value is False

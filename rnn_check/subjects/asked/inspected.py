@@ -36,13 +36,14 @@ def inspected(
         except described.Refused as reason:
             return {"refused": str(reason)}
         found = places(keras, whole, known)
-        answer: Answer = {"inputs": taken(keras, whole), "layers": [told(place) for place in found]}
+        layers = [told(keras, place) for place in found]
+        answer: Answer = {"inputs": taken(keras, whole), "layers": layers}
         if inputs is not None:
             answer.update(_ran(backend, mode, whole, found, dict(inputs), cotangent))
     return answer
 
 
-def told(place: Place) -> Answer:
+def told(keras: Any, place: Place) -> Answer:
     """A layer, as it says of itself what it is."""
     layer = place.layer
     said: Answer = {
@@ -55,6 +56,7 @@ def told(place: Place) -> Answer:
         policy = getattr(layer, "dtype_policy", None)
         options = ("return_sequences", "return_state", "go_backwards", "stateful")
         said.update(
+            options=described.all_options(keras, layer),
             cells=place.cells,
             dtype=str(getattr(policy, "name", policy or layer.dtype)),
             **{name: bool(getattr(layer, name)) for name in options},

@@ -13,13 +13,14 @@ from typing import Any, Callable
 
 import numpy as np
 
+from . import shelf
 from .backends import Backend, default_backend, dtype_name, open_backend
 from .composing import Composing
 from .described import described
 from .fitting import Fitting
 from .inspected import inspected
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
-from .models import Stack, inputs_of
+from .models import Inputs, Stack, inputs_of
 from .named import refusals_of_wrong
 from .own import lacking, load_class
 from .parts import (
@@ -53,6 +54,7 @@ class Keras(Running, Fitting, Saving, Composing, Reading):
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.shelf = shelf.Shelf()
 
     def identity(self) -> Answer:
         """Device and dtype are read from the output of a small SimpleRNN."""
@@ -82,9 +84,10 @@ class Keras(Running, Fitting, Saving, Composing, Reading):
         }
 
     def begin(self, how: Answer) -> None:
+        self.shelf.put_back()
+        self.how, self.seeded = how, False
         self.replace = how.get("replace") or {}
         super().begin({**how, "replace": None})
-        self.backend.tidy()
         self.backend.set_precision(self.dtype, how.get("floatx"))
 
     def whose(self, error: Exception) -> Answer:
@@ -107,6 +110,7 @@ class Keras(Running, Fitting, Saving, Composing, Reading):
     ) -> Stack:
         specs = self.described(layers)
         if seed is not None:
+            self.seeded = True  # and what is made from here on draws its numbers
             self.backend.keras.utils.set_random_seed(seed)
         given = {name: dict(table) for name, table in (weights or {}).items()}
         if like is not None:
@@ -116,25 +120,45 @@ class Keras(Running, Fitting, Saving, Composing, Reading):
             for path, rows in table.items():
                 above = given[name][path]
                 given[name][path] = np.concatenate([above, rows.astype(above.dtype)])
-        if model is not None:
-            made = Stack(specs, [self.buildable(spec) for spec in specs], input_shape)
-            made.inputs = inputs_of(**model)
-            self.model(made, made.inputs)  # which builds them
-        else:
-            of = [given.get(spec["name"], {}) for spec in specs]
-            pairs = zip(specs, of)
-            made = Stack(
-                specs,
-                [self.layer(s) if drawn else self.to_be_given(s, w) for s, w in pairs],
-                input_shape,
-            )
-            self.build(made.layers, made.shape)
+        inputs = None if model is None else inputs_of(**model)
+        kept = not (drawn or self.seeded or self.replace) and shelf.hold_weights_only(specs)
+        key = shelf.key(specs, input_shape, inputs, self.how) if kept else ""
+        made = self.shelf.take(key, given) if kept else None
+        if made is None:
+            made = self.made(specs, input_shape, given, inputs, drawn)
+            if kept:
+                self.shelf.lend(key, made)
+        if inputs is not None:
+            made.inputs = inputs
         for layer in made.layers:
             set_weights(layer, given.pop(layer.name, {}))
         if given:
+            made.spoilt = True
             names = [layer.name for layer in made.layers]
             raise ValueError(f"weights for {sorted(given)}, but the layers are {names}")
         return made
+
+    def made(
+        self,
+        specs: Descriptions,
+        shape: Sequence[int | None],
+        given: dict[str, dict[str, Array]],
+        inputs: Inputs | None,
+        drawn: bool,
+    ) -> Stack:
+        """The layers anew, their weights as they are drawn where it matters."""
+        if inputs is not None:
+            made = Stack(specs, [self.buildable(spec) for spec in specs], shape)
+            self.model(made, inputs)  # which builds them
+            return made
+        pairs = [(spec, given.get(spec["name"], {})) for spec in specs]
+        layers = [self.layer(s) if drawn else self.to_be_given(s, w) for s, w in pairs]
+        made = Stack(specs, layers, shape)
+        self.build(made.layers, made.shape)
+        return made
+
+    def looks(self, verb: str, asked: Answer) -> bool:
+        return shelf.looks(verb, asked)
 
     def summary(self, of: Stack) -> Answer:
         keras = self.backend.keras

@@ -21,20 +21,6 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def mapped() -> float:
-    """The share that this process has of all the mappings of memory that Linux allows it.
-
-    0 where no such thing can be read.
-    """
-    try:
-        with open("/proc/sys/vm/max_map_count", encoding="ascii") as file:
-            most = int(file.read())
-        with open("/proc/self/maps", "rb") as file:
-            return sum(1 for _ in file) / most
-    except OSError:
-        return 0.0
-
-
 def cache_folder(name: str) -> str:
     """Where this user's compiled programs for this processor are kept."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 import numpy as np
 
+from .backends import Compute
 from .making import Making
 from .named import RECURRENT
 from .own import load_class
@@ -27,14 +28,15 @@ from .session import Answer, Descriptions, Made, Maybe, Unsupported
 from .wire import Array, encode
 
 Inputs = dict[str, Array]
+T = TypeVar("T")
 
 
 class Stack(Made):
     """Layers one after the other, as they were described.
 
     shape: of their input. inputs: what they were made for as a model. models: keras.Models of them,
-    by their inputs; compiled: how. ran: what a run of them said, by its inputs. whole: a function
-    of x that is called in their place.
+    by their inputs; compiled: how. ran: what a run of them said, by its inputs. prepared: what is
+    computed with them, traced and compiled. whole: a function of x that is called in their place.
     """
 
     def __init__(self, specs: Descriptions, layers: Layers, shape: Sequence[int | None]) -> None:
@@ -46,6 +48,7 @@ class Stack(Made):
         self.compiled: Any = None
         self.whole: Any = None
         self.ran: dict[Any, Tensors] = {}
+        self.prepared: dict[Any, Any] = {}
         self.told: Answer = {}
 
     @property
@@ -202,12 +205,39 @@ class Models(Making):
 
     def call(self, of: Stack, model: Any, inputs: Inputs) -> Any:
         """What the model says when it is called, compiled as the mode says."""
-        return self.backend.run(
-            lambda tensors: model(arguments(tensors)), [model], self.tensors(of, inputs), self.mode
-        )
+        return self.again(
+            of,
+            ("call", model_key(inputs)),
+            lambda: self.backend.prepared(
+                lambda tensors: model(arguments(tensors)), [model], self.mode
+            ),
+        )(self.tensors(of, inputs))
+
+    def again(self, of: Stack, key: Any, make: Callable[[], T]) -> T:
+        """What is made of the layers, once. key: all that it depends on but the layers and how the
+        request is asked, which is the same for all that the layers are asked."""
+        if key not in of.prepared:
+            of.prepared[key] = make()
+        found: T = of.prepared[key]
+        return found
 
     def every_layer(self, of: Stack, inputs: Inputs) -> Answer:
         """The masks are those that Keras has attached."""
+        key = "every layer", model_key(inputs)
+        outputs, masks, states, run = self.again(of, key, lambda: self.showing(of, inputs))
+        found = iter(run(self.tensors(of, inputs)))
+
+        def next_like(symbol: Any) -> Any:
+            if isinstance(symbol, list):
+                return [next_like(each) for each in symbol]
+            return None if symbol is None else self.encode(next(found))
+
+        said = {"layers": outputs, "beside": states, "masks": masks}
+        return {name: next_like(symbols) for name, symbols in said.items()}
+
+    def showing(self, of: Stack, inputs: Inputs) -> tuple[Layers, Layers, Layers, Compute]:
+        """The symbols of each layer's output, of its mask, of the last one's states, and what
+        computes them all."""
         keras = self.backend.keras
         given, outputs, masks, states = self.symbolic(of, inputs)
         carried = [mask for mask in masks if mask is not None]
@@ -226,15 +256,7 @@ class Models(Making):
                 ]
             return found
 
-        found = iter(self.backend.run(call, [model], self.tensors(of, inputs), self.mode))
-
-        def next_like(symbol: Any) -> Any:
-            if isinstance(symbol, list):
-                return [next_like(each) for each in symbol]
-            return None if symbol is None else self.encode(next(found))
-
-        said = {"layers": outputs, "beside": states, "masks": masks}
-        return {name: next_like(symbols) for name, symbols in said.items()}
+        return outputs, masks, states, self.backend.prepared(call, [model], self.mode)
 
     def losses(self, of: Stack, inputs: Inputs) -> Answer:
         given, outputs, _, _ = self.symbolic(of, inputs)

@@ -8,8 +8,8 @@ from typing import Any, Callable
 
 import numpy as np
 
-from .backends import Compute
-from .models import Inputs, Models, Stack, arguments, inputs_of
+from .backends import Compute, Differentiate
+from .models import Inputs, Models, Stack, arguments, inputs_of, model_key
 from .parts import (
     STATES,
     Layers,
@@ -154,24 +154,29 @@ class Running(Models):
         if as_it_is == changes:
             key = (*map(id, inputs.values()), training, after)
             if key not in of.ran:
-                of.ran[key] = self.once(of, of.layers, inputs, training, after)
+                of.ran[key] = self.once(of, "", inputs, training, after)
             return self.encode(of.ran[key][result])
         try:
             for name, value in changes.items():
                 setattr(layer, name, value)
-            layers = of.layers[: of.recurrent + 1]
-            return self.encode(self.once(of, layers, inputs, training, after)[result])
+            return self.encode(self.once(of, result, inputs, training, after)[result])
         finally:
             for name, value in as_it_is.items():
                 setattr(layer, name, value)
 
     def once(
-        self, of: Stack, layers: Layers, inputs: Inputs, training: bool | None, after: str
+        self, of: Stack, variant: str, inputs: Inputs, training: bool | None, after: str
     ) -> Tensors:
+        """variant: of VARIANTS, which the recurrent layer is now, and the last; "" if none."""
+        layers = of.layers[: of.recurrent + 1] if variant else of.layers
         if not after:
             reset(layers)
-        compute, given = self.compute(of, layers, training), self.tensors(of, inputs)
-        found: Tensors = self.backend.run(compute, layers, given, self.mode)
+
+        def prepared() -> Compute:
+            return self.backend.prepared(self.compute(of, layers, training), layers, self.mode)
+
+        run = self.again(of, ("layers", variant, training, model_key(inputs)), prepared)
+        found: Tensors = run(self.tensors(of, inputs))
         return found
 
     def cell(self, of: Stack, inputs: Inputs) -> Answer:
@@ -235,12 +240,14 @@ class Running(Models):
             loss["value" if loss["kind"] == "cotangent" else "target"]
         )
         reset(of.layers)
-        compute = self.compute(
-            of, of.layers, last=last, loss=functools.partial(self.loss, loss["kind"])
-        )
-        results, by_weights, by_inputs = self.backend.differentiate(
-            compute, of.layers, tensors, of_inputs, self.mode
-        )
+
+        def prepared() -> Differentiate:
+            to = functools.partial(self.loss, loss["kind"])
+            compute = self.compute(of, of.layers, last=last, loss=to)
+            return self.backend.differentiating(compute, of.layers, of_inputs, self.mode)
+
+        key = "gradients", last, loss["kind"], *of_inputs, model_key(inputs), *later
+        results, by_weights, by_inputs = self.again(of, key, prepared)(tensors)
         found = iter(by_weights)
         encoded = {name: self.encode(value) for name, value in zip(of_inputs, by_inputs)}
         of_starts = {layer: [encoded.pop(name) for name in names] for layer, names in later.items()}

@@ -36,9 +36,13 @@ class Unsupported(Exception):
 
 
 class Made:
-    """Layers, which later steps name. told: what is answered beside."""
+    """Layers, which later steps name. told: what is answered beside.
+
+    spoilt: whether they may be others by now than what they were made.
+    """
 
     told: Answer = {}  # noqa: RUF012  never changed
+    spoilt = False
 
 
 class Session:
@@ -254,6 +258,10 @@ class Session:
     def has_no(self, what: str) -> Unsupported:
         return Unsupported(f"{self.framework} has no {what}")
 
+    def looks(self, verb: str, asked: Answer) -> bool:
+        """Whether the verb leaves the layers that it is asked of as they are."""
+        return False
+
     def whose(self, error: Exception) -> Answer:
         """An exception as an answer."""
         if isinstance(error, Unsupported):
@@ -300,6 +308,7 @@ def obey(
     answers: dict[str, Answer],
     name: str,
 ) -> Answer:
+    used: list[Made] = []
     try:
         arguments = {key: with_arrays(value, arrays) for key, value in step.items()}
         verb = arguments.pop("do")
@@ -315,13 +324,22 @@ def obey(
                 return answers[earlier]
             if key != "after":
                 arguments[key] = made[earlier]
+                used.append(made[earlier])
+        if not session.looks(verb, arguments):
+            spoil(used)
         answer = getattr(session, verb)(**arguments)
         if not isinstance(answer, Made):
             return answer  # type: ignore[no-any-return]
         made[name] = answer
         return answer.told
     except Exception as error:  # whatever a framework raises is an observation
+        spoil(used)
         return session.whose(error)
+
+
+def spoil(used: list[Made]) -> None:
+    for each in used:
+        each.spoilt = True
 
 
 def with_arrays(node: Any, arrays: dict[str, Array]) -> Any:

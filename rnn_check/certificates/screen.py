@@ -1,0 +1,189 @@
+"""Which states may be beyond their bound? Asked in float32, of blocks that stay in the cache.
+
+For a verdict it is enough to know that no other state is. Let size be ‖x_t‖‖W_j‖ + ‖h‖‖U_j‖ + |b_j|
+as the bound has it, γ·size the bound of z, and own·size how far z is off that is made here of short
+sums. Then (see `quick.slack`) a state ĥ is within its bound if
+
+    |ĥ - h| <= A·(least - h²) + C·|h|        h = tanh(z) in float32, A = far·size, C = what tanh's
+                                             own error leaves beside that of NumPy's tanh
+
+where A is taken for the least size of all in the block, and, as |h| >= h², it is so if
+
+    h² + |ĥ - h|/(A - C) <= least·A/(A - C)
+
+Six passes over the block, and nothing of the products in float64, nor of [x_t, h_{t-1}] as a copy:
+h_{t-1} is the row above.
+
+    B batch, T timesteps, F features, H units       R rows: samples × steps
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_check.certificates.factors import Room, some_of
+from rnn_check.certificates.layer import Layer
+from rnn_check.certificates.narrow import Narrow
+from rnn_check.certificates.precision import SAMPLED
+from rnn_check.certificates.quick import is_clear, slack
+from rnn_check.certificates.sums import Sum
+from rnn_check.numbers.formats import ARITHMETICS, Array, gamma
+
+_ROWS, _STATES = 2**8, 2**15  # of a block, at least: products like many, caches few
+_FEW = 2**8  # one in so many states may be computed in full
+_PIECE = 16  # terms of a sum, and half of all if there are more
+
+
+class Suspects(NamedTuple):
+    """Of a block: the elements that may be beyond their bound, laid flat, and how many are ±1."""
+
+    at: Array
+    z: Sum | None  # of these elements; None: there are none
+    ends: int
+
+
+class Screen:
+    """The states of a layer of tanh without a mask, whose sums are many and plain."""
+
+    def __init__(self, layer: Layer, narrow: Narrow, room: Room) -> None:
+        self.layer, self.narrow, self.room = layer, narrow, room
+        F, H = len(layer.W), len(layer.U)
+        self.h, self.h0 = layer.h.reshape(-1, H), layer.h0.astype(np.float32)
+        self.from_zero = not self.h0.any()
+        self.ones = np.ones(max(F, H), np.float32)
+        short = max(_PIECE, (F + H) // 2)
+        self.of_x, self.of_h = _pieces(0, F, short), _pieces(F, F + H, short)
+        longest = max(j - i for i, j in (*self.of_x, *self.of_h))
+        own = gamma(longest + len(self.of_x) + len(self.of_h) + 1, ARITHMETICS["float32"].u)
+        self.off = narrow.gamma, own, narrow.vague
+        norms = layer.forward.norms  # (2,H), or (3,H) with a bias
+        self.least, self.most = ([*map(float, f(norms, axis=1)), 0.0][:3] for f in (np.min, np.max))
+        self.rows = min(max(_ROWS, _STATES // H), len(self.h))
+        self.bias: Array | None = None
+        if narrow.bias is not None:
+            self.bias = np.empty((self.rows, H), np.float32)
+            self.bias[:] = narrow.bias
+
+    @classmethod
+    def of(cls, layer: Layer, narrow: Narrow, room: Room) -> Screen | None:
+        """None where nothing can be screened so."""
+        plain = is_clear(layer.a, 0.0) and layer.forward.never_exact
+        can = layer.name == "tanh" and plain and len(layer.W) > 0 and layer.h.size > SAMPLED
+        return cls(layer, narrow, room) if can else None
+
+    def suspects(self, samples: slice, steps: slice, level: float) -> Suspects | None:
+        """Of the states of a block, those whose ratio may be above the level.
+
+        None if they are too many, or the sums perhaps not plain.
+        """
+        layer, (_, T, H) = self.layer, self.layer.h.shape
+        start = samples.start * T + steps.start
+        R = (samples.stop - samples.start) * (steps.stop - steps.start)
+        if not layer.forward.is_used(layer.rows(start + some_of(R))):
+            return None  # where terms are fewer bounds are smaller
+        x = layer.x[samples, steps].reshape(R, -1)
+        found, ends, left = list[Array](), 0, R * H // _FEW
+        top = lost = 0.0
+        for i in range(0, R, self.rows):
+            j = min(i + self.rows, R)
+            block = self._block(x[i:j], start + i, level)
+            if block is None:
+                return None
+            top, lost = max(top, block.top), max(lost, block.lost)
+            largest = float(block.stat.max())
+            if not largest < 1 - 2.0**-18:  # of |ĥ| = 1 it is 1 at least
+                shown = self.h[start + i : start + j]
+                ends += int(np.count_nonzero((shown == 1) | (shown == -1)))
+            if largest <= block.most:
+                continue
+            at = np.flatnonzero(~(block.stat <= block.most))
+            left -= len(at)
+            if left < 0:
+                return None
+            found.append(at + i * H)
+        if not found:
+            return Suspects(np.zeros(0, np.intp), None, ends)
+        at = np.concatenate(found)
+        z = copy(self.narrow.first)
+        z.unit = z.special = None
+        z.top, z.lost = top * (1 + self.narrow.vague), lost
+        rows, columns = np.divmod(at, H)
+        return Suspects(at, self.narrow.of(layer.rows(start + rows), columns, z), ends)
+
+    def _block(self, x: Array, start: int, level: float) -> _Block | None:
+        """x (n,F) of these rows, the first of which is `start`; None if not all can be plain."""
+        narrow, n, H = self.narrow, len(x), self.h.shape[1]
+        h, (before, first) = self.h[start : start + n], self._before(start, n)
+        z, some = (self.room(name, n, H, dtype=np.float32) for name in ("z", "some"))
+        of_h = np.square(before, out=some) @ self.ones[:H]
+        if self.from_zero:
+            of_h[first] = 0
+        squares = np.square(x, out=self.room("x²", *x.shape, dtype=np.float32))
+        of_x = squares @ self.ones[: x.shape[1]]
+        np.sqrt(of_h, out=of_h)
+        np.sqrt(of_x, out=of_x)
+        largest = float(of_x.max()), float(of_h.max())
+        top = self.most[0] * largest[0] + self.most[1] * largest[1] + self.most[2]
+        least = float((self.least[0] * of_x + self.least[1] * of_h).min()) + self.least[2]
+        lost = narrow.lost(max(*largest, 1.0))
+        u = ARITHMETICS["float32"].u
+        known = slack("tanh", self.layer.a, self.off, top, u, level)
+        if known is None or not narrow.is_plain(top, least, lost):
+            return None
+        if not is_clear(self.layer.a, narrow.gamma * top * (1 + narrow.vague) + 2 * lost):
+            return None
+        far = known.far * least
+        act = min(max(known.act, 0.0), far / 2)
+        F = x.shape[1]
+        for i, j in self.of_x:
+            part = np.matmul(x[:, i:j], narrow.matrix[i:j], out=some if i else z)
+            if i:
+                z += part
+        for i, j in self.of_h:
+            np.matmul(before[:, i - F : j - F], narrow.matrix[i:j], out=some)
+            if self.from_zero:
+                some[first] = 0
+            z += some
+        if self.bias is not None:
+            z += self.bias[:n]
+        np.tanh(z, out=z)
+        np.subtract(z, h, out=some)
+        np.abs(some, out=some)
+        some *= np.nextafter(np.float32(1 / (far - act)), np.float32(np.inf))
+        np.square(z, out=z)
+        z += some
+        return _Block(z, known.least * far / (far - act) * (1 - 2.0**-19), top, lost)
+
+    def _before(self, start: int, n: int) -> tuple[Array, slice]:
+        """(n,H) The states before these rows, and which rows are the first of a sample.
+
+        They are the rows above; of a first row the initial state, or any state where that is 0.
+        """
+        T = self.layer.h.shape[1]
+        first = slice(-start % T, n, T)
+        if start and (self.from_zero or first.start >= n):
+            return self.h[start - 1 : start + n - 1], first
+        before = self.room("before", n, self.h.shape[1], dtype=np.float32)
+        before[1:], before[0] = self.h[start : start + n - 1], self.h[start - 1]
+        if not self.from_zero:
+            before[first] = self.h0[start // T + (first.start > 0) :][: len(range(n)[first])]
+        return before, first
+
+
+class _Block(NamedTuple):
+    """h² + |ĥ - h|/(A - C) of some rows, what it is at most, the largest size and underflow."""
+
+    stat: Array
+    most: float
+    top: float
+    lost: float
+
+
+def _pieces(start: int, stop: int, most: int) -> list[tuple[int, int]]:
+    """Equal parts of these, none of more than that."""
+    parts = -(-(stop - start) // most)
+    return list(pairwise(start + (stop - start) * i // parts for i in range(parts + 1)))

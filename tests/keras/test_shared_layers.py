@@ -1,0 +1,63 @@
+"""Do layers that served other claims, with other weights, say bit for bit what fresh ones say?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rnn_check.asking import plans
+from rnn_check.asking import request as asking_request
+from rnn_check.asking.request import Setting
+from rnn_check.subjects.ask import Subject
+from rnn_check.sweep.space import FAMILY, Case, Space
+from tests.support.sampling import long
+
+ALIKE = "certified,gradients,weights_read_back,any_shape,cell"  # what draws nothing
+CHANGED = [
+    *(f"stateful of {through}" for through in ("call", "predict", "fit", "evaluate")),
+    *(f"round_trip of {how}" for how in ("config", "weights", "keras", "clone")),
+]
+
+
+def said(subject: Subject, case: Case, space: Space, setting: Setting) -> Any:
+    claim = case.claim(space)
+    request = asking_request.request(claim, asking_request.asks(claim), setting)
+    return plans.ask(subject, request)[0]
+
+
+def alike(subject: Subject, space: Space, family: int, setting: Setting) -> None:
+    """The first of a family is asked once more after two others, when its layers are at hand."""
+    first, *others = (Case(3, family * FAMILY + member) for member in range(3))
+    fresh = said(subject, first, space, setting)
+    different = [said(subject, each, space, setting) for each in others]
+    assert all(each != fresh for each in different)
+    assert said(subject, first, space, setting) == fresh
+
+
+@pytest.mark.parametrize("family", range(4))
+def test_looked_at(subject: Subject, family: int) -> None:
+    alike(subject, Space.within([f"do={ALIKE}"]), family, Setting())
+
+
+@long
+@pytest.mark.parametrize("family", range(4, 60))
+def test_looked_at_in_many_ways(subject: Subject, family: int) -> None:
+    alike(subject, Space.within([f"do={ALIKE}"]), family, Setting())
+
+
+@long
+@pytest.mark.parametrize("mode", ["function", "xla"])
+@pytest.mark.parametrize("family", range(6))
+def test_compiled(subject: Subject, family: int, mode: str) -> None:
+    if mode not in subject.identity.modes:
+        pytest.skip(f"the {subject.backend} backend has no mode {mode!r}")
+    alike(subject, Space.within([f"do={ALIKE}", "depth=1,2"]), family, Setting(mode))
+
+
+@long
+@pytest.mark.parametrize("do", CHANGED)
+def test_changed_in_between(subject: Subject, do: str) -> None:
+    """What trains, keeps or saves them takes them away from those that come after."""
+    space = Space.within([f"do={do}", "layer=SimpleRNN,LSTM,GRU"])
+    alike(subject, space, 0, Setting())
