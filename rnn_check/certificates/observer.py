@@ -235,7 +235,7 @@ class _Moves:
 
 
 _MANY, _ROUNDS = 2**4, 2**6  # steps that are made at once, at least; how often at most
-_SMALL = 2**8  # states of a step: more of them cost more than the call that makes them
+_SMALL = 2**4  # states of a step: more of them cost more than the calls that make them
 
 
 class _InTime:
