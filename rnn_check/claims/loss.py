@@ -146,6 +146,24 @@ def regularization(
     return np.asarray(each.sum()), np.asarray(bound)
 
 
+def penalized(claim: Experiment, loss: Bounded, arithmetic: str) -> Bounded:
+    """A loss over batches with what the weights add to that of each: the same, whatever its size.
+
+    Their mean, over batches of one sample at least, is taken in float32.
+    """
+    parts = (
+        getattr(layer.inner, f"{part}_regularizer", None)
+        for layer in claim.layers
+        for part in ("kernel", "recurrent", "bias")
+    )
+    if claim.x is None or all(described(each) is None for each in parts):
+        return loss
+    (value, bound), (more, off) = loss, regularization(claim, {}, arithmetic)
+    a, most = formats.arithmetic(arithmetic), np.abs(value) + bound + more + off
+    u, roundings = max(a.u_stored, 2.0**-24) + 2.0**-53, len(claim.x.value) + 8
+    return value + more, (bound + off + formats.gamma(roundings, u) * most) * formats.UP
+
+
 def weighted_sum(cotangent: Array, output: Array, error: Array, arithmetic: str) -> Bounded:
     """L = Σ c·o: N products of numbers that are rounded first, summed in any order."""
     terms = np.abs(cotangent) * (np.abs(output) + error)

@@ -25,7 +25,8 @@ EVERY = (
 )  # fmt: skip
 FEW = {
     COMPILED: (*EVERY, "options/dropout/recurrent", "options/dropout/gates_recurrent[kind=GRU]"),
-    **dict.fromkeys(OTHER_DTYPES, EVERY),
+    "mixed_float16": (*EVERY, "options/training/fit_mixed"),  # whose loss is scaled
+    "floatx_float64": EVERY,
 }
 
 

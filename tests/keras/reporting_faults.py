@@ -46,6 +46,26 @@ class SmallerBatchDropped(Model):
         return super().evaluate(x[:most], y[:most], batch_size=batch_size, **how)
 
 
+class PenaltiesForgotten(Model):
+    """penalized evaluate: penalties left out of the loss"""
+
+    @property
+    def losses(self) -> list[Any]:
+        return []
+
+
+class PenaltiesShared(Model):
+    """penalized test_on_batch: penalties divided by the samples"""
+
+    def test_on_batch(self, x: Array, *given: Any, **how: Any) -> Any:
+        self.samples = len(next(iter(x.values())) if isinstance(x, dict) else x)
+        return super().test_on_batch(x, *given, **how)
+
+    @property
+    def losses(self) -> list[Any]:
+        return [each / getattr(self, "samples", 1) for each in super().losses]
+
+
 class WeightsForgotten(Model):
     """evaluate: weights of samples forgotten"""
 

@@ -36,7 +36,8 @@ def stateful() -> dict[str, Claim]:
     }
 
 
-CLAIMS = {**claims("reported"), **claims("predicted_lstm"), **stateful()}
+PENALIZED = {f"penalized {of}": c for of, c in claims("reported_penalized").items()}
+CLAIMS = {**claims("reported"), **claims("predicted_lstm"), **stateful(), **PENALIZED}
 
 
 def judged(subject: Subject, of: str, fault: str) -> judge.Verdict:

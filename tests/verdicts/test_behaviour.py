@@ -133,6 +133,15 @@ def test_where_the_gradient_is_zero_nothing_has_to_be_trained(tmp_path: Path) ->
     assert verdict(c) == AGREE
 
 
+@pytest.mark.parametrize(("loss", "wanted"), [(1.5, AGREE), (1.0, DIFFER)])
+def test_the_loss_of_evaluate_holds_what_weights_add(loss: float, wanted: str) -> None:
+    """An output of 1 beside a target of 0, and half the square of a kernel of 1."""
+    c = stepped("loss_of_evaluate", 1, 0, kernel_regularizer='{ kind = "L2", l2 = 0.5 }')
+    told = {"loss": np.float64(loss), "output": np.ones((1, 1), np.float32)}
+    (found,) = judge.judge(c, request.Answer({"evaluate": told}))
+    assert found.verdict == wanted
+
+
 # -- what is frozen, and what is constrained -------------------------------------------------------
 
 

@@ -26,8 +26,9 @@ from rnn_check.claims.expectations.expectation import (
 )
 from rnn_check.claims.expectations.numbers import Numbers, Placed
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers.layer import described
 from rnn_check.claims.layers.signal import Bounded
-from rnn_check.claims.loss import given_to_loss, loss_of_kept, regularization
+from rnn_check.claims.loss import given_to_loss, loss_of_kept, penalized, regularization
 from rnn_check.claims.truth import Truth
 from rnn_check.numbers import formats
 from rnn_check.recurrences import losses
@@ -157,12 +158,23 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
         yield stack.bounded("loss of the regularizers", told["losses"].array, loss)
 
 
+def outputs_penalized(what: str, run: Experiment) -> str:
+    """Why what is reported is not derived, if outputs are penalized; empty if none are."""
+    given = (getattr(each.inner, "activity_regularizer", None) for each in run.layers)
+    if any(described(each) is not None for each in given):
+        return f"{what} with an activity_regularizer is not derived"
+    return ""
+
+
 class LossOfEvaluate(Holds, frozen=True, kw_only=True):
     """Holds: what evaluate returns, masked steps left out; needs `mse`."""
 
     layers = "any"
     needs = (X, WEIGHTS, MSE)
     questions = ("evaluate",)
+
+    def unjudged(self, run: Experiment) -> str:
+        return outputs_penalized(self.name, run)
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("evaluate", "loss")]
@@ -183,6 +195,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
         u = max(formats.arithmetic(arithmetic).u_stored, 2.0**-24)  # reported in float32
         reported = formats.gamma(6, u) * (loss + bound)
         wanted = np.asarray(loss), np.asarray(bound + reported)
+        wanted = penalized(run, wanted, case.dtype)
         yield stack.bounded("loss of evaluate", told["loss"].number, wanted, "own")
 
 

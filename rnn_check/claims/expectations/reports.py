@@ -10,11 +10,11 @@ import numpy as np
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import stack
 from rnn_check.claims.divisions import divisions
-from rnn_check.claims.expectations import trained
+from rnn_check.claims.expectations import losses, trained
 from rnn_check.claims.expectations.case import Case, Said
 from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers.layer import described
+from rnn_check.claims.loss import penalized
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import reported, training
 from rnn_check.recurrences.reported import METRICS
@@ -75,12 +75,7 @@ class Reported(Holds, frozen=True, kw_only=True):
             if self.of == "train_on_batch" and averaged:
                 return f"{self.name} of averages, which only fit hands over, is not derived"
             return trained.unjudged(self.name, run)
-        for layer in run.layers:
-            parts = ("kernel", "recurrent", "bias", "activity")
-            given = (getattr(layer.inner, f"{part}_regularizer", None) for part in parts)
-            if any(described(each) is not None for each in given):
-                return f"{self.name} with regularizers is not derived"
-        return ""
+        return losses.outputs_penalized(self.name, run)
 
     def unjudged_in(self, policy: Policy) -> str:
         if policy.name in ("float32", "floatx_float64") or policy.is_mixed:
@@ -139,9 +134,10 @@ class Reported(Holds, frozen=True, kw_only=True):
             weight=None if weight is None else weight[samples],
             batches=batches, computed_in=case.dtype,
         )  # fmt: skip
+        wanted = {**found, "loss": penalized(run, found["loss"], case.dtype)}
         for name in _NAMES:
             got = np.asarray(told[name].number)
-            yield stack.bounded(f"{name} {where}", got, found[name], "subject")
+            yield stack.bounded(f"{name} {where}", got, wanted[name], "subject")
 
     def _trained(self, case: Case, said: Said) -> Iterator[Comparison]:
         found = trained.ended(case, reports=True)
