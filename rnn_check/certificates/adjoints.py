@@ -17,8 +17,8 @@ import numpy as np
 from rnn_check.certificates.factors import Room, quanta
 from rnn_check.certificates.gradients import Gradients, linear
 from rnn_check.certificates.layer import COLUMNS, grid_of
+from rnn_check.certificates.pieces import Piece
 from rnn_check.certificates.precision import NOTHING, Sample, sample_of
-from rnn_check.certificates.result import Piece
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
 from rnn_check.numbers.activated import vjp_bound

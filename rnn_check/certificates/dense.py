@@ -11,7 +11,8 @@ import numpy as np
 from rnn_check.certificates.activated import activated
 from rnn_check.certificates.factors import Factor
 from rnn_check.certificates.layer import COLUMNS, grid_of, reach_of
-from rnn_check.certificates.result import Certificate, Piece, _Worst, advised, judge
+from rnn_check.certificates.pieces import Piece, _Worst
+from rnn_check.certificates.result import Certificate, advised, judge
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check

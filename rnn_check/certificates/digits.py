@@ -19,7 +19,8 @@ import numpy as np
 from rnn_check.certificates.factors import Room
 from rnn_check.certificates.gated_layer import GatedLayer, masked
 from rnn_check.certificates.layer import Layer, reach_of
-from rnn_check.certificates.result import Certificate, Piece, Reach, judge
+from rnn_check.certificates.pieces import Piece, Reach
+from rnn_check.certificates.result import Certificate, judge
 from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, _given
 from rnn_check.numbers.formats import Array

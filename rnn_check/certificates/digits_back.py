@@ -19,7 +19,8 @@ from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.gradients import read_observed
 from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.layouts import SECOND_BIAS
-from rnn_check.certificates.result import Certificate, Piece, Reach, judge
+from rnn_check.certificates.pieces import Piece, Reach
+from rnn_check.certificates.result import Certificate, judge
 from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.numbers.formats import Array
 from rnn_check.numbers.reading import Node, Tape

@@ -18,8 +18,9 @@ import numpy as np
 from rnn_check.certificates.gated_layer import GatedLayer, handed_on, masked
 from rnn_check.certificates.gated_samples import samples_of_gates
 from rnn_check.certificates.observer import Observer
+from rnn_check.certificates.pieces import Piece, Reach
 from rnn_check.certificates.precision import NOTHING
-from rnn_check.certificates.result import Certificate, Piece, Reach, judge
+from rnn_check.certificates.result import Certificate, judge
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.recurrences.kinds import LSTM
 

@@ -29,8 +29,8 @@ from rnn_check.certificates.hidden import (
     told,
 )
 from rnn_check.certificates.observer import Between
+from rnn_check.certificates.pieces import Piece
 from rnn_check.certificates.precision import NOTHING, Sample, sample_of
-from rnn_check.certificates.result import Piece
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
 from rnn_check.numbers.activated import vjp_bound

@@ -14,7 +14,7 @@ import numpy as np
 from rnn_check.certificates.activated import _spread_and_noise
 from rnn_check.certificates.factors import Factor
 from rnn_check.certificates.layer import Layer, copies_of, reach_of
-from rnn_check.certificates.result import Reach
+from rnn_check.certificates.pieces import Reach
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check

@@ -20,16 +20,9 @@ import numpy as np
 from rnn_check.certificates.factors import Factor, Room
 from rnn_check.certificates.layer import COLUMNS, Layer, grid_of
 from rnn_check.certificates.layouts import SECOND_BIAS
+from rnn_check.certificates.pieces import Piece, Reach, _ratios, _residual
 from rnn_check.certificates.precision import sample_of
-from rnn_check.certificates.result import (
-    Certificate,
-    Piece,
-    Reach,
-    _ratios,
-    _residual,
-    advised,
-    judge,
-)
+from rnn_check.certificates.result import Certificate, advised, judge
 from rnn_check.certificates.sums import Sum, Through
 from rnn_check.numbers.arrays import check, read
 from rnn_check.numbers.formats import Array

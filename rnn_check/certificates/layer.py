@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.certificates.factors import Factor, Room
+from rnn_check.certificates.pieces import Reach
 from rnn_check.certificates.precision import SAMPLED
-from rnn_check.certificates.result import Reach
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check

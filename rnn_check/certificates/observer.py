@@ -23,7 +23,7 @@ import numpy as np
 
 from rnn_check.certificates.gated_layer import GatedLayer, Seen, masked
 from rnn_check.certificates.layer import reach_of
-from rnn_check.certificates.result import Piece, Reach, _Worst
+from rnn_check.certificates.pieces import Piece, Reach, _Worst
 from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import FLOAT64, UP, Array, gamma
@@ -235,7 +235,7 @@ class _Moves:
 
 
 _MANY, _ROUNDS = 2**4, 2**6  # steps that are made at once, at least; how often at most
-_SMALL = 2**8  # states of a step: more of them cost more than the call that makes them
+_SMALL = 2**4  # states of a step: more of them cost more than the calls that make them
 
 
 class _InTime:

@@ -19,8 +19,9 @@ import numpy as np
 
 from rnn_check.certificates import steps as certificates_steps
 from rnn_check.certificates.layer import Layer, copies_of
+from rnn_check.certificates.pieces import Largest, Piece
 from rnn_check.certificates.projections import Projection, Sums
-from rnn_check.certificates.result import Certificate, Largest, Piece, advised, judge
+from rnn_check.certificates.result import Certificate, advised, judge
 from rnn_check.numbers.formats import Array
 
 

@@ -12,8 +12,8 @@ from rnn_check.certificates.activated import activated
 from rnn_check.certificates.factors import Room
 from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.narrow import Narrow
+from rnn_check.certificates.pieces import Piece, _Worst
 from rnn_check.certificates.precision import NOTHING, SAMPLED
-from rnn_check.certificates.result import Piece, _Worst
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import ARITHMETICS, FLOAT64, Arithmetic, Array

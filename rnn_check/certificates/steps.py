@@ -37,9 +37,10 @@ from rnn_check.certificates.activated import activated
 from rnn_check.certificates.factors import Room, some_of
 from rnn_check.certificates.layer import Layer, copies_of, reach_of
 from rnn_check.certificates.narrow import Narrow
+from rnn_check.certificates.pieces import Piece, _Worst
 from rnn_check.certificates.precision import NOTHING
 from rnn_check.certificates.quick import can_be_narrow, can_be_quick, is_held, narrowly, quickly
-from rnn_check.certificates.result import Certificate, Piece, _Worst, judge
+from rnn_check.certificates.result import Certificate, judge
 from rnn_check.certificates.screen import Screen, Suspects
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers.formats import Array

@@ -9,10 +9,11 @@ import pytest
 
 from rnn_check import certify, certify_gradients, certify_projected
 from rnn_check.certificates import layer as certificates_layer
-from rnn_check.certificates import result
+from rnn_check.certificates import pieces, result
 from rnn_check.certificates.comparison import step
 from rnn_check.certificates.factors import Factor
-from rnn_check.certificates.result import Certificate, Reach
+from rnn_check.certificates.pieces import Reach
+from rnn_check.certificates.result import Certificate
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import ARITHMETICS, Array, gamma
@@ -338,7 +339,7 @@ def test_reach_is_shown_by_an_array_of_numbers() -> None:
     def of(reach: Reach) -> Certificate:
         return result.judge(
             FLOAT32, expected,
-            lambda worst: iter([result.Piece((), expected, bound)]), reach,
+            lambda worst: iter([pieces.Piece((), expected, bound)]), reach,
         )  # fmt: skip
 
     assert of(Reach(-1, 1)).judged == 1 / 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnn_check import certify
-from rnn_check.certificates import result, screen, steps
+from rnn_check.certificates import pieces, screen, steps
 from rnn_check.certificates.factors import Room
 from rnn_check.certificates.layer import Layer as Read
 from rnn_check.certificates.narrow import Narrow
@@ -123,5 +123,5 @@ def test_a_verdict_that_is_asked_for_the_whole_looks_at_all() -> None:
     layer = plain(8, 40, 5, 28)
     states, _ = run(layer)
     read = Read(states, **layer.arguments)
-    pieces = steps.certified(read)._pieces(result._Worst(ratio=-np.inf))
-    assert sum(piece.expected.size for piece in pieces) == states.size
+    made = steps.certified(read)._pieces(pieces._Worst(ratio=-np.inf))
+    assert sum(piece.expected.size for piece in made) == states.size
