@@ -1099,8 +1099,8 @@ def test_memory_is_less_than_twice_the_states(T: int) -> None:
     certify(states, **layer.arguments)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # the arrays of a block are of 2^20 float64, the states of float32
-    assert peak < 2 * states.nbytes + 3 * 8 * 2**20
+    # the arrays of a block are of 2^20 float64, those that a screen keeps of 2^17 float32
+    assert peak < 2 * states.nbytes + 3 * 8 * 2**20 + 4 * 4 * 2**17
 
 
 # Where most sums are seen in float32 alone -------------------------------------------------------
