@@ -175,9 +175,10 @@ def test_who_looks_at_what_is_imported_lazily_does_not_import_it() -> None:
 
 def test_who_asks_the_common_subject_is_of_one_worker() -> None:
     for file in TESTS.rglob("test_*.py"):
-        nodeid = f"{file.relative_to(TESTS.parent).as_posix()}::test"
+        name = file.relative_to(TESTS.parent).as_posix()
+        nodeid = f"{name}::test"
         if re.search(r"\bdef test_\w+\([^)]*\bsubject: ", file.read_text(encoding="utf-8")):
-            assert group(nodeid, everything=True) == "framework", file
+            assert group(nodeid, everything=True) == name
         in_keras = file.is_relative_to(TESTS / "keras")
         assert (group(nodeid, everything=False) == "framework") == in_keras
     for name in (*SPREAD, *TOGETHER):

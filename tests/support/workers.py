@@ -13,8 +13,9 @@ TOGETHER = ("tests/certificates/test_training.py", "tests/subjects/test_torch_se
 
 
 def group(nodeid: str, everything: bool) -> str:
-    """Tests of one group are of one worker: one subject, and of a quick run one framework."""
+    """Tests of one group are of one worker: in a quick run one framework is imported, of everything
+    a file has one subject, and each worker a framework."""
     file = nodeid.partition("::")[0]
     if file.startswith("tests/keras/") and not (everything and file in SPREAD):
-        return "framework"
+        return file if everything else "framework"
     return file if file in TOGETHER else nodeid
