@@ -100,7 +100,8 @@ def loop(
             own = {n.removeprefix(side): v for n, v in w.items() if n.startswith(side)}
             shown = cells([layer.layer], [own], x, mask, reverse, True, start)
             if not layer.returns_sequences:
-                shown = cells([layer.layer], [own], x, mask, reverse, False, start)[:, -1]
+                zeros = layer.layer.option("zero_output_for_mask")
+                shown = cells([layer.layer], [own], x, mask, reverse, zeros, start)[:, -1]
             elif reverse:
                 shown = shown[:, ::-1]
             sides.append(shown)
