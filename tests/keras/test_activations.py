@@ -125,7 +125,7 @@ def test_a_backend_is_within_the_constants_but_for_what_is_known(
     results = tmp_path / "results.jsonl"
     words = ["--backend", backend, "--count", "20000", "--results", str(results)]
     compiles = backend in ("tensorflow", "jax")  # each function anew, for each dtype
-    dtypes = ("float32", "float64") if compiles else DTYPES
+    dtypes = ("float32",) if compiles else DTYPES
     run("tools.measure_activations", *words, *(w for d in dtypes for w in ("--dtype", d)))
     rest, known = measuring.largest(measuring.read(results))
     assert {key[:2] for key in (*rest, *known)} == set(itertools.product(NAMES, dtypes))

@@ -20,7 +20,7 @@ def test_no_honest_layer_of_a_few_fails() -> None:
 
 
 @long
-@pytest.mark.parametrize("first", range(0, 30, 2))
+@pytest.mark.parametrize("first", range(0, 30, 3))
 def test_no_honest_layer_fails(first: int) -> None:
     """A family of ten layers, each in all modes, forward and backward."""
     tally = no_false_alarm.run(layers=10, per_family=10, first=first)
@@ -28,10 +28,10 @@ def test_no_honest_layer_fails(first: int) -> None:
     assert tally.certificates >= 30
 
 
-FAMILIES = [(r, n) for n in range(15) for r in ("lstm", "gru")]
+FAMILIES = [(r, n) for n in range(10) for r in ("lstm", "gru")]
 
 
-@pytest.mark.parametrize("family", sampled(FAMILIES, 30), ids=str)
+@pytest.mark.parametrize("family", sampled(FAMILIES, 20), ids=str)
 def test_no_honest_layer_with_gates_fails(family: tuple[str, int]) -> None:
     """Ten layers of one structure, eager, forward and backward."""
     recurrence, first = family
