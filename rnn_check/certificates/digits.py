@@ -10,7 +10,7 @@ made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -29,19 +29,20 @@ from rnn_check.recurrences.running import _arranged
 
 WEIGHTS = ("kernel", "recurrent_kernel", "bias")
 KNOWN = ("x", *WEIGHTS, "initial_state", "states", "cell_states")
+OF_GRADIENTS = (*KNOWN, "cotangent", "observed")
 MOST = 30  # decimals: a float64 has none beyond those
 
 
-def half_units(reading: Mapping[str, int]) -> dict[str, float]:
-    """By how much each of KNOWN may be off, of the decimals to which it is known.
+def half_units(reading: Mapping[str, int], known: Sequence[str] = KNOWN) -> dict[str, float]:
+    """By how much each of those may be off, of the decimals to which it is known.
 
     "weights" stands for all of WEIGHTS. Raises ValueError for other names, and for no decimals.
     """
     found: dict[str, float] = {}
     for name, decimals in reading.items():
-        if name not in (*KNOWN, "weights"):
+        if name not in (*known, "weights"):
             raise ValueError(
-                f"reading has {name!r}, but should have some of weights, {', '.join(KNOWN)}"
+                f"reading has {name!r}, but should have some of weights, {', '.join(known)}"
             )
         whole = isinstance(decimals, int | np.integer) and not isinstance(decimals, bool)
         if not whole or not -MOST <= decimals <= MOST:
@@ -57,7 +58,7 @@ def half_units(reading: Mapping[str, int]) -> dict[str, float]:
 
 def certified(layer: Layer, off: Mapping[str, float]) -> Certificate:
     """See `public.certify`."""
-    known = _Known(layer, off)
+    known = Known(layer, off)
     seen = layer.h
     if isinstance(layer, GatedLayer):
         if layer.last_c is not None:
@@ -67,12 +68,15 @@ def certified(layer: Layer, off: Mapping[str, float]) -> Certificate:
         if layer.c is not None:
             seen = np.stack([layer.h, layer.c])
     reach = layer.reach() if isinstance(layer, GatedLayer) else reach_of(layer.name)
+    return judge(layer.a, seen, lambda worst: known.pieces(), reach, note_of(off))
+
+
+def note_of(off: Mapping[str, float]) -> str:
     said = ", ".join(f"{name} to ±{half:.3g}" for name, half in off.items())
-    note = f"; with {said}, and how its sums were made is not asked"
-    return judge(layer.a, seen, lambda worst: known.pieces(), reach, note)
+    return f"; with {said}, and how its sums were made is not asked"
 
 
-class _Known:
+class Known:
     """The operands of every step, each with what it may be off."""
 
     def __init__(self, layer: Layer, off: Mapping[str, float]) -> None:
@@ -82,15 +86,15 @@ class _Known:
         self.n = Bounds(layer.a.name, layer.name, activations.activation(gate).name)
         of_kernel = np.full(layer.W.shape, off.get("kernel", 0.0))
         of_kernel[features:] = off.get("bias", 0.0)
-        weights = [
-            None if value is None else self._bounded(value, error)
+        self.weights = [
+            None if value is None else self.bounded(value, error)
             for value, error in (
                 (layer.W, of_kernel),
                 (layer.U, off.get("recurrent_kernel", 0.0)),
                 (layer.bias, off.get("bias", 0.0)),
             )
         ]
-        self.w = _arranged(self.r, weights, layer.a)
+        self.w = _arranged(self.r, self.weights, layer.a)
         # a layer of errors, so that each of them stands where its number does
         self.errors = copy(layer)
         self.errors.h = np.full(layer.h.shape, off.get("states", 0.0))
@@ -98,7 +102,7 @@ class _Known:
         self.errors.x = np.full(layer.x.shape, off.get("x", 0.0))
         self.errors.x[:, :, features:] = 0.0
 
-    def _bounded(self, value: Array, error: Any) -> Bounded:
+    def bounded(self, value: Array, error: Any) -> Bounded:
         return _given(value, error, self.layer.a, True)
 
     def pieces(self) -> Iterator[Piece]:
@@ -123,7 +127,7 @@ class _Known:
             each.operands(samples, steps, Room()).astype(np.float64)
             for each in (self.layer, self.errors)
         )
-        return self._bounded(value[:, :F], error[:, :F]), self._bounded(value[:, F:], error[:, F:])
+        return self.bounded(value[:, :F], error[:, :F]), self.bounded(value[:, F:], error[:, F:])
 
     def _cells(self, layer: GatedLayer, samples: slice, steps: slice) -> Bounded:
         """c_{t-1} of a block, where all are seen."""
@@ -132,12 +136,12 @@ class _Known:
         off, of_start = self.off.get("cell_states", 0.0), self.off.get("initial_state", 0.0)
         errors = layer.copied(np.full(layer.h.shape, off), np.where(first, of_start, 0.0))
         errors.h0 = np.where(layer.c0 != 0, of_start, 0.0)
-        return self._bounded(value, errors.before(samples, steps))
+        return self.bounded(value, errors.before(samples, steps))
 
     def _hidden(self, layer: GatedLayer) -> Iterator[Piece]:
         """c is what the steps make of it, from the first to the last."""
         every, T = slice(0, layer.h.shape[0]), layer.h.shape[1]
-        c = self._bounded(layer.c0, np.where(layer.c0 != 0, self.off.get("initial_state", 0), 0.0))
+        c = self.bounded(layer.c0, np.where(layer.c0 != 0, self.off.get("initial_state", 0), 0.0))
         for t in range(T):
             x, h = self._operands(every, slice(t, t + 1))
             step = self.r.step(self.n, self.w, x, h, c)

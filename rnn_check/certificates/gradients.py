@@ -35,6 +35,30 @@ from rnn_check.numbers.arrays import check, read
 from rnn_check.numbers.formats import Array
 
 
+def read_observed(
+    layer: Layer, observed: Mapping[str, Any], cotangent: Any, error: Any, cell_cotangent: Any
+) -> tuple[dict[str, Array], list[Any]]:
+    """What was observed, and the cotangents: each of the shape that it has to have."""
+    shapes = layer.gradient_shapes
+    if layer.features < len(layer.W):
+        shapes = shapes | {SECOND_BIAS: shapes["bias"]}
+    got = {name: read(name, array) for name, array in observed.items()}
+    for name, array in got.items():
+        if name not in shapes:
+            raise ValueError(f"observed has {name!r}, but should have some of {', '.join(shapes)}")
+        check(f"observed {name}", array, shapes[name], "as the other arguments have it")
+    given: list[Any] = []
+    for name, array, a in (
+        ("cotangent", cotangent, layer.a),
+        ("cotangent_error", error, None),
+        ("cell_cotangent", cell_cotangent, layer.a),
+    ):
+        given.append(None if array is None and name != "cotangent" else read(name, array, a))
+        if given[-1] is not None:
+            check(name, given[-1], layer.h.shape, "the states'")
+    return got, given
+
+
 def certified(
     kind: type[Gradients],
     layer: Layer,
@@ -44,25 +68,9 @@ def certified(
     cell_cotangent: Any,
 ) -> dict[str, Certificate]:
     """Is each adjoint the one that follows from the next? See `public.certify_gradients`."""
-    shapes = layer.gradient_shapes
-    if layer.features < len(layer.W):
-        shapes = shapes | {SECOND_BIAS: shapes["bias"]}
-    got = {name: read(name, array) for name, array in observed.items()}
-    for name, array in got.items():
-        if name not in shapes:
-            raise ValueError(f"observed has {name!r}, but should have some of {', '.join(shapes)}")
-        check(f"observed {name}", array, shapes[name], "as the other arguments have it")
+    got, given = read_observed(layer, observed, cotangent, cotangent_error, cell_cotangent)
     if "delta" not in got:
         raise ValueError("observed has no 'delta', from which the others are judged")
-    given: list[Any] = []
-    for name, array, a in (
-        ("cotangent", cotangent, layer.a),
-        ("cotangent_error", cotangent_error, None),
-        ("cell_cotangent", cell_cotangent, layer.a),
-    ):
-        given.append(None if array is None and name != "cotangent" else read(name, array, a))
-        if given[-1] is not None:
-            check(name, given[-1], layer.h.shape, "the states'")
     adjoint = kind(layer, got["delta"], *given)
     found = {}
     for name in sorted(got, key=lambda name: name != "delta"):  # what is known of it serves all

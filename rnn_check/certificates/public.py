@@ -10,6 +10,7 @@ import numpy as np
 from rnn_check.certificates import (
     adjoints,
     digits,
+    digits_back,
     gated,
     gated_adjoints,
     gradients,
@@ -139,6 +140,7 @@ def certify_gradients(
     reset_after: bool = True,
     cell_states: Any = None,
     layout: str = "keras",
+    reading: Mapping[str, int] | None = None,
 ) -> dict[str, Certificate]:
     """Is each adjoint the one that follows from the next, and each gradient the sum they make?
 
@@ -164,6 +166,10 @@ def certify_gradients(
     bias_ih_l0 and bias_hh_l0, and an LSTM's initial_state a pair; delta (T,B,GH) has torch's order
     of gates. What is returned, and `where`, is Keras's: kernel (F,GH); of two biases that are added
     up, "bias" and "second_bias".
+
+    reading: to how many decimals numbers are known that somebody printed, as in `certify`; besides,
+    "cotangent" and "observed". Each step is then taken from the states as they are known, and δ
+    need not be among what is observed. How sums were made is not asked.
 
     Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
     unknown names, and without a delta.
@@ -198,6 +204,11 @@ def certify_gradients(
         zero_output_for_mask=zero_output_for_mask, dtype=dtype,
     )  # fmt: skip
     read.features = np.shape(numbers("x", x))[-1]
+    if reading is not None:
+        off = digits.half_units(reading, digits.OF_GRADIENTS)
+        cotangents = (told["cotangent"], told["cotangent_error"], told["cell_cotangent"])
+        with np.errstate(all="ignore"):
+            return digits_back.certified(read, off, how.gradients(observed), *cotangents)
     with np.errstate(all="ignore"):
         has_gates = isinstance(read, GatedLayer)
         kind = gated_adjoints.GatedAdjoint if has_gates else adjoints.Adjoint

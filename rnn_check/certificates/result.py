@@ -326,7 +326,7 @@ def judge(
     it.
     """
     worst, size, blind, nans, sample = _Worst(), 0, 0, 0, NOTHING
-    wrong, first, left_out = 0, tuple[int, ...](), False
+    wrong, first, left_out, computed = 0, tuple[int, ...](), False, False
     can: dict[Reach | None, _Judged] = {}
     saturated = 0
     for piece in pieces(worst):
@@ -334,7 +334,7 @@ def judge(
         sample += piece.sample
         settled = residual.size if piece.settles is None else piece.settles
         size += settled
-        left_out = left_out or settled > residual.size
+        left_out, computed = left_out or settled > residual.size, computed or residual.size > 0
         if settled:
             if piece.ends is not None:
                 saturated += piece.ends
@@ -356,7 +356,7 @@ def judge(
         bits = effective_precision(a, sample)[0]
     else:
         bits, consistent, cut, aside = how_summed(a, sample)
-    ok: bool | None = 0 <= worst.ratio <= 1 and not cut
+    ok: bool | None = (0 <= worst.ratio <= 1 or not computed) and not cut
     if not size:
         ok, reason = None, "there is nothing to judge"
         if not given.size:

@@ -19,6 +19,7 @@ h_{t-1} is the row above.
 
 from __future__ import annotations
 
+import threading
 from copy import copy
 from itertools import pairwise
 from typing import NamedTuple
@@ -38,6 +39,16 @@ _FEW = 2**8  # one in so many states may be computed in full
 _PIECE = 16  # terms of a sum, and half of all if there are more
 
 
+class _Kept(threading.local):
+    """Room that serves one certificate after the other: none is left in the middle of a block."""
+
+    def __init__(self) -> None:
+        self.room = Room()
+
+
+_KEPT, _MOST_KEPT = _Kept(), 2**17  # numbers of an array
+
+
 class Suspects(NamedTuple):
     """Of a block: the elements that may be beyond their bound, laid flat, and how many are ±1."""
 
@@ -49,12 +60,11 @@ class Suspects(NamedTuple):
 class Screen:
     """The states of a layer of tanh without a mask, whose sums are many and plain."""
 
-    def __init__(self, layer: Layer, narrow: Narrow, room: Room) -> None:
-        self.layer, self.narrow, self.room = layer, narrow, room
+    def __init__(self, layer: Layer, narrow: Narrow) -> None:
+        self.layer, self.narrow = layer, narrow
         F, H = len(layer.W), len(layer.U)
         self.h, self.h0 = layer.h.reshape(-1, H), layer.h0.astype(np.float32)
         self.from_zero = not self.h0.any()
-        self.ones = np.ones(max(F, H), np.float32)
         short = max(_PIECE, (F + H) // 2)
         self.of_x, self.of_h = _pieces(0, F, short), _pieces(F, F + H, short)
         longest = max(j - i for i, j in (*self.of_x, *self.of_h))
@@ -63,17 +73,14 @@ class Screen:
         norms = layer.forward.norms  # (2,H), or (3,H) with a bias
         self.least, self.most = ([*map(float, f(norms, axis=1)), 0.0][:3] for f in (np.min, np.max))
         self.rows = min(max(_ROWS, _STATES // H), len(self.h))
-        self.bias: Array | None = None
-        if narrow.bias is not None:
-            self.bias = np.empty((self.rows, H), np.float32)
-            self.bias[:] = narrow.bias
+        self.room = _KEPT.room if self.rows * max(F, H) <= _MOST_KEPT else Room()
 
     @classmethod
-    def of(cls, layer: Layer, narrow: Narrow, room: Room) -> Screen | None:
+    def of(cls, layer: Layer, narrow: Narrow) -> Screen | None:
         """None where nothing can be screened so."""
         plain = is_clear(layer.a, 0.0) and layer.forward.never_exact
         can = layer.name == "tanh" and plain and len(layer.W) > 0 and layer.h.size > SAMPLED
-        return cls(layer, narrow, room) if can else None
+        return cls(layer, narrow) if can else None
 
     def suspects(self, samples: slice, steps: slice, level: float) -> Suspects | None:
         """Of the states of a block, those whose ratio may be above the level.
@@ -86,11 +93,12 @@ class Screen:
         if not layer.forward.is_used(layer.rows(start + some_of(R))):
             return None  # where terms are fewer bounds are smaller
         x = layer.x[samples, steps].reshape(R, -1)
+        bias = self._biases(min(R, self.rows))
         found, ends, left = list[Array](), 0, R * H // _FEW
         top = lost = 0.0
         for i in range(0, R, self.rows):
             j = min(i + self.rows, R)
-            block = self._block(x[i:j], start + i, level)
+            block = self._block(x[i:j], start + i, bias, level)
             if block is None:
                 return None
             top, lost = max(top, block.top), max(lost, block.lost)
@@ -114,16 +122,23 @@ class Screen:
         rows, columns = np.divmod(at, H)
         return Suspects(at, self.narrow.of(layer.rows(start + rows), columns, z), ends)
 
-    def _block(self, x: Array, start: int, level: float) -> _Block | None:
+    def _biases(self, n: int) -> Array | None:
+        """Of so many rows: to add a whole array takes less than to add a row to each row."""
+        if self.narrow.bias is None:
+            return None
+        bias = self.room("bias", n, self.h.shape[1], dtype=np.float32)
+        bias[:] = self.narrow.bias
+        return bias
+
+    def _block(self, x: Array, start: int, bias: Array | None, level: float) -> _Block | None:
         """x (n,F) of these rows, the first of which is `start`; None if not all can be plain."""
         narrow, n, H = self.narrow, len(x), self.h.shape[1]
         h, (before, first) = self.h[start : start + n], self._before(start, n)
         z, some = (self.room(name, n, H, dtype=np.float32) for name in ("z", "some"))
-        of_h = np.square(before, out=some) @ self.ones[:H]
+        of_h = np.einsum("rk,rk->r", before, before)
         if self.from_zero:
             of_h[first] = 0
-        squares = np.square(x, out=self.room("x²", *x.shape, dtype=np.float32))
-        of_x = squares @ self.ones[: x.shape[1]]
+        of_x = np.einsum("rk,rk->r", x, x)
         np.sqrt(of_h, out=of_h)
         np.sqrt(of_x, out=of_x)
         largest = float(of_x.max()), float(of_h.max())
@@ -148,8 +163,8 @@ class Screen:
             if self.from_zero:
                 some[first] = 0
             z += some
-        if self.bias is not None:
-            z += self.bias[:n]
+        if bias is not None:
+            z += bias[:n]
         np.tanh(z, out=z)
         np.subtract(z, h, out=some)
         np.abs(some, out=some)

@@ -29,7 +29,7 @@ All arrays are judged in blocks, so that memory does not grow with the sequence.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -52,15 +52,22 @@ def certified(layer: Layer) -> Certificate:
         room, quick = Room(), layer.mask is None and worst.ratio > -math.inf
         narrow = Narrow(layer.forward, 3) if quick and is_held(layer) else None
         long = narrow is not None and can_be_narrow(layer)
-        screen = None if worst.exact or not narrow else Screen.of(layer, narrow, room)
-        everywhere = screen is not None and (yield from _sampled_everywhere(layer))
+        screen = None if worst.exact or not narrow else Screen.of(layer, narrow)
+        everywhere = None if screen is None else _sampled_everywhere(layer)
+        if everywhere is not None:  # how sums were made; the screen judges all of them
+            none = np.empty(0)
+            yield everywhere._replace(expected=none, bound=none, only=none.astype(np.intp))
         for samples, steps in layer.blocks():
-            if screen and everywhere and (found := screen.suspects(samples, steps, worst.level)):
-                yield _settled(layer, (samples, steps), found)
-                continue
+            if screen is not None and everywhere is not None:
+                found = screen.suspects(samples, steps, worst.level)
+                if found is not None:
+                    yield _settled(layer, (samples, steps), found)
+                    continue
+                if worst.ratio < 0:  # one that is large spares a look at many
+                    yield everywhere._replace(sample=NOTHING)
             given = layer.h[samples, steps].reshape(-1, layer.h.shape[2])
             at = layer.sampled(samples, steps)
-            sampled = everywhere
+            sampled = everywhere is not None
             if long and narrow and worst.level * narrow.gamma > 1.5 * narrow.own:
                 rows, place = layer.operands(samples, steps, room, np.float32), (samples, steps)
                 if not sampled:
@@ -96,20 +103,19 @@ def _full(layer: Layer, rows: Array, at: tuple[Array | slice, Array | slice]) ->
     return Sum(rows[at[0]].astype(np.float64), factor).bounded(stored=3)
 
 
-def _sampled_everywhere(layer: Layer) -> Generator[Piece, None, bool]:
-    """A sample of all sums at once; whether its rows hold all operands, as those of blocks do."""
+def _sampled_everywhere(layer: Layer) -> Piece | None:
+    """A sample of all sums at once; None if its rows do not hold all operands, as blocks do."""
     (B, T, H), (rows, columns), factor = layer.h.shape, layer.sample, layer.forward
     which = np.arange(B * T) if rows is None else rows
     operands = layer.rows(which)
     if not factor.is_used(operands[some_of(len(which))]):
-        return False
+        return None
     z = Sum(operands, factor if isinstance(columns, slice) else layer.sampled_columns)
     observed = layer.h.reshape(-1, H)[which][:, columns].astype(np.float64)
     every = slice(None), slice(None)
     expected, bound, sample = activated(layer.name, z.bounded(stored=3), observed, every, True)
     only = (which[:, None] * H + np.arange(H)[columns]).reshape(-1)
-    yield Piece((), expected.reshape(-1), bound.reshape(-1), sample, only, 0)
-    return True
+    return Piece((), expected.reshape(-1), bound.reshape(-1), sample, only, 0)
 
 
 def _settled(layer: Layer, place: tuple[slice, ...], found: Suspects) -> Piece:

@@ -59,6 +59,7 @@ def bisect(
     from rnn_check.upgrades.subjects import read
     from rnn_check.verdicts.gathered import Verdicts
 
+    typed.one_way("a version")
     how = typed.how()
     claims = chosen_claims(paths, claim, True)
     try:

@@ -159,7 +159,8 @@ def _of_model(
     for option in context.command.params:
         if option.name in _OF_CLAIMS and is_given(option.name):
             raise BadInput(f"{option.opts[-1]} is of claims, and does not go with --model")
-    dtype = typed.dtype if is_given("dtype") else None
+    typed.one_way("a model")
+    dtype = typed.dtype[0] if is_given("dtype") else None
     found = compared_model(words, how, model, given, own, dtype)
     return found, found.exit_code(fail_on)
 

@@ -40,8 +40,8 @@ class Typed:
 
     python: str | None
     as_of: str | date
-    mode: str
-    dtype: str
+    mode: tuple[str, ...]
+    dtype: tuple[str, ...]
     slow: bool
     timeout: float
     memory: int
@@ -58,19 +58,34 @@ class Typed:
 
         if words:
             self._check_given(words)
+            self._check_modes({word.backend for word in words if not word.observed})
         try:
             python = environments.find_python(self.python)
         except environments.WordError as error:
             raise BadInput(f"--python: {error}") from None
-        setting = Setting(self.mode, self.dtype, None, self.slow)
+        (setting, *others) = (
+            Setting(mode, dtype, None, self.slow)
+            for dtype in dict.fromkeys(self.dtype)
+            for mode in dict.fromkeys(self.mode)
+        )
         beside = [word.observed.setting for word in words if word.observed]
         if beside:
+            if others:
+                option = "--mode" if len(self.mode) > 1 else "--dtype"
+                raise BadInput(f"{option}: a record was asked in one way; give one, or no records")
             setting = self._as_recorded(setting, beside, words)
         asking, making = self._again(setting, bool(beside))
         return How(
             python, self.as_of, setting, self.timeout, self.memory, self.refresh, stopped,
             asking, making, other_ways and not (beside or is_given("mode") or is_given("dtype")),
+            {_way(other, setting): other for other in others},
         )  # fmt: skip
+
+    def one_way(self, what: str) -> None:
+        """Refuse more ways of asking than one. BadInput."""
+        for option, values in (("--mode", self.mode), ("--dtype", self.dtype)):
+            if len({*values}) > 1:
+                raise BadInput(f"{option}: {what} is asked in one way; give one")
 
     def _check_given(self, words: Sequence[Word]) -> None:
         for names, anybody, why in (
@@ -81,6 +96,13 @@ class Typed:
                 if is_given(name) and not anybody:
                     option = "--" + name.replace("_", "-")
                     raise BadInput(f"{option} changes nothing of these subjects: {why}")
+
+    def _check_modes(self, backends: set[str]) -> None:
+        from rnn_check.asking.run import modes
+
+        for mode in self.mode[1:]:
+            if not any(mode in modes(backend) for backend in backends):
+                raise BadInput(f"--mode {mode}: none of these subjects is run so")
 
     def _as_recorded(
         self, setting: Setting, recorded: Sequence[Setting], words: Sequence[Word]
@@ -124,6 +146,15 @@ class Typed:
         return tuple(asking), tuple(making)
 
 
+def _way(other: Setting, first: Setting) -> str:
+    """What tells it from the first."""
+    return " ".join(
+        getattr(other, name)
+        for name in ("mode", "dtype")
+        if getattr(other, name) != getattr(first, name)
+    )
+
+
 def _day(context: click.Context, option: click.Parameter, value: str) -> str | date:
     if value in ("release", "now"):
         return value
@@ -156,14 +187,18 @@ HOW = as_one(
     click.option(
         "--mode",
         type=click.Choice(MODES),
-        default="eager",
-        help="How the layer is run.  [default: eager, or as the records were asked]",
+        multiple=True,
+        default=("eager",),
+        help="How the layer is run; may be repeated, and each claim is asked in each way that a "
+        "backend has.  [default: eager, or as the records were asked]",
     ),
     click.option(
         "--dtype",
         type=click.Choice(NAMES),
-        default="float32",
-        help="The dtype policy of every layer.  [default: float32, or as the records were asked]",
+        multiple=True,
+        default=("float32",),
+        help="The dtype policy of every layer; may be repeated, as --mode.  [default: float32, or "
+        "as the records were asked]",
     ),
     SLOW,
     TIMEOUT,
@@ -213,8 +248,9 @@ def compared(
         raise BadInput(str(error)) from None
     places = subjects.places(prepared)
     names = [each.word.text for each in prepared if each.target is not None]
-    ways = [way for way in beside.WAYS if way in {way for _, way in places}]
-    few = {way: beside.few(claims, way) for way in ways}
+    asked_so = {way for _, way in places}
+    ways = [way for way in (*how.others, *beside.WAYS) if way in asked_so]
+    few = {way: [*claims] if way in how.others else beside.few(claims, way) for way in ways}
     own = Known(verdicts.known.entries, own=verdicts.known.own, whole=False)
     judged = {"": verdicts, **{way: Verdicts(few[way], own) for way in ways}}
     fewer = {s: few[w] for each in prepared for w, s in how.ways(each.word.backend).items() if w}

@@ -111,7 +111,12 @@ def _claim(where: str, layer: Layer, call: Answer) -> Claim | None:
 
 
 def _verdict(claim: Claim, layer: Layer, call: Answer, found: Sequence[Found]) -> Verdict:
-    comparisons = tuple(c for each in found for c in _comparisons(claim, layer, call, each))
+    cells = len(layer.cells)
+    comparisons = tuple(
+        c
+        for i, each in enumerate(found)
+        for c in _comparisons(claim, layer, call, each, f".cell_{i % cells}" * (cells > 1))
+    )
     wrong = [each for each in comparisons if not each.ok]
     return Verdict(
         claim=claim.name, file=str(claim.file), what="certified",
@@ -120,24 +125,25 @@ def _verdict(claim: Claim, layer: Layer, call: Answer, found: Sequence[Found]) -
     )  # fmt: skip
 
 
-def _comparisons(claim: Claim, layer: Layer, call: Answer, found: Found) -> Iterator[Comparison]:
-    """In the words of claims."""
-    of = "" if isinstance(claim.layers[0], SimpleRNN) else f" of {claim.layers[0].name}"
+def _comparisons(
+    claim: Claim, layer: Layer, call: Answer, found: Found, cell: str
+) -> Iterator[Comparison]:
+    """In the words of claims, each its own. cell: which of several, ".cell_0"."""
+    of = "" if isinstance(claim.layers[0], SimpleRNN) else f" of {claim.layers[0].name}{cell}"
     is_back = found.shown is None
     mask = Taken.of(layer, call).mask
     if found.shown is not None and layer.zeroed and mask is not None:
-        yield zeros(found.shown, mask)
+        skipped = zeros(found.shown, mask)
+        yield dataclasses.replace(skipped, what=f"{skipped.what}{cell}")
     names = {
-        "steps": "states with the probe" if is_back else f"states{of}",
+        "steps": f"states with the probe{of}" if is_back else f"states{of}",
         "its output": f"output{of}",
         "the state that it returns": f"state{of}",
-        "delta": "delta",
+        "delta": f"delta{cell}",
     }
     for name, each in found.certificates.items():
-        ndim = each.residual.ndim
-        kind = (
-            axes("gradient", name, ndim) if is_back and name != "steps" else axes("states", "", 3)
-        )
-        yield step(names.get(name, f"gradient of {name}"), each, kind)
+        is_gradient = is_back and name != "steps"
+        kind = axes("gradient", name, each.residual.ndim) if is_gradient else axes("states", "", 3)
+        yield step(names.get(name, f"gradient of {name}{cell}"), each, kind)
     for name, other in found.without.items():
-        yield dataclasses.replace(other, what=f"gradient of {name} without the probe")
+        yield dataclasses.replace(other, what=f"gradient of {name}{cell} without the probe")

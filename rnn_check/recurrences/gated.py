@@ -126,7 +126,7 @@ def backward(cotangents: Mapping[str, Array], run: Run) -> Gradients:
         delta[t] = now
         dU += dU_t
         # what a bias beside h·U would receive: the same step, of one more unit that is always 1
-        recurrent += _of_recurrent_bias(r, now, run.steps[t])
+        recurrent += of_recurrent_bias(r, now, run.steps[t])
     dx = (delta @ W.T).swapaxes(0, 1)
     db = delta.sum((0, 1))
     return Gradients(
@@ -139,7 +139,8 @@ def backward(cotangents: Mapping[str, Array], run: Run) -> Gradients:
     )
 
 
-def _of_recurrent_bias(r: Recurrence, delta: Array, step: Any) -> Array:
+def of_recurrent_bias(r: Recurrence, delta: Array, step: Any) -> Array:
+    """dL/d(a bias beside h·U) of one step (GH,), of its δ (B,GH)."""
     if r.biases == 1:
         return np.asarray(delta.sum(0))
     H = step.h.shape[-1]

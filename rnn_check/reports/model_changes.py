@@ -27,6 +27,7 @@ LEGEND = (
     "had changed already, or changes grow from step to step."
 )
 SCHEMA = 1
+_NAMED = 3  # layers in a sentence
 
 
 def terminal(compared: Compared, console: Console, everything: bool) -> None:
@@ -82,7 +83,8 @@ def sentence(compared: Compared, number: int) -> str:
         far = max(moved, key=lambda each: each.size or 0.0)
         said.append(f"; {len(moved)} changed, by at most {far.size or 0:.2g} ({far.path})")
         beyond = [each.path for each in moved if not each.is_within]
-        said.append(f", beyond both bounds in {', '.join(beyond)}" if beyond else
+        more = f" and {len(beyond) - _NAMED} more" * (len(beyond) > _NAMED)
+        said.append(f", beyond both bounds in {', '.join(beyond[:_NAMED])}{more}" if beyond else
                     ", within both bounds")  # fmt: skip
     if changed := sum(each.has_other_weights for each in changes):
         said.append(f"; the weights of {changed} are others, so that their numbers have to be")

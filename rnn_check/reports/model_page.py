@@ -95,7 +95,7 @@ def _drawn(change: Change, name: str) -> str:
         return ""
     series = pictures.Series(*(a.ravel() for a in (time, moved, allowed, moved > allowed)))
     told = f"Change of each timestep of {change.path}."
-    return pictures.against_time(name, [series], "timestep", told)
+    return pictures.against_time(name, [series], "timestep", told, of="change")
 
 
 def _steps(row: Row | None) -> tuple[Array, Array] | None:

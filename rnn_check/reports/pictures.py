@@ -123,7 +123,9 @@ class Series:
 
 
 @rc_context(STYLE)
-def against_time(name: str, series: Sequence[Series], axis: str, describes: str) -> str:
+def against_time(
+    name: str, series: Sequence[Series], axis: str, describes: str, of: str = "error"
+) -> str:
     """The largest error at each time, a line for each answer, over what the widest bound allows."""
     time, bound = (np.concatenate([getattr(s, part) for s in series]) for part in ("time", "bound"))
     known = np.isfinite(bound)
@@ -165,7 +167,7 @@ def against_time(name: str, series: Sequence[Series], axis: str, describes: str)
     )
     axes.set_ylim(0.0 if zero else 10.0**low, top)
     axes.set_xlabel(axis)
-    axes.set_ylabel("|error|")
+    axes.set_ylabel(f"|{of}|")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     axes.minorticks_off()
     return svg(figure, name, describes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,8 @@ class How:
     """What holds for all subjects of a comparison.
 
     asking, making: the options, as they were typed, with which they are asked, and environments
-    are made, again. beside: whether a few claims are asked in other ways as well. stopped: is told
-    how many installations were ended, if any were.
+    are made, again. beside: whether a few claims are asked in other ways as well; others: in which
+    ways all are. stopped: is told how many installations were ended, if any were.
     """
 
     python: Python
@@ -121,10 +121,13 @@ class How:
     asking: tuple[str, ...] = ()
     making: tuple[str, ...] = ()
     beside: bool = False
+    others: Mapping[str, Setting] = field(default_factory=dict)
 
     def ways(self, backend: str) -> dict[str, Setting]:
         """How a backend is asked, as it was said first."""
-        return {"": self.setting, **(beside.settings(backend) if self.beside else {})}
+        has = run.modes(backend)
+        others = {way: setting for way, setting in self.others.items() if setting.mode in has}
+        return {"": self.setting, **others, **(beside.settings(backend) if self.beside else {})}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from rnn_check.certificates import activated, quick, steps
+from rnn_check.certificates import activated, quick, screen, steps
 from rnn_check.certificates.dense import certify_dense
 from rnn_check.certificates.factors import Factor
 from rnn_check.certificates.public import certify, certify_gradients
@@ -1150,13 +1150,24 @@ def test_float32_alone_settles_most_of_a_wide_layer(monkeypatch: pytest.MonkeyPa
         settled.append((yield from narrowly(*args)))
         return settled[-1]
 
+    suspects = screen.Screen.suspects
+
+    def screened(*args: Any) -> Any:
+        found = suspects(*args)
+        settled.append(found is not None)
+        return found
+
     monkeypatch.setattr(steps, "narrowly", counted)
+    monkeypatch.setattr(screen.Screen, "suspects", screened)
     for subject in subjects:
         settled.clear()
         found = certify(subject, **layer.arguments)
         assert sum(settled) >= 3  # blocks, of 8
+        settled.clear()
+        assert found.ratio >= 0 and (sum(settled) >= 3) == (found.ok is True)  # to search for it
         with monkeypatch.context() as context:
             context.setattr(quick, "_LONG", math.inf)
+            context.setattr(screen.Screen, "of", lambda *_: None)
             assert same(found, certify(subject, **layer.arguments))
     assert [certify(s, **layer.arguments).ok for s in subjects] == [True, False, False, False]
 

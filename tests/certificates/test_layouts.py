@@ -9,6 +9,8 @@ import pytest
 
 from rnn_check import certify, certify_gradients
 from rnn_check.certificates.layouts import LAYOUTS
+from rnn_check.recurrences import gated
+from rnn_check.recurrences.kinds import recurrence as known
 
 B, T, F, H = 2, 5, 3, 4
 GATES = {"simple": 1, "lstm": 4, "gru": 3}
@@ -347,6 +349,61 @@ def test_the_rounded_weights_of_a_handover() -> None:
 def test_a_reading_that_is_none_is_refused(reading: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         certify(**torch_or_onnx("simple", onnx=False), reading=reading)
+
+
+@pytest.mark.parametrize("recurrence", GATES)
+@pytest.mark.parametrize("decimals", [3, 5])
+def test_printed_gradients_belong_together(recurrence: str, decimals: int) -> None:
+    given = torch_gradients(recurrence, batch_first=True)
+    observed = given.pop("observed")
+    del observed["delta"]
+
+    def printed(node: Any) -> Any:
+        if isinstance(node, tuple):
+            return tuple(map(printed, node))
+        return np.round(node.detach().double().numpy(), decimals)
+
+    names = ("states", "x", "kernel", "recurrent_kernel", "bias", "initial_state", "cotangent")
+    told = {**given, **{name: printed(given[name]) for name in names}, "dtype": "float32"}
+    told.pop("cell_states", None)
+    reading = dict.fromkeys(
+        ["weights", "x", "states", "initial_state", "cotangent", "observed"], decimals
+    )
+    seen = {name: printed(array) for name, array in observed.items()}
+    found = certify_gradients(seen, **told, reading=reading)
+    assert all(each.ok for each in found.values()), {n: c.reason for n, c in found.items()}
+    for name in ("x", "kernel", "recurrent_kernel"):
+        wrong = seen[name].copy()
+        wrong.flat[1] += 1.0 if decimals == 3 else 0.05
+        spoilt = certify_gradients({**seen, name: wrong}, **told, reading=reading)
+        assert {n for n, c in spoilt.items() if c.ok is False} == {name}
+    with pytest.raises(ValueError, match="observed has no 'delta'"):
+        certify_gradients(seen, **told)  # taken for exact
+    with pytest.raises(ValueError, match="reading has 'loss', but should have some of weights"):
+        certify_gradients(seen, **told, reading={"loss": 3})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_honest_gradients_are_accused_of_what_was_rounded(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    name, d = list(GATES)[seed % 3], int(rng.integers(2, 6))
+    r, G = known(name), GATES[name]
+    shapes = {"x": (B, T, F), "kernel": (F, G * H), "recurrent_kernel": (H, G * H)}
+    shapes["bias"] = r.bias_shape(H)
+    exact = {n: rng.normal(size=shape) for n, shape in shapes.items()}
+    mask = np.concatenate([np.ones((B, 1), bool), rng.random((B, T - 1)) < 0.7], axis=1)
+    run = gated.forward(r, *exact.values(), mask=mask, go_backwards=False)
+    cotangent = rng.normal(size=(B, T, H))
+    made = gated.backward({"h": cotangent}, run)
+    told = {n: np.round(a, d) for n, a in {**exact, "states": run.states["h"]}.items()}
+    if name == "lstm":
+        told["cell_states"] = np.round(run.states["c"], d)
+    observed = {n: np.round(getattr(made, n), d) for n in (*shapes, "delta")}
+    reading = dict.fromkeys(["weights", "x", "states", "cotangent", "observed"], d)
+    reading |= {"cell_states": d} if name == "lstm" else {}
+    asked = {"cotangent": np.round(cotangent, d), "mask": mask, "recurrence": name, **told}
+    found = certify_gradients(observed, **asked, reading=reading)
+    assert all(each.ok is not False for each in found.values()), found
 
 
 def test_the_last_cell_states_alone_are_not_read_to_digits() -> None:

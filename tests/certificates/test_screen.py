@@ -19,7 +19,7 @@ SIZES = [(8, 40, 5, 28), (5, 30, 40, 64), (40, 3, 30, 60)]
 
 def screened(layer: Layer, states: Array) -> tuple[Read, screen.Screen]:
     read = Read(states, **layer.arguments)
-    found = screen.Screen.of(read, Narrow(read.forward, 3), Room())
+    found = screen.Screen.of(read, Narrow(read.forward, 3))
     assert found is not None
     return read, found
 
@@ -64,7 +64,6 @@ def test_what_is_beyond_its_bound_is_a_suspect_however_bad_float32_is(
             out[:] = np.tanh(z + hide)
 
     of.rows = R
-    of.bias = np.tile(np.float32(layer.bias), (R, 1))
     monkeypatch.setattr(screen, "_FEW", 1)  # the steps after wrong ones are suspects as well
     monkeypatch.setattr(screen, "np", Worst())
     found = of.suspects(slice(0, size[0]), slice(0, size[1]), 1.0)

@@ -101,12 +101,13 @@ def test_every_layer_of_an_honest_model_is_certified(
 def test_a_model_is_made_anew_in_another_dtype(
     dtype: str, name: str, file: str, subject: observe.Subject
 ) -> None:
-    if dtype == "float64" and subject.identity.backend != "tensorflow":
-        pytest.skip("its float64 is known to be float32 in part")
-    found = judged("", said(Question(f"{file}:{name}", dtype=dtype), subject))
+    answer = said(Question(f"{file}:{name}", dtype=dtype), subject)
+    found = judged("", answer, excuses(subject, dtype=dtype))  # some float64 is float32 in part
     claimed = {c.claimed for row in found.rows for part in row.parts for c in part.found.values()}
     assert claimed == {dtype.removeprefix("mixed_")}
     assert DIFFER not in {row.verdict for row in found.rows}, wrong(found)
+    if subject.identity.backend == "tensorflow":
+        assert KNOWN not in {row.verdict for row in found.rows}, wrong(found)
 
 
 @pytest.mark.long

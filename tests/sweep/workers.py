@@ -19,7 +19,7 @@ from rnn_check.claims.layers import SimpleRNN
 from rnn_check.sweep import cluster
 from rnn_check.sweep.space import Space
 from rnn_check.sweep.work import Outcome, Sought
-from rnn_check.verdicts.judge import AGREE, ERROR, NOT_RUN
+from rnn_check.verdicts.judge import ERROR
 from tests.support.command import run
 
 SPACE = Space.within(["do=certified", "layer=SimpleRNN,LSTM,GRU"])
@@ -50,7 +50,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing() -> None:
                 os.kill(next(iter(pids.values())), signal.SIGKILL)
             found += outcomes
     assert sorted(each.index for each in found) == list(range(96))
-    assert {each.verdict for each in found} <= {AGREE, NOT_RUN}
+    assert not any(each.is_found for each in found)
 
 
 def test_a_case_that_ends_its_workers_is_an_error_and_the_others_are_judged(
@@ -113,15 +113,8 @@ def test_a_scheduler_elsewhere_is_asked_and_a_sweep_goes_on(tmp_path: Path) -> N
 def test_a_faulty_layer_is_found_and_its_least_model_says_so(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY)
     asked = ["--backend", "numpy", "--layer", f"{tmp_path}/faulty.py:Faulty"]
-    space = [
-        "--space",
-        "front=none",
-        "--space",
-        "layer=SimpleRNN,LSTM",
-        "--space",
-        "do=certified,weights_read_back",
-    ]
-    swept = run("sweep", *asked, *space, "--cases", 48, "--workers", 1, "-o", tmp_path / "sweep")
+    space = ["--space", "front=none", "--space", "layer=SimpleRNN", "--space", "do=certified"]
+    swept = run("sweep", *asked, *space, "--cases", 32, "--workers", 1, "-o", tmp_path / "sweep")
     assert swept.exit_code == 1, swept.output
     files = sorted((tmp_path / "sweep" / "findings").glob("*.claim.toml"))
     assert files and all(f"found: {file}" in swept.output for file in files)

@@ -231,6 +231,34 @@ def test_what_is_asked_beside_records_is_asked_as_they_were(cache: Path) -> None
     assert [s["dtype"] for s in json.loads(given.stdout)["subjects"]] == ["float64", "float16"]
 
 
+def test_every_claim_is_asked_in_each_way_that_is_named(cache: Path) -> None:
+    modes = ("--mode", "eager", "--mode", "function", "--mode", "xla")
+    dtypes = ("--dtype", "float64", "--dtype", "float32")
+    rows = json.loads(compare(cache, TF, JAX, *modes, *dtypes, "--json").stdout)["rows"]
+    both, alone = ["agree", "agree"], ["agree", None]  # jax has no function
+    assert {(row["claim"], row["way"]): row["verdicts"] for row in rows} == {
+        (claim, way): alone if way and "function" in way else both
+        for claim in ("a", "b")
+        for way in (None, "function", "xla", "float32", "function float32", "xla float32")
+    }
+    box = record(cache, "jax")
+    refused = compare(cache, box, "current@jax", "--dtype", "float32", "--dtype", "float64")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "--dtype: a record was asked in one way" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("compare", TF, JAX, "--model", "m.keras"), ("bisect", "a", "--from", TF, "--to", TF)],
+    ids=["model", "bisect"],
+)
+def test_what_is_asked_in_one_way_refuses_several(cache: Path, words: tuple[str, ...]) -> None:
+    refused = command(*words, "--dtype", "float32", "--dtype", "float64")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("Error: --dtype: a ")
+    assert "is asked in one way; give one" in refused.stderr
+
+
 CHANGE_NOTHING = {
     ("--mode", "xla"): "records",
     ("--dtype", "float64"): "records",
@@ -377,6 +405,7 @@ BAD = {
     (TF, JAX, "--python", "3.1"): "--python: Python 3.1 is not available",
     (TF, JAX, "--html", "/no/such/page.html"): "--html: /no/such/page.html cannot be a file",
     (TF, JAX, "--json", "--markdown"): "do not go together",
+    ("current@numpy", TORCH, "--mode", "eager", "--mode", "xla"): "--mode xla: none of these",
 }
 
 

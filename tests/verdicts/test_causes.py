@@ -17,6 +17,7 @@ from rnn_check.asking.observations import Observations
 from rnn_check.asking.request import Answer, Setting
 from rnn_check.asking.run import Asked
 from rnn_check.claims import files
+from rnn_check.claims.causes import backwards
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.shapes import Counted
 from rnn_check.claims.truth import Truth
@@ -389,19 +390,27 @@ def test_weights_that_were_kept_as_float32_are_named() -> None:
     ).output()
     found, _ = diagnosis.of_claim(SIMPLE.claiming(12, output=output))
     assert "the weights are read as float32" in found
+    output = replace(SIMPLE, x=SIMPLE.x.astype(np.float32).astype(float)).output()
+    found, _ = diagnosis.of_claim(SIMPLE.claiming(12, output=output))
+    assert "the input is read as float32" in found
 
 
 COTANGENT = _matrix(4, 2, 5)[None]
 LOST = replace(SIMPLE, cotangent=COTANGENT)
 
 
-def _by_steps(turned: bool = True, late: bool = False, slope: bool = True, most: int = 4) -> Array:
-    """dU of tanh, step by step, in the way of the mistake."""
-    h, U = SIMPLE.output()[0], SIMPLE.recurrent_kernel
+def _by_steps(
+    turned: bool = True, late: bool = False, slope: bool = True, most: int = 4, run: Run = SIMPLE
+) -> Array:
+    """dU of tanh, step by step, in the way of the mistake; masked steps hand on what they get."""
+    h, U = run.output()[0], run.recurrent_kernel
+    mask = [True] * 4 if run.mask is None else run.mask[0]
     dU = np.zeros_like(U)
     for last in range(4):
         g = COTANGENT[0, last]
         for t in range(last, max(-1, last - most), -1):
+            if not mask[t]:
+                continue
             delta = g * (1 - h[t] ** 2) if slope else g
             before = h[t] if late else (h[t - 1] if t else np.zeros(2))
             dU += np.outer(before, delta)
@@ -424,6 +433,69 @@ def test_another_formula_of_a_gradient_is_named(words: str) -> None:
     dU = _by_steps(**GRADIENTS[words])  # type: ignore[arg-type]
     claim = LOST.claiming(output=SIMPLE.output(), gradient_of_recurrent_kernel=dU)
     assert words in diagnosis.of_claim(claim)[0]
+
+
+@pytest.mark.parametrize("words", GRADIENTS)
+@pytest.mark.usefixtures("no_entries")
+def test_another_formula_of_a_gradient_is_named_beside_a_mask(words: str) -> None:
+    run = replace(LOST, mask=[[True, True, False, True]])
+    dU = _by_steps(**GRADIENTS[words], run=run)  # type: ignore[arg-type]
+    claim = run.claiming(output=run.output(), gradient_of_recurrent_kernel=dU)
+    assert words in diagnosis.of_claim(claim)[0]
+
+
+def sigmoid(z: Array) -> Array:
+    return 1 / (1 + np.exp(-z))
+
+
+def lstm(x: Array, h: Array, c: Array, run: Run, U: Array) -> tuple[Array, Array]:
+    i, f, g, o = np.split(x @ run.kernel + h @ U + run.bias, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru(x: Array, h: Array, c: Array, run: Run, U: Array) -> tuple[Array, Array]:
+    zrh = np.split(x @ run.kernel + run.bias[0], 3, axis=-1)
+    own = np.split(h @ U + run.bias[1], 3, axis=-1)
+    z, r = sigmoid(zrh[0] + own[0]), sigmoid(zrh[1] + own[1])
+    return z * h + (1 - z) * np.tanh(zrh[2] + r * own[2]), c
+
+
+@pytest.mark.parametrize(("run", "step"), [(LSTM, lstm), (GRU, gru)])
+@pytest.mark.usefixtures("no_entries")
+def test_a_gradient_of_a_layer_with_gates_that_ends_at_each_step_is_named(
+    run: Run, step: Any
+) -> None:
+    """dU of each step alone, the states before it held: by the complex step."""
+    cotangent, U = _matrix(3, 2, 5)[None], run.recurrent_kernel
+    h, c, dU = np.zeros(2), np.zeros(2), np.zeros(U.shape)
+    for t in range(3):
+        for at in np.ndindex(U.shape):
+            moved = U.astype(complex)
+            moved[at] += 1e-30j
+            found, _ = step(run.x[0, t], h, c, run, moved)
+            dU[at] += (cotangent[0, t] * found).sum().imag / 1e-30
+        h, c = step(run.x[0, t], h, c, run, U)
+    run = replace(run, cotangent=cotangent)
+    claim = run.claiming(output=run.output(), gradient_of_recurrent_kernel=dU)
+    assert "nothing is handed back to the step before" in diagnosis.of_claim(claim)[0]
+
+
+@pytest.mark.parametrize("kind", [SIMPLE, LSTM, GRU])
+@pytest.mark.parametrize("options", ["", "go_backwards = true\n"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_way_back_that_is_altered_is_the_right_one_unaltered(
+    kind: Run, options: str, masked: bool
+) -> None:
+    T = kind.x.shape[1]
+    mask = [[True, False, True, True][:T]] if masked else None
+    run = replace(kind, cotangent=_matrix(T, 2, 5)[None], mask=mask, options=options)
+    truth = Truth(run.claim, "float64")
+    found = {most: backwards._Way(most=most).gradients(truth) for most in (0, T)}
+    for path in ("kernel", "recurrent_kernel", "bias", "x"):
+        value, bound = truth.gradient(path)
+        for each in found.values():
+            assert (np.abs(each[path] - value) <= bound).all(), path
 
 
 def test_the_right_formula_of_a_gradient_differs_in_nothing() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rnn_check.claims.causes import gradients, recurrences, shown
+from rnn_check.claims.causes import backwards, gradients, recurrences, shown
 from rnn_check.claims.causes.recurrences import MISTAKES, Mistake, Ran
 from rnn_check.claims.causes.shown import Derive
 from rnn_check.claims.claim import Claim
@@ -346,7 +346,7 @@ def _reading(claim: Claim, read: Callable[[Given], Given]) -> Claim:
 
 
 def _shown(claim: Claim) -> Iterator[Cause]:
-    for family in (shown.rows, shown.losses, shown.gradients):
+    for family in (shown.rows, shown.losses, backwards.gradients):
         for words, made in family(claim):
             yield Cause(words, claim, made.derive, reorders=made.sequence is not None)
     for words, made in shown.clipped(claim):

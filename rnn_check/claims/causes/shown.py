@@ -10,22 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from rnn_check.claims.causes.recurrences import unmasked_reversed
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import SimpleRNN
 from rnn_check.claims.layers.signal import Bounded
-from rnn_check.claims.loss import cotangent_of
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
-from rnn_check.numbers import activations
 
 Get = Callable[[Truth], Bounded]
 Derive = Callable[[Experiment, str, str], Truth]
@@ -217,72 +213,3 @@ def losses(claim: Claim) -> Iterator[tuple[str, Shown]]:
         if factor not in told:
             told.add(factor)
             yield words, Shown(loss=factor / loss.times)
-
-
-# --- gradients of a SimpleRNN ---------------------------------------------------------------------
-
-
-def gradients(claim: Claim) -> Iterator[tuple[str, Shown]]:
-    """Another formula of back-propagation through time, of a SimpleRNN that comes first."""
-    if claim.loss is None or claim.x is None or claim.weights is None:
-        return
-    first = claim.layers[0]
-    if not isinstance(first, SimpleRNN) or claim.processed_mask is not None:
-        return
-    if activations.activation(first.function).derivative is None:
-        return
-    ways: dict[str, dict[str, Any]] = {
-        "δ is handed on through recurrent_kernel in place of its transpose": {"turned": False},
-        "the gradient of recurrent_kernel is made of h_t in place of h_(t-1)": {"late": True},
-        "the activation's derivative is left out": {"slope": False},
-    }
-    for steps in range(1, min(claim.x.shape[1], MOST_ROWS)):
-        words = "nothing is handed back to the step before"
-        if steps > 1:
-            words = f"back-propagation is truncated after {steps} steps"
-        ways[words] = {"most": steps}
-    for words, how in ways.items():
-
-        def gradient(truth: Truth, of: str, how: Mapping[str, Any] = how) -> Bounded | None:
-            layer, path = claim.gradients[of]
-            found = _back(truth, **how).get(path) if layer is first else None
-            return None if found is None else (found, truth.gradient(of)[1])
-
-        yield words, Shown(gradient=gradient)
-
-
-def _back(
-    truth: Truth, turned: bool = True, late: bool = False, slope: bool = True, most: int = 0
-) -> dict[str, Array]:
-    """dL/d of what a SimpleRNN is given, in float64, by Keras's paths.
-
-    turned: δ goes back through Uᵀ. late: dU is made of h_t. slope: δ has act' in it. most: through
-    how many steps each cotangent goes back; 0: all.
-    """
-    claim = truth.claim
-    assert claim.x is not None and claim.weights is not None
-    layer, own = claim.rnn, claim.weights[claim.rnn.name]
-    course = truth.passes[0].courses[0]
-    h, z = course.states["h"][0], course.arguments[""][0]  # (B,T,H)
-    cotangent = cotangent_of(claim, h, truth.passes[-1].out.value, "exact")[0]
-    x = claim.x.value[:, ::-1] if layer.option("go_backwards") else claim.x.value
-    W, U = own["kernel"].value, own["recurrent_kernel"].value
-    start = claim.initial_state
-    h0 = np.zeros_like(h[:, 0]) if start is None else start.value
-    derivative = activations.activation(layer.function).derivative
-    assert derivative is not None
-    act = derivative(z, h) if slope else np.ones_like(z)
-    back = U.T if turned else U
-    delta, lag = np.zeros_like(h), cotangent * act
-    for _ in range(most or h.shape[1]):
-        delta = delta + lag
-        lag = np.concatenate([lag[:, 1:] @ back, np.zeros_like(lag[:, :1])], axis=1) * act
-    before = h if late else np.concatenate([h0[:, None], h[:, :-1]], axis=1)
-    dx = delta @ W.T
-    return {
-        "kernel": np.einsum("btf,bth->fh", x, delta),
-        "recurrent_kernel": np.einsum("btg,bth->gh", before, delta),
-        "bias": delta.sum((0, 1)),
-        "x": dx[:, ::-1] if layer.option("go_backwards") else dx,
-        "initial_state": delta[:, 0] @ back,
-    }
