@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
+from rnn_check.certificates.drawn import MOST, Rates, masks
 from rnn_check.claims.expectations.case import Case, Unproved
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import (
@@ -86,12 +87,17 @@ def missing(run: Experiment) -> Iterator[str]:
                 yield f"weights.{layer.name}"
 
 
-def unjudged(what: str, run: Experiment) -> str:
-    """Why nobody can judge a whole training yet."""
+def unjudged(what: str, run: Experiment, drawn: bool = False) -> str:
+    """Why nobody can judge a whole training yet.
+
+    drawn: whether it can where few masks can have been drawn.
+    """
+    if drawn and (rates := rates_of(run)) is not None and (why := _undrawn(what, run, rates)):
+        return why
     for layer in run.layers:
         for name in ("dropout", "recurrent_dropout"):
             rate = getattr(layer, name, msgspec.UNSET)
-            if rate is not msgspec.UNSET and rate:
+            if rate is not msgspec.UNSET and rate and not drawn:
                 return f"{what} of a training with {name} depends on what is drawn"
         if described(getattr(layer, "activity_regularizer", None)) is not None:
             return f"{what} of a training with an activity_regularizer is not derived"
@@ -110,6 +116,30 @@ def unjudged(what: str, run: Experiment) -> str:
                 return f"{what} of a training on last outputs that may be zero is not derived"
     if not any(layer.is_trainable for layer in run.layers):
         return f"{what} of a training where everything is frozen is nothing"
+    return ""
+
+
+def rates_of(run: Experiment) -> Rates | None:
+    """Of dropout, if anything is dropped."""
+    rnn = _parts(run).rnn
+    rates = (rnn.dropout, rnn.recurrent_dropout)
+    found = Rates(*(0.0 if rate is msgspec.UNSET else float(rate) for rate in rates))
+    return found if any(found) else None
+
+
+def _undrawn(what: str, run: Experiment, rates: Rates) -> str:
+    """Why not every mask that can have been drawn is tried; empty if it is."""
+    found = _parts(run).rnn
+    if not isinstance(found, SimpleRNN):
+        return f"{what} of a training with dropout is derived of a SimpleRNN only"
+    if not all(rate in (0, 0.5, 0.75, 0.875) for rate in rates):
+        return f"{what} of a training with dropout is derived of rates of 0.5, 0.75 or 0.875 only"
+    whole = network(run)
+    samples = max(batch.stop - batch.start for batch in whole.batches)
+    if masks(rates, samples, whole.features, found.units) > MOST:
+        return (
+            f"{what} of a training whose batches can draw more than {MOST:,} masks is not derived"
+        )
     return ""
 
 
