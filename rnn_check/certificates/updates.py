@@ -161,6 +161,8 @@ def _gradients(
     """
     taken = network.batches
     N, K = len(next(iter(before.values()))), len(taken)
+    if network.stateful:
+        return _one_after_another(network, before, a)
 
     def drawn(at: int) -> Dropped | None:
         if dropped is None:
@@ -184,6 +186,26 @@ def _gradients(
 
     loss = batches.loss_of_epochs(network, in_turn([loss for _, loss in each]))
     return {name: in_turn([g[name] for g, _ in each]) for name in before}, loss
+
+
+def _one_after_another(
+    network: Network, before: Mapping[str, Array], a: Arithmetic
+) -> tuple[dict[str, Bounded], Bounded]:
+    """The same, each batch from the states in which the one before ended."""
+    start: training.States | None = None
+    each = []
+    for update in range(len(next(iter(before.values())))):
+        batch = network.batches[update % len(network.batches)]
+        weights = {name: exactly(w[update : update + 1], a) for name, w in before.items()}
+        each.append(training.gradients(network, weights, batch, start=start))
+        start = training.ends(network, weights, batch, start)
+
+    def joined(parts: list[Bounded]) -> Bounded:
+        value, error = (np.concatenate([getattr(b, p) for b in parts]) for p in ("value", "error"))
+        return Bounded(value, error, a)
+
+    loss = batches.loss_of_epochs(network, joined([loss for _, loss in each]))
+    return {name: joined([g[name] for g, _ in each]) for name in before}, loss
 
 
 _FELT = 0.01  # of a usual step

@@ -338,6 +338,7 @@ def trained(
         zero = {name: exactly(np.zeros_like(b.value), a) for name, b in w.items()}
         states: dict[str, dict[str, Bounded]] = dict.fromkeys(updating.carried(optimizer), zero)
         losses: list[Bounded] = []
+        start: States | None = None
         seen = _Reported(network, validated, network.mixed or a.name)
         for update in range(epochs * len(network.batches)):
             if all(np.isinf(b.error).all() for b in w.values()):
@@ -345,7 +346,9 @@ def trained(
                 seen.batch(w, losses[-1], update)
                 seen.ended(w, update)
                 continue
-            g, loss = gradients(network, w, network.batches[update % len(network.batches)])
+            batch = network.batches[update % len(network.batches)]
+            g, loss = gradients(network, w, batch, start=start)
+            start = ends(network, w, batch, start) if network.stateful else None
             losses.append(loss)
             seen.batch(w, loss, update)
             after = updating.updated(

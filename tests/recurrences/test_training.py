@@ -457,3 +457,27 @@ def test_a_batch_whose_samples_have_masks_of_their_own_is_the_mean_of_its_sample
             np.abs(other[n].value - g.value) > other[n].error + g.error for n, g in found.items()
         )
         assert any(each.any() for each in off)  # what differs in one number is another update
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_batches_of_a_stateful_layer_are_one_long_sequence(kind: str) -> None:
+    """As long as nothing is learnt: the losses are those at its ends."""
+    net = replace(NETWORKS[kind], batch_size=1, stateful=True)
+    start = initial(net)
+    epochs, S = 2, len(net.x)
+    told = trained(net, SGD(0.0), {n: (w, np.zeros_like(w)) for n, w in start.items()}, epochs)
+    w = {name: exactly(array[None], ARITHMETICS["float32"]) for name, array in start.items()}
+    losses, bounds = [], []
+    long = np.concatenate([*net.x] * epochs)
+    for batch in range(epochs * S):
+        x, target = long[None, : (batch + 1) * net.x.shape[1]], net.target[batch % S][None]
+        loss = training.gradients(replace(net, x=x, target=target), w, slice(0, 1))[1]
+        losses.append(loss.value.item())
+        bounds.append(loss.error.item())
+    for epoch in range(epochs):
+        own = slice(epoch * S, (epoch + 1) * S)
+        off = abs(told.loss[0][epoch] - np.mean(losses[own]))
+        assert off <= told.loss[1][epoch] + np.mean(bounds[own])
+    alone = trained(replace(net, stateful=False), SGD(0.0), {
+        n: (a, np.zeros_like(a)) for n, a in start.items()}, epochs)  # fmt: skip
+    assert (np.abs(alone.loss[0] - told.loss[0]) > alone.loss[1] + told.loss[1]).all()

@@ -77,6 +77,10 @@ def missing(run: Experiment) -> Iterator[str]:
         yield "training"
     if run.initial_state is not None or run.mask is not None:
         yield "an input without initial_state and mask"
+    if run.training is not None and run.is_stateful and run.x is not None:
+        samples = len(run.x.value)
+        if samples % (run.training.batch_size or max(samples, 1)):
+            yield "a batch_size that divides the samples, as a stateful layer wants it"
     if (found := parts(run)) is not None:
         for layer in (found.before, found.dense):
             if (
@@ -106,8 +110,10 @@ def unjudged(what: str, run: Experiment, drawn: bool = False) -> str:
         for constraint in of_layer(layer, "constraint"):
             if constraint[1].get("axis", 0) != 0:
                 return f"{what} of a training with norms along another axis is not derived"
-        if layer.inner.option("stateful"):
-            return f"{what} of a training of a stateful layer is not derived"
+        if layer.inner.option("stateful") and is_masked(run):
+            return f"{what} of a training of a stateful layer with a mask is not derived"
+        if layer.inner.option("stateful") and drawn and rates_of(run) is not None:
+            return f"{what} of a training of a stateful layer with dropout is not derived"
         if is_masked(run) and layer.is_recurrent:
             sequence = layer.inner.option("return_sequences")
             if sequence and layer.inner.option("go_backwards"):
@@ -285,6 +291,7 @@ def network(run: Experiment) -> Network:
         **layer.functions,  # type: ignore[arg-type]
         dense_activation=dense.inner.function if dense else None,
         go_backwards=layer.option("go_backwards"),
+        stateful=run.is_stateful,
         batch_size=run.training.batch_size if run.training else None,
         error=given.error,
         regularizers={

@@ -202,6 +202,8 @@ class OrdinaryOutcome(Unasked, frozen=True, kw_only=True):
         for name in (each.name for each in own if getattr(optimizer, each.name, None)):
             if name != "ema_momentum":
                 return f"{self.what} of a training with {name} is not derived"
+        if run.is_stateful:
+            return f"{self.what} of a training of a stateful layer is not derived"
         if beside := trained.embellished(run):
             return f"{self.what} of a training with {beside} is not derived"
         of_dense = [] if run.dense is None else [run.dense.inner.function]
