@@ -22,12 +22,13 @@ random output layers, and `place` says where a printed number stands among them.
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from rnn_check.certificates.drawn import Rates, explained
 from rnn_check.certificates.updates_result import Certificate, conclude, quantity
 from rnn_check.numbers.arrays import claimed, numbers
 from rnn_check.numbers.bounded import Bounded, exactly
@@ -35,6 +36,7 @@ from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, rounded
 from rnn_check.recurrences import batches, training, updating
 from rnn_check.recurrences.network import WEIGHTS, Network
 from rnn_check.recurrences.optimizers import Optimizer
+from rnn_check.recurrences.training import Dropped
 
 
 def certify_training(
@@ -47,6 +49,7 @@ def certify_training(
     loss: Array,
     start: Mapping[str, Array] | None = None,
     dtype: Any = "float32",
+    rates: Rates | None = None,
 ) -> Certificate:
     """Is every recorded update the optimizer's next step, up to the rounding of that one step?
 
@@ -55,7 +58,8 @@ def certify_training(
     each weight in the same way; iterations (N+1,); loss (E,), as `fit` reports it of epochs. start:
     the weights from which it was to start, rounded to the arithmetic as the framework does it (the
     recorded ones if not given). dtype: "float32" or "float64", in which weights and states are
-    kept, whatever the network's layers compute in.
+    kept, whatever the network's layers compute in. rates: of dropout, where there is any: an update
+    follows if it does with masks that can have been drawn, see `drawn`.
 
     States start at 0. What is recorded must be finite, unless its bound is not.
     Raises ValueError for unknown arithmetics and activations, and for shapes that do not fit.
@@ -90,7 +94,10 @@ def certify_training(
         )
     with np.errstate(all="ignore"):
         before = {name: np.asarray(weights[name], np.float64)[:-1] for name in names}
-        of_weights, of_loss = _gradients(network, before, a)
+        dropped = None
+        if rates is not None:
+            dropped = explained(network, rates, optimizer, weights, recorded, losses[:, 0], a)
+        of_weights, of_loss = _gradients(network, before, a, dropped)
         rows_of = functools.partial(_each_row, recorded, a)
         after = updating.updated(
             optimizer,
@@ -143,14 +150,29 @@ def _left_out(network: Network, of_weights: Mapping[str, Bounded], counted: Arra
 
 
 def _gradients(
-    network: Network, before: Mapping[str, Array], a: Arithmetic
+    network: Network,
+    before: Mapping[str, Array],
+    a: Arithmetic,
+    dropped: Sequence[Dropped] | None = None,
 ) -> tuple[dict[str, Bounded], Bounded]:
-    """Of each update at the weights (N,...) before it, by its own batch; and each epoch's loss."""
+    """Of each update at the weights (N,...) before it, by its own batch; and each epoch's loss.
+
+    dropped: by each update, (1,B,...).
+    """
     taken = network.batches
     N, K = len(next(iter(before.values()))), len(taken)
+    if network.stateful:
+        return _one_after_another(network, before, a)
+
+    def drawn(at: int) -> Dropped | None:
+        if dropped is None:
+            return None
+        of_input, of_state = zip(*dropped[at::K], strict=True)
+        return Dropped(np.concatenate(of_input), np.concatenate(of_state))
+
     each = [
         training.gradients(
-            network, {name: exactly(w[at::K], a) for name, w in before.items()}, batch
+            network, {name: exactly(w[at::K], a) for name, w in before.items()}, batch, drawn(at)
         )
         for at, batch in enumerate(taken[:N])
     ]
@@ -164,6 +186,26 @@ def _gradients(
 
     loss = batches.loss_of_epochs(network, in_turn([loss for _, loss in each]))
     return {name: in_turn([g[name] for g, _ in each]) for name in before}, loss
+
+
+def _one_after_another(
+    network: Network, before: Mapping[str, Array], a: Arithmetic
+) -> tuple[dict[str, Bounded], Bounded]:
+    """The same, each batch from the states in which the one before ended."""
+    start: training.States | None = None
+    each = []
+    for update in range(len(next(iter(before.values())))):
+        batch = network.batches[update % len(network.batches)]
+        weights = {name: exactly(w[update : update + 1], a) for name, w in before.items()}
+        each.append(training.gradients(network, weights, batch, start=start))
+        start = training.ends(network, weights, batch, start)
+
+    def joined(parts: list[Bounded]) -> Bounded:
+        value, error = (np.concatenate([getattr(b, p) for b in parts]) for p in ("value", "error"))
+        return Bounded(value, error, a)
+
+    loss = batches.loss_of_epochs(network, joined([loss for _, loss in each]))
+    return {name: joined([g[name] for g, _ in each]) for name in before}, loss
 
 
 _FELT = 0.01  # of a usual step

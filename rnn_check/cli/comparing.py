@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from rnn_check.cli.commands import BadInput
-from rnn_check.cli.options import MEMORY, MODES, SLOW, TIMEOUT, as_one
+from rnn_check.cli.options import DTYPES_ARE, MEMORY, MODES, SLOW, TIMEOUT, as_one
 from rnn_check.reports import progress
 from rnn_check.reports.terminal import interruptions, say
 from rnn_check.subjects.policy import NAMES
@@ -195,10 +195,11 @@ HOW = as_one(
     click.option(
         "--dtype",
         type=click.Choice(NAMES),
+        metavar="DTYPE",
         multiple=True,
         default=("float32",),
-        help="The dtype policy of every layer; may be repeated, as --mode.  [default: float32, or "
-        "as the records were asked]",
+        help=f"The dtype policy of every layer; may be repeated, as --mode. {DTYPES_ARE}  "
+        "[default: float32, or as the records were asked]",
     ),
     SLOW,
     TIMEOUT,

@@ -16,6 +16,7 @@ from rnn_check.cli.commands import BadInput, NotAsked, main
 from rnn_check.cli.new import check_place
 from rnn_check.cli.options import (
     BACKENDS,
+    DTYPES_ARE,
     FORCE,
     JSON,
     MEMORY,
@@ -71,7 +72,8 @@ RUN_ON = options_of(
 @click.option(
     "--dtype",
     type=click.Choice(NAMES),
-    help="Make it anew with this dtype policy of every layer.  [default: as it is]",
+    metavar="DTYPE",
+    help=f"Make it anew with this dtype policy of every layer. {DTYPES_ARE}  [default: as it is]",
 )
 @click.option(
     "--record",

@@ -17,9 +17,11 @@ import click
 
 from rnn_check.cli.commands import BadInput
 from rnn_check.reports.terminal import plain
+from rnn_check.subjects.policy import NAMES
 
 BACKENDS = ("tensorflow", "jax", "torch", "openvino", "numpy")
 MODES = ("eager", "function", "xla")
+DTYPES_ARE = f"DTYPE is one of {', '.join(NAMES)}."  # as a metavar they do not fit on a line
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from rnn_check.cli.commands import BadInput
-from rnn_check.cli.options import BACKENDS, MEMORY, MODES, PATTERN, SLOW, TIMEOUT, as_one
+from rnn_check.cli.options import (
+    BACKENDS,
+    DTYPES_ARE,
+    MEMORY,
+    MODES,
+    PATTERN,
+    SLOW,
+    TIMEOUT,
+    as_one,
+)
 from rnn_check.refusal import nearest
 from rnn_check.reports.terminal import say
 from rnn_check.subjects.policy import NAMES
@@ -171,10 +180,12 @@ DTYPE = click.option(
     "dtypes",
     multiple=True,
     type=click.Choice(NAMES),
+    metavar="DTYPE",
     default=["float32"],
     show_default=True,
     help="The dtype policy of every layer; may be repeated. float64: of the layers alone, "
-    "while keras.config.floatx() stays float32; floatx_float64: of both.",
+    "while keras.config.floatx() stays float32; floatx_float64: of both. "
+    f"{DTYPES_ARE}",
 )
 LAYER = click.option(
     "--layer",

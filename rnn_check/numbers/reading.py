@@ -311,6 +311,18 @@ class Tape:
     def seen(self, name: str, a: Node, b: Node) -> Node:
         return a + b
 
+    def scaled(self, a: Node, by: Array) -> Node:
+        """a times 0 or a power of two that is 1 or more, which rounds nothing."""
+
+        def times(b: Bounded) -> Bounded:
+            b = b.known
+            parts = (np.where(by > 0, by * part, 0.0) for part in (b.value, b.error, b.size))
+            value, error, size = parts
+            unknown = ~np.isfinite(b.error) | (size + error > self.a.max)
+            return Bounded(value, np.where(unknown, np.inf, error), self.a, size)
+
+        return self.node(times(a.b), lambda g: a.receive(times(g)))
+
     def backward(self) -> None:
         """From the last operation to the first; cotangents have been `receive`d before."""
         for node in reversed(self._order):

@@ -49,6 +49,7 @@ class Network:
     frozen: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     mixed: str = ""
     scale: float = 1.0
+    stateful: bool = False  # whether a batch begins where the one before ended, of any epoch
 
     @property
     def steps(self) -> Array:

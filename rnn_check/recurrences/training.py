@@ -36,13 +36,33 @@ from rnn_check.recurrences.rounding import added
 _MOST = 2_000_000  # numbers of a step that are derived at once
 
 Sets = Mapping[str, Bounded]
+States = tuple[Bounded, ...]  # (N,B,H) each, as the recurrence has them
+
+
+class Dropped(NamedTuple):
+    """What inputs and states are multiplied by at all steps: 0 or a power of two, 1 or more."""
+
+    of_input: Array  # (N,B,F)
+    of_state: Array  # (N,B,H)
+
+    def part(self, rows: slice) -> Dropped:
+        return Dropped(self.of_input[rows], self.of_state[rows])
 
 
 # -- one update ------------------------------------------------------------------------------------
 
 
-def gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, Bounded], Bounded]:
+def gradients(
+    network: Network,
+    weights: Sets,
+    batch: slice,
+    dropped: Dropped | None = None,
+    start: States | None = None,
+) -> tuple[dict[str, Bounded], Bounded]:
     """dL/dw and L (N,1) of a batch, at N sets of weights: a running error analysis, both ways.
+
+    dropped: of a layer whose states enter nothing but a product with weights. start: from which
+    states it begins, which no gradient goes back to; zeros if not given.
 
     Of a loss that is scaled nothing is known of any gradient if one of them may overflow: no step
     is taken then.
@@ -57,7 +77,9 @@ def gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, 
     for at in range(0, N, most):
         part = slice(at, at + most)
         few = {n: w.each(lambda array: array[part]) for n, w in weights.items()}  # noqa: B023
-        parts.append(_gradients(network, few, batch))
+        drawn = None if dropped is None else dropped.part(part)
+        begun = None if start is None else tuple(b.each(lambda a: a[part]) for b in start)  # noqa: B023
+        parts.append(_gradients(network, few, batch, drawn, begun))
     found = {
         name: _unscaled(_joined([g[name] for g, _ in parts]), network.scale) for name in trained
     }
@@ -112,9 +134,7 @@ def _joined(parts: list[Bounded]) -> Bounded:
 
 def outputs(network: Network, weights: Sets, batch: slice) -> Bounded:
     """(B,O), or of each step (B,T,O), at one set of weights."""
-    weights = {**weights, **_frozen(network, 1, next(iter(weights.values())).a)}
-    weights = _as_computed(network, weights)
-    each = _forward(network, weights, batch).outputs
+    each = _forward(network, _all_of(network, weights), batch).outputs
     value, error = (
         np.stack([getattr(node.b, part)[0] for node in each], axis=1) for part in ("value", "error")
     )
@@ -122,24 +142,45 @@ def outputs(network: Network, weights: Sets, batch: slice) -> Bounded:
     return found if network.is_sequence else found.each(lambda part: part[:, 0])
 
 
-def _gradients(network: Network, weights: Sets, batch: slice) -> tuple[dict[str, Bounded], Bounded]:
+def ends(network: Network, weights: Sets, batch: slice, start: States | None = None) -> States:
+    """The states after a batch, from which the next one of a stateful layer begins."""
+    run = _forward(network, _all_of(network, weights), batch, start=start)
+    return tuple(node.b for node in run.states)
+
+
+def _all_of(network: Network, weights: Sets) -> Sets:
+    """What is not trained among them, as layers compute with them."""
+    first = next(iter(weights.values()))
+    return _as_computed(network, {**weights, **_frozen(network, len(first.value), first.a)})
+
+
+def _gradients(
+    network: Network, weights: Sets, batch: slice, dropped: Dropped | None, start: States | None
+) -> tuple[dict[str, Bounded], Bounded]:
     """(Higham, Accuracy and Stability of Numerical Algorithms, section 3.3, for arrays.) The tape
     over the recurrence's step, a leading axis for the weights."""
-    run = _forward(network, weights, batch)
+    run = _forward(network, weights, batch, dropped, start)
     loss = batches.loss_of(network, run.outputs, batch)
     run.tape.backward()
     return run.gradients(), loss
 
 
 class _Forward(NamedTuple):
-    """outputs (N,B,O), of each step or of the last."""
+    """outputs (N,B,O), of each step or of the last; states (N,B,H) after it."""
 
     tape: Tape
     outputs: list[Node]
+    states: tuple[Node, ...]
     gradients: Callable[[], dict[str, Bounded]]
 
 
-def _forward(network: Network, weights: Sets, batch: slice) -> _Forward:
+def _forward(
+    network: Network,
+    weights: Sets,
+    batch: slice,
+    dropped: Dropped | None = None,
+    start: States | None = None,
+) -> _Forward:
     a = weights["kernel"].a
     N, H = weights["recurrent_kernel"].value.shape[:2]
     tape = Tape(a, network.activation, network.recurrent_activation)
@@ -147,13 +188,16 @@ def _forward(network: Network, weights: Sets, batch: slice) -> _Forward:
     layer, of_layer = _layer(network, tape, inside)
     x = _steps(network, batch, tape, weights.get("embeddings"))
     kept = None if network.mask is None else network.in_steps(network.mask[batch]) > 0
-    states: tuple[Node, ...] = tuple(
-        tape.constant(exactly(np.zeros((N, batch.stop - batch.start, H)), a))
-        for _ in network.recurrence.states
-    )
+    zero = exactly(np.zeros((N, batch.stop - batch.start, H)), a)
+    begun = [zero] * len(network.recurrence.states) if start is None else start
+    states: tuple[Node, ...] = tuple(tape.constant(state) for state in begun)
     outputs: list[Node] = []
     for t, x_t in enumerate(x):
-        new = network.recurrence.step(tape, layer, x_t, *states)[: len(states)]
+        entering = states
+        if dropped is not None:
+            x_t = tape.scaled(x_t, dropped.of_input)
+            entering = (tape.scaled(states[0], dropped.of_state), *states[1:])
+        new = network.recurrence.step(tape, layer, x_t, *entering)[: len(states)]
         if kept is not None:
             keep = kept[t][:, None]
             new = tuple(tape.where(keep, *pair) for pair in zip(new, states, strict=True))
@@ -182,7 +226,7 @@ def _forward(network: Network, weights: Sets, batch: slice) -> _Forward:
             found[name] = g.each(lambda part: part[:, 0]) if name.endswith("bias") else g
         return found
 
-    return _Forward(tape, outputs, gradients)
+    return _Forward(tape, outputs, states, gradients)
 
 
 def _steps(network: Network, batch: slice, tape: Tape, table: Bounded | None) -> list[Node]:
@@ -294,6 +338,7 @@ def trained(
         zero = {name: exactly(np.zeros_like(b.value), a) for name, b in w.items()}
         states: dict[str, dict[str, Bounded]] = dict.fromkeys(updating.carried(optimizer), zero)
         losses: list[Bounded] = []
+        start: States | None = None
         seen = _Reported(network, validated, network.mixed or a.name)
         for update in range(epochs * len(network.batches)):
             if all(np.isinf(b.error).all() for b in w.values()):
@@ -301,7 +346,9 @@ def trained(
                 seen.batch(w, losses[-1], update)
                 seen.ended(w, update)
                 continue
-            g, loss = gradients(network, w, network.batches[update % len(network.batches)])
+            batch = network.batches[update % len(network.batches)]
+            g, loss = gradients(network, w, batch, start=start)
+            start = ends(network, w, batch, start) if network.stateful else None
             losses.append(loss)
             seen.batch(w, loss, update)
             after = updating.updated(

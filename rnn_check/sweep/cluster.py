@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,16 @@ _OF_WORKERS_THAT_DIE = {
 }
 
 
+class _LeaveCtrlCToTheSweep(distributed.WorkerPlugin):  # type: ignore[misc]
+    """A terminal sends SIGINT to the workers too; they have to finish what is in hand.
+
+    A handler and not SIG_IGN, which the processes that they start would inherit.
+    """
+
+    def setup(self, worker: distributed.Worker) -> None:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
 @contextlib.contextmanager
 def client(scheduler: str | None, workers: int) -> Iterator[distributed.Client]:
     """Of the scheduler at this address, or in this file; else of processes on this machine."""
@@ -38,6 +49,7 @@ def client(scheduler: str | None, workers: int) -> Iterator[distributed.Client]:
             ) as cluster,
             distributed.Client(cluster) as local,
         ):  # fmt: skip
+            local.register_plugin(_LeaveCtrlCToTheSweep())
             yield local
         return
     try:

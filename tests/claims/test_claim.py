@@ -904,15 +904,18 @@ from = "stated"
     assert [e.not_run for e in c.expectations] == ["", "", ""]
     assert request.asks(c) == ["gradients", "trained", "training"]
     for key, reason in (
-        ("dropout = 0.5", "depends on what is drawn"),
         ('activity_regularizer = { kind = "L2", l2 = 0.5 }', "activity_regularizer is not derived"),
         ('kernel_constraint = { kind = "MaxNorm", axis = 1 }', "another axis is not derived"),
         ('trainable = false, kernel_regularizer = "L2"', "of frozen weights is not derived"),
-        ("stateful = true", "stateful layer is not derived"),
     ):
         c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
         assert [reason in e.not_run for e in c.expectations] == [True, True, False]
         assert request.asks(c) == ["gradients"]
+    c = files.loads(text.replace("use_bias = false }", "use_bias = false, dropout = 0.5 }", 1))
+    reasons = ("depends on what is drawn", "more than 4,096 masks", "")
+    assert [w in e.not_run for w, e in zip(reasons, c.expectations, strict=True)] == [True] * 3
+    c = files.loads(text.replace("use_bias = false }", "use_bias = false, stateful = true }", 1))
+    assert [e.not_run for e in c.expectations] == ["", "", ""]
     constrained = text.replace(
         "use_bias = false }", 'use_bias = false, kernel_constraint = "NonNeg" }'
     )

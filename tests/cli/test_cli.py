@@ -154,6 +154,12 @@ def test_asking_nobody_imports_no_framework(arguments: list[str]) -> None:
     assert done.stdout
 
 
+@pytest.mark.parametrize("command", [None, *main.commands])
+def test_help_fits_a_terminal_of_80_columns(command: str | None) -> None:
+    said = run(*([command] if command else []), "--help").stdout
+    assert not [line for line in said.splitlines() if len(line) > 80]
+
+
 def test_the_check_for_frameworks_can_fail() -> None:
     code = (
         f"import sys; sys.modules['keras'] = sys; sys.exit(bool({FRAMEWORKS!r} & set(sys.modules)))"

@@ -17,6 +17,7 @@ import mpmath
 import numpy as np
 import pytest
 
+from rnn_check.certificates import drawn
 from rnn_check.certificates.updates import certify_training
 from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import exactly
@@ -425,3 +426,58 @@ def test_weights_that_are_cast_are_within_the_bound_of_mixed_precision_alone(mix
             assert known == [not overflows] * len(found)  # of none, if one may overflow
     assert all(within[scale, mixed] for scale, _ in within)
     assert not any(within[scale, ""] for scale, _ in within)
+
+
+def test_a_batch_whose_samples_have_masks_of_their_own_is_the_mean_of_its_samples() -> None:
+    """Of one sample a mask scales the rows of the kernels, and so it does their gradients."""
+    net, a = NETWORKS["SimpleRNN"], ARITHMETICS["float32"]
+    w = {name: exactly(array[None], a) for name, array in initial(net).items()}
+    units = w["recurrent_kernel"].value.shape[-2]
+    every = drawn.all_of(drawn.Rates(0.5, 0.75), 2, net.features, units)
+    assert len({(x.tobytes(), h.tobytes()) for x, h in zip(*every, strict=True)}) == len(every[0])
+    assert len(every.of_input) == drawn.masks(drawn.Rates(0.5, 0.75), 2, net.features, units)
+    for row in (0, len(every.of_input) // 2 + 1, len(every.of_input) - 2):
+        one = every.part(slice(row, row + 1))
+        found, loss = training.gradients(net, w, slice(0, 2), one)
+        alone = []
+        for sample in (0, 1):
+            scales = {
+                "kernel": one.of_input[:, sample, :, None],
+                "recurrent_kernel": one.of_state[:, sample, :, None],
+            }
+            scaled = {n: exactly(b.value * scales.get(n, 1.0), a) for n, b in w.items()}
+            of, of_loss = training.gradients(net, scaled, slice(sample, sample + 1))
+            alone.append(({n: g.value * scales.get(n, 1.0) for n, g in of.items()}, of_loss.value))
+        for name, g in found.items():
+            wanted = (alone[0][0][name] + alone[1][0][name]) / 2
+            assert (np.abs(g.value - wanted) <= g.error).all()
+        assert (np.abs(loss.value - (alone[0][1] + alone[1][1]) / 2) <= loss.error).all()
+        other, _ = training.gradients(net, w, slice(0, 2), every.part(slice(row + 1, row + 2)))
+        off = (
+            np.abs(other[n].value - g.value) > other[n].error + g.error for n, g in found.items()
+        )
+        assert any(each.any() for each in off)  # what differs in one number is another update
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_batches_of_a_stateful_layer_are_one_long_sequence(kind: str) -> None:
+    """As long as nothing is learnt: the losses are those at its ends."""
+    net = replace(NETWORKS[kind], batch_size=1, stateful=True)
+    start = initial(net)
+    epochs, S = 2, len(net.x)
+    told = trained(net, SGD(0.0), {n: (w, np.zeros_like(w)) for n, w in start.items()}, epochs)
+    w = {name: exactly(array[None], ARITHMETICS["float32"]) for name, array in start.items()}
+    losses, bounds = [], []
+    long = np.concatenate([*net.x] * epochs)
+    for batch in range(epochs * S):
+        x, target = long[None, : (batch + 1) * net.x.shape[1]], net.target[batch % S][None]
+        loss = training.gradients(replace(net, x=x, target=target), w, slice(0, 1))[1]
+        losses.append(loss.value.item())
+        bounds.append(loss.error.item())
+    for epoch in range(epochs):
+        own = slice(epoch * S, (epoch + 1) * S)
+        off = abs(told.loss[0][epoch] - np.mean(losses[own]))
+        assert off <= told.loss[1][epoch] + np.mean(bounds[own])
+    alone = trained(replace(net, stateful=False), SGD(0.0), {
+        n: (a, np.zeros_like(a)) for n, a in start.items()}, epochs)  # fmt: skip
+    assert (np.abs(alone.loss[0] - told.loss[0]) > alone.loss[1] + told.loss[1]).all()

@@ -53,6 +53,19 @@ def test_a_worker_killed_in_the_middle_loses_nothing() -> None:
     assert not any(each.is_found for each in found)
 
 
+def test_ctrl_c_in_the_terminal_ends_no_worker() -> None:
+    """The sweep alone decides: what is in hand is finished and kept."""
+    found: list[Outcome] = []
+    with cluster.client(None, 1) as client:
+        before = client.run(os.getpid)
+        for outcomes in cluster.asked(client, SPACE, cluster.pieces([NUMPY], 1, 48, set())):
+            if not found:
+                os.kill(next(iter(before.values())), signal.SIGINT)
+            found += outcomes
+        assert client.run(os.getpid) == before
+    assert sorted(each.index for each in found) == list(range(48))
+
+
 def test_a_case_that_ends_its_workers_is_an_error_and_the_others_are_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,10 +64,10 @@ def resumed(e: Experiment) -> Plan:
 
 def fitted(e: Experiment, copy: str, *keep: str, **more: Any) -> tuple[Step, Step]:
     """The layers, which are trained, and their training; more: how beyond what the claim says."""
-    asked = e["training"]
-    made = step(
-        "make", layers=e["layers"], input_shape=e.shape, weights=e.get("weights"), copy=copy
-    )
+    asked, shape = e["training"], e.shape
+    if e.is_stateful:  # which has to know its batches
+        shape = [asked.get("batch_size") or shape[0], *shape[1:]]
+    made = step("make", layers=e["layers"], input_shape=shape, weights=e.get("weights"), copy=copy)
     fit = step(
         "fit", of=made, loss=e["loss"]["kind"], epochs=asked["epochs"], keep=list(keep),
         optimizer=asked["optimizer"], target=e.target, **more, **_batches(asked), **e.inputs,

@@ -74,6 +74,8 @@ class Reported(Holds, frozen=True, kw_only=True):
             averaged = run.training is not None and run.training.optimizer.use_ema
             if self.of == "train_on_batch" and averaged:
                 return f"{self.name} of averages, which only fit hands over, is not derived"
+            if run.is_stateful:  # whose state validation carries on
+                return f"{self.name} of a stateful layer is not derived"
             return trained.unjudged(self.name, run)
         return losses.outputs_penalized(self.name, run)
 

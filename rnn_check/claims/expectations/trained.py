@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
+from rnn_check.certificates.drawn import MOST, Rates, masks
 from rnn_check.claims.expectations.case import Case, Unproved
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import (
@@ -76,6 +77,10 @@ def missing(run: Experiment) -> Iterator[str]:
         yield "training"
     if run.initial_state is not None or run.mask is not None:
         yield "an input without initial_state and mask"
+    if run.training is not None and run.is_stateful and run.x is not None:
+        samples = len(run.x.value)
+        if samples % (run.training.batch_size or max(samples, 1)):
+            yield "a batch_size that divides the samples, as a stateful layer wants it"
     if (found := parts(run)) is not None:
         for layer in (found.before, found.dense):
             if (
@@ -86,12 +91,17 @@ def missing(run: Experiment) -> Iterator[str]:
                 yield f"weights.{layer.name}"
 
 
-def unjudged(what: str, run: Experiment) -> str:
-    """Why nobody can judge a whole training yet."""
+def unjudged(what: str, run: Experiment, drawn: bool = False) -> str:
+    """Why nobody can judge a whole training yet.
+
+    drawn: whether it can where few masks can have been drawn.
+    """
+    if drawn and (rates := rates_of(run)) is not None and (why := _undrawn(what, run, rates)):
+        return why
     for layer in run.layers:
         for name in ("dropout", "recurrent_dropout"):
             rate = getattr(layer, name, msgspec.UNSET)
-            if rate is not msgspec.UNSET and rate:
+            if rate is not msgspec.UNSET and rate and not drawn:
                 return f"{what} of a training with {name} depends on what is drawn"
         if described(getattr(layer, "activity_regularizer", None)) is not None:
             return f"{what} of a training with an activity_regularizer is not derived"
@@ -100,8 +110,10 @@ def unjudged(what: str, run: Experiment) -> str:
         for constraint in of_layer(layer, "constraint"):
             if constraint[1].get("axis", 0) != 0:
                 return f"{what} of a training with norms along another axis is not derived"
-        if layer.inner.option("stateful"):
-            return f"{what} of a training of a stateful layer is not derived"
+        if layer.inner.option("stateful") and is_masked(run):
+            return f"{what} of a training of a stateful layer with a mask is not derived"
+        if layer.inner.option("stateful") and drawn and rates_of(run) is not None:
+            return f"{what} of a training of a stateful layer with dropout is not derived"
         if is_masked(run) and layer.is_recurrent:
             sequence = layer.inner.option("return_sequences")
             if sequence and layer.inner.option("go_backwards"):
@@ -110,6 +122,30 @@ def unjudged(what: str, run: Experiment) -> str:
                 return f"{what} of a training on last outputs that may be zero is not derived"
     if not any(layer.is_trainable for layer in run.layers):
         return f"{what} of a training where everything is frozen is nothing"
+    return ""
+
+
+def rates_of(run: Experiment) -> Rates | None:
+    """Of dropout, if anything is dropped."""
+    rnn = _parts(run).rnn
+    rates = (rnn.dropout, rnn.recurrent_dropout)
+    found = Rates(*(0.0 if rate is msgspec.UNSET else float(rate) for rate in rates))
+    return found if any(found) else None
+
+
+def _undrawn(what: str, run: Experiment, rates: Rates) -> str:
+    """Why not every mask that can have been drawn is tried; empty if it is."""
+    found = _parts(run).rnn
+    if not isinstance(found, SimpleRNN):
+        return f"{what} of a training with dropout is derived of a SimpleRNN only"
+    if not all(rate in (0, 0.5, 0.75, 0.875) for rate in rates):
+        return f"{what} of a training with dropout is derived of rates of 0.5, 0.75 or 0.875 only"
+    whole = network(run)
+    samples = max(batch.stop - batch.start for batch in whole.batches)
+    if masks(rates, samples, whole.features, found.units) > MOST:
+        return (
+            f"{what} of a training whose batches can draw more than {MOST:,} masks is not derived"
+        )
     return ""
 
 
@@ -255,6 +291,7 @@ def network(run: Experiment) -> Network:
         **layer.functions,  # type: ignore[arg-type]
         dense_activation=dense.inner.function if dense else None,
         go_backwards=layer.option("go_backwards"),
+        stateful=run.is_stateful,
         batch_size=run.training.batch_size if run.training else None,
         error=given.error,
         regularizers={

@@ -62,6 +62,9 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
 
     questions = ("training",)
 
+    def unjudged(self, run: Experiment) -> str:
+        return trained.unjudged(self.what, run, drawn=True)
+
     def spoils(self, run: Experiment) -> list[Path]:
         assert run.training is not None
         parts = ("weights", *updating.carried(run.training.optimizer), "ended")
@@ -95,6 +98,7 @@ class Updates(OfTraining, Holds, frozen=True, kw_only=True):
             loss=recorded["loss"].array,
             start=trained.by_name(run, start),
             dtype=case.policy.kept_in,
+            rates=trained.rates_of(run),
         )
         done, asked = np.asarray(found.updates), np.asarray(run.training.updates(len(case.x)))
         missing = np.abs(done - asked)
@@ -198,6 +202,8 @@ class OrdinaryOutcome(Unasked, frozen=True, kw_only=True):
         for name in (each.name for each in own if getattr(optimizer, each.name, None)):
             if name != "ema_momentum":
                 return f"{self.what} of a training with {name} is not derived"
+        if run.is_stateful:
+            return f"{self.what} of a training of a stateful layer is not derived"
         if beside := trained.embellished(run):
             return f"{self.what} of a training with {beside} is not derived"
         of_dense = [] if run.dense is None else [run.dense.inner.function]
