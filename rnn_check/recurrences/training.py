@@ -28,9 +28,8 @@ from rnn_check.numbers.formats import (
     gamma_of_both,
 )
 from rnn_check.numbers.reading import Node, Tape
-from rnn_check.recurrences import batches, reported, updating
+from rnn_check.recurrences import batches
 from rnn_check.recurrences.network import Network
-from rnn_check.recurrences.optimizers import Optimizer
 from rnn_check.recurrences.rounding import added
 
 _MOST = 2_000_000  # numbers of a step that are derived at once
@@ -69,7 +68,7 @@ def gradients(
     """
     trained, a = weights, next(iter(weights.values())).a
     N = len(next(iter(weights.values())).value)
-    weights = _as_computed(network, {**weights, **_frozen(network, N, a)})
+    weights = _as_computed(network, {**weights, **frozen(network, N, a)})
     units = weights["recurrent_kernel"].value.shape[-2]
     B = batch.stop - batch.start
     most = max(1, _MOST // max(1, B * network.x.shape[1] * network.gates * units))
@@ -81,13 +80,13 @@ def gradients(
         begun = None if start is None else tuple(b.each(lambda a: a[part]) for b in start)  # noqa: B023
         parts.append(_gradients(network, few, batch, drawn, begun))
     found = {
-        name: _unscaled(_joined([g[name] for g, _ in parts]), network.scale) for name in trained
+        name: _unscaled(joined([g[name] for g, _ in parts]), network.scale) for name in trained
     }
     if network.scale != 1:
         each = (np.isfinite(g.error).reshape(N, -1).all(axis=1) for g in found.values())
         taken = np.logical_and.reduce([*each])
         found = {name: _where_known(g, taken) for name, g in found.items()}
-    loss = _joined([loss for _, loss in parts])
+    loss = joined([loss for _, loss in parts])
     if network.mixed:  # from here on in what the weights are kept in
         found = {name: Bounded(g.value, g.error, a) for name, g in found.items()}
         loss = Bounded(loss.value, loss.error, a)
@@ -115,7 +114,7 @@ def _where_known(g: Bounded, taken: Array) -> Bounded:
     return Bounded(g.value, np.where(at, g.error, np.inf), g.a)
 
 
-def _frozen(network: Network, N: int, a: Arithmetic) -> dict[str, Bounded]:
+def frozen(network: Network, N: int, a: Arithmetic) -> dict[str, Bounded]:
     """N times what is not trained, rounded as the framework has it."""
     held = {n: _given(value, error, a, True) for n, (value, error) in network.frozen.items()}
 
@@ -125,7 +124,7 @@ def _frozen(network: Network, N: int, a: Arithmetic) -> dict[str, Bounded]:
     return {name: b.each(repeated) for name, b in held.items()}
 
 
-def _joined(parts: list[Bounded]) -> Bounded:
+def joined(parts: list[Bounded]) -> Bounded:
     value, error = (
         np.concatenate([getattr(b, which) for b in parts]) for which in ("value", "error")
     )
@@ -151,7 +150,7 @@ def ends(network: Network, weights: Sets, batch: slice, start: States | None = N
 def _all_of(network: Network, weights: Sets) -> Sets:
     """What is not trained among them, as layers compute with them."""
     first = next(iter(weights.values()))
-    return _as_computed(network, {**weights, **_frozen(network, len(first.value), first.a)})
+    return _as_computed(network, {**weights, **frozen(network, len(first.value), first.a)})
 
 
 def _gradients(
@@ -291,139 +290,3 @@ def _layer(network: Network, tape: Tape, weights: Sets) -> tuple[Any, Any]:
         return {name: Bounded(v, e, a) for name, v, e in both if v is not None}
 
     return layer, gradients
-
-
-# -- a whole training ------------------------------------------------------------------------------
-
-
-Reports = dict[str, tuple[Array, Array]]  # by name
-
-
-class Trained(NamedTuple):
-    """Where a training ends: values and bounds, which are infinite where nothing can be said.
-
-    of_batches (N,), of_epochs (E,): what is reported, loss and metrics; and "val_loss" and its like
-    on the same samples after each epoch, where these weigh as in `validated`.
-    """
-
-    weights: dict[str, tuple[Array, Array]]
-    loss: tuple[Array, Array]  # (E,) of each epoch
-    of_batches: Reports
-    of_epochs: Reports
-
-
-def trained(
-    network: Network,
-    optimizer: Optimizer,
-    weights: Mapping[str, tuple[Array, Array]],
-    epochs: int,
-    dtype: Any = "float32",
-    validated: Network | None = None,
-) -> Trained:
-    """What the weights become, and the loss of each epoch; how far an arithmetic may be off.
-
-    weights: by name (see WEIGHTS), each with its error. The errors of an update are carried into
-    the next: of many updates nothing may be left to say; then the bounds are infinite, and the
-    values those of the last update of which something was. validated: if given, what it is
-    validated on after each epoch, and what is reported is said.
-    Raises ValueError for unknown arithmetics and activations.
-    """
-    a = arithmetic(dtype)
-    with np.errstate(all="ignore"):
-        w = {
-            name: _given(np.asarray(value)[None], np.asarray(error)[None], a, True)
-            for name, (value, error) in weights.items()
-        }
-        w = {name: Bounded(b.value, b.error, a) for name, b in w.items()}
-        zero = {name: exactly(np.zeros_like(b.value), a) for name, b in w.items()}
-        states: dict[str, dict[str, Bounded]] = dict.fromkeys(updating.carried(optimizer), zero)
-        losses: list[Bounded] = []
-        start: States | None = None
-        seen = _Reported(network, validated, network.mixed or a.name)
-        for update in range(epochs * len(network.batches)):
-            if all(np.isinf(b.error).all() for b in w.values()):
-                losses.append(Bounded(np.zeros((1, 1)), np.full((1, 1), np.inf), a))
-                seen.batch(w, losses[-1], update)
-                seen.ended(w, update)
-                continue
-            batch = network.batches[update % len(network.batches)]
-            g, loss = gradients(network, w, batch, start=start)
-            start = ends(network, w, batch, start) if network.stateful else None
-            losses.append(loss)
-            seen.batch(w, loss, update)
-            after = updating.updated(
-                optimizer, w, states, g, np.array([update]), constraints=network.constraints
-            )
-            w = {name: _known(b) for name, b in after.weights.items()}
-            states = {
-                state: {name: _known(b) for name, b in part.items()}
-                for state, part in after.states.items()
-            }
-            seen.ended(w, update)
-        w = {"weights": w, **states}[updating.ends_with(optimizer)]
-        w = {**w, **_frozen(network, 1, a)}
-        loss = batches.loss_of_epochs(network, _known(_joined(losses)))
-    return Trained(
-        {name: (b.value[0], b.error[0]) for name, b in w.items()},
-        (loss.value[:, 0], loss.error[:, 0]),
-        _stacked(seen.of_batches),
-        _stacked(seen.of_epochs),
-    )
-
-
-class _Reported:
-    """What is reported while it is trained: of each batch, of each epoch, and what follows it."""
-
-    def __init__(self, network: Network, validated: Network | None, computed_in: str) -> None:
-        self.network, self.validated, self.computed_in = network, validated, computed_in
-        self.losses: list[Bounded] = []
-        self.outputs: list[Bounded] = []
-        self.of_batches: list[Mapping[str, reported.Number]] = []
-        self.of_epochs: list[Mapping[str, reported.Number]] = []
-
-    def _of(self, network: Network, out: Bounded, loss: Bounded, part: slice) -> dict[str, Any]:
-        mask = network.mask if network.is_sequence else None
-        found = reported.reported(
-            network.target[part], out.value, out.error, weight=None, batches=[],
-            mask=None if mask is None else mask[part], computed_in=self.computed_in,
-        )  # fmt: skip
-        return {**found, "loss": (loss.value[0, 0], loss.error[0, 0])}  # with what is penalized
-
-    def batch(self, w: Sets, loss: Bounded, update: int) -> None:
-        if self.validated is None:
-            return
-        taken = self.network.batches
-        part = taken[update % len(taken)]
-        self.losses.append(loss)
-        self.outputs.append(outputs(self.network, w, part))
-        self.of_batches.append(self._of(self.network, self.outputs[-1], loss, part))
-
-    def ended(self, w: Sets, update: int) -> None:
-        """At the end of an epoch."""
-        if self.validated is None or (update + 1) % (K := len(self.network.batches)):
-            return
-        loss = batches.loss_of_epochs(self.network, _known(_joined(self.losses[-K:])))
-        each = self.outputs[-K:]
-        value, error = (np.concatenate([getattr(o, p) for o in each]) for p in ("value", "error"))
-        of_epoch = self._of(self.network, Bounded(value, error, loss.a), loss, slice(None))
-        other, every = self.validated, slice(None)
-        whole = slice(0, len(other.target))
-        after = [gradients(other, w, part)[1] for part in other.batches]
-        loss = batches.loss_of_epochs(other, _known(_joined(after)))
-        of_it = self._of(other, outputs(other, w, whole), loss, every)
-        self.of_epochs.append({**of_epoch, **{f"val_{name}": n for name, n in of_it.items()}})
-
-
-def _stacked(each: list[Mapping[str, reported.Number]]) -> Reports:
-    names = each[0] if each else ()
-    return {
-        name: (np.stack([r[name][0] for r in each]), np.stack([r[name][1] for r in each]))
-        for name in names
-    }
-
-
-def _known(b: Bounded) -> Bounded:
-    """Nothing is known where the reference, or its bound, overflows."""
-    known = np.isfinite(b.value)
-    error = np.where(known & np.isfinite(b.error), b.error, np.inf)
-    return Bounded(np.where(known, b.value, 0.0), error, b.a)

@@ -23,11 +23,11 @@ from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import exactly
 from rnn_check.numbers.formats import ARITHMETICS, Array
 from rnn_check.recurrences import kinds, training
+from rnn_check.recurrences.fitted import trained
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from rnn_check.recurrences.penalties import Regularizer
 from rnn_check.recurrences.schedules import CosineDecay, ExponentialDecay, PiecewiseConstantDecay
-from rnn_check.recurrences.training import trained
 from rnn_check.recurrences.updating import carried, ends_with
 from tests.support.sampling import sampled
 

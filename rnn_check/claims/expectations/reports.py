@@ -16,7 +16,7 @@ from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path,
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.loss import penalized
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import reported, training
+from rnn_check.recurrences import fitted, reported
 from rnn_check.recurrences.reported import METRICS
 from rnn_check.subjects.policy import Policy
 
@@ -153,7 +153,7 @@ class Reported(Holds, frozen=True, kw_only=True):
             yield from _afterwards(case, said["weights"], found)
 
 
-def _afterwards(case: Case, told: Said, found: training.Trained) -> Iterator[Comparison]:
+def _afterwards(case: Case, told: Said, found: fitted.Trained) -> Iterator[Comparison]:
     run = case.claim
     for layer in run.layers:
         for path in layer.weight_shapes(run.features_of(layer)):

@@ -27,7 +27,7 @@ from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.layers.layer import described
 from rnn_check.claims.layers.signal import Call, Signal
 from rnn_check.claims.written import Array
-from rnn_check.recurrences import penalties, training
+from rnn_check.recurrences import fitted, penalties
 from rnn_check.recurrences.network import Network
 from rnn_check.subjects.policy import Policy
 
@@ -222,7 +222,7 @@ def _index(epoch: int) -> int:
     return epoch - (epoch > 0)
 
 
-def ended(case: Case, computed_in: str | None = None, reports: bool = False) -> training.Trained:
+def ended(case: Case, computed_in: str | None = None, reports: bool = False) -> fitted.Trained:
     """Where the claim's training ends, in an arithmetic, or else as the subject trains it.
 
     reports: and what is said on the way.
@@ -247,8 +247,8 @@ def computed(whole: Network, mixed: str) -> Network:
 @functools.cache  # one object for each arithmetic, by which a case knows what it has made
 def _trained_in(
     arithmetic: str, reports: bool, mixed: str
-) -> Callable[[Experiment], training.Trained]:
-    def ends(run: Experiment) -> training.Trained:
+) -> Callable[[Experiment], fitted.Trained]:
+    def ends(run: Experiment) -> fitted.Trained:
         assert run.training is not None and run.weights is not None
         own = {
             layer.name: {
@@ -261,7 +261,7 @@ def _trained_in(
         whole = computed(network(run), mixed)
         by_class = run.training.class_weight is not None
         validated = dataclasses.replace(whole, sample_weight=None) if by_class else whole
-        return training.trained(
+        return fitted.trained(
             whole, run.training.optimizer, by_name(run, own), run.training.epochs,
             arithmetic, validated if reports else None,
         )  # fmt: skip

@@ -1,0 +1,151 @@
+"""Where does a whole training end, and what is reported of it?
+
+Update by update, the errors of one carried into the next: see `training`, whose sizes and names
+these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnn_check.numbers.bounded import Bounded, _given, exactly
+from rnn_check.numbers.formats import Array, arithmetic
+from rnn_check.recurrences import batches, reported, training, updating
+from rnn_check.recurrences.network import Network
+from rnn_check.recurrences.optimizers import Optimizer
+from rnn_check.recurrences.training import Sets, States
+
+Reports = dict[str, tuple[Array, Array]]  # by name
+
+
+class Trained(NamedTuple):
+    """Where a training ends: values and bounds, which are infinite where nothing can be said.
+
+    of_batches (N,), of_epochs (E,): what is reported, loss and metrics; and "val_loss" and its like
+    on the same samples after each epoch, where these weigh as in `validated`.
+    """
+
+    weights: dict[str, tuple[Array, Array]]
+    loss: tuple[Array, Array]  # (E,) of each epoch
+    of_batches: Reports
+    of_epochs: Reports
+
+
+def trained(
+    network: Network,
+    optimizer: Optimizer,
+    weights: Mapping[str, tuple[Array, Array]],
+    epochs: int,
+    dtype: Any = "float32",
+    validated: Network | None = None,
+) -> Trained:
+    """What the weights become, and the loss of each epoch; how far an arithmetic may be off.
+
+    weights: by name (see WEIGHTS), each with its error. The errors of an update are carried into
+    the next: of many updates nothing may be left to say; then the bounds are infinite, and the
+    values those of the last update of which something was. validated: if given, what it is
+    validated on after each epoch, and what is reported is said.
+    Raises ValueError for unknown arithmetics and activations.
+    """
+    a = arithmetic(dtype)
+    with np.errstate(all="ignore"):
+        w = {
+            name: _given(np.asarray(value)[None], np.asarray(error)[None], a, True)
+            for name, (value, error) in weights.items()
+        }
+        w = {name: Bounded(b.value, b.error, a) for name, b in w.items()}
+        zero = {name: exactly(np.zeros_like(b.value), a) for name, b in w.items()}
+        states: dict[str, dict[str, Bounded]] = dict.fromkeys(updating.carried(optimizer), zero)
+        losses: list[Bounded] = []
+        start: States | None = None
+        seen = _Reported(network, validated, network.mixed or a.name)
+        for update in range(epochs * len(network.batches)):
+            if all(np.isinf(b.error).all() for b in w.values()):
+                losses.append(Bounded(np.zeros((1, 1)), np.full((1, 1), np.inf), a))
+                seen.batch(w, losses[-1], update)
+                seen.ended(w, update)
+                continue
+            batch = network.batches[update % len(network.batches)]
+            g, loss = training.gradients(network, w, batch, start=start)
+            start = training.ends(network, w, batch, start) if network.stateful else None
+            losses.append(loss)
+            seen.batch(w, loss, update)
+            after = updating.updated(
+                optimizer, w, states, g, np.array([update]), constraints=network.constraints
+            )
+            w = {name: _known(b) for name, b in after.weights.items()}
+            states = {
+                state: {name: _known(b) for name, b in part.items()}
+                for state, part in after.states.items()
+            }
+            seen.ended(w, update)
+        w = {"weights": w, **states}[updating.ends_with(optimizer)]
+        w = {**w, **training.frozen(network, 1, a)}
+        loss = batches.loss_of_epochs(network, _known(training.joined(losses)))
+    return Trained(
+        {name: (b.value[0], b.error[0]) for name, b in w.items()},
+        (loss.value[:, 0], loss.error[:, 0]),
+        _stacked(seen.of_batches),
+        _stacked(seen.of_epochs),
+    )
+
+
+class _Reported:
+    """What is reported while it is trained: of each batch, of each epoch, and what follows it."""
+
+    def __init__(self, network: Network, validated: Network | None, computed_in: str) -> None:
+        self.network, self.validated, self.computed_in = network, validated, computed_in
+        self.losses: list[Bounded] = []
+        self.outputs: list[Bounded] = []
+        self.of_batches: list[Mapping[str, reported.Number]] = []
+        self.of_epochs: list[Mapping[str, reported.Number]] = []
+
+    def _of(self, network: Network, out: Bounded, loss: Bounded, part: slice) -> dict[str, Any]:
+        mask = network.mask if network.is_sequence else None
+        found = reported.reported(
+            network.target[part], out.value, out.error, weight=None, batches=[],
+            mask=None if mask is None else mask[part], computed_in=self.computed_in,
+        )  # fmt: skip
+        return {**found, "loss": (loss.value[0, 0], loss.error[0, 0])}  # with what is penalized
+
+    def batch(self, w: Sets, loss: Bounded, update: int) -> None:
+        if self.validated is None:
+            return
+        taken = self.network.batches
+        part = taken[update % len(taken)]
+        self.losses.append(loss)
+        self.outputs.append(training.outputs(self.network, w, part))
+        self.of_batches.append(self._of(self.network, self.outputs[-1], loss, part))
+
+    def ended(self, w: Sets, update: int) -> None:
+        """At the end of an epoch."""
+        if self.validated is None or (update + 1) % (K := len(self.network.batches)):
+            return
+        loss = batches.loss_of_epochs(self.network, _known(training.joined(self.losses[-K:])))
+        each = self.outputs[-K:]
+        value, error = (np.concatenate([getattr(o, p) for o in each]) for p in ("value", "error"))
+        of_epoch = self._of(self.network, Bounded(value, error, loss.a), loss, slice(None))
+        other, every = self.validated, slice(None)
+        whole = slice(0, len(other.target))
+        after = [training.gradients(other, w, part)[1] for part in other.batches]
+        loss = batches.loss_of_epochs(other, _known(training.joined(after)))
+        of_it = self._of(other, training.outputs(other, w, whole), loss, every)
+        self.of_epochs.append({**of_epoch, **{f"val_{name}": n for name, n in of_it.items()}})
+
+
+def _stacked(each: list[Mapping[str, reported.Number]]) -> Reports:
+    names = each[0] if each else ()
+    return {
+        name: (np.stack([r[name][0] for r in each]), np.stack([r[name][1] for r in each]))
+        for name in names
+    }
+
+
+def _known(b: Bounded) -> Bounded:
+    """Nothing is known where the reference, or its bound, overflows."""
+    known = np.isfinite(b.value)
+    error = np.where(known & np.isfinite(b.error), b.error, np.inf)
+    return Bounded(np.where(known, b.value, 0.0), error, b.a)
