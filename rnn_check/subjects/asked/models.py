@@ -35,8 +35,9 @@ class Stack(Made):
     """Layers one after the other, as they were described.
 
     shape: of their input. inputs: what they were made for as a model. models: keras.Models of them,
-    by their inputs; compiled: how. ran: what a run of them said, by its inputs. prepared: what is
-    computed with them, traced and compiled. whole: a function of x that is called in their place.
+    by their inputs; compiled: how each is. loaded: whether they are as a file or a copy has them.
+    ran: what a run of them said, by its inputs. prepared: what is computed with them, traced and
+    compiled. whole: a function of x that is called in their place.
     """
 
     def __init__(self, specs: Descriptions, layers: Layers, shape: Sequence[int | None]) -> None:
@@ -45,7 +46,8 @@ class Stack(Made):
         self.shape = tuple(shape)
         self.inputs: Inputs = {}
         self.models: dict[Any, Any] = {}
-        self.compiled: Any = None
+        self.compiled: dict[Any, Any] = {}
+        self.loaded = False
         self.whole: Any = None
         self.ran: dict[Any, Tensors] = {}
         self.prepared: dict[Any, Any] = {}
@@ -150,20 +152,23 @@ class Models(Making):
         metrics: Sequence[str] = (),
         scaled: bool = False,
     ) -> Any:
-        """The model, compiled once for each of these.
+        """The model, compiled once for each of these. If it is to be compiled for none, it may be
+        compiled for any: Keras traces anew what is compiled anew.
 
         scaled: its loss, as Keras scales that of a model whose own policy is mixed_float16.
         """
         model = self.model(of, inputs)
         how = (loss, scaled, *metrics, *sorted((optimizer or {}).items()))
-        if of.compiled != how:
+        key = model_key(inputs)
+        any_will_do = how == (None, False) and not of.loaded and key in of.compiled
+        if of.compiled.get(key) != how and not any_will_do:
             more = {} if optimizer is None else {"optimizer": self.optimizer(**optimizer)}
             if scaled:
                 more["optimizer"] = self.scaling(more["optimizer"])
             wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
             more.update({"metrics": self.metrics_to_compile(metrics)} if metrics else {})
             model.compile(**wanted, **more, **self.jit_compile)
-            of.compiled = how
+            of.compiled[key] = how
         return model
 
     def scaling(self, optimizer: Any) -> Any:

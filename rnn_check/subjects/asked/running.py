@@ -130,6 +130,7 @@ class Running(Models):
             said = model.evaluate(arrays, wanted, return_dict=True, **how)
             return {"loss": encode(np.asarray(float(said["loss"]))), "reported": numbers(said)}
         if through == "test_on_batch":
+            model.reset_metrics()  # which hold what an evaluate before found
             reports = [
                 model.test_on_batch(
                     self.arrays(of, {n: a[part] for n, a in inputs.items()}),

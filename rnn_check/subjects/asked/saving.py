@@ -45,8 +45,11 @@ class Saving(Models):
             loaded = ways[how](of, again, model, os.path.join(folder, f"model.{how}"))
         # an InputLayer's default name is counted
         again.layers = [r for r in loaded.layers if type(r).__name__ != "InputLayer"]
-        again.models[model_key(of.inputs)] = loaded
-        again.compiled = of.compiled if getattr(loaded, "optimizer", None) is not None else None
+        key = model_key(of.inputs)
+        again.models[key] = loaded
+        again.loaded = True
+        if key in of.compiled and getattr(loaded, "optimizer", None) is not None:
+            again.compiled[key] = of.compiled[key]
         configs = [
             [configuration(r.get_config(), named=how not in RENAMED) for r in each.layers]
             for each in (of, again)

@@ -33,7 +33,8 @@ OPTIONS = frozenset(
     )
 )
 LOOK = ("make", "weights", "gradients", "run_shapes")  # verbs that leave layers as they are
-THROUGH = ("layers", "call", "cell")  # of runs: no model is compiled, as Keras compiles one
+# of runs; what evaluates leaves metrics behind
+THROUGH = ("layers", "call", "cell", "predict", "predict_on_batch")
 
 
 def looks(verb: str, asked: Answer) -> bool:
