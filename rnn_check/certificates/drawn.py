@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -71,11 +72,12 @@ def explained(
     states: Mapping[str, Mapping[str, Array]],
     reported: Array,
     a: Arithmetic,
-) -> list[Dropped]:
+) -> list[Dropped] | None:
     """Of each update the masks (1,B,...) that explain it best.
 
-    weights: by name (N+1,...), states: of the optimizer, by state and name, as they were recorded;
-    reported: each epoch's loss (E,).
+    None if more of them explain the updates of an epoch than are tried, and none of those tried its
+    loss. weights: by name (N+1,...), states: of the optimizer, by state and name, as they were
+    recorded; reported: each epoch's loss (E,).
     """
     first = next(iter(weights.values()))
     K, found = len(network.batches), list[list[_Explained]]()
@@ -84,7 +86,10 @@ def explained(
     chosen: list[Dropped] = []
     for epoch, loss in enumerate(reported):
         off = functools.partial(_from_reported, network, float(loss))
-        best = min(_together(found[epoch * K : (epoch + 1) * K]), key=off)
+        of_batches = found[epoch * K : (epoch + 1) * K]
+        best = min(_together(of_batches), key=off)
+        if math.prod(map(len, of_batches)) > MOST and off(best):
+            return None
         chosen.extend(each.dropped for each in best)
     return chosen
 

@@ -97,6 +97,9 @@ def certify_training(
         dropped = None
         if rates is not None:
             dropped = explained(network, rates, optimizer, weights, recorded, losses[:, 0], a)
+            if dropped is None:
+                why = "too many masks explain the updates to look at all for what the loss may be"
+                return Certificate(None, 0.0, (0, "", ""), N, 0.0, 0, {}, why)
         of_weights, of_loss = _gradients(network, before, a, dropped)
         rows_of = functools.partial(_each_row, recorded, a)
         after = updating.updated(
