@@ -229,6 +229,9 @@ def test_what_cannot_be_certified_says_why(file: str, subject: observe.Subject) 
     assert "a cell outside of an RNN layer" in reasons["loop/gru_cell"]
     assert reasons["known"] == ""
     assert found.verdict == AGREE
+    question = Question(f"{file}:bare", own={f"{file}:Bare": "SimpleRNNCell"})
+    (row,) = judged("", said(question, subject)).rows
+    assert "no attribute units, by which a SimpleRNNCell says" in row.refused
 
 
 def test_a_cell_of_ones_own_is_certified_as_what_it_is_said_to_compute(
