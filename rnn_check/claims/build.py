@@ -70,7 +70,7 @@ class Builder:
         weights = arrays.weights(features)
         printed = arrays.printed(features)
         self._sizes(layers, x, input_shape)
-        self._wrong()
+        self._wrong(layers)
         runs = any(
             WEIGHTS in e.needs and not e.not_run and not e.underived(Experiment(layers=layers))
             for e in doc.expect
@@ -183,9 +183,7 @@ class Builder:
         if isinstance(layer, RNN) and not layer.cells:
             raise self.fail(f"{at}.cell", "expected at least one cell")
         if isinstance(layer, Bidirectional):
-            at = f"{at}.layer"
-            if layer.layer.option("go_backwards"):
-                raise self.fail(f"{at}.go_backwards", "not inside Bidirectional; leave it out")
+            return self._directions(layer, at)
         for _, part, _ in layer.parts(1):
             functions = {"activation": part.function}
             if isinstance(part, Gated):
@@ -195,7 +193,6 @@ class Builder:
                     activations.activation(name)
                 except ValueError as error:
                     raise self.fail(f"{at}.{key}", str(error)) from None
-        layer = layer.layer if isinstance(layer, Bidirectional) else layer
         if isinstance(layer, Recurrent):
             for name in ("dropout", "recurrent_dropout"):
                 rate = getattr(layer, name)
@@ -203,6 +200,29 @@ class Builder:
                     raise self.fail(
                         f"{at}.{name}", f"expected a rate from 0 to less than 1, got {rate}"
                     )
+
+    def _directions(self, layer: Bidirectional, at: str) -> None:
+        """What each of them may be, and what both have to be alike in, as Keras wants it."""
+        self._layer(layer.layer, f"{at}.layer")
+        if layer.layer.option("go_backwards"):
+            raise self.fail(f"{at}.layer.go_backwards", "not inside Bidirectional; leave it out")
+        if not layer.has_two:
+            return
+        at, (_, own) = f"{at}.backward_layer", layer.directions
+        self._layer(own, at)
+        if not own.option("go_backwards"):
+            raise self.fail(f"{at}.go_backwards", "expected true, as Keras wants it of this one")
+        for name in ("return_sequences", "return_state", "stateful", "trainable"):
+            wanted = layer.layer.option(name)
+            if own.option(name) != wanted:
+                raise self.fail(f"{at}.{name}", f"expected {str(wanted).lower()}, as of the layer")
+        if own.activity_regularizer != layer.layer.activity_regularizer:
+            raise self.fail(f"{at}.activity_regularizer", "expected what the layer has")
+        if layer.merge_mode != "concat" and own.units != layer.layer.units:
+            raise self.fail(
+                f"{at}.units", f"expected {layer.layer.units}, as of the layer: what is merged by "
+                f"{layer.merge_mode} has one size",
+            )  # fmt: skip
 
     def _gates(self, layers: tuple[AnyLayer, ...]) -> None:
         """What the author says of gates is said of some that there are."""
@@ -214,14 +234,17 @@ class Builder:
                     own.add(part.gate_function)
         gates.check(self.doc.reading, functions, self.fail)
 
-    def _wrong(self) -> None:
+    def _wrong(self, layers: tuple[AnyLayer, ...]) -> None:
         wrong = self.doc.wrong
         if wrong is None:
             return
-        if not (wrong.layer or wrong.x_shape or wrong.initial_state_shape or wrong.mask_shape):
+        if not any(msgspec.structs.astuple(wrong)):
             raise self.fail(
                 "wrong", "says nothing; give layer, x_shape, initial_state_shape or ..."
             )
+        both = [layer for layer in layers if isinstance(layer, Bidirectional)]
+        if wrong.backward_layer and not any(layer.has_two for layer in both):
+            raise self.fail("wrong.backward_layer", "of a Bidirectional layer that has one, only")
         if self.doc.input is None:
             raise self.fail("input", "required: what the layer is built for before it is misused")
 
@@ -236,7 +259,8 @@ class Builder:
             weights += sum(math.prod(shape) for shape in layer.weight_shapes(features).values())
             width += layer.width
             features = layer.features_after(features)
-        unrolled = any(layer.inner.option("unroll") for layer in layers)
+        every = (part for layer in layers for _, part, _ in layer.parts(1))
+        unrolled = any(part.option("unroll") for part in (*layers, *every))
         states = batch * steps * width
         self.states[0] += states * len(self.doc.expect)
         training = self.doc.training

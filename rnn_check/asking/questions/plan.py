@@ -160,6 +160,7 @@ def state_sizes(spec: Mapping[str, Any]) -> list[int]:
     inner = spec.get("layer") or spec.get("cell")
     if inner is not None:
         parts = inner if isinstance(inner, list) else [inner]
-        twice = 2 if "layer" in spec else 1
-        return [size for part in parts for size in state_sizes(part)] * twice
+        if "layer" in spec:
+            parts = [inner, spec.get("backward_layer") or inner]
+        return [size for part in parts for size in state_sizes(part)]
     return [spec["units"]] * (2 if spec["kind"] in ("LSTM", "LSTMCell") else 1)
