@@ -34,9 +34,9 @@ from rnn_check.numbers.arrays import claimed, numbers
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, rounded
 from rnn_check.recurrences import batches, training, updating
+from rnn_check.recurrences.dropping import Dropped
 from rnn_check.recurrences.network import WEIGHTS, Network
 from rnn_check.recurrences.optimizers import Optimizer
-from rnn_check.recurrences.training import Dropped
 
 
 def certify_training(

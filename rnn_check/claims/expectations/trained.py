@@ -136,13 +136,11 @@ def rates_of(run: Experiment) -> Rates | None:
 def _undrawn(what: str, run: Experiment, rates: Rates) -> str:
     """Why not every mask that can have been drawn is tried; empty if it is."""
     found = _parts(run).rnn
-    if not isinstance(found, SimpleRNN):
-        return f"{what} of a training with dropout is derived of a SimpleRNN only"
     if not all(rate in (0, 0.5, 0.75, 0.875) for rate in rates):
         return f"{what} of a training with dropout is derived of rates of 0.5, 0.75 or 0.875 only"
     whole = network(run)
     samples = max(batch.stop - batch.start for batch in whole.batches)
-    if masks(rates, samples, whole.features, found.units) > MOST:
+    if masks(rates, samples, whole.features, found.units, found.gates) > MOST:
         return (
             f"{what} of a training whose batches can draw more than {MOST:,} masks is not derived"
         )
