@@ -199,6 +199,7 @@ def _one_after_another(
     each = []
     for update in range(len(next(iter(before.values())))):
         batch = network.batches[update % len(network.batches)]
+        start = None if network.begins_anew(update) else start
         weights = {name: exactly(w[update : update + 1], a) for name, w in before.items()}
         each.append(training.gradients(network, weights, batch, start=start))
         start = training.ends(network, weights, batch, start)

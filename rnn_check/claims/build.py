@@ -62,6 +62,7 @@ class Builder:
         self._texts()
         self._training()
         layers = self._layers()
+        self._resets(layers)
         arrays = Arrays(self.read, doc, layers, self.written)
         x, initial_state, mask, input_shape = arrays.input()
         self._held(x)
@@ -145,6 +146,14 @@ class Builder:
     def _training(self) -> None:
         for key, problem in self.doc.training.problems() if self.doc.training else ():
             raise self.fail(f"training.{key}", problem)
+
+    def _resets(self, layers: tuple[AnyLayer, ...]) -> None:
+        """What is reset at the end of an epoch has to be there."""
+        training = self.doc.training
+        if training is None or training.reset_states is not True:
+            return
+        if not any(layer.inner.option("stateful") for layer in layers):
+            raise self.fail("training.reset_states", "of a stateful layer only; leave it out")
 
     def _layers(self) -> tuple[AnyLayer, ...]:
         doc = self.doc

@@ -121,9 +121,9 @@ def joined(parts: list[Bounded]) -> Bounded:
     return Bounded(value, error, parts[0].a)
 
 
-def outputs(network: Network, weights: Sets, batch: slice) -> Bounded:
+def outputs(network: Network, weights: Sets, batch: slice, start: States | None = None) -> Bounded:
     """(B,O), or of each step (B,T,O), at one set of weights."""
-    each = _forward(network, _all_of(network, weights), batch).outputs
+    each = _forward(network, _all_of(network, weights), batch, start=start).outputs
     value, error = (
         np.stack([getattr(node.b, part)[0] for node in each], axis=1) for part in ("value", "error")
     )

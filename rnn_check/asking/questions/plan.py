@@ -32,7 +32,8 @@ class Experiment(dict[str, Any]):
     weights        {layer name: {path: array}}, see `Session.make`
     loss           {"kind", "value" | "target": array}, see `Session.gradients`
     of             whose gradients (by default all that there are)
-    training       {"optimizer", "epochs", "batch_size", "sample_weight" | "class_weight"}: see
+    training       {"optimizer", "epochs", "batch_size", "sample_weight" | "class_weight",
+                   "reset_states"}: see
                    `Session.fit`
     learning_rate  of the one step of SGD of `fit_once` and `one_update`
     wrong          {"layer": {Keras's keys}, "x_shape", "initial_state_shape", "mask_shape"}
