@@ -134,6 +134,7 @@ def test_a_wrong_number_is_explained_without_a_traceback(inside: Pytests) -> Non
 
 
 def test_the_cause_of_a_wrong_number_is_named(inside: Pytests) -> None:
+    inside.play(causes=True)
     file = inside.claim("hand")
     text = file.read_text()
     file.write_text(text.replace("bias = [0.1, 0.2]", "bias = [0.1, 0.3]"))
