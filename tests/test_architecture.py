@@ -141,7 +141,7 @@ FRAMEWORKS = {
 }
 # what the subject imports, and support/planted.py reads
 PLANTED = {
-    "faults", "input_faults", "penalty_faults", "reporting_faults", "saving_faults",
+    "eagerly", "faults", "input_faults", "penalty_faults", "reporting_faults", "saving_faults",
     "scaling_faults", "stateful_faults", "training_faults", "updating_faults", "weighing_faults",
 }  # fmt: skip
 

@@ -22,7 +22,9 @@ def judged(subject: Subject, fault: str) -> judge.Verdict:
     if subject.backend == "jax":
         pytest.skip("a known deviation")
     request = asking_request.request(CLAIM, ["training"], asking_request.Setting())
-    observed = plans.ask(subject, {**request, "replace": {"SimpleRNN": FAULTS[fault]}})[1]
+    observed = plans.ask(
+        subject, {**request, "replace": {**planted.EAGERLY, "SimpleRNN": FAULTS[fault]}}
+    )[1]
     if "unsupported" in observed["training"]:
         pytest.skip(observed["training"]["unsupported"])
     (verdict,) = judge.judge(CLAIM, asking_request.Answer(observed))
