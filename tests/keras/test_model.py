@@ -112,11 +112,13 @@ def test_a_model_is_made_anew_in_another_dtype(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mode", ["function", "xla"])
-def test_compiled_models_are_certified(mode: str, file: str, subject: observe.Subject) -> None:
+@pytest.mark.parametrize(("mode", "name"), [("function", "masks"), ("xla", "shared")])
+def test_compiled_models_are_certified(
+    mode: str, name: str, file: str, subject: observe.Subject
+) -> None:
     if mode not in subject.identity.modes:
         pytest.skip(f"no mode {mode}")
-    found = judged("", said(Question(f"{file}:masks", mode), subject))
+    found = judged("", said(Question(f"{file}:{name}", mode), subject))
     assert found.verdict == AGREE, wrong(found)
 
 
