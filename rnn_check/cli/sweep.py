@@ -13,7 +13,7 @@ import click
 
 from rnn_check.cli.commands import BadInput, main
 from rnn_check.cli.comparing import stopped
-from rnn_check.cli.options import MEMORY, TIMEOUT
+from rnn_check.cli.options import MEMORY, TIMEOUT, check_free, write
 from rnn_check.cli.subjects import BACKEND, DTYPE, LAYER, MODE, Subjects
 from rnn_check.reports.terminal import Interrupted, console, interruptions, say
 
@@ -59,6 +59,11 @@ def _budget(context: click.Context, option: click.Parameter, value: str | None) 
     "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER", required=True,
     help="Where results and findings are kept; the same command goes on with what is there.",
 )  # fmt: skip
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write a page to FILE as well, of all that the folder holds then.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Overwrite the page if it is there already.")
 def sweep(
     subjects: tuple[str, ...],
     cases: int | None,
@@ -74,6 +79,8 @@ def sweep(
     timeout: float,
     memory: int,
     output: Path,
+    html: Path | None,
+    force: bool,
 ) -> None:
     """Draw random models, ask every SUBJECT, and shrink what is wrong to a claim file.
 
@@ -93,6 +100,10 @@ def sweep(
         raise BadInput("give either --cases N or --budget TIME")
     if scheduler is not None and workers is not None:
         raise BadInput("--workers does not go with --scheduler, which has its own")
+    if html is not None:
+        check_free("--html", html, force)
+    elif force:
+        raise BadInput("--force is of --html, which is not given")
     from rnn_check.reports import swept
     from rnn_check.subjects.asked.machine import available_cores
     from rnn_check.sweep import cluster
@@ -105,7 +116,8 @@ def sweep(
         raise BadInput(f"{option} is of the Keras installed here, and does not go with a SUBJECT")
     how = Subjects("keras", backends, modes, dtypes, layer, None, False, False, timeout, memory)
     sought = _elsewhere(subjects, how) if subjects else _here(how)
-    results = Results(output, About.of(seed, space))
+    about = About.of(seed, space)
+    results = Results(output, about)
     done = results.done()
     if done:
         say(f"{output} holds {len(done):,} outcomes; it goes on from there")
@@ -123,6 +135,11 @@ def sweep(
         found = (
             [] if interrupted else _findings(client, everything, space, sought, results.findings)
         )
+    if html is not None:
+        from rnn_check.reports import swept_page
+
+        page = swept_page.html(about, everything, list(results.written()), bool(interrupted))
+        write("--html", html, page)
     swept.terminal(everything, found, console())
     if interrupted:
         say("interrupted; the same command goes on")

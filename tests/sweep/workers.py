@@ -127,12 +127,15 @@ def test_a_faulty_layer_is_found_and_its_least_model_says_so(tmp_path: Path) -> 
     (tmp_path / "faulty.py").write_text(FAULTY)
     asked = ["--backend", "numpy", "--layer", f"{tmp_path}/faulty.py:Faulty"]
     space = ["--space", "front=none", "--space", "layer=SimpleRNN", "--space", "do=certified"]
-    swept = run("sweep", *asked, *space, "--cases", 32, "--workers", 1, "-o", tmp_path / "sweep")
+    swept = run("sweep", *asked, *space, "--cases", 32, "--workers", 1, "-o", tmp_path / "sweep",
+                "--html", tmp_path / "page.html")  # fmt: skip
     assert swept.exit_code == 1, swept.output
+    shown = (tmp_path / "page.html").read_text()
     files = sorted((tmp_path / "sweep" / "findings").glob("*.claim.toml"))
     assert files and all(f"found: {file}" in swept.output for file in files)
     for file in files:
         claim = load(file)
+        assert f"{file.name}</summary>" in shown
         (layer,) = claim.layers
         assert isinstance(layer, SimpleRNN) and layer.units == 1
         assert claim.x is not None and claim.x.shape == (1, 1, 1)
