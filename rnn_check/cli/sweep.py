@@ -104,9 +104,10 @@ def sweep(
         check_free("--html", html, force)
     elif force:
         raise BadInput("--force is of --html, which is not given")
+    from rnn_check.asking import cluster
     from rnn_check.reports import swept
     from rnn_check.subjects.asked.machine import available_cores
-    from rnn_check.sweep import cluster
+    from rnn_check.sweep import shared
     from rnn_check.sweep.results import About, Results
     from rnn_check.sweep.space import Space
 
@@ -121,14 +122,14 @@ def sweep(
     done = results.done()
     if done:
         say(f"{output} holds {len(done):,} outcomes; it goes on from there")
-    todo = cluster.pieces(sought, seed, cases, done)
+    todo = shared.pieces(sought, seed, cases, done)
     until = None if budget is None else time.monotonic() + budget
     interrupted: list[Interrupted] = []
     with cluster.client(scheduler, workers or available_cores()) as client:
         say(f"the workers are shown at {client.dashboard_link}")
         total = None if cases is None else cases * len(sought) - len(done)
         with swept.progress(total) as shown, interruptions(interrupted.append):
-            for outcomes in cluster.asked(client, space, todo, until, lambda: bool(interrupted)):
+            for outcomes in shared.asked(client, space, todo, until, lambda: bool(interrupted)):
                 results.add(outcomes)
                 shown.add(outcomes)
         everything = list(results.outcomes())

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from rnn_check.asking import cluster
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import Target
 from rnn_check.claims.files import load
 from rnn_check.claims.layers import SimpleRNN
-from rnn_check.sweep import cluster
+from rnn_check.sweep import shared
 from rnn_check.sweep.space import Space
 from rnn_check.sweep.work import Outcome, Sought
 from rnn_check.verdicts.judge import ERROR
@@ -45,7 +46,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing() -> None:
     found: list[Outcome] = []
     with cluster.client(None, 2) as client:
         pids = client.run(os.getpid)
-        for outcomes in cluster.asked(client, SPACE, cluster.pieces([NUMPY], 1, 96, set())):
+        for outcomes in shared.asked(client, SPACE, shared.pieces([NUMPY], 1, 96, set())):
             if not found:
                 os.kill(next(iter(pids.values())), signal.SIGKILL)
             found += outcomes
@@ -58,7 +59,7 @@ def test_ctrl_c_in_the_terminal_ends_no_worker() -> None:
     found: list[Outcome] = []
     with cluster.client(None, 1) as client:
         before = client.run(os.getpid)
-        for outcomes in cluster.asked(client, SPACE, cluster.pieces([NUMPY], 1, 48, set())):
+        for outcomes in shared.asked(client, SPACE, shared.pieces([NUMPY], 1, 48, set())):
             if not found:
                 os.kill(next(iter(before.values())), signal.SIGINT)
             found += outcomes
@@ -71,21 +72,21 @@ def test_a_case_that_ends_its_workers_is_an_error_and_the_others_are_judged(
 ) -> None:
     (tmp_path / "deadly.py").write_text(
         "import os\n"
-        "from rnn_check.sweep import work\n"
-        "judged = work.outcomes\n"
-        "def outcomes(cases, space, of):\n"
-        "    if any(case.index == 5 for case in cases):\n"
+        "from rnn_check.sweep import shared\n"
+        "judged = shared.outcomes\n"
+        "def outcomes(piece, space):\n"
+        "    if any(case.index == 5 for case in piece.cases):\n"
         "        os._exit(1)\n"
-        "    return judged(cases, space, of)\n"
+        "    return judged(piece, space)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     import deadly
 
-    monkeypatch.setattr(cluster.work, "outcomes", deadly.outcomes)
+    monkeypatch.setattr(shared, "outcomes", deadly.outcomes)
     with cluster.client(None, 1) as client:
-        todo = cluster.pieces([NUMPY], 1, 8, set())
-        found = [each for some in cluster.asked(client, SPACE, todo) for each in some]
+        todo = shared.pieces([NUMPY], 1, 8, set())
+        found = [each for some in shared.asked(client, SPACE, todo) for each in some]
     assert sorted(each.index for each in found) == list(range(8))
     assert [each.index for each in found if each.verdict == ERROR] == [5]
     assert next(each for each in found if each.index == 5).place == "its worker died"
