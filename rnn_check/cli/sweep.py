@@ -13,7 +13,7 @@ import click
 
 from rnn_check.cli.commands import BadInput, main
 from rnn_check.cli.comparing import stopped
-from rnn_check.cli.options import MEMORY, TIMEOUT, check_free, write
+from rnn_check.cli.options import MEMORY, SCHEDULER, TIMEOUT, check_free, needs_a_cluster, write
 from rnn_check.cli.subjects import BACKEND, DTYPE, LAYER, MODE, Subjects
 from rnn_check.reports.terminal import Interrupted, console, interruptions, say
 
@@ -48,11 +48,7 @@ def _budget(context: click.Context, option: click.Parameter, value: str | None) 
     "--workers", type=click.IntRange(min=1), metavar="N",
     help="Processes on this machine.  [default: one a core]",
 )  # fmt: skip
-@click.option(
-    "--scheduler", metavar="ADDRESS|FILE",
-    help="A Dask cluster that is there, in place of processes here: tcp://host:8786, or its "
-    "scheduler file.",
-)  # fmt: skip
+@SCHEDULER
 @TIMEOUT
 @MEMORY
 @click.option(
@@ -90,12 +86,7 @@ def sweep(
 
     Exit codes: 0 nothing was found, 1 something was, 2 bad input or usage, 3 nobody could be asked.
     """
-    try:
-        import distributed  # noqa: F401
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        command = 'python -m pip install "rnn_check[sweep]"'
-        raise BadInput(f"{error.name} is not installed; {command} brings it") from None
+    needs_a_cluster()
     if (cases is None) == (budget is None):
         raise BadInput("give either --cases N or --budget TIME")
     if scheduler is not None and workers is not None:

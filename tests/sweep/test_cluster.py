@@ -9,6 +9,7 @@ import pytest
 from rnn_check.asking import cluster
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import Target
+from rnn_check.claims.files import bundled
 from rnn_check.refusal import Refused
 from rnn_check.sweep import shared
 from rnn_check.sweep.results import About, Results
@@ -113,3 +114,13 @@ def test_a_scheduler_that_is_not_there_is_refused(scheduler: str, says: str) -> 
 
 def test_a_case_is_named_by_what_draws_it() -> None:
     assert Case(7, 12).name == "sweep-2-7-12"
+
+
+def test_a_comparison_of_no_cluster_is_refused(tmp_path: Path) -> None:
+    claim = bundled() / "certified" / "tanh_sequence.toml"
+    for words, says in (
+        (["--scheduler", tmp_path / "none.json"], "none.json: No such file or directory"),
+        (["--scheduler", "x", "--model", "m.keras"], "--scheduler is of claims"),
+    ):
+        result = run("compare", "current@numpy", "current@torch", "--claims", claim, *words)
+        assert result.exit_code == 2 and says in result.output

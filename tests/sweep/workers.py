@@ -1,5 +1,5 @@
 """Do workers lose nothing, and is what they find made small? In a process of its own: see
-test_workers."""
+test_clusters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from rnn_check.sweep import shared
 from rnn_check.sweep.space import Space
 from rnn_check.sweep.work import Outcome, Sought
 from rnn_check.verdicts.judge import ERROR
+from tests.support.clusters import cluster_in
 from tests.support.command import run
 
 SPACE = Space.within(["do=certified", "layer=SimpleRNN,LSTM,GRU"])
@@ -93,23 +93,7 @@ def test_a_case_that_ends_its_workers_is_an_error_and_the_others_are_judged(
 
 
 def test_a_scheduler_elsewhere_is_asked_and_a_sweep_goes_on(tmp_path: Path) -> None:
-    file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "distributed.cli."]
-    scheduler = subprocess.Popen(
-        [*dask[:2], dask[2] + "dask_scheduler", "--host", "127.0.0.1", "--port", "0",
-         "--no-dashboard", "--scheduler-file", str(file)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    worker = None
-    try:
-        while not file.exists():
-            assert scheduler.poll() is None
-            time.sleep(0.05)
-        worker = subprocess.Popen(
-            [*dask[:2], dask[2] + "dask_worker", "--scheduler-file", str(file), "--nthreads", "1",
-             "--no-dashboard", "--no-nanny"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+    with cluster_in(tmp_path) as (file, _):
         asked = ["sweep", "--backend", "numpy", "--space", "do=certified", "-o", tmp_path / "sweep"]
         asked += ["--scheduler", file]
         for cases in (16, 32):
@@ -117,11 +101,6 @@ def test_a_scheduler_elsewhere_is_asked_and_a_sweep_goes_on(tmp_path: Path) -> N
             assert result.exit_code == 0, result.output
             assert f"{cases} outcomes" in result.output
         assert "holds 16 outcomes; it goes on from there" in result.output
-    finally:
-        for process in (worker, scheduler):
-            if process is not None:
-                process.terminate()
-                process.wait()
 
 
 def test_a_faulty_layer_is_found_and_its_least_model_says_so(tmp_path: Path) -> None:
