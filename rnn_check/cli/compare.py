@@ -127,7 +127,7 @@ def compare(
     whole = options is True and not (paths or pattern or any(w.observed for w in words))
     verdicts = Verdicts(claims, known_deviations(known, whole))
     judged = [*repeated("--claims", paths), *repeated("--known", [known] if known else [])]
-    found = compared(words, claims, verdicts, how, judged)
+    found = compared(words, claims, verdicts, how, judged, typed.scheduler)
     if html is not None:
         from rnn_check.reports import page
 
@@ -143,7 +143,7 @@ def compare(
     sys.exit(found.exit_code(fail_on))
 
 
-_OF_CLAIMS = ("pattern", "paths", "options", "slow")
+_OF_CLAIMS = ("pattern", "paths", "options", "slow", "scheduler")
 
 
 def _of_model(
