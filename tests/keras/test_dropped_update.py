@@ -91,11 +91,34 @@ def test_no_masks_explain_an_update_by_a_batch_with_a_fault(subject: Subject, fa
     assert judged_batches(subject, BATCHES, OF_BATCHES[fault]).verdict == DIFFER
 
 
+OF_GATES = {
+    c.layers[0].inner.family: c  # type: ignore[attr-defined]
+    for c in files.load_each(OPTIONS / "updates_gates.toml")
+    if "input" not in c.name
+}
+
+
+@long
+@pytest.mark.parametrize("kind", OF_GATES)
+@pytest.mark.parametrize("fault", ["", "SGD: momentum off by 1e-4", *FAULTS["LSTM"][:1], "second"])
+def test_masks_of_each_gate_explain_an_update_that_has_no_fault(
+    subject: Subject, kind: str, fault: str
+) -> None:
+    fault = FAULTS[kind][1] if fault == "second" else fault
+    replace = OF_BATCHES[fault] if fault.startswith("SGD") else {}
+    if fault and not replace:
+        if subject.backend != "tensorflow":
+            pytest.skip("what is planted here is of TensorFlow")
+        replace = {kind: planted.GATED[kind][fault].removeprefix(f"{kind}=")}
+    verdict = judged_batches(subject, OF_GATES[kind], replace)
+    assert verdict.verdict == (DIFFER if fault else AGREE), verdict.detail
+
+
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
         ("= 0.5\nrec", "= 0.3\nrec", "rates of 0.5, 0.75 or 0.875 only"),
-        ('"SimpleRNN"', '"GRU"', "of a SimpleRNN only"),
+        ('"SimpleRNN"', '"GRU"', "more than 4,096 masks"),  # each gate has its own
         ("batch_size    = 2", "batch_size    = 3", ""),  # 2^12 masks
         ("x = [", "x = [[[1, 1], [1, 1], [1, 1]], ", "more than 4,096 masks"),
     ],
