@@ -17,158 +17,29 @@ than what is left of its bound.
 from __future__ import annotations
 
 import math
-from copy import copy
 from typing import NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.factors import Factor, quanta, some_of
+from rnn_check.certificates.factors import quanta, some_of
+from rnn_check.certificates.gated_arguments import (
+    FLAT,
+    FUZZ,
+    Argument,
+    Between,
+    Columns,
+    U,
+    has_room,
+    largest,
+    left_of,
+    most_of,
+)
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.precision import SAMPLED
-from rnn_check.certificates.screen import Above, parts_of, room_for, rows_of
-from rnn_check.certificates.sums import Sum
+from rnn_check.certificates.screen import Above, room_for, rows_of
 from rnn_check.numbers import activations
-from rnn_check.numbers.formats import ARITHMETICS, FLOAT64, Array, gamma
+from rnn_check.numbers.formats import Array, gamma
 from rnn_check.recurrences.kinds import GRU
-
-U = ARITHMETICS["float32"].u
-FUZZ = 2.0**-18  # of what is compared: 2^6 roundings in float32, more than any of these lines has
-OWN = {"tanh": 8.0, "sigmoid": 10.0}  # units of u·|σ|: NumPy's 4 ulp of tanh; of exp, 1 + and 1 /
-FLAT = 2.0**-4  # no argument may be off by more, so that bounds are nearly linear
-_PIECE = 2**4  # products of fewer terms are made in float64
-
-
-class Columns:
-    """What rows (R,K) are multiplied with, gate beside gate, in float32 or of short sums."""
-
-    def __init__(self, matrix: Array, signs: Array) -> None:
-        """matrix (K,GH); signs (G,): a gate whose columns are negated is made of -s."""
-        K, G = len(matrix), len(signs)
-        gates = matrix.reshape(K, G, -1).swapaxes(0, 1) * signs[:, None, None]
-        self.narrow = K >= _PIECE
-        self.matrix = np.ascontiguousarray(gates, np.float32 if self.narrow else np.float64)
-        self.parts = parts_of(0, K, max(_PIECE // 2, -(-K // 2)) if self.narrow else max(K, 1))
-        longest = max(j - i for i, j in self.parts)
-        # how many roundings there are, at most: of sums in float64 that of the result
-        self.roundings = longest + len(self.parts) - 1 if self.narrow else 1
-
-    def gates(self, which: slice) -> Columns:
-        few = copy(self)
-        few.matrix = self.matrix[which]
-        return few
-
-    def of(self, rows: Array, out: Array, some: Array) -> Array:
-        """(G,R,H)"""
-        if not self.narrow:
-            np.copyto(out, np.matmul(rows.astype(np.float64), self.matrix), casting="same_kind")
-            return out
-        for i, j in self.parts:
-            part = np.matmul(rows[:, i:j], self.matrix[:, i:j], out=some if i else out)
-            if i:
-                out += part
-        return out
-
-    def added(self, rows: Array, to: Array, some: Array) -> None:
-        """The same added to what is there."""
-        if not self.narrow:
-            to += self.of(rows, some, some)
-            return
-        for i, j in self.parts:
-            to += np.matmul(rows[:, i:j], self.matrix[:, i:j], out=some)
-
-
-class Between(NamedTuple):
-    """The least and the largest of some sizes."""
-
-    least: float
-    most: float
-
-
-class Argument:
-    """The sums of one gate: their γ, and between which numbers their sizes lie.
-
-    roundings: how many there are in the same sums as they are made here.
-    """
-
-    def __init__(
-        self, factor: Factor, columns: slice, products: int, biases: int, roundings: int
-    ) -> None:
-        sums = Sum.plain(factor).bounded(products, stored=products + biases)
-        self.factor, self.gamma, self.own = factor, sums.gamma, gamma(roundings, U)
-        self.vague = gamma(len(factor.matrix) + 2**5, U)
-        self.starts, self.ends = factor.starts[:products], factor.ends[:products]
-        rest = np.abs(factor.matrix[self.ends[-1] :, columns]).sum(axis=0)
-        rest = rest if factor.bias is None else rest + np.abs(factor.bias[columns])
-        if factor.tight:
-            self.matrix = np.abs(factor.matrix[: self.ends[-1], columns]).astype(np.float32)
-            self.rest = rest.astype(np.float32)
-        else:
-            norms = factor.norms[:products, columns]
-            self.low, self.high = ([*f(norms, axis=1), f(rest)] for f in (np.min, np.max))
-
-    def sizes(self, *rows: tuple[Array, Array]) -> Between:
-        """Of rows (R,K) and their norms (R,), one pair for each product."""
-        if self.factor.tight:
-            size = self.rest + sum(
-                np.abs(part) @ self.matrix[i:j]
-                for (part, _), i, j in zip(rows, self.starts, self.ends, strict=True)
-            )
-            low, high = float(size.min()), float(size.max())
-        else:
-            ends = []
-            for f, found in ((np.min, self.low), (np.max, self.high)):
-                size = found[-1] + sum(n * norm for n, (_, norm) in zip(found, rows, strict=False))
-                ends.append(float(f(size)))
-            low, high = ends
-        return Between(low * (1 - self.vague), high * (1 + self.vague) + 2.0**-60)
-
-    def may_be_exact(self, unit: float, size: Between) -> bool:
-        """Whether some sum may need no rounding; unit: the largest of a row's, see Factor.units."""
-        # mostly a row of the matrix says that it is none
-        return all(
-            not float(quanta(some.reshape(1, -1))[0]) * 2.0**self.factor.a.bits * unit <= size.least
-            for some in (self.factor.matrix[:1], self.factor.matrix)
-        )
-
-
-class Left(NamedTuple):
-    """What is left of the bound of a gate: A·σ' + C·|σ| at least."""
-
-    A: float
-    C: float
-
-
-def left_of(
-    name: str, of: Argument, size: Between, off: float | None = None, more: float = 1.0
-) -> Left | None:
-    """Of the bound of a gate, less `more` times what it is off here; None: perhaps nothing.
-
-    off: how far the argument may be off here, if by more than its own sums.
-    """
-    act = activations.activation(name)
-    assert act.closed is not None
-    off = of.own * size.most if off is None else off
-    if not (off < FLAT and of.gamma * size.most < FLAT):
-        return None
-    steepest = math.exp(act.closed.rate * off)
-    A = (of.gamma - of.own * more * (1 + act.c * U) * steepest) / steepest * size.least
-    A *= 1 - FUZZ
-    C = (act.c - more * OWN[name]) * (1 - FUZZ) - (3 * OWN[name] + 8) * A
-    return Left(A, C * U) if A >= 0 and C >= 0 else None
-
-
-def has_room(name: str, A: float) -> bool:
-    """Whether act's own error is more than what float32 makes of a slope, A times."""
-    return activations.activation(name).c * (1 - FUZZ) - OWN[name] >= (3 * OWN[name] + 4) * A
-
-
-def most_of(name: str, off: float) -> float:
-    """How far a gate may be off at most, whose argument is off by so much at most."""
-    act = activations.activation(name)
-    assert act.closed is not None
-    slope = 1.0 if name == "tanh" else 0.25
-    far = off * (slope + 2.0**-50) / (1 - act.closed.rate * off)
-    return (far + act.c * (U + FLOAT64.u) * (1 + far)) * (1 + FUZZ) + 2.0**-100
 
 
 class Suspects(NamedTuple):
@@ -462,8 +333,3 @@ class _Candidate(NamedTuple):
 
     of_s: Array | np.float32
     most: float
-
-
-def largest(array: Array) -> float:
-    """The largest absolute value; NaN if one is."""
-    return float(np.maximum(array.max(), -array.min()))

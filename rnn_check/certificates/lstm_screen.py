@@ -21,8 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.gated_layer import GatedLayer
-from rnn_check.certificates.gated_screen import (
+from rnn_check.certificates.gated_arguments import (
     FLAT,
     FUZZ,
     OWN,
@@ -30,12 +29,12 @@ from rnn_check.certificates.gated_screen import (
     Between,
     Columns,
     Left,
-    Screened,
     U,
     largest,
     left_of,
-    sigmoids,
 )
+from rnn_check.certificates.gated_layer import GatedLayer
+from rnn_check.certificates.gated_screen import Screened, sigmoids
 from rnn_check.certificates.widths import Steps, Widths
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import Array
@@ -123,7 +122,7 @@ class LstmScreen(Screened):
         made = self._gates(samples, steps, R, bias)
         if made is None:
             return None
-        (i, f, o, g), sizes = made
+        (i, f, o, g), sizes, norms = made
         p, c, t, allowed, off = self.array("more", 5, R, H)
         np.multiply(i, g, out=p)
         shape = (n, m, H)
@@ -150,16 +149,19 @@ class LstmScreen(Screened):
             if len(at) > allowed.size // 4:
                 return None
             bad = _Moved(every, shown.reshape(-1), left).where(at, scanned)
-        widths = Widths.of([a.gamma * size.most for a, size in zip(self.args, sizes, strict=True)])
-        if widths is None:
-            return None
-        wide = widths.wide(every, steps.start == 0)
+        far = [a.gamma * size.most for a, size in zip(self.args, sizes, strict=True)]
+        tight = self.args[0].factor.tight
+
+        def far_at(rows: Array, units: Array) -> list[Array]:
+            return [a.far_at(rows, units, *norms) for a in self.args]
+
+        wide = Widths(far, None if tight else far_at).wide(every, steps.start == 0)
         return c.reshape(shape)[:, -1].copy(), np.concatenate([bad, wide])
 
     def _gates(
         self, samples: slice, steps: slice, R: int, bias: Array | None
-    ) -> tuple[Array, list[Between]] | None:
-        """i, f, o, g (4,R,H), and the sizes of their sums; None: some may be exact."""
+    ) -> tuple[Array, list[Between], list[Array]] | None:
+        """i, f, o, g (4,R,H), the sizes of their sums, norms of rows; None: some may be exact."""
         layer, H = self.layer, self.layer.h.shape[2]
         x = layer.x[samples, steps].reshape(R, -1)
         s, more = (self.array(name, 4, R, H) for name in ("s", "more"))
@@ -178,7 +180,7 @@ class LstmScreen(Screened):
             return None
         sigmoids(s[:3])
         np.tanh(s[3], out=s[3])
-        return s, sizes
+        return s, sizes, [norm for _, norm in rows]
 
     def _left(self, sizes: list[Between]) -> list[Left] | None:
         """Of i, f, o and g; and of tanh of c, in units of o·|tanh(c)|."""

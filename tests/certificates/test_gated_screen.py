@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from rnn_check import certify
-from rnn_check.certificates import gated_screen, lstm_screen
+from rnn_check.certificates import gated_arguments, gated_screen, lstm_screen
 from rnn_check.certificates.factors import Room
+from rnn_check.certificates.gated_arguments import U
 from rnn_check.certificates.gated_layer import GatedLayer
-from rnn_check.certificates.gated_screen import GruScreen, U
+from rnn_check.certificates.gated_screen import GruScreen
 from rnn_check.certificates.lstm_screen import ORDER, LstmScreen
 from rnn_check.certificates.result import Certificate
 from rnn_check.numbers.formats import Array
@@ -110,7 +111,7 @@ def test_a_state_of_a_gru_beyond_its_bound_is_a_suspect_however_bad_float32_is(
     to = np.where(np.isin(np.arange(R * H), at).reshape(R, H), NEARLY, 0.0)
     to *= np.sign(wrong.reshape(R, H) - step.h.value)
 
-    def size_of(argument: gated_screen.Argument, *rows: Array) -> Array:
+    def size_of(argument: gated_arguments.Argument, *rows: Array) -> Array:
         several = len(argument.factor.matrix) - sum(part.shape[1] for part in rows)
         every = np.concatenate([*rows, np.ones((R, several))], axis=1)
         return np.asarray(argument.factor.sizes(every, Room(), None)[0])
