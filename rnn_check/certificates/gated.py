@@ -19,7 +19,7 @@ import numpy as np
 
 from rnn_check.certificates.factors import some_of
 from rnn_check.certificates.gated_layer import GatedLayer, handed_on, masked
-from rnn_check.certificates.gated_samples import samples_of_gates
+from rnn_check.certificates.gated_samples import Value, Values, samples_of_gates
 from rnn_check.certificates.gated_screen import GruScreen, Suspects
 from rnn_check.certificates.lstm_screen import LstmScreen
 from rnn_check.certificates.observer import Observer
@@ -134,7 +134,8 @@ def _sampled_everywhere(layer: GatedLayer) -> Piece | None:
         return None
     alone, at = layer.alone_at(which, handed=False), (slice(0, len(which)), slice(0, 1))
     observed = {"h": alone.h[:, 0].astype(np.float64)}
-    n, step = alone.step(*at, observed)
+    n = Values(alone)
+    step = layer.recurrence.step(n, layer.weights, Value(alone.x[:, 0]), Value(alone.h0))
     sample = samples_of_gates(alone, *at, observed, (), n, step).get("h", NOTHING)
     none = np.empty(0)
     return Piece((), none, none, sample, none.astype(np.intp), 0)
@@ -144,9 +145,9 @@ def _settled(layer: GatedLayer, samples: slice, steps: slice, found: Suspects) -
     """A block of which no others than these can be beyond their bound."""
     (_, T, H), place = layer.h.shape, (samples, steps)
     size = layer.h[place].size
-    rows, of_each = np.unique(found.at // H, return_inverse=True)
     expected = bound = np.empty(0)
-    if len(rows):
+    if len(found.at):
+        rows, of_each = np.unique(found.at // H, return_inverse=True)
         alone = layer.alone_at(samples.start * T + steps.start + rows)
         _, step = alone.step(slice(0, len(rows)), slice(0, 1), {})
         at = of_each, found.at % H

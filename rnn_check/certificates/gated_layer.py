@@ -54,13 +54,7 @@ class Seen(Bounds):
         if len(self.sums) < len(self.known):
             s = self.known[len(self.sums)]
         else:
-            factor, several = self.layer.factor([m for _, m in products], bias)
-            parts = [rows.value for rows, _ in products]
-            if several:
-                parts.append(np.ones((len(parts[0]), several)))
-            s = Sum(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], factor)
-            biases = 0 if bias is None else several + 1
-            s.bounded(len(products), stored=stored or len(products) + biases)
+            s = self.layer.sums([(rows.value, m) for rows, m in products], bias, stored)
         error = s.error
         for rows, m in products:
             off = rows.known.error
@@ -210,6 +204,21 @@ class GatedLayer(Layer):
             matrix = np.concatenate(parts) if len(parts) > 1 else parts[0]
             self._factors[key] = Factor(matrix, self.a, *map(int, ends), bias=one), several
         return self._factors[key]
+
+    def sums(
+        self,
+        products: Sequence[tuple[Array, Bounded]],
+        bias: Bounded | None,
+        stored: int | None = None,
+    ) -> Sum:
+        """Of rows and matrices, and biases."""
+        factor, several = self.factor([m for _, m in products], bias)
+        parts = [rows for rows, _ in products]
+        if several:
+            parts.append(np.ones((len(parts[0]), several)))
+        s = Sum(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], factor)
+        biases = 0 if bias is None else several + 1
+        return s.bounded(len(products), stored=stored or len(products) + biases)
 
     @property
     def cell(self) -> GatedLayer:

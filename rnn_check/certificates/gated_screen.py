@@ -35,11 +35,12 @@ from rnn_check.certificates.gated_arguments import (
     most_of,
 )
 from rnn_check.certificates.gated_layer import GatedLayer
-from rnn_check.certificates.precision import SAMPLED
 from rnn_check.certificates.screen import Above, room_for, rows_of
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.recurrences.kinds import GRU
+
+_FEW = 2**9  # states: so few are judged as soon in full
 
 
 class Suspects(NamedTuple):
@@ -60,11 +61,10 @@ class Screened:
         self.before = Above(layer, self.room)
 
     @staticmethod
-    def can(layer: GatedLayer, few: int) -> bool:
-        """few: of how many states it would not be worth it."""
+    def can(layer: GatedLayer) -> bool:
         plain = (layer.name, layer.gate) == ("tanh", "sigmoid") and layer.a.name == "float32"
         held = layer.x.dtype == layer.h.dtype == np.float32 and layer.mask is None
-        return plain and held and len(layer.W) > 0 and layer.h.size > few
+        return plain and held and len(layer.W) > 0 and layer.h.size > _FEW
 
     def uses_all(self, start: int, R: int) -> bool:
         """Whether some of these rows find all operands to hold something: then γ counts all."""
@@ -128,8 +128,7 @@ class GruScreen(Screened):
 
     @classmethod
     def of(cls, layer: GatedLayer) -> GruScreen | None:
-        # where states are few, all sums are looked at to see how they were made
-        return cls(layer) if cls.can(layer, SAMPLED) else None
+        return cls(layer) if cls.can(layer) else None
 
     def suspects(self, samples: slice, steps: slice) -> Suspects | None:
         """Of the states of a block; None if they are too many, or something is not plain."""

@@ -42,7 +42,6 @@ from rnn_check.numbers.formats import Array
 ORDER = (0, 1, 3, 2)  # i, f, o, which are sigmoids, and g
 NAMES = ("sigmoid", "sigmoid", "sigmoid", "tanh")
 _TILE = 2**17  # states of a tile
-_FEW = 2**9  # states: so few are judged as soon in full
 _ROUNDS = 2**3
 
 
@@ -78,7 +77,7 @@ class LstmScreen(Screened):
     @classmethod
     def of(cls, layer: GatedLayer) -> LstmScreen | None:
         hidden = layer.c is None and layer.last_c is None
-        if not hidden or not cls.can(layer, _FEW):
+        if not hidden or not cls.can(layer):
             return None
         screen, T = cls(layer), layer.h.shape[1]
         if not np.array_equal(screen.c0, layer.c0):
