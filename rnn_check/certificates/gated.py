@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import groupby
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from rnn_check.certificates.pieces import Piece, Reach, _Worst
 from rnn_check.certificates.precision import NOTHING
 from rnn_check.certificates.result import Certificate, judge
 from rnn_check.numbers.bounded import Bounded, exactly
+from rnn_check.numbers.formats import Array
 from rnn_check.recurrences.kinds import LSTM
 
 
@@ -55,23 +56,35 @@ def _hidden(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
     screen = None if whole else LstmScreen.of(layer)
     found = [] if screen is None else list(screen.settled())
     B, T, H = layer.h.shape
-    fine = np.concatenate([each.which for each in found] or [np.zeros(B, bool)])
-    if 2 * np.count_nonzero(fine) < B:
+    units = [one for each in found for one in each.units]
+    if 2 * sum(one is not None for one in units) < B:
         yield from Observer(layer).pieces(worst)
         return
-    none, edges = np.empty(0), np.flatnonzero(np.diff(fine)) + 1
-    ends = np.concatenate([each.ends for each in found])
-    for i, j in pairwise([0, *map(int, edges), B]):
-        if fine[i]:
-            yield Piece(
-                (slice(i, j),), none, none, only=none.astype(np.intp), settles=(j - i) * T * H,
-                ends=int(ends[i:j].sum()),
-            )  # fmt: skip
+    none, ends = np.empty(0), np.concatenate([each.ends for each in found])
+    open_of = [one is None or len(one) > 0 for one in units]
+    for is_open, those in groupby(range(B), open_of.__getitem__):
+        which = list(those)
+        if not is_open:
+            place = slice(which[0], which[-1] + 1)
+            only, size = none.astype(np.intp), len(which) * T * H
+            yield Piece((place,), none, none, only=only, settles=size, ends=int(ends[which].sum()))
             continue
-        for piece in Observer(layer.of_samples(slice(i, j))).pieces(worst):
-            samples, *rest = piece.place
-            samples = slice(samples.start + i, samples.stop + i)
-            yield piece._replace(place=(samples, *rest))
+        for i in which:
+            some, of = layer.of_samples(slice(i, i + 1)), units[i]
+            for piece in Observer(some if of is None else some.of_units(of)).pieces(worst):
+                piece = piece._replace(place=(slice(i, i + 1), piece.place[1]))
+                yield piece if of is None else _among(piece, of, H)
+
+
+def _among(piece: Piece, units: Array, H: int) -> Piece:
+    """A piece of these units alone, of a place whose other units are settled."""
+    assert piece.says is not None
+    n, m, _ = piece.expected.shape
+    only = np.arange(n * m)[:, None] * H + units
+    expected, bound, says = (part.reshape(-1) for part in (piece.expected, piece.bound, piece.says))
+    return piece._replace(
+        expected=expected, bound=bound, says=says, only=only.reshape(-1), settles=n * m * H
+    )
 
 
 def _pieces(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:

@@ -8,7 +8,6 @@ Sums of float32, made of short ones, whose sizes lie between two numbers; and th
 from __future__ import annotations
 
 import math
-from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -29,21 +28,19 @@ _PIECE = 2**4  # products of fewer terms are made in float64
 class Columns:
     """What rows (R,K) are multiplied with, gate beside gate, in float32 or of short sums."""
 
-    def __init__(self, matrix: Array, signs: Array) -> None:
-        """matrix (K,GH); signs (G,): a gate whose columns are negated is made of -s."""
+    def __init__(self, matrix: Array, signs: Array, short: int) -> None:
+        """matrix (K,GH); signs (G,): a gate whose columns are negated is made of -s.
+
+        short: no sum that is made at once has more terms, or is half of all.
+        """
         K, G = len(matrix), len(signs)
         gates = matrix.reshape(K, G, -1).swapaxes(0, 1) * signs[:, None, None]
         self.narrow = K >= _PIECE
         self.matrix = np.ascontiguousarray(gates, np.float32 if self.narrow else np.float64)
-        self.parts = parts_of(0, K, max(_PIECE // 2, -(-K // 2)) if self.narrow else max(K, 1))
+        self.parts = parts_of(0, K, max(short, _PIECE // 2) if self.narrow else max(K, 1))
         longest = max(j - i for i, j in self.parts)
         # how many roundings there are, at most: of sums in float64 that of the result
         self.roundings = longest + len(self.parts) - 1 if self.narrow else 1
-
-    def gates(self, which: slice) -> Columns:
-        few = copy(self)
-        few.matrix = self.matrix[which]
-        return few
 
     def of(self, rows: Array, out: Array, some: Array) -> Array:
         """(G,R,H)"""
@@ -63,6 +60,13 @@ class Columns:
             return
         for i, j in self.parts:
             to += np.matmul(rows[:, i:j], self.matrix[:, i:j], out=some)
+
+
+def short_of(F: int, H: int) -> int:
+    """How long a sum may be of those that x·W + h·U is made of: the fewer, the less there is to add
+    up, and the more its own rounding takes of the bound.
+    """
+    return max(2 * (F + H) // 3, (F + H + 1) // 2)
 
 
 class Between(NamedTuple):

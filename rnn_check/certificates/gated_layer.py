@@ -180,6 +180,7 @@ class GatedLayer(Layer):
         )
         self._factors: dict[tuple[int, ...], tuple[Factor, int]] = {}
         self._differs: Array | None = None
+        self.receives: GatedLayer | None = None  # whose states steps receive, if not these
         # the sums of the last block that was asked for: of whatever errors, their values are these
         self._made: tuple[tuple[int, int], tuple[Sum, ...]] = (-1, -1), ()
 
@@ -234,6 +235,8 @@ class GatedLayer(Layer):
 
     def before(self, samples: slice, steps: slice) -> Array:
         """(R,H) the states before the steps of a block."""
+        if self.receives is not None:
+            return self.receives.before(samples, steps)
         if self.last is not None:
             found = self.after(samples, self.last[samples, steps])
         elif steps.start:
@@ -289,6 +292,20 @@ class GatedLayer(Layer):
         layer.x, layer.h, layer.h0, layer.c0 = (
             part[which] for part in (self.x, self.h, self.h0, self.c0)
         )
+        return layer
+
+    def of_units(self, which: Array) -> GatedLayer:
+        """These units alone of such an LSTM, which receive the states of all."""
+        layer, H = self._whole(), self.h.shape[2]
+        columns = (np.arange(self.gates)[:, None] * H + which).reshape(-1)
+        parts = (
+            None if part is None else exactly(part.value[..., columns], self.a)
+            for part in self.weights
+        )
+        layer.weights, layer.receives = type(self.weights)(*parts), self
+        layer.h, layer.c0 = self.h[:, :, which], self.c0[:, which]
+        w = layer.weights
+        layer.factor([w.kernel, w.recurrent_kernel], w.bias)[0].whole = True
         return layer
 
     def alone_at(self, which: Array, handed: bool = True) -> GatedLayer:

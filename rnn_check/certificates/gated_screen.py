@@ -33,6 +33,7 @@ from rnn_check.certificates.gated_arguments import (
     largest,
     left_of,
     most_of,
+    short_of,
 )
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.screen import Above, room_for, rows_of
@@ -106,12 +107,19 @@ class GruScreen(Screened):
         w, H = layer.weights, layer.h.shape[2]
         self.after = layer.recurrence is GRU
         self.signs = np.array([-1.0, -1.0, 1.0])
-        self.of_x, of_h = (Columns(m, self.signs) for m in (layer.W, layer.U))
-        self.of_h = of_h if self.after else of_h.gates(slice(2))
-        self.of_reset = of_h.gates(slice(2, 3))
+        two, last, short = slice(2 * H), slice(2 * H, None), short_of(len(layer.W), H)
+        # x·W and h·U of a candidate have bounds of their own, if that is made of their sum
+        halves = [-(-len(m) // 2) if self.after else short for m in (layer.W, layer.U)]
+        self.of_x, self.of_h = (Columns(m[:, two], self.signs[:2], short)
+                                for m in (layer.W, layer.U))  # fmt: skip
+        self.x_of_c, self.h_of_c = (
+            Columns(m[:, last], self.signs[2:], half)
+            for m, half in zip((layer.W, layer.U), halves, strict=True)
+        )
         biases = 0 if layer.bias is None else 1 + self.after
-        x, h = self.of_x.roundings, of_h.roundings
-        both = max(x, h) + 3  # the products and two biases are added up
+        # the products and two biases are added up
+        both = max(self.of_x.roundings, self.of_h.roundings) + 3
+        x, h = self.x_of_c.roundings, self.h_of_c.roundings
         z_and_r, _ = layer.factor([w.gates, w.recurrent_gates], w.gates_bias)
         self.z = Argument(z_and_r, slice(0, H), 2, biases, both)
         self.r = Argument(z_and_r, slice(H, 2 * H), 2, biases, both)
@@ -122,7 +130,7 @@ class GruScreen(Screened):
             self.c, self.q = Argument(c, every, 1, own, x + 3), Argument(q, every, 1, own, h + 3)
         else:
             c, _ = layer.factor([w.candidate, w.recurrent_candidate], w.candidate_bias)
-            self.c = Argument(c, every, 2, own, both)
+            self.c = Argument(c, every, 2, own, max(x, h) + 3)
         self.sums_of_U = float(np.abs(layer.U).sum(axis=0).max())
         self.reach = layer.reach()
 
@@ -170,15 +178,17 @@ class GruScreen(Screened):
         R, H, zero = len(x), self.layer.h.shape[2], self.before.from_zero
         before, first = self.before(start, R)
         s, s_h, some = (self.array(n, 3, R, H) for n in ("s", "of h", "some"))
-        self.of_x.of(x, s, some)
+        self.of_x.of(x, s[:2], some[:2])
+        self.x_of_c.of(x, s[2:], some[2:])
         if bias is not None:
             s += bias[:, :R]
-        G = len(self.of_h.matrix)
-        self.of_h.of(before, s_h[:G], some[:G])
+        self.of_h.of(before, s_h[:2], some[:2])
+        if self.after:
+            self.h_of_c.of(before, s_h[2:], some[2:])
         rows = (x, self.norms(x)), (before, self.norms(before))
         started = rows
         if zero:
-            s_h[:G, first] = 0
+            s_h[:, first] = 0
             norms = rows[1][1].copy()
             norms[first] = 0
             started = rows[0], (before, norms)
@@ -276,7 +286,7 @@ class GruScreen(Screened):
         # where r may be 0 the certificate may find less to be used, and bounds are smaller
         if exact or left is None or not (self._may_be_given(step, off) and step.of_r.most < 80):
             return None
-        self.of_reset.of(p, product, some[2:])
+        self.h_of_c.of(p, product, some[2:])
         c += product[0]
         np.tanh(c, out=c)
         of_p = of_c.most

@@ -1,4 +1,4 @@
-"""Which samples of an LSTM may hold a state beyond its bound? Asked in float32; c is hidden.
+"""Which units of an LSTM may have a state beyond its bound? Asked in float32; c is hidden.
 
 The certificate follows intervals J_t of what is known of c_t (see `observer`). Here one number c̃_t
 of each is enough: where
@@ -32,6 +32,7 @@ from rnn_check.certificates.gated_arguments import (
     U,
     largest,
     left_of,
+    short_of,
 )
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.gated_screen import Screened, sigmoids
@@ -46,11 +47,14 @@ _ROUNDS = 2**3
 
 
 class Settled(NamedTuple):
-    """Of which samples no state is beyond its bound, blind or unjudged; how many are ±1."""
+    """Of each sample, of which units a state may be beyond its bound, blind or unjudged.
+
+    None: of all. ends: how many are ±1.
+    """
 
     samples: slice
-    which: Array  # (n,) bool
-    ends: Array  # (n,)
+    units: list[Array | None]
+    ends: Array
 
 
 class LstmScreen(Screened):
@@ -65,7 +69,9 @@ class LstmScreen(Screened):
         def ordered(columns: Array) -> Array:
             return np.concatenate([columns[..., k] for k in every], axis=-1)
 
-        self.of_x, self.of_h = (Columns(ordered(m), self.signs) for m in (layer.W, layer.U))
+        self.of_x, self.of_h = (
+            Columns(ordered(m), self.signs, short_of(len(layer.W), H)) for m in (layer.W, layer.U)
+        )
         self.bias = None if layer.bias is None else ordered(layer.bias)
         factor, _ = layer.factor([w.kernel, w.recurrent_kernel], w.bias)
         # and one to add both products, one to add a bias
@@ -95,19 +101,21 @@ class LstmScreen(Screened):
         bias = self.biases("bias", self.bias, self.signs, n * m)
         for i in range(0, B, n):
             samples = slice(i, min(i + n, B))
-            fine, ends = np.ones(samples.stop - i, bool), np.zeros(samples.stop - i, np.intp)
+            n_of = samples.stop - i
+            open_, ends = np.zeros((n_of, H), bool), np.zeros(n_of, np.intp)
             c = self.c0[samples]
             for t in range(0, T, m):
                 found = self._tile(samples, slice(t, min(t + m, T)), c, bias)
                 if found is None:
-                    fine[:] = False
+                    open_[:] = True
                     break
                 c, bad = found
                 shown = self.layer.h[samples, t : t + m]
-                fine[bad // shown[0].size] = False
+                open_[bad // shown[0].size, bad % H] = True
                 if largest(shown) >= 1:
                     ends += [self.reach.ends(one) for one in shown]
-            yield Settled(samples, fine, ends)
+            units = [np.flatnonzero(one) for one in open_]
+            yield Settled(samples, [u if 2**3 * len(u) <= H else None for u in units], ends)
 
     def _tile(
         self, samples: slice, steps: slice, start: Array, bias: Array | None
