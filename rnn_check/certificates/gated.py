@@ -51,13 +51,13 @@ def certified(layer: GatedLayer) -> Certificate:
 
 
 def _hidden(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
-    """Of an LSTM h alone is seen: by samples, those that the screen settles, and the others."""
+    """Of an LSTM h alone is seen: by samples what the screen settles, and the other units."""
     whole = worst.exact or worst.ratio == -math.inf
     screen = None if whole else LstmScreen.of(layer)
     found = [] if screen is None else list(screen.settled())
     B, T, H = layer.h.shape
     units = [one for each in found for one in each.units]
-    if 2 * sum(one is not None for one in units) < B:
+    if not found or 2 * sum(one is not None for one in units) < B:
         yield from Observer(layer).pieces(worst)
         return
     none, ends = np.empty(0), np.concatenate([each.ends for each in found])

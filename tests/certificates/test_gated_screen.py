@@ -15,7 +15,7 @@ from rnn_check.certificates.lstm_screen import ORDER, LstmScreen
 from rnn_check.certificates.result import Certificate
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
-from tests.certificates.test_certify_gated import ALL, Layer, each_recurrence
+from tests.certificates.test_certify_gated import Layer, each_recurrence
 from tests.support.sampling import sampled
 from tools import screened
 
@@ -230,7 +230,13 @@ def test_what_is_no_number_is_left_to_the_certificate_of_gates_in_full(
         assert found.ok is False or not wrong
 
 
-@pytest.mark.parametrize("r", ALL.values(), ids=ALL)
+@each_recurrence
+def test_no_samples_are_nothing_to_judge(r: Recurrence) -> None:
+    layer = Layer(r, (0, 3, 5, 6))
+    assert certify(layer.run().states["h"], **layer.asked).ok is None
+
+
+@each_recurrence
 def test_sums_that_need_no_rounding_are_not_screened(r: Recurrence) -> None:
     """Of a bound that is that of the gates alone float32 knows nothing."""
     layer = Layer(r, (1500, 1, 5, 8))
