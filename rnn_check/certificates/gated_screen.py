@@ -41,6 +41,7 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.recurrences.kinds import GRU
 
+_STATES = 2**16  # of a tile, at least: a step of gates takes some hundred calls
 _FEW = 2**9  # states: so few are judged as soon in full
 
 
@@ -57,7 +58,7 @@ class Screened:
     def __init__(self, layer: GatedLayer) -> None:
         self.layer = layer
         (B, T, H), F, G = layer.h.shape, len(layer.W), layer.gates
-        self.rows = rows_of(B * T, H)
+        self.rows = rows_of(B * T, H, _STATES)
         self.room = room_for(self.rows, G * max(F, H))
         self.before = Above(layer, self.room)
 
@@ -200,12 +201,12 @@ class GruScreen(Screened):
         z, r = sigmoids(s[:2])
         c = s[2]
         hmax = largest(before)
-        step = _Step(hmax, self._handed(hmax), of_r, rows[0], rows[1], first)
+        unit = self.unit(x)
+        step = _Step(hmax, self._handed(hmax), unit, of_r, rows[0], rows[1], first)
         left = (
             self._after(step, r, c, s_h[2], of_q) if self.after else self._reset(step, r, c, some)
         )
         of_gate = left_of("sigmoid", self.z, of_z)
-        unit = self.unit(x)
         exact = any(each.may_be_exact(unit, of) for each, of in ((self.z, of_z), (self.r, of_r)))
         if exact or left is None or of_gate is None:
             return None
@@ -244,7 +245,7 @@ class GruScreen(Screened):
         most = largest(q) + self.q.gamma * of_q.most
         gate_off = 0.25 * self.r.own * step.of_r.most * math.exp(FLAT) + 12 * U
         off = self.c.own * of_x.most + gate_off * most + (1 + gate_off) * self.q.own * of_q.most
-        exact = self.c.may_be_exact(self.unit(step.x[0]), of_x)
+        exact = self.c.may_be_exact(step.unit, of_x)
         exact = exact or self.q.may_be_exact(self.unit(step.before[0]), of_q)
         left = [left_of("tanh", a, of, off) for a, of in ((self.c, of_x), (self.q, of_q))]
         if exact or left[0] is None or left[1] is None or not self._may_be_given(step, off):
@@ -282,7 +283,7 @@ class GruScreen(Screened):
         of_c = Between(of_c.least * (1 - off_p), of_c.most * (1 + 2 * off_p))
         off = (self.c.own * (1 + off_p) + off_p) * of_c.most
         left = left_of("tanh", self.c, of_c, off, 1 + off_p)
-        exact = self.c.may_be_exact(self.unit(step.x[0]), of_c)
+        exact = self.c.may_be_exact(step.unit, of_c)
         # where r may be 0 the certificate may find less to be used, and bounds are smaller
         if exact or left is None or not (self._may_be_given(step, off) and step.of_r.most < 80):
             return None
@@ -331,6 +332,7 @@ class _Step(NamedTuple):
 
     hmax: float
     handed: float  # see GruScreen._handed
+    unit: float  # of x, see Screened.unit
     of_r: Between
     x: tuple[Array, Array]
     before: tuple[Array, Array]  # of a first row of a sample any state, where all begin with 0

@@ -49,9 +49,9 @@ class _Kept(threading.local):
 _KEPT, _MOST_KEPT = _Kept(), 2**17  # numbers of an array
 
 
-def rows_of(rows: int, H: int) -> int:
-    """How many of these rows to screen at once."""
-    return min(max(_ROWS, _STATES // H), rows)
+def rows_of(rows: int, H: int, states: int = _STATES) -> int:
+    """How many of these rows to screen at once, of so many states or more."""
+    return min(max(_ROWS, states // H), rows)
 
 
 def room_for(rows: int, width: int) -> Room:
