@@ -28,7 +28,7 @@ def judged(subject: Subject, kind: str, fault: str) -> judge.Verdict:
     c = files.load_each(OPTIONS / f"one_update_{kind.lower()}.toml")[-1]
     request = asking_request.request(c, ["one_update"], asking_request.Setting())
     layer = planted.GATED[kind][fault].removeprefix(f"{kind}=")
-    observed = plans.ask(subject, {**request, "replace": {kind: layer}})[1]
+    observed = plans.ask(subject, {**request, "replace": {**planted.EAGERLY, kind: layer}})[1]
     if "unsupported" in observed["one_update"]:
         pytest.skip(observed["one_update"]["unsupported"])
     (verdict,) = judge.judge(c, asking_request.Answer(observed))
@@ -69,7 +69,7 @@ OF_BATCHES = {
 
 def judged_batches(subject: Subject, c: Claim, replace: dict[str, str]) -> judge.Verdict:
     request = asking_request.request(c, ["training"], asking_request.Setting())
-    observed = plans.ask(subject, {**request, "replace": replace})[1]
+    observed = plans.ask(subject, {**request, "replace": {**planted.EAGERLY, **replace}})[1]
     if "unsupported" in observed["training"]:
         pytest.skip(observed["training"]["unsupported"])
     (verdict,) = judge.judge(c, asking_request.Answer(observed))

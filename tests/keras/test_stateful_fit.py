@@ -32,7 +32,8 @@ def observed(subject: Subject, c: Claim, fault: str) -> asking_request.Answer:
         pytest.skip("a known deviation")
     asked = sorted({question for e in c.expectations for question in e.asked(c)})
     request = asking_request.request(c, asked, asking_request.Setting())
-    found = plans.ask(subject, {**request, "replace": {"SimpleRNN": FAULTS[fault]}})[1]
+    replace = {**planted.EAGERLY, "SimpleRNN": FAULTS[fault]}
+    found = plans.ask(subject, {**request, "replace": replace})[1]
     if "unsupported" in found["training"]:
         pytest.skip(found["training"]["unsupported"])
     return asking_request.Answer(found)

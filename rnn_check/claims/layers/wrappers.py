@@ -20,11 +20,10 @@ from rnn_check.claims.layers.signal import (
     Signal,
     each,
     known,
-    rounded,
 )
 from rnn_check.claims.tables import Name
 from rnn_check.numbers import formats
-from rnn_check.numbers.bounded import operand
+from rnn_check.numbers.bounded import exactly, operand
 from rnn_check.recurrences import running
 
 
@@ -131,17 +130,15 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         return Pass(out, back, courses)
 
     def _merged(self, sides: list[Bounded], arithmetic: str) -> Bounded:
-        (a, da), (b, db) = sides
         if self.merge_mode == "concat":
+            (a, da), (b, db) = sides
             return np.concatenate([a, b], axis=-1), np.concatenate([da, db], axis=-1)
         with np.errstate(all="ignore"):  # of 0 · inf, and of inf - inf, nothing is known
-            if self.merge_mode == "mul":
-                value, error = a * b, da * np.abs(b) + db * np.abs(a) + da * db
-            else:
-                value, error = a + b, da + db
-            error = error + rounded(value, arithmetic, error)
-            error = np.where(np.isnan(error), np.inf, error)
-        return (value / 2, error / 2) if self.merge_mode == "ave" else (value, error)  # exact
+            one, other = (operand(*side, formats.arithmetic(arithmetic)) for side in sides)
+            merged = one * other if self.merge_mode == "mul" else one + other
+            if self.merge_mode == "ave":
+                merged = merged * exactly(np.asarray(0.5), merged.a)
+        return merged.value, merged.error
 
     def _to_sides(
         self, cotangent: Cotangent, sides: list[Bounded], arithmetic: str
@@ -157,7 +154,8 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
             return [(product.value, product.error) for product in products]
         if self.merge_mode == "ave":  # exact, but for what is flushed
             c = known(cotangent, arithmetic)
-            return [(c.value / 2, c.error / 2 + (c.value != 0) * c.a.min_normal)] * 2
+            half = c * exactly(np.asarray(0.5), c.a)
+            return [(half.value, half.error)] * 2
         return [cotangent] * 2
 
 

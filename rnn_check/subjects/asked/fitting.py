@@ -143,7 +143,7 @@ class Fitting(Models):
             raise ValueError("training is recorded of x and target, without initial_state and mask")
         stateful = any(getattr(layer, "stateful", False) for layer in of.layers)
         batch_shape = (of.shape[0] if stateful else None, *of.shape[1:])
-        model = keras.Sequential([keras.Input(batch_shape=batch_shape), *of.layers])
+        model = self.model_class("Sequential")([keras.Input(batch_shape=batch_shape), *of.layers])
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
         scaled = self.scaling(made) if self.dtype == "mixed_float16" else made
