@@ -98,6 +98,7 @@ class WrongTable(Table, frozen=True):
     """Arguments that Keras should refuse, in place of the right ones above."""
 
     layer: dict[str, Scalar] = {}
+    backward_layer: dict[str, Scalar] = {}  # of the Bidirectional layer
     x_shape: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None
     initial_state_shape: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None
     mask_shape: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None

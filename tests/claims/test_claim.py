@@ -436,6 +436,31 @@ OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
             "layer.layer.go_backwards", "not inside Bidirectional",
         ),
         (
+            "bidirectional/backward_layer", "go_backwards = true, ", "",
+            "layer.backward_layer.go_backwards", "expected true",
+        ),
+        (
+            "bidirectional/backward_layer", "return_sequences = true, return_state = true }\n\n",
+            "return_state = true }\n\n", "layer.backward_layer.return_sequences", "expected true",
+        ),
+        (
+            "bidirectional/backward_layer", '"GRU", units = 2', '"GRU", units = 3',
+            "layer.backward_layer.units", "expected 2, as of the layer",
+        ),
+        (
+            "bidirectional/backward_layer", '"GRU", units', '"LSTM", units',
+            "input.initial_state", "directions have as many states",
+        ),
+        (
+            "bidirectional/backward_layer", "go_backwards = true, ",
+            "go_backwards = true, activity_regularizer = 'L2', ",
+            "layer.backward_layer.activity_regularizer", "expected what the layer has",
+        ),
+        (
+            "wrong/backward_layer", "\nbackward_layer = { k", "\nmerge_mode = 'sum' # { k",
+            "wrong.backward_layer", "of a Bidirectional layer that has one",
+        ),
+        (
             "cells/stacked_states", "[input]\n", "[input]\ninitial_state = [[1, 2]]\n",
             "input.initial_state", "an RNN over one cell that is the first layer",
         ),

@@ -20,6 +20,10 @@ def by_batch(x: Array, size: int) -> list[slice]:
 class Model(keras.Model):
     """none"""
 
+    def compile(self, *given: Any, **how: Any) -> None:
+        """As eagerly.py has it."""
+        super().compile(*given, **{**how, "jit_compile": False, "run_eagerly": True})
+
 
 class MeanOfMeans(Model):
     """evaluate: smaller batch weighs as much"""

@@ -74,8 +74,6 @@ class Reported(Holds, frozen=True, kw_only=True):
             averaged = run.training is not None and run.training.optimizer.use_ema
             if self.of == "train_on_batch" and averaged:
                 return f"{self.name} of averages, which only fit hands over, is not derived"
-            if run.is_stateful:  # whose state validation carries on
-                return f"{self.name} of a stateful layer is not derived"
             return trained.unjudged(self.name, run)
         return losses.outputs_penalized(self.name, run)
 
@@ -142,8 +140,8 @@ class Reported(Holds, frozen=True, kw_only=True):
             yield stack.bounded(f"{name} {where}", got, wanted[name], "subject")
 
     def _trained(self, case: Case, said: Said) -> Iterator[Comparison]:
-        found = trained.ended(case, reports=True)
         by_batch = self.of == "train_on_batch"
+        found = trained.ended(case, reports="train_on_batch" if by_batch else "fit")
         reports = said["reports"] if by_batch else said
         for name, wanted in (found.of_batches if by_batch else found.of_epochs).items():
             told = reports[name].shaped(wanted[0].shape)

@@ -47,6 +47,7 @@ class Fitting(Models):
         class_weight: dict[str, float] | None = None,
         metrics: Sequence[str] = (),
         by_batch: bool = False,
+        reset_states: bool = False,
     ) -> Answer:
         self.can_compute()
         scaled = self.dtype == "mixed_float16" and bool({"scale", "loss", "reported"} & {*keep})
@@ -56,17 +57,21 @@ class Fitting(Models):
             weighs["sample_weight"] = sample_weight.astype(self.backend.keras.backend.floatx())
         if class_weight is not None:
             weighs["class_weight"] = {int(name): each for name, each in class_weight.items()}
+        callbacks = [self.resetting(of)] if reset_states else []
         if "updates" in keep:
-            return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target, weighs)
+            more = {**weighs, "callbacks": callbacks}
+            return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target, more)
         model = self.compiled_model(of, inputs, loss, optimizer, metrics, scaled)
         if not after:
             reset(of.layers)
         size = batch_size or len(inputs["x"])
         if by_batch:
-            reports = self.fit_by_batch(of, model, inputs, epochs, size, target, weighs)
+            reports = self.fit_by_batch(
+                of, model, inputs, epochs, size, target, weighs, reset_states
+            )
             return {name: {"reported": reports}[name] for name in keep}
         how: dict[str, Any] = {"batch_size": size, "epochs": epochs, "shuffle": False, "verbose": 0}
-        how.update(weighs)
+        how.update(weighs, callbacks=callbacks)
         given = self.arrays(of, inputs), self.target(model, target)
         if "reported" in keep:
             weight = weighs.get("sample_weight")
@@ -77,6 +82,15 @@ class Fitting(Models):
         found["reported"] = {name: encode(np.asarray(each)) for name, each in history.items()}
         return {name: found[name] for name in keep}
 
+    def resetting(self, of: Stack) -> Any:
+        """A callback that resets what is stateful at the end of an epoch."""
+
+        class Resetting(self.backend.keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                reset(of.layers)
+
+        return Resetting()
+
     def fit_by_batch(
         self,
         of: Stack,
@@ -86,11 +100,14 @@ class Fitting(Models):
         size: int,
         target: Maybe,
         weighs: dict[str, Any],
+        reset_states: bool,
     ) -> Answer:
         """Batch after batch by train_on_batch: what it says of each, by name."""
         wanted, found = self.target(model, target), []
         for at in [*range(0, len(wanted), size)] * epochs:
             part = slice(at, at + size)
+            if reset_states and not at:
+                reset(of.layers)
             batch = self.arrays(of, {name: array[part] for name, array in inputs.items()})
             how = dict(weighs)
             if "sample_weight" in how:
@@ -107,7 +124,7 @@ class Fitting(Models):
         batch_size: int | None,
         inputs: Inputs,
         target: Maybe,
-        weighs: dict[str, Any],
+        more: dict[str, Any],
     ) -> Answer:
         """One batch is to TensorFlow a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit
         trains on the same numbers as with arrays, but need not build a pipeline for every epoch
@@ -124,7 +141,7 @@ class Fitting(Models):
             raise ValueError("training is recorded of x and target, without initial_state and mask")
         stateful = any(getattr(layer, "stateful", False) for layer in of.layers)
         batch_shape = (of.shape[0] if stateful else None, *of.shape[1:])
-        model = keras.Sequential([keras.Input(batch_shape=batch_shape), *of.layers])
+        model = self.model_class("Sequential")([keras.Input(batch_shape=batch_shape), *of.layers])
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
         scaled = self.scaling(made) if self.dtype == "mixed_float16" else made
@@ -136,12 +153,15 @@ class Fitting(Models):
         batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
         size = min(batch_size or len(target), len(target))
         by: dict[str, Any] = {"batch_size": size}
-        if self.backend.name == "tensorflow" and size == len(target) and not weighs:
+        if (
+            self.backend.name == "tensorflow"
+            and size == len(target)
+            and list(more) == ["callbacks"]
+        ):
             data = self.backend.package.data.Dataset.from_tensors(batch).repeat()
             batch, by = (data,), {"steps_per_epoch": 1}
-        history = model.fit(
-            *batch, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder], **by, **weighs
-        )
+        more["callbacks"] = [recorder, *more["callbacks"]]
+        history = model.fit(*batch, epochs=epochs, shuffle=False, verbose=0, **by, **more)
         base = {name: getattr(made, name, None) for name in OPTIMIZER}
         constants = {name: told(getattr(made, name)) for name in OPTIMIZERS[kind]}
         constants.update({name: told(v) for name, v in base.items() if v is not None})

@@ -138,10 +138,13 @@ class Models(Making):
         key = model_key(inputs, dynamic)
         if key not in of.models:
             given, outputs, _, _ = self.symbolic(of, inputs, dynamic)
-            there = self.replace.get("Model")
-            cls = self.backend.keras.Model if there is None else load_class(there)
-            of.models[key] = cls(given, outputs[-1])
+            of.models[key] = self.model_class("Model")(given, outputs[-1])
         return of.models[key]
+
+    def model_class(self, kind: str) -> Any:
+        """Keras's, or what replaces it."""
+        there = self.replace.get(kind)
+        return getattr(self.backend.keras, kind) if there is None else load_class(there)
 
     def compiled_model(
         self,

@@ -198,10 +198,12 @@ class Session:
 
     def fit(self, *_: Any, **asked: Any) -> Answer:
         """of, optimizer, loss, keep=(), epochs=1, batch_size=None, x, initial_state, mask, target,
-        after="", sample_weight=None, class_weight=None, metrics=(), by_batch=False.
+        after="", sample_weight=None, class_weight=None, metrics=(), by_batch=False,
+        reset_states=False.
 
         Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
-        sample_weight (B,) or (B,T); class_weight: {"0": weight}.
+        sample_weight (B,) or (B,T); class_weight: {"0": weight}. reset_states: of stateful layers,
+        when an epoch ends.
 
         batch_size: all of them if it is not given. keep: "loss", as it is reported, (epochs,);
         "left", as of run; "updates", watched: weights, the optimizer's states by their short names
