@@ -72,6 +72,7 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(100_000, 20, 100)  # a twentieth of the time went into looking
         gc.enable()
 
 

@@ -65,7 +65,7 @@ class InputTable(Table, frozen=True):
     initial_state: Numbers = None  # of a Bidirectional layer [the forward, the backward one]
     mask: Numbers = None
     shape: list[Rows] | None = None  # (T, F) or (T,) of an Embedding, when no numbers are run
-    dtype: Literal["bool", "int32", "int64", "float16", "float64"] | None = (
+    dtype: Literal["bool", "uint8", "int32", "int64", "float16", "float64"] | None = (
         None  # what x is passed as
     )
 

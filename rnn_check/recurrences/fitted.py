@@ -109,9 +109,12 @@ class _Reported:
         self.of_epochs: list[Mapping[str, reported.Number]] = []
 
     def _of(self, network: Network, out: Bounded, loss: Bounded, part: slice) -> dict[str, Any]:
-        mask = network.mask if network.is_sequence else None
+        mask, weight = network.mask if network.is_sequence else None, network.sample_weight
+        if weight is None and self.network.sample_weight is not None:  # validated without classes
+            weight = np.ones(len(network.target))
         found = reported.reported(
-            network.target[part], out.value, out.error, weight=None, batches=[],
+            network.target[part], out.value, out.error, batches=[],
+            weight=None if weight is None else weight[part],
             mask=None if mask is None else mask[part], computed_in=self.computed_in,
         )  # fmt: skip
         return {**found, "loss": (loss.value[0, 0], loss.error[0, 0])}  # with what is penalized

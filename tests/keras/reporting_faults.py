@@ -277,3 +277,20 @@ class OneLoss(Model):
         found = super().fit(*given, **{**how, "callbacks": [Watch()]})
         found.history["loss"] = last
         return found
+
+
+class EvaluatedUnweighed(Model):
+    """evaluate: weighted metrics without weights"""
+
+    def evaluate(self, *given: Any, **how: Any) -> Any:
+        said = super().evaluate(*given, **how)
+        return {**said, "weighted_mae": said["mae"]}
+
+
+class TrainedUnweighed(Model):
+    """fit: weighted metrics without weights"""
+
+    def fit(self, *given: Any, **how: Any) -> Any:
+        found = super().fit(*given, **how)
+        found.history["weighted_mse"] = found.history["mse"]
+        return found

@@ -123,7 +123,7 @@ def test_a_backend_is_within_the_constants_but_for_what_is_known(
 ) -> None:
     """When a known deviation is not seen any more: measure again, and drop it."""
     results = tmp_path / "results.jsonl"
-    words = ["--backend", backend, "--count", "5000", "--results", str(results)]
+    words = ["--backend", backend, "--count", "20000", "--results", str(results)]
     compiles = backend in ("tensorflow", "jax")  # each function anew, for each dtype
     dtypes = ("float32",) if compiles else DTYPES
     run("tools.measure_activations", *words, *(w for d in dtypes for w in ("--dtype", d)))

@@ -59,6 +59,7 @@ def is_known(subject: Subject, of: str) -> bool:
     masked = {"fit", "train_on_batch"}
     return (
         subject.backend == "openvino"
+        or (subject.backend == "torch" and of in ("evaluate", "fit"))
         or (subject.backend == "jax" and (of in masked or of.startswith("stateful")))
         or (subject.backend == "numpy" and of.endswith("test_on_batch"))
     )

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from rnn_check.asking import request
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.expectation import KINDS, Expectation
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR
 from tests.support import bundled
-from tests.support.planted import asked_eagerly
 from tests.support.sampling import thinned
 from tests.support.spoilt import Beside, spoilt
 
@@ -37,7 +37,7 @@ def test_a_spoilt_answer_turns_red(what: str, subject: Subject) -> None:
     for c, e in asked_for(what):
         if c.slow or not e.spoils(c):
             continue
-        answer, beside = asked_eagerly(c, subject), Beside(c)
+        answer, beside = request.ask(c, subject, request.Setting()), Beside(c)
         if answer.error or beside.verdict(e, answer.observed or {}).verdict != AGREE:
             continue  # known to differ, or not to be there
         places = 0

@@ -15,6 +15,7 @@ TOGETHER = (
     "tests/subjects/test_torch_session.py",
     "tests/test_architecture.py",
 )
+DRAWN = ("tests/reports/test_notebook.py", "tests/reports/test_page.py")  # by matplotlib
 
 
 def group(nodeid: str, everything: bool) -> str:
@@ -26,4 +27,6 @@ def group(nodeid: str, everything: bool) -> str:
         return file if everything else "framework"
     if file in TOGETHER:
         return file
-    return nodeid if everything else nodeid.partition("[")[0]
+    if everything:
+        return nodeid
+    return "drawn" if file in DRAWN else nodeid.partition("[")[0]

@@ -61,7 +61,9 @@ class Fitting(Models):
         if "updates" in keep:
             more = {**weighs, "callbacks": callbacks}
             return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target, more)
-        model = self.compiled_model(of, inputs, loss, optimizer, metrics, scaled)
+        model = self.compiled_model(
+            of, inputs, loss, optimizer, metrics, scaled, weighted=bool(weighs)
+        )
         if not after:
             reset(of.layers)
         size = batch_size or len(inputs["x"])

@@ -154,22 +154,25 @@ class Models(Making):
         optimizer: dict[str, Any] | None = None,
         metrics: Sequence[str] = (),
         scaled: bool = False,
+        weighted: bool = False,
     ) -> Any:
         """The model, compiled once for each of these. If it is to be compiled for none, it may be
         compiled for any: Keras traces anew what is compiled anew.
 
         scaled: its loss, as Keras scales that of a model whose own policy is mixed_float16.
+        weighted: with the same metrics once more, which samples weigh in.
         """
         model = self.model(of, inputs)
-        how = (loss, scaled, *metrics, *sorted((optimizer or {}).items()))
+        how = (loss, scaled, weighted, *metrics, *sorted((optimizer or {}).items()))
         key = model_key(inputs)
-        any_will_do = how == (None, False) and not of.loaded and key in of.compiled
+        any_will_do = how == (None, False, False) and not of.loaded and key in of.compiled
         if of.compiled.get(key) != how and not any_will_do:
             more = {} if optimizer is None else {"optimizer": self.optimizer(**optimizer)}
             if scaled:
                 more["optimizer"] = self.scaling(more["optimizer"])
             wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
-            more.update({"metrics": self.metrics_to_compile(metrics)} if metrics else {})
+            for key_of in ("metrics", "weighted_metrics")[: 1 + weighted] if metrics else ():
+                more[key_of] = self.metrics_to_compile(metrics)
             model.compile(**wanted, **more, **self.jit_compile)
             of.compiled[key] = how
         return model

@@ -97,7 +97,8 @@ class Running(Models):
             model = self.model(of, inputs)
             found = {"output": self.encode(self.call(of, model, inputs))}
         else:
-            model = self.compiled_model(of, inputs, loss, metrics=metrics)
+            weighted = sample_weight is not None
+            model = self.compiled_model(of, inputs, loss, metrics=metrics, weighted=weighted)
             found = self.of_model(of, model, inputs, through, batch_size, target, sample_weight)
         return {name: self.left(of) if name == "left" else found[name] for name in keep}
 

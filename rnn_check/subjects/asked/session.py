@@ -130,7 +130,8 @@ class Session:
         mask that it carries or null. beside: what the last layer returns beside its output. losses:
         {"sum", "each"} of the model after a call. activities: {layer: output} of those with an
         activity_regularizer in that call. left: the states (B,H) of the last layer afterwards, of
-        several a list. loss: what evaluate reports. reported: by name, with `metrics`, what
+        several a list. loss: what evaluate reports. reported: by name, with `metrics` (and as
+        "weighted_mse", where samples weigh, those once more in which they do), what
         evaluate or each test_on_batch (a list) does.
         """
         raise self.has_no("run")
@@ -210,9 +211,9 @@ class Session:
         ("m" momentum, "v" velocity, "s" largest velocity, "a" average gradient, "average" of the
         weights, "accumulated" gradient) and iterations before the first batch and after each, the
         weights when training "ended", and the optimizer's constants; "reported", of each epoch by
-        name, with `metrics`, validated on the same samples; or by_batch, of each train_on_batch;
-        "scale", what the loss is multiplied by before the first gradient is taken, and in
-        mixed_float16 only with it: 1 where it is not.
+        name, with `metrics` as of run, validated on the same samples; or by_batch, of each
+        train_on_batch; "scale", what the loss is multiplied by before the first gradient is taken,
+        and in mixed_float16 only with it: 1 where it is not.
         """
         raise self.has_no("fit")
 
