@@ -48,15 +48,24 @@ def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -
     return chosen
 
 
+# what is asked of whole models, which costs most, and does the same with layers of every kind
+_ALIKE = tuple(
+    f"options/{folder}/"
+    for folder in ("bidirectional", "masks", "numbers", "saving", "stateful", "training")
+)
+
+
 def covered(claims: Sequence[Claim]) -> list[Claim]:
-    """Of what options do, so few that each value of what varies is asked once, of one of the
-    layers of which files say the same; all others."""
+    """Of what options do, so few that each value of what varies is asked once, in some folders of
+    one of the layers of which files say the same; all others."""
     from rnn_check.claims.variants import covering, like
 
     alike: dict[str, list[str]] = {}
     for claim in claims:
-        if claim.name.startswith("options/"):
-            alike.setdefault(like(claim.name), []).append(claim.name)
+        file = claim.name.partition("[")[0]
+        if file.startswith("options/"):
+            shared = like(file) if file.startswith(_ALIKE) else file
+            alike.setdefault(shared, []).append(claim.name)
     names = {name for each in alike.values() for name in covering(each)}
     return [c for c in claims if c.name in names or not c.name.startswith("options/")]
 
