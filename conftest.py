@@ -51,6 +51,13 @@ class Grouped(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid, self.config.getoption("--all"))
 
+    def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+        """And forgets what is done, through all of which it would look after each test."""
+        super().mark_test_complete(node, item_index, duration)
+        given = self.assigned_work[node]
+        for scope in [scope for scope, tests in given.items() if all(tests.values())]:
+            del given[scope]
+
 
 @pytest.hookimpl(optionalhook=True)  # with -p no:xdist there is none
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -65,6 +72,7 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(100_000, 20, 100)  # a twentieth of the time went into looking
         gc.enable()
 
 

@@ -1,6 +1,6 @@
 """Does an honest layer ever fail?  Random layers on real TensorFlow, each step certified.
 
-    python -m tools.no_false_alarm --layers 10000        # tens of minutes; `pytest --all` does 300
+    python -m tools.no_false_alarm --layers 10000        # tens of minutes; `pytest --all` does 150
     python -m tools.no_false_alarm --recurrence lstm --layers 10000        # or gru
 
 Every layer is a real keras.layers.SimpleRNN, run forward, and forward and backward with the probe

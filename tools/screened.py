@@ -1,10 +1,12 @@
 """Does a certificate that looks closely at few elements say what it would if it looked at all?
 
     python -m tools.screened              # 40,500 certificates, an hour
+    python -m tools.screened --gates      # of LSTM and GRU
 
 Random layers of all scales, each with faults near the bound at one element. The verdict, the
 largest ratio and its place, and the shares judged and blind have to be those of the whole arrays,
-which are computed in full. Exits with 1 if one is not.
+which are computed in full. Exits with 1 if one is not. Of gates, whose full arrays are computed in
+the same way, all that a certificate says has to be what it says without a screen.
 """
 
 from __future__ import annotations
@@ -12,11 +14,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from rnn_check import certify
+from rnn_check.certificates.gated_screen import GruScreen
+from rnn_check.certificates.lstm_screen import LstmScreen
 from rnn_check.certificates.result import Certificate
+from rnn_check.recurrences import gated
+from rnn_check.recurrences.kinds import recurrence
 
 Array = np.typing.NDArray[Any]
 KINDS = ("ordinary", "saturating", "rows", "columns", "tiny", "huge", "one-hot", "dead features")
@@ -112,18 +119,84 @@ def attack(given: dict[str, Any], rng: np.random.Generator) -> Iterator[str]:
         yield difference(certify(wrong, **given), given["activation"])
 
 
+def gated_layers(seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same with gates, either kind of them and of resets."""
+    for n, (kind, given) in enumerate(layers(seed, wide=0.2)):
+        rng = np.random.default_rng([seed, n])
+        name, after = str(rng.choice(["lstm", "gru"])), bool(rng.integers(2))
+        r, H = recurrence(name, after), len(given["bias"])
+        del given["activation"]
+        F, size = len(given["kernel"]), np.abs(given["kernel"]).max() or 1.0
+        shapes = {"kernel": (F, H), "recurrent_kernel": (H, H), "bias": (H,)}
+        for part, shape in shapes.items():
+            more = [given[part]]
+            scale = float(np.sqrt(np.square(given[part]).mean())) or size
+            more += [(scale * rng.normal(size=shape)).astype(np.float32) for _ in r.gates[1:]]
+            given[part] = np.concatenate(more, axis=-1)
+        if r.biases > 1:
+            given["bias"] = np.stack([given["bias"], rng.permutation(given["bias"])])
+        if rng.uniform() < 0.3:
+            starts = tuple(
+                rng.uniform(-1, 1, (len(given["x"]), H)).astype(np.float32) for _ in r.states
+            )
+            given["initial_state"] = starts if len(starts) > 1 else starts[0]
+        yield f"{kind}, {name}", given | {"recurrence": name, "reset_after": after}
+
+
+def certified_in_full(states: Array, given: dict[str, Any]) -> Certificate:
+    with (
+        mock.patch.object(GruScreen, "of", return_value=None),
+        mock.patch.object(LstmScreen, "of", return_value=None),
+    ):
+        return certify(states, **given)
+
+
+def gated_difference(found: Certificate, whole: Certificate) -> str:
+    for name in ("ok", "judged", "blind", "wrong", "first"):
+        if getattr(found, name) != getattr(whole, name):
+            return f"{name} {getattr(found, name)}, but {getattr(whole, name)} in full"
+    if not np.isclose(found.ratio, whole.ratio, rtol=1e-6):
+        return f"ratio {found.ratio:.9g}, but {whole.ratio:.9g} in full"
+    return ""
+
+
+def attack_gates(
+    given: dict[str, Any], rng: np.random.Generator, faults: int = PER_LAYER
+) -> Iterator[str]:
+    """The difference of the honest certificate, and of those of some faults."""
+    r, start = recurrence(given["recurrence"], given["reset_after"]), given.get("initial_state")
+    starts = None if start is None else start if isinstance(start, tuple) else (start,)
+    with np.errstate(all="ignore"):
+        right = gated.forward(
+            r, given["x"], given["kernel"], given["recurrent_kernel"], given["bias"],
+            initial_state=starts,
+        ).states["h"]  # fmt: skip
+    if not np.isfinite(right).all():
+        return
+    whole = certified_in_full(right, given)
+    yield gated_difference(certify(right, **given), whole)
+    for _ in range(faults):
+        wrong = right.copy()
+        at = tuple(int(rng.integers(n)) for n in right.shape)
+        factor = rng.choice(FACTORS) * rng.choice([-1, 1])
+        wrong[at] = np.float32(whole.expected[at] + factor * whole.bound[at])
+        yield gated_difference(certify(wrong, **given), certified_in_full(wrong, given))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--gates", action="store_true", help="of LSTM and GRU")
     parser.add_argument("--certificates", type=int, default=40_500, help="of faults")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     rng, faulted, different = np.random.default_rng(asked.seed), 0, 0
-    for n, (kind, given) in enumerate(layers(asked.seed)):
-        for i, problem in enumerate(attack(given, rng)):
+    drawn = gated_layers(asked.seed) if asked.gates else layers(asked.seed)
+    for n, (kind, given) in enumerate(drawn):
+        for i, problem in enumerate((attack_gates if asked.gates else attack)(given, rng)):
             faulted += i > 0
             if problem:
                 different += 1
-                print(f"DIFFERENT layer {n} ({kind}, {given['activation']}): {problem}")
+                print(f"DIFFERENT layer {n} ({kind}, {given.get('activation')}): {problem}")
         if n % 500 == 499:
             print(f"{n + 1} layers, {faulted} faulted certificates", flush=True)
         if faulted >= asked.certificates:

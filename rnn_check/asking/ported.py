@@ -142,6 +142,8 @@ def states(layer: Kept, way: Way, activation: str, x: Array, dtype: str, subject
 
 
 def _recurrent(layer: Mapping[str, Any]) -> str | None:
+    if layer["kind"] == "Bidirectional" and "backward_layer" in layer:
+        raise Unportable(f"the two directions of {layer.get('name')} differ: port them one by one")
     inner = layer.get("layer", layer) if layer["kind"] == "Bidirectional" else layer
     return inner["kind"] if inner.get("kind") in KERAS else None
 

@@ -111,6 +111,8 @@ def request(claim: Claim, wanted: list[str], setting: Setting) -> dict[str, Any]
             "epochs": trained.epochs,
             "batch_size": trained.batch_size,
         }
+        if trained.reset_states is True:
+            question["training"]["reset_states"] = True
         if trained.class_weight is not None:
             question["training"]["class_weight"] = _plain(trained.class_weight)
         elif claim.sample_weight is not None:

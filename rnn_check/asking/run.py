@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from queue import SimpleQueue
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from rnn_check.asking import request
 from rnn_check.asking.memory import Memory, Recalled
@@ -34,6 +34,7 @@ from rnn_check.subjects.asked.backends import BACKENDS
 from rnn_check.subjects.environments import Environment
 from rnn_check.subjects.identity import Identity, not_started
 from rnn_check.subjects.own_layer import place
+from rnn_check.subjects.process import Asked as Process
 
 SIDE_BY_SIDE = 2
 _NONE: Mapping[Setting, Sequence[Claim]] = MappingProxyType({})
@@ -83,6 +84,16 @@ def modes(backend: str) -> tuple[str, ...]:
     return BACKENDS[backend].modes if backend in BACKENDS else ("eager",)
 
 
+class Place(Protocol):
+    """Where processes are that are not here. side_by_side: of how many it has room."""
+
+    @property
+    def side_by_side(self) -> int: ...
+
+    def start(self, target: Target, memory: int | None, tell: Callable[[str], None]) -> Process:
+        """A process, in the environment that it needs. Raises SubjectError, process.Lost."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """One answer: of which subject (its place in `Run.subjects`), to which claim, asked how."""
@@ -104,6 +115,7 @@ class Run:
         run.subjects  # what each said; claims that were not reached are missing
 
     timeout: seconds for one answer; most_memory: bytes that a process may take with all it starts.
+    elsewhere: where processes are that are not here, as many side by side as there is room for.
     tell: is told what a target is doing ("installing", "importing", "asking"), by its thread.
     """
 
@@ -115,6 +127,7 @@ class Run:
         most_memory: int | None = None,
         side_by_side: int = SIDE_BY_SIDE,
         memory: Memory | None = None,
+        elsewhere: Place | None = None,
         tell: Callable[[int, str], None] = lambda target, stage: None,
     ) -> None:
         self.subjects = [
@@ -127,7 +140,8 @@ class Run:
         self._timeout = timeout
         self._most_memory = most_memory
         self._failed_starts = dict.fromkeys(range(len(self.targets)), 0)  # one after the other
-        self._side_by_side = side_by_side
+        self._elsewhere = elsewhere
+        self._side_by_side = side_by_side if elsewhere is None else elsewhere.side_by_side
         self._memory = memory
         self.tell = tell
         self._stopped = False
@@ -138,7 +152,7 @@ class Run:
         self._holding = contextlib.ExitStack()  # of the environments that `answer` made
         self._reached: set[int] = set()  # the targets that it has asked
         for number, target in enumerate(self.targets[:side_by_side]):
-            if target.environment is not None:
+            if target.environment is not None or elsewhere is not None:
                 continue  # it may have to be made, and may not have to be asked
             with contextlib.suppress(observe.SubjectError):  # said when it is asked
                 self._processes[number] = self._open(target, number, target.python)
@@ -211,6 +225,9 @@ class Run:
         other: dict[str, Any] = (
             {} if target.framework == "keras" else {"framework": target.framework}
         )
+        if (there := self._elsewhere) is not None:
+            memory, tell = self._most_memory, lambda stage: self.tell(number, stage)
+            other["begin"] = lambda: there.start(target, memory, tell)
         return observe.Subject(
             target.backend,
             python=python,
@@ -291,7 +308,7 @@ class Run:
             process = self._processes.get(number)
             if process is None:
                 python = target.python
-                if target.environment is not None:
+                if target.environment is not None and self._elsewhere is None:
                     made = target.environment.held(lambda stage: self.tell(number, stage))
                     python = holding.enter_context(made)
                 process = self._processes[number] = self._open(target, number, python)

@@ -2,12 +2,13 @@
 
 What is drawn cannot be seen from outside. But a small layer has few masks, one of its inputs (F,)
 and one of its state (H,) for each sample, the same at all steps: 0 or 1/(1 - p), a power of two, so
-that they round nothing. Each update of a recorded training is derived with all of them, from the
-weights and the optimizer's states that were recorded before it. Those with which it is what was
-recorded are what may have been drawn. Where several are, they differ in the loss at most, and of
-each epoch those are taken whose loss is nearest to what was reported.
+that they round nothing. Of a layer with gates each gate may have masks of its own, which those are
+among that are the same of all gates. Each update of a recorded training is derived with all of
+them, from the weights and the optimizer's states that were recorded before it. Those with which it
+is what was recorded are what may have been drawn. Where several are, they differ in the loss at
+most, and of each epoch those are taken whose loss is nearest to what was reported.
 
-    B samples of a batch, M masks of a batch, N updates
+    B samples of a batch, M masks of a batch, G gates, N updates
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import numpy as np
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Arithmetic, Array
 from rnn_check.recurrences import batches, training, updating
+from rnn_check.recurrences.dropping import Dropped
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Optimizer
-from rnn_check.recurrences.training import Dropped
 
 MOST = 4096  # masks of a batch that are tried
 
@@ -37,19 +38,20 @@ class Rates(NamedTuple):
     of_state: float
 
 
-def masks(rates: Rates, samples: int, features: int, units: int) -> int:
+def masks(rates: Rates, samples: int, features: int, units: int, gates: int) -> int:
     """How many a batch may have drawn."""
     sizes = zip(rates, (features, units), strict=True)
-    return int(2 ** (samples * sum(size for rate, size in sizes if rate)))
+    return int(2 ** (samples * gates * sum(size for rate, size in sizes if rate)))
 
 
-def all_of(rates: Rates, samples: int, features: int, units: int) -> Dropped:
-    """Every one of them: (M,B,F) and (M,B,H)."""
+def all_of(rates: Rates, samples: int, features: int, units: int, gates: int) -> Dropped:
+    """Every one of them: (M,G,B,F) and (M,G,B,H)."""
     each = []
     for rate, size in zip(rates, (features, units), strict=True):
         values = (1 / (1 - rate), 0.0) if rate else (1.0,)
-        drawn = itertools.product(values, repeat=samples * size)
-        each.append(np.reshape([*drawn], (-1, samples, size)))
+        drawn = itertools.product(values, repeat=gates * samples * size if rate else 1)
+        own = np.reshape([*drawn], (-1, gates, samples, size) if rate else (1, 1, 1, 1))
+        each.append(np.broadcast_to(own, (len(own), gates, samples, size)))
     of_input, of_state = each
     M = len(of_input) * len(of_state)
     return Dropped(
@@ -60,7 +62,7 @@ def all_of(rates: Rates, samples: int, features: int, units: int) -> Dropped:
 class _Explained(NamedTuple):
     """Masks that explain an update, and the batch's loss with them."""
 
-    dropped: Dropped  # (1,B,...)
+    dropped: Dropped  # (1,G,B,...)
     loss: Bounded  # (1,1)
 
 
@@ -73,7 +75,7 @@ def explained(
     reported: Array,
     a: Arithmetic,
 ) -> list[Dropped] | None:
-    """Of each update the masks (1,B,...) that explain it best.
+    """Of each update the masks (1,G,B,...) that explain it best.
 
     None if more of them explain the updates of an epoch than are tried, and none of those tried its
     loss. weights: by name (N+1,...), states: of the optimizer, by state and name, as they were
@@ -118,7 +120,8 @@ def _explaining(
     """Those within all bounds, of one loss once; or the one that is nearest."""
     batch = network.batches[update % len(network.batches)]
     units = {**weights, **{n: v for n, (v, _) in network.frozen.items()}}["recurrent_kernel"]
-    every = all_of(rates, batch.stop - batch.start, network.features, units.shape[-2])
+    samples, H = batch.stop - batch.start, units.shape[-2]
+    every = all_of(rates, samples, network.features, H, network.gates)
     M = len(every.of_input)
 
     def repeated(recorded: Mapping[str, Array], at: int) -> dict[str, Bounded]:

@@ -36,6 +36,8 @@ Names = tuple[tuple[str, str], ...]
 class Factor:
     """The right factor of products with many rows, and what their bounds need to know of it."""
 
+    whole = False  # whether it is known of all rows that they use all operands
+
     def __init__(
         self,
         matrix: Array,
@@ -97,7 +99,7 @@ class Factor:
 
     def is_used(self, few: Array) -> bool:
         """Whether these few rows find all operands to hold something, or nobody asks."""
-        asked = len(self.matrix) > _TIGHT and np.isfinite(self.most)
+        asked = len(self.matrix) > _TIGHT and np.isfinite(self.most) and not self.whole
         return not asked or bool((few != 0).any(axis=0).all())
 
     @cached_property

@@ -11,17 +11,23 @@ Where they are hidden, see `observer`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 
+from rnn_check.certificates.factors import some_of
 from rnn_check.certificates.gated_layer import GatedLayer, handed_on, masked
-from rnn_check.certificates.gated_samples import samples_of_gates
+from rnn_check.certificates.gated_samples import Value, Values, samples_of_gates
+from rnn_check.certificates.gated_screen import GruScreen, Suspects
+from rnn_check.certificates.lstm_screen import LstmScreen
 from rnn_check.certificates.observer import Observer
-from rnn_check.certificates.pieces import Piece, Reach
+from rnn_check.certificates.pieces import Piece, Reach, _Worst
 from rnn_check.certificates.precision import NOTHING
 from rnn_check.certificates.result import Certificate, judge
 from rnn_check.numbers.bounded import Bounded, exactly
+from rnn_check.numbers.formats import Array
 from rnn_check.recurrences.kinds import LSTM
 
 
@@ -36,20 +42,70 @@ def certified(layer: GatedLayer) -> Certificate:
         c = np.concatenate([others, layer.last_c[:, None]], axis=1)
         seen = np.stack([layer.h.astype(dtype), c])
     if layer.recurrence is LSTM and layer.c is None:
-        observer = Observer(layer)
         note = (
             "; how its sums were made is not seen where cell_states are not, nor c where act is "
             "saturated"
         )
-        return judge(layer.a, seen, observer.pieces, layer.reach(), note)
-    return judge(layer.a, seen, lambda worst: _pieces(layer), layer.reach())
+        return judge(layer.a, seen, lambda worst: _hidden(layer, worst), layer.reach(), note)
+    return judge(layer.a, seen, lambda worst: _pieces(layer, worst), layer.reach())
 
 
-def _pieces(layer: GatedLayer) -> Iterator[Piece]:
+def _hidden(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
+    """Of an LSTM h alone is seen: by samples what the screen settles, and the other units."""
+    whole = worst.exact or worst.ratio == -math.inf
+    screen = None if whole else LstmScreen.of(layer)
+    found = [] if screen is None else list(screen.settled())
+    B, T, H = layer.h.shape
+    units = [one for each in found for one in each.units]
+    if not found or 2 * sum(one is not None for one in units) < B:
+        yield from Observer(layer).pieces(worst)
+        return
+    none, ends = np.empty(0), np.concatenate([each.ends for each in found])
+    open_of = [one is None or len(one) > 0 for one in units]
+    for is_open, those in groupby(range(B), open_of.__getitem__):
+        which = list(those)
+        if not is_open:
+            place = slice(which[0], which[-1] + 1)
+            only, size = none.astype(np.intp), len(which) * T * H
+            yield Piece((place,), none, none, only=only, settles=size, ends=int(ends[which].sum()))
+            continue
+        for i in which:
+            some, of = layer.of_samples(slice(i, i + 1)), units[i]
+            for piece in Observer(some if of is None else some.of_units(of)).pieces(worst):
+                piece = piece._replace(place=(slice(i, i + 1), piece.place[1]))
+                yield piece if of is None else _among(piece, of, H)
+
+
+def _among(piece: Piece, units: Array, H: int) -> Piece:
+    """A piece of these units alone, of a place whose other units are settled."""
+    assert piece.says is not None
+    n, m, _ = piece.expected.shape
+    only = np.arange(n * m)[:, None] * H + units
+    expected, bound, says = (part.reshape(-1) for part in (piece.expected, piece.bound, piece.says))
+    return piece._replace(
+        expected=expected, bound=bound, says=says, only=only.reshape(-1), settles=n * m * H
+    )
+
+
+def _pieces(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
     """All states are seen."""
     shows_c = layer.c is not None
     differs = np.zeros((0, 0))
+    screen, sampled = None, False
+    if not (shows_c or worst.exact or worst.ratio == -math.inf):
+        screen = GruScreen.of(layer)
+        everywhere = None if screen is None else _sampled_everywhere(layer)
+        if everywhere is None:
+            screen = None
+        else:  # how sums were made; the screen judges all of them
+            sampled = True
+            yield everywhere
     for samples, steps in layer.blocks():
+        suspects = None if screen is None else screen.suspects(samples, steps)
+        if suspects is not None:
+            yield _settled(layer, samples, steps, suspects)
+            continue
+        screen = None  # what such a step hands on, the next receives
         shape = layer.h[samples, steps].shape
         observed = {"h": layer.h[samples, steps].reshape(-1, shape[2]).astype(np.float64)}
         before: tuple[Bounded, ...] = ()
@@ -58,7 +114,9 @@ def _pieces(layer: GatedLayer) -> Iterator[Piece]:
             observed["c"] = cell.h[samples, steps].reshape(-1, shape[2]).astype(np.float64)
             before = (exactly(cell.before(samples, steps), layer.a),)
         n, step = layer.step(samples, steps, observed, *before)
-        samples_of = samples_of_gates(layer, samples, steps, observed, before, n, step)
+        samples_of = (
+            {} if sampled else samples_of_gates(layer, samples, steps, observed, before, n, step)
+        )
         found = {"h": step.h, **n.expected}
         if shows_c:  # the step before may have handed on another c than it shows
             differs = differs if steps.start else np.zeros((shape[0], shape[2]))
@@ -79,3 +137,32 @@ def _pieces(layer: GatedLayer) -> Iterator[Piece]:
                 place, expected, bound = (slice(i, i + 1), *place), expected[None], bound[None]
             reach = Reach() if i else None
             yield Piece(place, expected, bound, samples_of.get(name, NOTHING), reach=reach)
+
+
+def _sampled_everywhere(layer: GatedLayer) -> Piece | None:
+    """A sample of all sums at once; None if its rows do not hold all operands, as blocks do."""
+    (B, T, _), rows = layer.h.shape, layer.sample.rows
+    which = np.arange(B * T) if rows is None else rows
+    if not (layer.rows(which)[some_of(len(which))] != 0).any(axis=0).all():
+        return None
+    alone, at = layer.alone_at(which, handed=False), (slice(0, len(which)), slice(0, 1))
+    observed = {"h": alone.h[:, 0].astype(np.float64)}
+    n = Values(alone)
+    step = layer.recurrence.step(n, layer.weights, Value(alone.x[:, 0]), Value(alone.h0))
+    sample = samples_of_gates(alone, *at, observed, (), n, step).get("h", NOTHING)
+    none = np.empty(0)
+    return Piece((), none, none, sample, none.astype(np.intp), 0)
+
+
+def _settled(layer: GatedLayer, samples: slice, steps: slice, found: Suspects) -> Piece:
+    """A block of which no others than these can be beyond their bound."""
+    (_, T, H), place = layer.h.shape, (samples, steps)
+    size = layer.h[place].size
+    expected = bound = np.empty(0)
+    if len(found.at):
+        rows, of_each = np.unique(found.at // H, return_inverse=True)
+        alone = layer.alone_at(samples.start * T + steps.start + rows)
+        _, step = alone.step(slice(0, len(rows)), slice(0, 1), {})
+        at = of_each, found.at % H
+        expected, bound = step.h.value[at], step.h.error[at]
+    return Piece(place, expected, bound, NOTHING, found.at, size, ends=found.ends)

@@ -54,13 +54,7 @@ class Seen(Bounds):
         if len(self.sums) < len(self.known):
             s = self.known[len(self.sums)]
         else:
-            factor, several = self.layer.factor([m for _, m in products], bias)
-            parts = [rows.value for rows, _ in products]
-            if several:
-                parts.append(np.ones((len(parts[0]), several)))
-            s = Sum(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], factor)
-            biases = 0 if bias is None else several + 1
-            s.bounded(len(products), stored=stored or len(products) + biases)
+            s = self.layer.sums([(rows.value, m) for rows, m in products], bias, stored)
         error = s.error
         for rows, m in products:
             off = rows.known.error
@@ -186,6 +180,7 @@ class GatedLayer(Layer):
         )
         self._factors: dict[tuple[int, ...], tuple[Factor, int]] = {}
         self._differs: Array | None = None
+        self.receives: GatedLayer | None = None  # whose states steps receive, if not these
         # the sums of the last block that was asked for: of whatever errors, their values are these
         self._made: tuple[tuple[int, int], tuple[Sum, ...]] = (-1, -1), ()
 
@@ -211,6 +206,21 @@ class GatedLayer(Layer):
             self._factors[key] = Factor(matrix, self.a, *map(int, ends), bias=one), several
         return self._factors[key]
 
+    def sums(
+        self,
+        products: Sequence[tuple[Array, Bounded]],
+        bias: Bounded | None,
+        stored: int | None = None,
+    ) -> Sum:
+        """Of rows and matrices, and biases."""
+        factor, several = self.factor([m for _, m in products], bias)
+        parts = [rows for rows, _ in products]
+        if several:
+            parts.append(np.ones((len(parts[0]), several)))
+        s = Sum(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], factor)
+        biases = 0 if bias is None else several + 1
+        return s.bounded(len(products), stored=stored or len(products) + biases)
+
     @property
     def cell(self) -> GatedLayer:
         """As if the cell states were what it shows; masked steps copy them."""
@@ -225,6 +235,8 @@ class GatedLayer(Layer):
 
     def before(self, samples: slice, steps: slice) -> Array:
         """(R,H) the states before the steps of a block."""
+        if self.receives is not None:
+            return self.receives.before(samples, steps)
         if self.last is not None:
             found = self.after(samples, self.last[samples, steps])
         elif steps.start:
@@ -252,14 +264,66 @@ class GatedLayer(Layer):
         for samples, steps in self.blocks():
             h = self.h[samples, steps]
             off = off if steps.start else np.zeros((h.shape[0], h.shape[2]))
-            before = exactly(self.before(samples, steps), self.a)
-            n, _ = self._stepped(_MadeAgain, samples, steps, {}, before)
-            # a state that is none brings no doubt to those after it
-            made = np.where(np.isfinite(h).reshape(before.value.shape), n.differs["h"], 0.0)
-            made = np.where(np.isnan(made), 0.0, made)
-            left, off = handed_on(self, samples, steps, made, off)
+            left, off = handed_on(self, samples, steps, self._made_again(samples, steps), off)
             found[samples, steps] = left.reshape(h.shape)
         return found
+
+    def _made_again(self, samples: slice, steps: slice) -> Array:
+        """(R,H) by how much what these steps hand on may differ from what they show."""
+        before = exactly(self.before(samples, steps), self.a)
+        n, _ = self._stepped(_MadeAgain, samples, steps, {}, before)
+        # a state that is none brings no doubt to those after it
+        finite = np.isfinite(self.h[samples, steps]).reshape(before.value.shape)
+        made = np.where(finite, n.differs["h"], 0.0)
+        return np.where(np.isnan(made), 0.0, made)
+
+    def _whole(self) -> GatedLayer:
+        """To be given other steps, all of which use all operands."""
+        layer = copy(self)
+        layer._made, layer._factors = ((-1, -1), ()), {}
+        for key, (factor, several) in self._factors.items():
+            layer._factors[key] = copy(factor), several
+            layer._factors[key][0].whole = True
+        return layer
+
+    def of_samples(self, which: slice) -> GatedLayer:
+        """These samples of an LSTM without a mask, of steps that are known to use all operands."""
+        layer = self._whole()
+        layer.x, layer.h, layer.h0, layer.c0 = (
+            part[which] for part in (self.x, self.h, self.h0, self.c0)
+        )
+        return layer
+
+    def of_units(self, which: Array) -> GatedLayer:
+        """These units alone of such an LSTM, which receive the states of all."""
+        layer, H = self._whole(), self.h.shape[2]
+        columns = (np.arange(self.gates)[:, None] * H + which).reshape(-1)
+        parts = (
+            None if part is None else exactly(part.value[..., columns], self.a)
+            for part in self.weights
+        )
+        layer.weights, layer.receives = type(self.weights)(*parts), self
+        layer.h, layer.c0 = self.h[:, :, which], self.c0[:, which]
+        w = layer.weights
+        layer.factor([w.kernel, w.recurrent_kernel], w.bias)[0].whole = True
+        return layer
+
+    def alone_at(self, which: Array, handed: bool = True) -> GatedLayer:
+        """One step each of a layer without a mask: these, all samples counted through.
+
+        Of steps that are known to use all operands. With `handed`, what the steps before them may
+        have made again is taken from those; without, that is nothing.
+        """
+        T, F = self.h.shape[1], len(self.W)
+        at, rows, layer = np.divmod(which, T), self.rows(which), self._whole()
+        layer.x, layer.h0, layer.h = rows[:, None, :F], rows[:, F:], self.h[at][:, None]
+        layer.sample = self.sample._replace(rows=None)
+        layer._differs = np.zeros(layer.h.shape)
+        later = np.flatnonzero(at[1])
+        if handed and len(later):
+            before = self.alone_at(which[later] - 1, handed=False)
+            layer._differs[later, 0] = before._made_again(slice(0, len(later)), slice(0, 1))
+        return layer
 
     def step(
         self, samples: slice, steps: slice, observed: dict[str, Array], *before: Bounded

@@ -17,6 +17,44 @@ from rnn_check.numbers.spread import activation_error
 from rnn_check.recurrences.kinds import GRU, LSTM
 
 
+class Value:
+    """A number of which the value is all that is asked."""
+
+    def __init__(self, value: Array) -> None:
+        self.value = value
+
+    def __add__(self, other: Value) -> Value:
+        return Value(self.value + other.value)
+
+    def __mul__(self, other: Value) -> Value:
+        return Value(self.value * other.value)
+
+
+class Values:
+    """A reading of a GRU's step: values, and the sums of which is asked how they were made."""
+
+    def __init__(self, layer: GatedLayer) -> None:
+        self.layer, self.sums = layer, list[Sum]()
+        self.expected: dict[str, Bounded] = {}
+        self.names = layer.name, layer.gate
+
+    def act(self, z: Value, _: str) -> Value:
+        return Value(activations.activation(self.names[0]).function(z.value))
+
+    def gate(self, z: Value, _: str) -> Value:
+        return Value(activations.activation(self.names[1]).function(z.value))
+
+    def affine(self, *products: tuple[Value, Bounded], bias: Bounded | None = None) -> Value:
+        self.sums.append(self.layer.sums([(rows.value, m) for rows, m in products], bias))
+        return Value(self.sums[-1].value)
+
+    def split(self, a: Value, parts: int) -> list[Value]:
+        return [Value(part) for part in np.split(a.value, parts, axis=-1)]
+
+    def blend(self, z: Value, h: Value, c: Value) -> Value:
+        return Value(z.value * h.value + (1 - z.value) * c.value)
+
+
 class _Part(NamedTuple):
     """A gate's sums, and how their errors show in what is seen."""
 
@@ -37,7 +75,7 @@ def _index(which: Array | slice, size: int) -> Array:
 
 def samples_of_gates(
     layer: GatedLayer, samples: slice, steps: slice, observed: dict[str, Array],
-    before: tuple[Bounded, ...], n: Seen, step: Any,
+    before: tuple[Bounded, ...], n: Seen | Values, step: Any,
 ) -> dict[str, Sample]:  # fmt: skip
     """Of each state, the errors as seen from the sums of its gates."""
     act, gate = (activations.activation(name) for name in (layer.name, layer.gate))

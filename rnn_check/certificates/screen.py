@@ -49,6 +49,39 @@ class _Kept(threading.local):
 _KEPT, _MOST_KEPT = _Kept(), 2**17  # numbers of an array
 
 
+def rows_of(rows: int, H: int, states: int = _STATES) -> int:
+    """How many of these rows to screen at once, of so many states or more."""
+    return min(max(_ROWS, states // H), rows)
+
+
+def room_for(rows: int, width: int) -> Room:
+    """To write arrays of so many numbers into."""
+    return _KEPT.room if rows * width <= _MOST_KEPT else Room()
+
+
+class Above:
+    """The states before each step of a layer without a mask, in float32."""
+
+    def __init__(self, layer: Layer, room: Room) -> None:
+        self.T, self.room = layer.h.shape[1], room
+        self.h, self.h0 = layer.h.reshape(-1, len(layer.U)), layer.h0.astype(np.float32)
+        self.from_zero = not self.h0.any()
+
+    def __call__(self, start: int, n: int) -> tuple[Array, slice]:
+        """(n,H) The states before n rows from `start` on, and which are the first of a sample.
+
+        They are the rows above; of a first row the initial state, or any state where that is 0.
+        """
+        first = slice(-start % self.T, n, self.T)
+        if start and (self.from_zero or first.start >= n):
+            return self.h[start - 1 : start + n - 1], first
+        before = self.room("before", n, self.h.shape[1], dtype=np.float32)
+        before[1:], before[0] = self.h[start : start + n - 1], self.h[start - 1]
+        if not self.from_zero:
+            before[first] = self.h0[start // self.T + (first.start > 0) :][: len(range(n)[first])]
+        return before, first
+
+
 class Suspects(NamedTuple):
     """Of a block: the elements that may be beyond their bound, laid flat, and how many are ±1."""
 
@@ -63,17 +96,17 @@ class Screen:
     def __init__(self, layer: Layer, narrow: Narrow) -> None:
         self.layer, self.narrow = layer, narrow
         F, H = len(layer.W), len(layer.U)
-        self.h, self.h0 = layer.h.reshape(-1, H), layer.h0.astype(np.float32)
-        self.from_zero = not self.h0.any()
         short = max(_PIECE, (F + H) // 2)
-        self.of_x, self.of_h = _pieces(0, F, short), _pieces(F, F + H, short)
+        self.of_x, self.of_h = parts_of(0, F, short), parts_of(F, F + H, short)
         longest = max(j - i for i, j in (*self.of_x, *self.of_h))
         own = gamma(longest + len(self.of_x) + len(self.of_h) + 1, ARITHMETICS["float32"].u)
         self.off = narrow.gamma, own, narrow.vague
         norms = layer.forward.norms  # (2,H), or (3,H) with a bias
         self.least, self.most = ([*map(float, f(norms, axis=1)), 0.0][:3] for f in (np.min, np.max))
-        self.rows = min(max(_ROWS, _STATES // H), len(self.h))
-        self.room = _KEPT.room if self.rows * max(F, H) <= _MOST_KEPT else Room()
+        self.rows = rows_of(layer.h[..., 0].size, H)
+        self.room = room_for(self.rows, max(F, H))
+        self.before = Above(layer, self.room)
+        self.h, self.from_zero = self.before.h, self.before.from_zero
 
     @classmethod
     def of(cls, layer: Layer, narrow: Narrow) -> Screen | None:
@@ -133,7 +166,7 @@ class Screen:
     def _block(self, x: Array, start: int, bias: Array | None, level: float) -> _Block | None:
         """x (n,F) of these rows, the first of which is `start`; None if not all can be plain."""
         narrow, n, H = self.narrow, len(x), self.h.shape[1]
-        h, (before, first) = self.h[start : start + n], self._before(start, n)
+        h, (before, first) = self.h[start : start + n], self.before(start, n)
         z, some = (self.room(name, n, H, dtype=np.float32) for name in ("z", "some"))
         of_h = np.einsum("rk,rk->r", before, before)
         if self.from_zero:
@@ -173,21 +206,6 @@ class Screen:
         z += some
         return _Block(z, known.least * far / (far - act) * (1 - 2.0**-19), top, lost)
 
-    def _before(self, start: int, n: int) -> tuple[Array, slice]:
-        """(n,H) The states before these rows, and which rows are the first of a sample.
-
-        They are the rows above; of a first row the initial state, or any state where that is 0.
-        """
-        T = self.layer.h.shape[1]
-        first = slice(-start % T, n, T)
-        if start and (self.from_zero or first.start >= n):
-            return self.h[start - 1 : start + n - 1], first
-        before = self.room("before", n, self.h.shape[1], dtype=np.float32)
-        before[1:], before[0] = self.h[start : start + n - 1], self.h[start - 1]
-        if not self.from_zero:
-            before[first] = self.h0[start // T + (first.start > 0) :][: len(range(n)[first])]
-        return before, first
-
 
 class _Block(NamedTuple):
     """h² + |ĥ - h|/(A - C) of some rows, what it is at most, the largest size and underflow."""
@@ -198,7 +216,7 @@ class _Block(NamedTuple):
     lost: float
 
 
-def _pieces(start: int, stop: int, most: int) -> list[tuple[int, int]]:
+def parts_of(start: int, stop: int, most: int) -> list[tuple[int, int]]:
     """Equal parts of these, none of more than that."""
     parts = -(-(stop - start) // most)
     return list(pairwise(start + (stop - start) * i // parts for i in range(parts + 1)))

@@ -34,9 +34,9 @@ from rnn_check.numbers.arrays import claimed, numbers
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, rounded
 from rnn_check.recurrences import batches, training, updating
+from rnn_check.recurrences.dropping import Dropped
 from rnn_check.recurrences.network import WEIGHTS, Network
 from rnn_check.recurrences.optimizers import Optimizer
-from rnn_check.recurrences.training import Dropped
 
 
 def certify_training(
@@ -199,6 +199,7 @@ def _one_after_another(
     each = []
     for update in range(len(next(iter(before.values())))):
         batch = network.batches[update % len(network.batches)]
+        start = None if network.begins_anew(update) else start
         weights = {name: exactly(w[update : update + 1], a) for name, w in before.items()}
         each.append(training.gradients(network, weights, batch, start=start))
         start = training.ends(network, weights, batch, start)

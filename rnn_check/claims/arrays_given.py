@@ -83,8 +83,9 @@ class Arrays:
             if not (isinstance(first, Carrying) and first.takes_start):
                 raise self.fail(
                     "input.initial_state",
-                    "only of a SimpleRNN, LSTM, GRU, a Bidirectional layer, or an RNN over one "
-                    "cell that is the first layer, or comes after Masking",
+                    "only of a SimpleRNN, LSTM, GRU, a Bidirectional layer whose directions have "
+                    "as many states, or an RNN over one cell that is the first layer, or comes "
+                    "after Masking",
                 )
             state = self._start(table.initial_state, first, batch)
         if table.mask is not None:

@@ -62,6 +62,7 @@ class Builder:
         self._texts()
         self._training()
         layers = self._layers()
+        self._resets(layers)
         arrays = Arrays(self.read, doc, layers, self.written)
         x, initial_state, mask, input_shape = arrays.input()
         self._held(x)
@@ -70,7 +71,7 @@ class Builder:
         weights = arrays.weights(features)
         printed = arrays.printed(features)
         self._sizes(layers, x, input_shape)
-        self._wrong()
+        self._wrong(layers)
         runs = any(
             WEIGHTS in e.needs and not e.not_run and not e.underived(Experiment(layers=layers))
             for e in doc.expect
@@ -146,6 +147,14 @@ class Builder:
         for key, problem in self.doc.training.problems() if self.doc.training else ():
             raise self.fail(f"training.{key}", problem)
 
+    def _resets(self, layers: tuple[AnyLayer, ...]) -> None:
+        """What is reset at the end of an epoch has to be there."""
+        training = self.doc.training
+        if training is None or training.reset_states is not True:
+            return
+        if not any(layer.inner.option("stateful") for layer in layers):
+            raise self.fail("training.reset_states", "of a stateful layer only; leave it out")
+
     def _layers(self) -> tuple[AnyLayer, ...]:
         doc = self.doc
         if (doc.layer is None) == (doc.layers is None):
@@ -183,9 +192,7 @@ class Builder:
         if isinstance(layer, RNN) and not layer.cells:
             raise self.fail(f"{at}.cell", "expected at least one cell")
         if isinstance(layer, Bidirectional):
-            at = f"{at}.layer"
-            if layer.layer.option("go_backwards"):
-                raise self.fail(f"{at}.go_backwards", "not inside Bidirectional; leave it out")
+            return self._directions(layer, at)
         for _, part, _ in layer.parts(1):
             functions = {"activation": part.function}
             if isinstance(part, Gated):
@@ -195,7 +202,6 @@ class Builder:
                     activations.activation(name)
                 except ValueError as error:
                     raise self.fail(f"{at}.{key}", str(error)) from None
-        layer = layer.layer if isinstance(layer, Bidirectional) else layer
         if isinstance(layer, Recurrent):
             for name in ("dropout", "recurrent_dropout"):
                 rate = getattr(layer, name)
@@ -203,6 +209,29 @@ class Builder:
                     raise self.fail(
                         f"{at}.{name}", f"expected a rate from 0 to less than 1, got {rate}"
                     )
+
+    def _directions(self, layer: Bidirectional, at: str) -> None:
+        """What each of them may be, and what both have to be alike in, as Keras wants it."""
+        self._layer(layer.layer, f"{at}.layer")
+        if layer.layer.option("go_backwards"):
+            raise self.fail(f"{at}.layer.go_backwards", "not inside Bidirectional; leave it out")
+        if not layer.has_two:
+            return
+        at, (_, own) = f"{at}.backward_layer", layer.directions
+        self._layer(own, at)
+        if not own.option("go_backwards"):
+            raise self.fail(f"{at}.go_backwards", "expected true, as Keras wants it of this one")
+        for name in ("return_sequences", "return_state", "stateful", "trainable"):
+            wanted = layer.layer.option(name)
+            if own.option(name) != wanted:
+                raise self.fail(f"{at}.{name}", f"expected {str(wanted).lower()}, as of the layer")
+        if own.activity_regularizer != layer.layer.activity_regularizer:
+            raise self.fail(f"{at}.activity_regularizer", "expected what the layer has")
+        if layer.merge_mode != "concat" and own.units != layer.layer.units:
+            raise self.fail(
+                f"{at}.units", f"expected {layer.layer.units}, as of the layer: what is merged by "
+                f"{layer.merge_mode} has one size",
+            )  # fmt: skip
 
     def _gates(self, layers: tuple[AnyLayer, ...]) -> None:
         """What the author says of gates is said of some that there are."""
@@ -214,14 +243,17 @@ class Builder:
                     own.add(part.gate_function)
         gates.check(self.doc.reading, functions, self.fail)
 
-    def _wrong(self) -> None:
+    def _wrong(self, layers: tuple[AnyLayer, ...]) -> None:
         wrong = self.doc.wrong
         if wrong is None:
             return
-        if not (wrong.layer or wrong.x_shape or wrong.initial_state_shape or wrong.mask_shape):
+        if not any(msgspec.structs.astuple(wrong)):
             raise self.fail(
                 "wrong", "says nothing; give layer, x_shape, initial_state_shape or ..."
             )
+        both = [layer for layer in layers if isinstance(layer, Bidirectional)]
+        if wrong.backward_layer and not any(layer.has_two for layer in both):
+            raise self.fail("wrong.backward_layer", "of a Bidirectional layer that has one, only")
         if self.doc.input is None:
             raise self.fail("input", "required: what the layer is built for before it is misused")
 
@@ -236,7 +268,8 @@ class Builder:
             weights += sum(math.prod(shape) for shape in layer.weight_shapes(features).values())
             width += layer.width
             features = layer.features_after(features)
-        unrolled = any(layer.inner.option("unroll") for layer in layers)
+        every = (part for layer in layers for _, part, _ in layer.parts(1))
+        unrolled = any(part.option("unroll") for part in (*layers, *every))
         states = batch * steps * width
         self.states[0] += states * len(self.doc.expect)
         training = self.doc.training

@@ -127,7 +127,8 @@ def regularization(
         weights = (claim.weights or {}).get(layer.name, {})
         for name in (*weights, "activity"):
             part = name.rpartition(".")[2].removesuffix("_kernel")
-            given = described(getattr(layer.inner, f"{part}_regularizer", None))
+            holder = layer.inner if name == "activity" else layer.holder(name)
+            given = described(getattr(holder, f"{part}_regularizer", None))
             if given is None:
                 continue
             if name == "activity":
@@ -152,8 +153,9 @@ def penalized(claim: Experiment, loss: Bounded, arithmetic: str) -> Bounded:
     Their mean, over batches of one sample at least, is taken in float32.
     """
     parts = (
-        getattr(layer.inner, f"{part}_regularizer", None)
+        getattr(holder, f"{part}_regularizer", None)
         for layer in claim.layers
+        for _, holder, _ in layer.parts(1)
         for part in ("kernel", "recurrent", "bias")
     )
     if claim.x is None or all(described(each) is None for each in parts):

@@ -20,7 +20,8 @@ Option = Number | msgspec.UnsetType
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_WEIGHTS)]
 Several = Annotated[int, msgspec.Meta(ge=2, le=MOST_WEIGHTS)]
 Some = Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)]
-_OF_FIT = ("epochs", "batch_size", "sample_weight", "class_weight")  # and not of the optimizer
+# and not of the optimizer
+_OF_FIT = ("epochs", "batch_size", "sample_weight", "class_weight", "reset_states")
 _CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 _SHARE = "expected a number from 0 to less than 1, got {}"
 _POSITIVE = "expected a positive number of a float64's range, got {}"
@@ -124,6 +125,7 @@ class Training(Table, frozen=True, tag_field="optimizer"):
 
     batch_size: all samples if it is not given, and not Keras's 32. sample_weight (B,), or (B,T) of
     each timestep; class_weight: by the class of each sample's target, and 1 of others.
+    reset_states: of stateful layers, when an epoch ends.
     """
 
     learning_rate: Number | AnySchedule
@@ -131,6 +133,7 @@ class Training(Table, frozen=True, tag_field="optimizer"):
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=MOST_WEIGHTS)] | None = None
     sample_weight: Numbers = None
     class_weight: dict[str, Number] | None = None
+    reset_states: Flag = msgspec.UNSET
     weight_decay: Option = msgspec.UNSET
     clipnorm: Option = msgspec.UNSET
     clipvalue: Option = msgspec.UNSET

@@ -65,7 +65,7 @@ class InputTable(Table, frozen=True):
     initial_state: Numbers = None  # of a Bidirectional layer [the forward, the backward one]
     mask: Numbers = None
     shape: list[Rows] | None = None  # (T, F) or (T,) of an Embedding, when no numbers are run
-    dtype: Literal["bool", "int32", "int64", "float16", "float64"] | None = (
+    dtype: Literal["bool", "uint8", "int32", "int64", "float16", "float64"] | None = (
         None  # what x is passed as
     )
 
@@ -98,6 +98,7 @@ class WrongTable(Table, frozen=True):
     """Arguments that Keras should refuse, in place of the right ones above."""
 
     layer: dict[str, Scalar] = {}
+    backward_layer: dict[str, Scalar] = {}  # of the Bidirectional layer
     x_shape: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None
     initial_state_shape: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None
     mask_shape: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None

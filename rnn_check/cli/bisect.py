@@ -70,7 +70,8 @@ def bisect(
     def asked(before: str, after: str) -> Compared:
         say(f"asking {before} and {after}")
         verdicts = Verdicts(claims, known_deviations(None, False))
-        return compared(read((before, after)), claims, verdicts, how, repeated("--claims", paths))
+        again = repeated("--claims", paths)
+        return compared(read((before, after)), claims, verdicts, how, again, typed.scheduler)
 
     found = bisection.search(words, asked, on)
     if as_json:

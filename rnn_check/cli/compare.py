@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rnn_check.claims.claim import Claim
     from rnn_check.upgrades.models import Compared as Changed
     from rnn_check.upgrades.subjects import How, Word
+    from rnn_check.verdicts.known import Known
 
 
 @main.command()
@@ -114,7 +115,9 @@ def compare(
         raise BadInput("one subject cannot be compared; name two or more, the baseline first")
     how = typed.how(words, not paths and pattern is None)
     if model is not None:
-        found_in, code = _of_model(words, how, typed, model, given, own, fail_on)
+        found_in, code = _of_model(
+            words, how, typed, model, given, own, known_deviations(known, False), fail_on
+        )
         _print_model(found_in, as_json, as_markdown, html, everything)
         sys.exit(code)
     for option, value in (("--input", given), ("--layer", own)):
@@ -124,7 +127,7 @@ def compare(
     whole = options is True and not (paths or pattern or any(w.observed for w in words))
     verdicts = Verdicts(claims, known_deviations(known, whole))
     judged = [*repeated("--claims", paths), *repeated("--known", [known] if known else [])]
-    found = compared(words, claims, verdicts, how, judged)
+    found = compared(words, claims, verdicts, how, judged, typed.scheduler)
     if html is not None:
         from rnn_check.reports import page
 
@@ -140,7 +143,7 @@ def compare(
     sys.exit(found.exit_code(fail_on))
 
 
-_OF_CLAIMS = ("pattern", "paths", "options", "known", "slow")
+_OF_CLAIMS = ("pattern", "paths", "options", "slow", "scheduler")
 
 
 def _of_model(
@@ -150,9 +153,10 @@ def _of_model(
     model: str,
     given: Path | None,
     own: Sequence[str],
+    known: Known,
     fail_on: str,
 ) -> tuple[Changed, int]:
-    """What changed in it; the exit code."""
+    """What changed in it; the exit code. known: what is known of the subjects."""
     from rnn_check.cli.compare_model import compared as compared_model
 
     context = click.get_current_context()
@@ -161,7 +165,7 @@ def _of_model(
             raise BadInput(f"{option.opts[-1]} is of claims, and does not go with --model")
     typed.one_way("a model")
     dtype = typed.dtype[0] if is_given("dtype") else None
-    found = compared_model(words, how, model, given, own, dtype)
+    found = compared_model(words, how, model, given, own, dtype, known)
     return found, found.exit_code(fail_on)
 
 

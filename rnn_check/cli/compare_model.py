@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnn_check.cli.chosen import known_deviations
 from rnn_check.cli.commands import BadInput
 from rnn_check.cli.model import question_of, ran_on_of
 from rnn_check.reports.terminal import say
@@ -16,11 +15,12 @@ if TYPE_CHECKING:
     from rnn_check.models.recorded import Said
     from rnn_check.upgrades.models import Compared, Side
     from rnn_check.upgrades.subjects import How, Prepared, Word
+    from rnn_check.verdicts.known import Known
 
 
 def compared(
     words: Sequence[Word], how: How, what: str, given: Path | None, own: Sequence[str],
-    dtype: str | None,
+    dtype: str | None, known: Known,
 ) -> Compared:  # fmt: skip
     """What each subject says of the model, run on the same input as the first that was asked.
 
@@ -45,11 +45,13 @@ def compared(
     for number, each in enumerate(prepared):
         if number in recorded:
             said = recorded[number]
-            sides.append(_side(each, said))
+            sides.append(_side(each, said, known))
             continue
         found, told = _asked(each, question, how, given, inputs)
-        sides.append(_side(each, found) if not isinstance(found, str) else _failed(each, found))
-        if not isinstance(found, str):
+        if isinstance(found, str):
+            sides.append(_failed(each, found))
+        else:
+            sides.append(_side(each, found, known))
             inputs, ran_on = found.ran_on, ran_on or told
     return Compared(question.where, sides, ran_on)
 
@@ -104,11 +106,10 @@ def _asked(
             return str(error), told
 
 
-def _side(each: Prepared, said: Said) -> Side:
+def _side(each: Prepared, said: Said, known: Known) -> Side:
     from rnn_check.upgrades.models import Side
 
-    model = said.judged(known_deviations(None, whole=False))
-    return Side(each.word.text, said.who, model, notes=each.notes)
+    return Side(each.word.text, said.who, said.judged(known), notes=each.notes)
 
 
 def _failed(each: Prepared, failure: str) -> Side:

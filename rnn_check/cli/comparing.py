@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,20 +14,30 @@ import click
 from click.core import ParameterSource
 
 from rnn_check.cli.commands import BadInput
-from rnn_check.cli.options import DTYPES_ARE, MEMORY, MODES, SLOW, TIMEOUT, as_one
+from rnn_check.cli.options import (
+    DTYPES_ARE,
+    MEMORY,
+    MODES,
+    SCHEDULER,
+    SLOW,
+    TIMEOUT,
+    as_one,
+    needs_a_cluster,
+)
 from rnn_check.reports import progress
 from rnn_check.reports.terminal import interruptions, say
 from rnn_check.subjects.policy import NAMES
 
 if TYPE_CHECKING:
     from rnn_check.asking.request import Setting
+    from rnn_check.asking.run import Place
     from rnn_check.claims.claim import Claim
     from rnn_check.upgrades.changes import Compared
     from rnn_check.upgrades.subjects import How, Word
     from rnn_check.verdicts.gathered import Verdicts
 
 _OF_ENVIRONMENTS = ("python", "as_of", "refresh")
-_OF_ASKING = ("mode", "dtype", "slow", "timeout", "memory")
+_OF_ASKING = ("mode", "dtype", "slow", "timeout", "memory", "scheduler")
 
 
 def is_given(name: str) -> bool:
@@ -45,6 +56,7 @@ class Typed:
     slow: bool
     timeout: float
     memory: int
+    scheduler: str | None
     refresh: bool
 
     def how(self, words: Sequence[Word] = (), other_ways: bool = False) -> How:
@@ -204,6 +216,7 @@ HOW = as_one(
     SLOW,
     TIMEOUT,
     MEMORY,
+    SCHEDULER,
     click.option(
         "--refresh",
         is_flag=True,
@@ -230,14 +243,33 @@ def stopped(many: int) -> None:
     say(f"{what} stopped; nothing half-made is left")
 
 
+@contextlib.contextmanager
+def elsewhere(scheduler: str | None) -> Iterator[Place | None]:
+    """The cluster of a scheduler; None is this machine."""
+    if scheduler is None:
+        yield None
+        return
+    needs_a_cluster()
+    from rnn_check.asking.cluster import client
+    from rnn_check.asking.elsewhere import Cluster
+
+    with client(scheduler, 0) as there:
+        say(f"the workers are shown at {there.dashboard_link}")
+        yield Cluster(there)
+
+
 def compared(
     words: Sequence[Word],
     claims: Sequence[Claim],
     verdicts: Verdicts,
     how: How,
     options: Sequence[str] = (),
+    scheduler: str | None = None,
 ) -> Compared:
-    """Ask whoever is to be asked, and hold all against the first; options: see `Compared`."""
+    """Ask whoever is to be asked, and hold all against the first; options: see `Compared`.
+
+    scheduler: of the cluster that is asked, if it is not this machine.
+    """
     from rnn_check.subjects import environments
     from rnn_check.upgrades import beside, changes, subjects
     from rnn_check.verdicts.gathered import Verdicts
@@ -256,8 +288,9 @@ def compared(
     judged = {"": verdicts, **{way: Verdicts(few[way], own) for way in ways}}
     fewer = {s: few[w] for each in prepared for w, s in how.ways(each.word.backend).items() if w}
     with (
+        elsewhere(scheduler) as there,
         progress.shown(names, list(enumerate(names))) as shown,
-        subjects.run_of(prepared, how, shown.stage) as run,
+        subjects.run_of(prepared, how, shown.stage, there) as run,
         environments.interruptible(stopped),
     ):
         shown.expect(len(claims) + sum(map(len, few.values())))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rnn_check.models.asking import Question
     from rnn_check.models.recorded import Said
     from rnn_check.subjects.ask import Subject
+    from rnn_check.verdicts.known import Known
 
 RUN_ON = options_of(
     click.option(
@@ -82,6 +83,12 @@ RUN_ON = options_of(
     help="Write down what was said, to be judged again, elsewhere, or by `compare`.",
 )
 @FORCE
+@click.option(
+    "--known",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take the known deviations from FILE, not those that come with rnn_check.",
+)
 @JSON
 @click.option("-v", "--verbose", is_flag=True, help="Show each array of each layer as well.")
 @TIMEOUT
@@ -98,6 +105,7 @@ def model(
     dtype: str | None,
     record: Path | None,
     force: bool,
+    known: Path | None,
     as_json: bool,
     verbose: bool,
     timeout: float,
@@ -122,10 +130,11 @@ def model(
         check_free("--record", record, force)
     from rnn_check.models import recorded
 
+    excusing = known_deviations(known, whole=False)
     if what.endswith(".npz"):
         _check_only_record()
         found = recorded.read(Path(what))
-        codes = [_shown(each, "as the record says", as_json, verbose) for each in found]
+        codes = [_shown(each, "as the record says", excusing, as_json, verbose) for each in found]
         sys.exit(max(codes, key=(0, 3, 1).index))
     question = question_of(what, mode, dtype, own)
     if given is not None:
@@ -133,12 +142,12 @@ def model(
             if value is not None:
                 raise BadInput(f"--{option} is of a generated input, and --input gives one")
     from rnn_check.subjects.ask import NotInstalled, Subject, SubjectError
-    from rnn_check.subjects.asked.backends import BACKENDS as KNOWN
-    from rnn_check.subjects.asked.backends import default_backend
+    from rnn_check.subjects.asked import backends
 
-    chosen = backend or default_backend()
-    if chosen in KNOWN and mode not in KNOWN[chosen].modes:
-        having = ", ".join(name for name in BACKENDS if mode in KNOWN[name].modes)
+    chosen = backend or backends.default_backend()
+    modes = {name: each.modes for name, each in backends.BACKENDS.items()}
+    if mode not in modes.get(chosen, (mode,)):
+        having = ", ".join(name for name in BACKENDS if mode in modes[name])
         raise BadInput(f"--mode: {chosen} has no mode {mode!r}, only {having}")
     if not as_json:
         say("Keras is imported")
@@ -149,7 +158,7 @@ def model(
             said = recorded.Said(question, subject.identity, answer, ran_on)
         if record is not None:
             recorded.write(record, [said])
-        code = _shown(said, words, as_json, verbose)
+        code = _shown(said, words, excusing, as_json, verbose)
     except NotInstalled as error:
         raise BadInput(str(error)) from None
     except SubjectError as error:
@@ -208,13 +217,13 @@ def ran_on_of(
     return ran_on, f"{words}: {shapes}"
 
 
-def _shown(said: Said, ran_on: str, as_json: bool, everything: bool) -> int:
+def _shown(said: Said, ran_on: str, known: Known, as_json: bool, everything: bool) -> int:
     """Print it; the exit code."""
     from rnn_check.models.judged import KNOWN, UNPROVED
     from rnn_check.reports import models
     from rnn_check.verdicts.judge import AGREE, DIFFER
 
-    found = said.judged(known_deviations(None, whole=False))
+    found = said.judged(known)
     if as_json:
         click.echo(models.document(found, said.who, ran_on))
     else:
@@ -228,7 +237,7 @@ def _check_only_record() -> None:
     for option in context.command.params:
         name = str(option.name)
         given = context.get_parameter_source(name) != ParameterSource.DEFAULT
-        if given and name not in ("what", "as_json", "verbose"):
+        if given and name not in ("what", "known", "as_json", "verbose"):
             raise BadInput(
                 f"{option.opts[0]} changes nothing of a record, of which all was asked already"
             )

@@ -90,6 +90,11 @@ MEMORY = click.option(
     help="The most memory that each backend's process may take, with all that it starts: 8G, or a "
     "share of this machine's. A claim that takes more is an error.",
 )
+SCHEDULER = click.option(
+    "--scheduler", metavar="ADDRESS|FILE",
+    help="Ask on a Dask cluster that is there, in place of processes here: tcp://host:8786, or its "
+    "scheduler file.",
+)  # fmt: skip
 KNOWN = click.option(
     "--known",
     type=click.Path(path_type=Path),
@@ -104,6 +109,16 @@ JSON = click.option(
 MARKDOWN = click.option(
     "--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request."
 )
+
+
+def needs_a_cluster() -> None:
+    """Refuse what is done on workers, if what they need is not installed here."""
+    try:
+        import distributed  # noqa: F401
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        command = 'python -m pip install "rnn_check[sweep]"'
+        raise BadInput(f"{error.name} is not installed; {command} brings it") from None
 
 
 def check_free(option: str, file: Path, force: bool) -> None:

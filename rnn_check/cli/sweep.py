@@ -13,7 +13,7 @@ import click
 
 from rnn_check.cli.commands import BadInput, main
 from rnn_check.cli.comparing import stopped
-from rnn_check.cli.options import MEMORY, TIMEOUT
+from rnn_check.cli.options import MEMORY, SCHEDULER, TIMEOUT, check_free, needs_a_cluster, write
 from rnn_check.cli.subjects import BACKEND, DTYPE, LAYER, MODE, Subjects
 from rnn_check.reports.terminal import Interrupted, console, interruptions, say
 
@@ -48,17 +48,18 @@ def _budget(context: click.Context, option: click.Parameter, value: str | None) 
     "--workers", type=click.IntRange(min=1), metavar="N",
     help="Processes on this machine.  [default: one a core]",
 )  # fmt: skip
-@click.option(
-    "--scheduler", metavar="ADDRESS|FILE",
-    help="A Dask cluster that is there, in place of processes here: tcp://host:8786, or its "
-    "scheduler file.",
-)  # fmt: skip
+@SCHEDULER
 @TIMEOUT
 @MEMORY
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER", required=True,
     help="Where results and findings are kept; the same command goes on with what is there.",
 )  # fmt: skip
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write a page to FILE as well, of all that the folder holds then.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Overwrite the page if it is there already.")
 def sweep(
     subjects: tuple[str, ...],
     cases: int | None,
@@ -74,6 +75,8 @@ def sweep(
     timeout: float,
     memory: int,
     output: Path,
+    html: Path | None,
+    force: bool,
 ) -> None:
     """Draw random models, ask every SUBJECT, and shrink what is wrong to a claim file.
 
@@ -83,19 +86,19 @@ def sweep(
 
     Exit codes: 0 nothing was found, 1 something was, 2 bad input or usage, 3 nobody could be asked.
     """
-    try:
-        import distributed  # noqa: F401
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        command = 'python -m pip install "rnn_check[sweep]"'
-        raise BadInput(f"{error.name} is not installed; {command} brings it") from None
+    needs_a_cluster()
     if (cases is None) == (budget is None):
         raise BadInput("give either --cases N or --budget TIME")
     if scheduler is not None and workers is not None:
         raise BadInput("--workers does not go with --scheduler, which has its own")
+    if html is not None:
+        check_free("--html", html, force)
+    elif force:
+        raise BadInput("--force is of --html, which is not given")
+    from rnn_check.asking import cluster
     from rnn_check.reports import swept
     from rnn_check.subjects.asked.machine import available_cores
-    from rnn_check.sweep import cluster
+    from rnn_check.sweep import shared
     from rnn_check.sweep.results import About, Results
     from rnn_check.sweep.space import Space
 
@@ -105,24 +108,30 @@ def sweep(
         raise BadInput(f"{option} is of the Keras installed here, and does not go with a SUBJECT")
     how = Subjects("keras", backends, modes, dtypes, layer, None, False, False, timeout, memory)
     sought = _elsewhere(subjects, how) if subjects else _here(how)
-    results = Results(output, About.of(seed, space))
+    about = About.of(seed, space)
+    results = Results(output, about)
     done = results.done()
     if done:
         say(f"{output} holds {len(done):,} outcomes; it goes on from there")
-    todo = cluster.pieces(sought, seed, cases, done)
+    todo = shared.pieces(sought, seed, cases, done)
     until = None if budget is None else time.monotonic() + budget
     interrupted: list[Interrupted] = []
     with cluster.client(scheduler, workers or available_cores()) as client:
         say(f"the workers are shown at {client.dashboard_link}")
         total = None if cases is None else cases * len(sought) - len(done)
         with swept.progress(total) as shown, interruptions(interrupted.append):
-            for outcomes in cluster.asked(client, space, todo, until, lambda: bool(interrupted)):
+            for outcomes in shared.asked(client, space, todo, until, lambda: bool(interrupted)):
                 results.add(outcomes)
                 shown.add(outcomes)
         everything = list(results.outcomes())
         found = (
             [] if interrupted else _findings(client, everything, space, sought, results.findings)
         )
+    if html is not None:
+        from rnn_check.reports import swept_page
+
+        page = swept_page.html(about, everything, list(results.written()), bool(interrupted))
+        write("--html", html, page)
     swept.terminal(everything, found, console())
     if interrupted:
         say("interrupted; the same command goes on")

@@ -25,7 +25,8 @@ class Trained(NamedTuple):
     """Where a training ends: values and bounds, which are infinite where nothing can be said.
 
     of_batches (N,), of_epochs (E,): what is reported, loss and metrics; and "val_loss" and its like
-    on the same samples after each epoch, where these weigh as in `validated`.
+    on the same samples after each epoch, where these weigh as in `validated`. A stateful layer
+    begins them where the epoch ended, and the next epoch where they do.
     """
 
     weights: dict[str, tuple[Array, Array]]
@@ -41,13 +42,14 @@ def trained(
     epochs: int,
     dtype: Any = "float32",
     validated: Network | None = None,
+    reports: bool = False,
 ) -> Trained:
     """What the weights become, and the loss of each epoch; how far an arithmetic may be off.
 
     weights: by name (see WEIGHTS), each with its error. The errors of an update are carried into
     the next: of many updates nothing may be left to say; then the bounds are infinite, and the
-    values those of the last update of which something was. validated: if given, what it is
-    validated on after each epoch, and what is reported is said.
+    values those of the last update of which something was. reports: whether what is reported is
+    said. validated: if given, what it is validated on after each epoch.
     Raises ValueError for unknown arithmetics and activations.
     """
     a = arithmetic(dtype)
@@ -61,18 +63,21 @@ def trained(
         states: dict[str, dict[str, Bounded]] = dict.fromkeys(updating.carried(optimizer), zero)
         losses: list[Bounded] = []
         start: States | None = None
-        seen = _Reported(network, validated, network.mixed or a.name)
+        seen = _Reported(network, validated, network.mixed or a.name) if reports else None
         for update in range(epochs * len(network.batches)):
             if all(np.isinf(b.error).all() for b in w.values()):
                 losses.append(Bounded(np.zeros((1, 1)), np.full((1, 1), np.inf), a))
-                seen.batch(w, losses[-1], update)
-                seen.ended(w, update)
+                if seen is not None:
+                    seen.batch(w, losses[-1], update, start)
+                    start = seen.ended(w, update, start)
                 continue
             batch = network.batches[update % len(network.batches)]
+            start = None if network.begins_anew(update) else start
             g, loss = training.gradients(network, w, batch, start=start)
-            start = training.ends(network, w, batch, start) if network.stateful else None
             losses.append(loss)
-            seen.batch(w, loss, update)
+            if seen is not None:
+                seen.batch(w, loss, update, start)
+            start = training.ends(network, w, batch, start) if network.stateful else None
             after = updating.updated(
                 optimizer, w, states, g, np.array([update]), constraints=network.constraints
             )
@@ -81,15 +86,15 @@ def trained(
                 state: {name: _known(b) for name, b in part.items()}
                 for state, part in after.states.items()
             }
-            seen.ended(w, update)
+            start = start if seen is None else seen.ended(w, update, start)
         w = {"weights": w, **states}[updating.ends_with(optimizer)]
         w = {**w, **training.frozen(network, 1, a)}
         loss = batches.loss_of_epochs(network, _known(training.joined(losses)))
     return Trained(
         {name: (b.value[0], b.error[0]) for name, b in w.items()},
         (loss.value[:, 0], loss.error[:, 0]),
-        _stacked(seen.of_batches),
-        _stacked(seen.of_epochs),
+        _stacked([] if seen is None else seen.of_batches),
+        _stacked([] if seen is None else seen.of_epochs),
     )
 
 
@@ -104,36 +109,40 @@ class _Reported:
         self.of_epochs: list[Mapping[str, reported.Number]] = []
 
     def _of(self, network: Network, out: Bounded, loss: Bounded, part: slice) -> dict[str, Any]:
-        mask = network.mask if network.is_sequence else None
+        mask, weight = network.mask if network.is_sequence else None, network.sample_weight
+        if weight is None and self.network.sample_weight is not None:  # validated without classes
+            weight = np.ones(len(network.target))
         found = reported.reported(
-            network.target[part], out.value, out.error, weight=None, batches=[],
+            network.target[part], out.value, out.error, batches=[],
+            weight=None if weight is None else weight[part],
             mask=None if mask is None else mask[part], computed_in=self.computed_in,
         )  # fmt: skip
         return {**found, "loss": (loss.value[0, 0], loss.error[0, 0])}  # with what is penalized
 
-    def batch(self, w: Sets, loss: Bounded, update: int) -> None:
-        if self.validated is None:
-            return
+    def batch(self, w: Sets, loss: Bounded, update: int, start: States | None) -> None:
         taken = self.network.batches
         part = taken[update % len(taken)]
         self.losses.append(loss)
-        self.outputs.append(training.outputs(self.network, w, part))
+        self.outputs.append(training.outputs(self.network, w, part, start))
         self.of_batches.append(self._of(self.network, self.outputs[-1], loss, part))
 
-    def ended(self, w: Sets, update: int) -> None:
-        """At the end of an epoch."""
+    def ended(self, w: Sets, update: int, start: States | None) -> States | None:
+        """At the end of an epoch: in which states the next one begins."""
         if self.validated is None or (update + 1) % (K := len(self.network.batches)):
-            return
+            return start
         loss = batches.loss_of_epochs(self.network, _known(training.joined(self.losses[-K:])))
         each = self.outputs[-K:]
         value, error = (np.concatenate([getattr(o, p) for o in each]) for p in ("value", "error"))
         of_epoch = self._of(self.network, Bounded(value, error, loss.a), loss, slice(None))
-        other, every = self.validated, slice(None)
-        whole = slice(0, len(other.target))
-        after = [training.gradients(other, w, part)[1] for part in other.batches]
+        other, after, shown = self.validated, list[Bounded](), list[Bounded]()
+        for part in other.batches:
+            after.append(training.gradients(other, w, part, start=start)[1])
+            shown.append(training.outputs(other, w, part, start))
+            start = training.ends(other, w, part, start) if other.stateful else None
         loss = batches.loss_of_epochs(other, _known(training.joined(after)))
-        of_it = self._of(other, training.outputs(other, w, whole), loss, every)
+        of_it = self._of(other, training.joined(shown), loss, slice(None))
         self.of_epochs.append({**of_epoch, **{f"val_{name}": n for name, n in of_it.items()}})
+        return start
 
 
 def _stacked(each: list[Mapping[str, reported.Number]]) -> Reports:

@@ -50,6 +50,7 @@ class Network:
     mixed: str = ""
     scale: float = 1.0
     stateful: bool = False  # whether a batch begins where the one before ended, of any epoch
+    resets: bool = False  # whether it begins anew with each epoch
 
     @property
     def steps(self) -> Array:
@@ -74,6 +75,11 @@ class Network:
         """Of an epoch, which samples each update takes."""
         size, samples = self.batch_size or len(self.x), len(self.x)
         return [slice(at, min(at + size, samples)) for at in range(0, samples, size or 1)]
+
+    def begins_anew(self, update: int) -> bool:
+        """Whether that update, counted from 0, takes its batch from states that are 0."""
+        first = update % max(1, len(self.batches)) == 0
+        return not self.stateful or not update or (first and self.resets)
 
     @property
     def gates(self) -> int:

@@ -2,6 +2,7 @@
 
     loss       Σ B_k L_k / Σ B_k      L_k of each batch as in `batches`
     mse, mae   Σ m r² / (O Σ m), Σ m |r| / (O Σ m)     over all batches at once; no sample weighs
+               in the weighted ones s·m in place of m, and 0 where nothing weighs
     accuracy   the share of what is right: of one output, whether it exceeds 1/2 as the target says
                it does; of several, whether the largest is the target's largest
 
@@ -22,6 +23,7 @@ _FLOAT64, _FLOAT32 = ARITHMETICS["float64"], ARITHMETICS["float32"]
 
 Number = tuple[Array, Array]  # () and its bound
 METRICS = ("mse", "mae", "accuracy")
+WEIGHTED = tuple(f"weighted_{name}" for name in METRICS)
 
 
 def reported(
@@ -36,8 +38,9 @@ def reported(
 ) -> Mapping[str, Number]:
     """loss and metrics of outputs (S,O) or (S,T,O) that are off by `error`, each () with its bound.
 
-    mask (S,T): which steps count. weight (S,) or (S,T), of the loss alone. batches: those of which
-    the losses are taken. They are kept in float32 at least, and computed in `computed_in`.
+    mask (S,T): which steps count. weight (S,) or (S,T), of the loss and the weighted metrics, which
+    there are if it is given. batches: those of which the losses are taken. They are kept in float32
+    at least, and computed in `computed_in`.
     """
     a = arithmetic(computed_in)
     with np.errstate(all="ignore"):
@@ -55,22 +58,29 @@ def reported(
         for batch in batches:
             samples = (batch.stop - batch.start) / len(target)
             share[batch] = (kept * weighs)[batch] * (samples / max(int(kept[batch].sum()), 1))
-        return {
-            "loss": _mean(squares, share[..., None]),
-            "mse": _mean(squares, each[..., None]),
-            "mae": _mean(Bounded(np.abs(off), brought, a), each[..., None]),
-            "accuracy": _mean(_right(p, target), each[..., None]),
-        }
+        of_metrics = {
+            "mse": squares, "mae": Bounded(np.abs(off), brought, a), "accuracy": _right(p, target)
+        }  # fmt: skip
+        found = {"loss": _mean(squares, share[..., None])}
+        found |= {name: _mean(of, each[..., None]) for name, of in of_metrics.items()}
+        if weight is not None:
+            each = kept * weighs / ((kept * weighs).sum() or 1.0)
+            weighted = zip(WEIGHTED, of_metrics.values(), strict=True)
+            found |= {name: _mean(of, each[..., None], each.size) for name, of in weighted}
+        return found
 
 
-def _mean(of: Bounded, share: Array) -> Number:
+def _mean(of: Bounded, share: Array, more: int = 0) -> Number:
     """Σ share·of, divided by how many outputs there are: sums in any order, of batches and over
-    them, what is weighed, and what is divided by and multiplied with."""
+    them, what is weighed, and what is divided by and multiplied with.
+
+    more: how many roundings of what is divided by beyond that, where it is itself a sum.
+    """
     a, n, O = of.a, of.value.size, of.value.shape[-1]  # noqa: E741
     counts = share > 0
     value = np.where(counts, share * of.value, 0.0).sum() / O
     u = max(a.u_stored, _FLOAT32.u_stored) + _FLOAT64.u
-    error = of.error + gamma(n + 20, u) * of.most + 4 * a.min_normal * (1 + of.most)
+    error = of.error + gamma(n + 20 + more, u) * of.most + 4 * a.min_normal * (1 + of.most)
     nothing = np.where(np.isfinite(of.most), 0.0, np.inf)
     error = np.where(counts, share * error, nothing).sum() / O
     largest = (of.most * (1 + share * n)).sum() * n

@@ -29,6 +29,7 @@ from rnn_check.numbers.formats import (
 )
 from rnn_check.numbers.reading import Node, Tape
 from rnn_check.recurrences import batches
+from rnn_check.recurrences.dropping import Dropped, Dropping
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.rounding import added
 
@@ -36,16 +37,6 @@ _MOST = 2_000_000  # numbers of a step that are derived at once
 
 Sets = Mapping[str, Bounded]
 States = tuple[Bounded, ...]  # (N,B,H) each, as the recurrence has them
-
-
-class Dropped(NamedTuple):
-    """What inputs and states are multiplied by at all steps: 0 or a power of two, 1 or more."""
-
-    of_input: Array  # (N,B,F)
-    of_state: Array  # (N,B,H)
-
-    def part(self, rows: slice) -> Dropped:
-        return Dropped(self.of_input[rows], self.of_state[rows])
 
 
 # -- one update ------------------------------------------------------------------------------------
@@ -60,8 +51,7 @@ def gradients(
 ) -> tuple[dict[str, Bounded], Bounded]:
     """dL/dw and L (N,1) of a batch, at N sets of weights: a running error analysis, both ways.
 
-    dropped: of a layer whose states enter nothing but a product with weights. start: from which
-    states it begins, which no gradient goes back to; zeros if not given.
+    start: from which states it begins, which no gradient goes back to; zeros if not given.
 
     Of a loss that is scaled nothing is known of any gradient if one of them may overflow: no step
     is taken then.
@@ -131,9 +121,9 @@ def joined(parts: list[Bounded]) -> Bounded:
     return Bounded(value, error, parts[0].a)
 
 
-def outputs(network: Network, weights: Sets, batch: slice) -> Bounded:
+def outputs(network: Network, weights: Sets, batch: slice, start: States | None = None) -> Bounded:
     """(B,O), or of each step (B,T,O), at one set of weights."""
-    each = _forward(network, _all_of(network, weights), batch).outputs
+    each = _forward(network, _all_of(network, weights), batch, start=start).outputs
     value, error = (
         np.stack([getattr(node.b, part)[0] for node in each], axis=1) for part in ("value", "error")
     )
@@ -184,7 +174,7 @@ def _forward(
     N, H = weights["recurrent_kernel"].value.shape[:2]
     tape = Tape(a, network.activation, network.recurrent_activation)
     inside = {name: w for name, w in weights.items() if not name.startswith("dense.")}
-    layer, of_layer = _layer(network, tape, inside)
+    n, layer, of_layer = _layer(network, tape, inside, dropped)
     x = _steps(network, batch, tape, weights.get("embeddings"))
     kept = None if network.mask is None else network.in_steps(network.mask[batch]) > 0
     zero = exactly(np.zeros((N, batch.stop - batch.start, H)), a)
@@ -192,11 +182,7 @@ def _forward(
     states: tuple[Node, ...] = tuple(tape.constant(state) for state in begun)
     outputs: list[Node] = []
     for t, x_t in enumerate(x):
-        entering = states
-        if dropped is not None:
-            x_t = tape.scaled(x_t, dropped.of_input)
-            entering = (tape.scaled(states[0], dropped.of_state), *states[1:])
-        new = network.recurrence.step(tape, layer, x_t, *entering)[: len(states)]
+        new = network.recurrence.step(n, layer, x_t, *states)[: len(states)]
         if kept is not None:
             keep = kept[t][:, None]
             new = tuple(tape.where(keep, *pair) for pair in zip(new, states, strict=True))
@@ -261,8 +247,10 @@ def _of_rows(rows: Array, x: list[Node], table: Bounded) -> Bounded:
     return Bounded(value, np.where(n > 0, error, 0.0), table.a)
 
 
-def _layer(network: Network, tape: Tape, weights: Sets) -> tuple[Any, Any]:
-    """The layer's weights as its step takes them, over the tape, and what gives their gradients."""
+def _layer(
+    network: Network, tape: Tape, weights: Sets, dropped: Dropped | None
+) -> tuple[Any, Any, Any]:
+    """How a step is read, the layer's weights as it takes them, and what gives their gradients."""
     names, r, a = ("kernel", "recurrent_kernel", "bias"), network.recurrence, tape.a
     given = [weights.get(name) for name in names]
     value, error = (
@@ -270,16 +258,24 @@ def _layer(network: Network, tape: Tape, weights: Sets) -> tuple[Any, Any]:
         for which in ("value", "error")
     )
 
-    def leaf(value: Array, error: Array) -> Node:
+    def field(value: Array | None, error: Array) -> Bounded | None:
+        if value is None:
+            return None
         b = Bounded(value, error, a)
-        return tape.leaf(b.each(lambda part: part[:, None]) if value.ndim == 2 else b)
+        return b.each(lambda part: part[:, None]) if value.ndim == 2 else b
 
-    layer = type(value)(
-        *(None if v is None else leaf(v, e) for v, e in zip(value, error, strict=True))
-    )
+    fields = dict(zip(value._fields, map(field, value, error), strict=True))
+    n: Tape | Dropping = tape if dropped is None else Dropping(tape, dropped, fields)
+    if isinstance(n, Dropping):
+        layer = type(value)(**n.fields)
+    else:
+        layer = type(value)(*(None if b is None else tape.leaf(b) for b in fields.values()))
 
     def gradients() -> dict[str, Bounded]:
-        of = [None if node is None else tape.gradient(node) for node in layer]
+        if isinstance(n, Dropping):
+            of = [None if part is None else n.gradient(name) for name, part in n.fields.items()]
+        else:
+            of = [None if node is None else tape.gradient(node) for node in layer]
 
         def joined(which: str) -> tuple[Any, ...]:
             pairs = zip(of, value, strict=True)
@@ -289,4 +285,4 @@ def _layer(network: Network, tape: Tape, weights: Sets) -> tuple[Any, Any]:
         both = zip(names, joined("value"), joined("error"), strict=True)
         return {name: Bounded(v, e, a) for name, v, e in both if v is not None}
 
-    return layer, gradients
+    return n, layer, gradients

@@ -197,6 +197,28 @@ def _largest(time: Array, value: Array) -> tuple[Array, Array]:
     return times, found
 
 
+@rc_context(STYLE)
+def shares(name: str, ratios: Array, describes: str) -> str:
+    """How many error/bound are how large: bars from 0 to 1, and one for all beyond the bound."""
+    edges = np.linspace(0, 1, 41)
+    many, _ = np.histogram(ratios[ratios <= 1], edges)
+    beyond = int((~(ratios <= 1)).sum())
+    figure = figure_of(WIDTH, 160)
+    axes = axes_in(figure, 56, 12, WIDTH - 72, 100)
+    middle, width = edges[:-1] + edges[1] / 2, 0.9 * edges[1]
+    axes.bar(middle, many, width=width, color=DRAWN_AS[SERIES[1]])
+    axes.bar([1 + 2.5 * edges[1]], [beyond], width=width, color=DRAWN_AS[LEVELS[-1]])
+    axes.axvline(1, color=DRAWN_AS[QUIET], linewidth=0.8)
+    most = float(max(many.max(), beyond, 1))
+    axes.set(xlim=(0, 1 + 4 * edges[1]), yscale="log", ylim=(0.5, 2 * most))
+    axes.yaxis.set_major_locator(LogLocator(numticks=4))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}" if n >= 1 else ""))
+    axes.minorticks_off()
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1, 1 + 2.5 * edges[1]], ["0", "", "0.5", "", "1", "more"])
+    axes.set_xlabel("largest error/bound of a case")
+    return svg(figure, name, describes)
+
+
 # --- signed distances -----------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ lines that the process wrote, and the host lives on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from rnn_check.subjects.asked.named import FRAMEWORKS
 from rnn_check.subjects.asked.wire import encode
 from rnn_check.subjects.identity import Identity, known
 from rnn_check.subjects.plan import Message
-from rnn_check.subjects.process import Ended, Process, cut, last_lines
+from rnn_check.subjects.process import Asked, Ended, Lost, Process, cut, last_lines
 
 __all__ = [
     "BACKENDS",
@@ -45,6 +46,7 @@ __all__ = [
 BACKENDS = tuple(_backends.BACKENDS)
 TIMEOUT = 300.0  # seconds for one answer
 START = 600.0  # seconds for a start, which imports the framework
+TRIES = 3  # machines that are lost with a subject, before the question is given up
 LONGEST = 2_000  # characters of what an exception says
 
 
@@ -63,6 +65,22 @@ class NotInstalled(SubjectError):
 
 class Raised(SubjectError):
     """The framework raised an exception while it was asked. The subject lives on."""
+
+
+class LostError(SubjectError):
+    """The machine of a subject is gone; another one may be asked the same question."""
+
+
+def command_of(backend: str, framework: str = "keras", python: str = sys.executable) -> list[str]:
+    """What starts the process of a subject with this interpreter."""
+    # another environment is not to see what this one's variables and user folders hold
+    isolated = [] if python == sys.executable else ["-I"]
+    script = [python, *isolated, str(Path(_wire.__file__).resolve().parent)]
+    return [*script, *_of(framework, backend)]
+
+
+def _of(framework: str, backend: str) -> list[str]:
+    return ["--framework", framework, "--backend", backend]
 
 
 def decode(observed: Any) -> Any:
@@ -86,7 +104,8 @@ class Subject:
     claims while the framework is being imported. A process that has ended is started anew by the
     next question, and so is one that was ended because its answers left it little room (see
     `wear`). `framework`: whose session, of `named.FRAMEWORKS`; only Keras has backends. `python`:
-    another environment's interpreter. `command`: another script.
+    another environment's interpreter. `command`: another script. `begin`: starts another process
+    than one here, which `python`, `command` and `memory` are of.
     `timeout`: seconds for one answer; `start_timeout`: for the start, by default 600 or `timeout`,
     whichever is longer. `memory`: bytes that the process may take with all that it starts.
     """
@@ -101,25 +120,27 @@ class Subject:
         start_timeout: float | None = None,
         memory: int | None = None,
         command: Sequence[str] | None = None,
+        begin: Callable[[], Asked] | None = None,
     ) -> None:
         self.framework = framework
         self.backend = framework if framework != "keras" else backend or default_backend()
         known = BACKENDS if framework == "keras" else tuple(FRAMEWORKS)
         if self.backend not in known:
             raise NotInstalled(f"unknown backend {self.backend!r}{nearest(self.backend, known)}")
-        # another environment is not to see what this one's variables and user folders hold
-        self._is_here = python == sys.executable
-        isolated = [] if self._is_here else ["-I"]
-        script = [python, *isolated, str(Path(_wire.__file__).resolve().parent)]
+        if command is None:
+            words = command_of(self.backend, framework, python)
+        else:
+            words = [*command, *_of(framework, self.backend)]
+        self._where = "" if python == sys.executable else f" in {python}"
+        self._where = " where it was asked" if begin is not None else self._where
         self.timeout = timeout
         self.start_timeout = max(START, timeout) if start_timeout is None else start_timeout
         self.memory = memory
-        of = ["--framework", framework, "--backend", self.backend]
-        self._command = [*(command or script), *of]
+        self._begin = begin or (lambda: Process(words, memory))
         self._asked = 0
         self._killed = False
         self._hello: dict[str, Any] | None = None
-        self._process: Process | None = None
+        self._process: Asked | None = None
         self._start()
 
     def __enter__(self) -> Subject:
@@ -136,11 +157,21 @@ class Subject:
     @property
     def hello(self) -> dict[str, Any]:
         """The subject's own words of who it is. Raises SubjectError if it did not start."""
+        return self._again(self._heard)
+
+    def _heard(self) -> dict[str, Any]:
         if self._process is None:
             self._start()
         if self._hello is None:
             self._hello = self._said_hello()
         return self._hello
+
+    def _again(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What it answers, if need be on another machine than the one that it was lost with."""
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(LostError):
+                return ask()
+        return ask()
 
     @property
     def identity(self) -> Identity:
@@ -202,7 +233,10 @@ class Subject:
 
         Raises SubjectError if there are none.
         """
-        self.hello  # noqa: B018  the subject speaks first
+        return self._again(lambda: self._replied(request, wanted))
+
+    def _replied(self, request: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+        self._heard()  # the subject speaks first
         self._asked += 1
         line = json.dumps({**request, "id": self._asked}, default=encode) + "\n"
         reply = self._exchange(line.encode(), f"asked for {', '.join(wanted)}", self.timeout)
@@ -235,7 +269,9 @@ class Subject:
 
     def _start(self) -> None:
         try:
-            self._process = Process(self._command, self.memory)
+            self._process = self._begin()
+        except Lost as lost:
+            raise LostError(f"{self._name} {lost}") from None
         except OSError as error:
             raise SubjectError(f"{self._name} cannot be started: {error}") from None
         if self._killed:
@@ -246,8 +282,8 @@ class Subject:
         if "missing" in hello:
             self.close()
             missing = f"the backend {self.backend} is not installed (no {hello['missing']})"
-            if not self._is_here:
-                raise NotInstalled(f"{missing} in {self._command[0]}")
+            if self._where:
+                raise NotInstalled(f"{missing}{self._where}")
             raise NotInstalled(
                 f'{missing}; python -m pip install "rnn_check[{self.backend}]" brings it'
             )
@@ -263,6 +299,9 @@ class Subject:
         assert self._process is not None
         try:
             answer = self._process.exchange(line, seconds)
+        except Lost as lost:
+            self.close()
+            raise LostError(f"{self._name} {lost} ({doing})") from None
         except Ended as end:
             raise self._failure(f"{end} ({doing})") from None
         try:

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 from weakref import WeakSet
 
 import psutil
@@ -41,6 +42,25 @@ _living: WeakSet[Process] = WeakSet()
 
 class Ended(Exception):
     """A process that gives no answer any more; the message completes "the subject ..."."""
+
+
+class Lost(Ended):
+    """One that went with the machine it was on; another one may be asked the same."""
+
+
+class Asked(Protocol):
+    """What a subject needs of a process, wherever it is; `Process` says what each of these does."""
+
+    def exchange(self, line: bytes, seconds: float) -> bytes: ...
+
+    @property
+    def is_worn(self) -> bool: ...
+
+    def kill(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def last_words(self) -> str: ...
 
 
 class Process:

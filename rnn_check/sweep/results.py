@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,17 @@ class About:
         return cls(VERSION, seed, {name: tuple(values) for name, values in space.axes.items()})
 
 
+@dataclass(frozen=True)
+class Written:
+    """A finding, as it stands in the folder. script: "" where none could be written."""
+
+    name: str
+    title: str
+    notes: str
+    claim: str
+    script: str
+
+
 class Results:
     """The results in a folder, which is made, or holds those of the same sweep."""
 
@@ -75,6 +87,14 @@ class Results:
     def outcomes(self) -> Iterator[Outcome]:
         for row in self._rows(_SCHEMA.names):
             yield Outcome(**row)
+
+    def written(self) -> Iterator[Written]:
+        """What was found until now, by name."""
+        for file in sorted(self.findings.glob("*.claim.toml")):
+            name, claim = file.name.removesuffix(".claim.toml"), file.read_text(encoding="utf-8")
+            script, said = file.with_name(f"{name}.py"), tomllib.loads(claim)
+            text = script.read_text(encoding="utf-8") if script.is_file() else ""
+            yield Written(name, str(said["title"]), str(said["notes"]), claim, text)
 
     def _rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         for part in sorted(self.cases.glob("*.parquet")):

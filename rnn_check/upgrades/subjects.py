@@ -19,7 +19,7 @@ from rnn_check.asking import observations, records, run
 from rnn_check.asking.observations import Observations
 from rnn_check.asking.records import Record
 from rnn_check.asking.request import Setting
-from rnn_check.asking.run import Asked, Run, Target
+from rnn_check.asking.run import Asked, Place, Run, Target
 from rnn_check.claims.claim import Claim
 from rnn_check.refusal import nearest
 from rnn_check.subjects import environments
@@ -176,14 +176,21 @@ def _resolved(word: Word, how: How) -> Prepared:
     return Prepared(word, target, notes=tuple(notes), ways=tuple(ways))
 
 
-def run_of(subjects: Sequence[Prepared], how: How, tell: Callable[[int, str], None]) -> Run:
-    """Whoever is to be asked, in their order."""
+def run_of(
+    subjects: Sequence[Prepared],
+    how: How,
+    tell: Callable[[int, str], None],
+    elsewhere: Place | None = None,
+) -> Run:
+    """Whoever is to be asked, in their order. What was said is remembered of this machine alone."""
+    kept = asking_memory.Memory(environments.cache() / "answers", how.refresh)
     return Run(
         [each.target for each in subjects if each.target is not None],
         timeout=how.timeout,
         most_memory=how.memory,
         side_by_side=max(1, available_cores()),
-        memory=asking_memory.Memory(environments.cache() / "answers", how.refresh),
+        memory=kept if elsewhere is None else None,
+        elsewhere=elsewhere,
         tell=tell,
     )
 
@@ -227,7 +234,7 @@ def sides(
     way: str = "",
 ) -> Iterator[Side]:  # fmt: skip
     """What came of asking all of them in that way; notes: on what records hold."""
-    numbers = iter(range(len(ran.targets)))
+    numbers, first = iter(range(len(ran.targets))), ""  # the processor of the baseline
     of_run = {place: ran.subjects[k] for k, place in enumerate(places(subjects))}
     for i, each in enumerate(subjects):
         word, failure, observed = each.word, each.failure, each.word.observed
@@ -241,4 +248,8 @@ def sides(
             judged = verdicts.judged(i, observed)
         asking = beside.options(setting) if way else how.asking
         options = () if word.observed else asking + how.making * bool(word.wanted)
-        yield Side(word.text, judged, failure, (*each.notes, *notes.get(i, ())), options)
+        own = [*each.notes, *notes.get(i, ())]
+        if observed is not None and (cpu := observed.identity.cpu):
+            first = first or cpu
+            own += [f"asked on {cpu}, not on {first}: bits may differ for that"] * (cpu != first)
+        yield Side(word.text, judged, failure, tuple(own), options)

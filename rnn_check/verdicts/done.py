@@ -65,9 +65,10 @@ Trained = Literal[
 ]
 
 KINDS = {kind.__name__: kind for kind in (*typing.get_args(AnyLayer), *typing.get_args(Cell))}
-# what a description may ask of a layer: Keras's options, and how many cells stand in its list
+# what a description may ask of a layer: Keras's options, how many cells stand in its list, and what
+# its two directions differ in
 OPTIONS = {name for kind in KINDS.values() for name in kind.__struct_fields__}
-OPTIONS = (OPTIONS - {"name", "layer", "cell"}) | {"cells"}
+OPTIONS = (OPTIONS - {"name", "layer", "backward_layer", "cell"}) | {"cells", "directions"}
 _DRAWN = {"kernel_initializer": "GlorotUniform", "recurrent_initializer": "Orthogonal"}
 _DRAWN |= {"bias_initializer": "Zeros"}
 
@@ -92,6 +93,9 @@ class Place:
         layer = self.layer
         if isinstance(layer, RNN):
             return [[layer, cell] for cell in layer.cells]
+        if isinstance(layer, Bidirectional):
+            one, other = layer.directions
+            return [[layer, one]] if other is one else [[layer, one], [layer, other]]
         return [[layer, layer.inner]] if layer.inner is not layer else [[layer]]
 
     def is_made(self, kinds: list[str], where: dict[str, Any]) -> bool:
@@ -271,6 +275,8 @@ def _option(part: Any, name: str) -> Any:
         if not isinstance(part, RNN):
             return msgspec.UNSET
         return len(part.cells) if isinstance(part.cell, list) else None
+    if name == "directions":
+        return _apart(part) if isinstance(part, Bidirectional) else msgspec.UNSET
     if name not in part.__struct_fields__:
         return msgspec.UNSET
     if name == "activation":
@@ -285,6 +291,14 @@ def _option(part: Any, name: str) -> Any:
     if name.endswith("dropout"):
         return float(given) or None
     return given
+
+
+def _apart(layer: Bidirectional) -> str | None:
+    """What the two directions differ in that shows in the shape of what they return."""
+    if layer.takes_start:
+        return None
+    one, other = layer.directions
+    return "units" if one.units != other.units else "states"
 
 
 _FLAGS = {

@@ -60,7 +60,8 @@ def layers_that_name(name: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         yield "cell", [{"kind": "RNN", "cell": kind}]
         yield "cell", [{"kind": "RNN", "cell": [{"kind": "SimpleRNNCell", "units": 2}, kind]}]
         yield "Bidirectional", [{"kind": "Bidirectional", "layer": kind}]
-        yield "backward", [{"kind": "Bidirectional", "layer": RNN, "backward_layer": kind}]
+        other = {**kind, "go_backwards": True}
+        yield "backward", [{"kind": "Bidirectional", "layer": RNN, "backward_layer": other}]
         yield "TimeDistributed", [RNN, {"kind": "TimeDistributed", "layer": kind}]
         for family in FAMILIES:
             yield family, [{**RNN, f"kernel_{family}": kind}]
@@ -74,7 +75,7 @@ ALLOWED = {
     "layer": set(script.LAYERS),
     "cell": set(script.CELLS),
     "Bidirectional": set(script.WRAPPED["Bidirectional"]),
-    "backward": set(),
+    "backward": set(script.WRAPPED["Bidirectional"]),
     "TimeDistributed": {"Dense"},
     **{family: set(script.KINDS[family]) for family in FAMILIES},
     **{f"{family} as a word": set(script.KINDS[family]) for family in FAMILIES},

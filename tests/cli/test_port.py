@@ -437,12 +437,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory, backend: str) -> Path:
 @long
 @pytest.mark.parametrize("end", ["keras", "h5", "weights.h5"])
 def test_what_keras_saved_is_the_layer_of_torch(saved: Path, end: str, backend: str) -> None:
-    pairs = [
-        (f"{saved}/torch.pt:gru", f"{saved}/deep.{end}:other"),
-        (f"{saved}/torch.pt:lstm", f"{saved}/lstm.{end}"),
-        (f"{saved}/deep.{end}:both", f"{saved}/torch.pt:rnn"),
-    ]
-    for words in pairs if end == "keras" else pairs[:1]:
-        done = port(*words, "--backend", backend)
-        assert done.exit_code == 0, done.output
-        assert done.stdout.endswith("The same layer, and both compute it.\n")
+    words = {
+        "keras": (f"{saved}/deep.{end}:both", f"{saved}/torch.pt:rnn"),
+        "h5": (f"{saved}/torch.pt:lstm", f"{saved}/lstm.{end}"),
+        "weights.h5": (f"{saved}/torch.pt:gru", f"{saved}/deep.{end}:other"),
+    }[end]
+    done = port(*words, "--backend", backend)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith("The same layer, and both compute it.\n")

@@ -69,8 +69,7 @@ class _Cell:
         return self.recurrent_activation(z)
 
     def columns(self, array: Tensor, name: str) -> Tensor:
-        at = self.names.index(name)
-        return array[..., at * self.units : (at + 1) * self.units]
+        return tf.split(array, len(self.names), axis=-1)[self.names.index(name)]
 
     def x_of(self, name: str, x: Tensor) -> Tensor:
         return x

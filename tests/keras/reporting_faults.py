@@ -20,6 +20,10 @@ def by_batch(x: Array, size: int) -> list[slice]:
 class Model(keras.Model):
     """none"""
 
+    def compile(self, *given: Any, **how: Any) -> None:
+        """As eagerly.py has it."""
+        super().compile(*given, **{**how, "jit_compile": False, "run_eagerly": True})
+
 
 class MeanOfMeans(Model):
     """evaluate: smaller batch weighs as much"""
@@ -272,4 +276,21 @@ class OneLoss(Model):
 
         found = super().fit(*given, **{**how, "callbacks": [Watch()]})
         found.history["loss"] = last
+        return found
+
+
+class EvaluatedUnweighed(Model):
+    """evaluate: weighted metrics without weights"""
+
+    def evaluate(self, *given: Any, **how: Any) -> Any:
+        said = super().evaluate(*given, **how)
+        return {**said, "weighted_mae": said["mae"]}
+
+
+class TrainedUnweighed(Model):
+    """fit: weighted metrics without weights"""
+
+    def fit(self, *given: Any, **how: Any) -> Any:
+        found = super().fit(*given, **how)
+        found.history["weighted_mse"] = found.history["mse"]
         return found

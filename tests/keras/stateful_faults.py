@@ -57,3 +57,10 @@ class InHalf(SimpleRNN):
 
     def begun(self, state: Tensor) -> Tensor:
         return ops.cast(ops.cast(state, "float16"), state.dtype)
+
+
+class NeverReset(SimpleRNN):
+    """state carried on although it was reset"""
+
+    def reset_state(self) -> None:
+        pass

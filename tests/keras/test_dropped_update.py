@@ -28,7 +28,7 @@ def judged(subject: Subject, kind: str, fault: str) -> judge.Verdict:
     c = files.load_each(OPTIONS / f"one_update_{kind.lower()}.toml")[-1]
     request = asking_request.request(c, ["one_update"], asking_request.Setting())
     layer = planted.GATED[kind][fault].removeprefix(f"{kind}=")
-    observed = plans.ask(subject, {**request, "replace": {kind: layer}})[1]
+    observed = plans.ask(subject, {**request, "replace": {**planted.EAGERLY, kind: layer}})[1]
     if "unsupported" in observed["one_update"]:
         pytest.skip(observed["one_update"]["unsupported"])
     (verdict,) = judge.judge(c, asking_request.Answer(observed))
@@ -69,7 +69,7 @@ OF_BATCHES = {
 
 def judged_batches(subject: Subject, c: Claim, replace: dict[str, str]) -> judge.Verdict:
     request = asking_request.request(c, ["training"], asking_request.Setting())
-    observed = plans.ask(subject, {**request, "replace": replace})[1]
+    observed = plans.ask(subject, {**request, "replace": {**planted.EAGERLY, **replace}})[1]
     if "unsupported" in observed["training"]:
         pytest.skip(observed["training"]["unsupported"])
     (verdict,) = judge.judge(c, asking_request.Answer(observed))
@@ -91,11 +91,34 @@ def test_no_masks_explain_an_update_by_a_batch_with_a_fault(subject: Subject, fa
     assert judged_batches(subject, BATCHES, OF_BATCHES[fault]).verdict == DIFFER
 
 
+OF_GATES = {
+    c.layers[0].inner.family: c  # type: ignore[attr-defined]
+    for c in files.load_each(OPTIONS / "updates_gates.toml")
+    if "input" not in c.name
+}
+
+
+@long
+@pytest.mark.parametrize("kind", OF_GATES)
+@pytest.mark.parametrize("fault", ["", "SGD: momentum off by 1e-4", *FAULTS["LSTM"][:1], "second"])
+def test_masks_of_each_gate_explain_an_update_that_has_no_fault(
+    subject: Subject, kind: str, fault: str
+) -> None:
+    fault = FAULTS[kind][1] if fault == "second" else fault
+    replace = OF_BATCHES[fault] if fault.startswith("SGD") else {}
+    if fault and not replace:
+        if subject.backend != "tensorflow":
+            pytest.skip("what is planted here is of TensorFlow")
+        replace = {kind: planted.GATED[kind][fault].removeprefix(f"{kind}=")}
+    verdict = judged_batches(subject, OF_GATES[kind], replace)
+    assert verdict.verdict == (DIFFER if fault else AGREE), verdict.detail
+
+
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
         ("= 0.5\nrec", "= 0.3\nrec", "rates of 0.5, 0.75 or 0.875 only"),
-        ('"SimpleRNN"', '"GRU"', "of a SimpleRNN only"),
+        ('"SimpleRNN"', '"GRU"', "more than 4,096 masks"),  # each gate has its own
         ("batch_size    = 2", "batch_size    = 3", ""),  # 2^12 masks
         ("x = [", "x = [[[1, 1], [1, 1], [1, 1]], ", "more than 4,096 masks"),
     ],

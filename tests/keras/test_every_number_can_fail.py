@@ -31,6 +31,7 @@ from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import DIFFER, NOT_RUN
 from tests.support import bundled
+from tests.support.planted import asked_eagerly
 from tests.support.sampling import sampled
 
 
@@ -151,7 +152,7 @@ def turns(held: list[bool], now: Iterator[Comparison]) -> bool:
 @pytest.mark.parametrize("name", sampled(CLAIMS, 9))
 def test_each_number_moved_turns_red(name: str, subject: Subject) -> None:
     c = CLAIMS[name]
-    answer = request.ask(c, subject, request.Setting(slow=True))
+    answer = asked_eagerly(c, subject, request.Setting(slow=True))
     case = Case(c, answer.observed or {}, "float32")
     for e in filter(prints_numbers, c.expectations):
         verdict = judge.judge_one(c, case, e, answer)

@@ -19,7 +19,7 @@ from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Given
 from rnn_check.cli.commands import main
 from rnn_check.subjects import ask as observe
-from rnn_check.verdicts import judge
+from rnn_check.verdicts import diagnosis, judge
 from tests.keras import gated_faults
 from tests.support import bundled, planted
 from tests.support.sampling import first_of_each, long, thinned
@@ -167,9 +167,16 @@ def test_faults_of_gates_are_subclasses_of_the_real_layer_and_cell(kind: str) ->
         ("GRUCell={file}:GRU_noneCell", "options/cells/gru", 0),
     ],
 )
-def test_the_command_line_plants_them(layer: str, claims: str, status: int) -> None:
-    asked = ["--layer", layer.format(file=gated_faults.__file__), "--options", "-k", claims]
-    result = CliRunner().invoke(main, asked)
+def test_the_command_line_plants_them(
+    layer: str, claims: str, status: int, subject: observe.Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # it is asked, and goes on
+        patch.setattr(observe, "Subject", lambda *_, **__: subject)
+        patch.setattr(diagnosis, "MOST_STEPS", 0)  # and no cause is looked for
+        for ends in ("kill", "close"):
+            patch.setattr(subject, ends, lambda: None)
+        asked = ["--layer", layer.format(file=gated_faults.__file__), "--options", "-k", claims]
+        result = CliRunner().invoke(main, asked)
     assert result.exit_code == status, result.output
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -111,11 +112,13 @@ def test_a_model_is_made_anew_in_another_dtype(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mode", ["function", "xla"])
-def test_compiled_models_are_certified(mode: str, file: str, subject: observe.Subject) -> None:
+@pytest.mark.parametrize(("mode", "name"), [("function", "masks"), ("xla", "shared")])
+def test_compiled_models_are_certified(
+    mode: str, name: str, file: str, subject: observe.Subject
+) -> None:
     if mode not in subject.identity.modes:
         pytest.skip(f"no mode {mode}")
-    found = judged("", said(Question(f"{file}:masks", mode), subject))
+    found = judged("", said(Question(f"{file}:{name}", mode), subject))
     assert found.verdict == AGREE, wrong(found)
 
 
@@ -179,6 +182,20 @@ def test_a_known_deviation_is_shown_with_its_reason(file: str, command: CliRunne
     assert document["layers"][0]["outputs"]["known"].startswith("sparsemax sums")
 
 
+@pytest.mark.long
+def test_with_a_file_of_ones_own_only_that_is_known(
+    file: str, command: CliRunner, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(bundled().read_text().replace('"sparsemax"', '"selu"'))
+    shutil.copytree(bundled().parent, tmp_path, dirs_exist_ok=True)  # with its reproducers
+    arguments = ["model", f"{file}:sparse", "--known", str(mine)]
+    result = command.invoke(main, arguments)
+    assert result.exit_code == 1 and "1 recurrence agrees · 1 differs" in result.stdout
+    result = command.invoke(main, [*arguments[:-1], str(tmp_path / "absent.toml")])
+    assert result.exit_code == 2 and "absent.toml" in result.stderr and not result.stdout
+
+
 def test_zeros_that_unrolled_layers_forget_are_known_on_the_backends_that_do(
     file: str, subject: observe.Subject
 ) -> None:
@@ -214,6 +231,9 @@ def test_what_cannot_be_certified_says_why(file: str, subject: observe.Subject) 
     assert "a cell outside of an RNN layer" in reasons["loop/gru_cell"]
     assert reasons["known"] == ""
     assert found.verdict == AGREE
+    question = Question(f"{file}:bare", own={f"{file}:Bare": "SimpleRNNCell"})
+    (row,) = judged("", said(question, subject)).rows
+    assert "no attribute units, by which a SimpleRNNCell says" in row.refused
 
 
 def test_a_cell_of_ones_own_is_certified_as_what_it_is_said_to_compute(

@@ -163,6 +163,7 @@ def test_it_is_run_on_one_input_by_all(
     [
         (["-k", "lstm"], "-k is of claims, and does not go with --model"),
         (["--markdown", "--json"], "--json and --markdown do not go together"),
+        (["--known", "absent.toml"], "absent.toml"),
         (["--model", "absent.keras"], "absent.keras: no such file"),
         (["--model", "keras.layers:LSTM"], "it holds no model keras.layers:LSTM, but mine.py"),
         (["--layer", "absent.py:A"], "--layer: no such file: absent.py"),

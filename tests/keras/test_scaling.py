@@ -29,7 +29,9 @@ def asked(
     subject: Subject, c: Claim, fault: str = planted.NONE, question: str = "one_update"
 ) -> asking_request.Answer:
     request = asking_request.request(c, [question], MIXED)
-    observed = plans.ask(subject, {**request, "replace": {"SGD": FAULTS[fault]}})[1]
+    observed = plans.ask(
+        subject, {**request, "replace": {**planted.EAGERLY, "SGD": FAULTS[fault]}}
+    )[1]
     if "unsupported" in observed[question]:
         pytest.skip(observed[question]["unsupported"])
     return asking_request.Answer(observed)

@@ -7,25 +7,40 @@ import pytest
 from rnn_check.asking import plans
 from rnn_check.asking import request as asking_request
 from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER
 from tests.support import planted
+from tests.support.sampling import long
 
 pytestmark = pytest.mark.thinned(5)
 
 CLAIM = files.load(files.bundled() / "options" / "stateful" / "fit.toml")
+MASKED = {
+    c.name.rpartition("[")[2].rstrip("]"): c
+    for c in files.load_each(files.bundled() / "options" / "stateful" / "fit_masked.toml")
+}
 FAULTS = planted.found(planted.FOLDER / "stateful_faults.py", "keras.layers.SimpleRNN")
 
 
-def judged(subject: Subject, fault: str) -> judge.Verdict:
+NEVER_RESET = "state carried on although it was reset"  # which shows where it is reset
+
+
+def observed(subject: Subject, c: Claim, fault: str) -> asking_request.Answer:
     if subject.backend == "jax":
         pytest.skip("a known deviation")
-    request = asking_request.request(CLAIM, ["training"], asking_request.Setting())
-    observed = plans.ask(subject, {**request, "replace": {"SimpleRNN": FAULTS[fault]}})[1]
-    if "unsupported" in observed["training"]:
-        pytest.skip(observed["training"]["unsupported"])
-    (verdict,) = judge.judge(CLAIM, asking_request.Answer(observed))
+    asked = sorted({question for e in c.expectations for question in e.asked(c)})
+    request = asking_request.request(c, asked, asking_request.Setting())
+    replace = {**planted.EAGERLY, "SimpleRNN": FAULTS[fault]}
+    found = plans.ask(subject, {**request, "replace": replace})[1]
+    if "unsupported" in found["training"]:
+        pytest.skip(found["training"]["unsupported"])
+    return asking_request.Answer(found)
+
+
+def judged(subject: Subject, fault: str) -> judge.Verdict:
+    (verdict,) = judge.judge(CLAIM, observed(subject, CLAIM, fault))
     return verdict
 
 
@@ -35,10 +50,38 @@ def test_a_state_in_other_words_is_certified(subject: Subject) -> None:
     assert "each of 4 updates follows" in verdict.detail
 
 
-@pytest.mark.parametrize("fault", [f for f in FAULTS if f != planted.NONE])
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f not in (planted.NONE, NEVER_RESET)])
 def test_a_fault_of_what_is_carried_is_found(subject: Subject, fault: str) -> None:
     verdict = judged(subject, fault)
     assert verdict.verdict == DIFFER, verdict.detail
+
+
+@long
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", ["carried", "reset"])
+def test_a_fault_of_what_is_carried_through_a_mask_is_found(
+    subject: Subject, name: str, fault: str
+) -> None:
+    verdicts = judge.judge(MASKED[name], observed(subject, MASKED[name], fault))
+    is_right = fault == planted.NONE or (fault == NEVER_RESET and name == "carried")
+    assert [v.verdict for v in verdicts] == [AGREE if is_right else DIFFER] * 2
+
+
+@long
+def test_a_state_that_an_epoch_resets_is_told_from_one_that_it_carries_on(
+    subject: Subject,
+) -> None:
+    """Either way round: what one of them does is what the other must not do."""
+    for name, other in (("carried", "reset"), ("reset", "carried")):
+        answer = observed(subject, MASKED[name], planted.NONE)
+        for c, wanted in ((MASKED[name], AGREE), (MASKED[other], DIFFER)):
+            assert [v.verdict for v in judge.judge(c, answer)] == [wanted] * 2
+
+
+def test_only_what_is_stateful_can_be_reset() -> None:
+    text = (files.bundled() / "options" / "dropout" / "updates.toml").read_text(encoding="utf-8")
+    with pytest.raises(files.ClaimError, match="reset_states: of a stateful layer only"):
+        files.loads(text.replace("epochs ", "reset_states = true\nepochs "))
 
 
 def test_batches_that_leave_one_smaller_are_refused() -> None:

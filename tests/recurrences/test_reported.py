@@ -66,8 +66,14 @@ def by_fractions(given: dict[str, Any]) -> dict[str, Fraction]:
         Fraction(int((o[0] > 0.5) == t[0] if len(t) == 1 else o.argmax() == t.argmax()))
         for t, o, _ in every
     ]
-    of_squares = mean([squares(row) for row in every])
-    return {"loss": loss, "mse": of_squares, "mae": mean(sizes), "accuracy": mean(right)}
+    found = {"mse": [squares(row) for row in every], "mae": sizes, "accuracy": right}
+    means = {name: mean(each) for name, each in found.items()}
+    if given["weight"] is not None:
+        weights = [Fraction(float(weight)) for _, _, weight in every]
+        for name, each in found.items():
+            total = sum((w * v for w, v in zip(weights, each, strict=True)), Fraction(0))
+            means[f"weighted_{name}"] = total / (sum(weights) or 1)
+    return {"loss": loss, **means}
 
 
 @pytest.mark.parametrize("timesteps", [None, 3])

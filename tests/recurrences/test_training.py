@@ -23,6 +23,7 @@ from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import exactly
 from rnn_check.numbers.formats import ARITHMETICS, Array
 from rnn_check.recurrences import kinds, training
+from rnn_check.recurrences.dropping import Dropped
 from rnn_check.recurrences.fitted import trained
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -428,22 +429,30 @@ def test_weights_that_are_cast_are_within_the_bound_of_mixed_precision_alone(mix
     assert not any(within[scale, ""] for scale, _ in within)
 
 
-def test_a_batch_whose_samples_have_masks_of_their_own_is_the_mean_of_its_samples() -> None:
-    """Of one sample a mask scales the rows of the kernels, and so it does their gradients."""
-    net, a = NETWORKS["SimpleRNN"], ARITHMETICS["float32"]
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_batch_whose_samples_have_masks_of_their_own_is_the_mean_of_its_samples(
+    kind: str,
+) -> None:
+    """Of one sample a gate's mask scales the rows of its columns in the kernels, and so it does
+    their gradients."""
+    net, a = NETWORKS[kind], ARITHMETICS["float32"]
     w = {name: exactly(array[None], a) for name, array in initial(net).items()}
-    units = w["recurrent_kernel"].value.shape[-2]
-    every = drawn.all_of(drawn.Rates(0.5, 0.75), 2, net.features, units)
-    assert len({(x.tobytes(), h.tobytes()) for x, h in zip(*every, strict=True)}) == len(every[0])
-    assert len(every.of_input) == drawn.masks(drawn.Rates(0.5, 0.75), 2, net.features, units)
-    for row in (0, len(every.of_input) // 2 + 1, len(every.of_input) - 2):
-        one = every.part(slice(row, row + 1))
+    units, rng = w["recurrent_kernel"].value.shape[-2], np.random.default_rng(0)
+
+    def drawn_one(size: int, scale: float) -> Array:
+        return rng.integers(0, 2, (1, net.gates, 2, size)) * scale
+
+    def columns(mask: Array, sample: int) -> Array:  # (1,G,B,R) -> (1,R,GH)
+        return np.repeat(mask[:, :, sample].swapaxes(1, 2), units, axis=-1)
+
+    for _ in range(3):
+        one = Dropped(drawn_one(net.features, 2.0), drawn_one(units, 4.0))
         found, loss = training.gradients(net, w, slice(0, 2), one)
         alone = []
         for sample in (0, 1):
             scales = {
-                "kernel": one.of_input[:, sample, :, None],
-                "recurrent_kernel": one.of_state[:, sample, :, None],
+                "kernel": columns(one.of_input, sample),
+                "recurrent_kernel": columns(one.of_state, sample),
             }
             scaled = {n: exactly(b.value * scales.get(n, 1.0), a) for n, b in w.items()}
             of, of_loss = training.gradients(net, scaled, slice(sample, sample + 1))
@@ -452,11 +461,26 @@ def test_a_batch_whose_samples_have_masks_of_their_own_is_the_mean_of_its_sample
             wanted = (alone[0][0][name] + alone[1][0][name]) / 2
             assert (np.abs(g.value - wanted) <= g.error).all()
         assert (np.abs(loss.value - (alone[0][1] + alone[1][1]) / 2) <= loss.error).all()
-        other, _ = training.gradients(net, w, slice(0, 2), every.part(slice(row + 1, row + 2)))
+        turned = Dropped(one.of_input, one.of_state.copy())
+        turned.of_state[0, -1, 0, 0] = 4.0 - turned.of_state[0, -1, 0, 0]
+        other, _ = training.gradients(net, w, slice(0, 2), turned)
         off = (
             np.abs(other[n].value - g.value) > other[n].error + g.error for n, g in found.items()
         )
         assert any(each.any() for each in off)  # what differs in one number is another update
+
+
+@pytest.mark.parametrize("gates", [1, 3])
+def test_every_mask_that_can_be_drawn_is_there_once(gates: int) -> None:
+    for rates in (drawn.Rates(0.5, 0.75), drawn.Rates(0.5, 0.0), drawn.Rates(0.0, 0.875)):
+        every = drawn.all_of(rates, 1, 2, 1, gates)
+        pairs = {(x.tobytes(), h.tobytes()) for x, h in zip(*every, strict=True)}
+        assert len(pairs) == len(every.of_input) == drawn.masks(rates, 1, 2, 1, gates)
+        assert every.of_input.shape[1:] == (gates, 1, 2) and every.of_state.shape[1:] == (
+            gates,
+            1,
+            1,
+        )
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

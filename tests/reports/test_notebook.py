@@ -11,6 +11,7 @@ import pytest
 
 from rnn_check import Certificate, certify, certify_gradients
 from rnn_check.reports import notebook
+from tests.support.sampling import thinned
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e&\"'"
 
@@ -69,6 +70,7 @@ def test_what_has_no_time_has_no_picture() -> None:
     assert not list(parsed(found["kernel"]._repr_html_()).iter("svg"))
 
 
+@thinned(2)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_no_number_is_drawn_at_the_top(value: float) -> None:
     states, given = layer()

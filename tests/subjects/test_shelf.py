@@ -104,3 +104,16 @@ def test_what_may_remember_is_not_kept(option: str) -> None:
 )
 def test_only_who_looks_leaves_layers_as_they_are(verb: str, asked: Any, looks: bool) -> None:
     assert shelf.looks(verb, asked) is looks
+
+
+def test_what_is_taken_and_spoilt_leaves_nothing_that_the_others_trip_over() -> None:
+    kept = shelf.Shelf()
+    kept.lend("spoilt", stack())
+    kept.put_back()
+    made = kept.take("spoilt", GIVEN)
+    assert made is not None
+    made.spoilt = True
+    for number in range(shelf.MOST + 1):
+        kept.lend(str(number), stack())
+        kept.put_back()
+    assert kept.take(str(shelf.MOST), GIVEN) is not None

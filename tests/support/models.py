@@ -169,6 +169,27 @@ def own():
     )
 
 
+class Bare(layers.Layer):
+    """A cell that says of itself no more than Keras's RNN asks for."""
+
+    def __init__(self, units, **options):
+        super().__init__(**options)
+        self.state_size = self.output_size = units
+
+    def build(self, shape):
+        units = self.state_size
+        self.kernel = self.add_weight(shape=(shape[-1], units), name="kernel")
+        self.recurrent_kernel = self.add_weight(shape=(units, units), name="recurrent_kernel")
+
+    def call(self, sequence, states, training=False):
+        z = ops.matmul(sequence, self.kernel) + ops.matmul(states[0], self.recurrent_kernel)
+        return z, [z]
+
+
+def bare():
+    return sequential(layers.RNN(Bare(2), name="bare"))
+
+
 def none():
     return sequential(layers.Dense(2))
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from rnn_check.asking import plans, request
 from rnn_check.claims.claim import Claim
+from rnn_check.subjects.ask import Subject, SubjectError
 from tests.keras import gated_faults
 
 NONE = "none"
 FOLDER = Path(__file__).parents[1] / "keras"
+# beside a fault: a model of a few steps is not compiled, which takes most of the time
+EAGERLY = {name: f"{FOLDER / 'eagerly.py'}:{name}" for name in ("Model", "Sequential")}
 
 
 def found(file: Path, *roots: str) -> dict[str, str]:
@@ -29,6 +33,23 @@ def found(file: Path, *roots: str) -> dict[str, str]:
 def replaced(by: str, fault: str) -> dict[str, str]:
     """The request's `replace` that plants a fault of an optimizer."""
     return {by.split(",")[0]: OPTIMIZERS[by][fault]}
+
+
+def asked_eagerly(
+    claim: Claim, subject: Subject, setting: request.Setting | None = None
+) -> request.Answer:
+    """As `request.ask` asks, of models that are not compiled: for an answer that is spoilt."""
+    how = setting or request.Setting()
+    if (answer := request.unasked(claim, how)) is not None:
+        return answer
+    question = request.request(claim, request.asks(claim), how)
+    if subject.identity.gradients:
+        question["replace"] = {**EAGERLY, **question.get("replace", {})}
+    try:
+        said, observed = plans.ask(subject, question)
+        return request.Answer(observed, said=said)
+    except SubjectError as error:
+        return request.Answer(error=str(error))
 
 
 def of(claim: Claim) -> dict[str, str]:

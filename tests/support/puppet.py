@@ -19,6 +19,7 @@ from rnn_check.asking import run
 from rnn_check.subjects import ask as observe
 from rnn_check.subjects import process
 from rnn_check.subjects.asked.session import Session, reply_to
+from rnn_check.verdicts import diagnosis
 from tests.support import puppet_session
 from tests.support.puppet_session import Puppet
 
@@ -58,20 +59,27 @@ def claims(folder: Path, *names: str) -> Path:
     return folder
 
 
+MOST_STEPS = diagnosis.MOST_STEPS  # as the causes of a difference are looked for
 # what becomes of an answer, and of no process
 ANSWERS = {"absent", "missing", "raise", "unsupported", "wrong", "drift", "shape"}
 
 
 def play(
-    monkeypatch: pytest.MonkeyPatch, *, processes: bool = False, **fates: dict[str, str]
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    processes: bool = False,
+    causes: bool = False,
+    **fates: dict[str, str],
 ) -> None:
     """From here on puppets answer for every backend.
 
     processes: each in its own, even if nothing becomes of any of them.
+    causes: are looked for where one is wrong, which takes half a second a claim.
     """
     monkeypatch.setenv("PUPPET", json.dumps(fates))
     monkeypatch.setattr(run, "installed", lambda backend: fates.get(backend) != {"absent": ""})
     monkeypatch.setattr(observe, "Subject", subject)
+    monkeypatch.setattr(diagnosis, "MOST_STEPS", MOST_STEPS if causes else 0)
     become = {fate if name not in ("absent", "missing") else name
               for of in fates.values() for name, fate in of.items()}  # fmt: skip
     processes = processes or bool(become - ANSWERS)

@@ -35,8 +35,8 @@ class Pytests:
         monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
         puppet.play(monkeypatch)
 
-    def play(self, **fates: dict[str, str]) -> None:
-        puppet.play(self.monkeypatch, **fates)
+    def play(self, *, causes: bool = False, **fates: dict[str, str]) -> None:
+        puppet.play(self.monkeypatch, causes=causes, **fates)
 
     def claim(self, name: str, *replaced: tuple[str, str], suffix: str = ".claim.toml") -> Path:
         """A claim on a layer of that name, which agrees but for what is replaced in its text."""

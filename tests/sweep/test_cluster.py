@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from rnn_check.asking import cluster
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import Target
+from rnn_check.claims.files import bundled
 from rnn_check.refusal import Refused
-from rnn_check.sweep import cluster
+from rnn_check.sweep import shared
 from rnn_check.sweep.results import About, Results
 from rnn_check.sweep.space import FAMILY, Case, Space
 from rnn_check.sweep.work import Outcome, Sought
@@ -34,7 +36,7 @@ def outcome(index: int, verdict: str = AGREE, subject: str = "a", **more: object
 
 def test_every_case_is_asked_of_every_subject_but_what_was() -> None:
     cases = FAMILY + 4
-    pieces = list(cluster.pieces([NUMPY], 1, cases, {(NUMPY.name, 3), (NUMPY.name, FAMILY + 2)}))
+    pieces = list(shared.pieces([NUMPY], 1, cases, {(NUMPY.name, 3), (NUMPY.name, FAMILY + 2)}))
     asked = [case.index for piece in pieces for case in piece.cases]
     assert asked == [i for i in range(cases) if i not in (3, FAMILY + 2)]
     assert len(pieces) == 2 and {case.seed for piece in pieces for case in piece.cases} == {1}
@@ -112,3 +114,13 @@ def test_a_scheduler_that_is_not_there_is_refused(scheduler: str, says: str) -> 
 
 def test_a_case_is_named_by_what_draws_it() -> None:
     assert Case(7, 12).name == "sweep-2-7-12"
+
+
+def test_a_comparison_of_no_cluster_is_refused(tmp_path: Path) -> None:
+    claim = bundled() / "certified" / "tanh_sequence.toml"
+    for words, says in (
+        (["--scheduler", tmp_path / "none.json"], "none.json: No such file or directory"),
+        (["--scheduler", "x", "--model", "m.keras"], "--scheduler is of claims"),
+    ):
+        result = run("compare", "current@numpy", "current@torch", "--claims", claim, *words)
+        assert result.exit_code == 2 and says in result.output

@@ -1,5 +1,5 @@
 """Do workers lose nothing, and is what they find made small? In a process of its own: see
-test_workers."""
+test_clusters."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from rnn_check.asking import cluster
 from rnn_check.asking.request import Setting
 from rnn_check.asking.run import Target
 from rnn_check.claims.files import load
 from rnn_check.claims.layers import SimpleRNN
-from rnn_check.sweep import cluster
+from rnn_check.sweep import shared
 from rnn_check.sweep.space import Space
 from rnn_check.sweep.work import Outcome, Sought
 from rnn_check.verdicts.judge import ERROR
+from tests.support.clusters import cluster_in
 from tests.support.command import run
 
 SPACE = Space.within(["do=certified", "layer=SimpleRNN,LSTM,GRU"])
@@ -45,7 +46,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing() -> None:
     found: list[Outcome] = []
     with cluster.client(None, 2) as client:
         pids = client.run(os.getpid)
-        for outcomes in cluster.asked(client, SPACE, cluster.pieces([NUMPY], 1, 96, set())):
+        for outcomes in shared.asked(client, SPACE, shared.pieces([NUMPY], 1, 96, set())):
             if not found:
                 os.kill(next(iter(pids.values())), signal.SIGKILL)
             found += outcomes
@@ -58,7 +59,7 @@ def test_ctrl_c_in_the_terminal_ends_no_worker() -> None:
     found: list[Outcome] = []
     with cluster.client(None, 1) as client:
         before = client.run(os.getpid)
-        for outcomes in cluster.asked(client, SPACE, cluster.pieces([NUMPY], 1, 48, set())):
+        for outcomes in shared.asked(client, SPACE, shared.pieces([NUMPY], 1, 48, set())):
             if not found:
                 os.kill(next(iter(before.values())), signal.SIGINT)
             found += outcomes
@@ -71,44 +72,28 @@ def test_a_case_that_ends_its_workers_is_an_error_and_the_others_are_judged(
 ) -> None:
     (tmp_path / "deadly.py").write_text(
         "import os\n"
-        "from rnn_check.sweep import work\n"
-        "judged = work.outcomes\n"
-        "def outcomes(cases, space, of):\n"
-        "    if any(case.index == 5 for case in cases):\n"
+        "from rnn_check.sweep import shared\n"
+        "judged = shared.outcomes\n"
+        "def outcomes(piece, space):\n"
+        "    if any(case.index == 5 for case in piece.cases):\n"
         "        os._exit(1)\n"
-        "    return judged(cases, space, of)\n"
+        "    return judged(piece, space)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     import deadly
 
-    monkeypatch.setattr(cluster.work, "outcomes", deadly.outcomes)
+    monkeypatch.setattr(shared, "outcomes", deadly.outcomes)
     with cluster.client(None, 1) as client:
-        todo = cluster.pieces([NUMPY], 1, 8, set())
-        found = [each for some in cluster.asked(client, SPACE, todo) for each in some]
+        todo = shared.pieces([NUMPY], 1, 8, set())
+        found = [each for some in shared.asked(client, SPACE, todo) for each in some]
     assert sorted(each.index for each in found) == list(range(8))
     assert [each.index for each in found if each.verdict == ERROR] == [5]
     assert next(each for each in found if each.index == 5).place == "its worker died"
 
 
 def test_a_scheduler_elsewhere_is_asked_and_a_sweep_goes_on(tmp_path: Path) -> None:
-    file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "distributed.cli."]
-    scheduler = subprocess.Popen(
-        [*dask[:2], dask[2] + "dask_scheduler", "--host", "127.0.0.1", "--port", "0",
-         "--no-dashboard", "--scheduler-file", str(file)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    worker = None
-    try:
-        while not file.exists():
-            assert scheduler.poll() is None
-            time.sleep(0.05)
-        worker = subprocess.Popen(
-            [*dask[:2], dask[2] + "dask_worker", "--scheduler-file", str(file), "--nthreads", "1",
-             "--no-dashboard", "--no-nanny"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+    with cluster_in(tmp_path) as (file, _):
         asked = ["sweep", "--backend", "numpy", "--space", "do=certified", "-o", tmp_path / "sweep"]
         asked += ["--scheduler", file]
         for cases in (16, 32):
@@ -116,23 +101,21 @@ def test_a_scheduler_elsewhere_is_asked_and_a_sweep_goes_on(tmp_path: Path) -> N
             assert result.exit_code == 0, result.output
             assert f"{cases} outcomes" in result.output
         assert "holds 16 outcomes; it goes on from there" in result.output
-    finally:
-        for process in (worker, scheduler):
-            if process is not None:
-                process.terminate()
-                process.wait()
 
 
 def test_a_faulty_layer_is_found_and_its_least_model_says_so(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY)
     asked = ["--backend", "numpy", "--layer", f"{tmp_path}/faulty.py:Faulty"]
     space = ["--space", "front=none", "--space", "layer=SimpleRNN", "--space", "do=certified"]
-    swept = run("sweep", *asked, *space, "--cases", 32, "--workers", 1, "-o", tmp_path / "sweep")
+    swept = run("sweep", *asked, *space, "--cases", 32, "--workers", 1, "-o", tmp_path / "sweep",
+                "--html", tmp_path / "page.html")  # fmt: skip
     assert swept.exit_code == 1, swept.output
+    shown = (tmp_path / "page.html").read_text()
     files = sorted((tmp_path / "sweep" / "findings").glob("*.claim.toml"))
     assert files and all(f"found: {file}" in swept.output for file in files)
     for file in files:
         claim = load(file)
+        assert f"{file.name}</summary>" in shown
         (layer,) = claim.layers
         assert isinstance(layer, SimpleRNN) and layer.units == 1
         assert claim.x is not None and claim.x.shape == (1, 1, 1)

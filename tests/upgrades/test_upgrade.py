@@ -160,6 +160,21 @@ def record(folder: Path, *backends: str, names: tuple[str, ...] = ("a", "b"), **
     return box
 
 
+def test_another_processor_than_the_first_ones_is_said(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = record(cache, "jax")
+
+    def notes() -> list[list[str]]:
+        document = json.loads(compare(cache, box, "current@jax", "--json").stdout)
+        return [subject["notes"] for subject in document["subjects"]]
+
+    said = "asked on Another CPU, not on A CPU: bits may differ for that"
+    assert not any(said in each for each in notes())
+    monkeypatch.setenv("PUPPET_CPU", "Another CPU")
+    assert [said in each for each in notes()] == [False, True]
+
+
 def test_what_a_record_does_not_hold_is_said_once_and_not_compared(cache: Path) -> None:
     box = record(cache, "jax", names=("a",))
     result = compare(cache, box, "current@jax", "--json")
@@ -264,6 +279,7 @@ CHANGE_NOTHING = {
     ("--dtype", "float64"): "records",
     ("--slow",): "records",
     ("--timeout", "5"): "records",
+    ("--scheduler", "tcp://localhost:8786"): "records",
     ("--python", "3.11"): "here",
     ("--as-of", "now"): "here",
     ("--refresh",): "here",

@@ -15,6 +15,7 @@ from rnn_check.asking.questions.plan import (
     cut,
     question,
     stacked,
+    state_sizes,
 )
 from rnn_check.subjects.asked.parts import STATES
 from rnn_check.subjects.plan import step
@@ -96,10 +97,15 @@ def probe(e: Experiment) -> Plan:
 
 
 def _takes_start(e: Experiment) -> bool:
-    """Whether its first recurrent layer takes an initial state: stacked cells are not given any."""
+    """Whether its first recurrent layer takes an initial state: stacked cells are not given any,
+    and directions only that have as many states of one size."""
     at = e.recurrent
-    cell = None if at is None else e["layers"][at].get("cell")
-    return at is not None and not (isinstance(cell, list) and len(cell) > 1)
+    if at is None:
+        return False
+    spec = e["layers"][at]
+    cell, other = spec.get("cell"), spec.get("backward_layer")
+    alike = other is None or state_sizes(other) == state_sizes(spec["layer"])
+    return alike and not (isinstance(cell, list) and len(cell) > 1)
 
 
 def by_name(e: Experiment, said: Said) -> dict[str, Any]:

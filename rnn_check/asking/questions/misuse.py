@@ -32,10 +32,10 @@ def shrunk(e: Experiment) -> Plan:
 
 @question
 def raises(e: Experiment) -> Plan:
-    """The first recurrent layer (or the first) is made with the keys of wrong["layer"], built for
-    the right shape and called with zeros of the wrong ones: see `Session.attempt`; and "control":
-    the same of the layer as described, given zeros of right shapes in place of the wrong ones,
-    which should not raise."""
+    """The first recurrent layer (or the first) is made with the keys of wrong["layer"], its
+    backward_layer with those of wrong["backward_layer"], built for the right shape and called with
+    zeros of the wrong ones: see `Session.attempt`; and "control": the same of the layer as
+    described, given zeros of right shapes in place of the wrong ones, which should not raise."""
     wrong = e["wrong"]
     if refused := list(refusals_of_wrong(wrong)):
         raise ValueError("{}: {}".format(*refused[0]).lstrip(".: "))
@@ -51,7 +51,7 @@ def raises(e: Experiment) -> Plan:
     if "initial_state" in shapes:  # each state is as wrong as the other
         shapes["initial_state"] = [shapes["initial_state"]] * len(state)
 
-    def tried(keys: Mapping[str, Any], of: Mapping[str, Any]) -> Step:
+    def tried(of: Mapping[str, Any], of_wrong: bool) -> Step:
         given: dict[str, Any]
         given = {name: a if name == "mask" else 0 * a for name, a in e.inputs.items()}
         if "x" not in given:
@@ -63,8 +63,12 @@ def raises(e: Experiment) -> Plan:
         if "initial_state" in of:
             zeros = [np.zeros(shape, np.float32) for shape in of["initial_state"]]
             given["initial_state"] = zeros if len(zeros) > 1 else zeros[0]
-        described = e.specs[: last + 1]
-        return step("attempt", layers=described, input_shape=e.shape, keys=dict(keys), **given)
+        *layers, described = e.specs[: last + 1]
+        if of_wrong and (own := wrong.get("backward_layer")):
+            described = {**described, "backward_layer": {**described["backward_layer"], **own}}
+        keys = dict(wrong.get("layer") or {}) if of_wrong else {}
+        layers = [*layers, described]
+        return step("attempt", layers=layers, input_shape=e.shape, keys=keys, **given)
 
-    both = {"wrong": tried(wrong.get("layer") or {}, shapes), "control": tried({}, right)}
+    both = {"wrong": tried(shapes, True), "control": tried(right, False)}
     return Plan(both, lambda said: {**said["wrong"], "control": said["control"]})

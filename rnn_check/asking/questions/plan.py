@@ -32,7 +32,8 @@ class Experiment(dict[str, Any]):
     weights        {layer name: {path: array}}, see `Session.make`
     loss           {"kind", "value" | "target": array}, see `Session.gradients`
     of             whose gradients (by default all that there are)
-    training       {"optimizer", "epochs", "batch_size", "sample_weight" | "class_weight"}: see
+    training       {"optimizer", "epochs", "batch_size", "sample_weight" | "class_weight",
+                   "reset_states"}: see
                    `Session.fit`
     learning_rate  of the one step of SGD of `fit_once` and `one_update`
     wrong          {"layer": {Keras's keys}, "x_shape", "initial_state_shape", "mask_shape"}
@@ -160,6 +161,7 @@ def state_sizes(spec: Mapping[str, Any]) -> list[int]:
     inner = spec.get("layer") or spec.get("cell")
     if inner is not None:
         parts = inner if isinstance(inner, list) else [inner]
-        twice = 2 if "layer" in spec else 1
-        return [size for part in parts for size in state_sizes(part)] * twice
+        if "layer" in spec:
+            parts = [inner, spec.get("backward_layer") or inner]
+        return [size for part in parts for size in state_sizes(part)]
     return [spec["units"]] * (2 if spec["kind"] in ("LSTM", "LSTMCell") else 1)

@@ -77,7 +77,7 @@ def fitted(e: Experiment, copy: str, *keep: str, **more: Any) -> tuple[Step, Ste
 
 def _batches(asked: Mapping[str, Any]) -> dict[str, Any]:
     """How a training takes its samples, and what they weigh."""
-    names = ("batch_size", "sample_weight", "class_weight")
+    names = ("batch_size", "sample_weight", "class_weight", "reset_states")
     return {name: asked[name] for name in names if asked.get(name) is not None}
 
 

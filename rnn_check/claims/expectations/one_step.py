@@ -46,10 +46,11 @@ def _stepped(case: Case) -> dict[tuple[str, str], Bounded]:
     Empty where more than the loss and the weights decide it.
     """
     run, found = case.claim, dict[tuple[str, str], Bounded]()
-    drops = any(any(_rates(each.inner)) for each in run.layers if isinstance(each.inner, Recurrent))
+    inside = [each for layer in run.layers for _, each, _ in layer.parts(1)]
+    drops = any(any(_rates(each)) for each in inside if isinstance(each, Recurrent))
     penalized = any(
-        described(getattr(each.inner, f"{part}_regularizer", None))
-        for each in run.layers
+        described(getattr(each, f"{part}_regularizer", None))
+        for each in inside
         for part in ("kernel", "recurrent", "bias", "activity")
     )
     # before the first step that counts the loss may see zeros, or the initial state
@@ -158,7 +159,7 @@ class Constrained(FitOnce, frozen=True, kw_only=True):
 def _constraint_of(layer: Layer, path: str) -> tuple[str, dict[str, Any]] | None:
     """(class, its arguments) of the weight of that path."""
     weight = path.rpartition(".")[2].removesuffix("_kernel")
-    found = described(getattr(layer.inner, f"{weight}_constraint", None))
+    found = described(getattr(layer.holder(path), f"{weight}_constraint", None))
     if found is None:
         return None
     return found["kind"], {name: each for name, each in found.items() if name != "kind"}

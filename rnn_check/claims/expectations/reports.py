@@ -17,10 +17,8 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.loss import penalized
 from rnn_check.claims.written import Array
 from rnn_check.recurrences import fitted, reported
-from rnn_check.recurrences.reported import METRICS
 from rnn_check.subjects.policy import Policy
 
-_NAMES = ("loss", *METRICS)
 _OF_TRAINING = ("fit", "train_on_batch")
 _ASKED = {"evaluate": "evaluated", "fit": "reported_by_fit"}
 
@@ -74,8 +72,6 @@ class Reported(Holds, frozen=True, kw_only=True):
             averaged = run.training is not None and run.training.optimizer.use_ema
             if self.of == "train_on_batch" and averaged:
                 return f"{self.name} of averages, which only fit hands over, is not derived"
-            if run.is_stateful:  # whose state validation carries on
-                return f"{self.name} of a stateful layer is not derived"
             return trained.unjudged(self.name, run)
         return losses.outputs_penalized(self.name, run)
 
@@ -92,11 +88,15 @@ class Reported(Holds, frozen=True, kw_only=True):
         return {self.question}
 
     def spoils(self, run: Experiment) -> list[Path]:
+        names = ["loss", "mse", "mae"]
+        trained = self.of in _OF_TRAINING
+        if _weight(run) is not None or (trained and run.sample_weight is not None):
+            names += ["weighted_mse", "weighted_mae"]
         inside: dict[str, list[Path]] = {
-            "evaluate": [("*", name) for name in _NAMES if name != "accuracy"],
+            "evaluate": [("*", name) for name in names],
             "test_on_batch": [("*",)],
-            "fit": [(f"{val}{name}",) for val in ("", "val_") for name in ("loss", "mse", "mae")],
-            "train_on_batch": [("reports", name) for name in ("loss", "mse", "mae")],
+            "fit": [(f"{val}{name}",) for val in ("", "val_") for name in names],
+            "train_on_batch": [("reports", name) for name in names],
         }
         return [(self.question, *path) for path in inside[self.of]]
 
@@ -137,13 +137,13 @@ class Reported(Holds, frozen=True, kw_only=True):
             batches=batches, computed_in=case.dtype,
         )  # fmt: skip
         wanted = {**found, "loss": penalized(run, found["loss"], case.dtype)}
-        for name in _NAMES:
+        for name, number in wanted.items():
             got = np.asarray(told[name].number)
-            yield stack.bounded(f"{name} {where}", got, wanted[name], "subject")
+            yield stack.bounded(f"{name} {where}", got, number, "subject")
 
     def _trained(self, case: Case, said: Said) -> Iterator[Comparison]:
-        found = trained.ended(case, reports=True)
         by_batch = self.of == "train_on_batch"
+        found = trained.ended(case, reports="train_on_batch" if by_batch else "fit")
         reports = said["reports"] if by_batch else said
         for name, wanted in (found.of_batches if by_batch else found.of_epochs).items():
             told = reports[name].shaped(wanted[0].shape)

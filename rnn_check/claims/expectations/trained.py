@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -32,6 +32,7 @@ from rnn_check.recurrences.network import Network
 from rnn_check.subjects.policy import Policy
 
 T = TypeVar("T")
+Reports = Literal["", "fit", "train_on_batch"]
 
 
 class Parts(NamedTuple):
@@ -110,8 +111,8 @@ def unjudged(what: str, run: Experiment, drawn: bool = False) -> str:
         for constraint in of_layer(layer, "constraint"):
             if constraint[1].get("axis", 0) != 0:
                 return f"{what} of a training with norms along another axis is not derived"
-        if layer.inner.option("stateful") and is_masked(run):
-            return f"{what} of a training of a stateful layer with a mask is not derived"
+        if layer.inner.option("stateful") and _skips_all(run):
+            return f"{what} of a training of a stateful layer that skips all steps is not derived"
         if layer.inner.option("stateful") and drawn and rates_of(run) is not None:
             return f"{what} of a training of a stateful layer with dropout is not derived"
         if is_masked(run) and layer.is_recurrent:
@@ -136,13 +137,11 @@ def rates_of(run: Experiment) -> Rates | None:
 def _undrawn(what: str, run: Experiment, rates: Rates) -> str:
     """Why not every mask that can have been drawn is tried; empty if it is."""
     found = _parts(run).rnn
-    if not isinstance(found, SimpleRNN):
-        return f"{what} of a training with dropout is derived of a SimpleRNN only"
     if not all(rate in (0, 0.5, 0.75, 0.875) for rate in rates):
         return f"{what} of a training with dropout is derived of rates of 0.5, 0.75 or 0.875 only"
     whole = network(run)
     samples = max(batch.stop - batch.start for batch in whole.batches)
-    if masks(rates, samples, whole.features, found.units) > MOST:
+    if masks(rates, samples, whole.features, found.units, found.gates) > MOST:
         return (
             f"{what} of a training whose batches can draw more than {MOST:,} masks is not derived"
         )
@@ -155,6 +154,15 @@ def is_masked(run: Experiment) -> bool:
     return isinstance(first, Masking) or (
         isinstance(first, Embedding) and first.option("mask_zero")
     )
+
+
+def _skips_all(run: Experiment) -> bool:
+    """Whether a sample's last output may be that of a batch before it, or a zero."""
+    if not is_masked(run) or run.x is None or run.loss is None:
+        return False
+    whole = network(run)
+    assert whole.mask is not None
+    return not whole.is_sequence and not whole.mask.any(axis=1).all()
 
 
 def embellished(run: Experiment) -> str:
@@ -222,10 +230,10 @@ def _index(epoch: int) -> int:
     return epoch - (epoch > 0)
 
 
-def ended(case: Case, computed_in: str | None = None, reports: bool = False) -> fitted.Trained:
+def ended(case: Case, computed_in: str | None = None, reports: Reports = "") -> fitted.Trained:
     """Where the claim's training ends, in an arithmetic, or else as the subject trains it.
 
-    reports: and what is said on the way.
+    reports: and what is said on the way by whom, of which fit validates.
     """
     if computed_in == "hand":
         raise Unproved("what is rounded by hand in a training is not derived")
@@ -246,7 +254,7 @@ def computed(whole: Network, mixed: str) -> Network:
 
 @functools.cache  # one object for each arithmetic, by which a case knows what it has made
 def _trained_in(
-    arithmetic: str, reports: bool, mixed: str
+    arithmetic: str, reports: Reports, mixed: str
 ) -> Callable[[Experiment], fitted.Trained]:
     def ends(run: Experiment) -> fitted.Trained:
         assert run.training is not None and run.weights is not None
@@ -263,7 +271,7 @@ def _trained_in(
         validated = dataclasses.replace(whole, sample_weight=None) if by_class else whole
         return fitted.trained(
             whole, run.training.optimizer, by_name(run, own), run.training.epochs,
-            arithmetic, validated if reports else None,
+            arithmetic, validated if reports == "fit" else None, reports=bool(reports),
         )  # fmt: skip
 
     return ends
@@ -292,6 +300,7 @@ def network(run: Experiment) -> Network:
         dense_activation=dense.inner.function if dense else None,
         go_backwards=layer.option("go_backwards"),
         stateful=run.is_stateful,
+        resets=run.training is not None and run.training.reset_states is True,
         batch_size=run.training.batch_size if run.training else None,
         error=given.error,
         regularizers={

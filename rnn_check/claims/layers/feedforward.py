@@ -16,9 +16,9 @@ from rnn_check.claims.layers.signal import (
     Pass,
     Signal,
     known,
-    rounded,
 )
 from rnn_check.claims.tables import Flag, Name, Number, Rows, Size
+from rnn_check.numbers import bounded as numbers
 from rnn_check.numbers import formats
 from rnn_check.recurrences import dense
 
@@ -110,6 +110,7 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
     def passed(self, call: Call) -> Pass:
         given, rows = call.given, call.given.value.astype(np.int64)
         value, error = (part[rows] for part in call.weights["embeddings"])
+        held = numbers._given(value, error, formats.arithmetic(call.arithmetic), rounded=True)
         mask = given.value != 0 if self.option("mask_zero") else None
 
         def back(cotangent: Cotangent) -> Back:
@@ -128,4 +129,4 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
             nothing = np.zeros_like(given.value)
             return Back((nothing, nothing), {"embeddings": (total, np.where(n > 1, bound, 0.0))})
 
-        return Pass(Signal(value, error + rounded(value, call.arithmetic), mask), back)
+        return Pass(Signal(held.value, held.error, mask), back)

@@ -79,6 +79,10 @@ class Part(Table, frozen=True):
             for name, shape in part.own_shapes(fan_in).items()
         }
 
+    def holder(self, path: str) -> Part:
+        """The layer or cell that holds the weight of that path."""
+        return next(part for prefix, part, _ in self.parts(1) if path.startswith(prefix))
+
     def own_shapes(self, features: int) -> Shapes:
         """The shapes of the weights that it holds itself."""
         return {}

@@ -8,7 +8,6 @@ Sizes: B samples, T timesteps, F features, H units.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -115,23 +114,6 @@ def shown_as_zero(mask: Array, zero_output_for_mask: bool) -> Array:
         zero = zero | ~mask
     shown: Array = zero[:, :, None]
     return shown
-
-
-def rounded(value: Array, arithmetic: str, error: Array | float = 0.0) -> Array:
-    """How far one rounding may move a number that is off by `error`; float64's is of the same size.
-
-    Nothing where the arithmetic holds the value, and it is not off.
-    """
-    a = formats.arithmetic(arithmetic)
-    most = np.abs(value) + error
-    moved = (a.u_stored + 2.0**-52) * most + a.min_normal
-    moved = np.where(np.isnan(moved), np.inf, moved)
-    if not a.u_stored:
-        return np.zeros_like(value)
-    digits = np.ldexp(np.frexp(value)[0], round(-math.log2(a.u_stored)))
-    normal = (value == 0) | (np.abs(value) >= a.min_normal)
-    held = (np.asarray(error) == 0) & (digits == np.rint(digits)) & normal
-    return np.asarray(np.where(held, 0.0, moved))
 
 
 def each(change: Callable[[Array], Array], cotangent: Cotangent) -> Cotangent:

@@ -20,20 +20,31 @@ from rnn_check.claims.layers.signal import (
     Signal,
     each,
     known,
-    rounded,
 )
 from rnn_check.claims.tables import Name
 from rnn_check.numbers import formats
-from rnn_check.numbers.bounded import operand
+from rnn_check.numbers.bounded import exactly, operand
 from rnn_check.recurrences import running
 
 
 class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"):
-    """A recurrent layer and its mirror image, their outputs merged."""
+    """A recurrent layer and its mirror image, or another that reads backwards; outputs merged."""
 
     layer: SimpleRNN | LSTM | GRU
     name: Name = "bidirectional"
     merge_mode: Literal["concat", "sum", "mul", "ave"] = "concat"
+    backward_layer: SimpleRNN | LSTM | GRU | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def has_two(self) -> bool:
+        """Whether the backward direction is another layer than the mirror image."""
+        return not isinstance(self.backward_layer, msgspec.UnsetType)
+
+    @property
+    def directions(self) -> tuple[SimpleRNN | LSTM | GRU, SimpleRNN | LSTM | GRU]:
+        """The layer of each, forward and backward."""
+        own = self.backward_layer
+        return self.layer, self.layer if isinstance(own, msgspec.UnsetType) else own
 
     @property
     def inner(self) -> SimpleRNN | LSTM | GRU:
@@ -41,18 +52,29 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
 
     @property
     def units(self) -> int:
-        return self.layer.units * (2 if self.merge_mode == "concat" else 1)
+        forward, backward = (layer.units for layer in self.directions)
+        return forward + backward if self.merge_mode == "concat" else forward
 
     @property
     def reach(self) -> tuple[float, float]:
-        return self.layer.reach if self.merge_mode == "concat" else (-np.inf, np.inf)
+        if self.merge_mode != "concat":
+            return -np.inf, np.inf
+        lowest, highest = zip(*(layer.reach for layer in self.directions), strict=True)
+        return min(lowest), max(highest)
+
+    @property
+    def takes_start(self) -> bool:
+        """Keras hands each direction half of the states, so that both have to have as many."""
+        one, other = ([layer.units] * len(layer.states) for layer in self.directions)
+        return one == other
 
     @property
     def backward_part(self) -> int:
         return 1
 
     def parts(self, features: int) -> list[tuple[str, Part, int]]:
-        return [(f"{side}.", self.layer, features) for side in ("forward", "backward")]
+        sides = zip(("forward", "backward"), self.directions, strict=True)
+        return [(f"{side}.", layer, features) for side, layer in sides]
 
     def by_hand_of(self, index: int, by_hand: ByHand) -> running.ByHand:
         """Of merged states neither is printed."""
@@ -65,8 +87,11 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         return super().by_hand_of(index, own)
 
     def returning_sequences(self) -> Self:
-        inner = msgspec.structs.replace(self.layer, return_sequences=True)
-        return msgspec.structs.replace(self, layer=inner)
+        forward, backward = (
+            msgspec.structs.replace(layer, return_sequences=True) for layer in self.directions
+        )
+        own = {"backward_layer": backward} if self.has_two else {}
+        return msgspec.structs.replace(self, layer=forward, **own)
 
     def passed(self, call: Call) -> Pass:
         """The merged outputs: one more rounding of a sum or a product, none of a concatenation.
@@ -79,23 +104,25 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         masks = [mask, None if mask is None else mask[:, ::-1]]
         courses = self.courses(call)
         sides: list[Bounded] = []
-        parts = zip(courses, masks, (False, sequence), self.recurrences, strict=True)
-        for course, own, turned, (prefix, _) in parts:
+        parts = zip(
+            courses, masks, (False, sequence), self.recurrences, self.directions, strict=True
+        )
+        for course, own, turned, (prefix, _), layer in parts:
             value, error = course.states["h"]
             if self.merge_mode != "concat":  # what is printed of one is what is merged
                 error = error + by_hand.get(f"{prefix}states", 0.0)
-            value, error = self.layer.shown((value, error), own, zeros=sequence).bounded
+            value, error = layer.shown((value, error), own, zeros=sequence).bounded
             sides.append((value[:, ::-1], error[:, ::-1]) if turned else (value, error))
         value, error = self._merged(sides, arithmetic)
 
         def back(cotangent: Cotangent) -> Back:
             found, T = [], call.given.value.shape[1]
             of_sides = self._to_sides(cotangent, sides, arithmetic)
-            for course, own, turned, c in zip(
-                courses, masks, (False, sequence), of_sides, strict=True
+            for course, own, turned, c, layer in zip(
+                courses, masks, (False, sequence), of_sides, self.directions, strict=True
             ):
                 c = each(lambda p: p[:, ::-1], c) if turned else c
-                found.append(course.back({"h": self.layer.shown_from(c, own, T, zeros=sequence)}))
+                found.append(course.back({"h": layer.shown_from(c, own, T, zeros=sequence)}))
             x = known(found[0].x, arithmetic) + known(found[1].x, arithmetic)
             return self.back_of(found, (x.value, x.error))
 
@@ -103,17 +130,15 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         return Pass(out, back, courses)
 
     def _merged(self, sides: list[Bounded], arithmetic: str) -> Bounded:
-        (a, da), (b, db) = sides
         if self.merge_mode == "concat":
+            (a, da), (b, db) = sides
             return np.concatenate([a, b], axis=-1), np.concatenate([da, db], axis=-1)
         with np.errstate(all="ignore"):  # of 0 · inf, and of inf - inf, nothing is known
-            if self.merge_mode == "mul":
-                value, error = a * b, da * np.abs(b) + db * np.abs(a) + da * db
-            else:
-                value, error = a + b, da + db
-            error = error + rounded(value, arithmetic, error)
-            error = np.where(np.isnan(error), np.inf, error)
-        return (value / 2, error / 2) if self.merge_mode == "ave" else (value, error)  # exact
+            one, other = (operand(*side, formats.arithmetic(arithmetic)) for side in sides)
+            merged = one * other if self.merge_mode == "mul" else one + other
+            if self.merge_mode == "ave":
+                merged = merged * exactly(np.asarray(0.5), merged.a)
+        return merged.value, merged.error
 
     def _to_sides(
         self, cotangent: Cotangent, sides: list[Bounded], arithmetic: str
@@ -129,7 +154,8 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
             return [(product.value, product.error) for product in products]
         if self.merge_mode == "ave":  # exact, but for what is flushed
             c = known(cotangent, arithmetic)
-            return [(c.value / 2, c.error / 2 + (c.value != 0) * c.a.min_normal)] * 2
+            half = c * exactly(np.asarray(0.5), c.a)
+            return [(half.value, half.error)] * 2
         return [cotangent] * 2
 
 

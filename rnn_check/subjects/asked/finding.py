@@ -110,7 +110,13 @@ def _read(keras: Any, place: Place, own: Mapping[Any, str]) -> str:
             return f"its cell has no weight called {sorted(lacking)[0]}"
         if extra := names - {"kernel", "recurrent_kernel", "bias"}:
             return f"its cell has a weight {sorted(extra)[0]}, which a {kind} has not"
-        place.cells.append({"prefix": prefix, **told(keras, cell, FAMILIES[kind])})
+        family = FAMILIES[kind]
+        if absent := [name for name in ("units", *_activations(family)) if not hasattr(cell, name)]:
+            return (
+                f"its cell has no attribute {absent[0]}, by which a {kind} says what it computes: "
+                "see docs/own_layer.md"
+            )
+        place.cells.append({"prefix": prefix, **told(keras, cell, family)})
     if getattr(layer.cell, "reverse_state_order", False):
         return "reverse_state_order=True, which no certificate reads"
     strange = [each[name] for each in place.cells for name in _ACTIVATIONS
@@ -135,10 +141,14 @@ def _unknown(kind: str, what: str, kinds: Any) -> str:
     )
 
 
+def _activations(family: str) -> tuple[str, ...]:
+    return _ACTIVATIONS[: 1 if family == "simple" else 2]
+
+
 def told(keras: Any, cell: Any, family: str) -> dict[str, Any]:
     """What a cell computes, as `certify` takes it, and its size."""
     said = {"recurrence": family, "units": int(cell.units)}
-    for name in _ACTIVATIONS[: 1 if family == "simple" else 2]:
+    for name in _activations(family):
         said[name] = activation(keras, getattr(cell, name))
     if family == "gru":
         said["reset_after"] = bool(getattr(cell, "reset_after", True))

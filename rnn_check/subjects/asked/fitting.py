@@ -47,6 +47,7 @@ class Fitting(Models):
         class_weight: dict[str, float] | None = None,
         metrics: Sequence[str] = (),
         by_batch: bool = False,
+        reset_states: bool = False,
     ) -> Answer:
         self.can_compute()
         scaled = self.dtype == "mixed_float16" and bool({"scale", "loss", "reported"} & {*keep})
@@ -58,19 +59,23 @@ class Fitting(Models):
             weighs["class_weight"] = {int(name): each for name, each in class_weight.items()}
         size = min(batch_size or len(inputs["x"]), len(inputs["x"]))
         batches = epochs * -(-len(inputs["x"]) // size)
+        callbacks = [self.resetting(of)] if reset_states else []
         if "updates" in keep:
+            more = {**weighs, "callbacks": callbacks}
             compiling = self.compiling(batches)
-            return self.watched(
-                of, optimizer, loss, epochs, size, inputs, target, weighs, compiling
-            )
-        model = self.compiled_model(of, inputs, loss, optimizer, metrics, scaled, batches)
+            return self.watched(of, optimizer, loss, epochs, size, inputs, target, more, compiling)
+        model = self.compiled_model(
+            of, inputs, loss, optimizer, metrics, scaled, weighted=bool(weighs), batches=batches
+        )
         if not after:
             reset(of.layers)
         if by_batch:
-            reports = self.fit_by_batch(of, model, inputs, epochs, size, target, weighs)
+            reports = self.fit_by_batch(
+                of, model, inputs, epochs, size, target, weighs, reset_states
+            )
             return {name: {"reported": reports}[name] for name in keep}
         how: dict[str, Any] = {"batch_size": size, "epochs": epochs, "shuffle": False, "verbose": 0}
-        how.update(weighs)
+        how.update(weighs, callbacks=callbacks)
         given = self.arrays(of, inputs), self.target(model, target)
         if "reported" in keep:
             weight = weighs.get("sample_weight")
@@ -81,6 +86,15 @@ class Fitting(Models):
         found["reported"] = {name: encode(np.asarray(each)) for name, each in history.items()}
         return {name: found[name] for name in keep}
 
+    def resetting(self, of: Stack) -> Any:
+        """A callback that resets what is stateful at the end of an epoch."""
+
+        class Resetting(self.backend.keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                reset(of.layers)
+
+        return Resetting()
+
     def fit_by_batch(
         self,
         of: Stack,
@@ -90,11 +104,14 @@ class Fitting(Models):
         size: int,
         target: Maybe,
         weighs: dict[str, Any],
+        reset_states: bool,
     ) -> Answer:
         """Batch after batch by train_on_batch: what it says of each, by name."""
         wanted, found = self.target(model, target), []
         for at in [*range(0, len(wanted), size)] * epochs:
             part = slice(at, at + size)
+            if reset_states and not at:
+                reset(of.layers)
             batch = self.arrays(of, {name: array[part] for name, array in inputs.items()})
             how = dict(weighs)
             if "sample_weight" in how:
@@ -111,7 +128,7 @@ class Fitting(Models):
         size: int,
         inputs: Inputs,
         target: Maybe,
-        weighs: dict[str, Any],
+        more: dict[str, Any],
         compiling: dict[str, bool],
     ) -> Answer:
         """One batch is to TensorFlow a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit
@@ -129,7 +146,7 @@ class Fitting(Models):
             raise ValueError("training is recorded of x and target, without initial_state and mask")
         stateful = any(getattr(layer, "stateful", False) for layer in of.layers)
         batch_shape = (of.shape[0] if stateful else None, *of.shape[1:])
-        model = keras.Sequential([keras.Input(batch_shape=batch_shape), *of.layers])
+        model = self.model_class("Sequential")([keras.Input(batch_shape=batch_shape), *of.layers])
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
         scaled = self.scaling(made) if self.dtype == "mixed_float16" else made
@@ -140,12 +157,15 @@ class Fitting(Models):
         dtype = np.dtype(self.backend.floatx if mixed else self.dtype or self.backend.floatx)
         batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
         by: dict[str, Any] = {"batch_size": size}
-        if self.backend.name == "tensorflow" and size == len(target) and not weighs:
+        if (
+            self.backend.name == "tensorflow"
+            and size == len(target)
+            and list(more) == ["callbacks"]
+        ):
             data = self.backend.package.data.Dataset.from_tensors(batch).repeat()
             batch, by = (data,), {"steps_per_epoch": 1}
-        history = model.fit(
-            *batch, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder], **by, **weighs
-        )
+        more["callbacks"] = [recorder, *more["callbacks"]]
+        history = model.fit(*batch, epochs=epochs, shuffle=False, verbose=0, **by, **more)
         base = {name: getattr(made, name, None) for name in OPTIMIZER}
         constants = {name: told(getattr(made, name)) for name in OPTIMIZERS[kind]}
         constants.update({name: told(v) for name, v in base.items() if v is not None})

@@ -81,7 +81,7 @@ class Making(Session):
         keras = self.backend.keras
         if key == "cell" and isinstance(value, list):
             return [self.argument(key, each) for each in value]
-        if isinstance(value, dict) and key in ("cell", "layer"):
+        if isinstance(value, dict) and key in ("cell", "layer", "backward_layer"):
             name = {} if key == "cell" else {"name": default_name(value["kind"])}
             return self.layer({**name, **value})
         family = key.rsplit("_", 1)[-1]

@@ -143,10 +143,13 @@ class Models(Making):
         key = model_key(inputs, dynamic)
         if key not in of.models:
             given, outputs, _, _ = self.symbolic(of, inputs, dynamic)
-            there = self.replace.get("Model")
-            cls = self.backend.keras.Model if there is None else load_class(there)
-            of.models[key] = cls(given, outputs[-1])
+            of.models[key] = self.model_class("Model")(given, outputs[-1])
         return of.models[key]
+
+    def model_class(self, kind: str) -> Any:
+        """Keras's, or what replaces it."""
+        there = self.replace.get(kind)
+        return getattr(self.backend.keras, kind) if there is None else load_class(there)
 
     def compiled_model(
         self,
@@ -156,16 +159,18 @@ class Models(Making):
         optimizer: dict[str, Any] | None = None,
         metrics: Sequence[str] = (),
         scaled: bool = False,
+        weighted: bool = False,
         batches: int = 1,
     ) -> Any:
         """The model, compiled once for each of these. If it is to be compiled for none, it may be
         compiled for any: Keras traces anew what is compiled anew.
 
         scaled: its loss, as Keras scales that of a model whose own policy is mixed_float16.
+        weighted: with the same metrics once more, which samples weigh in.
         """
         model = self.model(of, inputs)
         compiling = self.compiling(batches)
-        how = (loss, scaled, compiling, *metrics, *sorted((optimizer or {}).items()))
+        how = (loss, scaled, weighted, compiling, *metrics, *sorted((optimizer or {}).items()))
         key = model_key(inputs)
         any_will_do = loss is None and not of.loaded and key in of.compiled
         if of.compiled.get(key) != how and not any_will_do:
@@ -173,7 +178,8 @@ class Models(Making):
             if scaled:
                 more["optimizer"] = self.scaling(more["optimizer"])
             wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
-            more.update({"metrics": self.metrics_to_compile(metrics)} if metrics else {})
+            for key_of in ("metrics", "weighted_metrics")[: 1 + weighted] if metrics else ():
+                more[key_of] = self.metrics_to_compile(metrics)
             model.compile(**wanted, **more, **compiling)
             of.compiled[key] = how
         return model

@@ -5,10 +5,11 @@ loads a program or a vocabulary or opens a file is among them, and every argumen
 Whoever reads claims checks them by `refusals` as well, and says what it says.
 
 A description is {"kind": class in keras.layers, "name": ..., Keras's own keys}. "layer" (of
-Bidirectional, TimeDistributed) and "cell" (of RNN) are such descriptions too, "cell" also a list of
-them; an initializer, a regularizer or a constraint may be {"kind": its class, its arguments}; the
-cell "CustomCell" is one that a user wrote, which computes what SimpleRNNCell does; the activation
-"callable NAME" is a Python function that calls the framework's activation of that name.
+Bidirectional, TimeDistributed), "backward_layer" (of Bidirectional) and "cell" (of RNN) are such
+descriptions too, "cell" also a list of them; an initializer, a regularizer or a constraint may be
+{"kind": its class, its arguments}; the cell "CustomCell" is one that a user wrote, which computes
+what SimpleRNNCell does; the activation "callable NAME" is a Python function that calls the
+framework's activation of that name.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("cell", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
         "zero_output_for_mask",
     ),
-    "Bidirectional": ("layer", "merge_mode"),
+    "Bidirectional": ("layer", "merge_mode", "backward_layer"),
     "TimeDistributed": ("layer",),
     "Dense": (
         *(*_CELL, "trainable", "kernel_regularizer", "bias_regularizer"),
@@ -137,9 +138,9 @@ def refusals(spec: Any, kinds: Any = tuple(LAYERS)) -> Iterator[tuple[str, str]]
             for index, part in enumerate(value if several else [value]):
                 at = f".cell[{index}]" if several else ".cell"
                 yield from ((at + where, problem) for where, problem in refusals(part, CELLS))
-        elif key == "layer" and key in known:
+        elif key in ("layer", "backward_layer") and key in known:
             found = refusals(value, WRAPPED[kind])
-            yield from ((f".layer{where}", problem) for where, problem in found)
+            yield from ((f".{key}{where}", problem) for where, problem in found)
         elif key not in ("kind", *known):
             yield f".{key}", f"unknown key; known: {', '.join(known)}"
         else:
@@ -197,13 +198,15 @@ def _is_word(value: Any) -> bool:
 
 def refusals_of_wrong(wrong: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The same of what a layer is misused with: any scalar of any name, but no other class."""
-    for key, value in (wrong.get("layer") or {}).items():
+    tables = ("layer", "backward_layer")
+    every = ((f".{of}.{key}", key, v) for of in tables for key, v in (wrong.get(of) or {}).items())
+    for where, key, value in every:
         if key in ("kind", "name", "cell", "layer", "backward_layer") or not _is_word(key):
-            yield f".layer.{key}", "not what a layer can be misused with; name an option of it"
+            yield where, "not what a layer can be misused with; name an option of it"
         elif why := not_scalar(value):
-            yield f".layer.{key}", why
+            yield where, why
         elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > MOST_SIZE:
-            yield f".layer.{key}", f"expected at most {MOST_SIZE:,}, got {value}"
+            yield where, f"expected at most {MOST_SIZE:,}, got {value}"
     for name in ("x_shape", "initial_state_shape", "mask_shape"):
         sizes, zeros = wrong.get(name) or [], 1
         for size in sizes:
@@ -235,7 +238,7 @@ def undrawn(spec: dict[str, Any]) -> dict[str, Any]:
     config = dict(spec)
     if config["kind"] in ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell"):
         config.setdefault("recurrent_initializer", "zeros")
-    for key in ("layer", "cell"):
+    for key in ("layer", "backward_layer", "cell"):
         inner = config.get(key)
         if isinstance(inner, dict):
             config[key] = undrawn(inner)
@@ -245,13 +248,13 @@ def undrawn(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The description with these keys; those of a wrapped layer go to the layer that it wraps."""
-    inner = spec.get("layer")
-    if inner is None:
+    """The description with these keys; those of wrapped layers go to each that it wraps."""
+    wrapped = [key for key in ("layer", "backward_layer") if key in spec]
+    if not wrapped:
         return {**spec, **changes}
     own = {k: v for k, v in changes.items() if k in ("merge_mode", "name")}
     inner_changes = {k: v for k, v in changes.items() if k not in own}
-    return {**spec, **own, "layer": {**inner, **inner_changes}}
+    return {**spec, **own, **{key: {**spec[key], **inner_changes} for key in wrapped}}
 
 
 def named(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:

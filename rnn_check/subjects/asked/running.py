@@ -98,8 +98,10 @@ class Running(Models):
             found = {"output": self.encode(self.call(of, model, inputs))}
         else:
             size = batch_size or len(inputs["x"])
-            batches = -(-len(inputs["x"]) // size)
-            model = self.compiled_model(of, inputs, loss, metrics=metrics, batches=batches)
+            model = self.compiled_model(
+                of, inputs, loss, metrics=metrics, weighted=sample_weight is not None,
+                batches=-(-len(inputs["x"]) // size),
+            )  # fmt: skip
             found = self.of_model(of, model, inputs, through, size, target, sample_weight)
         return {name: self.left(of) if name == "left" else found[name] for name in keep}
 

@@ -132,7 +132,8 @@ class Session:
         mask that it carries or null. beside: what the last layer returns beside its output. losses:
         {"sum", "each"} of the model after a call. activities: {layer: output} of those with an
         activity_regularizer in that call. left: the states (B,H) of the last layer afterwards, of
-        several a list. loss: what evaluate reports. reported: by name, with `metrics`, what
+        several a list. loss: what evaluate reports. reported: by name, with `metrics` (and as
+        "weighted_mse", where samples weigh, those once more in which they do), what
         evaluate or each test_on_batch (a list) does.
         """
         raise self.has_no("run")
@@ -200,19 +201,21 @@ class Session:
 
     def fit(self, *_: Any, **asked: Any) -> Answer:
         """of, optimizer, loss, keep=(), epochs=1, batch_size=None, x, initial_state, mask, target,
-        after="", sample_weight=None, class_weight=None, metrics=(), by_batch=False.
+        after="", sample_weight=None, class_weight=None, metrics=(), by_batch=False,
+        reset_states=False.
 
         Train on all samples in their order. optimizer: {"kind", "learning_rate", its options}.
-        sample_weight (B,) or (B,T); class_weight: {"0": weight}.
+        sample_weight (B,) or (B,T); class_weight: {"0": weight}. reset_states: of stateful layers,
+        when an epoch ends.
 
         batch_size: all of them if it is not given. keep: "loss", as it is reported, (epochs,);
         "left", as of run; "updates", watched: weights, the optimizer's states by their short names
         ("m" momentum, "v" velocity, "s" largest velocity, "a" average gradient, "average" of the
         weights, "accumulated" gradient) and iterations before the first batch and after each, the
         weights when training "ended", and the optimizer's constants; "reported", of each epoch by
-        name, with `metrics`, validated on the same samples; or by_batch, of each train_on_batch;
-        "scale", what the loss is multiplied by before the first gradient is taken, and in
-        mixed_float16 only with it: 1 where it is not.
+        name, with `metrics` as of run, validated on the same samples; or by_batch, of each
+        train_on_batch; "scale", what the loss is multiplied by before the first gradient is taken,
+        and in mixed_float16 only with it: 1 where it is not.
         """
         raise self.has_no("fit")
 

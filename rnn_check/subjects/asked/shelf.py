@@ -61,6 +61,8 @@ class Shelf:
         if not waiting or not all_given(waiting[-1], weights):
             return None
         made = waiting.pop()
+        if not waiting:
+            del self._waiting[key]
         self._lent.append((key, made))
         return made
 

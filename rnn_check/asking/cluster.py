@@ -1,33 +1,34 @@
-"""How do many workers share the cases, and what becomes of those of one that dies?"""
+"""Who does pieces of work side by side: processes here, or the machines of a cluster?
+
+A function and what it is given travel to workers (Dask); the results come as they are ready. What
+a worker had in hand when it died is done again by another.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dask
 import distributed
 import msgspec
 
 from rnn_check.refusal import Refused
-from rnn_check.sweep import work
-from rnn_check.sweep.space import FAMILY, Case, Space
-from rnn_check.sweep.work import Outcome, Sought
-from rnn_check.verdicts.judge import ERROR
 
-_IN_HAND = 3  # tasks a worker, so that none waits for the next
+_IN_HAND = 3  # pieces a worker, so that none waits for the next
 _OF_WORKERS_THAT_DIE = {
     "distributed.scheduler.allowed-failures": 2,  # before what they did is taken apart
     "distributed.deploy.lost-worker-timeout": "1h",  # each is started again, which takes seconds
 }
+P = TypeVar("P")
+R = TypeVar("R")
 
 
-class _LeaveCtrlCToTheSweep(distributed.WorkerPlugin):  # type: ignore[misc]
+class _LeaveCtrlCToTheHost(distributed.WorkerPlugin):  # type: ignore[misc]
     """A terminal sends SIGINT to the workers too; they have to finish what is in hand.
 
     A handler and not SIG_IGN, which the processes that they start would inherit.
@@ -49,7 +50,7 @@ def client(scheduler: str | None, workers: int) -> Iterator[distributed.Client]:
             ) as cluster,
             distributed.Client(cluster) as local,
         ):  # fmt: skip
-            local.register_plugin(_LeaveCtrlCToTheSweep())
+            local.register_plugin(_LeaveCtrlCToTheHost())
             yield local
         return
     try:
@@ -78,55 +79,56 @@ def _address(scheduler: str) -> str:
     raise Refused(f"--scheduler: {scheduler}: {problem}")
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Cases of one family for one subject."""
-
-    of: Sought
-    cases: tuple[Case, ...]
+def workers_of(client: distributed.Client) -> int:
+    """How many there are now, and one where the first is still to come."""
+    return max(1, len(client.nthreads()))
 
 
-def pieces(
-    subjects: Sequence[Sought], seed: int, count: int | None, done: set[tuple[str, int]]
-) -> Iterator[Piece]:
-    """What is to be asked, family by family, of every subject; without end if there is no count."""
-    family = 0
-    while count is None or family * FAMILY < count:
-        indices = range(family * FAMILY, min((family + 1) * FAMILY, count or (family + 1) * FAMILY))
-        for of in subjects:
-            cases = tuple(Case(seed, i) for i in indices if (of.name, i) not in done)
-            if cases:
-                yield Piece(of, cases)
-        family += 1
+def _whole(piece: Any) -> Sequence[Any]:
+    return ()
 
 
-def asked(
-    client: distributed.Client,
-    space: Space,
-    todo: Iterator[Piece],
+def _raised(piece: Any, error: BaseException) -> Any:
+    raise error
+
+
+def each(
+    client: distributed.Client | None,
+    do: Callable[[P], R],
+    todo: Iterable[P],
+    *,
     until: float | None = None,
     ended: Callable[[], bool] = lambda: False,
-) -> Iterator[list[Outcome]]:
-    """The outcomes, piece by piece as they come. until: when (`time.monotonic`) no more is begun.
+    parts: Callable[[P], Sequence[P]] = _whole,
+    lost: Callable[[P, BaseException], R] = _raised,
+) -> Iterator[R]:
+    """What `do` makes of each piece, as it comes; without a client here, one after the other.
 
-    A piece whose worker died is asked again elsewhere, and if that dies too, case by case; a case
-    that ends three workers more is an error of its subject.
+    until: when (`time.monotonic`) no more is begun. A piece of which several workers died is asked
+    again in its parts; of one that has none, `lost` says what it is. What `do` raises is raised.
     """
-    waiting: distributed.as_completed = distributed.as_completed()
-    of: dict[str, Piece] = {}
+    left = iter(todo)
 
-    def begin(piece: Piece) -> None:
-        future = client.submit(work.outcomes, piece.cases, space, piece.of, pure=False)
+    def more() -> Iterator[P]:
+        while not ended() and (until is None or time.monotonic() < until):
+            piece = next(left, None)
+            if piece is None:
+                return
+            yield piece
+
+    if client is None:
+        yield from map(do, more())
+        return
+    waiting: distributed.as_completed = distributed.as_completed()
+    of: dict[str, P] = {}
+
+    def begin(piece: P) -> None:
+        future = client.submit(do, piece, pure=False)
         of[future.key] = piece
         waiting.add(future)
 
     def fill() -> None:
-        while len(of) < _IN_HAND * max(1, len(client.scheduler_info()["workers"])):
-            if ended() or (until is not None and time.monotonic() >= until):
-                return
-            piece = next(todo, None)
-            if piece is None:
-                return
+        while len(of) < _IN_HAND * workers_of(client) and (piece := next(more(), None)) is not None:
             begin(piece)
 
     fill()
@@ -136,20 +138,11 @@ def asked(
             yield future.result()
         elif future.status != "error":  # its worker died with it
             begin(piece)
-        elif len(piece.cases) > 1:
-            for case in piece.cases:
-                begin(Piece(piece.of, (case,)))
+        elif not isinstance(error := future.exception(), distributed.scheduler.KilledWorker):
+            raise error  # a fault of ours
+        elif smaller := parts(piece):
+            for part in smaller:
+                begin(part)
         else:
-            yield [_lost(piece, future.exception())]
+            yield lost(piece, error)
         fill()
-
-
-def _lost(piece: Piece, error: Any) -> Outcome:
-    (case,) = piece.cases
-    if not isinstance(error, distributed.scheduler.KilledWorker):
-        raise error  # a fault of ours
-    return Outcome(
-        seed=case.seed, index=case.index, subject=piece.of.name, packages="", verdict=ERROR,
-        what="", place="its worker died", detail=str(error), known="", ratio=None, bits=None,
-        seconds=0.0,
-    )  # fmt: skip

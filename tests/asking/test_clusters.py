@@ -1,4 +1,4 @@
-"""Do real workers pass `workers.py`, in a process of their own?
+"""Do real workers pass `elsewhere.py` and `sweep/workers.py`, each in a process of its own?
 
 A worker of a parallel test run is no place for them: Dask does not get its processes up there.
 """
@@ -13,16 +13,17 @@ import pytest
 
 from rnn_check.asking.run import installed
 
-FILE = Path(__file__).with_name("workers.py")
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(not installed("numpy"), reason="Keras on NumPy is not installed")
 @pytest.mark.long
-def test_workers_lose_nothing_and_what_they_find_is_small() -> None:
+@pytest.mark.parametrize("file", ["asking/elsewhere.py", "sweep/workers.py"])
+def test_workers_lose_nothing(file: str) -> None:
     asked = ["-n", "0", "-p", "no:cacheprovider", "--tb=short", "--show-capture=no"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *asked, str(FILE)],
-        cwd=FILE.parents[2],
+        [sys.executable, "-m", "pytest", *asked, str(TESTS / file)],
+        cwd=TESTS.parent,
         capture_output=True,
         text=True,
         check=False,
