@@ -9,7 +9,7 @@ derivative_unit, after what is allowed beside; an Activation's `measured` holds 
 DEVIATIONS what is no rounding. The truth is activations.py's in float64, and in 80 bits for
 float64; the tests hold both against mpmath. One line of JSON a backend, activation and dtype; what
 is there is not measured again, so that a run can be stopped, and done one --backend and --dtype at
-a time.
+a time. --workers and --scheduler share the activations: for --exhaustive, as each is a process.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ import numpy as np
 from rnn_check.numbers import activations as numbers_activations
 from rnn_check.numbers import spread
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic
+from tools import sharing
 
 ROWS = ("softmax", "log_softmax")  # of several numbers; sparsemax is wrong on every backend
 ACTIVATIONS = numbers_activations.ACTIVATIONS
@@ -57,6 +59,7 @@ CHUNK, BLOCK = 2**20, 2**15  # what Keras is asked at once; what fits into a cac
 # Of 2^-24 <= |z| < 2^7, where almost everything happens, that many; of all the rest a quarter.
 COUNTS = {"float32": 4_000_000, "float64": 400_000}
 RESULTS = Path("docs/activations.jsonl")
+COMMAND = [sys.executable, "-m", "tools.measure_activations"]
 
 
 # What is no rounding --------------------------------------------------------------------------
@@ -516,6 +519,36 @@ def measure_all(backend: str, asked: argparse.Namespace) -> None:
             print(f"{backend} {dtype} {name}: {time.monotonic() - clock:.1f} s", flush=True)
 
 
+def share(client: Any, backends: list[str], asked: argparse.Namespace) -> None:
+    """The same by workers, each activation in a process of its own."""
+    there = asked.results.read_text("utf-8") if asked.results.exists() else ""
+    pieces = list(itertools.product(backends, asked.dtype or DTYPES, asked.activation or NAMES))
+    measured = functools.partial(measured_elsewhere, how=_how(asked), there=there)
+    for lines, said in sharing.each(client, measured, pieces):
+        with asked.results.open("a", encoding="utf-8") as file:
+            file.write(lines)
+        print(said, end="", flush=True)
+
+
+def measured_elsewhere(piece: tuple[str, str, str], how: list[str], there: str) -> tuple[str, str]:
+    """Of a worker: the lines that were not there yet, and what was said meanwhile."""
+    backend, dtype, name = piece
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results.jsonl"
+        results.write_text(there, encoding="utf-8")
+        words = ["--backend", backend, "--dtype", dtype, "--activation", name]
+        command = [*COMMAND, *words, "--results", str(results), *how]
+        root = Path(__file__).parents[1]
+        done = subprocess.run(command, check=True, cwd=root, stdout=subprocess.PIPE, text=True)
+        return results.read_text("utf-8")[len(there) :], done.stdout
+
+
+def _how(asked: argparse.Namespace) -> list[str]:
+    """The options that hold for whoever measures."""
+    count = [] if asked.count is None else ["--count", str(asked.count)]
+    return [*["--exhaustive"] * asked.exhaustive, *count]
+
+
 # The table ------------------------------------------------------------------------------------
 
 
@@ -673,6 +706,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="written at the end, from all results")
     parser.add_argument("--count", type=int, help="numbers of float32, and of float64")
     parser.add_argument("--exhaustive", action="store_true", help="float32: every number")
+    sharing.add_options(parser)
     asked = parser.parse_args()
     dtypes = asked.dtype or DTYPES
     if asked.exhaustive and dtypes != ["float32"]:
@@ -684,19 +718,22 @@ def main() -> None:
     backends = asked.backend or list(MODES)
     if missing := [b for b in backends if find_spec(b) is None]:
         parser.error(f"{missing[0]} is not installed; --backend names those that are")
-    if len(backends) == 1:
-        measure_all(backends[0], asked)
-    else:  # Keras can be asked about one backend a process
-        words = [w for dtype in asked.dtype or () for w in ("--dtype", dtype)]
-        words += [w for name in asked.activation or () for w in ("--activation", name)]
-        words += ["--results", str(asked.results), *["--exhaustive"] * asked.exhaustive]
-        words += [] if asked.count is None else ["--count", str(asked.count)]
-        for backend in backends:
-            command = [sys.executable, "-m", "tools.measure_activations", "--backend", backend]
-            subprocess.run([*command, *words], check=True)
+    with sharing.client(parser, asked) as client:
+        if client is not None:
+            share(client, backends, asked)
+        elif len(backends) == 1:
+            measure_all(backends[0], asked)
+        else:  # Keras can be asked about one backend a process
+            words = [w for dtype in asked.dtype or () for w in ("--dtype", dtype)]
+            words += [w for name in asked.activation or () for w in ("--activation", name)]
+            for backend in backends:
+                words_of = ["--backend", backend, "--results", str(asked.results)]
+                subprocess.run([*COMMAND, *words_of, *words, *_how(asked)], check=True)
     if asked.table:
         asked.table.write_text(table(read(asked.results)), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    from tools import measure_activations  # what workers know it as
+
+    measure_activations.main()

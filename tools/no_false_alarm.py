@@ -2,6 +2,7 @@
 
     python -m tools.no_false_alarm --layers 10000        # tens of minutes; `pytest --all` does 150
     python -m tools.no_false_alarm --recurrence lstm --layers 10000        # or gru
+    python -m tools.no_false_alarm --layers 10000 --workers 8      # or --scheduler tcp://host:8786
 
 Every layer is a real keras.layers.SimpleRNN, run forward, and forward and backward with the probe
 that reads out δ, in each of three modes: eager, tf.function, XLA.  Compiling is what costs, so
@@ -16,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from rnn_check.numbers.formats import ARITHMETICS
 from rnn_check.recurrences import gated, kinds, over_time
 from tests.support.layers import Gated, Layer, random_gated, random_layer
 from tests.support.lazily import Lazily
+from tools import sharing
 
 keras: Any = Lazily("keras")
 tf: Any = Lazily("tensorflow")
@@ -64,6 +66,14 @@ class Tally:
         # an arithmetic that overflows in many places proves nothing, and says so; that is no alarm
         if result.ok is False:
             self.alarms.append(f"{name}: {result.reason}")
+
+    def join(self, other: Tally) -> None:
+        """Count what another counted."""
+        self.certificates += other.certificates
+        self.worst = max(self.worst, other.worst)
+        self.fewest_bits = min(self.fewest_bits, other.fewest_bits)
+        self.alarms += other.alarms
+        self.known += other.known
 
 
 def family(number: int, size: int, recurrence: str = "simple") -> Iterator[Layer]:
@@ -428,6 +438,19 @@ def _wide(layer: Layer) -> dict[str, Any]:
     }
 
 
+def certified(number: int, per_family: int, modes: tuple[str, ...], recurrence: str) -> Tally:
+    """The tally of one family."""
+    keras.config.disable_traceback_filtering()
+    tally, subject = Tally(), None
+    for layer in family(number, per_family, recurrence):
+        if subject is None:
+            subject = GatedSubject(layer) if isinstance(layer, Gated) else Subject(layer)
+        for mode in modes:
+            subject.certify(layer, mode, tally)
+    tf.keras.backend.clear_session()
+    return tally
+
+
 def run(
     layers: int,
     per_family: int,
@@ -435,27 +458,21 @@ def run(
     modes: tuple[str, ...] = MODES,
     log: Any = None,
     recurrence: str = "simple",
+    client: Any = None,
 ) -> Tally:
-    """Certify that many layers, in families; the tally."""
+    """Certify that many layers, in families; the tally. client: see `sharing`."""
     tally, start = Tally(), time.perf_counter()
-    keras.config.disable_traceback_filtering()
-    for number in range(first, first + -(-layers // per_family)):
-        heard = len(tally.alarms)
-        members = family(number, per_family, recurrence)
-        subject: Subject | None = None
-        for layer in members:
-            if subject is None:
-                subject = GatedSubject(layer) if isinstance(layer, Gated) else Subject(layer)
-            for mode in modes:
-                subject.certify(layer, mode, tally)
-        tf.keras.backend.clear_session()
+    numbers = range(first, first + -(-layers // per_family))
+    do = partial(certified, per_family=per_family, modes=modes, recurrence=recurrence)
+    for done, found in enumerate(sharing.each(client, do, numbers), 1):
+        tally.join(found)
         if log:
             seconds = time.perf_counter() - start
-            for alarm in tally.alarms[heard:]:
+            for alarm in found.alarms:
                 log(alarm)
             log(
-                f"family {number}: {tally.certificates} certificates, largest ratio "
-                f"{tally.worst:.3f}, fewest bits {tally.fewest_bits:.1f}, "
+                f"{done} of {len(numbers)} families: {tally.certificates} certificates, largest "
+                f"ratio {tally.worst:.3f}, fewest bits {tally.fewest_bits:.1f}, "
                 f"{len(tally.alarms)} alarms, {seconds:.0f} s"
             )
     return tally
@@ -468,11 +485,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first family's number")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--recurrence", choices=("simple", "gru", "lstm"), default="simple")
+    sharing.add_options(parser)
     given = parser.parse_args()
     modes = tuple(given.modes)
-    tally = run(
-        given.layers, given.per_family, given.first, modes, print, recurrence=given.recurrence
-    )
+    with sharing.client(parser, given) as client:
+        tally = run(
+            given.layers, given.per_family, given.first, modes, print, given.recurrence, client
+        )
     for name, count in sorted(tally.known.items()):
         print(f"{count} certificates show a known error of Keras's: {KNOWN[name]}")
     print(
@@ -483,4 +502,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from tools import no_false_alarm  # what workers know it as
+
+    no_false_alarm.main()

@@ -135,6 +135,12 @@ def gated_layers(seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
             given[part] = np.concatenate(more, axis=-1)
         if r.biases > 1:
             given["bias"] = np.stack([given["bias"], rng.permutation(given["bias"])])
+        if rng.uniform() < 0.3:  # one long sequence
+            given["x"] = given["x"].reshape(1, -1, F)
+        if rng.uniform() < 0.1:  # sums that need no rounding
+            kind = "dyadic"
+            for part in ("x", *shapes):
+                given[part] = np.round(given[part] * 4) / 4
         if rng.uniform() < 0.3:
             starts = tuple(
                 rng.uniform(-1, 1, (len(given["x"]), H)).astype(np.float32) for _ in r.states

@@ -93,7 +93,7 @@ def _raised(piece: Any, error: BaseException) -> Any:
 
 
 def each(
-    client: distributed.Client | None,
+    client: distributed.Client,
     do: Callable[[P], R],
     todo: Iterable[P],
     *,
@@ -102,7 +102,7 @@ def each(
     parts: Callable[[P], Sequence[P]] = _whole,
     lost: Callable[[P, BaseException], R] = _raised,
 ) -> Iterator[R]:
-    """What `do` makes of each piece, as it comes; without a client here, one after the other.
+    """What `do` makes of each piece, as it comes.
 
     until: when (`time.monotonic`) no more is begun. A piece of which several workers died is asked
     again in its parts; of one that has none, `lost` says what it is. What `do` raises is raised.
@@ -116,9 +116,6 @@ def each(
                 return
             yield piece
 
-    if client is None:
-        yield from map(do, more())
-        return
     waiting: distributed.as_completed = distributed.as_completed()
     of: dict[str, P] = {}
 

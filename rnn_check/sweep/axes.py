@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rnn_check.sweep.space import AXES, FAMILY, Case, Document, Space
+from rnn_check.sweep.space import AXES, FAMILY, Case, Document, Space, what_is_done
 
 SEEN = tuple(axis for axis in AXES if axis != "scale")  # which is drawn for each array anew
 
@@ -26,7 +26,7 @@ def of(document: Document) -> dict[str, frozenset[str]]:
         "front": frozenset({front}),
         "depth": frozenset({str(len(recurrent))}),
         "activation": frozenset(name for layer in recurrent for name in _activations(layer)),
-        "do": frozenset({_do(document)}),
+        "do": frozenset({what_is_done(document)}),
     }
 
 
@@ -35,10 +35,3 @@ def _activations(layer: Document) -> Iterator[str]:
     yield part.get("activation", "tanh")
     if not part["kind"].startswith("SimpleRNN"):
         yield part.get("recurrent_activation", "sigmoid")
-
-
-def _do(document: Document) -> str:
-    if len(document["expect"]) == 1:
-        return "gradients" if "loss" in document else "certified"
-    what, of = (document["expect"][1].get(key) for key in ("what", "of"))
-    return f"{what} of {of}" if f"{what} of {of}" in AXES["do"] else str(what)

@@ -14,7 +14,7 @@ from pathlib import Path
 from rnn_check.claims import toml
 from rnn_check.sweep import script, work
 from rnn_check.sweep.shrink import shrunk
-from rnn_check.sweep.space import Case, Document, Space, read
+from rnn_check.sweep.space import BATCH, Case, Document, Space, read, together
 from rnn_check.sweep.work import Outcome, Sought
 
 Key = tuple[str, str, str, str]
@@ -73,7 +73,11 @@ def finding(group: list[Outcome], space: Space, of: Sought) -> Finding:
                 return True
         return False
 
-    least = shrunk(case.document(space), fails)
+    whole = case.document(space)
+    if not fails(whole):  # it takes the samples of others beside its own
+        batch = range(case.batch * BATCH, (case.batch + 1) * BATCH)
+        whole = together([Case(case.seed, index) for index in batch], space) or whole
+    least = shrunk(whole, fails)
     return Finding(first, len(group), least, details.get(id(least), first.detail))
 
 

@@ -3,7 +3,8 @@
 A case is a claim of which nothing was printed: its numbers are drawn, and what is expected of it
 holds of every layer that computes its recurrence. Case (seed, index) of one version of the space is
 the same anywhere. Cases come in families of one structure (layers, options, shapes) and many draws
-of numbers, so that layers are made, traced and compiled once for all of them.
+of numbers, so that layers are made, traced and compiled once for all of them; and of a family,
+cases next to each other have the same weights, so that they can be asked as samples of one batch.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from rnn_check.claims.layers import AnyLayer
 from rnn_check.claims.layers.layer import Shapes
 from rnn_check.refusal import Refused, nearest
 
-VERSION = 2  # of what is drawn: another number, other cases
+VERSION = 3  # of what is drawn: another number, other cases
 FAMILY = 32  # cases of one structure
+BATCH = 8  # of these, cases of the same weights
 Array = np.typing.NDArray[Any]
 Document = dict[str, Any]
 
@@ -46,6 +48,7 @@ AXES: dict[str, tuple[str, ...]] = {
 _UNUSUAL = 0.3  # the chance of an option that is not the default
 _SIZES = {"batch": 4, "timesteps": 7, "features": 5, "units": 6}  # at most
 _OF_ONE_LAYER = ("cell", "one_update", "reproducible", "dropout of input", "dropout of recurrent")
+_BY_ITSELF = ("one_update", "dropout of input", "dropout of recurrent")  # what is drawn is judged
 _EVERY = ("certified", "gradients")  # of what can be done, what costs no model of its own
 _OFTEN = 4  # times as often as the others these are done
 
@@ -91,9 +94,47 @@ class Case:
 
     def document(self, space: Space) -> Document:
         """Of the claim file, its arrays as NumPy's."""
-        structure = np.random.default_rng([VERSION, self.seed, self.index // FAMILY])
-        numbers = np.random.default_rng([VERSION, self.seed, self.index // FAMILY, self.index])
-        return _Drawing(space.axes, structure, numbers).document(self.name)
+        structure = np.random.default_rng([VERSION, self.seed, self.family])
+        numbers = np.random.default_rng([VERSION, self.seed, self.family, self.index])
+        weights = np.random.default_rng([VERSION, self.seed, self.family, self.batch, 1])
+        return _Drawing(space.axes, structure, numbers, weights).document(self.name)
+
+    @property
+    def family(self) -> int:
+        return self.index // FAMILY
+
+    @property
+    def batch(self) -> int:
+        """Those of one have the same weights, unless what is done takes each by itself."""
+        return self.index // BATCH
+
+
+def together(cases: Sequence[Case], space: Space) -> Document | None:
+    """Cases of one batch as one: their samples behind each other. None if they cannot be."""
+    documents = [case.document(space) for case in cases]
+    first = documents[0]
+    if len(cases) < 2 or what_is_done(first) in _BY_ITSELF:
+        return None
+    given = {
+        name: np.concatenate([each["input"][name] for each in documents], _AXIS.get(name, 0))
+        for name in first["input"]
+    }
+    whole = first | {"input": given}
+    if "loss" in first:
+        parts = [each["loss"]["cotangent"] for each in documents]
+        whole["loss"] = first["loss"] | {"cotangent": np.concatenate(parts)}
+    return whole
+
+
+_AXIS = {"initial_state": -2}  # of the samples
+
+
+def what_is_done(document: Document) -> str:
+    """What is done, as `do` has it."""
+    if len(document["expect"]) == 1:
+        return "gradients" if "loss" in document else "certified"
+    what, of = (document["expect"][1].get(key) for key in ("what", "of"))
+    return f"{what} of {of}" if f"{what} of {of}" in AXES["do"] else str(what)
 
 
 def read(document: Document, name: str) -> Claim:
@@ -115,15 +156,19 @@ def shapes_of(
 
 
 class _Drawing:
-    """structure: decides what a family has in common, numbers what a case has for itself."""
+    """structure: decides what a family has in common, weights those of cases that share them,
+    numbers what a case has for itself.
+    """
 
     def __init__(
         self,
         axes: Mapping[str, tuple[str, ...]],
         structure: np.random.Generator,
         numbers: np.random.Generator,
+        weights: np.random.Generator,
     ) -> None:
         self.axes, self.structure, self.numbers = axes, structure, numbers
+        self.weights = weights
         self.sizes = {name: self.upto(most) for name, most in _SIZES.items()}
 
     def of(self, axis: str) -> str:
@@ -160,7 +205,8 @@ class _Drawing:
         written["layers"] = layers
         T, F = self.sizes["timesteps"], self.sizes["features"]
         shapes, output = shapes_of(layers, (T,) if front == "Embedding" else (T, F))
-        written["weights"] = self._weights(shapes)
+        of_weights = self.numbers if do in _BY_ITSELF else self.weights
+        written["weights"] = self._weights(shapes, of_weights)
         written["input"] = self._input(layers, front, do)
         if do in ("gradients", "one_update"):
             written["loss"] = self._loss(output, do)
@@ -230,22 +276,25 @@ class _Drawing:
 
     # the numbers
 
-    def _weights(self, shapes: Mapping[str, Shapes]) -> Document:
+    def _weights(self, shapes: Mapping[str, Shapes], by: np.random.Generator) -> Document:
         return {
-            layer: {path: self._numbers(shape, path) for path, shape in own.items()}
+            layer: {path: self._numbers(shape, path, by) for path, shape in own.items()}
             for layer, own in shapes.items()
         }
 
-    def _numbers(self, shape: tuple[int, ...], path: str = "x") -> Array:
-        """float32, in the manner of the case's scale."""
-        scale = str(self.numbers.choice(self.axes["scale"]))
-        values = self.numbers.normal(size=shape)
+    def _numbers(
+        self, shape: tuple[int, ...], path: str = "x", by: np.random.Generator | None = None
+    ) -> Array:
+        """float32, in the manner of a scale."""
+        by = by or self.numbers
+        scale = str(by.choice(self.axes["scale"]))
+        values = by.normal(size=shape)
         if path.rpartition(".")[2] in ("kernel", "recurrent_kernel"):
             values *= shape[0] ** -0.5
         if scale == "dyadic":
             values = np.round(4 * values) / 4
         elif scale == "mixed":
-            values *= 2.0 ** self.numbers.integers(-20, 6, size=shape)
+            values *= 2.0 ** by.integers(-20, 6, size=shape)
         else:
             values *= {"ordinary": 1.0, "small": 0.01, "tiny": 1e-16, "saturating": 10.0}[scale]
         return np.asarray(values).astype(np.float32)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from rnn_check.subjects import ask
 from tests.support.bundled import load_all
 from tests.support.clusters import cluster_in
 from tests.support.command import run
+from tools import measure_activations, no_false_alarm
 
 
 def asked_of(pid: int) -> list[psutil.Process]:
@@ -63,6 +65,21 @@ def test_what_a_cluster_compares_is_what_this_machine_compares(tmp_path: Path) -
     with cluster_in(tmp_path) as (file, pid):
         assert told("--scheduler", file) == here
         assert not asked_of(pid)
+
+
+def test_tools_share_their_work_and_count_the_same(tmp_path: Path) -> None:
+    """Of a second scheduler's workers, which run where the tools stand."""
+    tallies, measured = [], []
+    with cluster_in(tmp_path) as (file, _), cluster.client(str(file), 0) as client:
+        for shared in (client, None):
+            tallies.append(no_false_alarm.run(2, 1, 31, ("eager",), client=shared))
+    for number, more in enumerate(([], ["--workers", "1"])):
+        words = ["--backend", "numpy", "--dtype", "float16", "--activation", "tanh"]
+        words += ["--results", str(tmp_path / f"{number}.jsonl"), *more]
+        subprocess.run([*measure_activations.COMMAND, *words], check=True)
+        measured.append(measure_activations.read(tmp_path / f"{number}.jsonl"))
+    assert tallies[0] == tallies[1] and tallies[0].certificates > 0
+    assert measured[0] == measured[1] and len(measured[0]) == 1
 
 
 def test_nothing_runs_on_when_nobody_asks_any_more(tmp_path: Path) -> None:

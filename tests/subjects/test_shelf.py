@@ -67,7 +67,7 @@ REMEMBER = (
     *("stateful", "dropout", "recurrent_dropout", "seed", "trainable", "use_cudnn"),
     *("unit_forget_bias", "kernel_initializer", "kernel_regularizer", "activity_regularizer"),
     *("kernel_constraint", "recurrent_initializer", "recurrent_regularizer", "bias_initializer"),
-    *("recurrent_constraint", "bias_constraint", "bias_regularizer"),
+    *("recurrent_constraint", "bias_constraint", "bias_regularizer", "backward_layer"),
 )
 
 

@@ -113,7 +113,7 @@ def test_a_scheduler_that_is_not_there_is_refused(scheduler: str, says: str) -> 
 
 
 def test_a_case_is_named_by_what_draws_it() -> None:
-    assert Case(7, 12).name == "sweep-2-7-12"
+    assert Case(7, 12).name == "sweep-3-7-12"
 
 
 def test_a_comparison_of_no_cluster_is_refused(tmp_path: Path) -> None:

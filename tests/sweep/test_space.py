@@ -7,7 +7,17 @@ import pytest
 
 from rnn_check.claims import toml
 from rnn_check.refusal import Refused
-from rnn_check.sweep.space import AXES, FAMILY, Case, Document, Space, read
+from rnn_check.sweep.space import (
+    AXES,
+    BATCH,
+    FAMILY,
+    Case,
+    Document,
+    Space,
+    read,
+    together,
+    what_is_done,
+)
 
 SPACE = Space()
 
@@ -41,6 +51,34 @@ def test_a_family_has_one_structure_and_many_numbers() -> None:
     assert len({structure(each) for each in family}) == 1
     assert len({text(each | {"title": ""}) for each in family}) > FAMILY // 2
     assert structure(Case(1, FAMILY).document(SPACE)) != structure(family[0])
+
+
+@pytest.mark.parametrize("do", AXES["do"])
+def test_cases_of_one_batch_are_samples_of_one_model(do: str) -> None:
+    space = Space.within([f"do={do}", "front=mask,Masking,Embedding", "layer=LSTM,GRU"])
+    cases = [Case(1, FAMILY + index) for index in range(2 * BATCH)]
+    documents = [case.document(space) for case in cases]
+    assert {what_is_done(each) for each in documents} == {do}
+    weights = [text({"weights": each["weights"]}) for each in documents]
+    whole = together(cases[:BATCH], space)
+    if whole is None:  # masks are drawn and tried for each
+        assert do == "one_update" or do.startswith("dropout")
+        assert len({*weights}) == len(weights)
+        return
+    assert len({*weights[:BATCH]}) == 1 and len({*weights}) == 2
+    of = read(whole, "together")
+    alone = [read(each, "alone") for each in documents[:BATCH]]
+    assert of.layers == alone[0].layers and of.expectations == alone[0].expectations
+    parts = [each.x.value for each in alone if each.x is not None]
+    assert of.x is not None and np.array_equal(of.x.value, np.concatenate(parts))
+    for name, axis in (("mask", 0), ("initial_state", -2)):
+        arrays = [each["input"].get(name) for each in documents[:BATCH]]
+        if arrays[0] is not None:
+            assert np.array_equal(whole["input"][name], np.concatenate(arrays, axis)), name
+
+
+def test_one_case_alone_is_not_asked_together() -> None:
+    assert together([Case(1, 0)], Space.within(["do=certified"])) is None
 
 
 def test_arrays_are_read_bit_for_bit() -> None:

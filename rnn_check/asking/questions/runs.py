@@ -10,6 +10,7 @@ from rnn_check.asking.questions.plan import (
     Experiment,
     Plan,
     Said,
+    cut,
     question,
     stacked,
 )
@@ -47,6 +48,23 @@ def last_state(e: Experiment) -> Plan:
 
 
 @question
+def leading(e: Experiment) -> Plan:
+    """What is shown (n,H) at the steps before the first one that the mask keeps, by the way that
+    the layers are run."""
+    inputs, at = e.inputs, e.recurrent
+    lead = ~np.logical_or.accumulate(inputs["mask"].astype(bool), axis=1)
+    unroll = not (e["layers"][at or 0].get("unroll") or False)
+    other = e.again("leading", unroll=unroll)
+    steps = {
+        "called": step("run", of=e.made, **inputs),
+        "as a model": step("run", of=e.made, through="call", **inputs),
+        "predicted": step("run", of=e.made, through="predict", **inputs),
+        "unrolled" if unroll else "not unrolled": step("run", of=other, **inputs),
+    }
+    return Plan(steps, lambda said: {way: cut(said[way]["output"], lead) for way in steps})
+
+
+@question
 def cell_states(e: Experiment) -> Plan:
     """An LSTM's {"h", "c"} (B,T,H) after each step, in processing order: Keras shows the last ones
     only, so that it is run on the first step, on the first two, and so on."""
@@ -56,8 +74,8 @@ def cell_states(e: Experiment) -> Plan:
     steps = {}
     for t in range(1, timesteps + 1):
         part = slice(timesteps - t, None) if backwards else slice(None, t)
-        cut = {n: a if n == "initial_state" else a[:, part] for n, a in inputs.items()}
-        steps[f"{t}"] = step("run", of=e.made, keep=["last_state"], **cut)
+        given = {n: a if n == "initial_state" else a[:, part] for n, a in inputs.items()}
+        steps[f"{t}"] = step("run", of=e.made, keep=["last_state"], **given)
 
     def together(said: Said) -> Any:
         each = [said[name]["last_state"] for name in steps]

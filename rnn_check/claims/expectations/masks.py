@@ -10,9 +10,18 @@ import numpy as np
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import stack, tables
 from rnn_check.claims.expectations.case import Case, Malformed
-from rnn_check.claims.expectations.expectation import WEIGHTS, Expectation, Path, Reading, X
+from rnn_check.claims.expectations.expectation import (
+    WEIGHTS,
+    Expectation,
+    Holds,
+    Path,
+    Reading,
+    X,
+)
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import Recurrent
 from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
 
 
 class Mask(Expectation, frozen=True, kw_only=True):
@@ -69,3 +78,52 @@ class Mask(Expectation, frozen=True, kw_only=True):
                 yield equal(who, self.name, wanted, got)
             else:
                 yield equal(who, self.name, got, wanted, "claimed")
+
+
+class Leading(Holds, frozen=True, kw_only=True):
+    """Holds: before the first step that the mask keeps, every way to run the layer shows the same.
+
+    A zero or the initial state, either of which Keras allows: its backends differ in it. Called,
+    predicted, unrolled or not: one of them.
+    """
+
+    layers = "any"
+    needs = (X, WEIGHTS)
+    questions = ("leading",)
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        layer = run.layers[0]
+        if not isinstance(layer, Recurrent) or len(run.layers) > 1:
+            yield "a SimpleRNN, an LSTM or a GRU that stands alone"
+        elif not layer.returns_sequences or layer.option("go_backwards"):
+            yield "a sequence that is returned, and not read backwards"
+        elif layer.option("zero_output_for_mask"):
+            yield "a layer without zero_output_for_mask, which wants zeros"
+        if run.mask is None or not (~run.mask[:, 0]).any():
+            yield "input.mask whose first step is skipped in some sample"
+        if run.initial_state is None or not run.initial_state.value.all():
+            yield "input.initial_state, of which no number is 0"
+
+    def spoils(self, run: Experiment) -> list[Path]:
+        return [("leading", "*")]
+
+    def judge(self, case: Case) -> Iterator[Comparison]:
+        told, run = case.said["leading"], case.claim
+        assert run.mask is not None
+        leading = ~np.logical_or.accumulate(run.mask, axis=1)
+        state, off = stack.starts(run)[0]
+        a = formats.arithmetic(case.dtype)
+        starts, bounds = (
+            np.broadcast_to(part[:, None], (*leading.shape, part.shape[-1]))[leading]
+            for part in (state, off + a.u_stored * (np.abs(state) + off) + a.min_normal)
+        )
+        shown = {way: array.array.astype(np.float64) for way, array in told.table()}
+        zeros = np.zeros_like(starts)
+        as_called = next(iter(shown.values()))
+        is_start = bool((np.abs(as_called - starts) <= bounds).all())
+        wanted = (starts, bounds) if is_start else (zeros, zeros)
+        which = "the initial state" if is_start else "a zero"
+        for way, got in shown.items():
+            what = f"{which} before the first step that counts, {way}"
+            yield stack.bounded(what, got, wanted, "subject")
