@@ -70,20 +70,26 @@ def variants(
 
 
 def covering(names: Sequence[str]) -> list[str]:
-    """Of claims of one file by their names, so few that each value that varies occurs in one.
+    """Of claims of one file, or of its like, so few that each value that varies occurs in one.
 
-    First those with most values that occurred in none yet; of these, with most pairs of them.
+    Of each file one is among them. First those with most values that occurred in none yet; of
+    these, with most pairs of them.
     """
-    values = {name: _labels(name) for name in names}
+    values = {name: (name.partition("[")[0], *_labels(name)) for name in names}
     pairs = {name: {*itertools.combinations(each, 2)} for name, each in values.items()}
     missing, unpaired = set().union(*values.values()), set().union(*pairs.values())
-    chosen = {*names[:1]} if not missing else set[str]()
+    chosen: set[str] = set()
     while missing:
         best = max(names, key=lambda n: (len(missing & {*values[n]}), len(unpaired & pairs[n])))
         chosen.add(best)
         missing.difference_update(values[best])
         unpaired.difference_update(pairs[best])
     return [name for name in names if name in chosen]
+
+
+def like(name: str) -> str:
+    """What files are called that say the same of different layers, by the name of a claim."""
+    return _KIND.sub("", name.partition("[")[0])
 
 
 def _labels(name: str) -> tuple[str, ...]:
@@ -93,6 +99,7 @@ def _labels(name: str) -> tuple[str, ...]:
 
 
 _PARTS = re.compile(r", (?=\w+=)")
+_KIND = re.compile("[_/](simple_rnn|lstm|gru)$")
 _INDEX = re.compile("0|[1-9][0-9]*")
 
 

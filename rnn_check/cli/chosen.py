@@ -48,20 +48,26 @@ def chosen_claims(paths: tuple[Path, ...], pattern: str | None, options: bool) -
     return chosen
 
 
+# what is asked of whole models, which costs most, and does the same with layers of every kind
+_ALIKE = tuple(
+    f"options/{folder}/"
+    for folder in ("bidirectional", "masks", "numbers", "saving", "stateful", "training")
+)
+
+
 def covered(claims: Sequence[Claim]) -> list[Claim]:
-    """Of what options do, so few that each value of what varies is asked once; all others."""
-    from itertools import groupby
+    """Of what options do, so few that each value of what varies is asked once, in some folders of
+    one of the layers of which files say the same; all others."""
+    from rnn_check.claims.variants import covering, like
 
-    from rnn_check.claims.variants import covering
-
-    found: list[Claim] = []
-    for _, group in groupby(claims, lambda c: c.name.partition("[")[0]):
-        of_file = list(group)
-        names = {c.name for c in of_file}
-        if of_file[0].name.startswith("options/"):
-            names = {*covering([c.name for c in of_file])}
-        found += [c for c in of_file if c.name in names]
-    return found
+    alike: dict[str, list[str]] = {}
+    for claim in claims:
+        file = claim.name.partition("[")[0]
+        if file.startswith("options/"):
+            shared = like(file) if file.startswith(_ALIKE) else file
+            alike.setdefault(shared, []).append(claim.name)
+    names = {name for each in alike.values() for name in covering(each)}
+    return [c for c in claims if c.name in names or not c.name.startswith("options/")]
 
 
 def known_deviations(known: Path | None, whole: bool) -> Known:

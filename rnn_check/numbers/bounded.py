@@ -70,6 +70,11 @@ class Bounded:
         """What the subject's is at most, in absolute value."""
         return np.asarray(self.size + self.error)
 
+    @cached_property
+    def unit(self) -> float:
+        """Of which all the values are multiples: see `formats.quantum`."""
+        return quantum(self.value)
+
     @property
     def reached(self) -> Array:
         """What is the most that a product with it may meet on the way."""
@@ -245,10 +250,10 @@ def _sum_error(
     for A, B in products:
         size = size + A.size @ B.size
         brought = brought + A.error @ B.most + A.size @ B.error
-        unit = min(unit, quantum(A.value) * quantum(B.value))
+        unit = min(unit, A.unit * B.unit)
     for C in addends:
         size, brought = size + C.size, brought + C.error
-        unit = min(unit, quantum(C.value))
+        unit = min(unit, C.unit)
     subject = a.gamma(k, stored) * (size + brought) + a.underflow(k, stored)
     own = gamma(k, FLOAT64.u) * size + FLOAT64.underflow(k)
     exact = (brought == 0) & (size < unit * 2.0**a.bits) & (unit >= max(a.min_normal, 2.0**-1022))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 
 from rnn_check.asking.observations import Observations
@@ -23,11 +25,22 @@ class Verdicts:
         self.known = known
         self.answers: dict[tuple[int, int], Answer] = {}
         self.of: dict[tuple[int, int], list[Verdict]] = {}
+        self._of_words: dict[tuple[int, str, bytes], list[Verdict]] = {}
 
     def add(self, asked: Asked) -> None:
         key = asked.subject, id(asked.claim)
         self.answers[key] = asked.answer
-        self.of[key] = judge(asked.claim, asked.answer, dtype=asked.setting.dtype)
+        self.of[key] = self._judged(asked.claim, asked.answer, asked.setting.dtype)
+
+    def _judged(self, claim: Claim, answer: Answer, dtype: str) -> list[Verdict]:
+        """What the same words deserve is derived once: most releases say the same to the bit."""
+        if not answer.said:
+            return judge(claim, answer, dtype=dtype)
+        words = json.dumps([answer.said, answer.error, answer.skip]).encode()
+        key = id(claim), dtype, hashlib.sha256(words).digest()
+        if key not in self._of_words:
+            self._of_words[key] = judge(claim, answer, dtype=dtype)
+        return self._of_words[key]
 
     def judged(self, index: int, subject: Observations, rerun: Sequence[str] = ()) -> Judged:
         verdicts = [(claim, self.of.get((index, id(claim)), [])) for claim in self.claims]

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from rnn_check.claims.files import load_what_loads
-from rnn_check.claims.variants import covering
+from rnn_check.claims.variants import covering, like
 from rnn_check.cli.chosen import covered
 from rnn_check.upgrades import beside
 
@@ -29,6 +29,28 @@ def test_each_value_occurs_and_no_more_are_asked_than_the_longest_list_has() -> 
 
 def test_what_does_not_vary_is_asked() -> None:
     assert covering(["x"]) == ["x"]
+
+
+def test_files_that_say_the_same_of_different_layers_share_what_varies() -> None:
+    files = ("a/b", "a/b_lstm", "a/b_gru")
+    names = [f"{file}[mask={mask}]" for file in files for mask in ("none", "holes")]
+    found = covering(names)
+    assert len(found) == 3
+    assert {name.partition("[")[0] for name in found} == {*files}
+    assert {name.partition("[")[2] for name in found} == {"mask=none]", "mask=holes]"}
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        *(("options/masks/zeros_lstm[mask=holes]", "options/masks/zeros"), ("a/gru", "a")),
+        *(("a/simple_rnn", "a"), ("a/gru_masked[x=_lstm]", "a/gru_masked"), ("a/b", "a/b")),
+    ],
+)
+def test_files_are_alike_that_differ_in_the_layer_that_they_are_called_after(
+    name: str, stem: str
+) -> None:
+    assert like(name) == stem
 
 
 @pytest.mark.parametrize("removed", range(0, len(WHOLE), 5))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from rnn_check.asking import plans
 from rnn_check.asking import request as asking_request
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
-from rnn_check.subjects.ask import Subject
+from rnn_check.subjects.ask import Subject, decode
+from rnn_check.subjects.plan import Message, step
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER
 from tests.support import planted
@@ -52,6 +56,37 @@ def judged(subject: Subject, of: str, fault: str | None = None) -> judge.Verdict
         pytest.skip(found["unsupported"])
     (verdict,) = judge.judge(c, asking_request.Answer(observed))
     return verdict
+
+
+LOSS = """
+import keras, tensorflow as tf
+class Traced(keras.losses.Loss):
+    def call(self, target, output):
+        return 0 * output + (0.0 if tf.executing_eagerly() else 1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "traced"), [("eager", 4, False), ("eager", 1, True), ("function", 4, True)]
+)
+def test_a_few_batches_are_taken_as_the_mode_says(
+    subject: Subject, mode: str, size: int, traced: bool, tmp_path: Path
+) -> None:
+    """Of more than a few, to trace what takes them is faster."""
+    if subject.backend != "tensorflow":
+        pytest.skip("it has no mode of its own to train in")
+    (tmp_path / "traced.py").write_text(LOSS)
+    made = step("make", layers=[{"kind": "Dense", "units": 1}], input_shape=[12, 2])
+    x, target = np.ones((12, 2)), np.ones((12, 1))
+    how: dict[str, Any] = {"of": made, "loss": "mse", "x": x, "target": target, "batch_size": size}
+    steps = [
+        step("run", through="evaluate", keep=["loss"], **how),
+        step("fit", keep=["loss"], optimizer={"kind": "SGD", "learning_rate": 0.0}, **how),
+    ]
+    message = Message(steps, {"mode": mode, "replace": {"mse": f"{tmp_path}/traced.py:Traced"}})
+    said = decode(subject.follow(message))
+    losses = [said[message.names[each.digest]]["loss"] for each in steps]
+    assert [float(loss.reshape(())) for loss in losses] == [traced, traced]
 
 
 def is_known(subject: Subject, of: str) -> bool:

@@ -57,16 +57,18 @@ class Fitting(Models):
             weighs["sample_weight"] = sample_weight.astype(self.backend.keras.backend.floatx())
         if class_weight is not None:
             weighs["class_weight"] = {int(name): each for name, each in class_weight.items()}
+        size = min(batch_size or len(inputs["x"]), len(inputs["x"]))
+        batches = epochs * -(-len(inputs["x"]) // size)
         callbacks = [self.resetting(of)] if reset_states else []
         if "updates" in keep:
             more = {**weighs, "callbacks": callbacks}
-            return self.watched(of, optimizer, loss, epochs, batch_size, inputs, target, more)
+            compiling = self.compiling(batches)
+            return self.watched(of, optimizer, loss, epochs, size, inputs, target, more, compiling)
         model = self.compiled_model(
-            of, inputs, loss, optimizer, metrics, scaled, weighted=bool(weighs)
+            of, inputs, loss, optimizer, metrics, scaled, weighted=bool(weighs), batches=batches
         )
         if not after:
             reset(of.layers)
-        size = batch_size or len(inputs["x"])
         if by_batch:
             reports = self.fit_by_batch(
                 of, model, inputs, epochs, size, target, weighs, reset_states
@@ -123,10 +125,11 @@ class Fitting(Models):
         optimizer: dict[str, Any],
         loss: str,
         epochs: int,
-        batch_size: int | None,
+        size: int,
         inputs: Inputs,
         target: Maybe,
         more: dict[str, Any],
+        compiling: dict[str, bool],
     ) -> Answer:
         """One batch is to TensorFlow a tf.data.Dataset of it, repeated, with steps_per_epoch=1: fit
         trains on the same numbers as with arrays, but need not build a pipeline for every epoch
@@ -147,13 +150,12 @@ class Fitting(Models):
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
         scaled = self.scaling(made) if self.dtype == "mixed_float16" else made
-        model.compile(loss=self.loss_to_compile(loss), optimizer=scaled, **self.jit_compile)
+        model.compile(loss=self.loss_to_compile(loss), optimizer=scaled, **compiling)
         states = {**STATES_OF[kind], **STATES_OF_ANY}
         recorder = training_recorder(self.backend, of.layers, made, states)
         mixed = self.dtype in ("mixed_float16", "mixed_bfloat16")
         dtype = np.dtype(self.backend.floatx if mixed else self.dtype or self.backend.floatx)
         batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
-        size = min(batch_size or len(target), len(target))
         by: dict[str, Any] = {"batch_size": size}
         if (
             self.backend.name == "tensorflow"

@@ -109,7 +109,7 @@ class Making(Session):
         Drawing them, and making them orthogonal, is most of the time that a layer takes.
         """
         config = dict(spec)
-        if config["kind"] == "SimpleRNN" and "SimpleRNN" not in self.replace:
+        if config["kind"] in ("SimpleRNN", "LSTM", "GRU") and config["kind"] not in self.replace:
             for name in {"kernel", "recurrent_kernel"} & weights.keys():
                 config.setdefault(name.replace("_kernel", "") + "_initializer", "zeros")
         return self.buildable(config)

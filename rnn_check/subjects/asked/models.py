@@ -100,10 +100,15 @@ class Models(Making):
             return [self.encode(each) for each in tensor]
         return encode(tensor if isinstance(tensor, np.ndarray) else self.backend.array(tensor))
 
-    @property
-    def jit_compile(self) -> dict[str, bool]:
-        """What compile is told of this mode; in "eager" nothing."""
-        return {"function": {"jit_compile": False}, "xla": {"jit_compile": True}}.get(self.mode, {})
+    def compiling(self, batches: int = 1) -> dict[str, bool]:
+        """What compile is told of this mode, for so many batches.
+
+        In "eager" a few are run so where that is faster than to trace what takes them; of more
+        nothing is said, and Keras does as it does by default.
+        """
+        if self.mode == "eager":
+            return {"run_eagerly": True} if batches <= self.backend.most_eager else {}
+        return {"jit_compile": self.mode == "xla"}
 
     def symbolic(
         self, of: Stack, inputs: Inputs, dynamic: bool = False
@@ -155,6 +160,7 @@ class Models(Making):
         metrics: Sequence[str] = (),
         scaled: bool = False,
         weighted: bool = False,
+        batches: int = 1,
     ) -> Any:
         """The model, compiled once for each of these. If it is to be compiled for none, it may be
         compiled for any: Keras traces anew what is compiled anew.
@@ -163,9 +169,10 @@ class Models(Making):
         weighted: with the same metrics once more, which samples weigh in.
         """
         model = self.model(of, inputs)
-        how = (loss, scaled, weighted, *metrics, *sorted((optimizer or {}).items()))
+        compiling = self.compiling(batches)
+        how = (loss, scaled, weighted, compiling, *metrics, *sorted((optimizer or {}).items()))
         key = model_key(inputs)
-        any_will_do = how == (None, False, False) and not of.loaded and key in of.compiled
+        any_will_do = loss is None and not of.loaded and key in of.compiled
         if of.compiled.get(key) != how and not any_will_do:
             more = {} if optimizer is None else {"optimizer": self.optimizer(**optimizer)}
             if scaled:
@@ -173,7 +180,7 @@ class Models(Making):
             wanted = {} if loss is None else {"loss": self.loss_to_compile(loss)}
             for key_of in ("metrics", "weighted_metrics")[: 1 + weighted] if metrics else ():
                 more[key_of] = self.metrics_to_compile(metrics)
-            model.compile(**wanted, **more, **self.jit_compile)
+            model.compile(**wanted, **more, **compiling)
             of.compiled[key] = how
         return model
 

@@ -97,9 +97,12 @@ class Running(Models):
             model = self.model(of, inputs)
             found = {"output": self.encode(self.call(of, model, inputs))}
         else:
-            weighted = sample_weight is not None
-            model = self.compiled_model(of, inputs, loss, metrics=metrics, weighted=weighted)
-            found = self.of_model(of, model, inputs, through, batch_size, target, sample_weight)
+            size = batch_size or len(inputs["x"])
+            model = self.compiled_model(
+                of, inputs, loss, metrics=metrics, weighted=sample_weight is not None,
+                batches=-(-len(inputs["x"]) // size),
+            )  # fmt: skip
+            found = self.of_model(of, model, inputs, through, size, target, sample_weight)
         return {name: self.left(of) if name == "left" else found[name] for name in keep}
 
     def of_model(
@@ -108,14 +111,12 @@ class Running(Models):
         model: Any,
         inputs: Inputs,
         through: str,
-        batch_size: int | None,
+        size: int,
         target: Maybe,
         sample_weight: Maybe,
     ) -> Answer:
-        """What a compiled model says, in batches."""
-        samples = len(inputs["x"])
-        size = batch_size or samples
-        parts = [slice(at, at + size) for at in range(0, samples, size)]
+        """What a compiled model says, in batches of this size."""
+        parts = [slice(at, at + size) for at in range(0, len(inputs["x"]), size)]
         if through == "predict":
             arrays = self.arrays(of, inputs)
             return {"output": encode(model.predict(arrays, batch_size=size, verbose=0))}

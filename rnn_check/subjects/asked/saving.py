@@ -50,6 +50,7 @@ class Saving(Models):
         again.loaded = True
         if key in of.compiled and getattr(loaded, "optimizer", None) is not None:
             again.compiled[key] = of.compiled[key]
+            loaded.run_eagerly = model.run_eagerly  # which no HDF5 file says
         configs = [
             [configuration(r.get_config(), named=how not in RENAMED) for r in each.layers]
             for each in (of, again)

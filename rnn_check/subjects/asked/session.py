@@ -59,7 +59,9 @@ class Session:
     def begin(self, how: Answer) -> None:
         """What holds for the whole request.
 
-        mode: "eager", "function" (tf.function) or "xla" (tf.function's jit_compile, jax.jit).
+        mode: "eager", "function" (tf.function) or "xla" (tf.function's jit_compile, jax.jit). Of a
+        few batches in "eager" TensorFlow's models are told to run eagerly as well; of more they are
+        compiled as Keras does by default, which is faster then.
         dtype: a Keras dtype policy, given to every layer and cell. floatx: what is no layer
         computes in (by default float32). replace: {"SimpleRNN": "FILE.py:CLASS"}, classes
         that stand in for the framework's.
