@@ -236,4 +236,6 @@ class Truth:
 def _limited(found: Bounded, reach: tuple[float, float]) -> Bounded:
     """Infinite where the bound spans all that the activation may give: no number exceeds it."""
     (value, bound), (low, high) = found, reach
-    return value, np.where(bound >= np.maximum(high - value, value - low), np.inf, bound)
+    with np.errstate(invalid="ignore"):  # inf - inf, of what overflowed
+        spans = bound >= np.maximum(high - value, value - low)
+    return value, np.where(spans, np.inf, bound)

@@ -13,7 +13,7 @@ from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.loss import cotangent_of
 from rnn_check.claims.stack import dense_that_reaches
-from rnn_check.claims.truth import Truth
+from rnn_check.claims.truth import Truth, _limited
 from rnn_check.recurrences import over_time
 
 MASKED = """
@@ -382,3 +382,9 @@ def test_a_regularizer_counts_with_what_keras_takes_where_nothing_is_said(
         wanted = np.sum(l1 * np.abs(w) + l2 * np.square(w))
         assert abs(value - wanted) <= bound + 2.0**-50 * wanted  # its own few roundings
         assert bound < wanted / 1000
+
+
+def test_a_bound_of_what_overflowed_spans_all_that_there_is() -> None:
+    value, bound = np.array([np.inf, -np.inf, 1.0]), np.array([np.inf, np.inf, 0.5])
+    found = _limited((value, bound), (-np.inf, np.inf))
+    assert found[1].tolist() == [np.inf, np.inf, 0.5]
