@@ -12,7 +12,7 @@ from rnn_check.asking import request as asking_request
 from rnn_check.asking.request import Setting
 from rnn_check.subjects.ask import Subject
 from rnn_check.subjects.plan import Message, Step, step
-from rnn_check.sweep.space import FAMILY, Case, Space
+from rnn_check.sweep.space import BATCH, FAMILY, Case, Space
 from tests.support.sampling import long
 
 ALIKE = "certified,gradients,weights_read_back,any_shape,cell"  # what draws nothing
@@ -29,8 +29,11 @@ def said(subject: Subject, case: Case, space: Space, setting: Setting) -> Any:
 
 
 def alike(subject: Subject, space: Space, family: int, setting: Setting) -> None:
-    """The first of a family is asked once more after two others, when its layers are at hand."""
-    first, *others = (Case(3, family * FAMILY + member) for member in range(3))
+    """The first of a family is asked once more after two others, when its layers are at hand.
+
+    Of other weights than its own, which those of a batch share.
+    """
+    first, *others = (Case(3, family * FAMILY + batch * BATCH) for batch in range(3))
     fresh = said(subject, first, space, setting)
     different = [said(subject, each, space, setting) for each in others]
     assert all(each != fresh for each in different)
