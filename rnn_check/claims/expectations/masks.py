@@ -120,7 +120,7 @@ class Leading(Holds, frozen=True, kw_only=True):
         )
         shown = {way: array.array.astype(np.float64) for way, array in told.table()}
         zeros = np.zeros_like(starts)
-        as_called = next(iter(shown.values()))
+        as_called = told["called"].array.astype(np.float64)
         is_start = bool((np.abs(as_called - starts) <= bounds).all())
         wanted = (starts, bounds) if is_start else (zeros, zeros)
         which = "the initial state" if is_start else "a zero"
