@@ -122,5 +122,5 @@ def test_a_comparison_of_no_cluster_is_refused(tmp_path: Path) -> None:
         (["--scheduler", tmp_path / "none.json"], "none.json: No such file or directory"),
         (["--scheduler", "x", "--model", "m.keras"], "--scheduler is of claims"),
     ):
-        result = run("compare", "current@numpy", "current@torch", "--claims", claim, *words)
+        result = run("compare", "current@numpy", "current@tensorflow", "--claims", claim, *words)
         assert result.exit_code == 2 and says in result.output
