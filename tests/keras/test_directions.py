@@ -6,6 +6,7 @@ import pytest
 
 from rnn_check.asking import plans, request
 from rnn_check.claims import files
+from rnn_check.claims.claim import Claim
 from rnn_check.subjects.ask import Subject
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER
@@ -16,12 +17,27 @@ pytestmark = pytest.mark.thinned(5)
 FILE = files.bundled() / "options" / "bidirectional" / "backward_layer.toml"
 CLAIM, MASKED = files.load_each(FILE)
 FAULTS = planted.found(planted.FOLDER / "direction_faults.py", "keras.layers.Bidirectional")
+CONSTRUCTED = files.load_each(files.bundled() / "options" / "models" / "constructed.toml")
+OF_WEIGHTS = planted.found(planted.FOLDER / "constructor_faults.py", "keras.layers.Bidirectional")
+
+
+def judged(subject: Subject, claim: Claim, fault: str) -> judge.Verdict:
+    told = request.request(claim, request.asks(claim), request.Setting())
+    told["replace"] = {"Bidirectional": fault}
+    (verdict,) = judge.judge(claim, request.Answer(plans.ask(subject, told)[1]))
+    return verdict
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_a_direction_of_its_own_is_found(subject: Subject, fault: str) -> None:
-    asked = sorted(*(e.asked(CLAIM) for e in CLAIM.expectations))
-    told = request.request(CLAIM, asked, request.Setting())
-    told["replace"] = {"Bidirectional": FAULTS[fault]}
-    (verdict,) = judge.judge(CLAIM, request.Answer(plans.ask(subject, told)[1]))
+    verdict = judged(subject, CLAIM, FAULTS[fault])
+    assert verdict.verdict == (AGREE if fault == planted.NONE else DIFFER), verdict.detail
+
+
+@pytest.mark.parametrize("fault", OF_WEIGHTS)
+@pytest.mark.parametrize("claim", CONSTRUCTED, ids=lambda claim: claim.name.rpartition("[")[2])
+def test_weights_given_to_a_constructor_have_to_be_taken(
+    subject: Subject, claim: Claim, fault: str
+) -> None:
+    verdict = judged(subject, claim, OF_WEIGHTS[fault])
     assert verdict.verdict == (AGREE if fault == planted.NONE else DIFFER), verdict.detail
