@@ -9,7 +9,7 @@ import numpy as np
 
 from rnn_check.certificates.gated_layer import GatedLayer, Seen
 from rnn_check.certificates.precision import Sample, sampled, typical
-from rnn_check.certificates.sums import Sum, Through
+from rnn_check.certificates.sums import Operands, Sum, Through
 from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array, gamma
@@ -179,13 +179,18 @@ def _mixed(a: Any, parts: Sequence[_Part], e: Array, noise: Array, counted: Any)
     for part in parts:
         of_sum = part.sums.squares
         squares += part.through.squares(of_sum)
-        possible += part.through.squares(typical(part.sums, np.sqrt(of_sum)))
+        possible += part.through.squares(typical(part.sums, np.sqrt(of_sum)) * of_sum)
         lost += part.through.sizes(part.sums.lost + 0 * part.sums.value)
     m = np.sqrt(squares)
     counts = (noise <= 2**5 * a.u * m) & (lost <= a.u * m) & counted & (possible > 0)
     inexact = np.zeros(e.shape, bool)
     for part in parts:
         inexact |= part.through.sizes((part.sums.error > 0).astype(np.float64)) > 0
+    return sampled(e, m, possible / squares, counts & inexact, lambda: _operands(parts))
+
+
+def _operands(parts: Sequence[_Part]) -> Operands:
+    """Even when the rows' place in memory will hold others."""
     kept = [
         (part.gate, part.names, part.sums.rows.copy(), part.sums.factor, part.through)
         for part in parts
@@ -198,4 +203,4 @@ def _mixed(a: Any, parts: Sequence[_Part], e: Array, noise: Array, counted: Any)
                 rows_of, matrix_of = (f"{n} of gate {gate}" if n else "" for n in (left, right))
                 yield rows_of, matrix_of, rows[:, i:j], factor.matrix[i:j], through
 
-    return sampled(e, m, possible / squares, counts & inexact, operands)
+    return operands

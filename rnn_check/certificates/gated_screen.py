@@ -33,15 +33,14 @@ from rnn_check.certificates.gated_arguments import (
     largest,
     left_of,
     most_of,
-    short_of,
 )
 from rnn_check.certificates.gated_layer import GatedLayer
-from rnn_check.certificates.screen import Above, room_for, rows_of
+from rnn_check.certificates.screen import Above, room_for, rows_of, short_of
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.recurrences.kinds import GRU
 
-_STATES = 2**16  # of a tile, at least: a step of gates takes some hundred calls
+_ROWS, _STATES = 2**8, 2**16  # of a tile, at least: a step of gates takes some hundred calls
 _FEW = 2**9  # states: so few are judged as soon in full
 
 
@@ -58,7 +57,7 @@ class Screened:
     def __init__(self, layer: GatedLayer) -> None:
         self.layer = layer
         (B, T, H), F, G = layer.h.shape, len(layer.W), layer.gates
-        self.rows = rows_of(B * T, H, _STATES)
+        self.rows = rows_of(B * T, H, _ROWS, _STATES)
         self.room = room_for(self.rows, G * max(F, H))
         self.before = Above(layer, self.room)
 

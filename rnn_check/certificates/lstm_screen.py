@@ -32,10 +32,10 @@ from rnn_check.certificates.gated_arguments import (
     U,
     largest,
     left_of,
-    short_of,
 )
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.gated_screen import Screened, sigmoids
+from rnn_check.certificates.screen import short_of
 from rnn_check.certificates.widths import Steps, Widths
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import Array

@@ -104,7 +104,7 @@ class _Asked(Projection):
         blind = np.count_nonzero(bound > _BLIND * sums.reach) / bound.size
         return replace(
             whole, ok=ok, largest=Largest(whole.ratio, where), judged=1 - unjudged, blind=blind,
-            bits=found.bits, _consistent=found._consistent, reason=reason,
+            _bits=found._bits, _consistent=found._consistent, reason=reason,
         )  # fmt: skip
 
     def place(self, where: tuple[int, ...]) -> tuple[int, ...]:
