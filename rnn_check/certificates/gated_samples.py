@@ -31,11 +31,11 @@ class Value:
 
 
 class Values:
-    """A reading of a GRU's step: values, and the sums of which is asked how they were made."""
+    """A reading of a step: values, and the sums of which is asked how they were made."""
 
-    def __init__(self, layer: GatedLayer) -> None:
-        self.layer, self.sums = layer, list[Sum]()
-        self.expected: dict[str, Bounded] = {}
+    def __init__(self, layer: GatedLayer, observed: dict[str, Array]) -> None:
+        self.layer, self.observed, self.sums = layer, observed, list[Sum]()
+        self.expected: dict[str, Value] = {}  # of what was observed
         self.names = layer.name, layer.gate
 
     def act(self, z: Value, _: str) -> Value:
@@ -50,6 +50,10 @@ class Values:
 
     def split(self, a: Value, parts: int) -> list[Value]:
         return [Value(part) for part in np.split(a.value, parts, axis=-1)]
+
+    def seen(self, name: str, a: Value, b: Value) -> Value:
+        self.expected[name] = a + b
+        return Value(self.observed[name])
 
     def blend(self, z: Value, h: Value, c: Value) -> Value:
         return Value(z.value * h.value + (1 - z.value) * c.value)
@@ -87,7 +91,7 @@ def samples_of_gates(
     ):
         return {}
 
-    def at(b: Bounded) -> Array:
+    def at(b: Bounded | Value) -> Array:
         return np.asarray(b.value[rows][:, units])
 
     args = list(map(at, step.s))

@@ -28,6 +28,7 @@ class Piece(NamedTuple):
     reach: Reach | None = None  # between which numbers they lie; None: as all of the array do
     says: Array | None = None  # which bounds can be exceeded; None: by what is said in `judge`
     ends: int | None = None  # how many are an end of what the activation gives; None: to be counted
+    maybe: int = 0  # how many more may be blind of those that are settled, but not meant
     later: Callable[[], Sample] | None = None  # a sample that can tell the precision, and no more
 
 

@@ -103,7 +103,7 @@ class _Asked(Projection):
             reason += found.aside
         blind = np.count_nonzero(bound > _BLIND * sums.reach) / bound.size
         return replace(
-            whole, ok=ok, largest=Largest(whole.ratio, where), judged=1 - unjudged, blind=blind,
+            whole, ok=ok, largest=Largest(whole.ratio, where), judged=1 - unjudged, _blind=blind,
             _bits=found._bits, _consistent=found._consistent, reason=reason,
         )  # fmt: skip
 

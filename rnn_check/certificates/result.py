@@ -56,7 +56,8 @@ class Certificate:
     reason           one sentence
 
     bits and consistent_with are computed when they are first asked for, if the verdict's own sums
-    in float32 showed nothing to be looked at more closely.
+    in float32 showed nothing to be looked at more closely; so is blind, of an LSTM whose cell
+    states are seen, if it is known to be a tenth at most.
 
     ratio is the largest residual/bound, 0 where both are 0, inf where the bound alone is; where is
     the index of that element. If the verdict did not need them, they are searched for when they are
@@ -69,7 +70,7 @@ class Certificate:
     ok: bool | None
     largest: Largest
     judged: float
-    blind: float
+    _blind: float | Callable[[], float]
     _bits: float | Callable[[], float | None] | None = field(repr=False, compare=False)
     _consistent: str | Callable[[], str | None] | None = field(repr=False, compare=False)
     claimed: str
@@ -80,6 +81,10 @@ class Certificate:
     first: tuple[int, ...] = ()
     aside: str = field(default="", repr=False)  # of the reason: what could not be told of the sums
     _sought: Callable[[], Told] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def blind(self) -> float:
+        return self._blind() if callable(self._blind) else self._blind
 
     @cached_property
     def bits(self) -> float | None:
@@ -179,7 +184,7 @@ def judge(
     note: what to say of an array that holds, beside. backwards: one step follows from the one after
     it.
     """
-    worst, size, blind, nans, sample = _Worst(), 0, 0, 0, NOTHING
+    worst, size, blind, maybe, nans, sample = _Worst(), 0, 0, 0, 0, NOTHING
     wrong, first, left_out, computed = 0, tuple[int, ...](), False, False
     can: dict[Reach | None, _Judged] = {}
     saturated, later = 0, None
@@ -198,6 +203,7 @@ def judge(
                 can[own] = _Judged(own)
             can[own].add(piece, settled)
             blind += (own or Reach()).blind(piece)
+            maybe += piece.maybe
         left_out = left_out or settled > piece.expected.size
         if piece.expected.size:
             computed = True
@@ -205,6 +211,8 @@ def judge(
             nans += int(np.count_nonzero(np.isnan(observed))) if settled else 0
             worst.take(piece, given, observed, residual)
     judged = sum(each.total for each in can.values())
+    if blind + maybe > (1 - ENOUGH_JUDGED) * size:
+        blind, maybe = _all_blind(pieces, reach), 0
     cut, aside = "", ""
     bits: float | Callable[[], float | None] | None
     consistent: str | Callable[[], str | None] | None
@@ -259,8 +267,9 @@ def judge(
     largest = Largest(max(worst.ratio, 0.0), worst.where)
     if left_out and worst.ratio <= 1:
         largest = replace(largest, search=partial(_searched, worst, given, pieces))
+    blind_share = (lambda: _all_blind(pieces, reach) / size) if maybe else blind / size
     return Certificate(
-        ok, largest, judged / size, blind / size, bits,
+        ok, largest, judged / size, blind_share, bits,
         consistent, called(a), reason, given, pieces, wrong, first, aside,
     )  # fmt: skip
 
@@ -272,6 +281,13 @@ def _observed(piece: Piece, given: Array) -> tuple[Array, Array]:
         observed = observed[np.unravel_index(piece.only, observed.shape)]
     observed = observed.astype(np.float64)
     return observed, _residual(observed, piece.expected)
+
+
+@np.errstate(all="ignore")
+def _all_blind(pieces: Pieces, reach: Reach | None) -> int:
+    """How many bounds are blind, of all."""
+    every = pieces(_Worst(ratio=-math.inf))
+    return sum((p.reach or reach or Reach()).blind(p) for p in every if p.only is None)
 
 
 @np.errstate(all="ignore")
