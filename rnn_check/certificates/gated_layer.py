@@ -376,11 +376,13 @@ def handed_on(
     """Of what each step made (R,H), what the steps before those of a block left; and the last."""
     shape = layer.h[samples, steps].shape
     each, before = made.reshape(shape), np.empty(shape)
-    for t in range(shape[1]):
+    if layer.mask is None:
+        before[:, 0] = first
+        before[:, 1:] = each[:, :-1]
+        return before.reshape(made.shape), each[:, -1]
+    for t, keep in enumerate(layer.mask[samples, steps].T[:, :, None]):
         before[:, t] = first
-        first = each[:, t]
-        if layer.mask is not None:
-            first = np.where(layer.mask[samples, steps][:, t, None], first, before[:, t])
+        first = np.where(keep, each[:, t], first)
     return before.reshape(made.shape), first
 
 
