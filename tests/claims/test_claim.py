@@ -22,6 +22,7 @@ from rnn_check.claims import beside, build, document, files, schema, variants, w
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case
+from rnn_check.recurrences.penalties import Regularizer
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked import named as subject
 from tests.support.sampling import sampled
@@ -943,7 +944,6 @@ from = "stated"
     assert [e.not_run for e in c.expectations] == ["", "", ""]
     assert request.asks(c) == ["gradients", "trained", "training"]
     for key, reason in (
-        ('activity_regularizer = { kind = "L2", l2 = 0.5 }', "activity_regularizer is not derived"),
         ('kernel_constraint = { kind = "MaxNorm", axis = 1 }', "another axis is not derived"),
         ('trainable = false, kernel_regularizer = "L2"', "of frozen weights is not derived"),
     ):
@@ -967,12 +967,15 @@ from = "stated"
         'kernel_regularizer = "L2"',
         'bias_constraint = "NonNeg"',
         'bias_regularizer = "L1"',
+        'activity_regularizer = "L2"',
     ):
         c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
         assert [e.not_run for e in c.expectations] == ["", "", ""]
         kept = trained.network(c)  # of the weights that there are
         assert [*kept.regularizers] == (["kernel"] if key.startswith("kernel") else [])
         assert not kept.constraints
+        wanted = {"layer": Regularizer(l2=0.01)} if key.startswith("activity") else {}
+        assert kept.activities == wanted
     for old, new, key, problem in (
         ("epochs = 2 }", "epochs = 2 }\nmask = [[true]]", "mask", "unknown key"),
         ('of = "kernel"', 'of = "kernel"\nat = { epoch = 1 }', "expect[0].what", "epochs = 1"),

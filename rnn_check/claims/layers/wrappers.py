@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 import msgspec
@@ -16,6 +17,7 @@ from rnn_check.claims.layers.signal import (
     ByHand,
     Call,
     Cotangent,
+    Course,
     Pass,
     Signal,
     each,
@@ -112,16 +114,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         mask, sequence = call.given.mask, self.returns_sequences
         masks = [mask, None if mask is None else mask[:, ::-1]]
         courses = self.courses(call)
-        sides: list[Bounded] = []
-        parts = zip(
-            courses, masks, (False, sequence), self.recurrences, self.directions, strict=True
-        )
-        for course, own, turned, (prefix, _), layer in parts:
-            value, error = course.states["h"]
-            if self.merges:  # what is printed of one is what is merged
-                error = error + by_hand.get(f"{prefix}states", 0.0)
-            value, error = layer.shown((value, error), own, zeros=sequence).bounded
-            sides.append((value[:, ::-1], error[:, ::-1]) if turned else (value, error))
+        sides = self._sides(call, courses)
         value, error = self._merged(sides, arithmetic)
 
         def back(cotangent: Cotangent) -> Back:
@@ -137,6 +130,25 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
 
         out = Signal(value, error, mask if sequence else None, by_hand.get("output", 0.0))
         return Pass(out, back, courses)
+
+    def _sides(self, call: Call, courses: Sequence[Course]) -> list[Bounded]:
+        """What each direction shows, in the order of what both were given."""
+        mask, sequence = call.given.mask, self.returns_sequences
+        masks = [mask, None if mask is None else mask[:, ::-1]]
+        sides: list[Bounded] = []
+        parts = zip(
+            courses, masks, (False, sequence), self.recurrences, self.directions, strict=True
+        )
+        for course, own, turned, (prefix, _), layer in parts:
+            value, error = course.states["h"]
+            if self.merges:  # what is printed of one is what is merged
+                error = error + call.by_hand.get(f"{prefix}states", 0.0)
+            value, error = layer.shown((value, error), own, zeros=sequence).bounded
+            sides.append((value[:, ::-1], error[:, ::-1]) if turned else (value, error))
+        return sides
+
+    def outputs(self, call: Call, passed: Pass) -> list[Bounded]:
+        return self._sides(call, passed.courses)
 
     def _merged(self, sides: list[Bounded], arithmetic: str) -> Bounded:
         if not self.merges:

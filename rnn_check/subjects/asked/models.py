@@ -120,9 +120,9 @@ class Models(Making):
 
     def symbolic(
         self, of: Stack, inputs: Inputs, dynamic: bool = False
-    ) -> tuple[Layers, Layers, Layers, Layers]:
+    ) -> tuple[Layers, Layers, Layers, list[Layers]]:
         """The layers called as the functional API has it: inputs, each layer's output and mask, and
-        the states beside the last output.
+        the states beside each output.
 
         `dynamic`: not knowing how many samples and timesteps there will be.
         """
@@ -142,8 +142,9 @@ class Models(Making):
         for index, layer in enumerate(of.layers):
             more = state_and_mask(given) if index == of.first_recurrent else {}
             returned = layer(value, **more)
-            value, states = own_output(layer, returned), states_beside(layer, returned)
+            value = own_output(layer, returned)
             outputs.append(value)
+            states.append(states_beside(layer, returned))
             masks.append(getattr(first(value), "_keras_mask", None))
         return list(given.values()), outputs, masks, states
 
@@ -267,7 +268,8 @@ class Models(Making):
         """The symbols of each layer's output, of its mask, of the last one's states, and what
         computes them all."""
         keras = self.backend.keras
-        given, outputs, masks, states = self.symbolic(of, inputs)
+        given, outputs, masks, beside = self.symbolic(of, inputs)
+        states = beside[-1]
         carried = [mask for mask in masks if mask is not None]
         shown = flat(outputs) + states
         if hasattr(keras, "ops"):
@@ -287,26 +289,30 @@ class Models(Making):
         return outputs, masks, states, self.backend.prepared(call, [model], self.mode)
 
     def losses(self, of: Stack, inputs: Inputs) -> Answer:
-        given, outputs, _, _ = self.symbolic(of, inputs)
+        given, outputs, _, beside = self.symbolic(of, inputs)
         shown = [
-            (spec["name"], first(output))
-            for spec, output in zip(of.specs, outputs)
-            if "activity_regularizer" in spec
+            (spec["name"], [first(output), *states])
+            for spec, output, states in zip(of.specs, outputs, beside)
+            if "activity_regularizer" in spec.get("layer", spec)
         ]
-        model = self.backend.keras.Model(given, [*(out for _, out in shown), first(outputs[-1])])
+        every = [tensor for _, tensors in shown for tensor in tensors]
+        model = self.backend.keras.Model(given, [*every, first(outputs[-1])])
 
         def call(tensors: Tensors) -> tuple[list[Tensor], list[Tensor]]:
             found = model(arguments(tensors))
             return list(model.losses), flat(found)
 
         each, found = self.backend.run(call, [model], self.tensors(of, inputs), self.mode)
-        arrays = [self.backend.array(loss) for loss in each]
+        arrays, activities, tensors = [self.backend.array(loss) for loss in each], {}, iter(found)
+        for name, symbols in shown:
+            own = [self.encode(next(tensors)) for _ in symbols]
+            activities[name] = own if len(own) > 1 else own[0]
         return {
             "losses": {
                 "sum": encode(np.sum(arrays, axis=0)),
                 "each": [encode(a) for a in arrays],
             },
-            "activities": {name: self.encode(out) for (name, _), out in zip(shown, found)},
+            "activities": activities,
         }
 
 
