@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -17,6 +18,7 @@ from rnn_check.subjects.identity import known, not_started
 from rnn_check.subjects.policy import NAMES
 from rnn_check.upgrades import history
 from rnn_check.upgrades.changes import Side
+from rnn_check.verdicts import diagnosis
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests.support import puppet
 from tests.support.command import run as command
@@ -172,7 +174,8 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     claims = puppet.claims(tmp_path / "claims", "a", "b")
     for version, fates in (("3.0.5", ["jax", "torch"]), ("3.1.1", ["torch"]), ("3.2.1", [])):
         monkeypatch.setenv("PUPPET_KERAS", version)
-        puppet.play(monkeypatch, **{backend: {"b": "wrong"} for backend in fates})
+        wrong: dict[str, Any] = {backend: {"b": "wrong"} for backend in fates}
+        puppet.play(monkeypatch, **wrong)
         found.append(tmp_path / f"{version}.npz")
         of = ("--backend", "jax", "--backend", "torch", "--mode", "eager")
         done = command("observe", claims, *of, "-o", found[-1])
@@ -218,3 +221,19 @@ def test_bad_input_of_a_history_is_one_message(records: list[Path], tmp_path: Pa
         assert said in result.stderr
         assert result.stderr.startswith("Error: ")
     assert there.read_text() == "mine"
+
+
+def test_no_cause_is_looked_for_that_nobody_is_shown(
+    records: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes seconds a claim, and of seventy subjects eight claims each are wrong."""
+
+    def looked_for(*_: object) -> None:
+        raise AssertionError("a cause was looked for")
+
+    monkeypatch.setattr(diagnosis, "diagnosed", looked_for)
+    assert ask(*records, claims=tmp_path / "claims").exit_code == 0
+    newer, older = records[::-2]
+    assert command("compare", newer, older, "--claims", tmp_path / "claims").exit_code == 1
+    with pytest.raises(AssertionError, match="a cause was looked for"):
+        raise command("judge", older, tmp_path / "claims").exception or AssertionError("")
