@@ -131,9 +131,15 @@ def outputs(network: Network, weights: Sets, batch: slice, start: States | None 
     return found if network.is_sequence else found.each(lambda part: part[:, 0])
 
 
-def ends(network: Network, weights: Sets, batch: slice, start: States | None = None) -> States:
+def ends(
+    network: Network,
+    weights: Sets,
+    batch: slice,
+    start: States | None = None,
+    dropped: Dropped | None = None,
+) -> States:
     """The states after a batch, from which the next one of a stateful layer begins."""
-    run = _forward(network, _all_of(network, weights), batch, start=start)
+    run = _forward(network, _all_of(network, weights), batch, dropped, start)
     return tuple(node.b for node in run.states)
 
 

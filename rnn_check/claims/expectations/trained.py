@@ -111,8 +111,6 @@ def unjudged(what: str, run: Experiment, drawn: bool = False) -> str:
                 return f"{what} of a training with norms along another axis is not derived"
         if layer.inner.option("stateful") and _skips_all(run):
             return f"{what} of a training of a stateful layer that skips all steps is not derived"
-        if layer.inner.option("stateful") and drawn and rates_of(run) is not None:
-            return f"{what} of a training of a stateful layer with dropout is not derived"
         if layer.inner.option("stateful") and _penalizes_unbegun(run):
             return f"{what} of a training where steps before a state are penalized is not derived"
         if is_masked(run) and layer.is_recurrent:
