@@ -6,42 +6,41 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from rnn_check.reports.change import telling
 from rnn_check.reports.github import escaped
+from rnn_check.reports.outcome import how_many
 from rnn_check.upgrades.history import LETTERS, Feature, History
 
 MARKS = "¹²³⁴⁵⁶⁷⁸⁹ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ"  # of the ways, in their order
 UNASKED = "–"
+LONGEST = 300  # characters of why somebody could not be asked
 
 
 def markdown(history: History, today: date) -> str:
     """A part of a page: what was asked of whom and when, the table, and its legend."""
-    columns = history.columns
-    lines = [
-        f"{said(history)} Asked on {escaped(when(history, today))}.",
-        "",
-        _row(["", *columns]),
-        _row(["---", *["---"] * len(columns)]),
-        _row(["*asked on*", *map(history.letters, columns)]),
-        *(
-            _row([escaped(name(group)), *(cell(history, group[0], column) for column in columns)])
-            for group in history.differing
-        ),
-        "",
-        *(f"{line}  " for line in legend(history)),
-        "",
-    ]
+    lines = [f"{said(history)} Asked on {escaped(when(history, today))}.", ""]
+    if history.differing:
+        lines += [*_table(history), ""]
+        lines += [*(f"{line}  " for line in legend(history)), ""]
     lines += [f"- {escaped(note)}" for note in notes(history)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(history: History) -> Iterator[str]:
+    columns = history.columns
+    yield _row(["", *columns])
+    yield _row(["---", *["---"] * len(columns)])
+    yield _row(["*asked on*", *map(history.letters, columns)])
+    for group in history.differing:
+        cells = (cell(history, group[0], column) for column in columns)
+        yield _row([escaped(name(group)), *cells])
 
 
 def said(history: History) -> str:
     """What there is to see, in a sentence."""
     differ = sum(map(len, history.differing))
-    return (
-        f"{differ} of {differ + len(history.same)} features differ somewhere, "
-        f"in {history.claims:,} claims asked of {len(history.places)} subjects."
-    )
+    features = how_many(differ + len(history.same), "feature")
+    claims, subjects = how_many(history.claims, "claim"), how_many(len(history.places), "subject")
+    return f"{differ} of {features} differ somewhere, in {claims} asked of {subjects}."
 
 
 def when(history: History, today: date) -> str:
@@ -96,7 +95,11 @@ def notes(history: History) -> Iterator[str]:
     for note, words in told.items():
         yield f"{', '.join(words) if len(words) < len(history.places) else 'Of all'}: {note}"
     for side in history.failed:
-        yield f"{side.word} could not be asked: {telling(side.failure)}"
+        yield f"{side.word} could not be asked: {_cut(' '.join(side.failure.split()))}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
 def _folders(features: Sequence[Feature]) -> str:

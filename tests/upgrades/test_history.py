@@ -127,11 +127,16 @@ def test_a_number_of_the_claims_that_is_known_to_be_wrong_blames_nobody() -> Non
 
 
 def test_who_could_not_be_asked_is_said_and_has_no_column() -> None:
-    sides = [side("3.0.5", "jax", {"a/x": DIFFER}), side("3.1.1", "jax", {}, failure="it broke")]
+    broken = side("3.1.1", "jax", {}, failure="it broke\nfor lack of | memory")
+    sides = [side("3.0.5", "jax", {"a/x": DIFFER}), broken]
     found = history.of({"": sides})
     assert table(found)[""] == ["3.0.5"]
-    assert "keras==3.1.1@jax could not be asked: it broke" in history_page.html(found, DAY)
+    said = "keras==3.1.1@jax could not be asked: it broke for lack of | memory"
+    assert said in history_page.html(found, DAY)
     assert found.exit_code == 3
+    nobody = history.of({"": [broken]})
+    assert table(nobody) == {}
+    assert nobody.exit_code == 3
 
 
 def test_two_of_one_version_have_a_column_each() -> None:
