@@ -458,6 +458,20 @@ OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
             "layer.backward_layer.activity_regularizer", "expected what the layer has",
         ),
         (
+            "models/stack", 'name  = "both"\n', 'name  = "both"\nmerge_mode = "None"\n',
+            "layers[2].merge_mode", "only of the last layer",
+        ),
+        (
+            "bidirectional/apart_outputs", "[loss]",
+            "[training]\noptimizer = 'SGD'\nlearning_rate = 0.1\nepochs = 1\n[loss]",
+            "training", "puts out two arrays",
+        ),
+        ("models/apart", '["nested"', '["sequential"', "expect[0].what", "one array at the end"),
+        (
+            "bidirectional/apart_outputs", '"exported"', '"output_shape"\nof = "both"',
+            "expect[3].what", "one array at the end",
+        ),
+        (
             "wrong/backward_layer", "\nbackward_layer = { k", "\nmerge_mode = 'sum' # { k",
             "wrong.backward_layer", "of a Bidirectional layer that has one",
         ),

@@ -16,6 +16,7 @@ from rnn_check.claims.expectations.expectation import (
     DENSE,
     LOSS,
     MSE,
+    ONE_OUTPUT,
     WEIGHTS,
     Holds,
     Need,
@@ -169,7 +170,7 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
     """Holds: what evaluate returns, masked steps left out; needs `mse`."""
 
     layers = "any"
-    needs = (X, WEIGHTS, MSE)
+    needs = (X, WEIGHTS, MSE, ONE_OUTPUT)
     questions = ("evaluate",)
 
     def spoils(self, run: Experiment) -> list[Path]:

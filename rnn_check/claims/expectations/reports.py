@@ -12,7 +12,7 @@ from rnn_check.claims import stack
 from rnn_check.claims.divisions import divisions
 from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case, Said
-from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
+from rnn_check.claims.expectations.expectation import MSE, ONE_OUTPUT, WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.loss import penalized
 from rnn_check.claims.written import Array
@@ -57,7 +57,7 @@ class Reported(Holds, frozen=True, kw_only=True):
     of: Literal["evaluate", "test_on_batch", "fit", "train_on_batch"]
 
     layers = "any"
-    needs = (X, WEIGHTS, MSE)
+    needs = (X, WEIGHTS, MSE, ONE_OUTPUT)
 
     def underived(self, run: Experiment) -> str:
         return trained.underived(self.name, run) if self.of in _OF_TRAINING else ""

@@ -112,6 +112,11 @@ class Layer(Part, frozen=True):
     is_recurrent: ClassVar[bool] = False
 
     @property
+    def puts_out_two(self) -> bool:
+        """Whether it returns two arrays, which are told and claimed side by side."""
+        return False
+
+    @property
     def name(self) -> str:
         """As the claim calls it; of each class a key, with Keras's own name for a default."""
         raise NotImplementedError

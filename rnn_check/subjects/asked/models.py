@@ -100,6 +100,14 @@ class Models(Making):
             return [self.encode(each) for each in tensor]
         return encode(tensor if isinstance(tensor, np.ndarray) else self.backend.array(tensor))
 
+    def side_by_side(self, output: Any) -> Any:
+        """What one output is told as that comes apart, in the last axis."""
+        if not isinstance(output, list):
+            return output
+        if all(isinstance(each, np.ndarray) for each in output):
+            return np.concatenate(output, axis=-1)
+        return self.backend.joined(output, axis=-1)
+
     def compiling(self, batches: int = 1) -> dict[str, bool]:
         """What compile is told of this mode, for so many batches.
 
@@ -228,7 +236,7 @@ class Models(Making):
             of,
             ("call", model_key(inputs)),
             lambda: self.backend.prepared(
-                lambda tensors: model(arguments(tensors)), [model], self.mode
+                lambda tensors: self.side_by_side(model(arguments(tensors))), [model], self.mode
             ),
         )(self.tensors(of, inputs))
 
@@ -248,11 +256,13 @@ class Models(Making):
 
         def next_like(symbol: Any) -> Any:
             if isinstance(symbol, list):
-                return [next_like(each) for each in symbol]
-            return None if symbol is None else self.encode(next(found))
+                return [next(found) for _ in symbol]
+            return None if symbol is None else next(found)
 
-        said = {"layers": outputs, "beside": states, "masks": masks}
-        return {name: next_like(symbols) for name, symbols in said.items()}
+        layers = [self.encode(self.side_by_side(next_like(symbol))) for symbol in outputs]
+        beside = [self.encode(next_like(symbol)) for symbol in states]
+        said = [None if symbol is None else self.encode(next_like(symbol)) for symbol in masks]
+        return {"layers": layers, "beside": beside, "masks": said}
 
     def showing(self, of: Stack, inputs: Inputs) -> tuple[Layers, Layers, Layers, Compute]:
         """The symbols of each layer's output, of its mask, of the last one's states, and what
