@@ -51,7 +51,7 @@ INDICES = {
 ROWS = planted.found(planted.FOLDER / "input_faults.py", "keras.layers.Embedding")
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(15)
 @pytest.mark.parametrize("dtype", INDICES)
 @pytest.mark.parametrize("fault", ROWS)
 def test_rows_that_are_looked_up_otherwise_are_found(
@@ -72,7 +72,7 @@ def test_rows_that_are_looked_up_otherwise_are_found(
         assert found
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("kind", ["Masking", ""])
 @pytest.mark.parametrize("dtype", ["bool", "int8", "int32", "float16"])
 def test_of_whole_numbers_each_step_and_each_gradient_is_certified(
