@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -66,15 +67,47 @@ def passes(
     return found
 
 
-def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> Signal:
-    """What the last layer hands on of one batch after another, each stateful layer starting where
-    it ended the one before.
+Returned = Mapping[str, Sequence[Bounded]]  # by layers, all that the call of each gives back
+
+
+def returned(claim: Experiment, passes: Sequence[Pass], arithmetic: str) -> Returned:
+    """Of what `passes` found."""
+    assert claim.x is not None
+    signal, start = Signal(claim.x.value, claim.x.error, claim.mask), starts(claim)
+    found = {}
+    for layer, each in zip(claim.layers, passes, strict=True):
+        call = Call({}, signal, arithmetic, start)
+        found[layer.name] = layer.returned(call, each)
+        signal, start = each.out.handed_on, [] if layer.is_recurrent else start
+    return found
+
+
+class Shown(NamedTuple):
+    """What the last layer hands on, and what each returns: of samples batch by batch."""
+
+    last: Signal
+    returned: Returned
+
+    def part(self, samples: slice) -> Shown:
+        """Of some of the samples."""
+        mask = None if self.last.mask is None else self.last.mask[samples]
+        value, error = self.last.bounded
+        each = {
+            layer: [(v[samples], e[samples]) for v, e in tensors]
+            for layer, tensors in self.returned.items()
+        }
+        return Shown(Signal(value[samples], error[samples], mask), each)
+
+
+def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> Shown:
+    """Of one batch after another, each stateful layer starting where it ended the one before.
 
     Before the first step that counts a subject may show zeros or the state that a layer starts
     from: nothing is known there.
     """
     assert claim.x is not None
     found: list[Signal] = []
+    every: dict[str, list[list[Bounded]]] = {layer.name: [] for layer in claim.layers}
     ended: dict[str, Sequence[Bounded]] = {}
     for batch in batches:
         mask = None if claim.mask is None else claim.mask[batch]
@@ -87,7 +120,9 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
             call = Call(weights_of(claim, layer), signal, arithmetic, start)
             if isinstance(layer, Carrying) and layer.inner.option("stateful"):
                 ended[layer.name] = [*layer.ends(call).values()]
-            out = layer.passed(call).out
+            passed = layer.passed(call)
+            every[layer.name].append(layer.returned(call, passed))
+            out = passed.out
             if start and isinstance(layer, Carrying) and signal.mask is not None:
                 unknown = np.where(not_begun(layer, signal.mask), np.inf, out.error)
                 out = dataclasses.replace(out, error=unknown)
@@ -95,7 +130,16 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
         found.append(signal)
     value, error = (np.concatenate([getattr(s, n) for s in found]) for n in ("value", "error"))
     masks = [s.mask for s in found if s.mask is not None]
-    return Signal(value, error, np.concatenate(masks) if masks else None)
+    whole = {
+        name: [_joined(tensors) for tensors in zip(*each, strict=True)]
+        for name, each in every.items()
+    }
+    return Shown(Signal(value, error, np.concatenate(masks) if masks else None), whole)
+
+
+def _joined(of_batches: Sequence[Bounded]) -> Bounded:
+    values, errors = zip(*of_batches, strict=True)
+    return np.concatenate(values), np.concatenate(errors)
 
 
 def not_begun(layer: Carrying, mask: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 import msgspec
@@ -16,6 +17,7 @@ from rnn_check.claims.layers.signal import (
     ByHand,
     Call,
     Cotangent,
+    Course,
     Pass,
     Signal,
     each,
@@ -32,7 +34,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
 
     layer: SimpleRNN | LSTM | GRU
     name: Name = "bidirectional"
-    merge_mode: Literal["concat", "sum", "mul", "ave"] = "concat"
+    merge_mode: Literal["concat", "sum", "mul", "ave", "None"] = "concat"
     backward_layer: SimpleRNN | LSTM | GRU | msgspec.UnsetType = msgspec.UNSET
 
     @property
@@ -51,13 +53,22 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         return self.layer
 
     @property
+    def merges(self) -> bool:
+        """Whether one number is made of two, one of each direction."""
+        return self.merge_mode not in ("concat", "None")
+
+    @property
+    def puts_out_two(self) -> bool:
+        return self.merge_mode == "None"
+
+    @property
     def units(self) -> int:
         forward, backward = (layer.units for layer in self.directions)
-        return forward + backward if self.merge_mode == "concat" else forward
+        return forward if self.merges else forward + backward
 
     @property
     def reach(self) -> tuple[float, float]:
-        if self.merge_mode != "concat":
+        if self.merges:
             return -np.inf, np.inf
         lowest, highest = zip(*(layer.reach for layer in self.directions), strict=True)
         return min(lowest), max(highest)
@@ -80,7 +91,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         """Of merged states neither is printed."""
         own, output = dict(by_hand), by_hand.get("output")
         own.pop("output", None)
-        if output is not None and self.returns_sequences and self.merge_mode == "concat":
+        if output is not None and self.returns_sequences and not self.merges:
             units = self.layer.units
             part = output[:, ::-1, units:] if index else output[..., :units]
             own.setdefault(f"{self.recurrences[index][0]}states", part)
@@ -103,16 +114,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         mask, sequence = call.given.mask, self.returns_sequences
         masks = [mask, None if mask is None else mask[:, ::-1]]
         courses = self.courses(call)
-        sides: list[Bounded] = []
-        parts = zip(
-            courses, masks, (False, sequence), self.recurrences, self.directions, strict=True
-        )
-        for course, own, turned, (prefix, _), layer in parts:
-            value, error = course.states["h"]
-            if self.merge_mode != "concat":  # what is printed of one is what is merged
-                error = error + by_hand.get(f"{prefix}states", 0.0)
-            value, error = layer.shown((value, error), own, zeros=sequence).bounded
-            sides.append((value[:, ::-1], error[:, ::-1]) if turned else (value, error))
+        sides = self._sides(call, courses)
         value, error = self._merged(sides, arithmetic)
 
         def back(cotangent: Cotangent) -> Back:
@@ -129,8 +131,27 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         out = Signal(value, error, mask if sequence else None, by_hand.get("output", 0.0))
         return Pass(out, back, courses)
 
+    def _sides(self, call: Call, courses: Sequence[Course]) -> list[Bounded]:
+        """What each direction shows, in the order of what both were given."""
+        mask, sequence = call.given.mask, self.returns_sequences
+        masks = [mask, None if mask is None else mask[:, ::-1]]
+        sides: list[Bounded] = []
+        parts = zip(
+            courses, masks, (False, sequence), self.recurrences, self.directions, strict=True
+        )
+        for course, own, turned, (prefix, _), layer in parts:
+            value, error = course.states["h"]
+            if self.merges:  # what is printed of one is what is merged
+                error = error + call.by_hand.get(f"{prefix}states", 0.0)
+            value, error = layer.shown((value, error), own, zeros=sequence).bounded
+            sides.append((value[:, ::-1], error[:, ::-1]) if turned else (value, error))
+        return sides
+
+    def outputs(self, call: Call, passed: Pass) -> list[Bounded]:
+        return self._sides(call, passed.courses)
+
     def _merged(self, sides: list[Bounded], arithmetic: str) -> Bounded:
-        if self.merge_mode == "concat":
+        if not self.merges:
             (a, da), (b, db) = sides
             return np.concatenate([a, b], axis=-1), np.concatenate([da, db], axis=-1)
         with np.errstate(all="ignore"):  # of 0 · inf, and of inf - inf, nothing is known
@@ -144,7 +165,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         self, cotangent: Cotangent, sides: list[Bounded], arithmetic: str
     ) -> list[Cotangent]:
         """dL/d of what each direction shows."""
-        if self.merge_mode == "concat":
+        if not self.merges:
             units = self.layer.units
             forward = each(lambda part: part[..., :units], cotangent)
             return [forward, each(lambda part: part[..., units:], cotangent)]
