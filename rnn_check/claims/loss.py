@@ -15,43 +15,44 @@ from rnn_check.claims import stack
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import TimeDistributed
 from rnn_check.claims.layers.layer import described
-from rnn_check.claims.layers.signal import Bounded, Cotangent, Signal
+from rnn_check.claims.layers.signal import Signal
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import Bounded, _given, exactly
+from rnn_check.numbers.formats import Arithmetic
 from rnn_check.recurrences import losses, penalties
 
 
 def cotangent_of(
     claim: Experiment, states: Array, output: Array, arithmetic: str, loss_in: str = ""
-) -> Cotangent:
+) -> Bounded:
     """dL/dh (B,T,H) and its error, from the states (B,T,H) and output that a subject computed.
 
     Before the first step that counts a subject may show zeros or the initial state: which of them
     the cotangents there belong to, `certify_gradients` reads from the states.
     """
-    first, mask = claim.rnn, claim.processed_mask
+    first, mask, a = claim.rnn, claim.processed_mask, formats.arithmetic(arithmetic)
     hidden = states if first.returns_sequences else states[:, -1]
-    handed = Signal.exactly(hidden, mask if first.returns_sequences else None)
+    handed = Signal.exactly(hidden, a, mask if first.returns_sequences else None)
     rest = stack.passes(claim, arithmetic, after=handed)
-    shown = Signal.exactly(output, (rest[-1].out if rest else handed).mask)
-    cotangent = of_output(claim, shown, arithmetic, loss_in)
+    shown = Signal.exactly(output, a, (rest[-1].out if rest else handed).mask)
+    cotangent = of_output(claim, shown, loss_in)
     if rest:
         cotangent = stack.back(claim, rest, cotangent)[claim.layers[1].name].x
     counts = mask if first.option("zero_output_for_mask") else None
     return first.shown_from(cotangent, counts, states.shape[1], zeros=True)
 
 
-def of_output(claim: Experiment, output: Signal, arithmetic: str, loss_in: str = "") -> Cotangent:
+def of_output(claim: Experiment, output: Signal, loss_in: str = "") -> Bounded:
     """dL/d of the output that was handed to the loss."""
-    loss = claim.loss
+    loss, a = claim.loss, output.number.a
     assert loss is not None
     if loss.kind == "cotangent":
-        return loss.value.value, None
+        return _given(loss.value.value, 0.0, a, rounded=True)
     clipped = None if from_logits(claim) else True
-    to_loss, coarser = given_to_loss(output.bounded, arithmetic, loss_in)
-    return _loss_gradient_of_kept(
-        loss.kind, loss.value.value, *to_loss, output.mask, coarser, clipped
-    )
+    to_loss = given_to_loss(output.number, loss_in)
+    found = _loss_gradient_of_kept(loss.kind, loss.value.value, to_loss, output.mask, clipped)
+    return Bounded(found.value, found.error, a)
 
 
 def from_logits(claim: Experiment) -> bool:
@@ -61,65 +62,60 @@ def from_logits(claim: Experiment) -> bool:
     return getattr(last, "activation", None) in ("softmax", "callable softmax")
 
 
-_MASKING = 6  # roundings: Keras multiplies by mask·T/V (V of T steps kept) and divides by T
-
-
 def loss_of_kept(
     kind: str,
     target: Array,
-    prediction: Array,
-    error: Array,
+    prediction: Bounded,
     mask: Array | None,
-    arithmetic: str,
     clipped: bool | None = None,
-) -> tuple[float, float]:
-    """A loss over the steps that a mask (B,T) keeps, and how far another's may be off.
+) -> Bounded:  # ()
+    """A loss over the steps that a mask (B,T) keeps.
 
     Where none is kept there is nothing to average, and it is 0.
     """
-    how: dict[str, Any] = {"arithmetic": arithmetic, "clipped": clipped}
-    if mask is None:
-        return losses.running_loss(kind, target, prediction, error, **how)
-    if not mask.any():
-        return 0.0, 0.0
-    loss, bound = losses.running_loss(kind, target[mask], prediction[mask], error[mask], **how)
-    more = formats.gamma(_MASKING, formats.arithmetic(arithmetic).u_stored)
-    return loss, bound + more * (abs(loss) + bound)
+    a = prediction.a
+    if mask is not None:
+        if not mask.any():
+            return exactly(np.zeros(()), a)
+        target, prediction = target[mask], prediction.each(lambda part: part[mask])
+    value, bound = losses.running_loss(kind, target, *prediction, arithmetic=a, clipped=clipped)
+    found = Bounded(np.asarray(value), np.asarray(bound), a)
+    return found if mask is None else found.off_by(_of_masking(a) * found.most)
 
 
 def _loss_gradient_of_kept(
-    kind: str,
-    target: Array,
-    prediction: Array,
-    error: Array,
-    mask: Array | None,
-    arithmetic: str,
-    clipped: bool | None,
+    kind: str, target: Array, prediction: Bounded, mask: Array | None, clipped: bool | None
 ) -> Bounded:
     """The same of its gradient, which is 0 at the steps that are not kept."""
-    how: dict[str, Any] = {"arithmetic": arithmetic, "clipped": clipped}
+    a = prediction.a
+    how: dict[str, Any] = {"arithmetic": a, "clipped": clipped}
     if mask is None:
-        return losses.running_loss_gradient(kind, target, prediction, error, **how)
-    gradient, bound = np.zeros_like(prediction), np.zeros_like(prediction)
+        return Bounded(*losses.running_loss_gradient(kind, target, *prediction, **how), a)
+    gradient = exactly(np.zeros_like(prediction.value), a)
     if mask.any():
-        kept = (target[mask], prediction[mask], error[mask])
-        found, off = losses.running_loss_gradient(kind, *kept, **how)
-        more = formats.gamma(_MASKING, formats.arithmetic(arithmetic).u_stored)
-        gradient[mask], bound[mask] = found, off + more * (np.abs(found) + off)
-    return gradient, bound
+        kept = (part[mask] for part in prediction)
+        found = Bounded(*losses.running_loss_gradient(kind, target[mask], *kept, **how), a)
+        found = found.off_by(_of_masking(a) * found.most)
+        gradient.value[mask], gradient.error[mask] = found
+    return gradient
 
 
-def given_to_loss(output: Bounded, arithmetic: str, loss_in: str) -> tuple[Bounded, str]:
-    """What a loss is computed from, and in which arithmetic: Keras casts an output to it first."""
-    if not loss_in or loss_in == arithmetic:
-        return output, arithmetic
-    a = formats.arithmetic(loss_in)
-    value, error = output
-    return (value, error + a.u_stored * (np.abs(value) + error) + a.min_normal), loss_in
+def _of_masking(a: Arithmetic) -> float:
+    """Six roundings: Keras multiplies by mask·T/V (V of T steps kept) and divides by T."""
+    return formats.gamma(6, a.u_stored)
+
+
+def given_to_loss(output: Bounded, loss_in: str) -> Bounded:
+    """What a loss is computed from: Keras casts an output to the loss's own arithmetic first."""
+    a = formats.arithmetic(loss_in) if loss_in else output.a
+    if a == output.a:
+        return output
+    cast = output.off_by(a.u_stored * output.most + a.min_normal)
+    return Bounded(cast.value, cast.error, a)
 
 
 def regularization(
-    claim: Experiment, outputs: Mapping[str, Bounded], arithmetic: str
+    claim: Experiment, outputs: Mapping[str, Bounded], a: Arithmetic
 ) -> Bounded:  # ()
     """Σ over the layers of l1·Σ|w| + l2·Σw², and of outputs the same divided by the batch."""
     terms, off = [np.zeros(0)], [np.zeros(0)]
@@ -141,13 +137,13 @@ def regularization(
             terms.append((l1 * np.abs(value) + l2 * value**2).ravel())
             off.append((l1 * error + l2 * error * (2 * np.abs(value) + error)).ravel())
     each, error = np.concatenate(terms), np.concatenate(off)
-    a, n = formats.arithmetic(arithmetic), each.size + 6
+    n = each.size + 6
     rounded = (formats.gamma(n, a.u_stored) + formats.gamma(n, 2.0**-53)) * (each + error)
     bound = (rounded + error).sum() * formats.UP + n * a.min_normal
-    return np.asarray(each.sum()), np.asarray(bound)
+    return Bounded(np.asarray(each.sum()), np.asarray(bound), a)
 
 
-def penalized(claim: Experiment, loss: Bounded, arithmetic: str) -> Bounded:
+def penalized(claim: Experiment, loss: Bounded, a: Arithmetic) -> Bounded:
     """A loss over batches with what the weights add to that of each: the same, whatever its size.
 
     Their mean, over batches of one sample at least, is taken in float32.
@@ -160,17 +156,16 @@ def penalized(claim: Experiment, loss: Bounded, arithmetic: str) -> Bounded:
     )
     if claim.x is None or all(described(each) is None for each in parts):
         return loss
-    (value, bound), (more, off) = loss, regularization(claim, {}, arithmetic)
-    a, most = formats.arithmetic(arithmetic), np.abs(value) + bound + more + off
+    more = regularization(claim, {}, a)
     u, roundings = max(a.u_stored, 2.0**-24) + 2.0**-53, len(claim.x.value) + 8
-    return value + more, (bound + off + formats.gamma(roundings, u) * most) * formats.UP
+    off = loss.error + more.error + formats.gamma(roundings, u) * (loss.most + more.most)
+    return Bounded(loss.value + more.value, off * formats.UP, loss.a)
 
 
-def weighted_sum(cotangent: Array, output: Array, error: Array, arithmetic: str) -> Bounded:
+def weighted_sum(cotangent: Array, output: Bounded) -> Bounded:
     """L = Σ c·o: N products of numbers that are rounded first, summed in any order."""
-    terms = np.abs(cotangent) * (np.abs(output) + error)
-    a, n = formats.arithmetic(arithmetic), cotangent.size + 3
+    terms, a, n = np.abs(cotangent) * output.most, output.a, cotangent.size + 3
     rounded = (formats.gamma(n, a.u_stored) + formats.gamma(n, 2.0**-53)) * terms.sum()
-    brought = (np.abs(cotangent) * error).sum() * formats.UP
+    brought = (np.abs(cotangent) * output.error).sum() * formats.UP
     bound = brought + rounded + 2 * n * a.min_normal
-    return np.asarray((cotangent * output).sum()), np.asarray(bound)
+    return Bounded(np.asarray((cotangent * output.value).sum()), np.asarray(bound), a)

@@ -27,11 +27,10 @@ from rnn_check.claims.expectations.expectation import (
 from rnn_check.claims.expectations.numbers import Numbers, Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.layer import described
-from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.loss import given_to_loss, loss_of_kept, penalized, regularization
 from rnn_check.claims.truth import Truth
 from rnn_check.numbers import formats
-from rnn_check.recurrences import losses
+from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.subjects.policy import Policy
 
 PREDICTIONS = Need("printed.predictions", lambda run: "predictions" in run.printed)
@@ -154,7 +153,8 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
             if isinstance(getattr(layer.inner, "activity_regularizer", None), dict):
                 shape = (len(case.x), *run.shape_after(index, case.x.shape[1:]))
                 outputs[layer.name] = told["activities"][layer.name].shaped(shape)
-        loss = regularization(run, stack.exactly(outputs), case.dtype)
+        a = formats.arithmetic(case.dtype)
+        loss = regularization(run, stack.exactly(outputs, a), a)
         yield stack.bounded("loss of the regularizers", told["losses"].array, loss)
 
 
@@ -188,14 +188,12 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
         run = case.claim
         assert run.loss is not None
         mask = stack.masks(run, "float32")[-1]
-        output = told["output"].shaped(run.output_shape).astype(np.float64)
-        exactly = (output, np.zeros_like(output))
-        to_loss, arithmetic = given_to_loss(exactly, case.dtype, case.policy.loss_in)
-        loss, bound = loss_of_kept("mse", run.loss.value.value, *to_loss, mask, arithmetic)
-        u = max(formats.arithmetic(arithmetic).u_stored, 2.0**-24)  # reported in float32
-        reported = formats.gamma(6, u) * (loss + bound)
-        wanted = np.asarray(loss), np.asarray(bound + reported)
-        wanted = penalized(run, wanted, case.dtype)
+        output = told["output"].shaped(run.output_shape)
+        a = formats.arithmetic(case.dtype)
+        to_loss = given_to_loss(exactly(output, a), case.policy.loss_in)
+        loss = loss_of_kept("mse", run.loss.value.value, to_loss, mask)
+        u = max(loss.a.u_stored, 2.0**-24)  # reported in float32
+        wanted = penalized(run, loss.off_by(formats.gamma(6, u) * loss.most), a)
         yield stack.bounded("loss of evaluate", told["loss"].number, wanted, "own")
 
 
@@ -216,10 +214,8 @@ class LossOfPredictions(Unasked, Numbers, frozen=True, kw_only=True):
         assert loss is not None and self.computed_in is not None
         predictions = case.claim.printed["predictions"]
         target = loss.value.value.reshape(predictions.shape)
-        loss_of, bound = losses.running_loss(
-            loss.kind, target, predictions.value, predictions.error, arithmetic=self.computed_in
-        )
-        whole = np.asarray(loss_of), np.asarray(bound)
+        given = predictions.bounded(formats.arithmetic(self.computed_in))
+        whole = loss_of_kept(loss.kind, target, given, None)
         yield self.word(case, self.of_authors_loss(case, whole))
 
 
@@ -263,6 +259,6 @@ class PredictionsReachable(Holds, frozen=True, kw_only=True):
         predictions = case.claim.printed["predictions"]
         told = case.said["output"].shaped(case.claim.output_shape)
         got = told.astype(np.float64).reshape(predictions.shape)
-        bound = case.truth(case.dtype).output[1].reshape(predictions.shape) + predictions.error
+        bound = case.truth(case.dtype).output.error.reshape(predictions.shape) + predictions.error
         error = np.abs(got - predictions.value)
         yield Comparison("subject", "output", got, predictions.value, error, bound)

@@ -178,7 +178,7 @@ class Layer(Part, frozen=True):
 
     def shows(self, what: str, got: Array, call: Call, who: str = "step") -> Comparison:
         """What is observed of it, called `what`, against what it should hand on."""
-        return bounded(what, got, self.passed(call).out.bounded, who)
+        return bounded(what, got, self.passed(call).out.number, who)
 
     def carried_error(self, signal: Signal, mask: Array | None) -> Array:
         """How far off its states may be, of what it hands on and the mask that it was given."""
