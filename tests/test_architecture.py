@@ -143,7 +143,7 @@ FRAMEWORKS = {
 PLANTED = {
     "eagerly", "faults", "input_faults", "penalty_faults", "reporting_faults", "saving_faults",
     "scaling_faults", "stateful_faults", "training_faults", "updating_faults", "weighing_faults",
-    "direction_faults",
+    "activity_faults", "constructor_faults", "direction_faults",
 }  # fmt: skip
 
 

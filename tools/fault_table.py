@@ -11,6 +11,7 @@ Takes half an hour; exits with 1 if a fault escapes, or if one without a fault t
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +24,8 @@ import numpy as np
 from rnn_check.asking import request
 from rnn_check.claims.claim import Claim
 from rnn_check.subjects import ask as observe
-from rnn_check.verdicts import judge
+from rnn_check.verdicts import deviations, judge
+from rnn_check.verdicts.known import Known
 from tests.keras.test_training import ask
 from tests.support import planted
 from tests.support.bundled import load_all
@@ -72,11 +74,21 @@ def left_out(c: Claim) -> bool:
 def of_layers(
     subject: observe.Subject, claims: list[Claim], faults: dict[str, str]
 ) -> Iterator[tuple[str, Red]]:
+    known = Known(deviations.load(deviations.bundled()))  # no fault that was planted
+    keras = request.Setting(slow=True)
+
+    def judged(c: Claim, how: request.Setting) -> list[judge.Verdict]:
+        answer = request.ask(c, subject, how)
+
+        def again(claim: Claim, arithmetic: str) -> list[judge.Verdict]:
+            return judge.judge(claim, answer, dtype=arithmetic)
+
+        return known.mark([(c, judge.judge(c, answer))], subject.identity, keras, again)
+
     for fault, layer in faults.items():
         asked = [c for c in claims if fault in c.catches or not left_out(c)]
-        how = request.Setting(layer=layer, slow=True)
-        verdicts = (judge.judge(c, request.ask(c, subject, how)) for c in asked)
-        yield fault, red(v for each in verdicts for v in each)
+        how = dataclasses.replace(keras, layer=layer)
+        yield fault, red(v for c in asked for v in judged(c, how))
 
 
 def of_optimizer(subject: observe.Subject, by: str) -> Iterator[tuple[str, Red]]:

@@ -22,6 +22,7 @@ from rnn_check import certify
 from rnn_check.certificates.gated_screen import GruScreen
 from rnn_check.certificates.lstm_screen import LstmScreen
 from rnn_check.certificates.result import Certificate
+from rnn_check.certificates.seen_screen import SeenScreen
 from rnn_check.recurrences import gated
 from rnn_check.recurrences.kinds import recurrence
 
@@ -153,6 +154,7 @@ def certified_in_full(states: Array, given: dict[str, Any]) -> Certificate:
     with (
         mock.patch.object(GruScreen, "of", return_value=None),
         mock.patch.object(LstmScreen, "of", return_value=None),
+        mock.patch.object(SeenScreen, "of", return_value=None),
     ):
         return certify(states, **given)
 
@@ -169,24 +171,36 @@ def gated_difference(found: Certificate, whole: Certificate) -> str:
 def attack_gates(
     given: dict[str, Any], rng: np.random.Generator, faults: int = PER_LAYER
 ) -> Iterator[str]:
-    """The difference of the honest certificate, and of those of some faults."""
+    """The difference of the honest certificate, and of those of some faults.
+
+    Of half of the LSTM layers the cell states are shown, and may be wrong as well.
+    """
     r, start = recurrence(given["recurrence"], given["reset_after"]), given.get("initial_state")
     starts = None if start is None else start if isinstance(start, tuple) else (start,)
     with np.errstate(all="ignore"):
         right = gated.forward(
             r, given["x"], given["kernel"], given["recurrent_kernel"], given["bias"],
             initial_state=starts,
-        ).states["h"]  # fmt: skip
-    if not np.isfinite(right).all():
+        ).states  # fmt: skip
+    if not all(np.isfinite(part).all() for part in right.values()):
         return
-    whole = certified_in_full(right, given)
-    yield gated_difference(certify(right, **given), whole)
+    shown = right if "c" in right and rng.uniform() < 0.5 else {"h": right["h"]}
+
+    def asked(states: dict[str, Array]) -> tuple[Array, dict[str, Any]]:
+        return states["h"], given | ({"cell_states": states["c"]} if "c" in states else {})
+
+    h, told = asked(shown)
+    whole = certified_in_full(h, told)
+    yield gated_difference(certify(h, **told), whole)
     for _ in range(faults):
-        wrong = right.copy()
-        at = tuple(int(rng.integers(n)) for n in right.shape)
+        wrong = {name: part.copy() for name, part in shown.items()}
+        name = str(rng.choice(list(wrong)))
+        at = tuple(int(rng.integers(n)) for n in h.shape)
+        there = (list(wrong).index(name), *at) if len(wrong) > 1 else at
         factor = rng.choice(FACTORS) * rng.choice([-1, 1])
-        wrong[at] = np.float32(whole.expected[at] + factor * whole.bound[at])
-        yield gated_difference(certify(wrong, **given), certified_in_full(wrong, given))
+        wrong[name][at] = np.float32(whole.expected[there] + factor * whole.bound[there])
+        h, told = asked(wrong)
+        yield gated_difference(certify(h, **told), certified_in_full(h, told))
 
 
 def main() -> int:

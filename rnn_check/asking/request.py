@@ -140,7 +140,9 @@ def _config(part: AnyLayer) -> dict[str, Any]:
 def _plain(node: Any) -> Any:
     if isinstance(node, dict):
         return {
-            key: None if key.endswith("activation") and value == "None" else _plain(value)
+            key: None
+            if value == "None" and key.endswith(("activation", "merge_mode"))
+            else _plain(value)
             for key, value in node.items()
         }
     if isinstance(node, list):

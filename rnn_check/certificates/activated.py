@@ -67,13 +67,31 @@ def activated(
     z, seen, noise, got = (
         z.at(rows, columns), *(part[rows][:, columns] for part in (h, noise, observed))
     )  # fmt: skip
+    return h, bound, errors_seen(name, z, seen, got, noise, counted)
+
+
+def errors_seen(
+    name: str, z: Sum, h: Array, observed: Array, noise: Array | None = None, counted: Any = True
+) -> Sample:
+    """What the errors of these h = act(z) (R,C), as seen from z, say of how the sums were made.
+
+    noise: how far evaluating act may be off.
+    """
+    act = activations.activation(name)
     if act.derivative is None:
-        slope = seen if name == "softmax" else np.ones_like(seen)
+        slope = h if name == "softmax" else np.ones_like(h)
         clear = (slope > 0) & counted
     else:
-        slope = act.derivative(z.value, seen)
+        slope = act.derivative(z.value, h)
         clear = (np.abs(slope) > 0.01) & counted
-    return h, bound, sample_of(z, (got - seen) / slope, np.abs(noise / slope), clear)
+    if act.closed is not None and act.closed.quick and not act.copies:
+        noise = act.c * z.a.u_stored * h
+    elif noise is None:
+        noise = activation_error(name, z.value, h, z.a)
+    noise = noise / slope
+    e = observed - h
+    e /= slope
+    return sample_of(z, e, np.abs(noise, out=noise), clear)
 
 
 def _unbounded(name: str, z: Sum, h: Array, bound: Array, observed: Array) -> Array:

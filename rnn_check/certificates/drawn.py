@@ -8,7 +8,10 @@ them, from the weights and the optimizer's states that were recorded before it. 
 is what was recorded are what may have been drawn. Where several are, they differ in the loss at
 most, and of each epoch those are taken whose loss is nearest to what was reported.
 
-    B samples of a batch, M masks of a batch, G gates, N updates
+A stateful layer's batch begins where the one before ended, which what was drawn there decides. So
+each of these is followed on its own, as long as all that comes after it, losses too, may follow.
+
+    B samples of a batch, H units, M masks of a batch, G gates, N updates
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +33,7 @@ from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Optimizer
 
 MOST = 4096  # masks of a batch that are tried
+PATHS = 64  # of a stateful layer, that are followed
 
 
 class Rates(NamedTuple):
@@ -60,10 +65,38 @@ def all_of(rates: Rates, samples: int, features: int, units: int, gates: int) ->
 
 
 class _Explained(NamedTuple):
-    """Masks that explain an update, and the batch's loss with them."""
+    """Masks that explain an update, how far they are from it, and the batch's loss with them."""
 
     dropped: Dropped  # (1,G,B,...)
+    worst: float  # of the largest bound's share; more than 1 if they do not
     loss: Bounded  # (1,1)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """weights: by name (N+1,...); states: of the optimizer, by state and name."""
+
+    network: Network
+    rates: Rates
+    optimizer: Optimizer
+    weights: Mapping[str, Array]
+    states: Mapping[str, Mapping[str, Array]]
+    a: Arithmetic
+
+    @property
+    def updates(self) -> int:
+        return len(next(iter(self.weights.values()))) - 1
+
+    def batch(self, update: int) -> slice:
+        return self.network.batches[update % len(self.network.batches)]
+
+    def before(self, update: int, times: int = 1) -> dict[str, Bounded]:
+        """The weights before an update, so many times."""
+        return self.repeated(self.weights, update, times)
+
+    def repeated(self, part: Mapping[str, Array], at: int, times: int) -> dict[str, Bounded]:
+        each = {name: np.asarray(rows[at], np.float64) for name, rows in part.items()}
+        return {n: exactly(np.broadcast_to(w, (times, *w.shape)), self.a) for n, w in each.items()}
 
 
 def explained(
@@ -81,14 +114,15 @@ def explained(
     loss. weights: by name (N+1,...), states: of the optimizer, by state and name, as they were
     recorded; reported: each epoch's loss (E,).
     """
-    first = next(iter(weights.values()))
-    K, found = len(network.batches), list[list[_Explained]]()
-    for update in range(len(first) - 1):
-        found.append(_explaining(network, rates, optimizer, weights, states, update, a))
+    recorded = _Recorded(network, rates, optimizer, weights, states, a)
+    if network.stateful:
+        return _followed(recorded, reported)
+    K = len(network.batches)
+    found = [_explaining(recorded, update) for update in range(recorded.updates)]
     chosen: list[Dropped] = []
     for epoch, loss in enumerate(reported):
         off = functools.partial(_from_reported, network, float(loss))
-        of_batches = found[epoch * K : (epoch + 1) * K]
+        of_batches = [_of_other_losses(each) for each in found[epoch * K : (epoch + 1) * K]]
         best = min(_together(of_batches), key=off)
         if math.prod(map(len, of_batches)) > MOST and off(best):
             return None
@@ -96,9 +130,61 @@ def explained(
     return chosen
 
 
+class _Path(NamedTuple):
+    """What may have been drawn so far, and in which states (1,B,H) that ends; of this epoch the
+    updates."""
+
+    drawn: tuple[Dropped, ...]
+    of_epoch: tuple[_Explained, ...]
+    ends: training.States | None
+
+    @property
+    def state(self) -> tuple[bytes, ...]:
+        """What of it matters for what follows."""
+        ends = () if self.ends is None else self.ends
+        return (
+            *(b.value.tobytes() for b in ends),
+            *(each.loss.value.tobytes() for each in self.of_epoch),
+        )
+
+
+def _followed(recorded: _Recorded, reported: Array) -> list[Dropped] | None:
+    """The same of a stateful layer; None if more may have been drawn than are followed."""
+    network, K = recorded.network, len(recorded.network.batches)
+    paths = [_Path((), (), None)]
+    for update in range(recorded.updates):
+        begins_anew, batch = network.begins_anew(update), recorded.batch(update)
+        further: list[tuple[float, _Path]] = []
+        for path in paths:
+            start = None if begins_anew else path.ends
+            for each in _explaining(recorded, update, start):
+                ends = training.ends(network, recorded.before(update), batch, start, each.dropped)
+                drawn = (*path.drawn, each.dropped)
+                further.append((each.worst, _Path(drawn, (*path.of_epoch, each), ends)))
+        paths = _nearest(further, 1.0)
+        if (update + 1) % K == 0:
+            loss = float(reported[update // K])
+            off = [(_from_reported(network, loss, path.of_epoch), path) for path in paths]
+            paths = _nearest([(far, path._replace(of_epoch=())) for far, path in off], 0.0)
+        if len(paths) > PATHS:
+            return None
+    return [*paths[0].drawn]
+
+
+def _nearest(paths: list[tuple[float, _Path]], enough: float) -> list[_Path]:
+    """Those that are near enough, of one state once; or the one that is nearest."""
+    near = {path.state: path for far, path in paths if far <= enough}
+    return [*near.values()] or [min(paths, key=lambda pair: pair[0])[1]]
+
+
 def _together(of_batches: list[list[_Explained]]) -> Iterator[tuple[_Explained, ...]]:
     """One for each batch of an epoch, as many ways as are tried."""
     return itertools.islice(itertools.product(*of_batches), MOST)
+
+
+def _of_other_losses(each: list[_Explained]) -> list[_Explained]:
+    """Of one loss once."""
+    return [*{float(one.loss.value[0, 0]): one for one in each}.values()]
 
 
 def _from_reported(network: Network, reported: float, epoch: tuple[_Explained, ...]) -> float:
@@ -109,49 +195,45 @@ def _from_reported(network: Network, reported: float, epoch: tuple[_Explained, .
 
 
 def _explaining(
-    network: Network,
-    rates: Rates,
-    optimizer: Optimizer,
-    weights: Mapping[str, Array],
-    states: Mapping[str, Mapping[str, Array]],
-    update: int,
-    a: Arithmetic,
+    recorded: _Recorded, update: int, start: training.States | None = None
 ) -> list[_Explained]:
-    """Those within all bounds, of one loss once; or the one that is nearest."""
-    batch = network.batches[update % len(network.batches)]
-    units = {**weights, **{n: v for n, (v, _) in network.frozen.items()}}["recurrent_kernel"]
-    samples, H = batch.stop - batch.start, units.shape[-2]
-    every = all_of(rates, samples, network.features, H, network.gates)
+    """Those within all bounds; or the one that is nearest. start: as `training.gradients`."""
+    network, batch, a = recorded.network, recorded.batch(update), recorded.a
+    frozen = {name: value for name, (value, _) in network.frozen.items()}
+    samples, H = (
+        batch.stop - batch.start,
+        {**recorded.weights, **frozen}["recurrent_kernel"].shape[-2],
+    )
+    every = all_of(recorded.rates, samples, network.features, H, network.gates)
     M = len(every.of_input)
-
-    def repeated(recorded: Mapping[str, Array], at: int) -> dict[str, Bounded]:
-        each = {name: np.asarray(part[at], np.float64) for name, part in recorded.items()}
-        return {n: exactly(np.broadcast_to(w, (M, *w.shape)), a) for n, w in each.items()}
-
-    before = repeated(weights, update)
-    of_weights, loss = training.gradients(network, before, batch, every)
+    begun = None
+    if start is not None:
+        begun = tuple(b.each(lambda part: np.repeat(part, M, axis=0)) for b in start)
+    before = recorded.before(update, M)
+    of_weights, loss = training.gradients(network, before, batch, every, begun)
     old, new = (
-        {name: repeated(part, at) for name, part in states.items()} for at in (update, update + 1)
+        {name: recorded.repeated(part, at, M) for name, part in recorded.states.items()}
+        for at in (update, update + 1)
     )
     after = updating.updated(
-        optimizer, before, old, of_weights, np.full(M, update), new, network.constraints
+        recorded.optimizer, before, old, of_weights, np.full(M, update), new, network.constraints
     )
     worst = np.zeros(M)
-    for name, part in repeated(weights, update + 1).items():
+    for name, part in recorded.before(update + 1, M).items():
         pairs = [(part, after.weights[name])]
         pairs += [(new[state][name], moved[name]) for state, moved in after.states.items()]
-        for recorded, wanted in pairs:
-            off = np.abs(recorded.value - wanted.value) / np.where(
+        for seen, wanted in pairs:
+            off = np.abs(seen.value - wanted.value) / np.where(
                 wanted.error > 0, wanted.error, np.finfo(np.float64).tiny
             )
             off = np.where(np.isinf(wanted.error), 0.0, off)
             worst = np.maximum(worst, off.reshape(M, -1).max(axis=1, initial=0.0))
     rows = np.flatnonzero(worst <= 1) if (worst <= 1).any() else [int(worst.argmin())]
-    alike = {float(loss.value[row, 0]): row for row in rows}
     return [
         _Explained(
             every.part(slice(row, row + 1)),
-            Bounded(loss.value[row : row + 1], loss.error[row : row + 1], loss.a),
+            float(worst[row]),
+            Bounded(loss.value[row : row + 1], loss.error[row : row + 1], a),
         )
-        for row in alike.values()
+        for row in rows
     ]

@@ -112,8 +112,11 @@ class Factor:
         if self.tight:
             return False
         least = float(self.norms[: len(self.starts)].min(initial=np.inf))
-        some = self.matrix[:1], self.matrix
-        return any(quanta(m.reshape(1, -1))[0] * 2.0**self.a.bits <= least for m in some)
+        digits = 2.0**self.a.bits
+        few = self.matrix[0, :4].tolist() if len(self.matrix) else []  # mostly they show it
+        if any(digits * _unit(number) <= least for number in few):
+            return True
+        return bool(quanta(self.matrix.reshape(1, -1))[0] * digits <= least)
 
     def sizes(self, rows: Array, room: Room, used: Used | None) -> tuple[Array, float]:
         """(R,H) Σ|terms|, or by Cauchy and Schwarz ‖row‖‖column‖, which is no less; a max |row|.
@@ -200,6 +203,14 @@ def subnormal(size: Array, a: Arithmetic) -> Array | None:
     if not small.any() or not size[small].any():
         return None
     return np.where(small, size, 0.0)
+
+
+def _unit(number: float) -> float:
+    """The same of one number."""
+    if not math.isfinite(number):
+        return 0.0
+    whole, parts = number.as_integer_ratio()
+    return math.inf if not whole else float(whole & -whole) / parts
 
 
 def quanta(array: Array) -> Array:

@@ -26,6 +26,7 @@ from rnn_check.certificates.observer import Observer
 from rnn_check.certificates.pieces import Piece, Reach, _Worst
 from rnn_check.certificates.precision import NOTHING
 from rnn_check.certificates.result import Certificate, judge
+from rnn_check.certificates.seen_screen import SeenScreen
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences.kinds import LSTM
@@ -91,9 +92,10 @@ def _pieces(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
     """All states are seen."""
     shows_c = layer.c is not None
     differs = np.zeros((0, 0))
-    screen, sampled = None, False
-    if not (shows_c or worst.exact or worst.ratio == -math.inf):
-        screen = GruScreen.of(layer)
+    screen: GruScreen | SeenScreen | None = None
+    sampled = False
+    if not (worst.exact or worst.ratio == -math.inf):
+        screen = SeenScreen.of(layer) if shows_c else GruScreen.of(layer)
         everywhere = None if screen is None else _sampled_everywhere(layer)
         if everywhere is None:
             screen = None
@@ -103,16 +105,10 @@ def _pieces(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
     for samples, steps in layer.blocks():
         suspects = None if screen is None else screen.suspects(samples, steps)
         if suspects is not None:
-            yield _settled(layer, samples, steps, suspects)
+            yield from _settled(layer, samples, steps, suspects)
             continue
         screen = None  # what such a step hands on, the next receives
-        shape = layer.h[samples, steps].shape
-        observed = {"h": layer.h[samples, steps].reshape(-1, shape[2]).astype(np.float64)}
-        before: tuple[Bounded, ...] = ()
-        if shows_c:
-            cell = layer.cell
-            observed["c"] = cell.h[samples, steps].reshape(-1, shape[2]).astype(np.float64)
-            before = (exactly(cell.before(samples, steps), layer.a),)
+        shape, observed, before = layer.h[samples, steps].shape, *_seen(layer, samples, steps)
         n, step = layer.step(samples, steps, observed, *before)
         samples_of = (
             {} if sampled else samples_of_gates(layer, samples, steps, observed, before, n, step)
@@ -121,11 +117,7 @@ def _pieces(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
         if shows_c:  # the step before may have handed on another c than it shows
             differs = differs if steps.start else np.zeros((shape[0], shape[2]))
             before_c, differs = handed_on(layer, samples, steps, n.differs["c"], differs)
-            c = found["c"]
-            more = (np.abs(step.f.value) + step.f.error) * before_c
-            found["c"] = Bounded(
-                c.value, np.where(np.isnan(c.value), c.error, c.error + more), layer.a
-            )
+            found["c"] = _handed(found["c"], step.f, before_c)
         for i, name in enumerate(layer.recurrence.states):
             view = layer.cell if i else layer
             expected, bound = (
@@ -139,6 +131,25 @@ def _pieces(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
             yield Piece(place, expected, bound, samples_of.get(name, NOTHING), reach=reach)
 
 
+def _seen(
+    layer: GatedLayer, samples: slice, steps: slice
+) -> tuple[dict[str, Array], tuple[Bounded, ...]]:
+    """What is seen of the states of a block (R,H), and before it of those that are not h."""
+    shown = {"h": layer} if layer.c is None else {"h": layer, "c": layer.cell}
+    H = layer.h.shape[2]
+    observed = {
+        name: of.h[samples, steps].reshape(-1, H).astype(np.float64) for name, of in shown.items()
+    }
+    cells = [exactly(of.before(samples, steps), layer.a) for n, of in shown.items() if n == "c"]
+    return observed, tuple(cells)
+
+
+def _handed(c: Bounded, f: Bounded, differs: Array) -> Bounded:
+    """c, if the one before it may differ by so much from the one that is shown."""
+    more = (np.abs(f.value) + f.error) * differs
+    return Bounded(c.value, np.where(np.isnan(c.value), c.error, c.error + more), c.a)
+
+
 def _sampled_everywhere(layer: GatedLayer) -> Piece | None:
     """A sample of all sums at once; None if its rows do not hold all operands, as blocks do."""
     (B, T, _), rows = layer.h.shape, layer.sample.rows
@@ -146,23 +157,41 @@ def _sampled_everywhere(layer: GatedLayer) -> Piece | None:
     if not (layer.rows(which)[some_of(len(which))] != 0).any(axis=0).all():
         return None
     alone, at = layer.alone_at(which, handed=False), (slice(0, len(which)), slice(0, 1))
-    observed = {"h": alone.h[:, 0].astype(np.float64)}
-    n = Values(alone)
-    step = layer.recurrence.step(n, layer.weights, Value(alone.x[:, 0]), Value(alone.h0))
-    sample = samples_of_gates(alone, *at, observed, (), n, step).get("h", NOTHING)
+    observed, before = _seen(alone, *at)
+    n = Values(alone, observed)
+    states = Value(alone.h0), *(Value(b.value) for b in before)
+    step = layer.recurrence.step(n, layer.weights, Value(alone.x[:, 0]), *states)
+    samples = samples_of_gates(alone, *at, observed, before, n, step)
     none = np.empty(0)
+    sample = sum(samples.values(), start=NOTHING)
     return Piece((), none, none, sample, none.astype(np.intp), 0)
 
 
-def _settled(layer: GatedLayer, samples: slice, steps: slice, found: Suspects) -> Piece:
+def _settled(layer: GatedLayer, samples: slice, steps: slice, found: Suspects) -> Iterator[Piece]:
     """A block of which no others than these can be beyond their bound."""
     (_, T, H), place = layer.h.shape, (samples, steps)
-    size = layer.h[place].size
-    expected = bound = np.empty(0)
-    if len(found.at):
-        rows, of_each = np.unique(found.at // H, return_inverse=True)
+    size, empty = layer.h[place].size, np.empty(0)
+    several = {"h": found.at} if found.at_c is None else {"h": found.at, "c": found.at_c}
+    rows = np.unique(np.concatenate(list(several.values())) // H)
+    made: dict[str, Bounded] = {}
+    if len(rows):
         alone = layer.alone_at(samples.start * T + steps.start + rows)
-        _, step = alone.step(slice(0, len(rows)), slice(0, 1), {})
-        at = of_each, found.at % H
-        expected, bound = step.h.value[at], step.h.error[at]
-    return Piece(place, expected, bound, NOTHING, found.at, size, ends=found.ends)
+        every = slice(0, len(rows)), slice(0, 1)
+        observed, before = _seen(alone, *every)
+        n, step = alone.step(*every, observed, *before)
+        made = {"h": step.h}
+        if layer.c is not None:
+            made["c"] = _handed(n.expected["c"], step.f, alone.differs[:, 0])
+    for i, (name, at) in enumerate(several.items()):
+        which = np.searchsorted(rows, at // H), at % H
+        expected, bound = (
+            (made[name].value[which], made[name].error[which]) if len(at) else (empty, empty)
+        )
+        piece = Piece(place, expected, bound, NOTHING, at, size, ends=found.ends)
+        if layer.c is not None:
+            piece = piece._replace(place=(slice(i, i + 1), *place))
+        if name == "c":
+            piece = piece._replace(
+                ends=0, reach=Reach(), rest=found.rest, maybe=max(0, found.maybe - len(at))
+            )
+        yield piece

@@ -62,13 +62,6 @@ class Columns:
             to += np.matmul(rows[:, i:j], self.matrix[:, i:j], out=some)
 
 
-def short_of(F: int, H: int) -> int:
-    """How long a sum may be of those that x·W + h·U is made of: the fewer, the less there is to add
-    up, and the more its own rounding takes of the bound.
-    """
-    return max(2 * (F + H) // 3, (F + H + 1) // 2)
-
-
 class Between(NamedTuple):
     """The least and the largest of some sizes."""
 

@@ -254,6 +254,12 @@ class GatedLayer(Layer):
             self._differs = self._handed_off()
         return before.off_by(self._differs[samples, steps].reshape(before.value.shape))
 
+    @property
+    def differs(self) -> Array:
+        """(n,1,H) of steps alone: by how much what they receive may differ from what was shown."""
+        assert self._differs is not None
+        return self._differs
+
     def _handed_off(self) -> Array:
         """(B,T,H) by how much they may differ from the states that are shown.
 
@@ -271,6 +277,9 @@ class GatedLayer(Layer):
     def _made_again(self, samples: slice, steps: slice) -> Array:
         """(R,H) by how much what these steps hand on may differ from what they show."""
         before = exactly(self.before(samples, steps), self.a)
+        if self.recurrence is LSTM:  # of c
+            cell = exactly(self.cell.before(samples, steps), self.a)
+            return self.step(samples, steps, {}, cell)[0].differs["c"]
         n, _ = self._stepped(_MadeAgain, samples, steps, {}, before)
         # a state that is none brings no doubt to those after it
         finite = np.isfinite(self.h[samples, steps]).reshape(before.value.shape)
@@ -312,15 +321,18 @@ class GatedLayer(Layer):
         """One step each of a layer without a mask: these, all samples counted through.
 
         Of steps that are known to use all operands. With `handed`, what the steps before them may
-        have made again is taken from those; without, that is nothing.
+        have made again, of an LSTM's c where it is seen, is taken from those; without, it is none.
         """
         T, F = self.h.shape[1], len(self.W)
         at, rows, layer = np.divmod(which, T), self.rows(which), self._whole()
         layer.x, layer.h0, layer.h = rows[:, None, :F], rows[:, F:], self.h[at][:, None]
         layer.sample = self.sample._replace(rows=None)
+        if self.c is not None:
+            layer.c, layer.c0 = self.c[at][:, None], self.c[at[0], at[1] - 1].astype(np.float64)
+            layer.c0[at[1] == 0] = self.c0[at[0][at[1] == 0]]
         layer._differs = np.zeros(layer.h.shape)
         later = np.flatnonzero(at[1])
-        if handed and len(later):
+        if handed and len(later) and (self.recurrence is not LSTM or self.c is not None):
             before = self.alone_at(which[later] - 1, handed=False)
             layer._differs[later, 0] = before._made_again(slice(0, len(later)), slice(0, 1))
         return layer
@@ -364,11 +376,13 @@ def handed_on(
     """Of what each step made (R,H), what the steps before those of a block left; and the last."""
     shape = layer.h[samples, steps].shape
     each, before = made.reshape(shape), np.empty(shape)
-    for t in range(shape[1]):
+    if layer.mask is None:
+        before[:, 0] = first
+        before[:, 1:] = each[:, :-1]
+        return before.reshape(made.shape), each[:, -1]
+    for t, keep in enumerate(layer.mask[samples, steps].T[:, :, None]):
         before[:, t] = first
-        first = each[:, t]
-        if layer.mask is not None:
-            first = np.where(layer.mask[samples, steps][:, t, None], first, before[:, t])
+        first = np.where(keep, each[:, t], first)
     return before.reshape(made.shape), first
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnn_check.certificates.gated_layer import GatedLayer, Seen
 from rnn_check.certificates.precision import Sample, sampled, typical
-from rnn_check.certificates.sums import Sum, Through
+from rnn_check.certificates.sums import Operands, Sum, Through
 from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array, gamma
@@ -31,11 +31,11 @@ class Value:
 
 
 class Values:
-    """A reading of a GRU's step: values, and the sums of which is asked how they were made."""
+    """A reading of a step: values, and the sums of which is asked how they were made."""
 
-    def __init__(self, layer: GatedLayer) -> None:
-        self.layer, self.sums = layer, list[Sum]()
-        self.expected: dict[str, Bounded] = {}
+    def __init__(self, layer: GatedLayer, observed: dict[str, Array]) -> None:
+        self.layer, self.observed, self.sums = layer, observed, list[Sum]()
+        self.expected: dict[str, Value] = {}  # of what was observed
         self.names = layer.name, layer.gate
 
     def act(self, z: Value, _: str) -> Value:
@@ -50,6 +50,10 @@ class Values:
 
     def split(self, a: Value, parts: int) -> list[Value]:
         return [Value(part) for part in np.split(a.value, parts, axis=-1)]
+
+    def seen(self, name: str, a: Value, b: Value) -> Value:
+        self.expected[name] = a + b
+        return Value(self.observed[name])
 
     def blend(self, z: Value, h: Value, c: Value) -> Value:
         return Value(z.value * h.value + (1 - z.value) * c.value)
@@ -87,7 +91,7 @@ def samples_of_gates(
     ):
         return {}
 
-    def at(b: Bounded) -> Array:
+    def at(b: Bounded | Value) -> Array:
         return np.asarray(b.value[rows][:, units])
 
     args = list(map(at, step.s))
@@ -179,13 +183,18 @@ def _mixed(a: Any, parts: Sequence[_Part], e: Array, noise: Array, counted: Any)
     for part in parts:
         of_sum = part.sums.squares
         squares += part.through.squares(of_sum)
-        possible += part.through.squares(typical(part.sums, np.sqrt(of_sum)))
+        possible += part.through.squares(typical(part.sums, np.sqrt(of_sum)) * of_sum)
         lost += part.through.sizes(part.sums.lost + 0 * part.sums.value)
     m = np.sqrt(squares)
     counts = (noise <= 2**5 * a.u * m) & (lost <= a.u * m) & counted & (possible > 0)
     inexact = np.zeros(e.shape, bool)
     for part in parts:
         inexact |= part.through.sizes((part.sums.error > 0).astype(np.float64)) > 0
+    return sampled(e, m, possible / squares, counts & inexact, lambda: _operands(parts))
+
+
+def _operands(parts: Sequence[_Part]) -> Operands:
+    """Even when the rows' place in memory will hold others."""
     kept = [
         (part.gate, part.names, part.sums.rows.copy(), part.sums.factor, part.through)
         for part in parts
@@ -198,4 +207,4 @@ def _mixed(a: Any, parts: Sequence[_Part], e: Array, noise: Array, counted: Any)
                 rows_of, matrix_of = (f"{n} of gate {gate}" if n else "" for n in (left, right))
                 yield rows_of, matrix_of, rows[:, i:j], factor.matrix[i:j], through
 
-    return sampled(e, m, possible / squares, counts & inexact, operands)
+    return operands

@@ -33,16 +33,15 @@ from rnn_check.certificates.gated_arguments import (
     largest,
     left_of,
     most_of,
-    short_of,
 )
 from rnn_check.certificates.gated_layer import GatedLayer
-from rnn_check.certificates.screen import Above, room_for, rows_of
+from rnn_check.certificates.precision import SAMPLED
+from rnn_check.certificates.screen import Above, room_for, rows_of, short_of
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.recurrences.kinds import GRU
 
-_STATES = 2**16  # of a tile, at least: a step of gates takes some hundred calls
-_FEW = 2**9  # states: so few are judged as soon in full
+_ROWS, _STATES = 2**8, 2**16  # of a tile, at least: a step of gates takes some hundred calls
 
 
 class Suspects(NamedTuple):
@@ -50,6 +49,9 @@ class Suspects(NamedTuple):
 
     at: Array
     ends: int
+    at_c: Array | None = None  # of c, where it is seen
+    rest: tuple[float, float] = (0.0, 0.0)  # of c, see Piece
+    maybe: int = 0  # how many bounds of c may be blind
 
 
 class Screened:
@@ -58,15 +60,16 @@ class Screened:
     def __init__(self, layer: GatedLayer) -> None:
         self.layer = layer
         (B, T, H), F, G = layer.h.shape, len(layer.W), layer.gates
-        self.rows = rows_of(B * T, H, _STATES)
+        self.rows = rows_of(B * T, H, _ROWS, _STATES)
         self.room = room_for(self.rows, G * max(F, H))
         self.before = Above(layer, self.room)
 
     @staticmethod
-    def can(layer: GatedLayer) -> bool:
+    def can(layer: GatedLayer, few: int) -> bool:
+        """few: states that are judged as soon in full."""
         plain = (layer.name, layer.gate) == ("tanh", "sigmoid") and layer.a.name == "float32"
         held = layer.x.dtype == layer.h.dtype == np.float32 and layer.mask is None
-        return plain and held and len(layer.W) > 0 and layer.h.size > _FEW
+        return plain and held and len(layer.W) > 0 and layer.h.size > few
 
     def uses_all(self, start: int, R: int) -> bool:
         """Whether some of these rows find all operands to hold something: then γ counts all."""
@@ -137,7 +140,7 @@ class GruScreen(Screened):
 
     @classmethod
     def of(cls, layer: GatedLayer) -> GruScreen | None:
-        return cls(layer) if cls.can(layer) else None
+        return cls(layer) if cls.can(layer, SAMPLED) else None
 
     def suspects(self, samples: slice, steps: slice) -> Suspects | None:
         """Of the states of a block; None if they are too many, or something is not plain."""

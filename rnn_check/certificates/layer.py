@@ -28,6 +28,9 @@ from rnn_check.numbers.formats import Array
 _BLOCK = 2**20  # numbers in the arrays of a block, about: 8 MB
 
 
+Block = tuple[slice, slice]  # samples, and steps
+
+
 class _Grid(NamedTuple):
     """Some sums of all: at these rows, samples and steps counted through, and these columns."""
 
@@ -202,16 +205,21 @@ class Layer:
         layer.most = 1
         return layer
 
-    def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """(samples, steps), of which the rows of a block's products fill about _BLOCK numbers."""
-        B, T, H = self.h.shape
+    def blocks(self, within: Block = (slice(None), slice(None)), times: int = 1) -> Iterator[Block]:
+        """Samples and steps, of which the rows of a block's products fill about _BLOCK numbers.
+
+        within: of these samples and steps alone. times: so many times as many rows.
+        """
         if not self.h.size:
             return
-        rows = max(1, _BLOCK // (len(self.W) + self.arrays * H))
-        steps, samples = min(T, rows), max(1, rows // max(T, 1))
-        for i in range(0, B, samples):
-            for t in range(0, T, steps):
-                yield slice(i, min(i + samples, B)), slice(t, min(t + steps, T))
+        (B, T, H), (first, last) = self.h.shape, within
+        rows = max(1, times * _BLOCK // (len(self.W) + self.arrays * H))
+        i0, i1, _ = first.indices(B)
+        t0, t1, _ = last.indices(T)
+        steps, samples = min(t1 - t0, rows), max(1, rows // max(t1 - t0, 1))
+        for i in range(i0, i1, samples):
+            for t in range(t0, t1, steps):
+                yield slice(i, min(i + samples, i1)), slice(t, min(t + steps, t1))
 
     def sampled(self, samples: slice, steps: slice) -> tuple[Array | slice, Array | slice]:
         """Which of this block's rows, and which columns, are in the sample."""

@@ -32,10 +32,10 @@ from rnn_check.certificates.gated_arguments import (
     U,
     largest,
     left_of,
-    short_of,
 )
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.gated_screen import Screened, sigmoids
+from rnn_check.certificates.screen import short_of
 from rnn_check.certificates.widths import Steps, Widths
 from rnn_check.numbers import activations
 from rnn_check.numbers.formats import Array
@@ -44,6 +44,7 @@ ORDER = (0, 1, 3, 2)  # i, f, o, which are sigmoids, and g
 NAMES = ("sigmoid", "sigmoid", "sigmoid", "tanh")
 _TILE = 2**17  # states of a tile
 _ROUNDS = 2**3
+_FEW = 2**9  # states
 
 
 class Settled(NamedTuple):
@@ -83,7 +84,7 @@ class LstmScreen(Screened):
     @classmethod
     def of(cls, layer: GatedLayer) -> LstmScreen | None:
         hidden = layer.c is None and layer.last_c is None
-        if not hidden or not cls.can(layer):
+        if not hidden or not cls.can(layer, _FEW):
             return None
         screen, T = cls(layer), layer.h.shape[1]
         if not np.array_equal(screen.c0, layer.c0):
@@ -138,14 +139,8 @@ class LstmScreen(Screened):
         left = self._left(sizes)
         if left is None:
             return None
-        of_o, of_t = left[2], left[4].C
-        # |ĥ - o·tanh(c)| against what is left of the bounds of o and tanh
         np.multiply(o, t, out=p)
-        np.subtract(shown.reshape(R, H), p, out=off)
-        np.abs(off, out=off)
-        np.multiply(o, np.float32(-of_o.A), out=allowed)
-        allowed += np.float32(of_o.A + (of_o.C + of_t) * (1 - FUZZ) - 4 * U * of_o.A)
-        allowed *= np.abs(p, out=p)
+        self.state_left(p, o, left, shown.reshape(R, H), allowed, off)
         allowed *= np.float32(0.5)
         allowed -= off
         flat = [part.reshape(-1) for part in (i, f, o, g, c, t)]
@@ -164,6 +159,17 @@ class LstmScreen(Screened):
 
         wide = Widths(far, None if tight else far_at).wide(every, steps.start == 0)
         return c.reshape(shape)[:, -1].copy(), np.concatenate([bad, wide])
+
+    def state_left(
+        self, p: Array, o: Array, left: list[Left], shown: Array, allowed: Array, off: Array
+    ) -> None:
+        """How far h is off p = o·tanh(c), and what is left of the bounds of o and tanh."""
+        of_o, of_t = left[2], left[4].C
+        np.subtract(shown, p, out=off)
+        np.abs(off, out=off)
+        np.multiply(o, np.float32(-of_o.A), out=allowed)
+        allowed += np.float32(of_o.A + (of_o.C + of_t) * (1 - FUZZ) - 4 * U * of_o.A)
+        allowed *= np.abs(p, out=p)
 
     def _gates(
         self, samples: slice, steps: slice, R: int, bias: Array | None

@@ -312,19 +312,28 @@ def _all_of(names: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def how_summed(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None, str, str]:
-    """The bits; the arithmetic of which the errors are; what was cut; what could not be told."""
+class Summed(NamedTuple):
+    """How sums were made."""
+
+    bits: float | None
+    consistent: str | None = None  # the arithmetic of which the errors are
+    cut: str = ""  # what was
+    aside: str = ""  # what could not be told
+
+
+def how_summed(a: Arithmetic, sample: Sample) -> Summed:
+    """The precision of sums, and whether what they are made of was cut."""
     bits, consistent, too_few = precision.effective_precision(a, sample)
     if bits is None:
-        return None, None, "", ""
+        return Summed(None)
     if not sample.errors:
         sentence = (
             f"the sums show {bits:.1f} bits of precision: consistent with {consistent}, not with "
             f"{precision.called(a)}"
         )
-        return bits, consistent, sentence if too_few else "", ""
+        return Summed(bits, consistent, sentence if too_few else "")
     if sample.seen <= precision.CLOSER * sample.possible:
-        return bits, precision.called(a), "", ""
+        return Summed(bits, precision.called(a))
     unclear = set[str]()
     for errors, where in (
         (sample.errors, "the sums'"),
@@ -334,20 +343,20 @@ def how_summed(a: Arithmetic, sample: Sample) -> tuple[float | None, str | None,
         unclear |= set(found.unclear)
         if found.cuts:
             consistent = found.cuts[0].format
-            return bits, consistent, (
+            return Summed(bits, consistent, (
                 f"{describe(found.cuts)}: {found.explained:.2%} of the squares of {where} "
                 f"errors are what that makes ({bits:.1f} bits of precision, consistent with "
                 f"{consistent}, not with {precision.called(a)})"
-            ), ""  # fmt: skip
+            ))  # fmt: skip
     if sample.seen <= sample.possible:
-        return bits, precision.called(a), "", ""
+        return Summed(bits, precision.called(a))
     aside = (
         f"; the sums show {bits:.1f} bits of precision, fewer than {precision.called(a)} mostly "
         "does, "
     )
     if unclear:
-        return bits, None, "", (
+        return Summed(bits, aside=(
             f"{aside}and of {', '.join(sorted(unclear))} it cannot be told whether they were cut: "
             "these data are too few, or too much alike"
-        )  # fmt: skip
-    return bits, None, "", f"{aside}and it is not seen why"
+        ))  # fmt: skip
+    return Summed(bits, aside=f"{aside}and it is not seen why")

@@ -28,6 +28,8 @@ class Piece(NamedTuple):
     reach: Reach | None = None  # between which numbers they lie; None: as all of the array do
     says: Array | None = None  # which bounds can be exceeded; None: by what is said in `judge`
     ends: int | None = None  # how many are an end of what the activation gives; None: to be counted
+    maybe: int = 0  # how many more may be blind of those that are settled, but not meant
+    later: Callable[[], Sample] | None = None  # a sample that can tell the precision, and no more
 
 
 # pieces(worst): what is proved to have no larger ratio than worst.level may be left out
@@ -121,7 +123,9 @@ class Reach(NamedTuple):
 
     def ends(self, observed: Array) -> int:
         """How many numbers are the least or the largest that there may be."""
-        if not self.is_limited:
+        if not self.is_limited or not observed.size:
+            return 0
+        if observed.min() > self.low and observed.max() < self.high:  # most often
             return 0
         return int(np.count_nonzero((observed == self.low) | (observed == self.high)))
 

@@ -13,6 +13,7 @@ in an unlucky order, are as bad as that in float32. Which it was, see operands.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from rnn_check.numbers.formats import Arithmetic, Array, precision_class
 # The squares of errors above which sums are looked at more closely, in units of what rounding
 # mostly makes of them, which is several times what it makes of sums in a good order
 CLOSER = 2.0**-4
+NOISE = 2.0**5  # u·m: a sum tells of its rounding if what else may be off is no more
 
 
 class Errors(NamedTuple):
@@ -93,31 +95,49 @@ def sample_of(
     """
     a = s.a
     m = np.sqrt(s.squares if squares is None else squares)
-    counts = (noise <= 2**5 * a.u * m) & (s.lost <= a.u * m) & clear & (s.error > 0)
-    return sampled(e, m, typical(s, m) / np.square(m), counts, operands or s.parts())
+    counts = (noise <= NOISE * a.u * m) & clear
+    if np.ndim(s.lost) or not s.lost <= a.u * m.min(initial=np.inf):
+        counts &= s.lost <= a.u * m
+    if not s.always_rounds:
+        counts &= s.error > 0
+    kept = s.parts if operands is None else lambda: operands
+    return sampled(e, m, typical(s, m), counts, kept)
 
 
 def typical(s: Sum, m: Array) -> Array:
-    """The square of what rounding mostly makes of sums, of which m is the 2-norm of the terms."""
-    a = s.a
-    variance = s.terms / 3 * a.u_sum**2
-    if a.u_sum != a.u_product:
-        variance += s.stored / 3 * a.u_product**2
-    return np.asarray(
-        variance * np.square(np.abs(s.value) + 3 * m) + 2 * a.u_operand**2 * np.square(m)
-    )
+    """The square of what rounding mostly makes of sums, in units of m, the 2-norm of the terms."""
+    a, found = s.a, np.abs(s.value)
+    found /= m
+    found += 3
+    np.square(found, out=found)
+    found *= variance(a, s.terms, s.stored)
+    if a.u_operand:
+        found += 2 * a.u_operand**2
+    return found
 
 
-def sampled(e: Array, m: Array, possible: Array, counts: Array, operands: Operands) -> Sample:
-    """Those errors e (R,C) that count, in units of m; possible: of (e/m)²."""
-    counts = counts & np.isfinite(e) & np.isfinite(m) & (m > 0)
+def variance(a: Arithmetic, terms: int, stored: int) -> float:
+    """Of so many roundings, in units of the square of what is rounded."""
+    found = terms / 3 * a.u_sum**2
+    return found if a.u_sum == a.u_product else found + stored / 3 * a.u_product**2
+
+
+def sampled(
+    e: Array, m: Array, possible: Array, counts: Array, kept: Callable[[], Operands]
+) -> Sample:
+    """Those errors e (R,C) that count, in units of m; possible: of (e/m)².
+
+    kept: asked for the operands, if these sums may be looked at more closely.
+    """
     e = e / m
-    sums, squares = int(np.count_nonzero(counts)), np.square(e)
-    if sums < counts.size:
-        e = np.where(counts, e, np.nan)
-        squares, possible = squares[counts], possible[counts]
-    seen = Sample(sums, float(squares.sum()), float(possible.sum()))
-    if not seen.seen > CLOSER * seen.possible / 2**6:
-        return seen  # these sums will not be looked at more closely
-    errors = Errors(e, m, operands)
-    return seen._replace(errors=(errors,))
+    squares, weights = np.square(e), counts.astype(np.float64)
+    seen, most = float(np.vdot(squares, weights)), float(np.vdot(possible, weights))
+    if not (math.isfinite(seen + most) and m.max(initial=0) < np.inf):  # some of them are not
+        counts = counts & np.isfinite(e) & np.isfinite(m) & (m > 0)
+        seen, most = float(squares[counts].sum()), float(possible[counts].sum())
+    sums = int(np.count_nonzero(counts))
+    found = Sample(sums, seen, most)
+    if not seen > CLOSER * most / 2**6:
+        return found  # these sums will not be looked at more closely
+    e = e if sums == counts.size else np.where(counts, e, np.nan)
+    return found._replace(errors=(Errors(e, m, kept()),))

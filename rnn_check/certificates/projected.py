@@ -103,8 +103,8 @@ class _Asked(Projection):
             reason += found.aside
         blind = np.count_nonzero(bound > _BLIND * sums.reach) / bound.size
         return replace(
-            whole, ok=ok, largest=Largest(whole.ratio, where), judged=1 - unjudged, blind=blind,
-            bits=found.bits, _consistent=found._consistent, reason=reason,
+            whole, ok=ok, largest=Largest(whole.ratio, where), judged=1 - unjudged, _blind=blind,
+            _bits=found._bits, _consistent=found._consistent, reason=reason,
         )  # fmt: skip
 
     def place(self, where: tuple[int, ...]) -> tuple[int, ...]:

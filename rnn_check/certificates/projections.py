@@ -27,6 +27,7 @@ _LOOK = 2.0**-10  # the chance that roundings of the model make any sum be looke
 _NEAR_ONE = 2.0**-10  # what act's error may be worth in z where a state is in a sum
 _FEW = 64  # so many states for one near ±1: the products for that one alone cost as much as all
 _GATHERED = 2**17  # numbers in the rows that are gathered for such z: they stay in the cache
+_OFTEN = 6  # such z of one unit in a block: all of that unit cost as much
 _WIDTH = 4  # arrays of a block, of rows such as [x, h]
 
 
@@ -47,6 +48,7 @@ class Sums(NamedTuple):
     observed: Array
     expected: Array
     noise: Array  # squares of what act's error is worth
+    own: Array  # squares of the sizes of z that were made here, each in full
     reach: Array  # what act can reach, in the units that the bound has
     norms: Array
     off: Array  # rounding of act⁻¹ here
@@ -101,6 +103,8 @@ class Projection:
             stored = (1 + gamma(3, a.u_product)) * (1 + gamma(2, a.u_operand)) - 1
         of_sums = ((k + 1) * a.u_sum**2 + stored**2 + (n + 1) * u**2) * second
         self.spread = _Parts(*(np.sqrt(of_sums * part) for part in squares))
+        # a z that is made here is a sum of k terms
+        self.of_z = (self.k + 1) * u**2 * second
         # x·(W·r) and h·(U·r) are sums of their own, of factors rounded once
         lengths = zip((F, H, 0), own, strict=True)
         self.own_spread = _Parts(*((K + 3) * u**2 * second * part for K, part in lengths))
@@ -123,7 +127,7 @@ class Projection:
         S = len(asked)
         observed, expected, noise, reach = (np.empty((S, G)) for _ in range(4))
         norms, off, differ = np.ones((S, 3)), np.empty(S), np.zeros(S, bool)
-        found = Sums(observed, expected, noise, reach, norms, off, differ)
+        found = Sums(observed, expected, noise, np.zeros((S, G)), reach, norms, off, differ)
         many, left = max(1, certificates_layer._BLOCK // (_WIDTH * (F + H))), S * H // _FEW
         alone: list[tuple[Array, ...]] = []
         for i in range(0, S, many):
@@ -149,7 +153,9 @@ class Projection:
         found.expected[:] += self.br
         if alone:
             rows, units, seen, z = map(np.concatenate, zip(*alone, strict=True))
-            found.alone[rows[self.differ(seen, z, units, found.norms[rows])]] = True
+            size = np.einsum("sp,ps->s", found.norms[rows], self.columns[:, units])
+            np.add.at(found.own, (rows, self.group[units]), np.square(size))
+            found.alone[rows[self.differ(seen, z, size, found.norms[rows])]] = True
         return found
 
     def rows(self, steps: Array) -> tuple[Array, Array, Array]:
@@ -173,26 +179,35 @@ class Projection:
         return np.asarray(np.sqrt(squares) * (1 + gamma(K + 2, self.u)))
 
     def preactivation(self, x: Array, before: Array, rows: Array, units: Array) -> Array:
-        """z of these units at these rows of x and before, in full."""
+        """z of these units at these rows of x and before, in full, in this test's precision.
+
+        Of units that are asked for often all are made at once.
+        """
         z = np.zeros(len(rows)) if self.layer.bias is None else self.layer.bias[units]
+        often = np.bincount(units, minlength=len(self.layer.U)) >= _OFTEN
+        these = np.flatnonzero(often[units])
+        of_each = np.cumsum(often) - 1
+        rest = np.flatnonzero(~often[units])
         for operands, weights in zip((x, before), self.transposed, strict=True):
+            if len(these):
+                made = operands @ weights[often].T
+                z[these] += made[rows[these], of_each[units[these]]]
             many = max(1, _GATHERED // max(1, weights.shape[1]))
-            for i in range(0, len(rows), many):
-                few = slice(i, i + many)
+            for i in range(0, len(rest), many):
+                few = rest[i : i + many]
                 left = self.gathered("left", operands, rows[few])
                 right = self.gathered("right", weights, units[few])
-                z[few] += np.einsum("sk,sk->s", left, right, dtype=np.float64)
+                z[few] += np.einsum("sk,sk->s", left, right)
         return z
 
     def gathered(self, name: str, array: Array, rows: Array) -> Array:
         out = self.room(name, len(rows), array.shape[1], dtype=array.dtype)
         return np.take(array, rows, axis=0, out=out, mode="clip")
 
-    def differ(self, h: Array, z: Array, units: Array, norms: Array) -> Array:
+    def differ(self, h: Array, z: Array, size: Array, norms: Array) -> Array:
         """Which of these ĥ are not tanh(z) up to rounding; norms are those of their rows."""
         a, true = self.a, np.tanh(z)
-        size = np.einsum("sp,ps->s", norms, self.columns[:, units])
-        d = (a.gamma(self.k) + FLOAT64.gamma(self.k)) * size + self.lost(norms)
+        d = (a.gamma(self.k) + gamma(self.k, self.u)) * size + 2 * self.lost(norms)
         bound = spread("tanh", z, d) + activation_error("tanh", z, true, a, d)
         bound += activation_error("tanh", z, true, FLOAT64)
         return np.asarray(~(np.abs(h - true) <= bound * UP))
@@ -254,6 +269,7 @@ class Projection:
         norms = sums.norms
         if self.model:
             bound = np.square(self.spread.times(norms)) + self.own_spread.times(np.square(norms))
+            bound += self.of_z * sums.own
             np.sqrt(bound, out=bound)
             bound += np.sqrt(sums.noise)
             bound *= self.often
@@ -274,7 +290,8 @@ class Projection:
     def worst_case(self, sums: Sums) -> Array:
         """Cauchy and Schwarz: of all units of a group, all errors one way."""
         k, n, u, norms = self.k, self.n, self.u, sums.norms
-        bound = (self.a.gamma(k) + gamma(k + n, u)) * self.size.times(norms) + np.sqrt(sums.noise)
+        own = gamma(k + n, u) * self.size.times(norms) + gamma(k, u) * np.sqrt(sums.own)
+        bound = self.a.gamma(k) * self.size.times(norms) + own + np.sqrt(sums.noise)
         bound = math.sqrt(n) * bound + gamma(k + 2, u) * self.own_size.times(norms)
         return np.asarray((bound + self.apart(sums)) * UP)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnn_check.certificates.asked import Asked
-from rnn_check.certificates.operands import how_summed
+from rnn_check.certificates.operands import Summed, how_summed
 from rnn_check.certificates.pieces import (
     Largest,
     Piece,
@@ -23,7 +23,7 @@ from rnn_check.certificates.pieces import (
     _residual,
     _Worst,
 )
-from rnn_check.certificates.precision import NOTHING, called, effective_precision
+from rnn_check.certificates.precision import NOTHING, Sample, called, effective_precision
 from rnn_check.numbers.arrays import narrower
 from rnn_check.numbers.formats import Arithmetic, Array
 
@@ -55,6 +55,10 @@ class Certificate:
     claimed          the arithmetic that was to be proved
     reason           one sentence
 
+    bits and consistent_with are computed when they are first asked for, if the verdict's own sums
+    in float32 showed nothing to be looked at more closely; so is blind, of an LSTM whose cell
+    states are seen, if it is known to be a tenth at most.
+
     ratio is the largest residual/bound, 0 where both are 0, inf where the bound alone is; where is
     the index of that element. If the verdict did not need them, they are searched for when they are
     first asked for, which takes about as long as the verdict.
@@ -66,8 +70,8 @@ class Certificate:
     ok: bool | None
     largest: Largest
     judged: float
-    blind: float
-    bits: float | None
+    _blind: float | Callable[[], float]
+    _bits: float | Callable[[], float | None] | None = field(repr=False, compare=False)
     _consistent: str | Callable[[], str | None] | None = field(repr=False, compare=False)
     claimed: str
     reason: str
@@ -77,6 +81,14 @@ class Certificate:
     first: tuple[int, ...] = ()
     aside: str = field(default="", repr=False)  # of the reason: what could not be told of the sums
     _sought: Callable[[], Told] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def blind(self) -> float:
+        return self._blind() if callable(self._blind) else self._blind
+
+    @cached_property
+    def bits(self) -> float | None:
+        return self._bits() if callable(self._bits) else self._bits
 
     @cached_property
     def consistent_with(self) -> str | None:
@@ -172,37 +184,55 @@ def judge(
     note: what to say of an array that holds, beside. backwards: one step follows from the one after
     it.
     """
-    worst, size, blind, nans, sample = _Worst(), 0, 0, 0, NOTHING
+    worst, size, blind, maybe, nans, sample = _Worst(), 0, 0, 0, 0, NOTHING
     wrong, first, left_out, computed = 0, tuple[int, ...](), False, False
     can: dict[Reach | None, _Judged] = {}
-    saturated = 0
+    saturated, later = 0, None
     for piece in pieces(worst):
-        observed, residual = _observed(piece, given)
         sample += piece.sample
-        settled = residual.size if piece.settles is None else piece.settles
+        later = piece.later or later
+        own, settled = piece.reach or reach, piece.settles
+        settled = piece.expected.size if settled is None else settled
         size += settled
-        left_out, computed = left_out or settled > residual.size, computed or residual.size > 0
         if settled:
             if piece.ends is not None:
                 saturated += piece.ends
             elif reach is not None:
                 saturated += reach.ends(given[piece.place])
-            nans += int(np.count_nonzero(np.isnan(observed)))
-            own = piece.reach or reach
-            can.setdefault(own, _Judged(own)).add(piece, settled)
+            if own not in can:
+                can[own] = _Judged(own)
+            can[own].add(piece, settled)
             blind += (own or Reach()).blind(piece)
-        worst.take(piece, given, observed, residual)
+            maybe += piece.maybe
+        left_out = left_out or settled > piece.expected.size
+        if piece.expected.size:
+            computed = True
+            observed, residual = _observed(piece, given)
+            nans += int(np.count_nonzero(np.isnan(observed))) if settled else 0
+            worst.take(piece, given, observed, residual)
     judged = sum(each.total for each in can.values())
-    cut, aside, consistent = "", "", None
+    if blind + maybe > (1 - ENOUGH_JUDGED) * size:
+        blind, maybe = _all_blind(pieces, reach), 0
+    cut, aside = "", ""
+    bits: float | Callable[[], float | None] | None
+    consistent: str | Callable[[], str | None] | None
 
+    @cache
     @np.errstate(all="ignore")
-    def consistent_with() -> str | None:
-        return how_summed(a, sample)[1]
+    def whole() -> Sample:
+        return sample if later is None else sample + later()
+
+    @cache
+    @np.errstate(all="ignore")
+    def summed() -> Summed:
+        return how_summed(a, whole())
 
     if worst.ratio > 1:  # what is wrong anyway is looked at more closely if somebody asks
-        bits = effective_precision(a, sample)[0]
+        bits, consistent = lambda: effective_precision(a, whole())[0], lambda: summed().consistent
+    elif later is not None:
+        bits, consistent = lambda: summed().bits, lambda: summed().consistent
     else:
-        bits, consistent, cut, aside = how_summed(a, sample)
+        bits, consistent, cut, aside = summed()
     ok: bool | None = (0 <= worst.ratio <= 1 or not computed) and not cut
     if not size:
         ok, reason = None, "there is nothing to judge"
@@ -237,10 +267,10 @@ def judge(
     largest = Largest(max(worst.ratio, 0.0), worst.where)
     if left_out and worst.ratio <= 1:
         largest = replace(largest, search=partial(_searched, worst, given, pieces))
+    blind_share = (lambda: _all_blind(pieces, reach) / size) if maybe else blind / size
     return Certificate(
-        ok, largest, judged / size, blind / size, bits,
-        consistent_with if worst.ratio > 1 else consistent,
-        called(a), reason, given, pieces, wrong, first, aside,
+        ok, largest, judged / size, blind_share, bits,
+        consistent, called(a), reason, given, pieces, wrong, first, aside,
     )  # fmt: skip
 
 
@@ -251,6 +281,13 @@ def _observed(piece: Piece, given: Array) -> tuple[Array, Array]:
         observed = observed[np.unravel_index(piece.only, observed.shape)]
     observed = observed.astype(np.float64)
     return observed, _residual(observed, piece.expected)
+
+
+@np.errstate(all="ignore")
+def _all_blind(pieces: Pieces, reach: Reach | None) -> int:
+    """How many bounds are blind, of all."""
+    every = pieces(_Worst(ratio=-math.inf))
+    return sum((p.reach or reach or Reach()).blind(p) for p in every if p.only is None)
 
 
 @np.errstate(all="ignore")

@@ -27,16 +27,18 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_check.certificates.factors import Room, some_of
-from rnn_check.certificates.layer import Layer
+from rnn_check.certificates.layer import Layer, reach_of
 from rnn_check.certificates.narrow import Narrow
 from rnn_check.certificates.precision import SAMPLED
 from rnn_check.certificates.quick import is_clear, slack
+from rnn_check.certificates.sampled import Everywhere
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers.formats import ARITHMETICS, Array, gamma
 
-_ROWS, _STATES = 2**8, 2**15  # of a block, at least: products like many, caches few
+_ROWS, _STATES = 640, 2**17  # of a tile, at least: products like many, caches few
+WIDE = 2**2  # blocks are screened at once: all that is written is a tile
+_ADDED = 2**13  # numbers: so many are added at once
 _FEW = 2**8  # one in so many states may be computed in full
-_PIECE = 16  # terms of a sum, and half of all if there are more
 
 
 class _Kept(threading.local):
@@ -46,12 +48,13 @@ class _Kept(threading.local):
         self.room = Room()
 
 
-_KEPT, _MOST_KEPT = _Kept(), 2**17  # numbers of an array
+_KEPT, _MOST_KEPT = _Kept(), 2**18  # numbers of an array
 
 
-def rows_of(rows: int, H: int, states: int = _STATES) -> int:
-    """How many of these rows to screen at once, of so many states or more."""
-    return min(max(_ROWS, states // H), rows)
+def rows_of(rows: int, H: int, least: int = _ROWS, states: int = _STATES) -> int:
+    """How many of these rows to screen at once: so many, or those of so many states, or more."""
+    most = min(max(least, states // H), rows)
+    return -(-rows // -(-rows // most))  # tiles of one size
 
 
 def room_for(rows: int, width: int) -> Room:
@@ -82,6 +85,23 @@ class Above:
         return before, first
 
 
+class Bias:
+    """What is added to each row (H,): NumPy takes its time for each of many short ones."""
+
+    def __init__(self, bias: Array) -> None:
+        self.rows = -(-_ADDED // len(bias))
+        several = np.empty((self.rows, len(bias)), bias.dtype)
+        several[:] = bias
+        self.several = several.reshape(-1)
+
+    def added(self, to: Array) -> None:
+        """To rows (R,H)."""
+        whole = len(to) // self.rows * self.rows
+        many, rest = to[:whole].reshape(-1, len(self.several)), to[whole:].reshape(-1)
+        many += self.several
+        rest += self.several[: len(rest)]
+
+
 class Suspects(NamedTuple):
     """Of a block: the elements that may be beyond their bound, laid flat, and how many are ±1."""
 
@@ -96,12 +116,14 @@ class Screen:
     def __init__(self, layer: Layer, narrow: Narrow) -> None:
         self.layer, self.narrow = layer, narrow
         F, H = len(layer.W), len(layer.U)
-        short = max(_PIECE, (F + H) // 2)
+        short = short_of(F, H)
         self.of_x, self.of_h = parts_of(0, F, short), parts_of(F, F + H, short)
         longest = max(j - i for i, j in (*self.of_x, *self.of_h))
         own = gamma(longest + len(self.of_x) + len(self.of_h) + 1, ARITHMETICS["float32"].u)
         self.off = narrow.gamma, own, narrow.vague
         norms = layer.forward.norms  # (2,H), or (3,H) with a bias
+        self.reach = reach_of(layer.name)
+        self.bias = None if narrow.bias is None else Bias(narrow.bias)
         self.least, self.most = ([*map(float, f(norms, axis=1)), 0.0][:3] for f in (np.min, np.max))
         self.rows = rows_of(layer.h[..., 0].size, H)
         self.room = room_for(self.rows, max(F, H))
@@ -115,31 +137,34 @@ class Screen:
         can = layer.name == "tanh" and plain and len(layer.W) > 0 and layer.h.size > SAMPLED
         return cls(layer, narrow) if can else None
 
-    def suspects(self, samples: slice, steps: slice, level: float) -> Suspects | None:
+    def suspects(
+        self, samples: slice, steps: slice, level: float, shown: Everywhere | None = None
+    ) -> Suspects | None:
         """Of the states of a block, those whose ratio may be above the level.
+
+        shown: is shown what float32 makes of them.
 
         None if they are too many, or the sums perhaps not plain.
         """
         layer, (_, T, H) = self.layer, self.layer.h.shape
         start = samples.start * T + steps.start
         R = (samples.stop - samples.start) * (steps.stop - steps.start)
-        if not layer.forward.is_used(layer.rows(start + some_of(R))):
+        looked = shown is not None and layer.h.size == R * H  # at a sample of the same
+        if not looked and not layer.forward.is_used(layer.rows(start + some_of(R))):
             return None  # where terms are fewer bounds are smaller
         x = layer.x[samples, steps].reshape(R, -1)
-        bias = self._biases(min(R, self.rows))
         found, ends, left = list[Array](), 0, R * H // _FEW
         top = lost = 0.0
         for i in range(0, R, self.rows):
             j = min(i + self.rows, R)
-            block = self._block(x[i:j], start + i, bias, level)
+            block = self._block(x[i:j], start + i, level, shown)
             if block is None:
                 return None
             top, lost = max(top, block.top), max(lost, block.lost)
-            largest = float(block.stat.max())
-            if not largest < 1 - 2.0**-18:  # of |ĥ| = 1 it is 1 at least
-                shown = self.h[start + i : start + j]
-                ends += int(np.count_nonzero((shown == 1) | (shown == -1)))
-            if largest <= block.most:
+            most = float(block.stat.max())
+            if not most < 1 - 2.0**-18:  # of |ĥ| = 1 it is 1 at least
+                ends += self.reach.ends(self.h[start + i : start + j])
+            if most <= block.most:
                 continue
             at = np.flatnonzero(~(block.stat <= block.most))
             left -= len(at)
@@ -155,15 +180,9 @@ class Screen:
         rows, columns = np.divmod(at, H)
         return Suspects(at, self.narrow.of(layer.rows(start + rows), columns, z), ends)
 
-    def _biases(self, n: int) -> Array | None:
-        """Of so many rows: to add a whole array takes less than to add a row to each row."""
-        if self.narrow.bias is None:
-            return None
-        bias = self.room("bias", n, self.h.shape[1], dtype=np.float32)
-        bias[:] = self.narrow.bias
-        return bias
-
-    def _block(self, x: Array, start: int, bias: Array | None, level: float) -> _Block | None:
+    def _block(
+        self, x: Array, start: int, level: float, shown: Everywhere | None = None
+    ) -> _Block | None:
         """x (n,F) of these rows, the first of which is `start`; None if not all can be plain."""
         narrow, n, H = self.narrow, len(x), self.h.shape[1]
         h, (before, first) = self.h[start : start + n], self.before(start, n)
@@ -196,9 +215,11 @@ class Screen:
             if self.from_zero:
                 some[first] = 0
             z += some
-        if bias is not None:
-            z += bias[:n]
+        if self.bias is not None:
+            self.bias.added(z)
         np.tanh(z, out=z)
+        if shown is not None:
+            shown.made(start, z)
         np.subtract(z, h, out=some)
         np.abs(some, out=some)
         some *= np.nextafter(np.float32(1 / (far - act)), np.float32(np.inf))
@@ -214,6 +235,13 @@ class _Block(NamedTuple):
     most: float
     top: float
     lost: float
+
+
+def short_of(F: int, H: int) -> int:
+    """How long a sum may be of those that x·W + h·U is made of: the fewer, the less there is to add
+    up, and the more its own rounding takes of the bound.
+    """
+    return max(2 * (F + H) // 3, (F + H + 1) // 2)
 
 
 def parts_of(start: int, stop: int, most: int) -> list[tuple[int, int]]:

@@ -29,19 +29,20 @@ All arrays are judged in blocks, so that memory does not grow with the sequence.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from rnn_check.certificates.activated import activated
-from rnn_check.certificates.factors import Room, some_of
-from rnn_check.certificates.layer import Layer, copies_of, reach_of
+from rnn_check.certificates.factors import Room
+from rnn_check.certificates.layer import Block, Layer, copies_of, reach_of
 from rnn_check.certificates.narrow import Narrow
 from rnn_check.certificates.pieces import Piece, _Worst
 from rnn_check.certificates.precision import NOTHING
 from rnn_check.certificates.quick import can_be_narrow, can_be_quick, is_held, narrowly, quickly
 from rnn_check.certificates.result import Certificate, judge
-from rnn_check.certificates.screen import Screen, Suspects
+from rnn_check.certificates.sampled import Everywhere
+from rnn_check.certificates.screen import WIDE, Screen, Suspects
 from rnn_check.certificates.sums import Sum
 from rnn_check.numbers.formats import Array
 
@@ -54,38 +55,45 @@ def certified(layer: Layer) -> Certificate:
         narrow = Narrow(layer.forward, 3) if quick and is_held(layer) else None
         long = narrow is not None and can_be_narrow(layer)
         screen = None if worst.exact or not narrow else Screen.of(layer, narrow)
-        everywhere = None if screen is None else _sampled_everywhere(layer)
-        if everywhere is not None:  # how sums were made; the screen judges all of them
-            none = np.empty(0)
-            yield everywhere._replace(expected=none, bound=none, only=none.astype(np.intp))
-        for samples, steps in layer.blocks():
-            if screen is not None and everywhere is not None:
-                found = screen.suspects(samples, steps, worst.level)
+        everywhere = None if screen is None else Everywhere(layer)
+        sampled = screen is not None and everywhere is not None and everywhere.holds_all
+        left: Iterable[Block] = layer.blocks()
+        if sampled:
+            assert screen is not None and everywhere is not None
+            left = list[Block]()
+            for block in layer.blocks(times=WIDE):
+                found = screen.suspects(*block, worst.level, everywhere)
                 if found is not None:
-                    yield _settled(layer, (samples, steps), found)
-                    continue
-                if worst.ratio < 0:  # one that is large spares a look at many
-                    yield everywhere._replace(sample=NOTHING)
+                    yield _settled(layer, block, found)
+                else:
+                    left += layer.blocks(block)
+            if left or not everywhere.look_rounded():
+                sample, later = everywhere.errors(), None
+            else:
+                sample, later = NOTHING, everywhere.errors
+            yield Piece((), _NONE, _NONE, sample, _NONE.astype(np.intp), 0, later=later)
+            if left and worst.ratio < 0:  # one that is large spares a look at many
+                yield everywhere.judged()
+        for samples, steps in left:
             given = layer.h[samples, steps].reshape(-1, layer.h.shape[2])
-            at = layer.sampled(samples, steps)
-            sampled = everywhere is not None
+            at, asked = layer.sampled(samples, steps), not sampled
             if long and narrow and worst.level * narrow.gamma > 1.5 * narrow.own:
                 rows, place = layer.operands(samples, steps, room, np.float32), (samples, steps)
-                if not sampled:
+                if asked:
                     yield from _sampled(layer, place, _full(layer, rows, at), at, given)
-                sampled = True
+                asked = False
                 if (yield from narrowly(layer, narrow, place, rows, given, worst, room)):
                     continue
             z = layer.preactivation(samples, steps, room)
             if quick and can_be_quick(layer.name, z):
-                if not sampled:
+                if asked:
                     yield from _sampled(layer, (samples, steps), z.at(*at), at, given)
                 yield from quickly(layer, (samples, steps), z, given, worst, room)
                 continue
             observed = given.astype(np.float64)
             counted = layer.counted(samples, steps)
             expected, bound, sample = activated(
-                layer.name, z, observed, None if sampled else at, counted
+                layer.name, z, observed, at if asked else None, counted
             )
             shape = layer.h[samples, steps].shape
             expected, bound = expected.reshape(shape), bound.reshape(shape)
@@ -104,24 +112,12 @@ def _full(layer: Layer, rows: Array, at: tuple[Array | slice, Array | slice]) ->
     return Sum(rows[at[0]].astype(np.float64), factor).bounded(stored=3)
 
 
-def _sampled_everywhere(layer: Layer) -> Piece | None:
-    """A sample of all sums at once; None if its rows do not hold all operands, as blocks do."""
-    (B, T, H), (rows, columns), factor = layer.h.shape, layer.sample, layer.forward
-    which = np.arange(B * T) if rows is None else rows
-    operands = layer.rows(which)
-    if not factor.is_used(operands[some_of(len(which))]):
-        return None
-    z = Sum(operands, factor if isinstance(columns, slice) else layer.sampled_columns)
-    observed = layer.h.reshape(-1, H)[which][:, columns].astype(np.float64)
-    every = slice(None), slice(None)
-    expected, bound, sample = activated(layer.name, z.bounded(stored=3), observed, every, True)
-    only = (which[:, None] * H + np.arange(H)[columns]).reshape(-1)
-    return Piece((), expected.reshape(-1), bound.reshape(-1), sample, only, 0)
+_NONE = np.empty(0)
 
 
 def _settled(layer: Layer, place: tuple[slice, ...], found: Suspects) -> Piece:
     """A block of which no others than these can be beyond their bound."""
-    given, expected, bound = layer.h[place], np.empty(0), np.empty(0)
+    given, expected, bound = layer.h[place], _NONE, _NONE
     if found.z is not None:
         observed = given.reshape(-1)[found.at].astype(np.float64)
         expected, bound, _ = activated(layer.name, found.z, observed, None, True)

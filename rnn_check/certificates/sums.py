@@ -131,6 +131,11 @@ class Sum:
             and self.top * (1 + self.gamma) <= self.a.max
         )
 
+    @property
+    def always_rounds(self) -> bool:
+        """Whether all errors are more than 0."""
+        return self.is_plain and self.lost > 0
+
     @cached_property
     def error(self) -> Array:
         a = self.a

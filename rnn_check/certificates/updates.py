@@ -165,7 +165,7 @@ def _gradients(
     taken = network.batches
     N, K = len(next(iter(before.values()))), len(taken)
     if network.stateful:
-        return _one_after_another(network, before, a)
+        return _one_after_another(network, before, a, dropped)
 
     def drawn(at: int) -> Dropped | None:
         if dropped is None:
@@ -192,7 +192,10 @@ def _gradients(
 
 
 def _one_after_another(
-    network: Network, before: Mapping[str, Array], a: Arithmetic
+    network: Network,
+    before: Mapping[str, Array],
+    a: Arithmetic,
+    dropped: Sequence[Dropped] | None,
 ) -> tuple[dict[str, Bounded], Bounded]:
     """The same, each batch from the states in which the one before ended."""
     start: training.States | None = None
@@ -201,8 +204,9 @@ def _one_after_another(
         batch = network.batches[update % len(network.batches)]
         start = None if network.begins_anew(update) else start
         weights = {name: exactly(w[update : update + 1], a) for name, w in before.items()}
-        each.append(training.gradients(network, weights, batch, start=start))
-        start = training.ends(network, weights, batch, start)
+        drawn = None if dropped is None else dropped[update]
+        each.append(training.gradients(network, weights, batch, drawn, start))
+        start = training.ends(network, weights, batch, start, drawn)
 
     def joined(parts: list[Bounded]) -> Bounded:
         value, error = (np.concatenate([getattr(b, p) for b in parts]) for p in ("value", "error"))

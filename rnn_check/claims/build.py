@@ -62,6 +62,7 @@ class Builder:
         self._texts()
         self._training()
         layers = self._layers()
+        self._trained(layers)
         self._resets(layers)
         arrays = Arrays(self.read, doc, layers, self.written)
         x, initial_state, mask, input_shape = arrays.input()
@@ -147,6 +148,13 @@ class Builder:
         for key, problem in self.doc.training.problems() if self.doc.training else ():
             raise self.fail(f"training.{key}", problem)
 
+    def _trained(self, layers: tuple[AnyLayer, ...]) -> None:
+        if self.doc.training and layers[-1].puts_out_two:
+            problem = (
+                f'not of {layers[-1].name}, which with merge_mode = "None" puts out two arrays'
+            )
+            raise self.fail("training", problem)
+
     def _resets(self, layers: tuple[AnyLayer, ...]) -> None:
         """What is reset at the end of an epoch has to be there."""
         training = self.doc.training
@@ -179,6 +187,10 @@ class Builder:
                 not before.returns_sequences for before in layers[:i]
             ):
                 raise self.fail(f"{at}.kind", f"{layer.name} needs a sequence before it")
+        for i, layer in enumerate(layers[:-1]):
+            if layer.puts_out_two:
+                problem = '"None" only of the last layer, since it puts out two arrays'
+                raise self.fail(f"{key}[{i}].merge_mode", problem)
         if any(layer.returns_state for layer in layers[:-1]):
             raise self.fail(f"{key}.return_state", "only of the last layer; leave it out")
         return layers
@@ -227,7 +239,7 @@ class Builder:
                 raise self.fail(f"{at}.{name}", f"expected {str(wanted).lower()}, as of the layer")
         if own.activity_regularizer != layer.layer.activity_regularizer:
             raise self.fail(f"{at}.activity_regularizer", "expected what the layer has")
-        if layer.merge_mode != "concat" and own.units != layer.layer.units:
+        if layer.merges and own.units != layer.layer.units:
             raise self.fail(
                 f"{at}.units", f"expected {layer.layer.units}, as of the layer: what is merged by "
                 f"{layer.merge_mode} has one size",

@@ -65,6 +65,11 @@ class Experiment:
         return any(layer.inner.option("stateful") for layer in self.layers)
 
     @property
+    def puts_out_two(self) -> bool:
+        """Whether two arrays come out at the end."""
+        return self.layers[-1].puts_out_two
+
+    @property
     def is_stack(self) -> bool:
         """Whether it is anything but a SimpleRNN, or a SimpleRNN and then a Dense layer."""
         return [type(layer) for layer in self.layers] not in ([SimpleRNN], [SimpleRNN, Dense])

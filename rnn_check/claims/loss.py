@@ -6,7 +6,6 @@ each with how far another's may be off. Sizes: B batch, T timesteps, H units.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,10 @@ from rnn_check.claims.layers.layer import described
 from rnn_check.claims.layers.signal import Signal
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
-from rnn_check.numbers.bounded import Bounded, _given, exactly
+from rnn_check.numbers.bounded import Bounded, _given, exactly, operand
 from rnn_check.numbers.formats import Arithmetic
 from rnn_check.recurrences import losses, penalties
+from rnn_check.recurrences.rounding import added
 
 
 def cotangent_of(
@@ -114,37 +114,32 @@ def given_to_loss(output: Bounded, loss_in: str) -> Bounded:
     return Bounded(cast.value, cast.error, a)
 
 
-def regularization(
-    claim: Experiment, outputs: Mapping[str, Bounded], a: Arithmetic
-) -> Bounded:  # ()
-    """Σ over the layers of l1·Σ|w| + l2·Σw², and of outputs the same divided by the batch."""
-    terms, off = [np.zeros(0)], [np.zeros(0)]
-    for layer in claim.layers:
-        weights = (claim.weights or {}).get(layer.name, {})
-        for name in (*weights, "activity"):
-            part = name.rpartition(".")[2].removesuffix("_kernel")
-            holder = layer.inner if name == "activity" else layer.holder(name)
-            given = described(getattr(holder, f"{part}_regularizer", None))
-            if given is None:
-                continue
-            if name == "activity":
-                value, error = outputs[layer.name]
-                share = 1 / len(value)
-            else:
-                value, error, share = weights[name].value, weights[name].error, 1.0
-            penalty = penalties.regularizer(**given)
-            l1, l2 = penalty.l1 * share, penalty.l2 * share
-            terms.append((l1 * np.abs(value) + l2 * value**2).ravel())
-            off.append((l1 * error + l2 * error * (2 * np.abs(value) + error)).ravel())
-    each, error = np.concatenate(terms), np.concatenate(off)
-    n = each.size + 6
-    rounded = (formats.gamma(n, a.u_stored) + formats.gamma(n, 2.0**-53)) * (each + error)
-    bound = (rounded + error).sum() * formats.UP + n * a.min_normal
-    return Bounded(np.asarray(each.sum()), np.asarray(bound), a)
+def regularization(claim: Experiment, returned: stack.Returned, a: Arithmetic) -> Bounded:  # ()
+    """Σ over the layers of l1·Σ|w| + l2·Σw², and the same, divided by the batch, of all that those
+    return which have an activity_regularizer."""
+    terms = []
+    with np.errstate(all="ignore"):
+        for layer in claim.layers:
+            for path, w in (claim.weights or {}).get(layer.name, {}).items():
+                part = path.rpartition(".")[2].removesuffix("_kernel")
+                given = described(getattr(layer.holder(path), f"{part}_regularizer", None))
+                if given is not None:
+                    one = _given(w.value[None], w.error[None], a, True)
+                    terms.append(penalties.regularizer(**given).loss(one))
+            given = described(getattr(layer.inner, "activity_regularizer", None))
+            if given is not None:
+                for value, error in returned[layer.name]:
+                    one = operand(value[None], error[None], a)
+                    terms.append(penalties.regularizer(**given).loss(one, len(value)))
+        total = exactly(np.zeros((1, 1)), a)
+        for term in terms:
+            total = added(total, term, len(terms))
+    return total.at(0).at(0)
 
 
-def penalized(claim: Experiment, loss: Bounded, a: Arithmetic) -> Bounded:
-    """A loss over batches with what the weights add to that of each: the same, whatever its size.
+def penalized(claim: Experiment, loss: Bounded, returned: stack.Returned, a: Arithmetic) -> Bounded:
+    """A loss over batches with what is added to that of each: of weights the same, whatever its
+    size, and of outputs, of each sample its own.
 
     Their mean, over batches of one sample at least, is taken in float32.
     """
@@ -152,11 +147,11 @@ def penalized(claim: Experiment, loss: Bounded, a: Arithmetic) -> Bounded:
         getattr(holder, f"{part}_regularizer", None)
         for layer in claim.layers
         for _, holder, _ in layer.parts(1)
-        for part in ("kernel", "recurrent", "bias")
+        for part in ("kernel", "recurrent", "bias", "activity")
     )
     if claim.x is None or all(described(each) is None for each in parts):
         return loss
-    more = regularization(claim, {}, a)
+    more = regularization(claim, returned, a)
     u, roundings = max(a.u_stored, 2.0**-24) + 2.0**-53, len(claim.x.value) + 8
     off = loss.error + more.error + formats.gamma(roundings, u) * (loss.most + more.most)
     return Bounded(loss.value + more.value, off * formats.UP, loss.a)

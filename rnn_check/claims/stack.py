@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,9 +69,40 @@ def passes(
     return found
 
 
-def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> Signal:
-    """What the last layer hands on of one batch after another, each stateful layer starting where
-    it ended the one before.
+Returned = Mapping[str, Sequence[Bounded]]  # by layers, all that the call of each gives back
+
+
+def returned(claim: Experiment, passes: Sequence[Pass], arithmetic: str) -> Returned:
+    """Of what `passes` found."""
+    assert claim.x is not None
+    a = formats.arithmetic(arithmetic)
+    signal, start = Signal(claim.x.bounded(a), claim.mask), starts(claim, a)
+    found = {}
+    for layer, each in zip(claim.layers, passes, strict=True):
+        call = Call({}, signal, start)
+        found[layer.name] = layer.returned(call, each)
+        signal, start = each.out.handed_on, [] if layer.is_recurrent else start
+    return found
+
+
+class Shown(NamedTuple):
+    """What the last layer hands on, and what each returns: of samples batch by batch."""
+
+    last: Signal
+    returned: Returned
+
+    def part(self, samples: slice) -> Shown:
+        """Of some of the samples."""
+        mask = None if self.last.mask is None else self.last.mask[samples]
+        each = {
+            layer: [number.at(samples) for number in tensors]
+            for layer, tensors in self.returned.items()
+        }
+        return Shown(Signal(self.last.number.at(samples), mask), each)
+
+
+def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> Shown:
+    """Of one batch after another, each stateful layer starting where it ended the one before.
 
     Before the first step that counts a subject may show zeros or the state that a layer starts
     from: nothing is known there.
@@ -78,6 +110,7 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
     assert claim.x is not None
     found: list[Signal] = []
     a = formats.arithmetic(arithmetic)
+    every: dict[str, list[list[Bounded]]] = {layer.name: [] for layer in claim.layers}
     ended: dict[str, Sequence[Bounded]] = {}
     for batch in batches:
         mask = None if claim.mask is None else claim.mask[batch]
@@ -90,14 +123,21 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
             call = Call(weights_of(claim, layer, a), signal, start)
             if isinstance(layer, Carrying) and layer.inner.option("stateful"):
                 ended[layer.name] = [*layer.ends(call).values()]
-            out = layer.passed(call).out
+            passed = layer.passed(call)
+            every[layer.name].append(layer.returned(call, passed))
+            out = passed.out
             if start and isinstance(layer, Carrying) and signal.mask is not None:
                 unknown = np.where(not_begun(layer, signal.mask), np.inf, 0.0)
                 out = dataclasses.replace(out, number=out.number.off_by(unknown))
             signal = out.handed_on
         found.append(signal)
     masks = [s.mask for s in found if s.mask is not None]
-    return Signal(joined([s.number for s in found]), np.concatenate(masks) if masks else None)
+    whole = {
+        name: [joined(tensors) for tensors in zip(*each, strict=True)]
+        for name, each in every.items()
+    }
+    last = Signal(joined([s.number for s in found]), np.concatenate(masks) if masks else None)
+    return Shown(last, whole)
 
 
 def not_begun(layer: Carrying, mask: Array) -> Array:

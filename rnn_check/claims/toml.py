@@ -35,7 +35,9 @@ def text(words: str) -> str:
 
 
 def value(given: Any) -> str:
-    """What stands after a key; tables inline."""
+    """What stands after a key; tables inline. TOML has no None: a claim has the word for it."""
+    if given is None:
+        return text("None")
     if isinstance(given, np.ndarray):
         if given.dtype == bool:
             return value(given.tolist())

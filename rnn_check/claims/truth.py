@@ -95,13 +95,18 @@ class Truth:
     def output(self) -> Bounded:
         return _limited(self.passes[-1].out.number, self.claim.layers[-1].reach)
 
-    def in_batches(self, batches: Sequence[slice]) -> Signal:
+    def in_batches(self, batches: Sequence[slice]) -> stack.Shown:
         """The output, in whichever batches it is asked for: those of a stateful layer go on."""
         claim = self.claim
         if not claim.is_stateful:
-            return Signal(self.output, self.passes[-1].out.mask)
+            return stack.Shown(Signal(self.output, self.passes[-1].out.mask), self.returned)
         found = stack.carried_on(claim, self.arithmetic, batches)
-        return Signal(_limited(found.number, claim.layers[-1].reach), found.mask)
+        last = _limited(found.last.number, claim.layers[-1].reach)
+        return found._replace(last=Signal(last, found.last.mask))
+
+    @cached_property
+    def returned(self) -> stack.Returned:
+        return stack.returned(self.claim, self.passes, self.arithmetic)
 
     def states(self, of: str = "") -> Bounded:
         """(B,T,H) as Keras returns the sequence; of what it does not show, as they are carried."""
@@ -150,9 +155,7 @@ class Truth:
 
     @cached_property
     def regularization(self) -> Bounded:  # ()
-        outputs = (each.out.handed_on.number for each in self.passes)
-        named = dict(zip(self.claim.names, outputs, strict=True))
-        return regularization(self.claim, named, self.a)
+        return regularization(self.claim, self.returned, self.a)
 
     @property
     def _handed_on(self) -> Signal:  # the output as a loss takes it

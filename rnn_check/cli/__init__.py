@@ -6,6 +6,7 @@ from rnn_check.cli import (  # noqa: F401  whose commands belong to `main`
     compare,
     coverage,
     explain,
+    history,
     judge,
     lint,
     model,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rnn_check.asking.request import Setting
     from rnn_check.asking.run import Place
     from rnn_check.claims.claim import Claim
-    from rnn_check.upgrades.changes import Compared
+    from rnn_check.upgrades.changes import Compared, Side
     from rnn_check.upgrades.subjects import How, Word
     from rnn_check.verdicts.gathered import Verdicts
 
@@ -266,12 +266,30 @@ def compared(
     options: Sequence[str] = (),
     scheduler: str | None = None,
 ) -> Compared:
-    """Ask whoever is to be asked, and hold all against the first; options: see `Compared`.
+    """Ask whoever is to be asked, and hold all against the first; options: see `Compared`."""
+    from rnn_check.upgrades import changes
+
+    parts = [
+        changes.compare(asked, sides, tuple(options), way)
+        for way, (asked, sides) in judged(words, claims, verdicts, how, scheduler).items()
+    ]
+    return changes.joined(parts) if len(parts) > 1 else parts[0]
+
+
+def judged(
+    words: Sequence[Word],
+    claims: Sequence[Claim],
+    verdicts: Verdicts,
+    how: How,
+    scheduler: str | None = None,
+) -> dict[str, tuple[Sequence[Claim], list[Side]]]:
+    """Ask whoever is to be asked, and judge: in each way, "" first, which claims and what came of
+    them, a side for each subject.
 
     scheduler: of the cluster that is asked, if it is not this machine.
     """
     from rnn_check.subjects import environments
-    from rnn_check.upgrades import beside, changes, subjects
+    from rnn_check.upgrades import beside, subjects
     from rnn_check.verdicts.gathered import Verdicts
     from rnn_check.verdicts.known import Known
 
@@ -285,7 +303,7 @@ def compared(
     ways = [way for way in (*how.others, *beside.WAYS) if way in asked_so]
     few = {way: [*claims] if way in how.others else beside.few(claims, way) for way in ways}
     own = Known(verdicts.known.entries, own=verdicts.known.own, whole=False)
-    judged = {"": verdicts, **{way: Verdicts(few[way], own) for way in ways}}
+    of_way = {"": verdicts, **{way: Verdicts(few[way], own) for way in ways}}
     fewer = {s: few[w] for each in prepared for w, s in how.ways(each.word.backend).items() if w}
     with (
         elsewhere(scheduler) as there,
@@ -304,9 +322,8 @@ def compared(
             for asked in run.ask(claims, fewer) if places else ():
                 place, way = places[asked.subject]
                 shown.answered(targets.index(place))
-                judged[way].add(dataclasses.replace(asked, subject=place))
-    parts = []
-    for way, each in judged.items():
-        sides = list(subjects.sides(prepared, run, how, each, notes, way))
-        parts.append(changes.compare(few.get(way, claims), sides, tuple(options), way))
-    return changes.joined(parts) if ways else parts[0]
+                of_way[way].add(dataclasses.replace(asked, subject=place))
+    return {
+        way: (few.get(way, claims), list(subjects.sides(prepared, run, how, each, notes, way)))
+        for way, each in of_way.items()
+    }

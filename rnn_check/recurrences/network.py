@@ -26,7 +26,9 @@ class Network:
 
     embedding: (V,F) of the table in which x are indices. mask: the steps that are not skipped.
     sample_weight: of the loss, off by weight_error. error: how far x may be from what was run.
-    regularizers, constraints: by weight. frozen: the weights that are not trained, each with its
+    regularizers, constraints: by weight. activities: regularizers of all that the recurrent "layer"
+    returns, its last states too if it returns_state, and of what "dense" does. zeros: whether it
+    shows them at steps that the mask skips. frozen: the weights that are not trained, each with its
     error. mixed: what layers compute in that keep their weights in float32. scale: by which the
     loss is multiplied before its gradient is taken, which is divided by it: a power of two.
     """
@@ -46,6 +48,9 @@ class Network:
     error: Array | float = 0.0
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    activities: Mapping[str, Regularizer] = field(default_factory=dict)
+    returns_state: bool = False
+    zeros: bool = False
     frozen: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     mixed: str = ""
     scale: float = 1.0

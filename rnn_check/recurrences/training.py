@@ -13,7 +13,7 @@ was before the update by that batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,9 +124,15 @@ def outputs(network: Network, weights: Sets, batch: slice, start: States | None 
     return found if network.is_sequence else found.each(lambda part: part[:, 0])
 
 
-def ends(network: Network, weights: Sets, batch: slice, start: States | None = None) -> States:
+def ends(
+    network: Network,
+    weights: Sets,
+    batch: slice,
+    start: States | None = None,
+    dropped: Dropped | None = None,
+) -> States:
     """The states after a batch, from which the next one of a stateful layer begins."""
-    run = _forward(network, _all_of(network, weights), batch, start=start)
+    run = _forward(network, _all_of(network, weights), batch, dropped, start)
     return tuple(node.b for node in run.states)
 
 
@@ -143,15 +149,38 @@ def _gradients(
     over the recurrence's step, a leading axis for the weights."""
     run = _forward(network, weights, batch, dropped, start)
     loss = batches.loss_of(network, run.outputs, batch)
+    penalties = [*_of_outputs(network, run, batch.stop - batch.start)]
+    for penalty in penalties:
+        loss = added(loss, penalty, len(penalties))
     run.tape.backward()
     return run.gradients(), loss
 
 
+def _of_outputs(network: Network, run: _Forward, B: int) -> Iterator[Bounded]:
+    """(N,1) what the outputs of layers add to the loss, one tensor after another; the gradient of
+    each is received by it."""
+    shown = {"dense": [run.outputs], "layer": [run.hidden]}
+    if network.returns_state:
+        shown["layer"] += [[state] for state in run.states]
+    for layer, regularizer in network.activities.items():
+        for tensor in shown[layer]:
+            for node in tensor:
+                node.receive(regularizer.gradient(node.b, B, network.scale))
+            parts = (
+                np.stack([getattr(node.b, part) for node in tensor], axis=1)
+                for part in ("value", "error", "size")
+            )
+            value, error, size = parts
+            yield regularizer.loss(Bounded(value, error, run.tape.a, size), B)
+
+
 class _Forward(NamedTuple):
-    """outputs (N,B,O), of each step or of the last; states (N,B,H) after it."""
+    """outputs (N,B,O), of each step or of the last, and hidden (N,B,H), what the recurrent layer
+    put out; states (N,B,H) after the last."""
 
     tape: Tape
     outputs: list[Node]
+    hidden: list[Node]
     states: tuple[Node, ...]
     gradients: Callable[[], dict[str, Bounded]]
 
@@ -180,8 +209,11 @@ def _forward(
             keep = kept[t][:, None]
             new = tuple(tape.where(keep, *pair) for pair in zip(new, states, strict=True))
         states = new
-        outputs.append(states[0])
-    outputs = outputs if network.is_sequence else outputs[-1:]
+        shown = states[0]
+        if kept is not None and network.zeros:
+            shown = tape.scaled(shown, 1.0 * kept[t][:, None])
+        outputs.append(shown)
+    outputs = hidden = outputs if network.is_sequence else outputs[-1:]
     nodes: dict[str, Node] = {}
     if "dense.kernel" in weights:
         dense = {name: w for name, w in weights.items() if name.startswith("dense.")}
@@ -204,7 +236,7 @@ def _forward(
             found[name] = g.each(lambda part: part[:, 0]) if name.endswith("bias") else g
         return found
 
-    return _Forward(tape, outputs, states, gradients)
+    return _Forward(tape, outputs, hidden, states, gradients)
 
 
 def _steps(network: Network, batch: slice, tape: Tape, table: Bounded | None) -> list[Node]:

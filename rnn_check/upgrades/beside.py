@@ -14,7 +14,7 @@ from rnn_check.asking.run import BESIDE_KERAS, modes
 from rnn_check.claims.claim import Claim
 
 COMPILED = "compiled"
-OTHER_DTYPES = ("mixed_float16", "floatx_float64")
+OTHER_DTYPES = ("mixed_float16", "mixed_bfloat16", "floatx_float64")
 WAYS = (COMPILED, *OTHER_DTYPES)
 # layers with gates and without, with masks, backwards, stacked, above each other; what is dropped
 EVERY = (
@@ -32,6 +32,7 @@ FEW = {
         "options/training/reported[of=fit]",  # traced, as Keras trains by default
     ),
     "mixed_float16": (*EVERY, *LARGE, "options/training/fit_mixed"),  # whose loss is scaled
+    "mixed_bfloat16": (*EVERY[:4], LARGE[0]),  # what mixed_float16 is in, but for its range
     "floatx_float64": (*EVERY, *LARGE),
 }
 

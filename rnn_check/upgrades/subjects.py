@@ -245,7 +245,7 @@ def sides(
         if observed is None:
             judged = Judged(not_started("").asked(setting.mode, setting.dtype), [])
         else:
-            judged = verdicts.judged(i, observed)
+            judged = verdicts.judged(i, observed, causes=False)  # which no report of changes shows
         asking = beside.options(setting) if way else how.asking
         options = () if word.observed else asking + how.making * bool(word.wanted)
         own = [*each.notes, *notes.get(i, ())]

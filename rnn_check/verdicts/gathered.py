@@ -42,7 +42,18 @@ class Verdicts:
             self._of_words[key] = judge(claim, answer, dtype=dtype)
         return self._of_words[key]
 
-    def judged(self, index: int, subject: Observations, rerun: Sequence[str] = ()) -> Judged:
+    def judged(
+        self,
+        index: int,
+        subject: Observations,
+        rerun: Sequence[str] = (),
+        *,
+        causes: bool = True,
+    ) -> Judged:
+        """All of one subject, what is known of it marked.
+
+        causes: whether what may be the cause is looked for where a few differ (seconds each).
+        """
         verdicts = [(claim, self.of.get((index, id(claim)), [])) for claim in self.claims]
         given = [(claim, each) for claim, each in verdicts if each]
 
@@ -50,7 +61,9 @@ class Verdicts:
             return judge(claim, self.answers[index, id(claim)], dtype=arithmetic)
 
         marked = self.known.mark(given, subject.identity, subject.setting, again)
-        return Judged(subject.subject, list(self._diagnosed(index, subject, given, marked)), rerun)
+        if causes:
+            marked = list(self._diagnosed(index, subject, given, marked))
+        return Judged(subject.subject, marked, rerun)
 
     def _diagnosed(
         self,

@@ -18,11 +18,14 @@ from rnn_check.numbers.formats import arithmetic
 def test_more_ways_than_are_tried_are_judged_only_if_one_of_them_explains_the_loss(
     most: int, off: float, is_said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    two: Any = [SimpleNamespace(dropped="a"), SimpleNamespace(dropped="b")]
+    losses = {
+        name: SimpleNamespace(value=np.array([[loss]])) for name, loss in (("a", 1), ("b", 2))
+    }
+    two: Any = [SimpleNamespace(dropped=name, loss=loss) for name, loss in losses.items()]
     monkeypatch.setattr(drawn, "MOST", most)
     monkeypatch.setattr(drawn, "_explaining", lambda *_: two)
     monkeypatch.setattr(drawn, "_from_reported", lambda *_: off)
-    network: Any = SimpleNamespace(batches=[slice(0, 1), slice(1, 2)])
+    network: Any = SimpleNamespace(batches=[slice(0, 1), slice(1, 2)], stateful=False)
     rates, optimizer, a = drawn.Rates(0.5, 0.0), None, arithmetic("float32")
     found = drawn.explained(
         network,

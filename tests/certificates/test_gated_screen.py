@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from rnn_check import certify
-from rnn_check.certificates import gated_arguments, gated_screen, lstm_screen
+from rnn_check.certificates import gated_arguments, gated_screen, lstm_screen, seen_screen
 from rnn_check.certificates.factors import Room
 from rnn_check.certificates.gated_arguments import U
 from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.gated_screen import GruScreen
 from rnn_check.certificates.lstm_screen import ORDER, LstmScreen
 from rnn_check.certificates.result import Certificate
+from rnn_check.certificates.seen_screen import SeenScreen
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
 from tests.certificates.test_certify_gated import Layer, each_recurrence
@@ -162,6 +163,71 @@ def test_an_lstm_s_unit_beyond_its_bound_is_not_settled_however_bad_float32_is(
         units = found.units[k // (T * H)]
         assert units is None or k % H in units
     assert all(units is not None and not len(units) for units in found.units[B // 2 :])
+
+
+@each_size
+@pytest.mark.parametrize("is_even", [False, True])
+@pytest.mark.parametrize("wrong_state", ["h", "c"])
+def test_a_seen_state_beyond_its_bound_is_a_suspect_however_bad_float32_is(
+    size: tuple[int, int, int, int], is_even: bool, wrong_state: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """All gates, and tanh(c), are off by as much as they may be, to where the wrong state is."""
+    layer, rng = even(LSTM, size) if is_even else Layer(LSTM, size), np.random.default_rng(0)
+    (B, T, _, H), R = size, size[0] * size[1]
+    shown = {name: part.copy() for name, part in layer.run().states.items()}
+    which = ["h", "c"].index(wrong_state)
+
+    def whole() -> Certificate:
+        return screened.certified_in_full(shown["h"], layer.asked | {"cell_states": shown["c"]})
+
+    right = whole()
+    for b in range(B):
+        at = b, int(rng.integers(T)) * (b % 2), int(rng.integers(H))
+        off = rng.choice([-1.001, 1.001]) * right.bound[which][at]
+        shown[wrong_state][at] = right.expected[which][at] + off
+    found = whole()
+    beyond = np.flatnonzero((found.residual > found.bound)[which].reshape(-1))
+    assert len(beyond) >= B // 2
+    asked = {k: v for k, v in layer.asked.items() if k not in ("recurrence", "reset_after")}
+    of = GatedLayer(LSTM, "sigmoid", shown["c"], shown["h"], **asked)
+    screen = SeenScreen.of(of)
+    assert screen is not None
+    c = shown["c"].astype(np.float64)
+    before = np.concatenate([layer.start[1][:, None], c[:, :-1]], axis=1).reshape(R, H)
+    rows = of.rows(np.arange(R))
+    s = np.split(rows @ np.concatenate([of.W, of.U]) + of.bias, 4, axis=1)
+    to = np.where(np.isin(np.arange(R * H), beyond).reshape(R, H), NEARLY, 0.0)
+    to *= np.sign(shown[wrong_state] - found.expected[which]).reshape(R, H)
+    off = to * screen.args[0].own
+    sizes = np.split(screen.args[0].factor.sizes(rows, Room(), None)[0], 4, axis=1)
+    exp, t = np.zeros((3, R, H)), np.tanh(c).reshape(R, H)
+    for k, sign in ((0, np.sign(s[2])), (1, np.sign(before)), (2, np.sign(t))):
+        exp[k] = -off * sign * sizes[ORDER[k]]
+    monkeypatch.setattr(lstm_screen, "np", Worst([(off * sizes[2], to * 8 * np.sign(s[2]))], exp))
+    monkeypatch.setattr(seen_screen, "np", Worst([(0 * to, to * 8 * np.sign(t))], exp))
+    monkeypatch.setattr(gated_screen, "np", Worst([], exp))
+    monkeypatch.setattr(seen_screen, "_FEW", 1)
+    suspects = screen.suspects(slice(0, B), slice(0, T))
+    assert suspects is not None
+    those = suspects.at if wrong_state == "h" else suspects.at_c
+    assert those is not None and set(beyond) <= set(those)
+
+
+@each_size
+def test_of_seen_cell_states_all_is_said_that_is_said_in_full(
+    size: tuple[int, int, int, int],
+) -> None:
+    """Also how many bounds of c are blind, which are counted when somebody asks."""
+    layer = Layer(LSTM, size)
+    states = layer.run().states
+    asked = layer.asked | {"cell_states": states["c"]}
+    found, whole = certify(states["h"], **asked), screened.certified_in_full(states["h"], asked)
+    assert found.ok and found.largest.search is not None
+    assert (found.reason, found.judged, found.blind) == (whole.reason, whole.judged, whole.blind)
+    assert 0 < found.blind < 0.1
+    assert found.bits == whole.bits
+    assert (found.ratio, found.where) == (whole.ratio, whole.where)
 
 
 @each_recurrence

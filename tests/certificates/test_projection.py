@@ -8,8 +8,9 @@ import pytest
 
 from rnn_check.certificates import projected as projection
 from rnn_check.certificates import projections
+from rnn_check.certificates.layer import Layer as Read
 from rnn_check.certificates.public import certify_projected
-from rnn_check.numbers.formats import Array
+from rnn_check.numbers.formats import Array, gamma
 from tests.certificates.test_certificate import (
     ORDERS,
     blas,
@@ -325,6 +326,32 @@ def test_saturated_layers_are_judged_all_the_same(scale: float) -> None:
     assert found.ok and found.judged == 1, found.reason
     doubled = honest(changed(layer, recurrent_kernel=2 * layer.recurrent_kernel))
     assert certify_projected(doubled, **layer.arguments).ok is False
+
+
+@pytest.mark.parametrize("often", [1, 3, 10**6])
+def test_what_is_made_in_full_is_as_good_however_it_is_made(
+    often: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a unit's z at once, or each by itself; and how large those are is not forgotten."""
+    layer = scaled((8, 50, 64, 96), 1)
+    states = honest(layer)
+    monkeypatch.setattr(projections, "_OFTEN", often)
+    asked = projections.Projection(Read(states, **layer.arguments), 16, None, 0)
+    x, before, h = (asked.narrowed(rows) for rows in asked.rows(asked.asked))
+    rows, units = np.nonzero(np.abs(h) > asked.near_one)
+    assert len(rows) > 100
+    z = asked.preactivation(x, before, rows, units)
+    matrix = np.concatenate([layer.kernel, layer.recurrent_kernel]).astype(np.float64)
+    operands = np.concatenate([x, before], axis=1).astype(np.float64)
+    true = (operands @ matrix + layer.bias)[rows, units]
+    size = (np.abs(operands) @ np.abs(matrix) + np.abs(layer.bias))[rows, units]
+    assert (np.abs(z - true) <= (gamma(160, 2.0**-24) + gamma(162, 2.0**-53)) * size).all()
+    sums = asked.sums()
+    assert sums is not None
+    least = np.zeros_like(sums.own)
+    np.add.at(least, (rows, asked.group[units]), np.square(size))
+    assert (sums.own >= least).all() and ((sums.own > 0) == (least > 0)).all()
+    assert (asked.bound(sums) > asked.bound(sums._replace(own=0 * least)))[least > 0].all()
 
 
 def test_certify_is_asked_where_sums_cannot_tell(middle: tuple[Layer, Array]) -> None:

@@ -22,6 +22,7 @@ from rnn_check.claims import beside, build, document, files, schema, variants, w
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case
+from rnn_check.recurrences.penalties import Regularizer
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked import named as subject
 from tests.support.sampling import sampled
@@ -455,6 +456,20 @@ OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
             "bidirectional/backward_layer", "go_backwards = true, ",
             "go_backwards = true, activity_regularizer = 'L2', ",
             "layer.backward_layer.activity_regularizer", "expected what the layer has",
+        ),
+        (
+            "models/stack", 'name  = "both"\n', 'name  = "both"\nmerge_mode = "None"\n',
+            "layers[2].merge_mode", "only of the last layer",
+        ),
+        (
+            "bidirectional/apart_outputs", "[loss]",
+            "[training]\noptimizer = 'SGD'\nlearning_rate = 0.1\nepochs = 1\n[loss]",
+            "training", "puts out two arrays",
+        ),
+        ("models/apart", '["nested"', '["sequential"', "expect[0].what", "one array at the end"),
+        (
+            "bidirectional/apart_outputs", '"exported"', '"output_shape"\nof = "both"',
+            "expect[3].what", "one array at the end",
         ),
         (
             "wrong/backward_layer", "\nbackward_layer = { k", "\nmerge_mode = 'sum' # { k",
@@ -929,7 +944,6 @@ from = "stated"
     assert [e.not_run for e in c.expectations] == ["", "", ""]
     assert request.asks(c) == ["gradients", "trained", "training"]
     for key, reason in (
-        ('activity_regularizer = { kind = "L2", l2 = 0.5 }', "activity_regularizer is not derived"),
         ('kernel_constraint = { kind = "MaxNorm", axis = 1 }', "another axis is not derived"),
         ('trainable = false, kernel_regularizer = "L2"', "of frozen weights is not derived"),
     ):
@@ -953,12 +967,15 @@ from = "stated"
         'kernel_regularizer = "L2"',
         'bias_constraint = "NonNeg"',
         'bias_regularizer = "L1"',
+        'activity_regularizer = "L2"',
     ):
         c = files.loads(text.replace("use_bias = false }", f"use_bias = false, {key} }}", 1))
         assert [e.not_run for e in c.expectations] == ["", "", ""]
         kept = trained.network(c)  # of the weights that there are
         assert [*kept.regularizers] == (["kernel"] if key.startswith("kernel") else [])
         assert not kept.constraints
+        wanted = {"layer": Regularizer(l2=0.01)} if key.startswith("activity") else {}
+        assert kept.activities == wanted
     for old, new, key, problem in (
         ("epochs = 2 }", "epochs = 2 }\nmask = [[true]]", "mask", "unknown key"),
         ('of = "kernel"', 'of = "kernel"\nat = { epoch = 1 }', "expect[0].what", "epochs = 1"),

@@ -111,7 +111,7 @@ def loop(
             sides.append(shown)
         a, b = sides
         merged: dict[str, Any] = {
-            "concat": np.concatenate(sides, axis=-1),
+            **dict.fromkeys(("concat", "None"), np.concatenate(sides, axis=-1)),
             "sum": a + b,
             "mul": a * b,
             "ave": (a + b) * 0.5,

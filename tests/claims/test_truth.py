@@ -11,9 +11,11 @@ import pytest
 
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
-from rnn_check.claims.loss import cotangent_of
+from rnn_check.claims.loss import cotangent_of, regularization
 from rnn_check.claims.stack import dense_that_reaches
 from rnn_check.claims.truth import Truth, _limited
+from rnn_check.numbers.bounded import Bounded
+from rnn_check.numbers.formats import ARITHMETICS
 from rnn_check.recurrences import over_time
 
 MASKED = """
@@ -85,23 +87,23 @@ def test_a_batch_of_a_stateful_layer_starts_where_the_one_before_ended() -> None
     """By hand: 5 + 1 = 6, 6 + 2·6 + 1 = 19; then 7 + 2·19 + 1 = 46, 8 + 2·46 + 1 = 101. At once,
     the second sample starts from 0: 8, 8 + 2·8 + 1 = 25. Backwards 7, 20; then 49, 106."""
     sequence = stateful("return_sequences = true")
-    assert sequence.in_batches(ONE_BY_ONE).value.ravel().tolist() == [6, 19, 46, 101]
-    assert sequence.in_batches(AT_ONCE).value.ravel().tolist() == [6, 19, 8, 25]
-    assert stateful().in_batches(ONE_BY_ONE).value.ravel().tolist() == [19, 101]
+    assert sequence.in_batches(ONE_BY_ONE).last.value.ravel().tolist() == [6, 19, 46, 101]
+    assert sequence.in_batches(AT_ONCE).last.value.ravel().tolist() == [6, 19, 8, 25]
+    assert stateful().in_batches(ONE_BY_ONE).last.value.ravel().tolist() == [19, 101]
     backwards = stateful("go_backwards = true", "return_sequences = true")
-    assert backwards.in_batches(ONE_BY_ONE).value.ravel().tolist() == [7, 20, 49, 106]
+    assert backwards.in_batches(ONE_BY_ONE).last.value.ravel().tolist() == [7, 20, 49, 106]
 
 
 def test_each_direction_goes_on_where_it_ended_itself() -> None:
     """By hand, as above: 19, 101 forward and 20, 106 backward."""
     both = stateful(weights=f"forward = {{{ONE}}}, backward = {{{ONE}}}")
-    assert both.in_batches(ONE_BY_ONE).value.tolist() == [[19, 20], [101, 106]]
+    assert both.in_batches(ONE_BY_ONE).last.value.tolist() == [[19, 20], [101, 106]]
 
 
 def test_an_error_is_carried_into_the_next_batch() -> None:
     """Twice that of the state, beside what a batch that starts from 0 is off by itself."""
     tenths = stateful("return_sequences = true", weights=ONE.replace("[[1]]", "[[0.1]]"))
-    error, alone = (tenths.in_batches(b).error.ravel() for b in (ONE_BY_ONE, AT_ONCE))
+    error, alone = (tenths.in_batches(b).last.error.ravel() for b in (ONE_BY_ONE, AT_ONCE))
     assert error[1] > 0
     assert error[2] > alone[2] + 2 * error[1]
 
@@ -109,11 +111,37 @@ def test_an_error_is_carried_into_the_next_batch() -> None:
 def test_what_is_shown_before_the_first_step_that_counts_is_not_known() -> None:
     """Of the first batch it is a zero either way; of the second some show the state, 19."""
     mask = "[[true, true], [false, true]]"
-    found = stateful("return_sequences = true", mask=mask).in_batches(ONE_BY_ONE)
+    found = stateful("return_sequences = true", mask=mask).in_batches(ONE_BY_ONE).last
     assert np.isinf(found.error).ravel().tolist() == [False, False, True, False]
     assert found.value.ravel()[[0, 1, 3]].tolist() == [6, 19, 8 + 2 * 19 + 1]
     zeros = stateful("return_sequences = true", "zero_output_for_mask = true", mask=mask)
-    assert np.isfinite(zeros.in_batches(ONE_BY_ONE).error).all()
+    assert np.isfinite(zeros.in_batches(ONE_BY_ONE).last.error).all()
+
+
+def test_all_that_a_call_returns_is_penalized_and_shared_by_the_samples() -> None:
+    """By hand, as above: batch by batch 6, 19 and the state 19, then 46, 101 and 101."""
+    penalized = "return_state = true", 'activity_regularizer = { kind = "L2", l2 = 1 }'
+    sequence = stateful("return_sequences = true", *penalized)
+    found = sequence.in_batches(ONE_BY_ONE)
+    value, bound = regularization(sequence.claim, found.returned, sequence.a)
+    assert value == (6**2 + 2 * 19**2 + 46**2 + 2 * 101**2) / 2
+    assert bound < 2.0**-18 * value
+    second = regularization(sequence.claim, found.part(slice(1, 2)).returned, sequence.a)
+    assert second.value == 46**2 + 2 * 101**2
+    weights = f"forward = {{{ONE}}}, backward = {{{ONE}}}"
+    both = stateful(*penalized, weights=weights)  # the state is the last output
+    apart = regularization(both.claim, both.in_batches(ONE_BY_ONE).returned, both.a)
+    assert apart.value == (19**2 + 20**2 + 101**2 + 106**2) * 2 / 2
+
+
+def test_of_what_may_be_a_state_or_a_zero_no_penalty_is_known() -> None:
+    mask = "[[true, true], [false, true]]"
+    penalized = "return_sequences = true", 'activity_regularizer = "L2"'
+    for more, is_known in (((), False), (("zero_output_for_mask = true",), True)):
+        found = stateful(*penalized, *more, mask=mask)
+        returned = found.in_batches(ONE_BY_ONE).returned
+        bound = regularization(found.claim, returned, found.a).error
+        assert bool(np.isfinite(bound)) == is_known
 
 
 def test_bounds_contain_float32_in_every_order_of_summation() -> None:
@@ -261,8 +289,8 @@ def test_a_masked_step_carries_what_was_rounded_before_it() -> None:
     )
     printed = PRINTED.format("output", "[[0.50]]", 0, "hand")
     found = Truth(files.loads(text + printed), "hand").states()
-    assert found[0].ravel().tolist() == [0.5, 0.5, -0.5]
-    assert carries(found[1], "0", "0.005", "0.01")
+    assert found.value.ravel().tolist() == [0.5, 0.5, -0.5]
+    assert carries(found.error, "0", "0.005", "0.01")
 
 
 def test_zeros_that_a_mask_shows_round_no_state() -> None:
@@ -390,5 +418,5 @@ def test_a_regularizer_counts_with_what_keras_takes_where_nothing_is_said(
 
 def test_a_bound_of_what_overflowed_spans_all_that_there_is() -> None:
     value, bound = np.array([np.inf, -np.inf, 1.0]), np.array([np.inf, np.inf, 0.5])
-    found = _limited((value, bound), (-np.inf, np.inf))
-    assert found[1].tolist() == [np.inf, np.inf, 0.5]
+    found = _limited(Bounded(value, bound, ARITHMETICS["float32"]), (-np.inf, np.inf))
+    assert found.error.tolist() == [np.inf, np.inf, 0.5]

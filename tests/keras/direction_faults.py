@@ -1,4 +1,4 @@
-"""What can Bidirectional get wrong of a backward layer that is another?  Each as a subclass of it.
+"""What can Bidirectional get wrong of its two directions?  Each as a subclass of it.
 
 The first line of a class's docstring is the fault's name.
 """
@@ -51,3 +51,45 @@ class BackwardScaled(Bidirectional):
         super().__init__(*args, **kwargs)
         own = self.backward_layer.cell.activation
         self.backward_layer.cell.activation = lambda z: ops.multiply(own(z), 1 + 1e-5)
+
+
+class Apart(Bidirectional):
+    """of two arrays: none"""
+
+    def call(
+        self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: Any = None
+    ) -> Any:
+        forward, backward, *states = super().call(sequences, initial_state, mask, training)
+        return self.put(forward, backward, states)
+
+    def put(self, forward: Tensor, backward: Tensor, states: list[Tensor]) -> Any:
+        return (forward, backward, *states)
+
+
+class Exchanged(Apart):
+    """of two arrays: exchanged"""
+
+    def put(self, forward: Tensor, backward: Tensor, states: list[Tensor]) -> Any:
+        return (backward, forward, *states)
+
+
+class Unturned(Apart):
+    """of two arrays: backward in the order in which it was read"""
+
+    def put(self, forward: Tensor, backward: Tensor, states: list[Tensor]) -> Any:
+        return (forward, ops.flip(backward, axis=1), *states)
+
+
+class ForwardTwice(Apart):
+    """of two arrays: forward twice"""
+
+    def put(self, forward: Tensor, backward: Tensor, states: list[Tensor]) -> Any:
+        return (forward, forward, *states)
+
+
+class Joined(Apart):
+    """of two arrays: one array"""
+
+    def put(self, forward: Tensor, backward: Tensor, states: list[Tensor]) -> Any:
+        joined = ops.concatenate([forward, backward], axis=-1)
+        return (joined, *states) if states else joined

@@ -70,6 +70,23 @@ def own_cell():
     made.build((None, None, 3))
     return made
 
+def apart():
+    x = keras.Input((4, 2))
+    before = layers.LSTM(2, return_sequences=True)(x)
+    both = layers.Bidirectional(layers.GRU(1, return_sequences=True), merge_mode=None, name="both")
+    return keras.Model(x, both(before))
+
+def rejoined():
+    x = keras.Input((4, 2))
+    both = layers.Bidirectional(layers.GRU(1, return_sequences=True), merge_mode=None, name="both")
+    one, other = both(x)
+    return keras.Model(x, layers.LSTM(2, name="after")(other))
+
+def exchanged():
+    x = keras.Input((4, 2))
+    both = layers.Bidirectional(layers.GRU(1), merge_mode=None, name="both")
+    return keras.Model(x, list(both(x))[::-1])
+
 def uneven():
     backward = layers.LSTM(2, activation="relu", go_backwards=True)
     return sequential(layers.Bidirectional(layers.LSTM(2), backward_layer=backward))
@@ -81,7 +98,7 @@ def turned():
 class Lazy:
     pass
 """
-WHOLE = ("saved", "cells", "two_directions", "words", "functional", "uneven")
+WHOLE = ("saved", "cells", "two_directions", "words", "functional", "apart", "uneven")
 
 
 @pytest.fixture
@@ -133,6 +150,8 @@ def test_one_layer_of_a_model_and_ones_own_input(file: str, subject: observe.Sub
     ("name", "only", "reason"),
     [
         ("branched", "", "do not stand one after the other.*--only takes one of them: one, other"),
+        ("rejoined", "", "do not stand one after the other.*--only takes one of them: both, after"),
+        ("exchanged", "", "do not stand one after the other.*--only takes one of them: both"),
         ("branched", "third", "it has no layer third; it has one, other, add"),
         ("unbuilt", "", "is not built yet"),
         ("normalized", "", "is a LayerNormalization, and a claim has no such layer"),

@@ -467,7 +467,7 @@ def test_bidirectional(asked: Subject, merge_mode: str | None) -> None:
         "sum": forward + backward,
         "mul": forward * backward,
         "ave": (forward + backward) / 2,
-        None: np.stack([forward, backward]),
+        None: np.concatenate([forward, backward], axis=-1),  # two arrays, told side by side
     }
     assert np.array_equal(found["outputs"]["layers"][0], merged[merge_mode])
     read = found["weights"]["bidirectional"]

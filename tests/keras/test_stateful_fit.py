@@ -17,10 +17,14 @@ from tests.support.sampling import long
 pytestmark = pytest.mark.thinned(5)
 
 CLAIM = files.load(files.bundled() / "options" / "stateful" / "fit.toml")
-MASKED = {
-    c.name.rpartition("[")[2].rstrip("]"): c
-    for c in files.load_each(files.bundled() / "options" / "stateful" / "fit_masked.toml")
-}
+
+
+def named(file: str) -> dict[str, Claim]:
+    each = files.load_each(files.bundled() / "options" / "stateful" / file)
+    return {c.name.rpartition("[")[2].rstrip("]"): c for c in each}
+
+
+MASKED, DROPPED = named("fit_masked.toml"), named("fit_dropped.toml")
 FAULTS = planted.found(planted.FOLDER / "stateful_faults.py", "keras.layers.SimpleRNN")
 
 
@@ -32,7 +36,7 @@ def observed(subject: Subject, c: Claim, fault: str) -> asking_request.Answer:
         pytest.skip("a known deviation")
     asked = sorted({question for e in c.expectations for question in e.asked(c)})
     request = asking_request.request(c, asked, asking_request.Setting())
-    replace = {**planted.EAGERLY, "SimpleRNN": FAULTS[fault]}
+    replace = {**planted.EAGERLY, "SimpleRNN": FAULTS.get(fault, fault)}
     found = plans.ask(subject, {**request, "replace": replace})[1]
     if "unsupported" in found["training"]:
         pytest.skip(found["training"]["unsupported"])
@@ -76,6 +80,26 @@ def test_a_state_that_an_epoch_resets_is_told_from_one_that_it_carries_on(
         answer = observed(subject, MASKED[name], planted.NONE)
         for c, wanted in ((MASKED[name], AGREE), (MASKED[other], DIFFER)):
             assert [v.verdict for v in judge.judge(c, answer)] == [wanted] * 2
+
+
+@long
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f != NEVER_RESET])
+@pytest.mark.parametrize("name", ["inputs", "states"])
+def test_no_masks_explain_a_fault_of_what_is_carried(
+    subject: Subject, name: str, fault: str
+) -> None:
+    (verdict,) = judge.judge(DROPPED[name], observed(subject, DROPPED[name], fault))
+    assert verdict.verdict == (AGREE if fault == planted.NONE else DIFFER), verdict.detail
+
+
+@long
+def test_no_masks_explain_that_what_is_carried_is_dropped(subject: Subject) -> None:
+    if subject.backend != "tensorflow":
+        pytest.skip("what is planted here is of TensorFlow")
+    fault = "recurrent dropout applied to the carried state"
+    answer = observed(subject, DROPPED["states"], planted.LAYERS[fault].removeprefix("SimpleRNN="))
+    (verdict,) = judge.judge(DROPPED["states"], answer)
+    assert verdict.verdict == DIFFER, verdict.detail
 
 
 def test_only_what_is_stateful_can_be_reset() -> None:

@@ -501,7 +501,46 @@ def test_batches_of_a_stateful_layer_are_one_long_sequence(kind: str) -> None:
     for epoch in range(epochs):
         own = slice(epoch * S, (epoch + 1) * S)
         off = abs(told.loss.value[epoch] - np.mean(losses[own]))
-        assert off <= told.loss[1][epoch] + np.mean(bounds[own])
+        assert off <= told.loss.error[epoch] + np.mean(bounds[own])
     alone = trained(replace(net, stateful=False), SGD(0.0), {
         n: (a, np.zeros_like(a)) for n, a in start.items()}, epochs)  # fmt: skip
-    assert (np.abs(alone.loss[0] - told.loss[0]) > alone.loss[1] + told.loss[1]).all()
+    assert (np.abs(alone.loss.value - told.loss.value) > alone.loss.error + told.loss.error).all()
+
+
+def stateful_with_dropout(x: list[list[float]], drawn_masks: list[float], afresh: int = -1) -> Any:
+    """What is recorded of a linear layer of one unit that learns nothing, h = m·x + h/2: a batch a
+    sample, whose losses alone tell what was drawn. afresh: a batch that forgets the one before."""
+    h, losses = mpmath.mpf(0), []
+    for batch, m in enumerate(drawn_masks):
+        h = 0 if batch == afresh else h
+        h = m * mpmath.mpf(x[batch % len(x)][0]) + h / 2
+        losses.append((h - 1) ** 2)
+    K, N = len(x), len(drawn_masks)
+    epochs = [sum(losses[at : at + K]) / K for at in range(0, N, K)]
+    values = {"kernel": [[1.0]] * len(x[0]), "recurrent_kernel": [[0.5]]}
+    weights = {name: np.array([w] * (N + 1)) for name, w in values.items()}
+    return certify_training(
+        weights, {}, optimizer=SGD(0.0), iterations=np.arange(N + 1), dtype="float64",
+        network=Network(
+            np.array(x)[:, None], np.ones((K, 1)), activation="linear", batch_size=1, stateful=True
+        ),
+        loss=np.array([float(loss) for loss in epochs]), rates=drawn.Rates(0.5, 0.0),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_what_was_drawn_is_followed_from_batch_to_batch(samples: int) -> None:
+    """With one batch an epoch each loss tells what was drawn, with two both together."""
+    x = [[3.0], [5.0]][:samples]
+    masks = [2.0, 0.0, 2.0, 2.0, 0.0, 2.0]
+    assert stateful_with_dropout(x, masks).ratio <= 1
+    for batch in (1, 3):
+        assert stateful_with_dropout(x, masks, afresh=batch).ok is False
+
+
+def test_more_than_can_be_followed_is_not_proved() -> None:
+    """2⁷ masks of the first batch, in whose states the second may begin."""
+    many = [[2.0**i for i in range(7)]] * 2
+    found = stateful_with_dropout(many, [0.0] * 4)
+    assert found.ok is None
+    assert "too many masks" in found.reason

@@ -85,7 +85,8 @@ class Puppet(Session):
 
     def identity(self) -> dict[str, Any]:
         return {
-            **{"keras": "3.15.1", "backend": self.backend, "backend_version": "1.2.3"},
+            **{"keras": os.environ.get("PUPPET_KERAS", "3.15.1"), "backend": self.backend},
+            **{"backend_version": "1.2.3"},
             **{"python": "3.11.7", "numpy": np.__version__, "device": "CPU", "dtype": "float32"},
             **{"cpu": os.environ.get("PUPPET_CPU", "A CPU"), "threads": 2, "settings": {}},
             "platform": str(os.getpid()),

@@ -62,6 +62,9 @@ WEIGHTS = Need("weights", lambda run: run.weights is not None)
 LOSS = Need("loss", lambda run: run.loss is not None)
 ANY_LOSS = Need("loss", lambda run: run.loss is not None or run.cell_cotangent is not None)
 MSE = Need('loss.kind = "mse"', lambda run: run.loss is not None and run.loss.kind == "mse")
+ONE_OUTPUT = Need(
+    'one array at the end, not the two of merge_mode = "None"', lambda run: not run.puts_out_two
+)
 DENSE = Need(
     "a Dense layer after a last state",
     lambda run: run.is_plain and run.dense is not None and not run.rnn.returns_sequences,

@@ -16,6 +16,7 @@ from rnn_check.claims.expectations.expectation import (
     DENSE,
     LOSS,
     MSE,
+    ONE_OUTPUT,
     WEIGHTS,
     Holds,
     Need,
@@ -26,7 +27,8 @@ from rnn_check.claims.expectations.expectation import (
 )
 from rnn_check.claims.expectations.numbers import Numbers, Placed
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers.layer import described
+from rnn_check.claims.layers import Bidirectional, Carrying
+from rnn_check.claims.layers.layer import penalizes_outputs
 from rnn_check.claims.loss import given_to_loss, loss_of_kept, penalized, regularization
 from rnn_check.claims.truth import Truth
 from rnn_check.numbers import formats
@@ -134,47 +136,41 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
         WEIGHTS,
         Need(
             "an activity_regularizer",
-            lambda run: any(
-                isinstance(getattr(layer, "activity_regularizer", None), dict)
-                for layer in run.layers
-            ),
+            lambda run: any(penalizes_outputs(layer) for layer in run.layers),
         ),
     )
     questions = ("losses",)
+
+    def underived(self, run: Experiment) -> str:
+        for layer in run.layers:
+            if isinstance(layer, Bidirectional) and penalizes_outputs(layer):
+                return f"{self.name} of two directions, which are not shown apart, is not derived"
+        return ""
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("losses", "losses"), ("losses", "activities", "*")]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """From the outputs that the subject itself returned, so that no recurrence is needed."""
-        told, run = case.said["losses"], case.claim
+        told, run, a = case.said["losses"], case.claim, formats.arithmetic(case.dtype)
         outputs = {}
         for index, layer in enumerate(run.layers):
-            if isinstance(getattr(layer.inner, "activity_regularizer", None), dict):
-                shape = (len(case.x), *run.shape_after(index, case.x.shape[1:]))
-                outputs[layer.name] = told["activities"][layer.name].shaped(shape)
-        a = formats.arithmetic(case.dtype)
-        loss = regularization(run, stack.exactly(outputs, a), a)
+            if penalizes_outputs(layer):
+                shapes = [(len(case.x), *run.shape_after(index, case.x.shape[1:]))]
+                if layer.returns_state and isinstance(layer, Carrying):
+                    shapes += [(len(case.x), size) for size in layer.state_sizes]
+                shown = told["activities"][layer.name].states(*shapes)
+                outputs[layer.name] = [exactly(each, a) for each in shown]
+        loss = regularization(run, outputs, a)
         yield stack.bounded("loss of the regularizers", told["losses"].array, loss)
-
-
-def outputs_penalized(what: str, run: Experiment) -> str:
-    """Why what is reported is not derived, if outputs are penalized; empty if none are."""
-    given = (getattr(each.inner, "activity_regularizer", None) for each in run.layers)
-    if any(described(each) is not None for each in given):
-        return f"{what} with an activity_regularizer is not derived"
-    return ""
 
 
 class LossOfEvaluate(Holds, frozen=True, kw_only=True):
     """Holds: what evaluate returns, masked steps left out; needs `mse`."""
 
     layers = "any"
-    needs = (X, WEIGHTS, MSE)
+    needs = (X, WEIGHTS, MSE, ONE_OUTPUT)
     questions = ("evaluate",)
-
-    def unjudged(self, run: Experiment) -> str:
-        return outputs_penalized(self.name, run)
 
     def spoils(self, run: Experiment) -> list[Path]:
         return [("evaluate", "loss")]
@@ -189,11 +185,12 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
         assert run.loss is not None
         mask = stack.masks(run, "float32")[-1]
         output = told["output"].shaped(run.output_shape)
-        a = formats.arithmetic(case.dtype)
-        to_loss = given_to_loss(exactly(output, a), case.policy.loss_in)
+        truth = case.truth(case.dtype)
+        to_loss = given_to_loss(exactly(output, truth.a), case.policy.loss_in)
         loss = loss_of_kept("mse", run.loss.value.value, to_loss, mask)
         u = max(loss.a.u_stored, 2.0**-24)  # reported in float32
-        wanted = penalized(run, loss.off_by(formats.gamma(6, u) * loss.most), a)
+        loss = loss.off_by(formats.gamma(6, u) * loss.most)
+        wanted = penalized(run, loss, truth.returned, truth.a)
         yield stack.bounded("loss of evaluate", told["loss"].number, wanted, "own")
 
 

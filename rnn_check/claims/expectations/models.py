@@ -10,7 +10,7 @@ from rnn_check.claims import stack
 from rnn_check.claims.expectations.behaviour import whole_output
 from rnn_check.claims.expectations.bitwise import same
 from rnn_check.claims.expectations.case import Case
-from rnn_check.claims.expectations.expectation import LOSS, WEIGHTS, Holds, Path, X
+from rnn_check.claims.expectations.expectation import LOSS, ONE_OUTPUT, WEIGHTS, Holds, Path, X
 from rnn_check.claims.expectations.losses import that_fits
 from rnn_check.claims.experiment import Experiment
 
@@ -36,6 +36,8 @@ class Composed(Holds, frozen=True, kw_only=True):
         yield from super().missing(run)
         if run.mask is not None or run.initial_state is not None:
             yield "an input without mask and initial_state"
+        if self.of == "sequential" and not ONE_OUTPUT.there(run):
+            yield ONE_OUTPUT.what
         if self.of == "twice" and run.x is not None and len(run.x.value) < 2:
             yield "two samples"
 

@@ -15,7 +15,7 @@ from rnn_check.claims import stack
 from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.bitwise import moved, same, yes
 from rnn_check.claims.expectations.case import Case, Malformed, Said, Unproved
-from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
+from rnn_check.claims.expectations.expectation import MSE, ONE_OUTPUT, WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import GRU, LSTM, Layer, Recurrent, SimpleRNN
 from rnn_check.claims.layers.layer import described
@@ -33,7 +33,7 @@ class FitOnce(Holds, frozen=True, kw_only=True):
     """What one step of fit does."""
 
     family: ClassVar[bool] = True
-    needs = (X, WEIGHTS, MSE)
+    needs = (X, WEIGHTS, MSE, ONE_OUTPUT)
     questions = ("fit_once",)
 
     def tells(self) -> dict[str, Any]:

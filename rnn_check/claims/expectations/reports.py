@@ -10,9 +10,9 @@ import numpy as np
 from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims import stack
 from rnn_check.claims.divisions import divisions
-from rnn_check.claims.expectations import losses, trained
+from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.case import Case, Said
-from rnn_check.claims.expectations.expectation import MSE, WEIGHTS, Holds, Path, X
+from rnn_check.claims.expectations.expectation import MSE, ONE_OUTPUT, WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.loss import penalized
 from rnn_check.claims.written import Array
@@ -43,7 +43,7 @@ class Predicted(Holds, frozen=True, kw_only=True):
     def judge(self, case: Case) -> Iterator[Comparison]:
         """Each sample's output is its own, whatever else there is in its batch."""
         for size, batches in _batches(case):
-            wanted = case.truth(case.dtype).in_batches(batches).number
+            wanted = case.truth(case.dtype).in_batches(batches).last.number
             told = case.said[self.of][f"{size}"].array
             yield stack.bounded(f"output in batches of {size}", told, wanted, "subject")
 
@@ -57,7 +57,7 @@ class Reported(Holds, frozen=True, kw_only=True):
     of: Literal["evaluate", "test_on_batch", "fit", "train_on_batch"]
 
     layers = "any"
-    needs = (X, WEIGHTS, MSE)
+    needs = (X, WEIGHTS, MSE, ONE_OUTPUT)
 
     def underived(self, run: Experiment) -> str:
         return trained.underived(self.name, run) if self.of in _OF_TRAINING else ""
@@ -73,7 +73,7 @@ class Reported(Holds, frozen=True, kw_only=True):
             if self.of == "train_on_batch" and averaged:
                 return f"{self.name} of averages, which only fit hands over, is not derived"
             return trained.unjudged(self.name, run)
-        return losses.outputs_penalized(self.name, run)
+        return ""
 
     def unjudged_in(self, policy: Policy) -> str:
         if policy.name in ("float32", "floatx_float64") or policy.is_mixed:
@@ -107,36 +107,36 @@ class Reported(Holds, frozen=True, kw_only=True):
             yield from self._trained(case, said)
             return
         for size, parts in _batches(case):
-            of_size, output = said[f"{size}"], case.truth(case.dtype).in_batches(parts)
+            of_size, shown = said[f"{size}"], case.truth(case.dtype).in_batches(parts)
             if self.of == "evaluate":
                 where = f"in batches of {size}"
-                yield from self._compared(case, of_size, output, slice(None), parts, where)
+                yield from self._compared(case, of_size, shown, slice(None), parts, where)
                 continue
             each = list(of_size)
             yield equal("subject", f"batches of {size}", len(each), len(parts))
             for number, (told, part) in enumerate(zip(each, parts, strict=False), 1):
                 where, alone = f"of batch {number} of {size}", [slice(0, part.stop - part.start)]
-                yield from self._compared(case, told, output, part, alone, where)
+                yield from self._compared(case, told, shown, part, alone, where)
 
     def _compared(
         self,
         case: Case,
         told: Said,
-        output: stack.Signal,
+        shown: stack.Shown,
         samples: slice,
         batches: Sequence[slice],
         where: str,
     ) -> Iterator[Comparison]:
-        run, mask = case.claim, output.mask
+        run, (last, returned) = case.claim, shown.part(samples)
         assert run.loss is not None
         weight = _weight(run)
         found = reported.reported(
-            run.loss.value.value[samples], output.value[samples], output.error[samples],
-            mask=None if mask is None else mask[samples],
+            run.loss.value.value[samples], *last.number, mask=last.mask,
             weight=None if weight is None else weight[samples],
             batches=batches, computed_in=case.dtype,
         )  # fmt: skip
-        wanted = {**found, "loss": penalized(run, found["loss"], found["loss"].a)}
+        loss = penalized(run, found["loss"], returned, last.number.a)
+        wanted = {**found, "loss": loss}
         for name, number in wanted.items():
             got = np.asarray(told[name].number)
             yield stack.bounded(f"{name} {where}", got, number, "subject")

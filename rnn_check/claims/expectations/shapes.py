@@ -13,6 +13,7 @@ from rnn_check.certificates.comparison import Comparison, equal
 from rnn_check.claims.expectations.case import Case, Said
 from rnn_check.claims.expectations.expectation import (
     INPUT,
+    ONE_OUTPUT,
     WEIGHTS,
     Expectation,
     Path,
@@ -125,6 +126,11 @@ class OutputShape(Shaped, frozen=True, kw_only=True):
 
     def allowed(self, run: Experiment) -> Sequence[str]:
         return ["", *run.names] if len(run.layers) == 1 else run.names
+
+    def missing(self, run: Experiment) -> Iterator[str]:
+        yield from super().missing(run)
+        if self.of in ("", run.names[-1]) and not ONE_OUTPUT.there(run):
+            yield ONE_OUTPUT.what
 
     @property
     def by_summary(self) -> bool:

@@ -24,7 +24,7 @@ from rnn_check.claims.layers import (
     TimeDistributed,
 )
 from rnn_check.claims.layers.cells import Recurrence
-from rnn_check.claims.layers.layer import described
+from rnn_check.claims.layers.layer import described, penalizes_outputs
 from rnn_check.claims.layers.signal import Call, Signal
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
@@ -106,8 +106,6 @@ def unjudged(what: str, run: Experiment, drawn: bool = False) -> str:
             rate = getattr(layer, name, msgspec.UNSET)
             if rate is not msgspec.UNSET and rate and not drawn:
                 return f"{what} of a training with {name} depends on what is drawn"
-        if described(getattr(layer, "activity_regularizer", None)) is not None:
-            return f"{what} of a training with an activity_regularizer is not derived"
         if not layer.is_trainable and any(of_layer(layer, "regularizer")):
             return f"{what} of a training with regularizers of frozen weights is not derived"
         for constraint in of_layer(layer, "constraint"):
@@ -115,8 +113,8 @@ def unjudged(what: str, run: Experiment, drawn: bool = False) -> str:
                 return f"{what} of a training with norms along another axis is not derived"
         if layer.inner.option("stateful") and _skips_all(run):
             return f"{what} of a training of a stateful layer that skips all steps is not derived"
-        if layer.inner.option("stateful") and drawn and rates_of(run) is not None:
-            return f"{what} of a training of a stateful layer with dropout is not derived"
+        if layer.inner.option("stateful") and _penalizes_unbegun(run):
+            return f"{what} of a training where steps before a state are penalized is not derived"
         if is_masked(run) and layer.is_recurrent:
             sequence = layer.inner.option("return_sequences")
             if sequence and layer.inner.option("go_backwards"):
@@ -167,6 +165,16 @@ def _skips_all(run: Experiment) -> bool:
     return not whole.is_sequence and not whole.mask.any(axis=1).all()
 
 
+def _penalizes_unbegun(run: Experiment) -> bool:
+    """Whether what a regularizer counts may be that of a batch before it, or a zero."""
+    if not is_masked(run) or run.x is None or run.loss is None:
+        return False
+    whole = network(run)
+    assert whole.mask is not None
+    leads = whole.is_sequence and not whole.zeros and not whole.mask[:, 0].all()
+    return leads and bool(whole.activities)
+
+
 def embellished(run: Experiment) -> str:
     """What stands in a training beside the layers and the optimizer; empty if nothing does."""
     if run.sample_weight is not None:
@@ -175,6 +183,8 @@ def embellished(run: Experiment) -> str:
         for family in ("regularizer", "constraint"):
             for name, _ in of_layer(layer, family):
                 return f"a {family} of {name}"
+        if penalizes_outputs(layer):
+            return "a regularizer of outputs"
         if not layer.is_trainable:
             return "frozen weights"
     return ""
@@ -310,6 +320,13 @@ def network(run: Experiment) -> Network:
         constraints={
             name: penalties.constraint(**given) for name, given in _of_all(run, "constraint")
         },
+        activities={
+            "dense" if each is dense else "layer": penalties.regularizer(**penalty)
+            for each in (layer, dense)
+            if (penalty := _of_outputs(each)) is not None
+        },
+        returns_state=layer.returns_state,
+        zeros=layer.option("zero_output_for_mask"),
         frozen=by_name(
             run,
             {
@@ -322,6 +339,11 @@ def network(run: Experiment) -> Network:
             },
         ),
     )
+
+
+def _of_outputs(layer: AnyLayer | None) -> dict[str, Any] | None:
+    """{"kind": class, its arguments} of its activity_regularizer, if it has one."""
+    return described(getattr(layer and layer.inner, "activity_regularizer", None))
 
 
 def _of_all(run: Experiment, family: str) -> Iterator[tuple[str, dict[str, Any]]]:

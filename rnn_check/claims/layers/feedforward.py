@@ -31,6 +31,7 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
     trainable: Flag = msgspec.UNSET
     kernel_regularizer: Regularizer = msgspec.UNSET
     bias_regularizer: Regularizer = msgspec.UNSET
+    activity_regularizer: Regularizer = msgspec.UNSET
     kernel_constraint: Constraint = msgspec.UNSET
     bias_constraint: Constraint = msgspec.UNSET
 

@@ -23,6 +23,7 @@ from rnn_check.claims.layers.signal import (
 )
 from rnn_check.claims.tables import Table
 from rnn_check.claims.written import Array
+from rnn_check.numbers.bounded import Bounded
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -41,6 +42,11 @@ def described(option: Any) -> dict[str, Any] | None:
     if option is msgspec.UNSET or option in (None, "None"):
         return None
     return option if isinstance(option, dict) else {"kind": option}
+
+
+def penalizes_outputs(layer: Layer) -> bool:
+    """Whether it has an activity_regularizer."""
+    return described(getattr(layer.inner, "activity_regularizer", None)) is not None
 
 
 class Part(Table, frozen=True):
@@ -106,6 +112,11 @@ class Layer(Part, frozen=True):
     is_recurrent: ClassVar[bool] = False
 
     @property
+    def puts_out_two(self) -> bool:
+        """Whether it returns two arrays, which are told and claimed side by side."""
+        return False
+
+    @property
     def name(self) -> str:
         """As the claim calls it; of each class a key, with Keras's own name for a default."""
         raise NotImplementedError
@@ -154,6 +165,10 @@ class Layer(Part, frozen=True):
         """What it makes of what it is given, in float64, how far the arithmetic may be off, and the
         same of the way back."""
         raise NotImplementedError
+
+    def returned(self, call: Call, passed: Pass) -> list[Bounded]:
+        """All that the call gives back, of which an activity_regularizer is."""
+        return [passed.out.handed_on.number]
 
     makes_mask: ClassVar[bool] = False  # whether it masks by what it is given
 

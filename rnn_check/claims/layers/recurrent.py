@@ -187,6 +187,23 @@ class Carrying(Layer, frozen=True):
 
         return Pass(out, back, courses)
 
+    def returned(self, call: Call, passed: Pass) -> list[Bounded]:
+        """Its output, and where it returns them the states that each of its parts ends with."""
+        each = self.outputs(call, passed)
+        zeros = self.backward_part is not None or self.option("zero_output_for_mask")
+        if call.starts and call.given.mask is not None and not zeros:  # or where it starts from
+            none_yet = shown_as_zero(self.in_order(call.given.mask), False)
+            unknown = none_yet if self.returns_sequences else none_yet[:, -1]
+            each = [number.off_by(np.where(unknown, np.inf, 0.0)) for number in each]
+        if not self.returns_state:
+            return each
+        states = (state for course in passed.courses for state in course.states.values())
+        return [*each, *(state.each(last_of) for state in states)]
+
+    def outputs(self, call: Call, passed: Pass) -> list[Bounded]:
+        """What each layer in it puts out."""
+        return [passed.out.handed_on.number]
+
     def compared(
         self,
         call: Call,

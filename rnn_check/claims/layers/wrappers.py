@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 import msgspec
@@ -14,6 +15,7 @@ from rnn_check.claims.layers.signal import (
     Back,
     ByHand,
     Call,
+    Course,
     Pass,
     Signal,
 )
@@ -28,7 +30,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
 
     layer: SimpleRNN | LSTM | GRU
     name: Name = "bidirectional"
-    merge_mode: Literal["concat", "sum", "mul", "ave"] = "concat"
+    merge_mode: Literal["concat", "sum", "mul", "ave", "None"] = "concat"
     backward_layer: SimpleRNN | LSTM | GRU | msgspec.UnsetType = msgspec.UNSET
 
     @property
@@ -47,13 +49,22 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         return self.layer
 
     @property
+    def merges(self) -> bool:
+        """Whether one number is made of two, one of each direction."""
+        return self.merge_mode not in ("concat", "None")
+
+    @property
+    def puts_out_two(self) -> bool:
+        return self.merge_mode == "None"
+
+    @property
     def units(self) -> int:
         forward, backward = (layer.units for layer in self.directions)
-        return forward + backward if self.merge_mode == "concat" else forward
+        return forward if self.merges else forward + backward
 
     @property
     def reach(self) -> tuple[float, float]:
-        if self.merge_mode != "concat":
+        if self.merges:
             return -np.inf, np.inf
         lowest, highest = zip(*(layer.reach for layer in self.directions), strict=True)
         return min(lowest), max(highest)
@@ -76,7 +87,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         """Of merged states neither is printed."""
         own, output = dict(by_hand), by_hand.get("output")
         own.pop("output", None)
-        if output is not None and self.returns_sequences and self.merge_mode == "concat":
+        if output is not None and self.returns_sequences and not self.merges:
             units = self.layer.units
             part = output[:, ::-1, units:] if index else output[..., :units]
             own.setdefault(f"{self.recurrences[index][0]}states", part)
@@ -99,16 +110,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         mask, sequence = call.given.mask, self.returns_sequences
         masks = [mask, None if mask is None else mask[:, ::-1]]
         courses = self.courses(call)
-        sides: list[Bounded] = []
-        parts = zip(
-            courses, masks, (False, sequence), self.recurrences, self.directions, strict=True
-        )
-        for course, own, turned, (prefix, _), layer in parts:
-            states = course.states["h"]
-            if self.merge_mode != "concat":  # what is printed of one is what is merged
-                states = states.off_by(by_hand.get(f"{prefix}states", 0.0))
-            shown = layer.shown(states, own, zeros=sequence).number
-            sides.append(shown.each(_reversed) if turned else shown)
+        sides = self._sides(call, courses)
 
         def back(cotangent: Bounded) -> Back:
             found, T = [], call.given.value.shape[1]
@@ -123,8 +125,27 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         out = Signal(self._merged(*sides), mask if sequence else None, by_hand.get("output", 0.0))
         return Pass(out, back, courses)
 
+    def _sides(self, call: Call, courses: Sequence[Course]) -> list[Bounded]:
+        """What each direction shows, in the order of what both were given."""
+        mask, sequence = call.given.mask, self.returns_sequences
+        masks = [mask, None if mask is None else mask[:, ::-1]]
+        sides: list[Bounded] = []
+        parts = zip(
+            courses, masks, (False, sequence), self.recurrences, self.directions, strict=True
+        )
+        for course, own, turned, (prefix, _), layer in parts:
+            states = course.states["h"]
+            if self.merges:  # what is printed of one is what is merged
+                states = states.off_by(call.by_hand.get(f"{prefix}states", 0.0))
+            shown = layer.shown(states, own, zeros=sequence).number
+            sides.append(shown.each(_reversed) if turned else shown)
+        return sides
+
+    def outputs(self, call: Call, passed: Pass) -> list[Bounded]:
+        return self._sides(call, passed.courses)
+
     def _merged(self, forward: Bounded, backward: Bounded) -> Bounded:
-        if self.merge_mode == "concat":
+        if not self.merges:
             return joined([forward, backward], axis=-1)
         with np.errstate(all="ignore"):  # of 0 · inf, and of inf - inf, nothing is known
             if self.merge_mode == "mul":
@@ -134,7 +155,7 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
 
     def _to_sides(self, cotangent: Bounded, sides: list[Bounded]) -> list[Bounded]:
         """dL/d of what each direction shows."""
-        if self.merge_mode == "concat":
+        if not self.merges:
             units = self.layer.units
             forward = cotangent.each(lambda part: part[..., :units])
             return [forward, cotangent.each(lambda part: part[..., units:])]

@@ -45,9 +45,8 @@ class Backend:
     def sum(self, tensor: Tensor) -> Tensor:
         return self.keras.ops.sum(tensor)
 
-    def joined(self, tensors: list[Tensor]) -> Tensor:
-        """Samples after samples."""
-        return self.keras.ops.concatenate(tensors, axis=0)
+    def joined(self, tensors: list[Tensor], axis: int) -> Tensor:
+        return self.keras.ops.concatenate(tensors, axis=axis)
 
     def array(self, tensor: Tensor) -> Array:
         return np.asarray(self.keras.ops.convert_to_numpy(tensor))
@@ -116,8 +115,8 @@ class TensorFlow(Backend):
     def sum(self, tensor: Tensor) -> Tensor:
         return self.package.reduce_sum(tensor)
 
-    def joined(self, tensors: list[Tensor]) -> Tensor:
-        return self.package.concat(tensors, axis=0)
+    def joined(self, tensors: list[Tensor], axis: int) -> Tensor:
+        return self.package.concat(tensors, axis=axis)
 
     def array(self, tensor: Tensor) -> Array:
         return np.asarray(tensor.numpy())

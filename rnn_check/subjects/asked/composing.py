@@ -62,7 +62,8 @@ class Composing(Models):
 
         def run(x: Any) -> Any:
             halves = [one_after_the_other(of.layers, part) for part in (x[:half], x[half:])]
-            return self.backend.joined(halves)
+            joined = [self.side_by_side(each) for each in halves]
+            return self.backend.joined(joined, axis=0)
 
         return run
 

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .loading import loaded
 from .named import CELLS, LAYERS, RECURRENT
 from .own import load_module
-from .parts import as_described, first, flat, weights_of
+from .parts import as_described, first, flat, own_output, puts_out_two, weights_of
 from .session import Answer, Maybe
 from .wire import encode
 
@@ -47,7 +49,8 @@ def described(backend: Any, where: str, only: str, x: Maybe) -> Answer:
     if x is not None:
         tensor = backend.tensor(x)
         output = layers[0](tensor) if only else whole(tensor)
-        answer["output"] = encode(backend.array(first(output)))
+        own = own_output(layers[-1], output) if puts_out_two(layers[-1]) else [first(output)]
+        answer["output"] = encode(np.concatenate([backend.array(e) for e in own], axis=-1))
     return answer
 
 
@@ -104,11 +107,18 @@ def in_turn(keras: Any, model: Any) -> Any:
     if isinstance(model, keras.Sequential):
         layers = model.layers
     else:
-        layers, tensor = [], model.output
+        layers, outputs = [], flat(model.output)
+        tensor = outputs[0]
         while True:
             layer = tensor._keras_history[0]
             if type(layer).__name__ == "InputLayer":
                 break
+            if layers and puts_out_two(layer):
+                raise ValueError
+            if not layers and len(outputs) > 1:
+                own = own_output(layer, layer.output) if puts_out_two(layer) else []
+                if [*map(id, own)] != [*map(id, outputs)]:
+                    raise ValueError
             layers.insert(0, layer)
             tensor, *beside = flat(layer.input)
             if any("bool" not in str(each.dtype) for each in beside):  # but for masks

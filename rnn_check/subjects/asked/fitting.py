@@ -10,7 +10,7 @@ import numpy as np
 from .backends import Backend
 from .models import Inputs, Models, Stack, inputs_of
 from .named import OPTIMIZER, OPTIMIZERS, SCHEDULES
-from .parts import Layers, reset, weight_name
+from .parts import Layers, has_more_outputs, own_output, reset, weight_name
 from .session import Answer, Maybe, Unsupported
 from .wire import Array, encode
 
@@ -144,9 +144,7 @@ class Fitting(Models):
             raise Unsupported("training whose loss is of another dtype is not recorded")
         if inputs.keys() != {"x"} or target is None:
             raise ValueError("training is recorded of x and target, without initial_state and mask")
-        stateful = any(getattr(layer, "stateful", False) for layer in of.layers)
-        batch_shape = (of.shape[0] if stateful else None, *of.shape[1:])
-        model = self.model_class("Sequential")([keras.Input(batch_shape=batch_shape), *of.layers])
+        model = self.model_to_watch(of)
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
         scaled = self.scaling(made) if self.dtype == "mixed_float16" else made
@@ -182,6 +180,18 @@ class Fitting(Models):
                 "jit_compile": bool(getattr(model, "jit_compile", False)),
             },
         }
+
+    def model_to_watch(self, of: Stack) -> Any:
+        """Sequential, unless its last layer returns states as well, on which no loss is taken."""
+        keras = self.backend.keras
+        stateful = any(getattr(layer, "stateful", False) for layer in of.layers)
+        given = keras.Input(batch_shape=(of.shape[0] if stateful else None, *of.shape[1:]))
+        if not has_more_outputs(of.layers[-1]):
+            return self.model_class("Sequential")([given, *of.layers])
+        value = given
+        for layer in of.layers:
+            value = own_output(layer, layer(value))
+        return self.model_class("Model")(given, value)
 
 
 def told(constant: Any) -> bool | float:

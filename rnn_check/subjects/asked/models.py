@@ -100,6 +100,14 @@ class Models(Making):
             return [self.encode(each) for each in tensor]
         return encode(tensor if isinstance(tensor, np.ndarray) else self.backend.array(tensor))
 
+    def side_by_side(self, output: Any) -> Any:
+        """What one output is told as that comes apart, in the last axis."""
+        if not isinstance(output, list):
+            return output
+        if all(isinstance(each, np.ndarray) for each in output):
+            return np.concatenate(output, axis=-1)
+        return self.backend.joined(output, axis=-1)
+
     def compiling(self, batches: int = 1) -> dict[str, bool]:
         """What compile is told of this mode, for so many batches.
 
@@ -112,9 +120,9 @@ class Models(Making):
 
     def symbolic(
         self, of: Stack, inputs: Inputs, dynamic: bool = False
-    ) -> tuple[Layers, Layers, Layers, Layers]:
+    ) -> tuple[Layers, Layers, Layers, list[Layers]]:
         """The layers called as the functional API has it: inputs, each layer's output and mask, and
-        the states beside the last output.
+        the states beside each output.
 
         `dynamic`: not knowing how many samples and timesteps there will be.
         """
@@ -134,8 +142,9 @@ class Models(Making):
         for index, layer in enumerate(of.layers):
             more = state_and_mask(given) if index == of.first_recurrent else {}
             returned = layer(value, **more)
-            value, states = own_output(layer, returned), states_beside(layer, returned)
+            value = own_output(layer, returned)
             outputs.append(value)
+            states.append(states_beside(layer, returned))
             masks.append(getattr(first(value), "_keras_mask", None))
         return list(given.values()), outputs, masks, states
 
@@ -227,7 +236,7 @@ class Models(Making):
             of,
             ("call", model_key(inputs)),
             lambda: self.backend.prepared(
-                lambda tensors: model(arguments(tensors)), [model], self.mode
+                lambda tensors: self.side_by_side(model(arguments(tensors))), [model], self.mode
             ),
         )(self.tensors(of, inputs))
 
@@ -247,17 +256,20 @@ class Models(Making):
 
         def next_like(symbol: Any) -> Any:
             if isinstance(symbol, list):
-                return [next_like(each) for each in symbol]
-            return None if symbol is None else self.encode(next(found))
+                return [next(found) for _ in symbol]
+            return None if symbol is None else next(found)
 
-        said = {"layers": outputs, "beside": states, "masks": masks}
-        return {name: next_like(symbols) for name, symbols in said.items()}
+        layers = [self.encode(self.side_by_side(next_like(symbol))) for symbol in outputs]
+        beside = [self.encode(next_like(symbol)) for symbol in states]
+        said = [None if symbol is None else self.encode(next_like(symbol)) for symbol in masks]
+        return {"layers": layers, "beside": beside, "masks": said}
 
     def showing(self, of: Stack, inputs: Inputs) -> tuple[Layers, Layers, Layers, Compute]:
         """The symbols of each layer's output, of its mask, of the last one's states, and what
         computes them all."""
         keras = self.backend.keras
-        given, outputs, masks, states = self.symbolic(of, inputs)
+        given, outputs, masks, beside = self.symbolic(of, inputs)
+        states = beside[-1]
         carried = [mask for mask in masks if mask is not None]
         shown = flat(outputs) + states
         if hasattr(keras, "ops"):
@@ -277,26 +289,30 @@ class Models(Making):
         return outputs, masks, states, self.backend.prepared(call, [model], self.mode)
 
     def losses(self, of: Stack, inputs: Inputs) -> Answer:
-        given, outputs, _, _ = self.symbolic(of, inputs)
+        given, outputs, _, beside = self.symbolic(of, inputs)
         shown = [
-            (spec["name"], first(output))
-            for spec, output in zip(of.specs, outputs)
-            if "activity_regularizer" in spec
+            (spec["name"], [first(output), *states])
+            for spec, output, states in zip(of.specs, outputs, beside)
+            if "activity_regularizer" in spec.get("layer", spec)
         ]
-        model = self.backend.keras.Model(given, [*(out for _, out in shown), first(outputs[-1])])
+        every = [tensor for _, tensors in shown for tensor in tensors]
+        model = self.backend.keras.Model(given, [*every, first(outputs[-1])])
 
         def call(tensors: Tensors) -> tuple[list[Tensor], list[Tensor]]:
             found = model(arguments(tensors))
             return list(model.losses), flat(found)
 
         each, found = self.backend.run(call, [model], self.tensors(of, inputs), self.mode)
-        arrays = [self.backend.array(loss) for loss in each]
+        arrays, activities, tensors = [self.backend.array(loss) for loss in each], {}, iter(found)
+        for name, symbols in shown:
+            own = [self.encode(next(tensors)) for _ in symbols]
+            activities[name] = own if len(own) > 1 else own[0]
         return {
             "losses": {
                 "sum": encode(np.sum(arrays, axis=0)),
                 "each": [encode(a) for a in arrays],
             },
-            "activities": {name: self.encode(out) for (name, _), out in zip(shown, found)},
+            "activities": activities,
         }
 
 

@@ -53,7 +53,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "TimeDistributed": ("layer",),
     "Dense": (
         *(*_CELL, "trainable", "kernel_regularizer", "bias_regularizer"),
-        *("kernel_constraint", "bias_constraint"),
+        *("activity_regularizer", "kernel_constraint", "bias_constraint"),
     ),
     "Masking": ("mask_value",),
     "Embedding": ("input_dim", "output_dim", "mask_zero"),

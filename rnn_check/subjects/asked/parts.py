@@ -105,7 +105,9 @@ def own_output(layer: Any, outputs: Any) -> Any:
     """The output without the states beside it; a list of two where Bidirectional does not merge."""
     if not has_more_outputs(layer):
         return outputs
-    return list(outputs[:2]) if getattr(layer, "merge_mode", "concat") is None else outputs[0]
+    if not isinstance(outputs, (list, tuple)):
+        raise ValueError(f"{layer.name} returned one array, where several were wanted")
+    return list(outputs[:2]) if puts_out_two(layer) else outputs[0]
 
 
 def states_beside(layer: Any, outputs: Any) -> list[Tensor]:
@@ -116,7 +118,12 @@ def states_beside(layer: Any, outputs: Any) -> list[Tensor]:
 
 
 def has_more_outputs(layer: Any) -> bool:
-    return getattr(layer, "return_state", False) or getattr(layer, "merge_mode", "concat") is None
+    return getattr(layer, "return_state", False) or puts_out_two(layer)
+
+
+def puts_out_two(layer: Any) -> bool:
+    """Whether it is a Bidirectional that does not merge."""
+    return getattr(layer, "merge_mode", "concat") is None
 
 
 def configuration(config: Any, named: bool) -> str:

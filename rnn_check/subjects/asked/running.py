@@ -45,15 +45,16 @@ class Running(Models):
 
         def run(tensors: Tensors) -> Tensors:
             results: Tensors = {}
-            value = tensors["x"] if of.whole is None else of.whole(tensors["x"])
+            value = tensors["x"] if of.whole is None else self.side_by_side(of.whole(tensors["x"]))
             for index, layer in enumerate(layers if of.whole is None else []):
                 if index != of.recurrent:
                     value = own_output(layer, layer(value, **start_of(layer.name, tensors)))
+                    value = self.side_by_side(value)
                     continue
                 value = layer(value, **state_and_mask(tensors), **more)
                 if layer.return_state:
                     results["last_state"] = value[1] if len(value) == 2 else list(value[1:])
-                    value = own_output(layer, value)
+                value = self.side_by_side(own_output(layer, value))
                 if layer.return_sequences:
                     results["states"] = value
                 if last:
@@ -119,10 +120,11 @@ class Running(Models):
         parts = [slice(at, at + size) for at in range(0, len(inputs["x"]), size)]
         if through == "predict":
             arrays = self.arrays(of, inputs)
-            return {"output": encode(model.predict(arrays, batch_size=size, verbose=0))}
+            found = self.side_by_side(model.predict(arrays, batch_size=size, verbose=0))
+            return {"output": encode(found)}
         if through == "predict_on_batch":
             each = [self.arrays(of, {n: a[part] for n, a in inputs.items()}) for part in parts]
-            outputs = [model.predict_on_batch(arrays) for arrays in each]
+            outputs = [self.side_by_side(model.predict_on_batch(arrays)) for arrays in each]
             return {"output": encode(np.concatenate([np.asarray(each) for each in outputs]))}
         wanted = self.target(model, target)
         weight = None if sample_weight is None else sample_weight.astype(wanted.dtype)
@@ -206,7 +208,7 @@ class Running(Models):
         inputs = [inputs_of(**given) for given in each]
         model = self.model(of, inputs[0], dynamic=True)
         found = self.backend.run_each(
-            lambda tensors: model(arguments(tensors)),
+            lambda tensors: self.side_by_side(model(arguments(tensors))),
             [model],
             [self.tensors(of, given) for given in inputs],
             self.mode,

@@ -10,9 +10,11 @@ import pickle
 import tempfile
 from typing import Any, Callable
 
+import numpy as np
+
 from .models import Inputs, Models, Stack, in_order, inputs_of, model_key
 from .own import load_class
-from .parts import configuration, first
+from .parts import configuration, flat
 from .session import Answer, Maybe, Unsupported
 from .wire import encode
 
@@ -117,4 +119,4 @@ class Saving(Models):
             found = served.serve(each)
         except TypeError:  # of Keras 2, and of 3.0, one input alone is in no list
             found = served.serve(*each)
-        return {"output": encode(first(found).numpy())}
+        return {"output": encode(np.concatenate([e.numpy() for e in flat(found)], axis=-1))}

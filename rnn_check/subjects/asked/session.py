@@ -131,10 +131,10 @@ class Session:
         gives (B,H); of several cells a list. layers, masks: of each layer its own output, and the
         mask that it carries or null. beside: what the last layer returns beside its output. losses:
         {"sum", "each"} of the model after a call. activities: {layer: output} of those with an
-        activity_regularizer in that call. left: the states (B,H) of the last layer afterwards, of
-        several a list. loss: what evaluate reports. reported: by name, with `metrics` (and as
-        "weighted_mse", where samples weigh, those once more in which they do), what
-        evaluate or each test_on_batch (a list) does.
+        activity_regularizer in that call; a list with the states, where these are returned.
+        left: the states (B,H) of the last layer afterwards, of several a list. loss: what evaluate
+        reports. reported: by name, with `metrics` (and as "weighted_mse", where samples weigh,
+        those once more in which they do), what evaluate or each test_on_batch (a list) does.
         """
         raise self.has_no("run")
 
