@@ -24,7 +24,7 @@ from rnn_check.certificates.gated_screen import GruScreen, Suspects
 from rnn_check.certificates.lstm_screen import LstmScreen
 from rnn_check.certificates.observer import Observer
 from rnn_check.certificates.pieces import Piece, Reach, _Worst
-from rnn_check.certificates.precision import NOTHING
+from rnn_check.certificates.precision import ENOUGH, NOTHING
 from rnn_check.certificates.result import Certificate, judge
 from rnn_check.certificates.seen_screen import SeenScreen
 from rnn_check.numbers.bounded import Bounded, exactly
@@ -93,8 +93,9 @@ def _pieces(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
     shows_c = layer.c is not None
     differs = np.zeros((0, 0))
     screen: GruScreen | SeenScreen | None = None
-    sampled = False
-    if not (worst.exact or worst.ratio == -math.inf):
+    whole = worst.exact or worst.ratio == -math.inf
+    sampled = whole or layer.h.size * (1 + shows_c) < ENOUGH  # nobody asks how sums were made
+    if not whole:
         screen = SeenScreen.of(layer) if shows_c else GruScreen.of(layer)
         everywhere = None if screen is None else _sampled_everywhere(layer)
         if everywhere is None:

@@ -38,7 +38,7 @@ from rnn_check.certificates.factors import Room
 from rnn_check.certificates.layer import Block, Layer, copies_of, reach_of
 from rnn_check.certificates.narrow import Narrow
 from rnn_check.certificates.pieces import Piece, _Worst
-from rnn_check.certificates.precision import NOTHING
+from rnn_check.certificates.precision import ENOUGH, NOTHING
 from rnn_check.certificates.quick import can_be_narrow, can_be_quick, is_held, narrowly, quickly
 from rnn_check.certificates.result import Certificate, judge
 from rnn_check.certificates.sampled import Everywhere
@@ -52,6 +52,8 @@ def certified(layer: Layer) -> Certificate:
 
     def pieces(worst: _Worst) -> Iterator[Piece]:
         room, quick = Room(), layer.mask is None and worst.ratio > -math.inf
+        # how sums were made
+        is_asked = not worst.exact and worst.ratio > -math.inf and layer.h.size >= ENOUGH
         narrow = Narrow(layer.forward, 3) if quick and is_held(layer) else None
         long = narrow is not None and can_be_narrow(layer)
         screen = None if worst.exact or not narrow else Screen.of(layer, narrow)
@@ -93,7 +95,7 @@ def certified(layer: Layer) -> Certificate:
             observed = given.astype(np.float64)
             counted = layer.counted(samples, steps)
             expected, bound, sample = activated(
-                layer.name, z, observed, at if asked else None, counted
+                layer.name, z, observed, at if asked and is_asked else None, counted
             )
             shape = layer.h[samples, steps].shape
             expected, bound = expected.reshape(shape), bound.reshape(shape)

@@ -10,10 +10,13 @@ from rnn_check.certificates import pieces, screen, steps
 from rnn_check.certificates.factors import Room
 from rnn_check.certificates.layer import Layer as Read
 from rnn_check.certificates.narrow import Narrow
+from rnn_check.certificates.operands import FORMATS, narrowed
+from rnn_check.certificates.sampled import Everywhere
 from rnn_check.numbers.formats import Array
 from tests.certificates.test_certificate import changed, plain, run
 from tests.support.layers import Layer
 
+TF32 = next(form for form in FORMATS if form.name == "TF32")
 SIZES = [(8, 40, 5, 28), (5, 30, 40, 64), (40, 3, 30, 60)]
 
 
@@ -118,6 +121,51 @@ def test_what_is_no_number_is_left_to_the_certificate_in_full(spoiled: float) ->
     wrong[2, 5, 3] = spoiled
     found = certify(wrong, **layer.arguments)
     assert found.ok is False and found.where == (2, 5, 3)
+
+
+@pytest.mark.parametrize("of", ["x", "kernel", "states", "recurrent_kernel"])
+def test_operands_are_seen_to_be_cut_by_float32_as_by_float64(
+    of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However small the part is that they have in the sums: what float64 finds, float32 notices."""
+    layer, hidden, rng = plain(8, 16, 80, 60), 0, np.random.default_rng(2)
+    bias, h0 = rng.uniform(0.5, 1, 60), rng.uniform(-1, 1, (8, 60))  # all sums are of one size
+    layer = changed(layer, bias=bias.astype(np.float32), initial_state=h0.astype(np.float32))
+
+    def cut(name: str, array: Array) -> Array:
+        found = narrowed(array.astype(np.float64), TF32, "truncated") if name == of else array
+        return found.astype(np.float32)
+
+    small = "kernel" if of in ("x", "kernel") else "recurrent_kernel"
+    for scale in (2.0**-7, 2.0**-9):
+        some = changed(layer, **{small: (scale * getattr(layer, small)).astype(np.float32)})
+        h, states = some.initial_state, list[Array]()
+        for t in range(16):
+            z = cut("x", some.x[:, t]) @ cut("kernel", some.kernel) + some.bias
+            h = np.tanh(z + cut("states", h) @ cut("recurrent_kernel", some.recurrent_kernel))
+            states.append(h)
+        found = certify(np.stack(states, 1), **some.arguments)
+        with monkeypatch.context() as context:
+            context.setattr(Everywhere, "look_rounded", lambda _: False)
+            whole = certify(np.stack(states, 1), **some.arguments)
+        assert (found.ok, found.reason, found.bits) == (whole.ok, whole.reason, whole.bits)
+        hidden += whole.ok is False and whole.ratio <= 1
+    assert hidden
+
+
+def test_the_precision_is_told_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, asked = plain(8, 40, 5, 28), list[int]()
+    states, _ = run(layer)
+    errors = Everywhere.errors
+
+    def counted(of: Everywhere) -> Any:
+        asked.append(1)
+        return errors(of)
+
+    monkeypatch.setattr(Everywhere, "errors", counted)
+    found = certify(states, **layer.arguments)
+    assert found.ok and not asked
+    assert found.bits is not None and found.consistent_with == "float32" and len(asked) == 1
 
 
 def test_a_verdict_that_is_asked_for_the_whole_looks_at_all() -> None:
