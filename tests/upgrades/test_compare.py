@@ -131,7 +131,7 @@ def test_what_is_certified_step_by_step_is_held_against_all_its_steps(
     found = compare.compare([c], [side(0, verdict(AGREE, before)), side(1, verdict(AGREE, after))])
     change = found.changed[0].changes[1]
     assert change is not None
-    reach = truth.Truth(c, "float32").states()[1]
+    reach = truth.Truth(c, "float32").states().error
     assert change.share == 2.0**-23 / (2 * reach[0, 1, 1])
 
 
@@ -251,7 +251,7 @@ def test_zeros_shown_for_masked_steps_do_not_bound_the_states_that_are_carried()
     """The certificate sees the states as they are carried: there a last bit is a last bit."""
     name = "published/keras_masked_sequence_zeros"
     c = next(c for c in bundled.everywhere() if c.name == name)
-    carried = truth.Truth(c, "float32").passes[0].courses[0].states["h"][0].astype(np.float32)
+    carried = truth.Truth(c, "float32").passes[0].courses[0].states["h"].value.astype(np.float32)
     places = tuple(np.indices(carried.shape))
     both = [
         Comparison(
@@ -285,7 +285,7 @@ def test_policies_have_their_bounds_each(claims: list[Claim]) -> None:
     sides[1] = dataclasses.replace(sides[1], judged=Judged(subject, sides[1].judged.verdicts))
     change = compare.compare([claims[0]], sides).rows[0].changes[1]
     assert change is not None
-    reach = sum(truth.Truth(claims[0], a).states()[1] for a in ("float32", "float16"))
+    reach = sum(truth.Truth(claims[0], a).states().error for a in ("float32", "float16"))
     assert change.share == 2.0**-23 / reach[0, 1, 1]
 
 
