@@ -57,8 +57,9 @@ class _Worst:
         if not residual.size:
             return
         ratios = _ratios(residual, piece.bound)
-        at = np.unravel_index(np.argmax(ratios), ratios.shape)
-        if ratios[at] > self.ratio:
+        flat = int(np.argmax(ratios))
+        if ratios.reshape(-1)[flat] > self.ratio:
+            at = np.unravel_index(flat, ratios.shape)
             self.ratio, self.where = float(ratios[at]), _place(at, piece, given.shape)
             self.got, self.expected = float(observed[at]), float(piece.expected[at])
             self.off, self.allowed = float(residual[at]), float(piece.bound[at])
@@ -97,7 +98,7 @@ class Largest:
 def _residual(observed: Array, expected: Array) -> Array:
     """|observed - expected|, where a NaN is only like a NaN, and inf like inf."""
     residual: Array = np.abs(observed - expected)
-    if not np.isfinite(residual).all():
+    if not np.isfinite(residual.sum()):
         same = (observed == expected) | (np.isnan(observed) & np.isnan(expected))
         residual = np.where(same, 0.0, np.where(np.isnan(residual), np.inf, residual))
     return residual
@@ -106,7 +107,7 @@ def _residual(observed: Array, expected: Array) -> Array:
 def _ratios(residual: Array, bound: Array) -> Array:
     """0 where both are 0, and where nothing is bounded."""
     ratios: Array = residual / bound
-    if np.isnan(ratios).any():
+    if np.isnan(ratios.sum()):
         ratios = np.where((residual == 0) | (bound == np.inf), 0.0, ratios)
     return ratios
 
@@ -134,7 +135,10 @@ class Reach(NamedTuple):
         if not piece.bound.size:
             return piece.blind
         if self.is_limited:
-            vague = piece.bound > (self.high - self.low) / 100
+            limit = (self.high - self.low) / 100
+            if piece.bound.max() <= limit:
+                return piece.blind
+            vague = piece.bound > limit
         else:
             vague = piece.bound > np.abs(piece.expected) / 100
         return piece.blind + int(np.count_nonzero(vague))

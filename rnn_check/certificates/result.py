@@ -208,7 +208,8 @@ def judge(
         if piece.expected.size:
             computed = True
             observed, residual = _observed(piece, given)
-            nans += int(np.count_nonzero(np.isnan(observed))) if settled else 0
+            if settled and np.isnan(observed.sum()):
+                nans += int(np.count_nonzero(np.isnan(observed)))
             worst.take(piece, given, observed, residual)
     judged = sum(each.total for each in can.values())
     if blind + maybe > (1 - ENOUGH_JUDGED) * size:

@@ -1,4 +1,4 @@
-"""Which states may be beyond their bound? Asked in float32, of blocks that stay in the cache.
+"""Which states may be beyond their bound? Asked in float32, of tiles of many rows.
 
 For a verdict it is enough to know that no other state is. Let size be ‖x_t‖‖W_j‖ + ‖h‖‖U_j‖ + |b_j|
 as the bound has it, γ·size the bound of z, and own·size how far z is off that is made here of short
@@ -7,11 +7,11 @@ sums. Then (see `quick.slack`) a state ĥ is within its bound if
     |ĥ - h| <= A·(least - h²) + C·|h|        h = tanh(z) in float32, A = far·size, C = what tanh's
                                              own error leaves beside that of NumPy's tanh
 
-where A is taken for the least size of all in the block, and, as |h| >= h², it is so if
+where A is taken for the least size of all in the tile, and, as |h| >= h², it is so if
 
     h² + |ĥ - h|/(A - C) <= least·A/(A - C)
 
-Six passes over the block, and nothing of the products in float64, nor of [x_t, h_{t-1}] as a copy:
+Six passes over the tile, and nothing of the products in float64, nor of [x_t, h_{t-1}] as a copy:
 h_{t-1} is the row above.
 
     B batch, T timesteps, F features, H units       R rows: samples × steps

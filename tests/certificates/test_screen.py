@@ -15,6 +15,7 @@ from rnn_check.certificates.sampled import Everywhere
 from rnn_check.numbers.formats import Array
 from tests.certificates.test_certificate import changed, plain, run
 from tests.support.layers import Layer
+from tests.support.sampling import thinned
 
 TF32 = next(form for form in FORMATS if form.name == "TF32")
 SIZES = [(8, 40, 5, 28), (5, 30, 40, 64), (40, 3, 30, 60)]
@@ -123,6 +124,7 @@ def test_what_is_no_number_is_left_to_the_certificate_in_full(spoiled: float) ->
     assert found.ok is False and found.where == (2, 5, 3)
 
 
+@thinned(2)
 @pytest.mark.parametrize("of", ["x", "kernel", "states", "recurrent_kernel"])
 def test_operands_are_seen_to_be_cut_by_float32_as_by_float64(
     of: str, monkeypatch: pytest.MonkeyPatch

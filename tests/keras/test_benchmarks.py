@@ -5,6 +5,7 @@
 
     ... test_benchmarks.py lstm gru        of these recurrences alone
     ... test_benchmarks.py --sizes 3       at the first three sizes
+    ... test_benchmarks.py --certificates  of XLA and the certificates alone, in less time
 
 SimpleRNN, LSTM and GRU (the reset after the product); one thread each, float32, Keras's default
 activations, states for every step. Time is that of the processor. Every result is certified before
@@ -23,7 +24,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from importlib import util
 from importlib.metadata import version
@@ -393,10 +394,16 @@ AIMS = [  # of SimpleRNN: (implementation, at most or at least, times, of what, 
     ("certify_projected", "≤", 0.05, "Keras, XLA", SIZES[4:]),
 ]
 TO_XLA = ("reference", "torch.nn", "certify", "certify, cell states seen", "certify_projected")
+CERTIFICATES = ("matrix products alone", "Keras, XLA", *(n for n in TO_XLA if "certify" in n))
 Measured = dict[str, float]  # implementation: seconds per pass
 
 
-def measure(recurrence: str, size: tuple[int, int, int, int], budget: float = 30.0) -> Measured:
+def measure(
+    recurrence: str,
+    size: tuple[int, int, int, int],
+    names: Collection[str] = IMPLEMENTATIONS,
+    budget: float = 30.0,
+) -> Measured:
     """Seconds of the processor per pass, the least of several: rounds in which each implementation
     runs once, in any order, so that what else the machine does disturbs all of them alike.
 
@@ -405,7 +412,7 @@ def measure(recurrence: str, size: tuple[int, int, int, int], budget: float = 30
     least is what was disturbed least.
     """
     runs = {}
-    for name in IMPLEMENTATIONS:
+    for name in names:
         if applies(name, recurrence, size):
             try:
                 runs[name] = prepared(name, recurrence, size)
@@ -419,8 +426,8 @@ def measure(recurrence: str, size: tuple[int, int, int, int], budget: float = 30
     while (spent := time.perf_counter() - start) < budget or rounds < 7:
         if rounds >= 2 and spent > 4 * budget:
             break
-        names = list(runs) if rounds < 3 else quick
-        for name in random.sample(names, len(names)):
+        now = list(runs) if rounds < 3 else quick
+        for name in random.sample(now, len(now)):
             took = seconds(name, runs[name], calls[name]) / calls[name]
             least[name] = min(least[name], took)
         rounds += 1
@@ -454,7 +461,7 @@ def aims(measured: dict[tuple[int, int, int, int], Measured]) -> Iterator[str]:
     for name, sign, times, of, sizes in AIMS:
         for size in sizes:
             least = measured.get(size, {})
-            if name in least:
+            if name in least and of in least:
                 ratio = least[name] / least[of]
                 met = "met" if (ratio <= times) == (sign == "≤") else "missed"
                 words = f"{name} {sign} {times} × {of}", ",".join(map(str, size)), f"{ratio:.2f}"
@@ -468,6 +475,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("recurrences", nargs="*", metavar="recurrence", help=", ".join(RECURRENCES))
     parser.add_argument("--sizes", type=int, default=len(SIZES), help="the first so many alone")
+    parser.add_argument("--certificates", action="store_true", help="these and XLA alone")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each size, at least")
     given = parser.parse_args()
     asked = given.recurrences or list(RECURRENCES)
     if unknown := set(asked) - RECURRENCES.keys():
@@ -482,7 +491,9 @@ def main() -> None:
     print(f"µs per timestep; one thread of {cpu['brand_raw']} ({simd}); {', '.join(packages)}")
     for recurrence in asked:
         with one_thread():
-            measured = {size: measure(recurrence, size) for size in SIZES[: given.sizes]}
+            names = CERTIFICATES if given.certificates else IMPLEMENTATIONS
+            sizes = SIZES[: given.sizes]
+            measured = {size: measure(recurrence, size, names, given.seconds) for size in sizes}
         lines = [f"\n{RECURRENCES[recurrence]}\n", *table(measured)]
         print("\n".join([*lines, *(["", *aims(measured)] if recurrence == "simple" else [])]))
 
