@@ -97,7 +97,12 @@ def of_given(
         return None
     prefix = layer.recurrences[index][0]
     alone = claim.layers[0].name == layer.name and len(layer.recurrences) == 1
-    parts = ("kernel", "recurrent_kernel", "bias", *(("x",) if alone else ()))
+    parts = (
+        "kernel",
+        "recurrent_kernel",
+        "bias",
+        *(("x",) if "x" in claim.gradients and alone else ()),
+    )
     found = moved(mistake, words, run, parts)
     if found is None:
         return None

@@ -17,6 +17,7 @@ from rnn_check.claims.expectations.expectation import (
     axes,
 )
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import Masking
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import where
@@ -95,8 +96,9 @@ def layer_steps(case: Case) -> Iterator[Comparison]:
     run = case.claim
     outputs = []
     for index, said in enumerate(told["layers"]):
-        shape = run.shape_after(index, case.x.shape[1:])
-        outputs.append(said.shaped((len(case.x), *shape)))
+        shape = (len(case.x), *run.shape_after(index, case.x.shape[1:]))
+        as_given = isinstance(run.layers[index], Masking) and not run.x_has_gradient
+        outputs.append(said.shaped(shape, whole=as_given))
     states = [said.array for said in told["states"]]
     yield from given(
         lambda: list(stack.steps(run, case.weights, outputs, states, case.policy.layer))

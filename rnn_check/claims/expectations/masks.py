@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -123,6 +124,9 @@ class Leading(Holds, frozen=True, kw_only=True):
         is_start = bool((np.abs(as_called - start.value) <= start.error).all())
         wanted = start if is_start else exactly(np.zeros_like(start.value), a)
         which = "the initial state" if is_start else "a zero"
+        # which of both it is stands in no name, by which what two versions say is held together
+        yield equal("subject", "what is shown before the first step that counts", which, which)
         for way, got in shown.items():
-            what = f"{which} before the first step that counts, {way}"
-            yield stack.bounded(what, got, wanted, "subject")
+            what = f"before the first step that counts, {way}"
+            compared = stack.bounded(what, got, wanted, "subject")
+            yield dataclasses.replace(compared, against=which)
