@@ -106,12 +106,12 @@ def _train_step(network: Network, w: Mapping[str, Array]) -> tuple[Array, dict[s
     dense = {name: tape.leaf(w[name]) for name in ("dense.kernel", "dense.bias") if name in w}
     o = tape.affine((states[0], dense["dense.kernel"]), bias=dense.get("dense.bias"))
     predictions = tape.activated(elementwise(network.dense_activation), o)  # (B,O,D)
-    off = predictions.value - network.target[..., None]
+    off = predictions.b - network.target[..., None]
     predictions.receive(off * (2 / network.target.size))
     tape.backward()
     g = {name: array for name, array in zip(names, joined(), strict=True) if array is not None}
     g |= {name: _of(node) for name, node in dense.items()}
-    return (off * off).mean(axis=(0, 1)), g, predictions.value
+    return (off * off).mean(axis=(0, 1)), g, predictions.b
 
 
 def _layer(
@@ -134,7 +134,7 @@ def _layer(
 
 
 def _of(node: Node) -> Array:
-    return np.zeros(node.value.shape) if node.gradient is None else node.gradient
+    return np.zeros(node.b.shape) if node.gradient is None else node.gradient
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ and nothing of the last two where both are known exactly and the result needs no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from rnn_check.numbers import taped
 from rnn_check.numbers.activated import _evaluated, vjp_bound
 from rnn_check.numbers.activations import activation
-from rnn_check.numbers.bounded import Bounded, _but_nan, _held, _sum_error, exactly
+from rnn_check.numbers.bounded import Bounded, _but_nan, _held, _sum_error, exactly, joined
 from rnn_check.numbers.formats import FLOAT64, Array, _upper, arithmetic, gamma
 
 
@@ -155,77 +155,31 @@ class Bounds:
         return a + b
 
 
-class Node:
-    """A bounded number on a tape, and what of the loss's gradient has reached it."""
-
-    def __init__(
-        self,
-        tape: Tape,
-        b: Bounded,
-        back: Callable[[Bounded], None] | None = None,
-        asked: bool = True,
-    ) -> None:
-        self.tape, self.b, self.back, self.asked = tape, b, back, asked
-        self.gradient: Bounded | None = None
-        self.counts: Any = True  # where it is used at all
-
-    def __mul__(self, other: Node) -> Node:
-        def back(g: Bounded) -> None:
-            self.receive(g * other.b)
-            other.receive(g * self.b)
-
-        return self.tape.node(self.b * other.b, back)
-
-    def __add__(self, other: Node) -> Node:
-        def back(g: Bounded) -> None:
-            self.receive(g)
-            other.receive(g)
-
-        return self.tape.node(self.b + other.b, back)
-
-    def off_by(self, more: Array | float) -> Node:
-        """See Bounded; its gradient is this one's."""
-        rounds = isinstance(more, np.ndarray) or more
-        return self.tape.node(self.b.off_by(more), self.receive) if rounds else self
-
-    def receive(self, g: Bounded) -> None:
-        """Add to the gradient; frameworks may add up in another order, so sizes add up too.
-
-        To add an exact zero rounds nothing.
-        """
-        if self.gradient is None:
-            self.gradient = g
-            return
-        a, p, q = self.tape.a, self.gradient, g
-        error = _sum_error(a, (), (p.known, q.known), k=2, stored=2)
-        error = np.where(_nothing(p), q.error, np.where(_nothing(q), p.error, error))
-        self.gradient = Bounded(p.value + q.value, error, a, p.size + q.size)
+Node = taped.Node[Bounded]
 
 
-class Tape:
+class Tape(taped.Taped[Bounded]):
     """What `Bounds` did, remembered. The gradients of weights are sums over all steps.
 
     All may have a leading axis, of several sets of weights: kernels (N,F,H), biases (N,1,H).
     """
 
     def __init__(self, dtype: Any, act: str | None = "tanh", gate: str | None = "sigmoid") -> None:
+        super().__init__()
         self.n = Bounds(dtype, act, gate)
         self.a = self.n.a
-        self._order: list[Node] = []
         self._products: dict[int, list[tuple[Bounded, Bounded]]] = {}
         self._biases: set[int] = set()
 
-    def node(self, b: Bounded, back: Callable[[Bounded], None] | None = None) -> Node:
-        node = Node(self, b, back)
-        self._order.append(node)
-        return node
+    def added(self, p: Bounded, q: Bounded) -> Bounded:
+        """Frameworks may add up in another order, so sizes add up too; to add an exact zero rounds
+        nothing."""
+        error = _sum_error(self.a, (), (p.known, q.known), k=2, stored=2)
+        error = np.where(_nothing(p), q.error, np.where(_nothing(q), p.error, error))
+        return Bounded(p.value + q.value, error, self.a, p.size + q.size)
 
-    def leaf(self, b: Bounded) -> Node:
-        return Node(self, b)
-
-    def constant(self, b: Bounded) -> Node:
-        """What no gradient is asked of; `reached` tells what would make one."""
-        return Node(self, b, asked=False)
+    def blended(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
+        return self.n.blend(z, h, c)
 
     def affine(self, *products: tuple[Node, Node], bias: Node | None = None) -> Node:
         b = self.n.affine(*((A.b, W.b) for A, W in products), bias=None if bias is None else bias.b)
@@ -290,14 +244,6 @@ class Tape:
         pieces[0].gradient = self.n.exactly(np.zeros_like(pieces[0].b.value))
         return pieces
 
-    def blend(self, z: Node, h: Node, c: Node) -> Node:
-        def back(g: Bounded) -> None:
-            z.receive(g * (h.b - c.b))
-            h.receive(g * z.b)
-            c.receive(g * (1.0 - z.b))
-
-        return self.node(self.n.blend(z.b, h.b, c.b), back)
-
     def where(self, keep: Array, new: Node, old: Node) -> Node:
         new.counts = keep
 
@@ -307,9 +253,6 @@ class Tape:
                 node.receive(Bounded(zero[0], zero[1], self.a, zero[2]))
 
         return self.node(self.n.where(keep, new.b, old.b), back)
-
-    def seen(self, name: str, a: Node, b: Node) -> Node:
-        return a + b
 
     def scaled(self, a: Node, by: Array) -> Node:
         """a times 0 or a power of two that is 1 or more, which rounds nothing."""
@@ -323,22 +266,16 @@ class Tape:
 
         return self.node(times(a.b), lambda g: a.receive(times(g)))
 
-    def backward(self) -> None:
-        """From the last operation to the first; cotangents have been `receive`d before."""
-        for node in reversed(self._order):
-            if node.back is not None and node.gradient is not None:
-                node.back(node.gradient)
-
     def reached(self, weight: Node) -> Bounded:
         """The gradient of its products, (…,R,H), those of the first use first: δ of a kernel."""
-        return _stacked([d for _, d in reversed(self._products[id(weight)])])
+        return joined([d for _, d in reversed(self._products[id(weight)])], -2)
 
     def gradient(self, weight: Node) -> Bounded:
         """dL/d(weight), summed over the batch and then step by step; a bias has one row."""
         pairs = self._products.get(id(weight), [])
         if not pairs:
             return self.n.exactly(np.zeros_like(weight.b.value))
-        A, d = (_stacked([pair[i] for pair in pairs]) for i in (0, 1))
+        A, d = (joined([pair[i] for pair in pairs], -2) for i in (0, 1))
         rows = d.value.shape[-2]
         is_bias = id(weight) in self._biases
         # biases are not summed by a matrix product, so nothing wider is promised
@@ -355,11 +292,3 @@ class Tape:
 def _nothing(b: Bounded) -> Array:
     """Where it is exactly 0, as a sum of no terms is."""
     return np.asarray((b.size == 0) & (b.error == 0))
-
-
-def _stacked(parts: Sequence[Bounded]) -> Bounded:
-    value, error, size = (
-        np.concatenate([getattr(b, part) for b in parts], axis=-2)
-        for part in ("value", "error", "size")
-    )
-    return Bounded(value, error, parts[0].a, size)

@@ -30,6 +30,8 @@ _HIDDEN = re.compile(  # all that moves the cursor, turns the text around or is 
     "\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 
+_FILLED_UP = re.compile(r" +$", re.MULTILINE)
+
 
 def plain(text: str) -> str:
     """The text with everything that is no text in it quoted; newlines and tabs stay."""
@@ -73,6 +75,16 @@ def console(file: TextIO | None = None, width: int | None = None) -> Console:
             for segment in super().render(renderable, options):
                 text, style, control = segment
                 yield segment if control else Segment(plain(text), style)
+
+        def print(self, *objects: Any, **how: Any) -> None:
+            """Into a file no line ends in the blanks that fill up a table."""
+            if self.is_terminal:
+                super().print(*objects, **how)
+                return
+            with self.capture() as captured:
+                super().print(*objects, **how)
+            self.file.write(_FILLED_UP.sub("", captured.get()))
+            self.file.flush()
 
         def on_broken_pipe(self) -> None:
             raise

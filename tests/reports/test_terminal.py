@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.table import Table
 
 from rnn_check.claims import files
 from rnn_check.reports import documents, terminal, verdicts
@@ -217,3 +218,13 @@ def test_a_folder_that_is_called_nearly_like_a_command_is_a_folder(
     monkeypatch.chdir(tmp_path)
     puppet.claims(tmp_path / "verfy", "a")
     assert run("verfy", "--list").exit_code == 0
+
+
+def test_in_a_file_no_line_ends_in_the_blanks_that_fill_up_a_table() -> None:
+    out, table = io.StringIO(), Table(box=None)
+    for name in ("a", "b"):
+        table.add_column(name, width=20)
+    table.add_row("x", "y")
+    terminal.console(out).print(table)
+    assert [line.split() for line in out.getvalue().splitlines()] == [["a", "b"], ["x", "y"]]
+    assert all(line == line.rstrip() for line in out.getvalue().splitlines())
