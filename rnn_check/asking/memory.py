@@ -25,13 +25,15 @@ from rnn_check.subjects.identity import Identity
 class Recalled:
     """What an environment that does not change said, and what exactly it was asked.
 
-    asked: claim by claim, the digest of the plan that was sent.
+    asked: claim by claim, the digest of the plan that was sent. planned: the digests of plans that
+    were made already, with the claims, of whoever is asked in the same setting.
     """
 
     setting: Setting
     identity: Identity | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
+    planned: dict[tuple[int, Setting], tuple[Claim, str]] = field(default_factory=dict, repr=False)
 
     def answer(self, claim: Claim) -> Answer | None:
         """What was answered to this very question; None if that is not known."""
@@ -46,8 +48,11 @@ class Recalled:
         self.asked[claim.name] = self._question(claim)
 
     def _question(self, claim: Claim) -> str:
-        _, message = plans.planned(request.request(claim, request.asks(claim), self.setting))
-        return message.digest
+        key = id(claim), self.setting
+        if key not in self.planned:
+            _, message = plans.planned(request.request(claim, request.asks(claim), self.setting))
+            self.planned[key] = claim, message.digest
+        return self.planned[key][1]
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,18 @@ class Memory:
 
     folder: Path
     forget: bool = False
+    _plans: dict[tuple[int, Setting], tuple[Claim, str]] = field(default_factory=dict, repr=False)
 
     def recall(self, environment: str, backend: str, setting: Setting) -> Recalled:
         path = self._path(environment, backend, setting)
         if self.forget or not path.is_file():
-            return Recalled(setting)
+            return Recalled(setting, planned=self._plans)
         try:
             (said,) = read(path).subjects
         except (RecordError, ValueError):  # of another version, or damaged: ask again
-            return Recalled(setting)
+            return Recalled(setting, planned=self._plans)
         asked = {name: digests.question for name, digests in said.claims.items()}
-        return Recalled(setting, said.identity, said.answers, asked)
+        return Recalled(setting, said.identity, said.answers, asked, self._plans)
 
     def keep(self, environment: str, backend: str, said: Recalled) -> None:
         """Not what failed with the process. That nothing can be kept is no failure: it is asked."""

@@ -114,7 +114,7 @@ class Experiment:
         """
         first = next(layer for layer in self.layers if isinstance(layer, Carrying))
         features, found = (self.input_shape or (1,))[-1], dict[str, tuple[AnyLayer, str]]()
-        if not isinstance(self.layers[0], Embedding):
+        if self.x_has_gradient:
             found["x"] = (self.layers[0], "x")
         found |= {path: (first, path) for path in first.weight_shapes(features)}
         if first.takes_start:
@@ -128,6 +128,12 @@ class Experiment:
             if isinstance(layer, Carrying) and layer.takes_start:
                 found[f"{layer.name}.initial_state"] = (layer, "initial_state")
         return found
+
+    @property
+    def x_has_gradient(self) -> bool:
+        """Not of indices, nor where it is passed as integers or flags."""
+        fractions = (self.input_dtype or "float").startswith("float")
+        return fractions and not isinstance(self.layers[0], Embedding)
 
     @property
     def weights_known(self) -> list[str]:

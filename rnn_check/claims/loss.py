@@ -14,44 +14,45 @@ from rnn_check.claims import stack
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import TimeDistributed
 from rnn_check.claims.layers.layer import described
-from rnn_check.claims.layers.signal import Bounded, Cotangent, Signal
+from rnn_check.claims.layers.signal import Signal
 from rnn_check.claims.written import Array
-from rnn_check.numbers import bounded, formats
+from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import Bounded, _given, exactly, operand
+from rnn_check.numbers.formats import Arithmetic
 from rnn_check.recurrences import losses, penalties
 from rnn_check.recurrences.rounding import added
 
 
 def cotangent_of(
     claim: Experiment, states: Array, output: Array, arithmetic: str, loss_in: str = ""
-) -> Cotangent:
+) -> Bounded:
     """dL/dh (B,T,H) and its error, from the states (B,T,H) and output that a subject computed.
 
     Before the first step that counts a subject may show zeros or the initial state: which of them
     the cotangents there belong to, `certify_gradients` reads from the states.
     """
-    first, mask = claim.rnn, claim.processed_mask
+    first, mask, a = claim.rnn, claim.processed_mask, formats.arithmetic(arithmetic)
     hidden = states if first.returns_sequences else states[:, -1]
-    handed = Signal.exactly(hidden, mask if first.returns_sequences else None)
+    handed = Signal.exactly(hidden, a, mask if first.returns_sequences else None)
     rest = stack.passes(claim, arithmetic, after=handed)
-    shown = Signal.exactly(output, (rest[-1].out if rest else handed).mask)
-    cotangent = of_output(claim, shown, arithmetic, loss_in)
+    shown = Signal.exactly(output, a, (rest[-1].out if rest else handed).mask)
+    cotangent = of_output(claim, shown, loss_in)
     if rest:
         cotangent = stack.back(claim, rest, cotangent)[claim.layers[1].name].x
     counts = mask if first.option("zero_output_for_mask") else None
     return first.shown_from(cotangent, counts, states.shape[1], zeros=True)
 
 
-def of_output(claim: Experiment, output: Signal, arithmetic: str, loss_in: str = "") -> Cotangent:
+def of_output(claim: Experiment, output: Signal, loss_in: str = "") -> Bounded:
     """dL/d of the output that was handed to the loss."""
-    loss = claim.loss
+    loss, a = claim.loss, output.number.a
     assert loss is not None
     if loss.kind == "cotangent":
-        return loss.value.value, None
+        return _given(loss.value.value, 0.0, a, rounded=True)
     clipped = None if from_logits(claim) else True
-    to_loss, coarser = given_to_loss(output.bounded, arithmetic, loss_in)
-    return _loss_gradient_of_kept(
-        loss.kind, loss.value.value, *to_loss, output.mask, coarser, clipped
-    )
+    to_loss = given_to_loss(output.number, loss_in)
+    found = _loss_gradient_of_kept(loss.kind, loss.value.value, to_loss, output.mask, clipped)
+    return Bounded(found.value, found.error, a)
 
 
 def from_logits(claim: Experiment) -> bool:
@@ -61,67 +62,61 @@ def from_logits(claim: Experiment) -> bool:
     return getattr(last, "activation", None) in ("softmax", "callable softmax")
 
 
-_MASKING = 6  # roundings: Keras multiplies by mask·T/V (V of T steps kept) and divides by T
-
-
 def loss_of_kept(
     kind: str,
     target: Array,
-    prediction: Array,
-    error: Array,
+    prediction: Bounded,
     mask: Array | None,
-    arithmetic: str,
     clipped: bool | None = None,
-) -> tuple[float, float]:
-    """A loss over the steps that a mask (B,T) keeps, and how far another's may be off.
+) -> Bounded:  # ()
+    """A loss over the steps that a mask (B,T) keeps.
 
     Where none is kept there is nothing to average, and it is 0.
     """
-    how: dict[str, Any] = {"arithmetic": arithmetic, "clipped": clipped}
-    if mask is None:
-        return losses.running_loss(kind, target, prediction, error, **how)
-    if not mask.any():
-        return 0.0, 0.0
-    loss, bound = losses.running_loss(kind, target[mask], prediction[mask], error[mask], **how)
-    more = formats.gamma(_MASKING, formats.arithmetic(arithmetic).u_stored)
-    return loss, bound + more * (abs(loss) + bound)
+    a = prediction.a
+    if mask is not None:
+        if not mask.any():
+            return exactly(np.zeros(()), a)
+        target, prediction = target[mask], prediction.each(lambda part: part[mask])
+    value, bound = losses.running_loss(kind, target, *prediction, arithmetic=a, clipped=clipped)
+    found = Bounded(np.asarray(value), np.asarray(bound), a)
+    return found if mask is None else found.off_by(_of_masking(a) * found.most)
 
 
 def _loss_gradient_of_kept(
-    kind: str,
-    target: Array,
-    prediction: Array,
-    error: Array,
-    mask: Array | None,
-    arithmetic: str,
-    clipped: bool | None,
+    kind: str, target: Array, prediction: Bounded, mask: Array | None, clipped: bool | None
 ) -> Bounded:
     """The same of its gradient, which is 0 at the steps that are not kept."""
-    how: dict[str, Any] = {"arithmetic": arithmetic, "clipped": clipped}
+    a = prediction.a
+    how: dict[str, Any] = {"arithmetic": a, "clipped": clipped}
     if mask is None:
-        return losses.running_loss_gradient(kind, target, prediction, error, **how)
-    gradient, bound = np.zeros_like(prediction), np.zeros_like(prediction)
+        return Bounded(*losses.running_loss_gradient(kind, target, *prediction, **how), a)
+    gradient = exactly(np.zeros_like(prediction.value), a)
     if mask.any():
-        kept = (target[mask], prediction[mask], error[mask])
-        found, off = losses.running_loss_gradient(kind, *kept, **how)
-        more = formats.gamma(_MASKING, formats.arithmetic(arithmetic).u_stored)
-        gradient[mask], bound[mask] = found, off + more * (np.abs(found) + off)
-    return gradient, bound
+        kept = (part[mask] for part in prediction)
+        found = Bounded(*losses.running_loss_gradient(kind, target[mask], *kept, **how), a)
+        found = found.off_by(_of_masking(a) * found.most)
+        gradient.value[mask], gradient.error[mask] = found
+    return gradient
 
 
-def given_to_loss(output: Bounded, arithmetic: str, loss_in: str) -> tuple[Bounded, str]:
-    """What a loss is computed from, and in which arithmetic: Keras casts an output to it first."""
-    if not loss_in or loss_in == arithmetic:
-        return output, arithmetic
-    a = formats.arithmetic(loss_in)
-    value, error = output
-    return (value, error + a.u_stored * (np.abs(value) + error) + a.min_normal), loss_in
+def _of_masking(a: Arithmetic) -> float:
+    """Six roundings: Keras multiplies by mask·T/V (V of T steps kept) and divides by T."""
+    return formats.gamma(6, a.u_stored)
 
 
-def regularization(claim: Experiment, returned: stack.Returned, arithmetic: str) -> Bounded:  # ()
+def given_to_loss(output: Bounded, loss_in: str) -> Bounded:
+    """What a loss is computed from: Keras casts an output to the loss's own arithmetic first."""
+    a = formats.arithmetic(loss_in) if loss_in else output.a
+    if a == output.a:
+        return output
+    cast = output.off_by(a.u_stored * output.most + a.min_normal)
+    return Bounded(cast.value, cast.error, a)
+
+
+def regularization(claim: Experiment, returned: stack.Returned, a: Arithmetic) -> Bounded:  # ()
     """Σ over the layers of l1·Σ|w| + l2·Σw², and the same, divided by the batch, of all that those
     return which have an activity_regularizer."""
-    a = formats.arithmetic(arithmetic)
     terms = []
     with np.errstate(all="ignore"):
         for layer in claim.layers:
@@ -129,22 +124,20 @@ def regularization(claim: Experiment, returned: stack.Returned, arithmetic: str)
                 part = path.rpartition(".")[2].removesuffix("_kernel")
                 given = described(getattr(layer.holder(path), f"{part}_regularizer", None))
                 if given is not None:
-                    one = bounded._given(w.value[None], w.error[None], a, True)
+                    one = _given(w.value[None], w.error[None], a, True)
                     terms.append(penalties.regularizer(**given).loss(one))
             given = described(getattr(layer.inner, "activity_regularizer", None))
             if given is not None:
                 for value, error in returned[layer.name]:
-                    one = bounded.operand(value[None], error[None], a)
+                    one = operand(value[None], error[None], a)
                     terms.append(penalties.regularizer(**given).loss(one, len(value)))
-        total = bounded.exactly(np.zeros((1, 1)), a)
+        total = exactly(np.zeros((1, 1)), a)
         for term in terms:
             total = added(total, term, len(terms))
-    return total.value[0, 0], total.error[0, 0]
+    return total.at(0).at(0)
 
 
-def penalized(
-    claim: Experiment, loss: Bounded, returned: stack.Returned, arithmetic: str
-) -> Bounded:
+def penalized(claim: Experiment, loss: Bounded, returned: stack.Returned, a: Arithmetic) -> Bounded:
     """A loss over batches with what is added to that of each: of weights the same, whatever its
     size, and of outputs, of each sample its own.
 
@@ -158,17 +151,16 @@ def penalized(
     )
     if claim.x is None or all(described(each) is None for each in parts):
         return loss
-    (value, bound), (more, off) = loss, regularization(claim, returned, arithmetic)
-    a, most = formats.arithmetic(arithmetic), np.abs(value) + bound + more + off
+    more = regularization(claim, returned, a)
     u, roundings = max(a.u_stored, 2.0**-24) + 2.0**-53, len(claim.x.value) + 8
-    return value + more, (bound + off + formats.gamma(roundings, u) * most) * formats.UP
+    off = loss.error + more.error + formats.gamma(roundings, u) * (loss.most + more.most)
+    return Bounded(loss.value + more.value, off * formats.UP, loss.a)
 
 
-def weighted_sum(cotangent: Array, output: Array, error: Array, arithmetic: str) -> Bounded:
+def weighted_sum(cotangent: Array, output: Bounded) -> Bounded:
     """L = Σ c·o: N products of numbers that are rounded first, summed in any order."""
-    terms = np.abs(cotangent) * (np.abs(output) + error)
-    a, n = formats.arithmetic(arithmetic), cotangent.size + 3
+    terms, a, n = np.abs(cotangent) * output.most, output.a, cotangent.size + 3
     rounded = (formats.gamma(n, a.u_stored) + formats.gamma(n, 2.0**-53)) * terms.sum()
-    brought = (np.abs(cotangent) * error).sum() * formats.UP
+    brought = (np.abs(cotangent) * output.error).sum() * formats.UP
     bound = brought + rounded + 2 * n * a.min_normal
-    return np.asarray((cotangent * output).sum()), np.asarray(bound)
+    return Bounded(np.asarray((cotangent * output.value).sum()), np.asarray(bound), a)

@@ -20,6 +20,7 @@ from rnn_check.claims.layers.cells import Gated, Recurrence
 from rnn_check.claims.layers.layer import Part
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
+from rnn_check.numbers.bounded import Bounded
 from rnn_check.refusal import Refused, nearest
 
 MOST_TERMS = 8  # of a sum, of which the others are counted
@@ -155,7 +156,7 @@ class Paper:
 
     def before(self, name: str, sample: int, t: int) -> Array:
         """(H,) the state before that step."""
-        states = self._course.states[name][0]
+        states = self._course.states[name].value
         if t:
             last: Array = states[sample, t - 1]
             return last
@@ -172,7 +173,7 @@ class Paper:
     def claimed(self) -> dict[str, Array]:
         """What the claim says of "h", "c" and "z": (B,T,H), NaN where it says nothing."""
         found: dict[str, Array] = {}
-        shape = self._course.states["h"][0].shape
+        shape = self._course.states["h"].value.shape
         for e in self.claim.expectations:
             if not isinstance(e.value, Given) or e.on == "printed":
                 continue
@@ -210,8 +211,8 @@ class Paper:
     def _lines(self, sample: int, t: int, j: int) -> Iterator[Line]:
         course, part = self._course, self.part
 
-        def at(table: Mapping[str, tuple[Array, Array]], name: str) -> float:
-            return float(table[name][0][sample, t, j])
+        def at(table: Mapping[str, Bounded], name: str) -> float:
+            return float(table[name].value[sample, t, j])
 
         h = self.before("h", sample, t)
         if self.is_masked(sample, t):
@@ -249,7 +250,7 @@ class Paper:
         """Of a GRU, whose reset gate comes after the product or before it."""
         assert isinstance(self.part, Gated)
         gates_of, arguments = self._course.gates, self._course.arguments
-        r = gates_of["r"][0][sample, t]
+        r = gates_of["r"].value[sample, t]
         kernel, recurrent, biases = self._of_gate("h")
         of_x = _product("x·W_h", x, kernel[:, j])
         yield of_x
@@ -268,9 +269,9 @@ class Paper:
             yield of_h
             yield from bias
             terms = tuple(number(s.value) for s in (of_x, *bias, of_h))
-        z = float(arguments["h"][0][sample, t, j])
+        z = float(arguments["h"].value[sample, t, j])
         yield Line("z_h", terms, z)
-        yield _function("g", self.part.function, "z_h", z, float(gates_of["h"][0][sample, t, j]))
+        yield _function("g", self.part.function, "z_h", z, float(gates_of["h"].value[sample, t, j]))
 
     def _affine(self, x: Array, h: Array, gate: str, j: int) -> Iterator[Line]:
         kernel, recurrent, biases = self._of_gate(gate)

@@ -20,10 +20,8 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Carrying, Dense, Layer
 from rnn_check.claims.layers.signal import (
     Back,
-    Bounded,
     ByHand,
     Call,
-    Cotangent,
     Pass,
     Signal,
     Weights,
@@ -34,9 +32,12 @@ from rnn_check.claims.layers.signal import (
     zeros,
 )
 from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import Bounded, joined
+from rnn_check.numbers.formats import Arithmetic
 
 __all__ = [
-    "Bounded", "Call", "Signal", "bounded", "carried", "exactly", "fed", "masks", "run",
+    "Call", "Signal", "bounded", "carried", "exactly", "fed", "masks", "run",
     "shown_as_zero", "starts", "steps", "zeros",
 ]  # fmt: skip
 
@@ -54,13 +55,14 @@ def passes(
     layers: how many, if not all are.
     """
     assert claim.x is not None
-    signal, start = Signal(claim.x.value, claim.x.error, claim.mask), starts(claim)
+    a = formats.arithmetic(arithmetic)
+    signal, start = Signal(claim.x.bounded(a), claim.mask), starts(claim, a)
     if after is not None:
         signal, start = after, []
     found = []
     for layer in claim.layers[after is not None : layers]:
         own = by_hand.get(layer.name, {})
-        found.append(layer.passed(Call(weights_of(claim, layer), signal, arithmetic, start, own)))
+        found.append(layer.passed(Call(weights_of(claim, layer, a), signal, start, own)))
         signal = found[-1].out.handed_on
         if layer.is_recurrent:
             start = []
@@ -73,10 +75,11 @@ Returned = Mapping[str, Sequence[Bounded]]  # by layers, all that the call of ea
 def returned(claim: Experiment, passes: Sequence[Pass], arithmetic: str) -> Returned:
     """Of what `passes` found."""
     assert claim.x is not None
-    signal, start = Signal(claim.x.value, claim.x.error, claim.mask), starts(claim)
+    a = formats.arithmetic(arithmetic)
+    signal, start = Signal(claim.x.bounded(a), claim.mask), starts(claim, a)
     found = {}
     for layer, each in zip(claim.layers, passes, strict=True):
-        call = Call({}, signal, arithmetic, start)
+        call = Call({}, signal, start)
         found[layer.name] = layer.returned(call, each)
         signal, start = each.out.handed_on, [] if layer.is_recurrent else start
     return found
@@ -91,12 +94,11 @@ class Shown(NamedTuple):
     def part(self, samples: slice) -> Shown:
         """Of some of the samples."""
         mask = None if self.last.mask is None else self.last.mask[samples]
-        value, error = self.last.bounded
         each = {
-            layer: [(v[samples], e[samples]) for v, e in tensors]
+            layer: [number.at(samples) for number in tensors]
             for layer, tensors in self.returned.items()
         }
-        return Shown(Signal(value[samples], error[samples], mask), each)
+        return Shown(Signal(self.last.number.at(samples), mask), each)
 
 
 def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> Shown:
@@ -107,39 +109,35 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
     """
     assert claim.x is not None
     found: list[Signal] = []
+    a = formats.arithmetic(arithmetic)
     every: dict[str, list[list[Bounded]]] = {layer.name: [] for layer in claim.layers}
     ended: dict[str, Sequence[Bounded]] = {}
     for batch in batches:
         mask = None if claim.mask is None else claim.mask[batch]
-        signal = Signal(claim.x.value[batch], claim.x.error[batch], mask)
-        given = [(value[batch], error[batch]) for value, error in starts(claim)]
+        signal = Signal(claim.x.bounded(a).at(batch), mask)
+        given = [start.at(batch) for start in starts(claim, a)]
         for layer in claim.layers:
             start: Sequence[Bounded] = []
             if isinstance(layer, Carrying):
                 start, given = given or ended.get(layer.name, []), []
-            call = Call(weights_of(claim, layer), signal, arithmetic, start)
+            call = Call(weights_of(claim, layer, a), signal, start)
             if isinstance(layer, Carrying) and layer.inner.option("stateful"):
                 ended[layer.name] = [*layer.ends(call).values()]
             passed = layer.passed(call)
             every[layer.name].append(layer.returned(call, passed))
             out = passed.out
             if start and isinstance(layer, Carrying) and signal.mask is not None:
-                unknown = np.where(not_begun(layer, signal.mask), np.inf, out.error)
-                out = dataclasses.replace(out, error=unknown)
+                unknown = np.where(not_begun(layer, signal.mask), np.inf, 0.0)
+                out = dataclasses.replace(out, number=out.number.off_by(unknown))
             signal = out.handed_on
         found.append(signal)
-    value, error = (np.concatenate([getattr(s, n) for s in found]) for n in ("value", "error"))
     masks = [s.mask for s in found if s.mask is not None]
     whole = {
-        name: [_joined(tensors) for tensors in zip(*each, strict=True)]
+        name: [joined(tensors) for tensors in zip(*each, strict=True)]
         for name, each in every.items()
     }
-    return Shown(Signal(value, error, np.concatenate(masks) if masks else None), whole)
-
-
-def _joined(of_batches: Sequence[Bounded]) -> Bounded:
-    values, errors = zip(*of_batches, strict=True)
-    return np.concatenate(values), np.concatenate(errors)
+    last = Signal(joined([s.number for s in found]), np.concatenate(masks) if masks else None)
+    return Shown(last, whole)
 
 
 def not_begun(layer: Carrying, mask: Array) -> Array:
@@ -168,7 +166,7 @@ def masks(claim: Experiment, arithmetic: str) -> list[Array | None]:
     return found
 
 
-def back(claim: Experiment, passes: Sequence[Pass], cotangent: Cotangent) -> dict[str, Back]:
+def back(claim: Experiment, passes: Sequence[Pass], cotangent: Bounded) -> dict[str, Back]:
     """dL/d of what each of the last layers was given, of dL/d of what the last puts out."""
     found = {}
     pairs = zip(reversed(claim.layers), reversed(passes), strict=False)
@@ -178,12 +176,12 @@ def back(claim: Experiment, passes: Sequence[Pass], cotangent: Cotangent) -> dic
     return found
 
 
-def weights_of(claim: Experiment, layer: Layer) -> Weights:
+def weights_of(claim: Experiment, layer: Layer, a: Arithmetic) -> Weights:
     """As they are given; those of a Dense layer that is left out, as they have to be."""
     given = (claim.weights or {}).get(layer.name)
     if given is None and isinstance(layer, Dense):
-        return exactly(dict(zip(("kernel", "bias"), dense_that_reaches(claim), strict=True)))
-    return {name: (g.value, g.error) for name, g in (given or {}).items()}
+        return exactly(dict(zip(("kernel", "bias"), dense_that_reaches(claim), strict=True)), a)
+    return {name: weight.bounded(a) for name, weight in (given or {}).items()}
 
 
 def dense_that_reaches(claim: Experiment) -> tuple[Array, Array]:
@@ -197,14 +195,13 @@ def dense_that_reaches(claim: Experiment) -> tuple[Array, Array]:
     return solution[:-1], solution[-1]
 
 
-def starts(claim: Experiment) -> list[Bounded]:
+def starts(claim: Experiment, a: Arithmetic) -> list[Bounded]:
     """The initial value of each state of the first recurrent layer, if the claim gives any."""
     given = claim.initial_state
     if given is None:
         return []
-    if given.value.ndim == 2:
-        return [(given.value, given.error)]
-    return list(zip(given.value, given.error, strict=True))
+    whole = given.bounded(a)
+    return [whole] if given.value.ndim == 2 else [whole.at(i) for i in range(len(given.value))]
 
 
 @dataclass(frozen=True)
@@ -232,9 +229,10 @@ def fed(claim: Experiment, layer: Carrying, index: int) -> Fed:
     if backwards:
         x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
     if is_above:  # a cell takes what that below it gives, step by step
-        x = passed[at].courses[index - 1].states["h"][0]
+        x = passed[at].courses[index - 1].states["h"].value
     first = next(each for each in claim.layers if isinstance(each, Carrying))
-    given = [value for value, _ in starts(claim)] if layer is first else []
+    exact = formats.arithmetic("exact")
+    given = [start.value for start in starts(claim, exact)] if layer is first else []
     of = sum(len(part.states) for _, part in layer.recurrences[:index])
     own = given[of : of + len(layer.recurrences[index][1].states)]
     return Fed(x, mask, tuple(own), backwards)
@@ -255,12 +253,12 @@ def steps(
     """
     assert claim.x is not None
     before: Array = claim.x.value
-    before_each = [claim.mask, *masks(claim, dtype.removeprefix("mixed_"))]
-    start = starts(claim)
+    arithmetic = dtype.removeprefix("mixed_")
+    before_each, a = [claim.mask, *masks(claim, arithmetic)], formats.arithmetic(arithmetic)
+    start = starts(claim, a)
     for layer, output, mask in zip(claim.layers, outputs, before_each, strict=False):
         own = dict(weights.get(layer.name, {}))
-        arithmetic = dtype.removeprefix("mixed_")
-        call = Call(exactly(own), Signal.exactly(before, mask), arithmetic, start)
+        call = Call(exactly(own, a), Signal.exactly(before, a, mask), start)
         yield from layer.compared(call, own, output, dtype, states)
         if layer.is_recurrent:
             start = []

@@ -65,9 +65,9 @@ class InputTable(Table, frozen=True):
     initial_state: Numbers = None  # of a Bidirectional layer [the forward, the backward one]
     mask: Numbers = None
     shape: list[Rows] | None = None  # (T, F) or (T,) of an Embedding, when no numbers are run
-    dtype: Literal["bool", "uint8", "int32", "int64", "float16", "float64"] | None = (
-        None  # what x is passed as
-    )
+    dtype: (
+        Literal["bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64"] | None
+    ) = None  # what x is passed as
 
 
 class LossTable(Table, frozen=True):

@@ -19,11 +19,11 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Carrying, Gated
 from rnn_check.claims.layers.signal import (
     Back,
-    Bounded,
     Course,
     Pass,
     Signal,
     at_the_end,
+    last_of,
 )
 from rnn_check.claims.loss import (
     from_logits,
@@ -35,6 +35,7 @@ from rnn_check.claims.loss import (
 )
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats, spread
+from rnn_check.numbers.bounded import Bounded, _given, stacked
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Truth:
     @property
     def arithmetic(self) -> str:
         return "exact" if self.computed_in == "real" else self.computed_in
+
+    @property
+    def a(self) -> formats.Arithmetic:
+        return formats.arithmetic(self.arithmetic)
 
     @cached_property
     def passes(self) -> list[Pass]:
@@ -79,9 +84,8 @@ class Truth:
 
     def _of_one_minus_z(self, part: Gated) -> float:
         """How far off 1 - z is if both are near 1: z's own error, and a rounding of 1."""
-        a = formats.arithmetic(self.arithmetic)
-        of_z = spread.activation_error(part.gate_function, np.asarray(3.0), np.asarray(1.0), a)
-        return float(of_z) + a.u_stored + 2.0**-53
+        of_z = spread.activation_error(part.gate_function, np.asarray(3.0), np.asarray(1.0), self.a)
+        return float(of_z) + self.a.u_stored + 2.0**-53
 
     def _course(self, of: str) -> tuple[Carrying, Course, str]:
         layer, index, word = self.claim.recurrence_of(of)
@@ -89,16 +93,16 @@ class Truth:
 
     @property
     def output(self) -> Bounded:
-        return _limited(self.passes[-1].out.bounded, self.claim.layers[-1].reach)
+        return _limited(self.passes[-1].out.number, self.claim.layers[-1].reach)
 
     def in_batches(self, batches: Sequence[slice]) -> stack.Shown:
         """The output, in whichever batches it is asked for: those of a stateful layer go on."""
         claim = self.claim
         if not claim.is_stateful:
-            return stack.Shown(Signal(*self.output, self.passes[-1].out.mask), self.returned)
+            return stack.Shown(Signal(self.output, self.passes[-1].out.mask), self.returned)
         found = stack.carried_on(claim, self.arithmetic, batches)
-        last = _limited(found.last.bounded, claim.layers[-1].reach)
-        return found._replace(last=Signal(*last, found.last.mask))
+        last = _limited(found.last.number, claim.layers[-1].reach)
+        return found._replace(last=Signal(last, found.last.mask))
 
     @cached_property
     def returned(self) -> stack.Returned:
@@ -113,13 +117,12 @@ class Truth:
         index = self.claim.layers.index(layer)
         mask = self.passes[index - 1].out.mask if index else self.claim.mask
         if mask is not None and layer.shows_states_of(self.claim.recurrence_of(of)[1]):
-            states = layer.returning_sequences().shown(states, layer.in_order(mask)).bounded
+            states = layer.returning_sequences().shown(states, layer.in_order(mask)).number
         return _limited(states, self._reach(of))
 
     def last_state(self, of: str = "") -> Bounded:  # (B,H)
         _, course, word = self._course(of)
-        value, bound = course.states[word or "h"]
-        last = value[:, -1], bound[:, -1]
+        last = course.states[word or "h"].each(last_of)
         return last if word else _limited(last, self._reach(of))
 
     def _reach(self, of: str) -> tuple[float, float]:
@@ -132,8 +135,8 @@ class Truth:
         if not word:
             return course.arguments[""]
         name, mirrored = gates.gate_of(self._family(of), word, self.claim.gates)
-        value, bound = course.arguments[name]
-        return (-value, bound) if mirrored else (value, bound)  # 1 − σ(z) is σ(−z)
+        found = course.arguments[name]
+        return -found if mirrored else found  # 1 − σ(z) is σ(−z)
 
     def gate(self, of: str) -> Bounded:
         """(B,T,H): a gate as its author has it, or the candidate."""
@@ -141,10 +144,10 @@ class Truth:
         part = layer.recurrences[self.claim.recurrence_of(of)[1]][1]
         family = part.family
         name, mirrored = gates.gate_of(family, word or gates.CANDIDATE[family], self.claim.gates)
-        value, bound = course.gates[name]
+        found = course.gates[name]
         if mirrored and isinstance(part, Gated):
-            value, bound = 1.0 - value, bound + self._of_one_minus_z(part)
-        return value, bound
+            found = Bounded(1.0 - found.value, found.error + self._of_one_minus_z(part), found.a)
+        return found
 
     def _family(self, of: str) -> gates.Kind:
         layer, index, _ = self.claim.recurrence_of(of)
@@ -152,7 +155,7 @@ class Truth:
 
     @cached_property
     def regularization(self) -> Bounded:  # ()
-        return regularization(self.claim, self.returned, self.arithmetic)
+        return regularization(self.claim, self.returned, self.a)
 
     @property
     def _handed_on(self) -> Signal:  # the output as a loss takes it
@@ -169,14 +172,11 @@ class Truth:
         assert loss is not None
         given = loss.value.value
         if loss.kind == "cotangent":
-            return [weighted_sum(given, *self._handed_on.bounded, self.arithmetic)]
+            return [weighted_sum(given, self._handed_on.number)]
         forms = [True, False] if from_logits(self.claim) else [True]
-        output, arithmetic = given_to_loss(self._handed_on.bounded, self.arithmetic, self.loss_in)
-        mask = self._handed_on.mask
-        found = [
-            loss_of_kept(loss.kind, given, *output, mask, arithmetic, clipped) for clipped in forms
-        ]
-        return [(np.asarray(value), np.asarray(bound)) for value, bound in dict.fromkeys(found)]
+        output, mask = given_to_loss(self._handed_on.number, self.loss_in), self._handed_on.mask
+        found = [loss_of_kept(loss.kind, given, output, mask, clipped) for clipped in forms]
+        return list({tuple(map(float, number)): number for number in found}.values())
 
     @property
     def loss(self) -> Bounded:  # () in its usual form
@@ -188,10 +188,10 @@ class Truth:
         if (cell := self.claim.cell_cotangent) is not None:
             (layer,), (course,) = self.claim.layers, self.passes[0].courses
             assert isinstance(layer, Carrying)
-            last = at_the_end(cell.value, course.states["c"][0].shape[1])
-            found = course.back({"c": (last, None)})
+            last = at_the_end(cell.value, course.states["c"].value.shape[1])
+            found = course.back({"c": _given(last, 0.0, course.states["c"].a, rounded=True)})
             return {layer.name: layer.back_of([found], found.x)}
-        handed = of_output(self.claim, self._handed_on, self.arithmetic, self.loss_in)
+        handed = of_output(self.claim, self._handed_on, self.loss_in)
         return stack.back(self.claim, self.passes, handed)
 
     def gradient(self, of: str) -> Bounded:
@@ -202,8 +202,7 @@ class Truth:
             return found.x
         if path != "initial_state":
             return found.weights[path]
-        values, bounds = zip(*found.starts, strict=True)
-        return (np.stack(values), np.stack(bounds)) if len(values) > 1 else found.starts[0]
+        return stacked(found.starts) if len(found.starts) > 1 else found.starts[0]
 
     def reach(self, what: str) -> Array | None:
         """How far from the truth what a comparison calls `what` may be at the end of all its steps.
@@ -218,22 +217,23 @@ class Truth:
         kind, _, of = what.partition(" of ")
         if of in claim.names and kind in ("output", "states"):
             index = claim.names.index(of)
-            signals = [Signal.exactly(claim.x.value, claim.mask), *(p.out for p in self.passes)]
+            given = Signal.exactly(claim.x.value, self.a, claim.mask)
+            signals = [given, *(p.out for p in self.passes)]
             layer, out = claim.layers[index], signals[index + 1]
             return layer.carried_error(out, signals[index].mask) if kind == "states" else out.error
         alone = claim.begins_recurrent and len(claim.layers) == 1
         if claim.begins_recurrent and (
             what == "states" or (what == "output" and alone and claim.layers[0].returns_sequences)
         ):
-            return self.passes[0].courses[0].states["h"][1]
+            return self.passes[0].courses[0].states["h"].error
         if what == "output":
-            return self.output[1]
+            return self.output.error
         if claim.begins_recurrent and what == "last_state":
-            return self.last_state()[1]
+            return self.last_state().error
         name = of if kind == "gradient" else what
         if claim.loss is None or name not in claim.gradients:
             return None
-        return self.gradient(name)[1]
+        return self.gradient(name).error
 
 
 def _limited(found: Bounded, reach: tuple[float, float]) -> Bounded:
@@ -241,4 +241,4 @@ def _limited(found: Bounded, reach: tuple[float, float]) -> Bounded:
     (value, bound), (low, high) = found, reach
     with np.errstate(invalid="ignore"):  # inf - inf, of what overflowed
         spans = bound >= np.maximum(high - value, value - low)
-    return value, np.where(spans, np.inf, bound)
+    return Bounded(value, np.where(spans, np.inf, bound), found.a)

@@ -25,6 +25,8 @@ import numpy.typing as npt
 from rnn_check.claims import recipes
 from rnn_check.claims.beside import MOST_ARCHIVE, PLAIN_NAME, Archive, beside
 from rnn_check.numbers import printed
+from rnn_check.numbers.bounded import Bounded
+from rnn_check.numbers.formats import Arithmetic
 from rnn_check.refusal import ClaimError, nearest
 
 Array = npt.NDArray[Any]
@@ -60,6 +62,10 @@ class Given:
         with np.errstate(invalid="ignore"):  # inf - inf
             half = np.maximum(self.value - self.lo, self.hi - self.value)
         return np.where(self.lo < self.hi, half, 0.0)
+
+    def bounded(self, a: Arithmetic) -> Bounded:
+        """As it is known before it is rounded to an arithmetic."""
+        return Bounded(self.value, self.error, a)
 
     @classmethod
     def exactly(cls, value: Array) -> Given:

@@ -18,10 +18,9 @@ from rnn_check.certificates.result import Certificate
 from rnn_check.claims import stack
 from rnn_check.claims.written import Array
 from rnn_check.models.places import Answer, Cell, Layer, Taken, numbered
+from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import arithmetic
 from rnn_check.recurrences.running import Running
-
-Pair = tuple[Array, Array]  # a value, and by how much it may be off
 
 
 def unprobed(layer: Layer, call: Answer, said: Answer) -> str:
@@ -77,13 +76,15 @@ class Back:
                 found = np.where(self.taken.mask[:, :, None], found, 0.0)
         if (own := self.of_states[index][0]) is None:
             return found, None
-        return self._with_end(found, np.zeros_like(found), own)
+        value, error = self._with_end(exactly(found, self.a), own)
+        return value, error
 
-    def _with_end(self, found: Array, error: Array, own: Array) -> Pair:
+    def _with_end(self, found: Bounded, own: Array) -> Bounded:
         """With what reaches the state that is returned, in a sum that is rounded."""
-        found[:, -1] += own
-        error[:, -1] += 4 * self.a.u_stored * (np.abs(found[:, -1]) + np.abs(own))
-        return found, error + 4 * self.a.min_subnormal
+        value, error = found.value.copy(), found.error + 4 * self.a.min_subnormal
+        value[:, -1] += own
+        error[:, -1] += 4 * self.a.u_stored * (np.abs(value[:, -1]) + np.abs(own))
+        return Bounded(value, error, self.a)
 
     def _of_c(self, index: int) -> Array | None:
         own = self.of_states[index][1:]
@@ -148,39 +149,42 @@ class Back:
                 for name, got in zip(("initial_state", "initial_cell_state"), own, strict=False):
                     yield index, name, got
 
-    def _truth(self) -> list[dict[str, Pair]]:
+    def _truth(self) -> list[dict[str, Bounded]]:
         """Of each cell the gradients of the whole sequence, and how far they may be off."""
-        runs, x, error = [], self.taken.x.astype(np.float64), np.zeros(self.taken.x.shape)
+        runs, x = [], exactly(self.taken.x, self.a)
         for cell, start in zip(self.layer.cells, self.layer.by_cell(self.taken.start), strict=True):
-            run = _run(cell, x, error, start, self.taken.mask, self.a.name)
-            x, error = run.states["h"]
-            runs.append(run)
+            runs.append(_run(cell, x, start, self.taken.mask))
+            x = runs[-1].states["h"]
         given = self.said["cotangents"]["shown"].astype(np.float64)
         if self.layer.zeroed and self.taken.mask is not None:
             given = np.where(self.taken.mask[:, :, None], given, 0.0)
         # what reaches a state that is returned may have been added to the last step's in any order
         off = 4 * self.a.u_stored * np.abs(given) if self.layer.states else np.zeros(given.shape)
-        found: list[dict[str, Pair]] = []
+        cotangent = Bounded(given, off, self.a)
+        found: list[dict[str, Bounded]] = []
         for index in reversed(range(len(runs))):
             of_h, *of_c = self.of_states[index]
             if of_h is not None:
-                given, off = self._with_end(given, off, of_h)
-            cotangents = {"h": given}
+                cotangent = self._with_end(cotangent, of_h)
+            cotangents = {"h": cotangent.value}
             if of_c and of_c[0] is not None:
                 cotangents["c"] = stack_at_end(of_c[0], self.taken.x.shape[1])
-            value, far = runs[index].gradients(cotangents, {"h": off})
-            names = ("x", *self.layer.cells[index].weights)
-            own = {name: (getattr(value, name), getattr(far, name)) for name in names}
-            starts = zip(value.initial_state, far.initial_state, strict=True)
-            own |= dict(zip(("initial_state", "initial_cell_state"), starts, strict=False))
+            value, far = runs[index].gradients(cotangents, {"h": cotangent.error})
+            own = {
+                name: Bounded(getattr(value, name), getattr(far, name), self.a)
+                for name in ("x", *self.layer.cells[index].weights)
+            }
+            names = ("initial_state", "initial_cell_state")
+            for name, start, off in zip(
+                names, value.initial_state, far.initial_state, strict=False
+            ):
+                own[name] = Bounded(start, off, self.a)
             found.insert(0, own)
-            given, off = value.x.copy(), far.x.copy()
+            cotangent = own["x"]
         return found
 
 
-def _run(
-    cell: Cell, x: Array, error: Array, start: list[Array], mask: Array | None, name: str
-) -> Running:
+def _run(cell: Cell, x: Bounded, start: list[Array], mask: Array | None) -> Running:
     activations: dict[str, Any] = {
         name: cell.what[name]
         for name in ("activation", "recurrent_activation")
@@ -188,8 +192,8 @@ def _run(
     }
     w = cell.weights
     return Running(
-        cell.kind, x, w["kernel"], w["recurrent_kernel"], w.get("bias"), **activations,
-        initial_state=tuple(start) or None, mask=mask, arithmetic=name, errors={"x": error},
+        cell.kind, x.value, w["kernel"], w["recurrent_kernel"], w.get("bias"), **activations,
+        initial_state=tuple(start) or None, mask=mask, arithmetic=x.a, errors={"x": x.error},
         round_inputs=True,
     )  # fmt: skip
 

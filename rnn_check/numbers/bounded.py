@@ -21,7 +21,7 @@ products of numbers >= 0; the rounding of their own evaluation is covered by one
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -47,6 +47,8 @@ class Bounded:
     value, error: of one shape; error is inf where nothing can be said. a: the subject's arithmetic.
     size: |value|, or more: what its roundings are relative to. factor: the size of a factor of it
     that a compiler may multiply by first, as gelu's z in i·gelu(z).
+
+    `value, error = number` takes it apart.
     """
 
     value: Array
@@ -54,6 +56,10 @@ class Bounded:
     a: Arithmetic
     larger: Array | None = None  # size, where it is more
     factor: Array | None = None
+
+    def __iter__(self) -> Iterator[Array]:
+        yield self.value
+        yield self.error
 
     @cached_property
     def size(self) -> Array:
@@ -111,6 +117,14 @@ class Bounded:
     def __rsub__(self, one: float) -> Bounded:
         return exactly(np.asarray(one, np.float64), self.a) - self
 
+    def __neg__(self) -> Bounded:
+        return self.times(-1)
+
+    def times(self, factor: Array | float) -> Bounded:
+        """The same number in other units, a factor of which neither rounds anything."""
+        larger = None if self.larger is None else self.larger * np.abs(factor)
+        return Bounded(self.value * factor, self.error * np.abs(factor), self.a, larger)
+
     def off_by(self, more: Array | float) -> Bounded:
         """The same number, when the subject's may be off by so much more."""
         return Bounded(self.value, self.error + more, self.a, self.larger)
@@ -120,7 +134,7 @@ class Bounded:
         """Matrices transposed, of whatever leading axes."""
         return self.each(lambda part: part.swapaxes(-1, -2))
 
-    def at(self, t: int) -> Bounded:
+    def at(self, t: int | slice) -> Bounded:
         return self.each(lambda part: part[t])
 
     @property
@@ -134,6 +148,29 @@ class Bounded:
             None if part is None else change(part) for part in (self.larger, self.factor)
         )
         return Bounded(change(self.value), change(self.error), self.a, larger, factor)
+
+
+def stacked(parts: Sequence[Bounded], axis: int = 0) -> Bounded:
+    """Along a new axis."""
+    return _together(parts, lambda arrays: np.stack(arrays, axis))
+
+
+def joined(parts: Sequence[Bounded], axis: int = 0) -> Bounded:
+    """Along an axis that they have."""
+    return _together(parts, lambda arrays: np.concatenate(arrays, axis))
+
+
+def where(chosen: Array, one: Bounded, other: Bounded) -> Bounded:
+    """One of the two, wherever it is chosen."""
+    return _together([one, other], lambda arrays: np.where(chosen, *arrays))
+
+
+def _together(parts: Sequence[Bounded], combine: Callable[[list[Array]], Array]) -> Bounded:
+    value, error = combine([p.value for p in parts]), combine([p.error for p in parts])
+    larger = None
+    if any(part.larger is not None for part in parts):
+        larger = combine([part.size for part in parts])
+    return Bounded(value, error, parts[0].a, larger)
 
 
 def exactly(value: Array, a: Arithmetic) -> Bounded:

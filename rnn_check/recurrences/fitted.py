@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.numbers.bounded import Bounded, _given, exactly
-from rnn_check.numbers.formats import Array, arithmetic
+from rnn_check.numbers.bounded import Bounded, _given, exactly, joined, stacked
+from rnn_check.numbers.formats import arithmetic
 from rnn_check.recurrences import batches, reported, training, updating
 from rnn_check.recurrences.network import Network
 from rnn_check.recurrences.optimizers import Optimizer
 from rnn_check.recurrences.training import Sets, States
 
-Reports = dict[str, tuple[Array, Array]]  # by name
+Reports = dict[str, Bounded]  # by name
 
 
 class Trained(NamedTuple):
@@ -29,8 +29,8 @@ class Trained(NamedTuple):
     begins them where the epoch ended, and the next epoch where they do.
     """
 
-    weights: dict[str, tuple[Array, Array]]
-    loss: tuple[Array, Array]  # (E,) of each epoch
+    weights: dict[str, Bounded]
+    loss: Bounded  # (E,) of each epoch
     of_batches: Reports
     of_epochs: Reports
 
@@ -38,7 +38,7 @@ class Trained(NamedTuple):
 def trained(
     network: Network,
     optimizer: Optimizer,
-    weights: Mapping[str, tuple[Array, Array]],
+    weights: Mapping[str, Bounded],
     epochs: int,
     dtype: Any = "float32",
     validated: Network | None = None,
@@ -89,10 +89,10 @@ def trained(
             start = start if seen is None else seen.ended(w, update, start)
         w = {"weights": w, **states}[updating.ends_with(optimizer)]
         w = {**w, **training.frozen(network, 1, a)}
-        loss = batches.loss_of_epochs(network, _known(training.joined(losses)))
+        loss = batches.loss_of_epochs(network, _known(joined(losses)))
     return Trained(
-        {name: (b.value[0], b.error[0]) for name, b in w.items()},
-        (loss.value[:, 0], loss.error[:, 0]),
+        {name: b.at(0) for name, b in w.items()},
+        loss.each(lambda part: part[:, 0]),
         _stacked([] if seen is None else seen.of_batches),
         _stacked([] if seen is None else seen.of_epochs),
     )
@@ -105,10 +105,10 @@ class _Reported:
         self.network, self.validated, self.computed_in = network, validated, computed_in
         self.losses: list[Bounded] = []
         self.outputs: list[Bounded] = []
-        self.of_batches: list[Mapping[str, reported.Number]] = []
-        self.of_epochs: list[Mapping[str, reported.Number]] = []
+        self.of_batches: list[Mapping[str, Bounded]] = []
+        self.of_epochs: list[Mapping[str, Bounded]] = []
 
-    def _of(self, network: Network, out: Bounded, loss: Bounded, part: slice) -> dict[str, Any]:
+    def _of(self, network: Network, out: Bounded, loss: Bounded, part: slice) -> dict[str, Bounded]:
         mask, weight = network.mask if network.is_sequence else None, network.sample_weight
         if weight is None and self.network.sample_weight is not None:  # validated without classes
             weight = np.ones(len(network.target))
@@ -117,7 +117,7 @@ class _Reported:
             weight=None if weight is None else weight[part],
             mask=None if mask is None else mask[part], computed_in=self.computed_in,
         )  # fmt: skip
-        return {**found, "loss": (loss.value[0, 0], loss.error[0, 0])}  # with what is penalized
+        return {**found, "loss": loss.at(0).at(0)}  # with what is penalized
 
     def batch(self, w: Sets, loss: Bounded, update: int, start: States | None) -> None:
         taken = self.network.batches
@@ -130,27 +130,22 @@ class _Reported:
         """At the end of an epoch: in which states the next one begins."""
         if self.validated is None or (update + 1) % (K := len(self.network.batches)):
             return start
-        loss = batches.loss_of_epochs(self.network, _known(training.joined(self.losses[-K:])))
-        each = self.outputs[-K:]
-        value, error = (np.concatenate([getattr(o, p) for o in each]) for p in ("value", "error"))
-        of_epoch = self._of(self.network, Bounded(value, error, loss.a), loss, slice(None))
+        loss = batches.loss_of_epochs(self.network, _known(joined(self.losses[-K:])))
+        of_epoch = self._of(self.network, joined(self.outputs[-K:]), loss, slice(None))
         other, after, shown = self.validated, list[Bounded](), list[Bounded]()
         for part in other.batches:
             after.append(training.gradients(other, w, part, start=start)[1])
             shown.append(training.outputs(other, w, part, start))
             start = training.ends(other, w, part, start) if other.stateful else None
-        loss = batches.loss_of_epochs(other, _known(training.joined(after)))
-        of_it = self._of(other, training.joined(shown), loss, slice(None))
+        loss = batches.loss_of_epochs(other, _known(joined(after)))
+        of_it = self._of(other, joined(shown), loss, slice(None))
         self.of_epochs.append({**of_epoch, **{f"val_{name}": n for name, n in of_it.items()}})
         return start
 
 
-def _stacked(each: list[Mapping[str, reported.Number]]) -> Reports:
+def _stacked(each: list[Mapping[str, Bounded]]) -> Reports:
     names = each[0] if each else ()
-    return {
-        name: (np.stack([r[name][0] for r in each]), np.stack([r[name][1] for r in each]))
-        for name in names
-    }
+    return {name: stacked([report[name] for report in each]) for name in names}
 
 
 def _known(b: Bounded) -> Bounded:

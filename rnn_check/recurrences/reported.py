@@ -21,7 +21,6 @@ from rnn_check.numbers.formats import ARITHMETICS, Array, _upper, arithmetic, ga
 
 _FLOAT64, _FLOAT32 = ARITHMETICS["float64"], ARITHMETICS["float32"]
 
-Number = tuple[Array, Array]  # () and its bound
 METRICS = ("mse", "mae", "accuracy")
 WEIGHTED = tuple(f"weighted_{name}" for name in METRICS)
 
@@ -35,8 +34,8 @@ def reported(
     weight: Array | None,
     batches: Sequence[slice],
     computed_in: str,
-) -> Mapping[str, Number]:
-    """loss and metrics of outputs (S,O) or (S,T,O) that are off by `error`, each () with its bound.
+) -> Mapping[str, Bounded]:
+    """loss and metrics () of outputs (S,O) or (S,T,O) that are off by `error`.
 
     mask (S,T): which steps count. weight (S,) or (S,T), of the loss and the weighted metrics, which
     there are if it is given. batches: those of which the losses are taken. They are kept in float32
@@ -70,7 +69,7 @@ def reported(
         return found
 
 
-def _mean(of: Bounded, share: Array, more: int = 0) -> Number:
+def _mean(of: Bounded, share: Array, more: int = 0) -> Bounded:
     """Σ share·of, divided by how many outputs there are: sums in any order, of batches and over
     them, what is weighed, and what is divided by and multiplied with.
 
@@ -85,7 +84,7 @@ def _mean(of: Bounded, share: Array, more: int = 0) -> Number:
     error = np.where(counts, share * error, nothing).sum() / O
     largest = (of.most * (1 + share * n)).sum() * n
     bound = error + 8 * n * a.min_normal if largest <= min(a.max, _FLOAT32.max) else np.inf
-    return np.asarray(value), _upper(np.asarray(bound))
+    return Bounded(np.asarray(value), _upper(np.asarray(bound)), a)
 
 
 def _right(p: Bounded, target: Array) -> Bounded:

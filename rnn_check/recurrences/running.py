@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 
 from rnn_check.numbers import formats
-from rnn_check.numbers.bounded import Bounded, _given, exactly
-from rnn_check.numbers.formats import Arithmetic, Array, Bound
+from rnn_check.numbers.bounded import Bounded, _given, exactly, stacked
+from rnn_check.numbers.formats import Arithmetic, Array
 from rnn_check.numbers.reading import Bounds, Node, Tape
 from rnn_check.recurrences.gated import steps
 from rnn_check.recurrences.kinds import LSTM, How, Recurrence, read
@@ -124,7 +124,7 @@ class Running:
     first; by_hand, to what is rounded by hand. Errors grow from step to step: no certificate, but
     all there is for those who see the end only.
 
-    states, gates, arguments and carried hold a value and a bound (B,T,H), by name and in processing
+    states, gates, arguments and carried hold bounded numbers (B,T,H), by name and in processing
     order. gates: none where there are none. arguments: of the gates, of act "" where there are
     none, what the activation is taken of. carried: the states as the next step takes them: rounded
     by hand, if at all.
@@ -173,12 +173,12 @@ class Running:
                 shown.append(states)
                 carried.append(paper.on_paper(states))
         self.states, self.carried = (
-            {name: _sequence([s[i] for s in part]) for i, name in enumerate(r.states)}
+            {name: stacked([s[i] for s in part], 1) for i, name in enumerate(r.states)}
             for part in (shown, carried)
         )
-        self.arguments = {n: _sequence([s[i] for s in arguments]) for i, n in enumerate(r.gates)}
+        self.arguments = {n: stacked([s[i] for s in arguments], 1) for i, n in enumerate(r.gates)}
         fields = dict(zip(r.gates, r.fields, strict=True)) if r.has_gates else {}
-        self.gates = {name: _sequence(paper.made[field]) for name, field in fields.items()}
+        self.gates = {name: stacked(paper.made[field], 1) for name, field in fields.items()}
 
     def _known(self, value: Array, error: Any) -> Bounded:
         """As the subject receives it: rounded to the arithmetic, or off by its error."""
@@ -236,7 +236,3 @@ class Running:
             )
 
         return part("value"), part("error")
-
-
-def _sequence(parts: Sequence[Bounded]) -> tuple[Array, Bound]:
-    return np.stack([p.value for p in parts], 1), np.stack([p.error for p in parts], 1)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.numbers.bounded import Bounded, _given, exactly
+from rnn_check.numbers.bounded import Bounded, _given, exactly, joined
 from rnn_check.numbers.formats import (
     ARITHMETICS,
     UP,
@@ -112,13 +112,6 @@ def frozen(network: Network, N: int, a: Arithmetic) -> dict[str, Bounded]:
         return np.broadcast_to(part, (N, *part.shape))
 
     return {name: b.each(repeated) for name, b in held.items()}
-
-
-def joined(parts: list[Bounded]) -> Bounded:
-    value, error = (
-        np.concatenate([getattr(b, which) for b in parts]) for which in ("value", "error")
-    )
-    return Bounded(value, error, parts[0].a)
 
 
 def outputs(network: Network, weights: Sets, batch: slice, start: States | None = None) -> Bounded:

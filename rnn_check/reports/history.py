@@ -66,17 +66,16 @@ def cell(history: History, feature: Feature, column: str) -> str:
     for letter in history.letters(column):
         ways = feature.marks.get((column, letter))
         if ways is not None:
-            found.append(letter + "".join(MARKS[history.ways.index(way)] for way in ways if way))
+            found.append(letter + "".join(MARKS[history.alone.index(way)] for way in ways if way))
     return "".join(found)
 
 
 def legend(history: History) -> Iterator[str]:
     used = {letter for column in history.columns for letter in history.letters(column)}
     yield ", ".join(f"{letter} {backend}" for backend, letter in LETTERS.items() if letter in used)
-    marked = {way for f in history.features for ways in f.marks.values() for way in ways}
-    alone = [f"{MARKS[i]} {way}" for i, way in enumerate(history.ways) if way in marked]
-    if alone:
-        yield "only asked so: " + ", ".join(alone)
+    if history.alone:
+        ways = zip(MARKS, history.alone, strict=False)
+        yield "only asked so: " + ", ".join(f"{mark} {way}" for mark, way in ways)
     blank = "empty: whoever there can be asked it agrees"
     some = any(history.unasked(group[0]) for group in history.differing)
     yield f"{blank}; {UNASKED} nobody can" if some else blank

@@ -12,6 +12,7 @@ from rnn_check.claims import stack
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import Layer
 from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
 
 OF_OUTPUTS = ("states", "output", "last state")  # what a script can show
 
@@ -49,9 +50,9 @@ def _lines(claim: Claim, who: str, detail: str) -> Iterator[str]:
     if claim.mask is not None:
         yield f"mask = np.array({claim.mask.astype(bool).tolist()})"
         called += ", mask=mask"
-    starts = stack.starts(claim)
+    starts = stack.starts(claim, formats.arithmetic("exact"))
     if starts:
-        arrays = ", ".join(f"np.array({_numbers(value)}, 'float32')" for value, _ in starts)
+        arrays = ", ".join(f"np.array({_numbers(start.value)}, 'float32')" for start in starts)
         yield f"initial_state = [{arrays}]"
         called += ", initial_state=initial_state"
     yield "h = x"

@@ -63,7 +63,7 @@ class Feature:
 class History:
     """places: the subjects that could be asked; failed: those that could not.
 
-    ways: in which other ways some claims were asked, in the order of the marks that stand for them.
+    ways: in which other ways some claims were asked.
     """
 
     places: Sequence[Place]
@@ -96,6 +96,12 @@ class History:
             return -max(at), min(at), group[0].name
 
         return sorted(alike.values(), key=order)
+
+    @cached_property
+    def alone(self) -> list[str]:
+        """The ways in which alone something differs."""
+        marked = {way for f in self.features for ways in f.marks.values() for way in ways}
+        return [way for way in self.ways if way in marked]
 
     @property
     def same(self) -> list[Feature]:

@@ -216,7 +216,7 @@ def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
         courses = _passes(_Same(claim), place.index + 1)[-1].courses
         for index, (_, part) in enumerate(layer.recurrences):
             name = CANDIDATE[part.family] if isinstance(part, Gated) else ""
-            z, _ = courses[index].arguments[name]  # (B,T,H) in processing order
+            z = courses[index].arguments[name].value  # (B,T,H) in processing order
             if numbers == "a preactivation is 0":
                 if (z == 0).any():
                     return True

@@ -334,6 +334,27 @@ def test_a_remembered_answer_that_is_damaged_is_asked_again(how: str, tmp_path: 
     assert memory.recall("environment", "jax", Setting("xla")).answers == {}
 
 
+def test_what_is_asked_of_several_environments_is_planned_once_in_each_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+
+    def planned(e: Any) -> Any:
+        made.append(e["mode"])
+        return plan(e)
+
+    plan = asking_memory.plans.planned
+    monkeypatch.setattr(asking_memory.plans, "planned", planned)
+    memory = asking_memory.Memory(tmp_path)
+    (claim,) = bundled.load_all([puppet.claims(tmp_path / "claims", "a")])
+    for environment in ("one", "other"):
+        for setting in (Setting("eager"), Setting("xla")):
+            said = memory.recall(environment, "jax", setting)
+            said.keep(claim, Answer({}))
+            assert said.answer(claim) == Answer({})
+    assert made == ["eager", "xla"]
+
+
 def test_a_later_schema_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "SCHEMA", 2)
     path = write(tmp_path / "record.npz", a=Answer({}))

@@ -331,7 +331,7 @@ def test_every_bundled_claim_satisfies_the_published_schema() -> None:
         ("units = 3", "units = 3\nkernel_regularizer = 0.5"),
         ("units = 3", 'units = 3\nname = "../a"'),
         ('kind = "SimpleRNN"', 'kind = "TFSMLayer"'),
-        ("[input]", '[vary]\n"source.url" = ["a"]\n[input]\ndtype = "int8"'),
+        ("[input]", '[vary]\n"source.url" = ["a"]\n[input]\ndtype = "int16"'),
         ("[input]", "[wrong]\nx_shape = [-1]\n[input]"),
         ("[input]", "[wrong]\nlayer = { a = [1] }\n[input]"),
         ('kind = "SimpleRNN"\nunits = 3', 'kind = "Bidirectional"\nlayer = { units = 3 }'),

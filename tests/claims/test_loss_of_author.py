@@ -53,7 +53,7 @@ def claim(kind: str, more: str = "", loss: str = "0.0", computed: str = "real") 
 
 def terms(kind: str) -> np.ndarray:
     """Of each number of the output, or of each row."""
-    output = Truth(claim(kind), "real").output[0]
+    output = Truth(claim(kind), "real").output.value
     target = np.array([[[1, 0], [0, 1]], [[0, 0], [0.5, 0.5]]])
     if kind == "mse":
         return np.asarray((output - target) ** 2)
@@ -86,12 +86,12 @@ def test_a_loss_and_its_gradient_are_as_the_author_takes_them(
     other = claim(kind, more, f"{loss * 1.0001:.10f}")
     wrong = other.expectations[0]
     assert isinstance(wrong, Numbers) and not wrong.author(Case(other, {}, "float32")).ok
-    gradient = Truth(right, "real").gradient("bias")[0] * factor
+    gradient = Truth(right, "real").gradient("bias").value * factor
     compared = of_bias.author(Case(found, {}, "float32"))
     assert (np.abs(compared.expected - gradient) <= 2.0**-48).all()
     # a framework is asked for the mean, and held against that
     assert found.loss is not None and right.loss is not None
-    assert Truth(found, "float32").loss == Truth(right, "float32").loss
+    assert [*Truth(found, "float32").loss] == [*Truth(right, "float32").loss]
 
 
 def test_in_float32_the_factor_is_a_rounding_more() -> None:
@@ -101,7 +101,7 @@ def test_in_float32_the_factor_is_a_rounding_more() -> None:
         e = each.expectations[0]
         assert isinstance(e, Numbers)
         bounds.append(float(e.author(Case(each, {}, "float32")).bound))
-    loss = float(Truth(plain, "float32").loss[0])
+    loss = float(Truth(plain, "float32").loss.value)
     assert bounds[1] - 0.3 * bounds[0] >= 0.3 * loss * 2.0**-24
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from rnn_check.claims.layers.recurrent import SimpleRNN
 from rnn_check.claims.layers.wrappers import Bidirectional
+from rnn_check.numbers.bounded import exactly
+from rnn_check.numbers.formats import ARITHMETICS
 
 TINY = np.finfo(np.float32).tiny
 # what a step may end at: nothing, what is below the normal numbers and at their edge, the largest
@@ -38,9 +40,8 @@ def test_what_float32_makes_of_two_directions_is_never_called_wrong(
         honest = machine(one * other if mode == "mul" else one + other)
         if mode == "ave":
             honest = machine(honest / np.float32(2))
-        sides = [(side.astype(np.float64), np.zeros(len(both))) for side in both.T]
         layer = Bidirectional(layer=SimpleRNN(units=1), merge_mode=mode)
-        value, error = layer._merged(sides, "float32")
+        value, error = layer._merged(*(exactly(side, ARITHMETICS["float32"]) for side in both.T))
         off = np.abs(honest.astype(np.float64) - value)
     same = (honest == value) | (np.isnan(honest) & np.isnan(value))
     wrong = ~(same | (off <= error) | np.isposinf(error))
@@ -49,9 +50,8 @@ def test_what_float32_makes_of_two_directions_is_never_called_wrong(
 
 @pytest.mark.parametrize("mode", ["sum", "mul", "ave"])
 def test_what_is_exact_may_not_be_off(mode: Any) -> None:
-    sides = [(np.array([0.5, 3.0, -1.0]), np.zeros(3)), (np.array([0.25, 4.0, 1.0]), np.zeros(3))]
-    value, error = Bidirectional(layer=SimpleRNN(units=1), merge_mode=mode)._merged(
-        sides, "float32"
-    )
+    sides = np.array([0.5, 3.0, -1.0]), np.array([0.25, 4.0, 1.0])
+    layer = Bidirectional(layer=SimpleRNN(units=1), merge_mode=mode)
+    value, error = layer._merged(*(exactly(side, ARITHMETICS["float32"]) for side in sides))
     expected = {"sum": [0.75, 7, 0], "mul": [0.125, 12, -1], "ave": [0.375, 3.5, 0]}[mode]
     assert (value.tolist(), error.tolist()) == (expected, [0, 0, 0])

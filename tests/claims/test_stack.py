@@ -18,10 +18,13 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.experiment import Loss
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
+from rnn_check.numbers.bounded import Bounded, exactly
+from rnn_check.numbers.formats import ARITHMETICS
 from rnn_check.sweep.space import FAMILY, Case, Space
 from tests.support import bundled
 from tests.support.sampling import thinned
 
+FLOAT32 = ARITHMETICS["float32"]
 OPTIONS = Path(__file__).parents[2] / "fixtures" / "options"
 STACKS = [
     each
@@ -444,18 +447,18 @@ def test_directions_and_layers_are_known_by_their_names() -> None:
     c = files.loads(DIRECTIONS)
     truth = Truth(c, "real")
     for name in ("forward", "both.forward"):
-        assert truth.states(name)[0].ravel().tolist() == [0, 2, 7]
-    assert truth.states("both.backward")[0].ravel().tolist() == [3, 11, 11]
-    assert truth.last_state("backward")[0].ravel().tolist() == [11]
+        assert truth.states(name).value.ravel().tolist() == [0, 2, 7]
+    assert truth.states("both.backward").value.ravel().tolist() == [3, 11, 11]
+    assert truth.last_state("backward").value.ravel().tolist() == [11]
     # merged: 0 where the mask skips, 2 + 11, 7 + 3; then 0, 13, 10 - 13
-    assert truth.states("c")[0].ravel().tolist() == [0, 13, -3]
-    assert truth.preactivation("c")[0].ravel()[1:].tolist() == [13, -3]
+    assert truth.states("c").value.ravel().tolist() == [0, 13, -3]
+    assert truth.preactivation("c").value.ravel()[1:].tolist() == [13, -3]
     # of the second layer: 100 at the end, 10 - 100 before it, each times what it was given
-    assert truth.gradient("c.kernel")[0].item() == 100 * 10 - 90 * 13
-    assert truth.gradient("c.recurrent_kernel")[0].item() == 100 * 13
+    assert truth.gradient("c.kernel").value.item() == 100 * 10 - 90 * 13
+    assert truth.gradient("c.recurrent_kernel").value.item() == 100 * 13
     # backward saw 100 first, and -90 of what it made of it
-    assert truth.gradient("both.backward.recurrent_kernel")[0].item() == -90 * 3
-    assert truth.gradient("forward.recurrent_kernel")[0].item() == 100 * 2
+    assert truth.gradient("both.backward.recurrent_kernel").value.item() == -90 * 3
+    assert truth.gradient("forward.recurrent_kernel").value.item() == 100 * 2
 
 
 @thinned(8)
@@ -474,20 +477,22 @@ def test_of_what_overflows_before_it_is_merged_nothing_is_known(merge_mode: str)
     own = layers.SimpleRNN(units=1, activation="linear", return_sequences=True)
     layer = layers.Bidirectional(layer=own, merge_mode=merge_mode)
     weights = {
-        f"{side}.{name}": (np.full(shape, number), np.zeros(shape))
+        f"{side}.{name}": exactly(np.full(shape, number), FLOAT32)
         for side, number in (("forward", 1e300), ("backward", 0.0))
         for name, shape in (("kernel", (1, 1)), ("recurrent_kernel", (1, 1)), ("bias", (1,)))
     }
-    x = stack.Signal.exactly(np.array([[[1e300], [-1e300], [0.0]]]))
-    out = layer.passed(stack.Call(weights, x, "float32")).out
+    x = stack.Signal.exactly(np.array([[[1e300], [-1e300], [0.0]]]), FLOAT32)
+    out = layer.passed(stack.Call(weights, x)).out
     assert (out.error >= 0).all() and np.isinf(out.error).any()
 
 
 def test_a_row_whose_gradient_overflows_has_no_bound() -> None:
     layer = layers.Embedding(input_dim=2, output_dim=1)
-    table = {"embeddings": (np.ones((2, 1)), np.zeros((2, 1)))}
-    x = stack.Signal.exactly(np.array([[0, 1]]))
-    passed = layer.passed(stack.Call(table, x, "float32"))
-    back = passed.back((np.array([[[np.nan], [1.0]]]), np.array([[[np.inf], [0.0]]])))
+    table = {"embeddings": exactly(np.ones((2, 1)), FLOAT32)}
+    x = stack.Signal.exactly(np.array([[0, 1]]), FLOAT32)
+    passed = layer.passed(stack.Call(table, x))
+    back = passed.back(
+        Bounded(np.array([[[np.nan], [1.0]]]), np.array([[[np.inf], [0.0]]]), FLOAT32)
+    )
     _, bound = back.weights["embeddings"]
     assert np.isinf(bound[0, 0]) and 0 <= bound[1, 0] < 1e-6

@@ -14,6 +14,8 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.loss import cotangent_of, regularization
 from rnn_check.claims.stack import dense_that_reaches
 from rnn_check.claims.truth import Truth, _limited
+from rnn_check.numbers.bounded import Bounded
+from rnn_check.numbers.formats import ARITHMETICS
 from rnn_check.recurrences import over_time
 
 MASKED = """
@@ -41,18 +43,18 @@ def masked(zero: bool) -> Claim:
 
 def test_what_a_mask_skips_is_shown_as_keras_shows_it() -> None:
     """By hand: h0 = 3 is carried over the first step; then 6 + 2·3 + 1 = 13; 8 + 2·13 + 1 = 35."""
-    assert Truth(masked(False), "real").output[0].ravel().tolist() == [0, 13, 13, 35]
-    assert Truth(masked(True), "real").output[0].ravel().tolist() == [0, 13, 0, 35]
-    assert Truth(masked(True), "real").preactivation()[0].ravel()[[1, 3]].tolist() == [13, 35]
+    assert Truth(masked(False), "real").output.value.ravel().tolist() == [0, 13, 13, 35]
+    assert Truth(masked(True), "real").output.value.ravel().tolist() == [0, 13, 0, 35]
+    assert Truth(masked(True), "real").preactivation().value.ravel()[[1, 3]].tolist() == [13, 35]
 
 
 def test_no_gradient_flows_from_a_zero_that_is_shown() -> None:
     """By hand: δ_4 = 1000, δ_2 = 2·1000 + 10 (+ 100 where step 3 shows a copy of step 2)."""
     copies, zeros = Truth(masked(False), "real"), Truth(masked(True), "real")
-    assert copies.gradient("bias")[0].tolist() == [1000 + 2110]
-    assert zeros.gradient("bias")[0].tolist() == [1000 + 2010]
-    assert copies.gradient("initial_state")[0].ravel().tolist() == [2 * 2110]
-    assert copies.gradient("x")[0].ravel().tolist() == [0, 2110, 0, 1000]
+    assert copies.gradient("bias").value.tolist() == [1000 + 2110]
+    assert zeros.gradient("bias").value.tolist() == [1000 + 2010]
+    assert copies.gradient("initial_state").value.ravel().tolist() == [2 * 2110]
+    assert copies.gradient("x").value.ravel().tolist() == [0, 2110, 0, 1000]
 
 
 STATEFUL = """
@@ -121,15 +123,15 @@ def test_all_that_a_call_returns_is_penalized_and_shared_by_the_samples() -> Non
     penalized = "return_state = true", 'activity_regularizer = { kind = "L2", l2 = 1 }'
     sequence = stateful("return_sequences = true", *penalized)
     found = sequence.in_batches(ONE_BY_ONE)
-    value, bound = regularization(sequence.claim, found.returned, "float32")
+    value, bound = regularization(sequence.claim, found.returned, sequence.a)
     assert value == (6**2 + 2 * 19**2 + 46**2 + 2 * 101**2) / 2
     assert bound < 2.0**-18 * value
-    second = regularization(sequence.claim, found.part(slice(1, 2)).returned, "float32")
-    assert second[0] == 46**2 + 2 * 101**2
+    second = regularization(sequence.claim, found.part(slice(1, 2)).returned, sequence.a)
+    assert second.value == 46**2 + 2 * 101**2
     weights = f"forward = {{{ONE}}}, backward = {{{ONE}}}"
     both = stateful(*penalized, weights=weights)  # the state is the last output
-    apart = regularization(both.claim, both.in_batches(ONE_BY_ONE).returned, "float32")
-    assert apart[0] == (19**2 + 20**2 + 101**2 + 106**2) * 2 / 2
+    apart = regularization(both.claim, both.in_batches(ONE_BY_ONE).returned, both.a)
+    assert apart.value == (19**2 + 20**2 + 101**2 + 106**2) * 2 / 2
 
 
 def test_of_what_may_be_a_state_or_a_zero_no_penalty_is_known() -> None:
@@ -138,7 +140,7 @@ def test_of_what_may_be_a_state_or_a_zero_no_penalty_is_known() -> None:
     for more, is_known in (((), False), (("zero_output_for_mask = true",), True)):
         found = stateful(*penalized, *more, mask=mask)
         returned = found.in_batches(ONE_BY_ONE).returned
-        bound = regularization(found.claim, returned, "float32")[1]
+        bound = regularization(found.claim, returned, found.a).error
         assert bool(np.isfinite(bound)) == is_known
 
 
@@ -146,7 +148,7 @@ def test_bounds_contain_float32_in_every_order_of_summation() -> None:
     """The loss Σ c·o of four terms in float32, by all 24 orders."""
     c = files.load(files.bundled() / "derived" / "default_activation.toml")
     text = (files.bundled() / "derived" / "default_activation.toml").read_text()
-    shape = Truth(c, "float32").output[0].shape
+    shape = Truth(c, "float32").output.value.shape
     rng = np.random.default_rng(3)
     cotangent = rng.integers(-99, 100, shape) / 128
     with_loss = files.loads(
@@ -183,8 +185,8 @@ def test_the_cotangent_of_a_mean_squared_error() -> None:
     assert c.weights is not None
     assert c.loss is not None
     assert c.dense is not None
-    output = truth.output[0]
-    states = truth.states()[0]
+    output = truth.output.value
+    states = truth.states().value
     found, error = cotangent_of(c, states, output, "float64")
     V = c.weights[c.dense.name]["kernel"].value
     expected = 2 * (output - c.loss.value.value) / output.size @ V.T
@@ -198,7 +200,7 @@ def test_dense_weights_that_reach_the_printed_predictions() -> None:
     c = files.load(files.bundled() / "article" / "training_2_3.toml")
     kernel, bias = dense_that_reaches(c)
     predictions = c.printed["predictions"].value
-    reached = Truth(c, "real").last_state()[0] @ kernel + bias
+    reached = Truth(c, "real").last_state().value @ kernel + bias
     # the least-squares solution is backward stable: its residual is a few u·|h||V|, far below
     # half a unit of the last digit printed
     assert np.all(np.abs(reached.ravel() - predictions) <= c.printed["predictions"].error)
@@ -257,24 +259,28 @@ def by_hand(*printed: tuple[str, str, int, str], more: str = 'activation = "line
 
 def test_the_digits_of_a_state_are_read_where_it_is_printed() -> None:
     """By hand: 0.5; 1.25; 1. What is off at a step is worth twice as much at the next."""
-    assert not by_hand(("output", "[[1.0]]", 2, "hand")).states()[1].any()
-    found = by_hand(
-        ("states", "[[0.50]]", 0, "hand"),
-        ("output", "[[0.5]]", 0, "hand"),  # of two that are printed, the finest was carried on
-        ("output", "[[1.2]]", 1, "float64"),  # of a program, not by hand
-        ("output", "[[1]]", 2, "hand"),
-    ).states()[1]
+    assert not by_hand(("output", "[[1.0]]", 2, "hand")).states().error.any()
+    found = (
+        by_hand(
+            ("states", "[[0.50]]", 0, "hand"),
+            ("output", "[[0.5]]", 0, "hand"),  # of two that are printed, the finest was carried on
+            ("output", "[[1.2]]", 1, "float64"),  # of a program, not by hand
+            ("output", "[[1]]", 2, "hand"),
+        )
+        .states()
+        .error
+    )
     assert carries(found, "0", "0.01", "0.02")
 
 
 def test_a_bare_number_rounds_nothing() -> None:
-    assert not by_hand(("output", "[[0]]", 0, "hand")).states()[1].any()
+    assert not by_hand(("output", "[[0]]", 0, "hand")).states().error.any()
 
 
 def test_a_preactivation_that_is_printed_may_be_carried_on() -> None:
     found = by_hand(("preactivation", "[[0.5]]", 0, "hand"))
-    assert carries(found.preactivation()[1], "0", "0.1", "0.2")
-    assert carries(found.states()[1], "0.05", "0.1", "0.2")
+    assert carries(found.preactivation().error, "0", "0.1", "0.2")
+    assert carries(found.states().error, "0.05", "0.1", "0.2")
 
 
 def test_a_masked_step_carries_what_was_rounded_before_it() -> None:
@@ -283,15 +289,15 @@ def test_a_masked_step_carries_what_was_rounded_before_it() -> None:
     )
     printed = PRINTED.format("output", "[[0.50]]", 0, "hand")
     found = Truth(files.loads(text + printed), "hand").states()
-    assert found[0].ravel().tolist() == [0.5, 0.5, -0.5]
-    assert carries(found[1], "0", "0.005", "0.01")
+    assert found.value.ravel().tolist() == [0.5, 0.5, -0.5]
+    assert carries(found.error, "0", "0.005", "0.01")
 
 
 def test_zeros_that_a_mask_shows_round_no_state() -> None:
     more = 'activation = "linear", zero_output_for_mask = true'
     text = HAND.replace("MORE", more).replace("[-1.5]]]", "[-1.5]]], mask = [[true, false, true]]")
     printed = PRINTED.format("output", "[[0.0]]", 1, "hand")
-    assert not Truth(files.loads(text + printed), "hand").states()[1].any()
+    assert not Truth(files.loads(text + printed), "hand").states().error.any()
 
 
 STACK = """
@@ -318,7 +324,7 @@ def test_each_direction_carries_its_own_digits() -> None:
     assert value.tolist() == [[[0.5, 1.5], [1.25, 0.25]]]
     assert carries(bound, "0", "0.02", "0.1", "0")  # 4 times 0.005; twice 0.05
     merged = STACK.replace("MORE", 'merge_mode = "sum"').replace("VALUE", "[[[2.0], [1.5]]]")
-    assert not Truth(files.loads(merged), "hand").output[1].any()  # neither is printed
+    assert not Truth(files.loads(merged), "hand").output.error.any()  # neither is printed
 
 
 def test_what_is_printed_of_a_part_is_what_is_made_of_it() -> None:
@@ -327,7 +333,7 @@ def test_what_is_printed_of_a_part_is_what_is_made_of_it() -> None:
         "\nat =", '\nof = "forward"\nat ='
     )
     merged = STACK.replace("MORE", 'merge_mode = "sum"').replace("VALUE", "[[[2.0], [1.5]]]")
-    bound = Truth(files.loads(merged + printed), "hand").output[1]
+    bound = Truth(files.loads(merged + printed), "hand").output.error
     assert carries(bound, "0.005", "0.01")
     cell = '{kind = "SimpleRNNCell", units = 1, activation = "linear", use_bias = false}'
     start, end = merged.index("layer ="), merged.index("input =")
@@ -336,7 +342,7 @@ weights = {{cell_0 = {{kernel = [[1]], recurrent_kernel = [[2]]}}, cell_1 = {{ke
 """  # noqa: E501
     cells = merged[:start] + text + merged[end:].replace("[[[2.0], [1.5]]]", "[[[0], [0]]]")
     printed = printed.replace("forward", "cell_0")
-    bound = Truth(files.loads(cells + printed), "hand").output[1]
+    bound = Truth(files.loads(cells + printed), "hand").output.error
     assert carries(bound, "0.015", "0.045")  # 3 times 0.005; 3·2 and once more 3 times
 
 
@@ -404,7 +410,7 @@ def test_a_regularizer_counts_with_what_keras_takes_where_nothing_is_said(
         zero = f"zero_output_for_mask = true, {option} = {written}"
         c = files.loads(MASKED.replace("ZERO", zero))
         value, bound = Truth(c, "float64").regularization
-        w = 2.0 if option.startswith("rec") else Truth(c, "float64").output[0].ravel()
+        w = 2.0 if option.startswith("rec") else Truth(c, "float64").output.value.ravel()
         wanted = np.sum(l1 * np.abs(w) + l2 * np.square(w))
         assert abs(value - wanted) <= bound + 2.0**-50 * wanted  # its own few roundings
         assert bound < wanted / 1000
@@ -412,5 +418,5 @@ def test_a_regularizer_counts_with_what_keras_takes_where_nothing_is_said(
 
 def test_a_bound_of_what_overflowed_spans_all_that_there_is() -> None:
     value, bound = np.array([np.inf, -np.inf, 1.0]), np.array([np.inf, np.inf, 0.5])
-    found = _limited((value, bound), (-np.inf, np.inf))
-    assert found[1].tolist() == [np.inf, np.inf, 0.5]
+    found = _limited(Bounded(value, bound, ARITHMETICS["float32"]), (-np.inf, np.inf))
+    assert found.error.tolist() == [np.inf, np.inf, 0.5]

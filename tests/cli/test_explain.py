@@ -39,7 +39,7 @@ def test_every_line_adds_up_to_what_the_reference_says(kind: str, more: str) -> 
     start = "[[[1, 2], [0, -1]], [[3, 1], [1, 1]]]" if two else "[[1, 2], [0, -1]]"
     claim = files.loads(whole_numbers(kind, more, f"initial_state = {start}"))
     shown = paper.Paper(claim)
-    states = Truth(claim, "real").states()[0]
+    states = Truth(claim, "real").states().value
     for sample, t in np.ndindex(2, 3):
         for unit in shown.step(sample, t, range(2)):
             for line in unit.lines:

@@ -120,7 +120,7 @@ def test_the_states_that_faults_are_planted_into_are_those_of_the_reference(
     (layer,) = claim.layers
     assert isinstance(layer, Carrying)
     states = recurrences.ran(claim, layer, 0).states()
-    carried = Truth(claim, "real").passes[0].courses[0].states["h"][0]
+    carried = Truth(claim, "real").passes[0].courses[0].states["h"].value
     assert np.array_equal(states, carried.astype(np.float32))
 
 

@@ -1,4 +1,5 @@
-"""What can a layer get wrong of flags and integers?  Each as a subclass of SimpleRNN.
+"""What can a layer get wrong of flags and integers?  Each as a subclass of SimpleRNN, or of
+Embedding.
 
 The first line of a class's docstring is the fault's name.
 """
@@ -53,3 +54,42 @@ class AnyFlag(SimpleRNN):
     def read(self, x: Tensor) -> Tensor:
         each = super().read(x)
         return keras.ops.zeros_like(each) + keras.ops.max(each, axis=-1, keepdims=True)
+
+
+class Embedding(keras.layers.Embedding):
+    """none"""
+
+    def row(self, x: Tensor) -> Tensor:
+        return keras.ops.cast(x, "int32")
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return super().call(self.row(inputs))
+
+
+class OtherRow(Embedding):
+    """flags negated"""
+
+    def row(self, x: Tensor) -> Tensor:
+        return 1 - super().row(x)
+
+
+class Shares(Embedding):
+    """integers as shares of 255"""
+
+    def row(self, x: Tensor) -> Tensor:
+        return keras.ops.cast(keras.ops.cast(x, "float32") / 255.0, "int32")
+
+
+class MasksOnes(Embedding):
+    """ones masked in place of zeros"""
+
+    def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
+        return keras.ops.equal(self.row(inputs), 0)
+
+
+class LearntHalf(Embedding):
+    """half of the gradient of the table lost"""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        rows = super().call(inputs)
+        return 0.5 * rows + keras.ops.stop_gradient(0.5 * rows)

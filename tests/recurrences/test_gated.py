@@ -112,7 +112,7 @@ def test_the_reference_is_its_equations_in_fifty_digits(r: Recurrence) -> None:
         bounds = running.Running(r, **given, arithmetic="float64").states
         for name, values in wanted.items():
             off = np.abs(found.states[name][0, -1] - np.array([float(v) for v in values]))
-            assert (off <= 2 * bounds[name][1][0, -1]).all()
+            assert (off <= 2 * bounds[name].error[0, -1]).all()
 
 
 HARD = {
@@ -245,7 +245,7 @@ def test_what_the_inputs_bring_is_in_the_bound(r: Recurrence) -> None:
     )
     value, bound = known.states["h"]
     off = np.abs(gated.forward(r, **given).states["h"] - value)
-    rounding = running.Running(r, **printed, arithmetic="float64").states["h"][1]
+    rounding = running.Running(r, **printed, arithmetic="float64").states["h"].error
     assert (off > rounding).any()
     assert (off <= bound).all()
 
@@ -374,13 +374,15 @@ def test_a_number_s_own_rounding_by_hand_is_no_part_of_its_bound(r: Recurrence) 
     for name, field in zip(r.gates, r.fields, strict=True):
         if field == "c":  # of a GRU it is made of its reset gate
             continue
-        at_first = known.arguments[name][1][:, 0]
-        np.testing.assert_array_equal(at_first, plain.arguments[name][1][:, 0])
+        at_first = known.arguments[name].error[:, 0]
+        np.testing.assert_array_equal(at_first, plain.arguments[name].error[:, 0])
         if r.has_gates and f"s_{field}" not in DIGITS:
-            np.testing.assert_array_equal(known.gates[name][1][:, 0], plain.gates[name][1][:, 0])
+            np.testing.assert_array_equal(
+                known.gates[name].error[:, 0], plain.gates[name].error[:, 0]
+            )
     for name in r.states:
         half = half_units(r).states[name]
-        np.testing.assert_array_equal(known.states[name][1] + half, known.carried[name][1])
+        np.testing.assert_array_equal(known.states[name].error + half, known.carried[name].error)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -338,7 +338,7 @@ def test_where_a_training_ends_is_within_the_bound(case: str) -> None:
             assert abs(mpmath.mpf(float(value[epoch])) - wanted) <= float(bound[epoch])
         wrong = trained(net, OTHERS[by], given, EPOCHS, arithmetic)
         assert any(
-            (abs(found.weights[weight][0] - wrong.weights[weight][0]) > bound).any()
+            (abs(found.weights[weight].value - wrong.weights[weight].value) > bound).any()
             for weight, (_, bound) in found.weights.items()
         )
 
@@ -500,11 +500,11 @@ def test_batches_of_a_stateful_layer_are_one_long_sequence(kind: str) -> None:
         bounds.append(loss.error.item())
     for epoch in range(epochs):
         own = slice(epoch * S, (epoch + 1) * S)
-        off = abs(told.loss[0][epoch] - np.mean(losses[own]))
-        assert off <= told.loss[1][epoch] + np.mean(bounds[own])
+        off = abs(told.loss.value[epoch] - np.mean(losses[own]))
+        assert off <= told.loss.error[epoch] + np.mean(bounds[own])
     alone = trained(replace(net, stateful=False), SGD(0.0), {
         n: (a, np.zeros_like(a)) for n, a in start.items()}, epochs)  # fmt: skip
-    assert (np.abs(alone.loss[0] - told.loss[0]) > alone.loss[1] + told.loss[1]).all()
+    assert (np.abs(alone.loss.value - told.loss.value) > alone.loss.error + told.loss.error).all()
 
 
 def stateful_with_dropout(x: list[list[float]], drawn_masks: list[float], afresh: int = -1) -> Any:

@@ -15,8 +15,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from rnn_check.asking import request
 from rnn_check.certificates.comparison import Comparison, equal
-from rnn_check.claims import truth
+from rnn_check.claims import files, truth
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import expectation
 from rnn_check.reports import bisection as reports_bisection
@@ -31,6 +32,7 @@ from rnn_check.upgrades import changes as compare
 from rnn_check.upgrades import sentence as upgrades_sentence
 from rnn_check.upgrades.changes import BETTER, BEYOND, DRIFT, OTHER, SAID, WORSE, Compared, Side
 from rnn_check.upgrades.sentence import sentence
+from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, ERROR, NOT_RUN, Judged, Verdict
 from tests.support import bundled, puppet
 from tests.support.bundled import load_all
@@ -129,7 +131,7 @@ def test_what_is_certified_step_by_step_is_held_against_all_its_steps(
     found = compare.compare([c], [side(0, verdict(AGREE, before)), side(1, verdict(AGREE, after))])
     change = found.changed[0].changes[1]
     assert change is not None
-    reach = truth.Truth(c, "float32").states()[1]
+    reach = truth.Truth(c, "float32").states().error
     assert change.share == 2.0**-23 / (2 * reach[0, 1, 1])
 
 
@@ -249,7 +251,7 @@ def test_zeros_shown_for_masked_steps_do_not_bound_the_states_that_are_carried()
     """The certificate sees the states as they are carried: there a last bit is a last bit."""
     name = "published/keras_masked_sequence_zeros"
     c = next(c for c in bundled.everywhere() if c.name == name)
-    carried = truth.Truth(c, "float32").passes[0].courses[0].states["h"][0].astype(np.float32)
+    carried = truth.Truth(c, "float32").passes[0].courses[0].states["h"].value.astype(np.float32)
     places = tuple(np.indices(carried.shape))
     both = [
         Comparison(
@@ -283,7 +285,7 @@ def test_policies_have_their_bounds_each(claims: list[Claim]) -> None:
     sides[1] = dataclasses.replace(sides[1], judged=Judged(subject, sides[1].judged.verdicts))
     change = compare.compare([claims[0]], sides).rows[0].changes[1]
     assert change is not None
-    reach = sum(truth.Truth(claims[0], a).states()[1] for a in ("float32", "float16"))
+    reach = sum(truth.Truth(claims[0], a).states().error for a in ("float32", "float16"))
     assert change.share == 2.0**-23 / reach[0, 1, 1]
 
 
@@ -658,3 +660,32 @@ def test_markdown_of_several_says_what_each_changed_since_the_one_before(
     lines = markdown.markdown(compared(claims, good, good, verdict(AGREE, numbers(nudged(2)))))
     assert f"| {names[0]} | {names[1]} |  | the same |" in lines
     assert f"| {names[1]} | {names[2]} |  | 1, at most 2 ulps |" in lines
+
+
+LEADING = bundled.in_file(files.bundled() / "options" / "masks" / "leading.toml")
+
+
+@pytest.mark.parametrize("claim", LEADING, ids=lambda claim: claim.name.rpartition("[")[2])
+def test_another_of_two_ways_that_are_both_allowed_is_another_answer(claim: Claim) -> None:
+    """Where masked steps lead a subject may show zeros or the initial state, but all the time."""
+    assert claim.initial_state is not None
+    start = np.asarray(claim.initial_state.value, np.float32).reshape(-1, 2, 1)[0]
+    shows = {"a zero": np.zeros((2, 1), np.float32), "the initial state": start[[0, 0]]}
+    ways = ("called", "as a model", "predicted", "unrolled")
+    judged = {
+        which: judge.judge(claim, request.Answer({"leading": dict.fromkeys(ways, shown)}))
+        for which, shown in shows.items()
+    }
+    assert {v.verdict for verdicts in judged.values() for v in verdicts} == {AGREE}
+
+    def found(*which: str) -> Compared:
+        sides = [side(i, *judged[each]) for i, each in enumerate(which)]
+        return compare.compare([claim], sides)
+
+    (row,) = found("a zero", "the initial state").changed
+    change = row.changes[1]
+    assert change is not None
+    assert "a zero → the initial state" in change.said
+    assert change.kind in (SAID, BEYOND)
+    for which in shows:
+        assert found(which, which).changed == []

@@ -85,6 +85,9 @@ def test_a_way_is_told_where_it_alone_differs() -> None:
     assert table(found)["a/x"] == ["J¹²P²"]
     assert table(found)["a/y"] == ["JP"]
     assert "only asked so: ¹ compiled, ² float64" in reports_history.markdown(found, DAY)
+    found = history.of({"": base, "compiled": base, "float64": wide})
+    assert table(found)["a/x"] == ["J¹P¹"]
+    assert "only asked so: ¹ float64" in reports_history.markdown(found, DAY)
     assert len({*reports_history.MARKS}) == len(reports_history.MARKS) >= 3 * len(NAMES) - 1
 
 

@@ -14,6 +14,7 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations.one_step import LEARNING_RATE
 from rnn_check.claims.layers.signal import Call
 from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
 from rnn_check.recurrences import over_time
 from rnn_check.verdicts import judge
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
@@ -320,7 +321,8 @@ def test_before_the_first_step_that_counts_zeros_or_the_start_are_shown(c: Claim
     assert c.x is not None and c.weights is not None and c.mask is not None
     layer: Any = c.layers[0]
     weights = {n: g.value.astype(np.float32) for n, g in c.weights[layer.name].items()}
-    own, signal = stack.exactly(weights), stack.Signal.exactly(c.x.value, c.mask)
+    a = formats.arithmetic("float32")
+    own, signal = stack.exactly(weights, a), stack.Signal.exactly(c.x.value, a, c.mask)
     none_yet = stack.shown_as_zero(layer.in_order(c.mask), False)  # (B,T,1)
     assert none_yet.any() is np.bool_(layer.option("go_backwards"))
 
@@ -330,11 +332,11 @@ def test_before_the_first_step_that_counts_zeros_or_the_start_are_shown(c: Claim
         for number in range(3):
             state = [np.zeros_like(s) for s in state] if number == 2 else state
             start = [(s.astype(float), np.zeros(s.shape)) for s in state]
-            shown = layer.passed(Call(own, signal, "float32", start)).out.value
+            shown = layer.passed(Call(own, signal, start)).out.value
             if before != "zeros":
                 shown = np.where(none_yet, state[0][:, None] + (before == "neither"), shown)
             runs.append(shown.astype(np.float32))
-            ended = layer.ends(Call(own, signal, "float32", start))
+            ended = layer.ends(Call(own, signal, start))
             state = [end.astype(np.float32) for end, _ in ended.values()]
             ends.append(state)
         states = [*ends, [np.zeros_like(s) for s in state]]

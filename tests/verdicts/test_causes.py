@@ -94,10 +94,10 @@ class Run:
         return (*np.shape(self.x)[:2], len(self.recurrent_kernel))
 
     def output(self) -> Array:
-        return Truth(self.claim, "real").output[0]
+        return Truth(self.claim, "real").output.value
 
     def gradient(self, of: str) -> Array:
-        return Truth(self.claim, "real").gradient(of)[0]
+        return Truth(self.claim, "real").gradient(of).value
 
     def claiming(self, digits: int = 7, **numbers: Array) -> Claim:
         return files.loads(self.text(expecting(digits, **numbers)))
@@ -560,7 +560,7 @@ def test_a_cross_entropy_of_another_base_or_sum_is_named() -> None:
     value = VALUE
     """
     claim = files.loads(honest.replace("VALUE", "0.0"))
-    right = float(Truth(claim, "real").loss[0])
+    right = float(Truth(claim, "real").loss.value)
     for words, factor in (
         ("the loss is a sum in place of a mean", 2.0),
         ("the loss is of logarithms to the base 2", 1 / np.log(2)),
@@ -578,7 +578,7 @@ def test_a_cross_entropy_of_another_base_or_sum_is_named() -> None:
         whole = honest.replace('what = "loss"', 'what = "output"')
         zeros = [[[0.0] * 3] * 2]
         mistaken = files.loads(whole.replace(old, new).replace("VALUE", str(zeros)))
-        made = _printed(Truth(mistaken, "real").output[0], 8)
+        made = _printed(Truth(mistaken, "real").output.value, 8)
         assert words in diagnosis.of_claim(files.loads(whole.replace("VALUE", made)))[0]
 
 
@@ -624,7 +624,7 @@ value = VALUE
 def test_a_mistake_with_two_directions_is_named(words: str, change: Callable[[str], str]) -> None:
     zeros = str([[[0.0, 0.0]] * 3])
     mistaken = files.loads(change(TWO).replace("VALUE", zeros))
-    made = _printed(Truth(mistaken, "real").output[0], 8)
+    made = _printed(Truth(mistaken, "real").output.value, 8)
     assert words in diagnosis.of_claim(files.loads(TWO.replace("VALUE", made)))[0]
 
 

@@ -279,7 +279,10 @@ def test_by_hand_only_what_rounds_to_the_digits_agrees(
 def observed_gradients(c: Claim) -> dict[str, Any]:
     """The float64 truth as float32, where a framework would be asked."""
     truth = Truth(c, "real")
-    found = {"loss": np.float32(truth.loss[0]), "kernel": np.float32(truth.gradient("kernel")[0])}
+    found = {
+        "loss": np.float32(truth.loss.value),
+        "kernel": np.float32(truth.gradient("kernel").value),
+    }
     return observe(c) | {"gradients": found}
 
 
@@ -445,7 +448,7 @@ value = """
         (verdict,) = judge.judge(c, answer)
         assert verdict.verdict == wanted, (mask, value, returned, verdict.detail)
     c = files.loads(text.replace("MASK", "true") + "4")
-    assert Truth(c, "real").gradient("kernel")[0].tolist() == [[2 * 2 * 3]]
+    assert Truth(c, "real").gradient("kernel").value.tolist() == [[2 * 2 * 3]]
 
 
 # -- what is not known -----------------------------------------------------------------------------

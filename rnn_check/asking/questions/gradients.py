@@ -60,7 +60,7 @@ def probe(e: Experiment) -> Plan:
 
     The layer has H more features (of each gate), zero in x, whose kernel is the identity: the
     forward pass means the same, and the input gradient in those columns is delta (B,T,H), in the
-    order in which the steps were taken.
+    order in which the steps were taken. x is passed as floats, of which alone there are gradients.
     """
     spec, *rest = e.specs
     if e.recurrent != 0:
@@ -70,6 +70,7 @@ def probe(e: Experiment) -> Plan:
     width = spec["units"] * GATES.get(spec["kind"], 1)
     inputs = e.inputs
     x = inputs["x"]  # (B,T,F)
+    x = x if x.dtype.kind == "f" else x.astype(np.float64)
     inputs["x"] = np.concatenate([x, np.zeros((*x.shape[:2], width), x.dtype)], axis=-1)
     inputs.setdefault("initial_state", e.zero_state(0))
     assert features is not None

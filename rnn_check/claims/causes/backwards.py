@@ -16,11 +16,11 @@ from rnn_check.claims.causes import recurrences
 from rnn_check.claims.causes.shown import MOST_ROWS, Shown
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import GRU, LSTM, SimpleRNN
-from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.loss import cotangent_of
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array
 from rnn_check.numbers import activations
+from rnn_check.numbers.bounded import Bounded
 from rnn_check.recurrences import gated
 from rnn_check.recurrences.kinds import SIMPLE
 
@@ -50,7 +50,8 @@ def gradients(claim: Claim) -> Iterator[tuple[str, Shown]]:
         def gradient(truth: Truth, of: str, way: _Way = way) -> Bounded | None:
             layer, path = claim.gradients[of]
             found = way.gradients(truth).get(path) if layer is first else None
-            return None if found is None else (found, truth.gradient(of)[1])
+            right = truth.gradient(of)
+            return None if found is None else Bounded(found, right.error, right.a)
 
         yield words, Shown(gradient=gradient)
 
@@ -70,7 +71,7 @@ class _Way:
         claim = truth.claim
         assert isinstance(claim, Claim)
         run = _forward(claim)
-        cotangent = cotangent_of(claim, run.states["h"], truth.passes[-1].out.value, "exact")[0]
+        cotangent = cotangent_of(claim, run.states["h"], truth.passes[-1].out.value, "exact").value
         back = _Back(self, run)
         T = cotangent.shape[1]
         if self.most:

@@ -16,9 +16,9 @@ from rnn_check.claims.causes.recurrences import Mistake, Ran
 from rnn_check.claims.causes.shown import Shown
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import Carrying
-from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
+from rnn_check.numbers.bounded import Bounded
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,12 @@ def of_given(
         return None
     prefix = layer.recurrences[index][0]
     alone = claim.layers[0].name == layer.name and len(layer.recurrences) == 1
-    parts = ("kernel", "recurrent_kernel", "bias", *(("x",) if alone else ()))
+    parts = (
+        "kernel",
+        "recurrent_kernel",
+        "bias",
+        *(("x",) if "x" in claim.gradients and alone else ()),
+    )
     found = moved(mistake, words, run, parts)
     if found is None:
         return None
@@ -114,8 +119,8 @@ def of_given(
             return None
         part = paths[path]
         whole = {p: truth.gradient(name) for p, name in names.items()}
-        value = found.back({p: in_order(p, v) for p, (v, _) in whole.items()}, part)
-        bound = found.back({p: in_order(p, b) for p, (_, b) in whole.items()}, part, sign=False)
-        return in_order(part, value), in_order(part, bound)
+        value = found.back({p: in_order(p, g.value) for p, g in whole.items()}, part)
+        error = found.back({p: in_order(p, g.error) for p, g in whole.items()}, part, sign=False)
+        return Bounded(in_order(part, value), in_order(part, error), whole[part].a)
 
     return Shown(gradient=gradient)

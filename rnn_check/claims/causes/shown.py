@@ -19,9 +19,9 @@ import numpy as np
 from rnn_check.claims.causes.recurrences import unmasked_reversed
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
+from rnn_check.numbers.bounded import Bounded, joined
 
 Get = Callable[[Truth], Bounded]
 Derive = Callable[[Experiment, str, str], Truth]
@@ -77,22 +77,16 @@ class Altered(Truth):
 
     @property
     def losses(self) -> list[Bounded]:
-        return [(v * self.by.loss, e * abs(self.by.loss)) for v, e in self.honest.losses]
+        return [loss.times(self.by.loss) for loss in self.honest.losses]
 
     def gradient(self, of: str) -> Bounded:
         found = None if self.by.gradient is None else self.by.gradient(self.honest, of)
-        value, bound = self.honest.gradient(of) if found is None else found
-        return value * self.by.loss, bound * abs(self.by.loss)
+        return (self.honest.gradient(of) if found is None else found).times(self.by.loss)
 
 
 def each(change: Callable[[Array], Array]) -> Shown:
     """The same change of shape of every sequence and its bounds."""
-
-    def sequence(truth: Truth, get: Get) -> Bounded:
-        value, bound = get(truth)
-        return change(value), change(bound)
-
-    return Shown(sequence)
+    return Shown(lambda truth, get: get(truth).each(change))
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -109,7 +103,7 @@ def rows(claim: Claim) -> Iterator[tuple[str, Shown]]:
         "every step shows the last state",
         each(lambda a: np.repeat(a[:, -1:], a.shape[1], axis=1)),
     )
-    yield "each step is shown one step early", Shown(_early)
+    yield "each step is shown one step early", each(_early)
     if claim.mask is not None:
         order = unmasked_reversed(claim.mask)[:, :, None]
         words = "the steps that are not masked are shown in reverse"
@@ -124,11 +118,9 @@ def rows(claim: Claim) -> Iterator[tuple[str, Shown]]:
         yield from _spliced(claim, timesteps)
 
 
-def _early(truth: Truth, get: Get) -> Bounded:
+def _early(steps: Array) -> Array:
     """Each row the next one's: the first is left out, and the last stands twice."""
-    value, bound = get(truth)
-    later = [*range(1, value.shape[1]), value.shape[1] - 1]
-    return value[:, later], bound[:, later]
+    return np.concatenate([steps[:, 1:], steps[:, -1:]], axis=1)
 
 
 def _spliced(claim: Claim, timesteps: int) -> Iterator[tuple[str, Shown]]:
@@ -145,13 +137,9 @@ def _spliced(claim: Claim, timesteps: int) -> Iterator[tuple[str, Shown]]:
             def sequence(
                 truth: Truth, get: Get, other: Claim = other, step: int = step, at: int = before + 1
             ) -> Bounded:
-                whole = get(truth)
                 rest = get(Truth(other, truth.computed_in, truth.loss_in))
-                value, bound = (
-                    np.concatenate([w[:, :step], r[:, at:]], axis=1)
-                    for w, r in zip(whole, rest, strict=True)
-                )
-                return value, bound
+                first = get(truth).each(lambda a: a[:, :step])
+                return joined([first, rest.each(lambda a: a[:, at:])], axis=1)
 
             from_ = f"step {before}" if before >= 0 else "the initial state"
             yield f"step {step} follows from {from_}", Shown(sequence)
@@ -171,12 +159,12 @@ def clipped(claim: Claim) -> Iterator[tuple[str, Shown]]:
             return np.clip(a, -size, size)
 
         def sequence(truth: Truth, get: Get, clip: Callable[[Array], Array] = clip) -> Bounded:
-            value, bound = get(truth)
-            return clip(value), bound
+            shown = get(truth)
+            return Bounded(clip(shown.value), shown.error, shown.a)
 
         def gradient(truth: Truth, of: str, clip: Callable[[Array], Array] = clip) -> Bounded:
-            value, bound = truth.gradient(of)
-            return clip(value), bound
+            right = truth.gradient(of)
+            return Bounded(clip(right.value), right.error, right.a)
 
         what = "gradients are" if is_gradient else "what is shown is"
         made = Shown(gradient=gradient) if is_gradient else Shown(sequence)

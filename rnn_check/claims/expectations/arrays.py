@@ -12,9 +12,9 @@ from rnn_check.claims.expectations.expectation import ANY_LOSS, WEIGHTS, Path, R
 from rnn_check.claims.expectations.numbers import OfWeight, Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Carrying
-from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.views import View
+from rnn_check.numbers.bounded import Bounded
 
 
 class Input(Unasked, Placed, frozen=True, kw_only=True):
@@ -29,7 +29,8 @@ class Input(Unasked, Placed, frozen=True, kw_only=True):
     def author(self, case: Case) -> Comparison:
         x = case.claim.x
         assert x is not None
-        return self.word(case, (x.value, x.error))
+        assert self.computed_in is not None
+        return self.word(case, x.bounded(case.truth(self.computed_in).a))
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         yield self.author(case)

@@ -23,6 +23,8 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import RNN, Carrying
 from rnn_check.claims.layers.layer import Layer
 from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import exactly
 
 
 class Stateful(Holds, frozen=True, kw_only=True):
@@ -53,32 +55,33 @@ class Stateful(Holds, frozen=True, kw_only=True):
         whole run.
         """
         told, run = case.said["stateful"], case.claim
-        signal = stack.Signal.exactly(case.x, run.mask)
+        a = formats.arithmetic(case.dtype)
+        signal = stack.Signal.exactly(case.x, a, run.mask)
         at = next(i for i, layer in enumerate(run.layers) if layer.is_recurrent)
         for before in run.layers[:at]:
-            own = stack.exactly(case.weights.get(before.name, {}))
-            signal = before.passed(stack.Call(own, signal, case.dtype)).out
+            own = stack.exactly(case.weights.get(before.name, {}), a)
+            signal = before.passed(stack.Call(own, signal)).out
         layer = run.layers[at]
         assert isinstance(layer, Carrying)
         shapes = [(len(case.x), units) for units in layer.state_sizes]
         *ends, reset = (told["states"][i].states(*shapes) for i in range(4))
-        weights = stack.exactly(case.weights[layer.name])
+        weights = stack.exactly(case.weights[layer.name], a)
         for state in reset:
             yield same("the state after a reset", state, np.zeros_like(state))
         zeros = [np.zeros_like(s) for s in reset]
         starts = (zeros, ends[0], zeros)
         if run.initial_state is not None:
-            starts = ([value for value, _ in stack.starts(run)],) * 3
+            starts = ([start.value for start in stack.starts(run, a)],) * 3
         runs = [None if told["runs"][i].is_none else told["runs"][i].array for i in range(3)]
         for name, start, shown, left in zip(
             ("first", "second", "third"), starts, runs, ends, strict=True
         ):
-            started = [(s.astype(np.float64), np.zeros(s.shape)) for s in start]
+            started = [exactly(s, a) for s in start]
             if shown is not None and not run.is_stack:
                 yield _sequence(case, f"states of the {name} run", shown, start[0])
                 yield same(f"the state after the {name} run", left[0], _last(run, shown, start[0]))
                 continue
-            call = stack.Call(weights, signal, case.dtype, started)
+            call = stack.Call(weights, signal, started)
             for (part, ended), got in zip(layer.ends(call).items(), left, strict=True):
                 yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
             if shown is not None:
@@ -96,10 +99,11 @@ def whole_output(
 ) -> Comparison:
     """What a model of all layers puts out, of x; weights: if they are not those of the subject."""
     run, weights = case.claim, case.weights if weights is None else weights
-    signal, starts = stack.Signal.exactly(case.x, run.mask), stack.starts(run)
+    a = formats.arithmetic(case.dtype)
+    signal, starts = stack.Signal.exactly(case.x, a, run.mask), stack.starts(run, a)
     for layer in run.layers:
-        own = stack.exactly(weights.get(layer.name, {}))
-        call = stack.Call(own, signal, case.dtype, starts if layer.is_recurrent else [])
+        own = stack.exactly(weights.get(layer.name, {}), a)
+        call = stack.Call(own, signal, starts if layer.is_recurrent else [])
         signal, starts = layer.passed(call).out, [] if layer.is_recurrent else starts
     return returned(what, got, run.layers[-1], call)
 
@@ -138,17 +142,17 @@ class AnyShape(Holds, frozen=True, kw_only=True):
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """One model for every batch and length: all of x, one sample, one step, half the steps."""
-        x, run = case.x, case.claim
+        x, run, a = case.x, case.claim, formats.arithmetic(case.dtype)
         half = x.shape[1] // 2 + 1
         cuts = {"x": x, "x[:1]": x[:1], "x[:, :1]": x[:, :1], f"x[:, :{half}]": x[:, :half]}
         outputs = case.said["dynamic"]["outputs"]
         for index, (what, part) in enumerate(cuts.items()):
             mask = None if run.mask is None else run.mask[: part.shape[0], : part.shape[1]]
-            signal = stack.Signal.exactly(part, mask)
-            start = [(v[: len(part)], e[: len(part)]) for v, e in stack.starts(run)]
+            signal = stack.Signal.exactly(part, a, mask)
+            start = [s.at(slice(len(part))) for s in stack.starts(run, a)]
             for layer in run.layers:
-                own = stack.exactly(case.weights.get(layer.name, {}))
-                call = stack.Call(own, signal, case.dtype, start)
+                own = stack.exactly(case.weights.get(layer.name, {}), a)
+                call = stack.Call(own, signal, start)
                 if layer is run.layers[-1]:
                     yield returned(f"output of {what}", outputs[index].array, layer, call)
                     break

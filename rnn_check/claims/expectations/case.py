@@ -79,9 +79,11 @@ class Said:
             raise Malformed(f"{self.where}: expected floats, got {array.dtype}")
         return array
 
-    def shaped(self, shape: tuple[int, ...]) -> Array:
-        """An array of floats of this shape."""
-        array = self.array
+    def shaped(self, shape: tuple[int, ...], whole: bool = False) -> Array:
+        """An array of floats of this shape; whole: of integers or flags as well."""
+        array = self.of(np.ndarray) if whole else self.array
+        if array.dtype.kind not in "fiub":
+            raise Malformed(f"{self.where}: expected numbers, got {array.dtype}")
         if array.shape != shape:
             raise Malformed(f"{self.where}: expected shape {shape}, got {array.shape}")
         return array

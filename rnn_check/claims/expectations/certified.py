@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from rnn_check.certificates import public
 from rnn_check.certificates.comparison import Comparison, bits, step
 from rnn_check.claims import loss, stack
@@ -19,7 +17,10 @@ from rnn_check.claims.expectations.expectation import (
     axes,
 )
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import Masking
 from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import where
 
 GRADIENTS = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")  # of the first layer
 
@@ -95,8 +96,9 @@ def layer_steps(case: Case) -> Iterator[Comparison]:
     run = case.claim
     outputs = []
     for index, said in enumerate(told["layers"]):
-        shape = run.shape_after(index, case.x.shape[1:])
-        outputs.append(said.shaped((len(case.x), *shape)))
+        shape = (len(case.x), *run.shape_after(index, case.x.shape[1:]))
+        as_given = isinstance(run.layers[index], Masking) and not run.x_has_gradient
+        outputs.append(said.shaped(shape, whole=as_given))
     states = [said.array for said in told["states"]]
     yield from given(
         lambda: list(stack.steps(run, case.weights, outputs, states, case.policy.layer))
@@ -107,19 +109,18 @@ def whole_output(case: Case, got: Array) -> Comparison:
     """What is made of zeros, or of the state that it starts from, before the first step that
     counts."""
     run, truth, mask = case.claim, case.truth(case.dtype), case.claim.mask
+    a = formats.arithmetic(case.dtype)
     zeros = stack.bounded("output", got, truth.output, "subject")
     if zeros.ok or mask is None or run.initial_state is None:
         return zeros
-    shown, (start, error) = truth.passes[0].out, stack.starts(run)[0]
-    none_yet = stack.not_begun(run.rnn, mask)
+    shown, start = truth.passes[0].out, stack.starts(run, a)[0]
     if run.rnn.returns_sequences:
-        start, error = start[:, None], error[:, None]
-    value = np.where(none_yet, start, shown.value)
-    signal = stack.Signal(value, np.where(none_yet, error, shown.error), shown.mask)
+        start = start.each(lambda part: part[:, None])
+    begun = where(stack.not_begun(run.rnn, mask), start, shown.number)
+    signal = stack.Signal(begun, shown.mask)
     for layer in run.layers[1:]:
-        call = stack.Call(stack.weights_of(run, layer), signal, case.dtype)
-        signal = layer.passed(call).out
-    found = stack.bounded("output", got, signal.bounded, "subject")
+        signal = layer.passed(stack.Call(stack.weights_of(run, layer, a), signal)).out
+    found = stack.bounded("output", got, signal.number, "subject")
     return found if found.ok else zeros
 
 

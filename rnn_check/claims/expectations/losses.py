@@ -29,11 +29,10 @@ from rnn_check.claims.expectations.numbers import Numbers, Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Bidirectional, Carrying
 from rnn_check.claims.layers.layer import penalizes_outputs
-from rnn_check.claims.layers.signal import Bounded, Signal
 from rnn_check.claims.loss import given_to_loss, loss_of_kept, penalized, regularization
 from rnn_check.claims.truth import Truth
 from rnn_check.numbers import formats
-from rnn_check.recurrences import losses
+from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.subjects.policy import Policy
 
 PREDICTIONS = Need("printed.predictions", lambda run: "predictions" in run.printed)
@@ -153,7 +152,7 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         """From the outputs that the subject itself returned, so that no recurrence is needed."""
-        told, run = case.said["losses"], case.claim
+        told, run, a = case.said["losses"], case.claim, formats.arithmetic(case.dtype)
         outputs = {}
         for index, layer in enumerate(run.layers):
             if penalizes_outputs(layer):
@@ -161,8 +160,8 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
                 if layer.returns_state and isinstance(layer, Carrying):
                     shapes += [(len(case.x), size) for size in layer.state_sizes]
                 shown = told["activities"][layer.name].states(*shapes)
-                outputs[layer.name] = [Signal.exactly(each).bounded for each in shown]
-        loss = regularization(run, outputs, case.dtype)
+                outputs[layer.name] = [exactly(each, a) for each in shown]
+        loss = regularization(run, outputs, a)
         yield stack.bounded("loss of the regularizers", told["losses"].array, loss)
 
 
@@ -185,14 +184,13 @@ class LossOfEvaluate(Holds, frozen=True, kw_only=True):
         run = case.claim
         assert run.loss is not None
         mask = stack.masks(run, "float32")[-1]
-        output = told["output"].shaped(run.output_shape).astype(np.float64)
-        exactly = (output, np.zeros_like(output))
-        to_loss, arithmetic = given_to_loss(exactly, case.dtype, case.policy.loss_in)
-        loss, bound = loss_of_kept("mse", run.loss.value.value, *to_loss, mask, arithmetic)
-        u = max(formats.arithmetic(arithmetic).u_stored, 2.0**-24)  # reported in float32
-        reported = formats.gamma(6, u) * (loss + bound)
-        wanted = np.asarray(loss), np.asarray(bound + reported)
-        wanted = penalized(run, wanted, case.truth(case.dtype).returned, case.dtype)
+        output = told["output"].shaped(run.output_shape)
+        truth = case.truth(case.dtype)
+        to_loss = given_to_loss(exactly(output, truth.a), case.policy.loss_in)
+        loss = loss_of_kept("mse", run.loss.value.value, to_loss, mask)
+        u = max(loss.a.u_stored, 2.0**-24)  # reported in float32
+        loss = loss.off_by(formats.gamma(6, u) * loss.most)
+        wanted = penalized(run, loss, truth.returned, truth.a)
         yield stack.bounded("loss of evaluate", told["loss"].number, wanted, "own")
 
 
@@ -213,10 +211,8 @@ class LossOfPredictions(Unasked, Numbers, frozen=True, kw_only=True):
         assert loss is not None and self.computed_in is not None
         predictions = case.claim.printed["predictions"]
         target = loss.value.value.reshape(predictions.shape)
-        loss_of, bound = losses.running_loss(
-            loss.kind, target, predictions.value, predictions.error, arithmetic=self.computed_in
-        )
-        whole = np.asarray(loss_of), np.asarray(bound)
+        given = predictions.bounded(formats.arithmetic(self.computed_in))
+        whole = loss_of_kept(loss.kind, target, given, None)
         yield self.word(case, self.of_authors_loss(case, whole))
 
 
@@ -260,6 +256,6 @@ class PredictionsReachable(Holds, frozen=True, kw_only=True):
         predictions = case.claim.printed["predictions"]
         told = case.said["output"].shaped(case.claim.output_shape)
         got = told.astype(np.float64).reshape(predictions.shape)
-        bound = case.truth(case.dtype).output[1].reshape(predictions.shape) + predictions.error
+        bound = case.truth(case.dtype).output.error.reshape(predictions.shape) + predictions.error
         error = np.abs(got - predictions.value)
         yield Comparison("subject", "output", got, predictions.value, error, bound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Recurrent
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import exactly
 
 
 class Mask(Expectation, frozen=True, kw_only=True):
@@ -112,18 +114,19 @@ class Leading(Holds, frozen=True, kw_only=True):
         told, run = case.said["leading"], case.claim
         assert run.mask is not None
         leading = ~np.logical_or.accumulate(run.mask, axis=1)
-        state, off = stack.starts(run)[0]
         a = formats.arithmetic(case.dtype)
-        starts, bounds = (
-            np.broadcast_to(part[:, None], (*leading.shape, part.shape[-1]))[leading]
-            for part in (state, off + a.u_stored * (np.abs(state) + off) + a.min_normal)
+        start = stack.starts(run, a)[0]
+        start = start.off_by(a.u_stored * start.most + a.min_normal).each(
+            lambda part: np.broadcast_to(part[:, None], (*leading.shape, part.shape[-1]))[leading]
         )
         shown = {way: array.array.astype(np.float64) for way, array in told.table()}
-        zeros = np.zeros_like(starts)
         as_called = told["called"].array.astype(np.float64)
-        is_start = bool((np.abs(as_called - starts) <= bounds).all())
-        wanted = (starts, bounds) if is_start else (zeros, zeros)
+        is_start = bool((np.abs(as_called - start.value) <= start.error).all())
+        wanted = start if is_start else exactly(np.zeros_like(start.value), a)
         which = "the initial state" if is_start else "a zero"
+        # which of both it is stands in no name, by which what two versions say is held together
+        yield equal("subject", "what is shown before the first step that counts", which, which)
         for way, got in shown.items():
-            what = f"{which} before the first step that counts, {way}"
-            yield stack.bounded(what, got, wanted, "subject")
+            what = f"before the first step that counts, {way}"
+            compared = stack.bounded(what, got, wanted, "subject")
+            yield dataclasses.replace(compared, against=which)

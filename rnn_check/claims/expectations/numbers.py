@@ -12,12 +12,12 @@ from rnn_check.claims import tables
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import At, Expectation, Reading
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.tables import ComputedIn
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.views import View
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import Bounded
 
 
 def read_value(e: Expectation, shape: tuple[int, ...] | None, reading: Reading) -> dict[str, Any]:
@@ -86,18 +86,19 @@ class Numbers(Expectation, frozen=True, kw_only=True):
             error = np.maximum(np.maximum(expected - hi, lo - expected), 0.0)
         # where no bound can be given, what is no number differs all the same, but for the infinity
         # of an arithmetic that holds no number so large
-        most = formats.arithmetic(case.truth(self.computed_in).arithmetic).max
+        most = case.truth(self.computed_in).a.max
         too_large = np.abs(expected) > most
         allowed = np.where(np.isfinite(value.value) | too_large, allowed, 0.0)
         return Comparison(
             "claim", self.what, value.value, expected, error, allowed,
-            *self.places(whole[0].shape), interval=interval, unbounded=no_bound(self.computed_in),
+            *self.places(whole.value.shape), interval=interval,
+            unbounded=no_bound(self.computed_in),
         )  # fmt: skip
 
     def returned(self, case: Case, observed: Array, whole: Bounded) -> Comparison:
         """What the framework returned against the truth of the whole array, and its bound."""
-        if observed.shape != whole[0].shape:
-            shapes = (str(part.shape) for part in (observed, whole[0]))
+        if observed.shape != whole.value.shape:
+            shapes = (str(part.shape) for part in (observed, whole.value))
             return equal("subject", f"shape of {self.name}", *shapes)
         got = self.select(observed.astype(np.float64))
         expected, bound = (self.select(part) for part in whole)
@@ -136,10 +137,10 @@ class Numbers(Expectation, frozen=True, kw_only=True):
         if loss is None or loss.times == 1:
             return whole
         assert self.computed_in is not None
-        u = formats.arithmetic(case.truth(self.computed_in).arithmetic).u_stored
-        value, bound = np.asarray(whole[0] * loss.times), whole[1] * abs(loss.times)
+        u = case.truth(self.computed_in).a.u_stored
+        value, bound = whole.times(loss.times)
         more = (formats.gamma(2, u) + 2.0**-51) * np.abs(value)
-        return value, np.asarray(bound * (1 + 2 * u) + more)
+        return Bounded(value, bound * (1 + 2 * u) + more, whole.a)
 
     def subject(self, case: Case, observed: Array) -> Comparison:
         """The subject's against it."""
@@ -187,12 +188,12 @@ class OfWeight(Placed, frozen=True, kw_only=True):
         """
         view = self.view(run)
         found = {name: whole(name) for name in view.sources}
-        values = {name: value for name, (value, _) in found.items()}
-        value, error = view(values), view.bounds({n: error for n, (_, error) in found.items()})
-        if not (weights and np.any(view.added)):
-            return value, error
-        value = value - view.added
-        return value, error + np.where(view.added, 2.0**-53 * np.abs(value), 0.0)
+        value = view({name: number.value for name, number in found.items()})
+        error = view.bounds({name: number.error for name, number in found.items()})
+        if weights and np.any(view.added):
+            value = value - view.added
+            error = error + np.where(view.added, 2.0**-53 * np.abs(value), 0.0)
+        return Bounded(value, error, found[view.sources[0]].a)
 
     def seen_as_written(
         self,
@@ -205,7 +206,7 @@ class OfWeight(Placed, frozen=True, kw_only=True):
         """The same of what a subject returned, against the truth of each of Keras's arrays."""
         view, arrays = self.view(case.claim), {}
         for name in view.sources:
-            arrays[name], shape = observed(name), true(name)[0].shape
+            arrays[name], shape = observed(name), true(name).value.shape
             if arrays[name].shape != shape:
                 yield equal("subject", f"shape of {name}", str(arrays[name].shape), str(shape))
                 return

@@ -19,8 +19,8 @@ from rnn_check.claims.expectations.expectation import MSE, ONE_OUTPUT, WEIGHTS, 
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import GRU, LSTM, Layer, Recurrent, SimpleRNN
 from rnn_check.claims.layers.layer import described
-from rnn_check.claims.layers.signal import at_the_end
-from rnn_check.claims.loss import given_to_loss
+from rnn_check.claims.layers.signal import at_the_end, last_of
+from rnn_check.claims.loss import given_to_loss, loss_of_kept
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import Bounded
@@ -276,11 +276,12 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
         if any((np.abs(c.expected - w) > c.bound).any() for w, c in moved_at_least):
             # not where all was dropped, or a gradient is below half a unit of what it is taken from
             yield equal("subject", "something was trained", yes(changed), "yes")
-        signal = stack.Signal.exactly(case.x, case.claim.mask)
-        call = stack.Call(stack.exactly(after), signal, case.dtype, stack.starts(case.claim))
-        shown = layer.passed(call).out
+        a = formats.arithmetic(case.dtype)
+        signal = stack.Signal.exactly(case.x, a, case.claim.mask)
+        call = stack.Call(stack.exactly(after, a), signal, stack.starts(case.claim, a))
+        shown = layer.passed(call).out.number
         what, got = "output in inference afterwards", told["output"].array
-        yield stack.bounded(what, got, shown.bounded, "subject")
+        yield stack.bounded(what, got, shown, "subject")
 
 
 def _scale(told: Said) -> float:
@@ -343,34 +344,30 @@ def _explained(
     by which its gradient is multiplied before it goes back, and divided afterwards. If any of what
     goes back may overflow, no weight need have changed.
     """
-    claim, arithmetic, layer = case.claim, case.dtype, case.claim.rnn
+    claim, a, layer = case.claim, formats.arithmetic(case.dtype), case.claim.rnn
     assert claim.loss is not None
     scales = dict(zip(("kernel", "recurrent_kernel"), masks, strict=True))
     wide: dict[str, Any] = {name: weight.astype(np.float64) for name, weight in before.items()}
     run: dict[str, Any] = {
-        **wide, **layer.functions, "arithmetic": arithmetic, "x": case.x, "mask": claim.mask,
+        **wide, **layer.functions, "arithmetic": a, "x": case.x, "mask": claim.mask,
         "go_backwards": layer.option("go_backwards"),
-        "initial_state": [value for value, _ in stack.starts(claim)] or None,
+        "initial_state": [start.value for start in stack.starts(claim, a)] or None,
         **{name: scale * wide[name] for name, scale in scales.items()},
     }  # fmt: skip
     ran = running.Running(layer.recurrence, **run)
-    states, off = ran.states["h"]
+    states = ran.states["h"]
     target, sequence = claim.loss.value.value, claim.rnn.option("return_sequences")
-    shown = (states, off) if sequence else (states[:, -1], off[:, -1])
-    shown, coarser = given_to_loss(shown, arithmetic, case.policy.loss_in)
-    told = "mse", target, *shown
-    value, bound = losses.running_loss(*told, arithmetic=coarser)
-    wanted = np.asarray(value), np.asarray(bound + 2.0**-24 * abs(value))  # reported in float32
+    shown = given_to_loss(states if sequence else states.each(last_of), case.policy.loss_in)
+    wanted = loss_of_kept("mse", target, shown, None)
+    wanted = wanted.off_by(2.0**-24 * np.abs(wanted.value))  # reported in float32
     yield stack.bounded("loss of the step", loss, wanted, "own")
-    cotangent, error = (
-        part if sequence else at_the_end(part, states.shape[1])
-        for part in losses.running_loss_gradient(*told, arithmetic=coarser)
-    )
-    cotangent, error = scale * cotangent, scale * error
-    most = formats.arithmetic(arithmetic).max
-    if (np.abs(cotangent) + error > most).any():
-        error = np.full_like(error, np.inf)
-    gradients, errors = ran.gradients({"h": cotangent}, {"h": error})
+    back = losses.running_loss_gradient("mse", target, *shown, arithmetic=shown.a)
+    cotangent = Bounded(*back, a).times(scale)
+    if not sequence:
+        cotangent = cotangent.each(lambda part: at_the_end(part, states.value.shape[1]))
+    if (cotangent.most > a.max).any():
+        cotangent = cotangent.off_by(np.inf)
+    gradients, errors = ran.gradients({"h": cotangent.value}, {"h": cotangent.error})
     overflows = not all(np.isfinite(getattr(errors, name)).all() for name in wide)
     u = formats.arithmetic(case.policy.kept_in).u_stored  # in which the step is taken
     for name, weight in wide.items():
@@ -380,4 +377,4 @@ def _explained(
             off = np.full_like(off, np.inf)
         new = weight - step
         allowed = off + (formats.gamma(2, u) + 2.0**-52) * (np.abs(weight) + np.abs(step) + off)
-        yield stack.bounded(f"{name} after the step", after[name], (new, allowed))
+        yield stack.bounded(f"{name} after the step", after[name], Bounded(new, allowed, a))

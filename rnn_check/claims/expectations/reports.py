@@ -43,7 +43,7 @@ class Predicted(Holds, frozen=True, kw_only=True):
     def judge(self, case: Case) -> Iterator[Comparison]:
         """Each sample's output is its own, whatever else there is in its batch."""
         for size, batches in _batches(case):
-            wanted = case.truth(case.dtype).in_batches(batches).last.bounded
+            wanted = case.truth(case.dtype).in_batches(batches).last.number
             told = case.said[self.of][f"{size}"].array
             yield stack.bounded(f"output in batches of {size}", told, wanted, "subject")
 
@@ -131,11 +131,12 @@ class Reported(Holds, frozen=True, kw_only=True):
         assert run.loss is not None
         weight = _weight(run)
         found = reported.reported(
-            run.loss.value.value[samples], *last.bounded, mask=last.mask,
+            run.loss.value.value[samples], *last.number, mask=last.mask,
             weight=None if weight is None else weight[samples],
             batches=batches, computed_in=case.dtype,
         )  # fmt: skip
-        wanted = {**found, "loss": penalized(run, found["loss"], returned, case.dtype)}
+        loss = penalized(run, found["loss"], returned, last.number.a)
+        wanted = {**found, "loss": loss}
         for name, number in wanted.items():
             got = np.asarray(told[name].number)
             yield stack.bounded(f"{name} {where}", got, number, "subject")
@@ -145,7 +146,7 @@ class Reported(Holds, frozen=True, kw_only=True):
         found = trained.ended(case, reports="train_on_batch" if by_batch else "fit")
         reports = said["reports"] if by_batch else said
         for name, wanted in (found.of_batches if by_batch else found.of_epochs).items():
-            told = reports[name].shaped(wanted[0].shape)
+            told = reports[name].shaped(wanted.value.shape)
             what = f"{name} of each {'batch' if by_batch else 'epoch'}"
             yield stack.bounded(what, told, wanted, "subject")
         if by_batch:
@@ -156,10 +157,10 @@ def _afterwards(case: Case, told: Said, found: fitted.Trained) -> Iterator[Compa
     run = case.claim
     for layer in run.layers:
         for path in layer.weight_shapes(run.features_of(layer)):
-            value, bound = found.weights[trained.prefix_of(run, layer) + path]
+            wanted = found.weights[trained.prefix_of(run, layer) + path]
             got = told[layer.name][path].array
             what = f"{layer.name}.{path} afterwards"
-            yield stack.bounded(what, got, (value, bound), "subject")
+            yield stack.bounded(what, got, wanted, "subject")
 
 
 def _weight(run: Experiment) -> Array | None:

@@ -13,8 +13,8 @@ from rnn_check.claims.expectations.expectation import WEIGHTS, Layers, Path, Una
 from rnn_check.claims.expectations.numbers import Placed
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import LSTM
-from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.truth import Truth
+from rnn_check.numbers.bounded import Bounded
 
 
 class OfSteps(Placed, frozen=True, kw_only=True):

@@ -27,6 +27,8 @@ from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.layers.layer import described, penalizes_outputs
 from rnn_check.claims.layers.signal import Call, Signal
 from rnn_check.claims.written import Array
+from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import Bounded
 from rnn_check.recurrences import fitted, penalties
 from rnn_check.recurrences.network import Network
 from rnn_check.subjects.policy import Policy
@@ -223,10 +225,9 @@ def unjudged_in(policy: Policy) -> str:
     return f"where a training in {policy.name} ends is not derived"
 
 
-def loss_of_epoch(case: Case, epoch: int, arithmetic: str | None = None) -> tuple[Array, Array]:
+def loss_of_epoch(case: Case, epoch: int, arithmetic: str | None = None) -> Bounded:
     """() as fit reports it of an epoch, counted from 1, or from the end if negative."""
-    value, bound = ended(case, arithmetic).loss
-    return value[_index(epoch)], bound[_index(epoch)]
+    return ended(case, arithmetic).loss.at(_index(epoch))
 
 
 def told_of_epoch(case: Case, epoch: int) -> Array:
@@ -270,7 +271,7 @@ def _trained_in(
         assert run.training is not None and run.weights is not None
         own = {
             layer.name: {
-                name: (given.value, given.error)
+                name: given.bounded(formats.arithmetic(arithmetic))
                 for name, given in run.weights.get(layer.name, {}).items()
             }
             for layer in run.layers
@@ -291,9 +292,9 @@ def network(run: Experiment) -> Network:
     """In the arithmetic of its weights; see `computed`."""
     assert run.x is not None and run.loss is not None
     before, layer, dense = _parts(run)
-    given = Signal(run.x.value, run.x.error)
+    given = Signal(run.x.bounded(formats.arithmetic("exact")))
     if isinstance(before, Masking):
-        given = before.passed(Call({}, given, "exact")).out
+        given = before.passed(Call({}, given)).out
     table, mask = None, given.mask
     if isinstance(before, Embedding):
         table = before.own_shapes(1)["embeddings"]

@@ -29,10 +29,10 @@ from rnn_check.claims.expectations.expectation import (
 )
 from rnn_check.claims.expectations.numbers import OfWeight, read_value
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers.signal import Bounded
 from rnn_check.claims.written import Array, Given
 from rnn_check.numbers import formats
 from rnn_check.numbers.activations import activation
+from rnn_check.numbers.bounded import Bounded
 from rnn_check.recurrences import updating
 from rnn_check.recurrences.optimizers import Optimizer
 from rnn_check.subjects.policy import Policy

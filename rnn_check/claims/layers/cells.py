@@ -17,12 +17,11 @@ from rnn_check.claims.layers.layer import (
 )
 from rnn_check.claims.layers.signal import (
     Back,
-    Bounded,
     Call,
-    Cotangent,
     Course,
 )
 from rnn_check.claims.tables import Flag, Size
+from rnn_check.numbers.bounded import Bounded
 from rnn_check.recurrences import kinds, running
 
 
@@ -76,22 +75,22 @@ class Recurrence(Part, frozen=True):
             own["initial_state"] = tuple(zip(*call.starts, strict=True))
         how: dict[str, Any] = {name: value for name, (value, _) in own.items()}
         how["errors"] = {"x": call.given.error, **{name: off for name, (_, off) in own.items()}}
-        how |= {"mask": call.given.mask, "go_backwards": backwards, "arithmetic": call.arithmetic}
+        how |= {"mask": call.given.mask, "go_backwards": backwards, "arithmetic": call.a}
         how |= {"by_hand": by_hand, **self.functions}
         ran = running.Running(self.recurrence, call.given.value, **how)
 
-        def back(cotangents: Mapping[str, Cotangent]) -> Back:
+        def back(cotangents: Mapping[str, Bounded]) -> Back:
             found = ran.gradients(
-                {name: c for name, (c, _) in cotangents.items()},
-                {name: off for name, (_, off) in cotangents.items()},
+                {name: c.value for name, c in cotangents.items()},
+                {name: c.error for name, c in cotangents.items()},
             )
-
-            def both(name: str) -> Bounded:
-                return getattr(found[0], name), getattr(found[1], name)
-
-            starts = list(zip(*both("initial_state"), strict=True))
+            x, *weights, starts, _ = zip(*found, strict=True)
             names = ("kernel", "recurrent_kernel", "bias")
-            return Back(both("x"), {n: both(n) for n in names}, starts)
+            return Back(
+                Bounded(*x, call.a),
+                {n: Bounded(*w, call.a) for n, w in zip(names, weights, strict=True)},
+                [Bounded(*start, call.a) for start in zip(*starts, strict=True)],
+            )
 
         return Course(ran.states, ran.arguments, ran.gates, back)
 

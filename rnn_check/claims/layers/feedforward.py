@@ -12,14 +12,12 @@ from rnn_check.claims.layers.layer import Constraint, Layer, Regularizer, Shapes
 from rnn_check.claims.layers.signal import (
     Back,
     Call,
-    Cotangent,
     Pass,
     Signal,
-    known,
 )
 from rnn_check.claims.tables import Flag, Name, Number, Rows, Size
-from rnn_check.numbers import bounded as numbers
 from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.recurrences import dense
 
 
@@ -49,16 +47,15 @@ class Dense(Layer, frozen=True, tag_field="kind", tag="Dense"):
         given, rounded = call.given, call.by_hand.get("output", 0.0)
         own: dict[str, Any] = {name: value for name, (value, _) in call.weights.items()}
         own["errors"] = {name: error for name, (_, error) in call.weights.items()}
-        own |= {"activation": self.function, "arithmetic": call.arithmetic}
+        own |= {"activation": self.function, "arithmetic": call.a}
         ran = dense.RunningDense(given.value, given.error, **own)
 
-        def back(cotangent: Cotangent) -> Back:
-            c, off = cotangent
-            found = ran.gradients(c, np.zeros_like(c) if off is None else off, rounded)
-            of = {n: (getattr(found[0], n), getattr(found[1], n)) for n in ("h", "kernel", "bias")}
-            return Back(of.pop("h"), of)
+        def back(cotangent: Bounded) -> Back:
+            found = ran.gradients(cotangent.value, cotangent.error, rounded)
+            h, kernel, bias = (Bounded(*both, call.a) for both in zip(*found, strict=True))
+            return Back(h, {"kernel": kernel, "bias": bias})
 
-        return Pass(Signal(ran.output, ran.bound, given.mask, rounded), back)
+        return Pass(Signal(Bounded(ran.output, ran.bound, call.a), given.mask, rounded), back)
 
 
 class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
@@ -70,19 +67,18 @@ class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
 
     def passed(self, call: Call) -> Pass:
         """Both are compared, and what counts is handed on, as the arithmetic stores them."""
-        given, a = call.given, formats.arithmetic(call.arithmetic)
+        given, a = call.given, call.a
         padding = formats.rounded(float(self.mask_value), a)
         mask = (formats.rounded(given.value, a) != padding).any(axis=-1)
         shown = mask[..., None]
         stored = 2 * a.u_stored * np.abs(given.value) + a.min_normal
-        error = given.error + np.where(formats.held(given.value, a), 0.0, stored)
+        stored = np.where(formats.held(given.value, a), 0.0, stored)
 
-        def back(cotangent: Cotangent) -> Back:
-            c = known(cotangent, call.arithmetic)
-            return Back((c.value * shown, c.error * shown))
+        def what_counts(number: Bounded) -> Bounded:
+            return number.each(lambda part: np.where(shown, part, 0.0))
 
-        value = np.where(shown, given.value, 0.0)
-        return Pass(Signal(value, np.where(shown, error, 0.0), mask), back)
+        out = Signal(what_counts(given.number.off_by(stored)), mask)
+        return Pass(out, lambda cotangent: Back(what_counts(cotangent.known)))
 
 
 class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
@@ -111,12 +107,12 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
     def passed(self, call: Call) -> Pass:
         given, rows = call.given, call.given.value.astype(np.int64)
         value, error = (part[rows] for part in call.weights["embeddings"])
-        held = numbers._given(value, error, formats.arithmetic(call.arithmetic), rounded=True)
+        held = _given(value, error, call.a, rounded=True)
         mask = given.value != 0 if self.option("mask_zero") else None
 
-        def back(cotangent: Cotangent) -> Back:
+        def back(cotangent: Bounded) -> Back:
             """Of each row the sum, in any order, of what reaches the steps that look it up."""
-            c, table = known(cotangent, call.arithmetic), call.weights["embeddings"][0]
+            c, table = cotangent.known, call.weights["embeddings"].value
             sums = [np.zeros_like(table) for _ in range(3)]
             for total, part in zip(sums, (c.value, c.most, c.error), strict=True):
                 np.add.at(total, rows.ravel(), part.reshape(-1, self.units))
@@ -127,7 +123,7 @@ class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
             bound = (off + relative * most) * (1 + 2.0**-40) + 2 * n * c.a.min_normal
             known_to_fit = most + bound <= c.a.max  # False of NaN, too
             bound = np.where(known_to_fit, bound, np.inf)
-            nothing = np.zeros_like(given.value)
-            return Back((nothing, nothing), {"embeddings": (total, np.where(n > 1, bound, 0.0))})
+            found = Bounded(total, np.where(n > 1, bound, 0.0), call.a)
+            return Back(exactly(np.zeros_like(given.value), call.a), {"embeddings": found})
 
-        return Pass(Signal(held.value, held.error, mask), back)
+        return Pass(Signal(held, mask), back)

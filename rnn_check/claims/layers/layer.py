@@ -16,7 +16,6 @@ import msgspec
 
 from rnn_check.certificates.comparison import Comparison
 from rnn_check.claims.layers.signal import (
-    Bounded,
     Call,
     Pass,
     Signal,
@@ -24,6 +23,7 @@ from rnn_check.claims.layers.signal import (
 )
 from rnn_check.claims.tables import Table
 from rnn_check.claims.written import Array
+from rnn_check.numbers.bounded import Bounded
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -168,7 +168,7 @@ class Layer(Part, frozen=True):
 
     def returned(self, call: Call, passed: Pass) -> list[Bounded]:
         """All that the call gives back, of which an activity_regularizer is."""
-        return [passed.out.handed_on.bounded]
+        return [passed.out.handed_on.number]
 
     makes_mask: ClassVar[bool] = False  # whether it masks by what it is given
 
@@ -193,7 +193,7 @@ class Layer(Part, frozen=True):
 
     def shows(self, what: str, got: Array, call: Call, who: str = "step") -> Comparison:
         """What is observed of it, called `what`, against what it should hand on."""
-        return bounded(what, got, self.passed(call).out.bounded, who)
+        return bounded(what, got, self.passed(call).out.number, who)
 
     def carried_error(self, signal: Signal, mask: Array | None) -> Array:
         """How far off its states may be, of what it hands on and the mask that it was given."""

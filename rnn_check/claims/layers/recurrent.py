@@ -21,10 +21,8 @@ from rnn_check.claims.layers.layer import (
 )
 from rnn_check.claims.layers.signal import (
     Back,
-    Bounded,
     ByHand,
     Call,
-    Cotangent,
     Course,
     Pass,
     Signal,
@@ -32,12 +30,13 @@ from rnn_check.claims.layers.signal import (
     axes,
     bounded,
     carried,
-    each,
+    last_of,
     shown_as_zero,
     zeros,
 )
 from rnn_check.claims.tables import Flag, Name, Number, Seed
 from rnn_check.claims.written import Array
+from rnn_check.numbers.bounded import Bounded, where
 from rnn_check.recurrences import running
 
 Implementation = Literal[1, 2] | msgspec.UnsetType  # of gates: one product each, or one for all
@@ -112,20 +111,19 @@ class Carrying(Layer, frozen=True):
             own = {n.removeprefix(prefix): w for n, w in weights if n.startswith(prefix)}
             start, left = left[: len(part.states)], left[len(part.states) :]
             turned = index == self.backward_part or backwards
-            of_part = Call(own, given, call.arithmetic, start)
+            of_part = Call(own, given, start)
             found.append(part.course(of_part, turned, self.by_hand_of(index, by_hand)))
             if self.backward_part is None:  # the next cell runs on in the order of this one
-                value, error = found[-1].states["h"]
                 rounded = by_hand.get(f"{prefix}states", 0.0)
-                given, backwards = Signal(value, error + rounded, mask), False
+                given, backwards = Signal(found[-1].states["h"].off_by(rounded), mask), False
         return found
 
     def ends(self, call: Call) -> dict[str, Bounded]:
         """The states that its parts end with, (B,H), by what to call them: "forward state"."""
         found = {}
         for (prefix, part), course in zip(self.recurrences, self.courses(call), strict=True):
-            for name, (value, error) in zip(part.states, course.states.values(), strict=True):
-                found[prefix.replace(".", " ") + name] = (value[:, -1], error[:, -1])
+            for name, state in zip(part.states, course.states.values(), strict=True):
+                found[prefix.replace(".", " ") + name] = state.each(last_of)
         return found
 
     def mask_after(self, mask: Array | None) -> Array | None:
@@ -139,24 +137,23 @@ class Carrying(Layer, frozen=True):
 
     def shown(self, states: Bounded, mask: Array | None, zeros: bool = False) -> Signal:
         """What Keras shows of the states; the mask (B,T) in processing order."""
-        value, error = states
         if mask is not None:
             zero = shown_as_zero(mask, zeros or self.option("zero_output_for_mask"))
-            value, error = np.where(zero, 0.0, value), np.where(zero, 0.0, error)
+            states = states.each(lambda part: np.where(zero, 0.0, part))
         if not self.returns_sequences:
-            return Signal(value[:, -1], error[:, -1])
-        return Signal(value, error, mask)
+            return Signal(states.each(last_of))
+        return Signal(states, mask)
 
     def shown_from(
-        self, cotangent: Cotangent, mask: Array | None, timesteps: int, zeros: bool = False
-    ) -> Cotangent:
+        self, cotangent: Bounded, mask: Array | None, timesteps: int, zeros: bool = False
+    ) -> Bounded:
         """dL/d of the states (B,T,H), of dL/d of what is shown of them: a zero depends on none."""
         if not self.returns_sequences:
-            cotangent = each(lambda part: at_the_end(part, timesteps), cotangent)
+            cotangent = cotangent.each(lambda part: at_the_end(part, timesteps))
         if mask is None:
             return cotangent
         zero = shown_as_zero(mask, zeros or self.option("zero_output_for_mask"))
-        return each(lambda part: np.where(zero, 0.0, part), cotangent)
+        return cotangent.each(lambda part: np.where(zero, 0.0, part))
 
     def back_of(self, found: Sequence[Back], x: Bounded) -> Back:
         """Of its parts' own."""
@@ -175,11 +172,12 @@ class Carrying(Layer, frozen=True):
             if mask is not None:  # a zero that is shown is no state
                 zero = shown_as_zero(mask, self.option("zero_output_for_mask"))
                 states = np.where(zero, 0.0, states)
-            lost, by_hand = self.shown((states, states), None).value, {**by_hand, "states": states}
+            by_hand = {**by_hand, "states": states}
+            lost = states if self.returns_sequences else last_of(states)
         courses = self.courses(dataclasses.replace(call, by_hand=by_hand))
         out = dataclasses.replace(self.shown(courses[-1].states["h"], mask), rounded=lost)
 
-        def back(cotangent: Cotangent) -> Back:
+        def back(cotangent: Bounded) -> Back:
             cotangent = self.shown_from(cotangent, mask, given.value.shape[1])
             found: list[Back] = []
             for course in reversed(courses):
@@ -196,15 +194,15 @@ class Carrying(Layer, frozen=True):
         if call.starts and call.given.mask is not None and not zeros:  # or where it starts from
             none_yet = shown_as_zero(self.in_order(call.given.mask), False)
             unknown = none_yet if self.returns_sequences else none_yet[:, -1]
-            each = [(value, np.where(unknown, np.inf, error)) for value, error in each]
+            each = [number.off_by(np.where(unknown, np.inf, 0.0)) for number in each]
         if not self.returns_state:
             return each
         states = (state for course in passed.courses for state in course.states.values())
-        return [*each, *((value[:, -1], error[:, -1]) for value, error in states)]
+        return [*each, *(state.each(last_of) for state in states)]
 
     def outputs(self, call: Call, passed: Pass) -> list[Bounded]:
         """What each layer in it puts out."""
-        return [passed.out.handed_on.bounded]
+        return [passed.out.handed_on.number]
 
     def compared(
         self,
@@ -221,19 +219,18 @@ class Carrying(Layer, frozen=True):
         """Before the first step that counts a subject may show zeros or the state that it starts
         from."""
         signal, mask = self.passed(call).out, call.given.mask
-        zeros = bounded(what, got, signal.bounded, who)
+        zeros = bounded(what, got, signal.number, who)
         if zeros.ok or mask is None or not call.starts:
             return zeros
         if self.backward_part is not None or self.option("zero_output_for_mask"):
             return zeros
-        start, error = call.starts[-len(self.recurrences[-1][1].states)]
+        start = call.starts[-len(self.recurrences[-1][1].states)]
         none_yet = shown_as_zero(self.in_order(mask), False)  # (B,T,1)
         if self.returns_sequences:
-            start, error = start[:, None], error[:, None]
+            start = start.each(lambda part: part[:, None])
         else:
             none_yet = none_yet[:, -1]
-        other = np.where(none_yet, start, signal.value), np.where(none_yet, error, signal.error)
-        found = bounded(what, got, other, who)
+        found = bounded(what, got, where(none_yet, start, signal.number), who)
         return found if found.ok else zeros
 
     def ends_compared(self, call: Call, beside: Sequence[Array]) -> Iterator[Comparison]:
@@ -296,7 +293,7 @@ class Recurrent(Carrying, Recurrence, frozen=True):
             yield zeros(output, self.in_order(mask))
             shown = carried(output, self.in_order(mask))
         if call.starts:
-            values = tuple(value for value, _ in call.starts)
+            values = tuple(start.value for start in call.starts)
             told["initial_state"] = values if len(values) > 1 else values[0]
         if self.returns_state and len(beside) > 1:
             told["cell_states"] = beside[1]

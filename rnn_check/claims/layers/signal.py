@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from rnn_check.certificates.comparison import Comparison, equal, no_bound
 from rnn_check.claims.written import Array
 from rnn_check.numbers import bounded as numbers
-from rnn_check.numbers import formats
+from rnn_check.numbers.bounded import Bounded
+from rnn_check.numbers.formats import Arithmetic
 
-Bounded = tuple[Array, Array]  # a value and its bound, of one shape
-Cotangent = tuple[
-    Array, Array | None
-]  # dL/d of an output; no bound: the loss's own, as it is given
 Weights = Mapping[str, Bounded]  # by path, as `Part.weight_shapes`
 # half units of the last digit to which what a layer carries on is rounded by hand: of its "output",
 # and with the prefix of a part of its "states", "c", "gate f" and "preactivation f" (B,T,H)
@@ -36,38 +33,43 @@ class Signal:
     rounded: what is lost in addition, where somebody goes on with what is printed of it.
     """
 
-    value: Array  # (B,T,F), (B,F), or (B,T) of indices
-    error: Array  # of the same shape
+    number: Bounded  # (B,T,F), (B,F), or (B,T) of indices
     mask: Array | None = None  # (B,T)
     rounded: Array | float = 0.0
 
     @property
-    def bounded(self) -> Bounded:
-        return self.value, self.error
+    def value(self) -> Array:
+        return self.number.value
+
+    @property
+    def error(self) -> Array:
+        return self.number.error
 
     @property
     def handed_on(self) -> Signal:
         """As the next layer, or a loss, takes it."""
-        return Signal(self.value, self.error + self.rounded, self.mask)
+        return Signal(self.number.off_by(self.rounded), self.mask)
 
     @classmethod
-    def exactly(cls, value: Array, mask: Array | None = None) -> Signal:
-        wide = np.asarray(value).astype(np.float64)
-        return cls(wide, np.zeros_like(wide), mask)
+    def exactly(cls, value: Array, a: Arithmetic, mask: Array | None = None) -> Self:
+        return cls(numbers.exactly(value, a), mask)
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a layer, or a part of one, is called with, and in which arithmetic it computes.
+    """What a layer, or a part of one, is called with; it computes in the arithmetic of that.
 
     starts: the initial value (B,H) of each state that it carries; zeros if there is none.
     """
 
     weights: Weights  # its own
     given: Signal
-    arithmetic: str
     starts: Sequence[Bounded] = ()
     by_hand: ByHand = field(default_factory=dict)
+
+    @property
+    def a(self) -> Arithmetic:
+        return self.given.number.a
 
 
 class Back(NamedTuple):
@@ -88,7 +90,7 @@ class Course:
     states: Mapping[str, Bounded]
     arguments: Mapping[str, Bounded]
     gates: Mapping[str, Bounded]
-    back: Callable[[Mapping[str, Cotangent]], Back]  # of cotangents of its states
+    back: Callable[[Mapping[str, Bounded]], Back]  # of cotangents of its states
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Pass:
     """
 
     out: Signal
-    back: Callable[[Cotangent], Back]
+    back: Callable[[Bounded], Back]  # of dL/d of `out`
     courses: Sequence[Course] = field(default=())
 
 
@@ -116,10 +118,9 @@ def shown_as_zero(mask: Array, zero_output_for_mask: bool) -> Array:
     return shown
 
 
-def each(change: Callable[[Array], Array], cotangent: Cotangent) -> Cotangent:
-    """The same change of shape to both."""
-    value, error = cotangent
-    return change(value), None if error is None else change(error)
+def last_of(states: Array) -> Array:
+    """(B,H) of (B,T,H): those after the last step."""
+    return np.asarray(states[:, -1])
 
 
 def at_the_end(last: Array, timesteps: int) -> Array:
@@ -129,19 +130,12 @@ def at_the_end(last: Array, timesteps: int) -> Array:
     return whole
 
 
-def known(cotangent: Cotangent, arithmetic: str) -> numbers.Bounded:
-    """A cotangent as a number to compute with: rounded first, if it is the loss's own."""
-    value, error = cotangent
-    a = formats.arithmetic(arithmetic)
-    return numbers._given(value, 0.0 if error is None else error, a, error is None)
-
-
 # -- what was observed of it -----------------------------------------------------------------------
 
 
-def exactly(weights: Mapping[str, Array]) -> dict[str, Bounded]:
+def exactly(weights: Mapping[str, Array], a: Arithmetic) -> dict[str, Bounded]:
     """Weights as a subject reads them back: numbers that are exactly known."""
-    return {name: (np.asarray(w, np.float64), np.zeros(w.shape)) for name, w in weights.items()}
+    return {name: numbers.exactly(w, a) for name, w in weights.items()}
 
 
 def bounded(what: str, got: Array, expected: Bounded, who: str = "step") -> Comparison:

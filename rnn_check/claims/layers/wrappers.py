@@ -13,19 +13,15 @@ from rnn_check.claims.layers.layer import Layer, Part
 from rnn_check.claims.layers.recurrent import GRU, LSTM, Carrying, SimpleRNN
 from rnn_check.claims.layers.signal import (
     Back,
-    Bounded,
     ByHand,
     Call,
-    Cotangent,
     Course,
     Pass,
     Signal,
-    each,
-    known,
 )
 from rnn_check.claims.tables import Name
-from rnn_check.numbers import formats
-from rnn_check.numbers.bounded import exactly, operand
+from rnn_check.claims.written import Array
+from rnn_check.numbers.bounded import Bounded, exactly, joined
 from rnn_check.recurrences import running
 
 
@@ -110,25 +106,23 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         A sequence has zeros at the steps that are skipped, whatever zero_output_for_mask is: so
         Keras says of Bidirectional.
         """
-        arithmetic, by_hand = call.arithmetic, call.by_hand
+        by_hand = call.by_hand
         mask, sequence = call.given.mask, self.returns_sequences
         masks = [mask, None if mask is None else mask[:, ::-1]]
         courses = self.courses(call)
         sides = self._sides(call, courses)
-        value, error = self._merged(sides, arithmetic)
 
-        def back(cotangent: Cotangent) -> Back:
+        def back(cotangent: Bounded) -> Back:
             found, T = [], call.given.value.shape[1]
-            of_sides = self._to_sides(cotangent, sides, arithmetic)
+            of_sides = self._to_sides(cotangent, sides)
             for course, own, turned, c, layer in zip(
                 courses, masks, (False, sequence), of_sides, self.directions, strict=True
             ):
-                c = each(lambda p: p[:, ::-1], c) if turned else c
+                c = c.each(_reversed) if turned else c
                 found.append(course.back({"h": layer.shown_from(c, own, T, zeros=sequence)}))
-            x = known(found[0].x, arithmetic) + known(found[1].x, arithmetic)
-            return self.back_of(found, (x.value, x.error))
+            return self.back_of(found, found[0].x + found[1].x)
 
-        out = Signal(value, error, mask if sequence else None, by_hand.get("output", 0.0))
+        out = Signal(self._merged(*sides), mask if sequence else None, by_hand.get("output", 0.0))
         return Pass(out, back, courses)
 
     def _sides(self, call: Call, courses: Sequence[Course]) -> list[Bounded]:
@@ -140,44 +134,43 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
             courses, masks, (False, sequence), self.recurrences, self.directions, strict=True
         )
         for course, own, turned, (prefix, _), layer in parts:
-            value, error = course.states["h"]
+            states = course.states["h"]
             if self.merges:  # what is printed of one is what is merged
-                error = error + call.by_hand.get(f"{prefix}states", 0.0)
-            value, error = layer.shown((value, error), own, zeros=sequence).bounded
-            sides.append((value[:, ::-1], error[:, ::-1]) if turned else (value, error))
+                states = states.off_by(call.by_hand.get(f"{prefix}states", 0.0))
+            shown = layer.shown(states, own, zeros=sequence).number
+            sides.append(shown.each(_reversed) if turned else shown)
         return sides
 
     def outputs(self, call: Call, passed: Pass) -> list[Bounded]:
         return self._sides(call, passed.courses)
 
-    def _merged(self, sides: list[Bounded], arithmetic: str) -> Bounded:
+    def _merged(self, forward: Bounded, backward: Bounded) -> Bounded:
         if not self.merges:
-            (a, da), (b, db) = sides
-            return np.concatenate([a, b], axis=-1), np.concatenate([da, db], axis=-1)
+            return joined([forward, backward], axis=-1)
         with np.errstate(all="ignore"):  # of 0 · inf, and of inf - inf, nothing is known
-            one, other = (operand(*side, formats.arithmetic(arithmetic)) for side in sides)
-            merged = one * other if self.merge_mode == "mul" else one + other
-            if self.merge_mode == "ave":
-                merged = merged * exactly(np.asarray(0.5), merged.a)
-        return merged.value, merged.error
+            if self.merge_mode == "mul":
+                return forward * backward
+            merged = forward + backward
+            return _half(merged) if self.merge_mode == "ave" else merged
 
-    def _to_sides(
-        self, cotangent: Cotangent, sides: list[Bounded], arithmetic: str
-    ) -> list[Cotangent]:
+    def _to_sides(self, cotangent: Bounded, sides: list[Bounded]) -> list[Bounded]:
         """dL/d of what each direction shows."""
         if not self.merges:
             units = self.layer.units
-            forward = each(lambda part: part[..., :units], cotangent)
-            return [forward, each(lambda part: part[..., units:], cotangent)]
+            forward = cotangent.each(lambda part: part[..., :units])
+            return [forward, cotangent.each(lambda part: part[..., units:])]
         if self.merge_mode == "mul":
-            c, a = known(cotangent, arithmetic), formats.arithmetic(arithmetic)
-            products = [c * operand(*other, a) for other in reversed(sides)]
-            return [(product.value, product.error) for product in products]
-        if self.merge_mode == "ave":  # exact, but for what is flushed
-            c = known(cotangent, arithmetic)
-            half = c * exactly(np.asarray(0.5), c.a)
-            return [(half.value, half.error)] * 2
-        return [cotangent] * 2
+            return [cotangent * other for other in reversed(sides)]
+        return [_half(cotangent) if self.merge_mode == "ave" else cotangent] * 2
+
+
+def _reversed(states: Array) -> Array:
+    return states[:, ::-1]
+
+
+def _half(number: Bounded) -> Bounded:
+    """Exact, but for what is flushed."""
+    return number * exactly(np.asarray(0.5), number.a)
 
 
 class TimeDistributed(Layer, frozen=True, tag_field="kind", tag="TimeDistributed"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .backends import Backend
-from .models import Inputs, Models, Stack, inputs_of
+from .models import Inputs, Models, Stack, inputs_of, is_of_its_own
 from .named import OPTIMIZER, OPTIMIZERS, SCHEDULES
 from .parts import Layers, has_more_outputs, own_output, reset, weight_name
 from .session import Answer, Maybe, Unsupported
@@ -144,7 +144,7 @@ class Fitting(Models):
             raise Unsupported("training whose loss is of another dtype is not recorded")
         if inputs.keys() != {"x"} or target is None:
             raise ValueError("training is recorded of x and target, without initial_state and mask")
-        model = self.model_to_watch(of)
+        model = self.model_to_watch(of, self.input_dtype(of, "x", inputs["x"]))
         kind, made = optimizer["kind"], self.optimizer(**optimizer)
         made.build(model.trainable_variables)  # so that there is something before the first
         scaled = self.scaling(made) if self.dtype == "mixed_float16" else made
@@ -153,7 +153,8 @@ class Fitting(Models):
         recorder = training_recorder(self.backend, of.layers, made, states)
         mixed = self.dtype in ("mixed_float16", "mixed_bfloat16")
         dtype = np.dtype(self.backend.floatx if mixed else self.dtype or self.backend.floatx)
-        batch: Any = inputs["x"].astype(dtype), target.astype(dtype)
+        x = inputs["x"] if is_of_its_own(inputs["x"]) else inputs["x"].astype(dtype)
+        batch: Any = x, target.astype(dtype)
         by: dict[str, Any] = {"batch_size": size}
         if (
             self.backend.name == "tensorflow"
@@ -181,11 +182,12 @@ class Fitting(Models):
             },
         }
 
-    def model_to_watch(self, of: Stack) -> Any:
+    def model_to_watch(self, of: Stack, dtype: str | None) -> Any:
         """Sequential, unless its last layer returns states as well, on which no loss is taken."""
         keras = self.backend.keras
         stateful = any(getattr(layer, "stateful", False) for layer in of.layers)
-        given = keras.Input(batch_shape=(of.shape[0] if stateful else None, *of.shape[1:]))
+        shape = (of.shape[0] if stateful else None, *of.shape[1:])
+        given = keras.Input(batch_shape=shape, dtype=dtype)
         if not has_more_outputs(of.layers[-1]):
             return self.model_class("Sequential")([given, *of.layers])
         value = given

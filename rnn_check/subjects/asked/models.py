@@ -213,7 +213,7 @@ class Models(Making):
         return "float64" if wide else str(self.backend.keras.backend.floatx())
 
     def input_dtype(self, of: Stack, name: str, array: Array) -> str | None:
-        if array.dtype.kind != "f":
+        if is_of_its_own(array):
             return str(array.dtype.name)
         return of.compute_dtype if name in STATES else self.passed_dtype(of)
 
@@ -224,7 +224,7 @@ class Models(Making):
     def passed(self, of: Stack, inputs: Inputs) -> Inputs:
         """The inputs as a user passes them."""
         dtype = np.dtype(self.passed_dtype(of))
-        return {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
+        return {n: a if is_of_its_own(a) else a.astype(dtype) for n, a in inputs.items()}
 
     def target(self, model: Any, given: Maybe) -> Array:
         floatx = self.backend.keras.backend.floatx()
@@ -316,6 +316,11 @@ class Models(Making):
         }
 
 
+def is_of_its_own(array: Array) -> bool:
+    """Whether it is passed in the dtype that it has: what is float64 is any numbers."""
+    return array.dtype != np.float64
+
+
 def inputs_of(x: Maybe = None, initial_state: Any = None, mask: Maybe = None) -> dict[str, Any]:
     """What is given, by name; several states (of LSTM, Bidirectional) apart."""
     if x is None:
@@ -342,4 +347,9 @@ def arguments(inputs: dict[str, Any]) -> Any:
 
 
 def model_key(inputs: Inputs, dynamic: bool = False) -> Any:
-    return (*((name, inputs[name].shape) for name in in_order(inputs)), dynamic)
+    """A model casts what it is given to the dtype that it was made for."""
+
+    def of_input(array: Array) -> Any:
+        return array.shape, str(array.dtype.name) if is_of_its_own(array) else ""
+
+    return (*((name, of_input(inputs[name])) for name in in_order(inputs)), dynamic)
