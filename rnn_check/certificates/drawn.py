@@ -6,7 +6,9 @@ that they round nothing. Of a layer with gates each gate may have masks of its o
 among that are the same of all gates. Each update of a recorded training is derived with all of
 them, from the weights and the optimizer's states that were recorded before it. Those with which it
 is what was recorded are what may have been drawn. Where several are, they differ in the loss at
-most, and of each epoch those are taken whose loss is nearest to what was reported.
+most, and of each epoch those are taken whose loss is nearest to what was reported. Of these it is
+those that explain the updates best: a bound that others barely keep is a little smaller where the
+update is derived with one mask alone.
 
 A stateful layer's batch begins where the one before ended, which what was drawn there decides. So
 each of these is followed on its own, as long as all that comes after it, losses too, may follow.
@@ -123,7 +125,7 @@ def explained(
     for epoch, loss in enumerate(reported):
         off = functools.partial(_from_reported, network, float(loss))
         of_batches = [_of_other_losses(each) for each in found[epoch * K : (epoch + 1) * K]]
-        best = min(_together(of_batches), key=off)
+        best = min(_together(of_batches), key=lambda epoch: (off(epoch), _worst(epoch)))
         if math.prod(map(len, of_batches)) > MOST and off(best):
             return None
         chosen.extend(each.dropped for each in best)
@@ -131,10 +133,11 @@ def explained(
 
 
 class _Path(NamedTuple):
-    """What may have been drawn so far, and in which states (1,B,H) that ends; of this epoch the
-    updates."""
+    """What may have been drawn so far, how far that is at most from what was recorded, and in which
+    states (1,B,H) it ends; of this epoch the updates."""
 
     drawn: tuple[Dropped, ...]
+    worst: float
     of_epoch: tuple[_Explained, ...]
     ends: training.States | None
 
@@ -151,7 +154,7 @@ class _Path(NamedTuple):
 def _followed(recorded: _Recorded, reported: Array) -> list[Dropped] | None:
     """The same of a stateful layer; None if more may have been drawn than are followed."""
     network, K = recorded.network, len(recorded.network.batches)
-    paths = [_Path((), (), None)]
+    paths = [_Path((), 0.0, (), None)]
     for update in range(recorded.updates):
         begins_anew, batch = network.begins_anew(update), recorded.batch(update)
         further: list[tuple[float, _Path]] = []
@@ -159,8 +162,8 @@ def _followed(recorded: _Recorded, reported: Array) -> list[Dropped] | None:
             start = None if begins_anew else path.ends
             for each in _explaining(recorded, update, start):
                 ends = training.ends(network, recorded.before(update), batch, start, each.dropped)
-                drawn = (*path.drawn, each.dropped)
-                further.append((each.worst, _Path(drawn, (*path.of_epoch, each), ends)))
+                drawn, worst = (*path.drawn, each.dropped), max(path.worst, each.worst)
+                further.append((each.worst, _Path(drawn, worst, (*path.of_epoch, each), ends)))
         paths = _nearest(further, 1.0)
         if (update + 1) % K == 0:
             loss = float(reported[update // K])
@@ -168,12 +171,13 @@ def _followed(recorded: _Recorded, reported: Array) -> list[Dropped] | None:
             paths = _nearest([(far, path._replace(of_epoch=())) for far, path in off], 0.0)
         if len(paths) > PATHS:
             return None
-    return [*paths[0].drawn]
+    return [*min(paths, key=lambda path: path.worst).drawn]
 
 
 def _nearest(paths: list[tuple[float, _Path]], enough: float) -> list[_Path]:
-    """Those that are near enough, of one state once; or the one that is nearest."""
-    near = {path.state: path for far, path in paths if far <= enough}
+    """Those that are near enough, of one state the best; or the one that is nearest."""
+    best_last = sorted(paths, key=lambda pair: pair[1].worst, reverse=True)
+    near = {path.state: path for far, path in best_last if far <= enough}
     return [*near.values()] or [min(paths, key=lambda pair: pair[0])[1]]
 
 
@@ -183,8 +187,13 @@ def _together(of_batches: list[list[_Explained]]) -> Iterator[tuple[_Explained, 
 
 
 def _of_other_losses(each: list[_Explained]) -> list[_Explained]:
-    """Of one loss once."""
-    return [*{float(one.loss.value[0, 0]): one for one in each}.values()]
+    """Of one loss the best."""
+    best_last = sorted(each, key=lambda one: one.worst, reverse=True)
+    return [*{float(one.loss.value[0, 0]): one for one in best_last}.values()]
+
+
+def _worst(epoch: tuple[_Explained, ...]) -> float:
+    return max(each.worst for each in epoch)
 
 
 def _from_reported(network: Network, reported: float, epoch: tuple[_Explained, ...]) -> float:

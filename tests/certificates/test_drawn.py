@@ -12,16 +12,21 @@ from rnn_check.certificates import drawn
 from rnn_check.numbers.formats import arithmetic
 
 
+def ways(**worst: float) -> Any:
+    """Masks that explain an update, each with how far it is from it."""
+    return [
+        SimpleNamespace(dropped=name, worst=far, loss=SimpleNamespace(value=np.array([[loss]])))
+        for loss, (name, far) in enumerate(worst.items())
+    ]
+
+
 @pytest.mark.parametrize(
     ("most", "off", "is_said"), [(3, 1.0, False), (3, 0.0, True), (4, 1.0, True)]
 )
 def test_more_ways_than_are_tried_are_judged_only_if_one_of_them_explains_the_loss(
     most: int, off: float, is_said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = {
-        name: SimpleNamespace(value=np.array([[loss]])) for name, loss in (("a", 1), ("b", 2))
-    }
-    two: Any = [SimpleNamespace(dropped=name, loss=loss) for name, loss in losses.items()]
+    two = ways(a=0.5, b=0.5)
     monkeypatch.setattr(drawn, "MOST", most)
     monkeypatch.setattr(drawn, "_explaining", lambda *_: two)
     monkeypatch.setattr(drawn, "_from_reported", lambda *_: off)
@@ -37,3 +42,21 @@ def test_more_ways_than_are_tried_are_judged_only_if_one_of_them_explains_the_lo
         a,  # type: ignore[arg-type]
     )
     assert (found is not None) is is_said
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+@pytest.mark.parametrize("worst", [{"a": 0.99, "b": 0.01}, {"b": 0.01, "a": 0.99}])
+def test_of_masks_that_explain_all_alike_those_are_taken_that_are_nearest(
+    worst: dict[str, float], stateful: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What barely keeps a bound may not keep the one that the update is judged by."""
+    monkeypatch.setattr(drawn, "_explaining", lambda *_: ways(**worst))
+    monkeypatch.setattr(drawn, "_from_reported", lambda *_: 0.0)
+    monkeypatch.setattr(drawn.training, "ends", lambda *_: None)
+    network: Any = SimpleNamespace(
+        batches=[slice(0, 1), slice(1, 2)], stateful=stateful, begins_anew=lambda _: False
+    )
+    rates, a = drawn.Rates(0.5, 0.0), arithmetic("float32")
+    none: Any = None
+    found = drawn.explained(network, rates, none, {"kernel": np.zeros(5)}, {}, np.zeros(2), a)
+    assert found == ["b"] * 4
