@@ -1162,7 +1162,7 @@ def test_float32_alone_settles_most_of_a_wide_layer(monkeypatch: pytest.MonkeyPa
     for subject in subjects:
         settled.clear()
         found = certify(subject, **layer.arguments)
-        assert sum(settled) >= 3  # blocks, of 8
+        assert 2 * sum(settled) > len(settled)  # tiles of the screen, blocks without
         settled.clear()
         assert found.ratio >= 0 and (sum(settled) >= 3) == (found.ok is True)  # to search for it
         with monkeypatch.context() as context:

@@ -344,7 +344,8 @@ def test_gradients_are_those_of_a_loop_in_forty_digits(c: Claim) -> None:
     with mpmath.workdps(40):
         for name, direction, slope in slopes(c, cotangent, mpmath.mpf, rng):
             if name not in found:
-                assert name == "initial_state"
+                of_integers = not (c.input_dtype or "float32").startswith("float")
+                assert name == "initial_state" or (name == "x" and of_integers)
                 continue
             value, error = found[name]
             terms = zip(value.flat, direction.flat, strict=True)
