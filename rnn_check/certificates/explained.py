@@ -59,11 +59,15 @@ class Grid:
         self.e = self._flat(errors)
 
     def take_out(self, known: Sequence[Array]) -> None:
-        found = [v for v in map(self._flat, known) if np.isfinite(v).all()]
+        found = []
+        for each in known:
+            whole = float(np.linalg.norm(each[self.counted]))
+            if 0 < whole < np.inf:
+                found.append(self._flat(each) / whole)
         if found:
             basis, triangle = np.linalg.qr(np.stack(found, axis=1))
-            sizes = np.abs(np.diag(triangle))
-            self.basis = basis[:, sizes > 2.0**-40 * sizes.max(initial=0)]
+            # of what is nearly a combination of others only its own rounding would be left
+            self.basis = basis[:, np.abs(np.diag(triangle)) > 2.0**-40]
             self.free -= self.basis.shape[1]
             self.e = self.e - self.basis @ (self.basis.T @ self.e)
 
@@ -71,17 +75,27 @@ class Grid:
         """D without what it has in common, and whether that leaves something to be seen."""
         flat = self._flat(D)
         flat = flat - self.basis @ (self.basis.T @ flat)
-        whole = float(np.square(D[self.counted]).sum())
-        return flat, float(flat @ flat) > 2.0**-20 * whole and self.independent(flat) > 3
+        full = D[self.counted]
+        left = float(flat @ flat) > 2.0**-20 * float(full @ full)
+        return flat, left and self.independent(full, flat) > 3
 
-    def independent(self, flat: Array) -> float:
-        """How many numbers of D are independent: a matrix of rank r has r·max(R,C) at most.
+    def independent(self, full: Array, flat: Array) -> float:
+        """How many numbers of D are independent; flat: what is left of it, full: all. (N,)
 
-        Of rows (columns) that are multiples of one another, to less than 45 degrees, one counts;
-        the rank is (tr DDᵀ)²/‖DDᵀ‖², no more than the number of different singular values.
+        Errors of the same sums are the same, and a few may be larger than all others: so each value
+        counts once, and no more count than (Σd²)²/Σd⁴, which is n for n of one size. A matrix of
+        rank r has r·max(R,C) at most. Of rows (columns) that are multiples of one another, to less
+        than 45 degrees, one counts; the rank is (tr DDᵀ)²/‖DDᵀ‖², no more than the number of
+        different singular values. What was taken out took its dimensions with it.
         """
+        flat = flat / max(float(np.abs(flat).max(initial=0)), 2.0**-1000)
+        alike = float(np.square(flat).sum()) ** 2 / max(float((flat**4).sum()), 2.0**-1000)
+        return min(alike, self._different(full, flat) - self.basis.shape[1])
+
+    def _different(self, full: Array, flat: Array) -> float:
         if not self.means:  # one row or one column
-            return float(len(np.unique(flat)))
+            steps = full / max(float(np.abs(full).max(initial=0)), 2.0**-1000) * 2**10
+            return float(len(np.unique(np.rint(steps))) - 1)
         D = np.zeros(self.shape)
         D[self.counted] = flat
         of_rows, of_columns = D @ D.T, D.T @ D

@@ -212,7 +212,7 @@ def _chosen(
         named = _first_named(e, chosen, candidates)
         coefficients, unnamed = fit(e, [c.D for c in named])
         unexplained = float(unnamed @ unnamed) / whole
-        free = min(grid.free, *(grid.independent(c.D) for c in named))
+        free = min(grid.free, *(grid.independent(c.full, c.D) for c in named))
         near, sure = set[str](), list[Cut]()
         for c, coefficient in zip(named, coefficients, strict=True):
             if abs(coefficient - 1) < 3 / 8:

@@ -219,6 +219,65 @@ def test_no_honest_float32_looks_cut_even_where_its_bits_are_not_asked_first(
             assert found.ok is not False, f"{kind}, {other}: {found.reason}"
 
 
+@pytest.mark.parametrize("seed", [839, 1635, *range(40)])
+def test_few_units_whose_sums_repeat_are_no_narrower_format(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands still makes the same few errors again and again, whose pattern many share."""
+    monkeypatch.setattr("rnn_check.certificates.precision.CLOSER", 0.0)
+    rng = np.random.default_rng(seed)
+    B, T, F, H = rng.integers(1, 24), rng.integers(1, 9), rng.integers(1, 6), rng.integers(1, 5)
+    name = rng.choice(["tanh", "linear", "relu", "gelu"])
+    scales = (1.0, 1e-2, 1e-16, 10.0)
+
+    def drawn(*shape: int) -> Array:
+        return (rng.choice(scales) * rng.normal(size=shape)).astype(np.float32)
+
+    x = np.stack([drawn(T, F) for _ in range(B)])
+    if rng.random() < 0.4:
+        x = np.repeat(x[:, :1], T, axis=1)
+    weights = {"kernel": drawn(F, H), "recurrent_kernel": drawn(H, H) / 2, "bias": drawn(H)}
+    given = {"x": x, **weights, "activation": str(name)}
+    states, _ = over_time.forward(**given)
+    found = certify(states, **given)
+    assert found.ok is not False, found.reason
+
+
+def grid_of(operand: Array, weight: float, states: Array) -> tuple[explained.Grid, Array]:
+    """Errors of sums of one column, and what cutting an operand adds to them."""
+    grid = explained.Grid(np.random.default_rng(0).normal(size=operand.shape))
+    value = 0.1 + states * weight
+    grid.take_out([states * weight, value, np.abs(value)])
+    return grid, (narrowed(operand, FORMAT["TF32"], "rounded") - operand) * weight
+
+
+def test_of_three_different_sums_nothing_can_be_said() -> None:
+    states = np.random.default_rng(1).normal(size=3)[np.arange(60) % 3][:, None]
+    grid, D = grid_of(states, 0.3, states)
+    assert grid.left_of(D)[1] is False
+    many = np.random.default_rng(1).normal(size=(60, 1))
+    grid, D = grid_of(many, 0.3, many)
+    flat, seen = grid.left_of(D)
+    assert seen and grid.independent(D[grid.counted], flat) > 10
+
+
+def test_one_that_is_larger_than_all_others_counts_alone() -> None:
+    many = np.random.default_rng(1).normal(size=(60, 1)) * 2.0**-30
+    many[7] = 1 / 3
+    grid, D = grid_of(many, 0.3, np.random.default_rng(2).normal(size=(60, 1)))
+    assert grid.left_of(D)[1] is False
+
+
+def test_what_is_nearly_known_takes_no_more_dimensions() -> None:
+    rng = np.random.default_rng(0)
+    known = [rng.normal(size=(40, 3)) for _ in range(2)]
+    grid = explained.Grid(rng.normal(size=(40, 3)))
+    before = grid.free
+    sums = 3 * known[0] - known[1]
+    grid.take_out([*known, sums, sums * (1 + 2.0**-50), 0 * sums])
+    assert grid.free == before - 2
+
+
 @pytest.mark.parametrize("direction", [-1, 1])
 @pytest.mark.parametrize("positive", [False, True])
 def test_one_sided_rounding_is_no_narrower_format(direction: int, positive: bool) -> None:
@@ -389,5 +448,5 @@ def test_rows_that_repeat_count_once() -> None:
     few = rng.normal(size=(3, 20))[np.arange(40) % 3] * (1 + 1e-3 * rng.normal(size=(40, 1)))
     assert grid.left_of(np.ones((40, 20)))[1] is False
     assert grid.left_of(np.outer(np.arange(40.0), np.ones(20)) + np.arange(20.0))[1] is False
-    assert grid.independent(grid.left_of(independent)[0]) > 200
-    assert grid.independent(grid.left_of(few)[0]) < 2.5 * 20
+    assert grid.independent(independent.ravel(), grid.left_of(independent)[0]) > 200
+    assert grid.independent(few.ravel(), grid.left_of(few)[0]) < 2.5 * 20
