@@ -21,7 +21,7 @@ from rnn_check.numbers.arrays import check as _check
 from rnn_check.numbers.arrays import numbers
 from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.bounded import Bounded, exactly
-from rnn_check.numbers.formats import UP, Array, gamma
+from rnn_check.numbers.formats import UP, Array, _upper, gamma
 from rnn_check.numbers.reading import Bounds
 from rnn_check.recurrences.kinds import LSTM, Recurrence
 
@@ -63,15 +63,11 @@ class Seen(Bounds):
         if np.isnan(s.value).any():  # whatever the others are off by
             error = np.where((s.error == 0) & _is_nan(products, bias), 0.0, error)
         self.sums.append(s)
-        return Bounded(s.value, error * UP, self.a)
+        return Bounded(s.value, _upper(error), self.a)  # inf·0 of what may overflow: NaN, or not
 
     def _activated(self, name: str, z: Bounded) -> Bounded:
         if activations.activation(name).closed is None:
-            found = super()._activated(name, z)
-            # what may overflow may be NaN, whatever the activation's range
-            overflows = (z.error == np.inf) & np.isfinite(found.error)
-            error = np.where(overflows, np.inf, found.error) if overflows.any() else found.error
-            return Bounded(found.value, error, self.a, factor=found.factor)
+            return super()._activated(name, z)
         h = np.asarray(activations.activation(name).function(z.value))
         far, noise = _spread_and_noise(name, z, h, gate=True)
         error = (far + noise) * UP

@@ -97,7 +97,8 @@ def vjp_bound(
             certain = 2 * G.error.max(-1, keepdims=True) + gamma(n + 4, u) * 2 * most
             error = np.where(doubt, abs(dz) + 2 * most, certain) + 0 * z
         error = error + 2 * (n + 2) * a.min_normal * (1 + most_g.max(-1, keepdims=True))
-        return dz, _upper(np.where(most_g.sum(-1, keepdims=True) > a.max, np.inf, error))
+        unknown = np.isinf(d).any(-1, keepdims=True) | (most_g.sum(-1, keepdims=True) > a.max)
+        return dz, _upper(np.where(unknown, np.inf, error))
 
 
 def _by_rounded_state(act: Activation, z: Array, h: Array, d: Array, r: Array) -> Array:

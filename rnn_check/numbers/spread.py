@@ -143,7 +143,8 @@ def activation_unit(
     1 + |z| or 1 if their formulas cancel. Underflow adds 2η(1 + |z|), as when silu multiplies z by
     a sigmoid that was flushed. Activations that only choose or copy (linear, relu, relu6,
     hard_tanh, hard_shrink) are exact, but for a flushed subnormal. inf where the result, or
-    squareplus's z², may exceed the arithmetic's largest number.
+    squareplus's z², may exceed the arithmetic's largest number; and where d is inf: an argument
+    that may overflow may be NaN, whatever values act has.
 
     softmax: exp(z_i - m), m the maximum, of a rounded difference is off by (m - z_i)u relatively;
     the sum by the weighted average of the same and γ_n. log_softmax: the same, absolutely.
@@ -165,7 +166,8 @@ def activation_unit(
         if act.copies:
             beside = np.where(h < a.min_normal + d, np.minimum(size, a.min_normal), 0.0)
         largest = np.maximum(size, reach * reach) if act.squares else size
-        return a.u_stored * scale, np.where(largest > a.max, np.inf, beside)
+        unknown = np.isinf(d) if act.derivative else np.isinf(d).any(axis=-1, keepdims=True)
+        return a.u_stored * scale, np.where(unknown | (largest > a.max), np.inf, beside)
 
 
 def _row_scale(name: str, z: Array, size: Array, d: Array) -> Array:
@@ -200,7 +202,7 @@ def derivative_unit(
 
     The unit is u·scale: tanh's 1 - h·h, say, is off by a few u. Where rounding can put a framework
     on the other side of a kink (hard_sigmoid at 3, selu at 0), the jump of act' is allowed. inf
-    where act', or squareplus's z², may exceed the arithmetic's largest number.
+    where act', or squareplus's z², may exceed the arithmetic's largest number, and where d is inf.
     """
     act = _elementwise(activation_name)
     z, d = _same_shape(z, d)
@@ -214,4 +216,5 @@ def derivative_unit(
                 near = abs(z - kink) <= d + act.blur * a.u_stored
                 beside = beside + np.where(near, abs(right - left), 0.0)
         square = r.extent.z * r.extent.z if act.squares else 0.0
-        return unit, np.where(np.maximum(r.extent.slope, square) > a.max, np.inf, beside)
+        unknown = np.isinf(d) | (np.maximum(r.extent.slope, square) > a.max)
+        return unit, np.where(unknown, np.inf, beside)

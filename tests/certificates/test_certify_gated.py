@@ -22,6 +22,7 @@ from rnn_check.numbers.activations import ACTIVATIONS
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated
 from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
+from rnn_check.recurrences.running import Running
 from tests.certificates.test_certificate import blas, flushed, flushing
 from tests.support.sampling import sampled, thinned
 from tools import adversary
@@ -735,6 +736,26 @@ def test_nor_where_a_cell_state_may_meet_its_gate_s_argument_first(
         initial_state=(np.zeros((1, 1)), np.full((1, 1), size)),
     )  # fmt: skip
     assert found.ok is said
+
+
+@pytest.mark.parametrize(("size", "said"), [(1e20, None), (1e15, False)])
+@pytest.mark.parametrize("activation", ["relu6", "hard_sigmoid", "tanh", "softmax"])
+def test_nor_where_a_weight_of_0_meets_what_overflows(
+    activation: str, size: float, said: bool | None
+) -> None:
+    """(r∘h)·U where r∘h overflows and U is 0: inf·0, whatever values the activation has."""
+    kernel = np.zeros((1, 6), np.float32)
+    recurrent_kernel = np.zeros((2, 6), np.float32)
+    recurrent_kernel[0, 2] = 1  # r of the first unit is its state
+    start, nan = np.array([[size, 0]], np.float32), np.full((1, 1, 2), np.nan, np.float32)
+    asked: dict[str, Any] = {
+        "x": np.zeros((1, 1, 1), np.float32), "kernel": kernel, "initial_state": start,
+        "recurrent_kernel": recurrent_kernel, "activation": activation,
+        "recurrent_activation": "linear",
+    }  # fmt: skip
+    assert certify(nan, **asked, recurrence="gru", reset_after=False).ok is said
+    whole = Running(GRU_BEFORE, **asked | {"initial_state": (start,)}).states["h"]
+    assert np.isinf(whole.error).all() == (said is None)
 
 
 @pytest.mark.parametrize(("size", "said"), [(1e20, None), (1e15, False)])

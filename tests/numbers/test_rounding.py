@@ -405,6 +405,19 @@ def test_exact_activations_are_exact_but_for_flushed_subnormals() -> None:
     assert spread.activation_error("relu", tiny, tiny, FLOAT32) >= 1e-40  # may become 0
 
 
+@pytest.mark.parametrize("name", activations.ACTIVATIONS)
+def test_an_argument_that_may_overflow_may_be_nan_whatever_values_there_are(name: str) -> None:
+    a, z, d = ARITHMETICS["float32"], np.array([[1.0, -2.0]]), np.array([[np.inf, 0.0]])
+    act = activations.activation(name)
+    h = np.asarray(act.function(z))
+    of_rows = act.derivative is None
+    for bound in (
+        activated._evaluated(name, z, h, d, a), activated.vjp_bound(name, h, 0.0, z, h, d, a)[1],
+    ):  # fmt: skip
+        assert bound[0, 0] == np.inf
+        assert np.isinf(bound[0, 1]) == of_rows
+
+
 def test_what_overflows_is_not_bounded() -> None:
     z = np.array([300.0, 12.0])
     half = ARITHMETICS["float16"]
