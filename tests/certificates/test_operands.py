@@ -219,7 +219,7 @@ def test_no_honest_float32_looks_cut_even_where_its_bits_are_not_asked_first(
             assert found.ok is not False, f"{kind}, {other}: {found.reason}"
 
 
-@pytest.mark.parametrize("seed", [839, 1635, *range(40)])
+@pytest.mark.parametrize("seed", [396, 487, *range(16)])
 def test_few_units_whose_sums_repeat_are_no_narrower_format(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
