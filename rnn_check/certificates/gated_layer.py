@@ -20,7 +20,7 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.arrays import check as _check
 from rnn_check.numbers.arrays import numbers
 from rnn_check.numbers.arrays import read as _read
-from rnn_check.numbers.bounded import Bounded, exactly
+from rnn_check.numbers.bounded import Bounded, exactly, untold
 from rnn_check.numbers.formats import UP, Array, _upper, gamma
 from rnn_check.numbers.reading import Bounds
 from rnn_check.recurrences.kinds import LSTM, Recurrence
@@ -60,10 +60,12 @@ class Seen(Bounds):
             off = rows.known.error
             if rows.error.any():
                 error = error + (off @ np.abs(m.value)) * (1 + 2 * s.gamma)
+                if (unknown := untold(off, m.value)) is not None:
+                    error = np.where(unknown, np.inf, error)
         if np.isnan(s.value).any():  # whatever the others are off by
             error = np.where((s.error == 0) & _is_nan(products, bias), 0.0, error)
         self.sums.append(s)
-        return Bounded(s.value, _upper(error), self.a)  # inf·0 of what may overflow: NaN, or not
+        return Bounded(s.value, _upper(error), self.a)
 
     def _activated(self, name: str, z: Bounded) -> Bounded:
         if activations.activation(name).closed is None:

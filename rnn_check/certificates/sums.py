@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_check.certificates.factors import Factor, Room, quanta, subnormal
+from rnn_check.numbers.bounded import untold
 from rnn_check.numbers.formats import FLOAT64, UP, Array
 
 
@@ -71,11 +72,13 @@ class Sum:
                 elif small is not None:
                     self.unit[exact] = np.where(small.any(axis=1), 0.0, self.unit[exact])
         self.special = None
-        if not np.isfinite(self.top):
+        if not np.isfinite(self.top + most + factor.most):
             self.special = ~np.isfinite(rows).all(axis=1, keepdims=True)
             self.special = self.special | ~np.isfinite(factor.matrix).all(axis=0)
             if factor.bias is not None:
                 self.special = self.special | ~np.isfinite(factor.bias)
+            if (unknown := untold(rows, factor.matrix)) is not None:
+                self.lost = np.where(unknown, np.inf, self.lost)
 
     @classmethod
     def plain(cls, factor: Factor) -> Sum:
@@ -110,7 +113,8 @@ class Sum:
             + underflow + lost
 
         Nothing of this where no partial sum needs rounding (see quantum); inf where a sum may
-        overflow. Operands that are NaN or infinite make a sum exactly NaN or infinite.
+        overflow. Operands that are NaN or infinite make a sum exactly NaN or infinite, unless they
+        are multiplied with 0 (see `untold`).
         """
         self.terms += addends
         k = self.terms + 1
@@ -152,7 +156,10 @@ class Sum:
             most += self.given
         error[~(most <= a.max)] = np.inf
         if self.special is not None:
-            error[self.special & ~np.isfinite(self.value)] = 0.0
+            exact = self.special & ~np.isfinite(self.value) & (self.lost != np.inf)
+            if self.given is not None:  # what may be off by anything is no operand that is infinite
+                exact &= np.isfinite(self.given)
+            error[exact] = 0.0
         return error
 
     def elements(self, flat: Array) -> Sum:

@@ -279,7 +279,7 @@ def _sum_error(
         γ_k(2^-53) Σ |A||B| + ...                        the reference's own: one sum, in any order
 
     Nothing of the last two where all partial sums are exactly representable (see quantum). inf
-    where the sum may overflow.
+    where the sum may overflow, or nothing is known of a product (see `untold`).
     """
     size: Any = 0.0
     brought: Any = 0.0
@@ -287,6 +287,8 @@ def _sum_error(
     for A, B in products:
         size = size + A.size @ B.size
         brought = brought + A.error @ B.most + A.size @ B.error
+        if (unknown := untold(A.most, B.most)) is not None:
+            brought = np.where(unknown, np.inf, brought)
         unit = min(unit, A.unit * B.unit)
     for C in addends:
         size, brought = size + C.size, brought + C.error
@@ -297,6 +299,27 @@ def _sum_error(
     error = brought + np.where(exact, 0.0, subject + own)
     error = error * (1 + gamma(k + 8, FLOAT64.u))  # of the sums above, which may be long
     return _upper(np.where(size + brought + subject > a.max, np.inf, error))
+
+
+def untold(rows: Array, matrix: Array) -> Array | None:
+    """Of which products' sums (...,R,H) nothing is told: inf, or NaN, times 0; None: of no one.
+
+    IEEE has NaN for it, and BLAS may leave out whatever is multiplied with 0. A sum that has NaN
+    beside it, times something else, is NaN all the same.
+    """
+    far = [~np.isfinite(part) for part in (rows, matrix)]
+    if not any(part.any() for part in far):
+        return None
+    nan = [np.isnan(part) for part in (rows, matrix)]
+    return _meet(far, [part == 0 for part in (rows, matrix)]) & ~_meet(
+        nan, [part != 0 for part in (rows, matrix)]
+    )
+
+
+def _meet(some: Sequence[Array], others: Sequence[Array]) -> Array:
+    """In which sums of products one of some is a factor of one of the others; of rows, matrix."""
+    counts = [part.astype(np.float64) for part in (*some, *others)]
+    return np.asarray(counts[0] @ counts[3] + counts[2] @ counts[1] > 0)
 
 
 def orthogonality_bound(weight: Array, error: Array | float, a: Arithmetic) -> Bound:

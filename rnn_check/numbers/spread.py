@@ -143,8 +143,8 @@ def activation_unit(
     1 + |z| or 1 if their formulas cancel. Underflow adds 2η(1 + |z|), as when silu multiplies z by
     a sigmoid that was flushed. Activations that only choose or copy (linear, relu, relu6,
     hard_tanh, hard_shrink) are exact, but for a flushed subnormal. inf where the result, or
-    squareplus's z², may exceed the arithmetic's largest number; and where d is inf: an argument
-    that may overflow may be NaN, whatever values act has.
+    squareplus's z² or sparsemax's Σ z, may exceed the arithmetic's largest number; and where d is
+    inf: an argument that may overflow may be NaN, whatever values act has.
 
     softmax: exp(z_i - m), m the maximum, of a rounded difference is off by (m - z_i)u relatively;
     the sum by the weighted average of the same and γ_n. log_softmax: the same, absolutely.
@@ -158,6 +158,8 @@ def activation_unit(
             size = h + spread(act.name, z, d) if d.any() else h
             reach = abs(z) + d
             scale = _row_scale(act.name, z, size, d)
+            if act.name == "sparsemax":  # sums of a row, sorted, are on the way to it
+                size = np.maximum(size, (z.shape[-1] * reach).max(axis=-1, keepdims=True))
         else:
             r = _Range(act, z, d).extent if d.any() else Extent(z, abs(z), h, h)
             size, reach = r.h, r.z

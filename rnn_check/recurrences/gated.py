@@ -114,11 +114,12 @@ def backward(cotangents: Mapping[str, Array], run: Run) -> Gradients:
             rest + cotangents[name][:, t] if name in cotangents else rest
             for name, rest in zip(r.states, later, strict=True)
         )
-        keep = 1.0 if run.skip is None else np.where(run.skip[t], 0.0, 1.0)
+        step, through = run.steps[t], g
+        if run.skip is not None:  # of what a skipped step computed nothing comes, NaN or not
+            step, before, through = (_but(run.skip[t], part) for part in (step, before, g))
         now, dU_t, later = r.step_back(
-            run.activation, run.recurrent_activation, w, before, run.steps[t],
-            *(part * keep for part in g),
-        )  # fmt: skip
+            run.activation, run.recurrent_activation, w, before, step, *through
+        )
         if run.skip is not None:
             now = np.where(run.skip[t], 0, now)
             pairs = zip(g, later, strict=True)
@@ -126,7 +127,7 @@ def backward(cotangents: Mapping[str, Array], run: Run) -> Gradients:
         delta[t] = now
         dU += dU_t
         # what a bias beside h·U would receive: the same step, of one more unit that is always 1
-        recurrent += of_recurrent_bias(r, now, run.steps[t])
+        recurrent += of_recurrent_bias(r, now, step)
     dx = (delta @ W.T).swapaxes(0, 1)
     db = delta.sum((0, 1))
     return Gradients(
@@ -137,6 +138,14 @@ def backward(cotangents: Mapping[str, Array], run: Run) -> Gradients:
         initial_state=later,
         delta=delta.swapaxes(0, 1),
     )
+
+
+def _but(skip: Array, arrays: Any) -> Any:
+    """The arrays (B,...), zeros in the samples that are skipped (B,1), and so on within tuples."""
+    if not isinstance(arrays, list | tuple):
+        return np.where(skip, np.zeros((), arrays.dtype), arrays)
+    parts = [_but(skip, part) for part in arrays]
+    return type(arrays)(*parts) if hasattr(arrays, "_fields") else parts
 
 
 def of_recurrent_bias(r: Recurrence, delta: Array, step: Any) -> Array:
