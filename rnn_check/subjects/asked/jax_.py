@@ -184,6 +184,8 @@ class Flax(Jaxed):
         if kind != "SimpleRNN":
             act["gate_fn"] = getattr(nn, ACTIVATIONS[spec.get("recurrent_activation", "sigmoid")])
         kinds = {"SimpleRNN": "SimpleCell", "LSTM": "LSTMCell", "GRU": "GRUCell"}
+        zeros = nnx.initializers.zeros_init()  # drawing what is then given takes longer than a run
+        act.update(dict.fromkeys(("kernel_init", "recurrent_kernel_init"), zeros))
         cell = getattr(nnx, kinds[kind])(
             x.shape[-1], units, rngs=nnx.Rngs(0), param_dtype=x.dtype, **act
         )
@@ -230,9 +232,10 @@ class Equinox(Jaxed):
     def sequence(self, spec: dict[str, Any], own: Arrays, x: Tensor, start: list[Tensor]) -> Any:
         jax, nn = self.jax, self.package.nn
         kind, units, has_bias = spec["kind"], spec["units"], "bias" in own
-        cell = getattr(nn, f"{kind}Cell")(
-            x.shape[-1], units, use_bias=has_bias, dtype=x.dtype, key=jax.random.key(0)
-        )
+        cell = self.package.filter_eval_shape(  # whose weights, which are given, are not drawn
+            getattr(nn, f"{kind}Cell"),
+            x.shape[-1], units, use_bias=has_bias, dtype=x.dtype, key=jax.random.key(0),
+        )  # fmt: skip
         new = {"weight_ih": own["kernel"].T, "weight_hh": own["recurrent_kernel"].T}
         if has_bias:
             bias = own["bias"]
