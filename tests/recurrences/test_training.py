@@ -480,9 +480,10 @@ def test_a_batch_whose_samples_have_masks_of_their_own_is_the_mean_of_its_sample
 @pytest.mark.parametrize("gates", [1, 3])
 def test_every_mask_that_can_be_drawn_is_there_once(gates: int) -> None:
     for rates in (drawn.Rates(0.5, 0.75), drawn.Rates(0.5, 0.0), drawn.Rates(0.0, 0.875)):
-        every = drawn.all_of(rates, 1, 2, 1, gates)
+        drawing = drawn.Drawing(rates, 1, 2, 1, gates)
+        every = drawing.all()
         pairs = {(x.tobytes(), h.tobytes()) for x, h in zip(*every, strict=True)}
-        assert len(pairs) == len(every.of_input) == drawn.masks(rates, 1, 2, 1, gates)
+        assert len(pairs) == len(every.of_input) == drawing.masks
         assert every.of_input.shape[1:] == (gates, 1, 2) and every.of_state.shape[1:] == (
             gates,
             1,
