@@ -30,11 +30,20 @@ def _quoted(text: str, most: int) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a complaint about an unknown word: the nearest known one, and all if few are."""
+def closest(word: str, known: Iterable[str], alike: float = 0.5) -> str | None:
+    """The known word that was meant, if one is that much alike."""
     import difflib  # not before it is needed: `rnn-check --help` reads this module
 
+    return next(iter(difflib.get_close_matches(word[:100], sorted(known), 1, alike)), None)
+
+
+def meant(known: str | None) -> str:
+    """The end of a complaint about an unknown word, where another was meant."""
+    return "" if known is None else f"; did you mean `{known}`?"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The same: the nearest known word, and all of them if they are few."""
     known = sorted(known)
-    close = difflib.get_close_matches(word[:100], known, 1, 0.5)
-    hint = f"; did you mean `{close[0]}`?" if close else ""
-    return hint if close and len(known) > 8 else f"{hint}; known: {', '.join(known) or 'none'}"
+    hint = meant(closest(word, known))
+    return hint if hint and len(known) > 8 else f"{hint}; known: {', '.join(known) or 'none'}"

@@ -21,7 +21,7 @@ from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.layouts import SECOND_BIAS
 from rnn_check.certificates.pieces import Piece, Reach
 from rnn_check.certificates.result import Certificate, judge
-from rnn_check.numbers.bounded import Bounded, _given, exactly
+from rnn_check.numbers.bounded import Bounded, _given, exactly, joined, stacked
 from rnn_check.numbers.formats import Array
 from rnn_check.numbers.reading import Node, Tape
 from rnn_check.recurrences.gated import steps
@@ -127,14 +127,14 @@ class _Back:
         def of_node(node: Node) -> Bounded:
             return node.gradient or exactly(np.zeros(node.b.value.shape), a)
 
-        def joined(which: str) -> tuple[Array, Array, Array]:
+        def whole(which: str) -> tuple[Array, Array, Array]:
             W, U, b = r.joined(
                 type(w)(*(None if g is None else getattr(g, which) for g in of_weights))
             )
             return W, U, b
 
-        W, U, b = (Bounded(v, e, a) for v, e in zip(joined("value"), joined("error"), strict=True))
-        dx = _stacked([of_node(node) for node in inputs])
+        W, U, b = (Bounded(v, e, a) for v, e in zip(whole("value"), whole("error"), strict=True))
+        dx = stacked([of_node(node) for node in inputs], 1)
         delta = [[of_node(s) for s in step] for step in deltas]
         made = {
             "kernel": W.each(lambda part: part[: layer.features]),
@@ -144,7 +144,7 @@ class _Back:
             "x": dx.each(
                 lambda part: part[:, :: -1 if layer.go_backwards else 1, : layer.features]
             ),
-            "delta": _stacked([_beside(each) for each in delta]),
+            "delta": stacked([joined(each, -1) for each in delta], 1),
         }
         names = ("initial_state", "initial_cell_state")
         return made | dict(zip(names, map(of_node, start), strict=False))
@@ -152,15 +152,3 @@ class _Back:
     def _given(self, value: Array, error: Any) -> Bounded:
         value = value.astype(np.float64)
         return _given(value, error, self.layer.a, not np.any(error))
-
-
-def _stacked(each: list[Bounded]) -> Bounded:
-    """(B,T,·) of all steps."""
-    value, error = (np.stack([getattr(b, w) for b in each], 1) for w in ("value", "error"))
-    return Bounded(value, error, each[0].a)
-
-
-def _beside(each: list[Bounded]) -> Bounded:
-    """Gates side by side."""
-    value, error = (np.concatenate([getattr(b, w) for b in each], -1) for w in ("value", "error"))
-    return Bounded(value, error, each[0].a)

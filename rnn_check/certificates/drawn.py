@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_check.numbers.bounded import Bounded, exactly
+from rnn_check.numbers.bounded import Bounded, exactly, joined
 from rnn_check.numbers.formats import Arithmetic, Array
 from rnn_check.recurrences import batches, training, updating
 from rnn_check.recurrences.dropping import Dropped
@@ -45,25 +45,39 @@ class Rates(NamedTuple):
     of_state: float
 
 
-def masks(rates: Rates, samples: int, features: int, units: int, gates: int) -> int:
-    """How many a batch may have drawn."""
-    sizes = zip(rates, (features, units), strict=True)
-    return int(2 ** (samples * gates * sum(size for rate, size in sizes if rate)))
+class Drawing(NamedTuple):
+    """What a batch draws masks for."""
 
+    rates: Rates
+    samples: int
+    features: int
+    units: int
+    gates: int
 
-def all_of(rates: Rates, samples: int, features: int, units: int, gates: int) -> Dropped:
-    """Every one of them: (M,G,B,F) and (M,G,B,H)."""
-    each = []
-    for rate, size in zip(rates, (features, units), strict=True):
-        values = (1 / (1 - rate), 0.0) if rate else (1.0,)
-        drawn = itertools.product(values, repeat=gates * samples * size if rate else 1)
-        own = np.reshape([*drawn], (-1, gates, samples, size) if rate else (1, 1, 1, 1))
-        each.append(np.broadcast_to(own, (len(own), gates, samples, size)))
-    of_input, of_state = each
-    M = len(of_input) * len(of_state)
-    return Dropped(
-        np.repeat(of_input, len(of_state), axis=0), np.resize(of_state, (M, *of_state.shape[1:]))
-    )
+    @property
+    def _sizes(self) -> Iterator[tuple[float, int]]:
+        return zip(self.rates, (self.features, self.units), strict=True)
+
+    @property
+    def masks(self) -> int:
+        """How many it may draw."""
+        return int(2 ** (self.samples * self.gates * sum(n for rate, n in self._sizes if rate)))
+
+    def all(self) -> Dropped:
+        """Every one of them: (M,G,B,F) and (M,G,B,H)."""
+        each = []
+        for rate, size in self._sizes:
+            shape = (self.gates, self.samples, size)
+            values = (1 / (1 - rate), 0.0) if rate else (1.0,)
+            drawn = itertools.product(values, repeat=math.prod(shape) if rate else 1)
+            own = np.reshape([*drawn], (-1, *shape) if rate else (1, 1, 1, 1))
+            each.append(np.broadcast_to(own, (len(own), *shape)))
+        of_input, of_state = each
+        M = len(of_input) * len(of_state)
+        return Dropped(
+            np.repeat(of_input, len(of_state), axis=0),
+            np.resize(of_state, (M, *of_state.shape[1:])),
+        )
 
 
 class _Explained(NamedTuple):
@@ -75,8 +89,9 @@ class _Explained(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Recorded:
-    """weights: by name (N+1,...); states: of the optimizer, by state and name."""
+class Recorded:
+    """A training with dropout. weights: by name (N+1,...); states: of the optimizer, by state and
+    name."""
 
     network: Network
     rates: Rates
@@ -96,27 +111,24 @@ class _Recorded:
         """The weights before an update, so many times."""
         return self.repeated(self.weights, update, times)
 
+    def drawing(self, update: int) -> Drawing:
+        batch, network = self.batch(update), self.network
+        frozen = {name: value for name, (value, _) in network.frozen.items()}
+        units = {**self.weights, **frozen}["recurrent_kernel"].shape[-2]
+        return Drawing(self.rates, batch.stop - batch.start, network.features, units, network.gates)
+
     def repeated(self, part: Mapping[str, Array], at: int, times: int) -> dict[str, Bounded]:
         each = {name: np.asarray(rows[at], np.float64) for name, rows in part.items()}
         return {n: exactly(np.broadcast_to(w, (times, *w.shape)), self.a) for n, w in each.items()}
 
 
-def explained(
-    network: Network,
-    rates: Rates,
-    optimizer: Optimizer,
-    weights: Mapping[str, Array],
-    states: Mapping[str, Mapping[str, Array]],
-    reported: Array,
-    a: Arithmetic,
-) -> list[Dropped] | None:
+def explained(recorded: Recorded, reported: Array) -> list[Dropped] | None:
     """Of each update the masks (1,G,B,...) that explain it best.
 
     None if more of them explain the updates of an epoch than are tried, and none of those tried its
-    loss. weights: by name (N+1,...), states: of the optimizer, by state and name, as they were
-    recorded; reported: each epoch's loss (E,).
+    loss. reported: each epoch's loss (E,).
     """
-    recorded = _Recorded(network, rates, optimizer, weights, states, a)
+    network = recorded.network
     if network.stateful:
         return _followed(recorded, reported)
     K = len(network.batches)
@@ -151,7 +163,7 @@ class _Path(NamedTuple):
         )
 
 
-def _followed(recorded: _Recorded, reported: Array) -> list[Dropped] | None:
+def _followed(recorded: Recorded, reported: Array) -> list[Dropped] | None:
     """The same of a stateful layer; None if more may have been drawn than are followed."""
     network, K = recorded.network, len(recorded.network.batches)
     paths = [_Path((), 0.0, (), None)]
@@ -198,22 +210,16 @@ def _worst(epoch: tuple[_Explained, ...]) -> float:
 
 def _from_reported(network: Network, reported: float, epoch: tuple[_Explained, ...]) -> float:
     """How far this epoch's loss is from what was reported, beyond its bound."""
-    value, error = (np.concatenate([getattr(e.loss, p) for e in epoch]) for p in ("value", "error"))
-    loss = batches.loss_of_epochs(network, Bounded(value, error, epoch[0].loss.a))
+    loss = batches.loss_of_epochs(network, joined([each.loss for each in epoch]))
     return float(np.maximum(np.abs(loss.value - reported) - loss.error, 0.0)[0, 0])
 
 
 def _explaining(
-    recorded: _Recorded, update: int, start: training.States | None = None
+    recorded: Recorded, update: int, start: training.States | None = None
 ) -> list[_Explained]:
     """Those within all bounds; or the one that is nearest. start: as `training.gradients`."""
-    network, batch, a = recorded.network, recorded.batch(update), recorded.a
-    frozen = {name: value for name, (value, _) in network.frozen.items()}
-    samples, H = (
-        batch.stop - batch.start,
-        {**recorded.weights, **frozen}["recurrent_kernel"].shape[-2],
-    )
-    every = all_of(recorded.rates, samples, network.features, H, network.gates)
+    network, batch = recorded.network, recorded.batch(update)
+    every = recorded.drawing(update).all()
     M = len(every.of_input)
     begun = None
     if start is not None:
@@ -239,10 +245,6 @@ def _explaining(
             worst = np.maximum(worst, off.reshape(M, -1).max(axis=1, initial=0.0))
     rows = np.flatnonzero(worst <= 1) if (worst <= 1).any() else [int(worst.argmin())]
     return [
-        _Explained(
-            every.part(slice(row, row + 1)),
-            float(worst[row]),
-            Bounded(loss.value[row : row + 1], loss.error[row : row + 1], a),
-        )
-        for row in rows
+        _Explained(every.part(one), float(worst[one.start]), loss.at(one))
+        for one in (slice(row, row + 1) for row in rows)
     ]

@@ -21,7 +21,7 @@ from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.observer import Between
 from rnn_check.numbers import activations
 from rnn_check.numbers.activated import flushed
-from rnn_check.numbers.bounded import Bounded
+from rnn_check.numbers.bounded import Bounded, stacked
 from rnn_check.numbers.formats import FLOAT64, UP, Arithmetic, Array, gamma
 from rnn_check.numbers.spread import derivative_error, derivative_spread
 
@@ -166,7 +166,4 @@ def hidden_adjoints(
 
 def in_time(parts: Sequence[Bounded]) -> Bounded:
     """(n,m,H) of (n,H) for each step."""
-    value, error, size = (
-        np.stack([getattr(b, part) for b in parts], 1) for part in ("value", "error", "size")
-    )
-    return Bounded(value, error, parts[0].a, size)
+    return stacked(parts, 1)

@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from rnn_check.certificates.drawn import Rates, explained
+from rnn_check.certificates.drawn import Rates, Recorded, explained
 from rnn_check.certificates.updates_result import Certificate, conclude, quantity
 from rnn_check.numbers.arrays import claimed, numbers
-from rnn_check.numbers.bounded import Bounded, exactly
+from rnn_check.numbers.bounded import Bounded, exactly, joined
 from rnn_check.numbers.formats import ARITHMETICS, Arithmetic, Array, rounded
 from rnn_check.recurrences import batches, training, updating
 from rnn_check.recurrences.dropping import Dropped
@@ -96,7 +96,9 @@ def certify_training(
         before = {name: np.asarray(weights[name], np.float64)[:-1] for name in names}
         dropped = None
         if rates is not None:
-            dropped = explained(network, rates, optimizer, weights, recorded, losses[:, 0], a)
+            dropped = explained(
+                Recorded(network, rates, optimizer, weights, recorded, a), losses[:, 0]
+            )
             if dropped is None:
                 why = "too many masks explain the updates to look at all for what the loss may be"
                 return Certificate(None, 0.0, (0, "", ""), N, 0.0, 0, {}, why)
@@ -121,13 +123,13 @@ def certify_training(
         losses = np.concatenate([zero, losses])
         found = [
             *(
-                quantity(state, elements, s[state], nothing, _side_by_side(moved, a))
+                quantity(state, elements, s[state], nothing, _side_by_side(moved))
                 for state, moved in after.states.items()
                 if state != "average"  # which follows from the weights
             ),
-            quantity("weights", elements, w, begin, _side_by_side(after.weights, a)),
+            quantity("weights", elements, w, begin, _side_by_side(after.weights)),
             *(
-                quantity(state, elements, s[state], nothing, _side_by_side(moved, a))
+                quantity(state, elements, s[state], nothing, _side_by_side(moved))
                 for state, moved in after.states.items()
                 if state == "average"
             ),
@@ -207,10 +209,6 @@ def _one_after_another(
         drawn = None if dropped is None else dropped[update]
         each.append(training.gradients(network, weights, batch, drawn, start))
         start = training.ends(network, weights, batch, start, drawn)
-
-    def joined(parts: list[Bounded]) -> Bounded:
-        value, error = (np.concatenate([getattr(b, p) for b in parts]) for p in ("value", "error"))
-        return Bounded(value, error, a)
 
     loss = batches.loss_of_epochs(network, joined([loss for _, loss in each]))
     return {name: joined([g[name] for g, _ in each]) for name in before}, loss
@@ -294,12 +292,8 @@ def _flat(array: Array) -> Array:
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
-def _side_by_side(part: Mapping[str, Bounded], a: Arithmetic) -> Bounded:
-    value, error = (
-        np.concatenate([_flat(getattr(b, which)) for b in part.values()], axis=1)
-        for which in ("value", "error")
-    )
-    return Bounded(value, error, a)
+def _side_by_side(part: Mapping[str, Bounded]) -> Bounded:
+    return joined([b.each(_flat) for b in part.values()], axis=1)
 
 
 def _each_row(

@@ -13,7 +13,7 @@ import msgspec.inspect
 
 from rnn_check.claims.expectations.expectation import KINDS, Expectation
 from rnn_check.claims.schema import ClaimFile, document
-from rnn_check.refusal import ClaimError, nearest
+from rnn_check.refusal import ClaimError, closest, meant, nearest
 from rnn_check.subjects.asked.named import refusals, refusals_of_wrong
 
 
@@ -53,7 +53,7 @@ def explained(message: str, told: Any, file: Path, schema: type[msgspec.Struct])
         hint = nearest(key, known)
         if key in ("weights", "input", "expect") or not known:
             hint = f"; known: {', '.join(sorted(known))}"
-        if expectation is not None and ("did you mean" not in hint or key in _OF_OTHERS):
+        if expectation is not None and (closest(key, known) is None or key in _OF_OTHERS):
             hint = f"{node['what']} takes no `{key}`; it takes {', '.join(sorted(known))}"
             return ClaimError(file, f"{path}.{key}", hint)
         refused = [reasons for kind in keys if (reasons := getattr(kind.cls, "refused", None))]
@@ -78,7 +78,7 @@ def explained(message: str, told: Any, file: Path, schema: type[msgspec.Struct])
     if values and isinstance(node, str):
         bare = node.rpartition(".")[2]
         if word == "of" and bare in values:
-            return ClaimError(file, path, f"unknown {node!r}; did you mean `{bare}`?")
+            return ClaimError(file, path, f"unknown {node!r}{meant(bare)}")
         if word == "of":
             word = ""
         return ClaimError(

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from rnn_check.refusal import Refused
+from rnn_check.refusal import Refused, closest, meant
 from rnn_check.reports import terminal
 from rnn_check.reports.terminal import plain, say
 
@@ -69,15 +69,11 @@ class _DefaultToVerify(click.Group):
 
 def _check_misspelt(words: Sequence[str], commands: Sequence[str]) -> None:
     """A word that is no file, and nearly a command, was meant as one."""
-    import difflib
-
     for word in words:
-        close = difflib.get_close_matches(word, commands, 1, 0.7)
-        if close and not Path(word).exists():
-            raise BadInput(
-                f"{word}: no such file or folder, and no command; did you mean "
-                f"`rnn-check {close[0]}`?"
-            )
+        command = closest(word, commands, 0.7)
+        if command is not None and not Path(word).exists():
+            hint = meant(f"rnn-check {command}")
+            raise BadInput(f"{word}: no such file or folder, and no command{hint}")
 
 
 @click.group(

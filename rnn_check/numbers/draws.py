@@ -81,10 +81,7 @@ def elementwise(name: str | None) -> Activation:
 
 def _dot(A: Array, B: Array) -> Array:
     """(I,K,D)·(K,J,D) -> (I,J,D), draw by draw; either D may be 1."""
-    total: Array = A[:, 0, None] * B[0]
-    for k in range(1, len(B)):
-        total = total + A[:, k, None] * B[k]
-    return total
+    return np.asarray(np.einsum("ikd,kjd->ijd", A, B))
 
 
 def _turned(A: Array) -> Array:

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from rnn_check.numbers.bounded import Bounded
+from rnn_check.numbers.bounded import Bounded, joined
 from rnn_check.numbers.formats import Array
 from rnn_check.numbers.reading import Node, Tape
 
@@ -71,12 +69,7 @@ class Dropping:
 
     def gradient(self, name: str) -> Bounded:
         """dL/d of a field, its gates side by side."""
-        each = [self.tape.gradient(node) for node in self._pieces[name]]
-        value, error = (
-            np.concatenate([getattr(g, which) for g in each], axis=-1)
-            for which in ("value", "error")
-        )
-        return Bounded(value, error, self.tape.a)
+        return joined([self.tape.gradient(node) for node in self._pieces[name]], axis=-1)
 
     def affine(self, *products: tuple[Node, _Apart], bias: list[Node] | None = None) -> Any:
         found = []

@@ -9,10 +9,12 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from rnn_check.asking import cluster
 from rnn_check.asking.elsewhere import Cluster
@@ -23,6 +25,12 @@ from tests.support.bundled import load_all
 from tests.support.clusters import cluster_in
 from tests.support.command import run
 from tools import measure_activations, no_false_alarm
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+    with cluster_in(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
 
 
 def asked_of(pid: int) -> list[psutil.Process]:
@@ -52,8 +60,8 @@ def test_a_worker_killed_in_the_middle_loses_no_answer() -> None:
     assert asking.subjects[0].identity.backend == "numpy" and not asking.failures
 
 
-def test_what_a_cluster_compares_is_what_this_machine_compares(tmp_path: Path) -> None:
-    words = ["compare", "current@numpy", "current@torch", "-k", "certified/tanh", "--json"]
+def test_what_a_cluster_compares_is_what_this_machine_compares(elsewhere: tuple[Path, int]) -> None:
+    words = ["compare", "current@numpy", "current@onnx", "-k", "certified/tanh", "--json"]
 
     def told(*more: object) -> dict[str, Any]:
         result = run(*words, *more)
@@ -61,16 +69,17 @@ def test_what_a_cluster_compares_is_what_this_machine_compares(tmp_path: Path) -
         found: dict[str, Any] = json.loads(result.stdout)
         return found
 
-    here = told()
-    with cluster_in(tmp_path) as (file, pid):
-        assert told("--scheduler", file) == here
-        assert not asked_of(pid)
+    file, pid = elsewhere
+    assert told("--scheduler", file) == told()
+    assert not asked_of(pid)
 
 
-def test_tools_share_their_work_and_count_the_same(tmp_path: Path) -> None:
+def test_tools_share_their_work_and_count_the_same(
+    elsewhere: tuple[Path, int], tmp_path: Path
+) -> None:
     """Of a second scheduler's workers, which run where the tools stand."""
     tallies, measured = [], []
-    with cluster_in(tmp_path) as (file, _), cluster.client(str(file), 0) as client:
+    with cluster.client(str(elsewhere[0]), 0) as client:
         for shared in (client, None):
             tallies.append(no_false_alarm.run(2, 1, 31, ("eager",), client=shared))
     for number, more in enumerate(([], ["--workers", "1"])):
@@ -82,12 +91,12 @@ def test_tools_share_their_work_and_count_the_same(tmp_path: Path) -> None:
     assert measured[0] == measured[1] and len(measured[0]) == 1
 
 
-def test_nothing_runs_on_when_nobody_asks_any_more(tmp_path: Path) -> None:
-    with cluster_in(tmp_path) as (file, pid):
-        with cluster.client(str(file), 0) as client:
-            stages: list[str] = []
-            process = Cluster(client).start(Target("numpy"), None, stages.append)
-            assert b'"hello"' in process.exchange(b"", 300)
-            assert len(asked_of(pid)) == 1
-        while asked_of(pid):  # whoever waits for this process ends it after a while
-            time.sleep(0.05)
+def test_nothing_runs_on_when_nobody_asks_any_more(elsewhere: tuple[Path, int]) -> None:
+    file, pid = elsewhere
+    with cluster.client(str(file), 0) as client:
+        stages: list[str] = []
+        process = Cluster(client).start(Target("numpy"), None, stages.append)
+        assert b'"hello"' in process.exchange(b"", 300)
+        assert len(asked_of(pid)) == 1
+    while asked_of(pid):  # whoever waits for this process ends it after a while
+        time.sleep(0.05)

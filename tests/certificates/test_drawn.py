@@ -20,6 +20,12 @@ def ways(**worst: float) -> Any:
     ]
 
 
+def recorded(network: Any, updates: int) -> drawn.Recorded:
+    none: Any = None
+    weights = {"kernel": np.zeros(updates + 1)}
+    return drawn.Recorded(network, drawn.Rates(0.5, 0.0), none, weights, {}, arithmetic("float32"))
+
+
 @pytest.mark.parametrize(
     ("most", "off", "is_said"), [(3, 1.0, False), (3, 0.0, True), (4, 1.0, True)]
 )
@@ -31,17 +37,7 @@ def test_more_ways_than_are_tried_are_judged_only_if_one_of_them_explains_the_lo
     monkeypatch.setattr(drawn, "_explaining", lambda *_: two)
     monkeypatch.setattr(drawn, "_from_reported", lambda *_: off)
     network: Any = SimpleNamespace(batches=[slice(0, 1), slice(1, 2)], stateful=False)
-    rates, optimizer, a = drawn.Rates(0.5, 0.0), None, arithmetic("float32")
-    found = drawn.explained(
-        network,
-        rates,
-        optimizer,
-        {"kernel": np.zeros(3)},
-        {},
-        np.zeros(1),
-        a,  # type: ignore[arg-type]
-    )
-    assert (found is not None) is is_said
+    assert (drawn.explained(recorded(network, 2), np.zeros(1)) is not None) is is_said
 
 
 @pytest.mark.parametrize("stateful", [False, True])
@@ -56,7 +52,4 @@ def test_of_masks_that_explain_all_alike_those_are_taken_that_are_nearest(
     network: Any = SimpleNamespace(
         batches=[slice(0, 1), slice(1, 2)], stateful=stateful, begins_anew=lambda _: False
     )
-    rates, a = drawn.Rates(0.5, 0.0), arithmetic("float32")
-    none: Any = None
-    found = drawn.explained(network, rates, none, {"kernel": np.zeros(5)}, {}, np.zeros(2), a)
-    assert found == ["b"] * 4
+    assert drawn.explained(recorded(network, 4), np.zeros(2)) == ["b"] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,15 @@ def gru(framework: str) -> Claim:
     return files.loads(GRU.format(second="0.375, -0.625", loss=LOSS))
 
 
+@pytest.fixture
+def unoptimized() -> Iterator[None]:
+    """What is compiled for one run is compiled sooner."""
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=long)])
 @pytest.mark.parametrize("framework", CELLS)
 def test_an_honest_framework_is_certified(framework: str, dtype: str) -> None:
@@ -64,6 +74,7 @@ def test_an_honest_framework_is_certified(framework: str, dtype: str) -> None:
 
 
 @long
+@pytest.mark.usefixtures("unoptimized")
 def test_a_simple_cell_of_flax_is_certified_with_other_activations() -> None:
     session = opened("flax")
     names = ["certified/tanh_sequence", "certified/last_state"]
@@ -117,6 +128,7 @@ FAULTS = [
 
 
 @thinned(4)
+@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize(("framework", "name", "fault"), FAULTS)
 def test_a_fault_in_it_is_red(
     framework: str, name: str, fault: Any, monkeypatch: pytest.MonkeyPatch

@@ -23,7 +23,7 @@ from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.tables import ComputedIn, Index, Table
 from rnn_check.claims.written import Array, Reader
-from rnn_check.refusal import ClaimError, nearest
+from rnn_check.refusal import ClaimError, meant, nearest
 from rnn_check.subjects.policy import Policy
 
 Holding = Annotated[Any, msgspec.Meta(extra_json_schema={"const": True})]
@@ -267,9 +267,8 @@ class Expectation(
         if not self.of:
             raise reading.fail("of", f"required: one of {', '.join(filter(None, allowed))}")
         bare = self.of.removeprefix(f"{run.layers[0].name}.")
-        hint = f"; did you mean `{bare}`?" if bare in allowed else ""
-        known = hint or nearest(self.of, filter(None, allowed))
-        raise reading.fail("of", f"unknown {self.of!r}{known}")
+        hint = meant(bare) if bare in allowed else nearest(self.of, filter(None, allowed))
+        raise reading.fail("of", f"unknown {self.of!r}{hint}")
 
 
 def axes(what: str, of: str, ndim: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from rnn_check.certificates.drawn import MOST, Rates, masks
+from rnn_check.certificates.drawn import MOST, Drawing, Rates
 from rnn_check.claims.expectations.case import Case, Unproved
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import (
@@ -141,7 +141,7 @@ def _undrawn(what: str, run: Experiment, rates: Rates) -> str:
         return f"{what} of a training with dropout is derived of rates of 0.5, 0.75 or 0.875 only"
     whole = network(run)
     samples = max(batch.stop - batch.start for batch in whole.batches)
-    if masks(rates, samples, whole.features, found.units, found.gates) > MOST:
+    if Drawing(rates, samples, whole.features, found.units, found.gates).masks > MOST:
         return (
             f"{what} of a training whose batches can draw more than {MOST:,} masks is not derived"
         )

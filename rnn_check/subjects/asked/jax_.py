@@ -9,17 +9,17 @@ bias.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .called import Derived, Given, Stack, Tensor
 from .layouts import KERAS, PATHS, TORCH, has_two_biases, moved
 from .machine import available_cores
-from .parts import STATES
-from .session import Answer, Maybe, Unsupported
-from .stacked import RECURRENT, Stack, Stacked, Tensor
-from .wire import Array, encode
+from .session import Answer, Unsupported
+from .stacked import RECURRENT, Stacked
+from .wire import Array
 
 # Keras's activations as jax.nn has them
 ACTIVATIONS = {
@@ -104,53 +104,28 @@ class Jaxed(Stacked):
         sequence, ends = self.sequence(spec, module, x, list(starts) or [zeros] * many)
         return sequence, list(ends)
 
-    def gradients(
-        self,
-        of: Stack,
-        loss: dict[str, Any],
-        wrt: Sequence[str],
-        keep: Sequence[str] = (),
-        last: bool = False,
-        starts: dict[str, Array] | None = None,
-        x: Maybe = None,
-        initial_state: Maybe = None,
-        mask: Maybe = None,
-        **more: Any,
-    ) -> Answer:
-        self.takes_no(more)
-        value, states, lengths = self.inputs(x, initial_state, mask)
-        if loss["kind"] != "cotangent":
-            raise self.has_no(f"loss as Keras's {loss['kind']}")
-        cotangent = self.tensor(loss["value"])
-        later = {layer: self.states(start) for layer, start in (starts or {}).items()}
-
+    def differentiated(
+        self, of: Stack, given: Given, loss: dict[str, Any], keep: Sequence[str]
+    ) -> Derived:
         def worth(
-            modules: list[Arrays], x: Tensor, states: list[Tensor], later: Mapping[str, Any]
+            modules: list[Arrays], x: Tensor, states: list[Tensor], later: dict[str, Any]
         ) -> tuple[Tensor, dict[str, Tensor]]:
-            run = self.called(Stack(of.specs, modules), x, states, lengths, last, later)
+            run = self.called(
+                Stack(of.specs, modules), *Given(x, states, given.lengths, given.last, later)
+            )
             found = self.kept(run, ("output", *keep))
-            if found["output"].shape != cotangent.shape:
-                sizes = cotangent.shape, found["output"].shape
-                raise ValueError(f"the loss's array has shape {sizes[0]}, the output {sizes[1]}")
             kept = {name: found[name] for name in keep if name in found}
-            return (cotangent * found["output"]).sum(), kept
+            return self.loss(loss, found["output"]), kept
 
         differentiate = self.jax.value_and_grad(worth, (0, 1, 2, 3), has_aux=True)
-        (total, kept), by = differentiate(of.modules, value, states, later)
+        (total, kept), by = differentiate(of.modules, given.x, given.starts, given.later)
         weights = [self.of_weights(m, s) for m, s in zip(by[0], of.specs)]
-        inputs = {"x": by[1]} if "x" in wrt else {}
-        inputs.update(zip(STATES, by[2]) if "initial_state" in wrt else ())
-        return {
-            "loss": self.told(total),
-            "weights": {
-                spec["name"]: {path: encode(array) for path, array in own.items()}
-                for spec, own in zip(of.specs, weights)
-            },
-            **{name: self.told(gradient) for name, gradient in inputs.items()},
-            **({"starts": {n: [self.told(g) for g in each] for n, each in by[3].items()}}
-               if later else {}),
-            **{name: self.told(array) for name, array in kept.items()},
-        }  # fmt: skip
+        return Derived(total, weights, by[1], by[2], by[3], kept)
+
+    def loss(self, given: dict[str, Any], output: Tensor) -> Tensor:
+        if given["kind"] != "cotangent":
+            raise self.has_no(f"loss as Keras's {given['kind']}")
+        return (self.tensor(self.fits(given["value"], output)) * output).sum()
 
     def of_weights(self, found: Arrays, spec: dict[str, Any]) -> dict[str, Array]:
         """Gradients of the weights as Keras has them."""
@@ -184,6 +159,8 @@ class Flax(Jaxed):
         if kind != "SimpleRNN":
             act["gate_fn"] = getattr(nn, ACTIVATIONS[spec.get("recurrent_activation", "sigmoid")])
         kinds = {"SimpleRNN": "SimpleCell", "LSTM": "LSTMCell", "GRU": "GRUCell"}
+        zeros = nnx.initializers.zeros_init()  # drawing what is then given takes longer than a run
+        act.update(dict.fromkeys(("kernel_init", "recurrent_kernel_init"), zeros))
         cell = getattr(nnx, kinds[kind])(
             x.shape[-1], units, rngs=nnx.Rngs(0), param_dtype=x.dtype, **act
         )
@@ -230,9 +207,10 @@ class Equinox(Jaxed):
     def sequence(self, spec: dict[str, Any], own: Arrays, x: Tensor, start: list[Tensor]) -> Any:
         jax, nn = self.jax, self.package.nn
         kind, units, has_bias = spec["kind"], spec["units"], "bias" in own
-        cell = getattr(nn, f"{kind}Cell")(
-            x.shape[-1], units, use_bias=has_bias, dtype=x.dtype, key=jax.random.key(0)
-        )
+        cell = self.package.filter_eval_shape(  # whose weights, which are given, are not drawn
+            getattr(nn, f"{kind}Cell"),
+            x.shape[-1], units, use_bias=has_bias, dtype=x.dtype, key=jax.random.key(0),
+        )  # fmt: skip
         new = {"weight_ih": own["kernel"].T, "weight_hh": own["recurrent_kernel"].T}
         if has_bias:
             bias = own["bias"]

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from .called import Derived, Given, Run, Stack, Tensor
 from .layouts import RECURRENT_BIAS, units_of
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
 from .named import named, refusals
+from .parts import STATES
 from .session import Answer, Descriptions, Made, Maybe, Session, Unsupported
 from .weight_files import Found, described_in
 from .wire import Array, decode, encode
 
-Tensor = Any
 Takes = Mapping[str, Mapping[str, tuple[Any, ...]]]
 BOTH = (True, False)
 # what means the same to every framework; of any other option any value but these is one that it
@@ -31,27 +32,6 @@ RECURRENT: dict[str, tuple[Any, ...]] = {
     "zero_output_for_mask": BOTH,
     "unit_forget_bias": BOTH,  # of weights that are given
 }
-
-
-class Stack(Made):
-    """What the framework made of each description."""
-
-    def __init__(self, specs: Descriptions, modules: list[Any]) -> None:
-        self.specs = specs
-        self.modules = modules
-
-
-class Run:
-    """What can be kept of a run.
-
-    masks: whether a layer's output is a sequence to which the mask belongs, 1, or reversed, -1, or
-    is none, 0. unlike: what of it stands for no result of Keras's, since sequences are filled up
-    with zeros.
-    """
-
-    def __init__(self) -> None:
-        self.found: dict[str, Any] = {"layers": [], "masks": [], "beside": []}
-        self.unlike: set[str] = set()
 
 
 class Stacked(Session):
@@ -334,6 +314,49 @@ class Stacked(Session):
             )
         return run.found
 
+    def gradients(
+        self,
+        of: Stack,
+        loss: dict[str, Any],
+        wrt: Sequence[str],
+        keep: Sequence[str] = (),
+        last: bool = False,
+        starts: dict[str, Array] | None = None,
+        x: Maybe = None,
+        initial_state: Maybe = None,
+        mask: Maybe = None,
+        **more: Any,
+    ) -> Answer:
+        self.takes_no(more)
+        later = {layer: self.states(start) for layer, start in (starts or {}).items()}
+        given = Given(*self.inputs(x, initial_state, mask), last, later)
+        by = self.differentiated(of, given, loss, keep)
+        inputs = {"x": by.x} if "x" in wrt else {}
+        inputs.update(zip(STATES, by.states) if "initial_state" in wrt else ())
+        return {
+            "loss": self.told(by.loss),
+            "weights": {
+                spec["name"]: {path: encode(array) for path, array in own.items()}
+                for spec, own in zip(of.specs, by.weights)
+            },
+            **{name: self.told(gradient) for name, gradient in inputs.items()},
+            **({"starts": {n: self.told(each) for n, each in by.starts.items()}} if later else {}),
+            **{name: self.told(array) for name, array in by.kept.items()},
+        }
+
+    def differentiated(
+        self, of: Stack, given: Given, loss: dict[str, Any], keep: Sequence[str]
+    ) -> Derived:
+        """A run, and the gradients of a loss of its output."""
+        raise self.has_no("gradients")
+
+    def fits(self, given: Array, output: Tensor) -> Array:
+        """What a loss compares with the output."""
+        if given.shape != tuple(output.shape):
+            sizes = given.shape, tuple(output.shape)
+            raise ValueError(f"the loss's array has shape {sizes[0]}, the output {sizes[1]}")
+        return given
+
     def run_shapes(self, of: Stack, each: Sequence[dict[str, Any]]) -> Answer:
         return {"outputs": [self.run(of, **given)["output"] for given in each]}
 
@@ -356,13 +379,3 @@ class Stacked(Session):
         if value is None:
             return None
         return encode(value if isinstance(value, np.ndarray) else self.array(value))
-
-
-def backwards(length: int, lengths: Sequence[int] | None) -> Array:
-    """Where each step of a sequence that is read backwards stands: (T,), or (B,T) of lengths, of
-    which what does not count stays last."""
-    steps = np.arange(length)
-    if lengths is None:
-        return steps[::-1].copy()
-    counts = np.asarray(lengths)[:, None]
-    return np.where(steps < counts, counts - 1 - steps, steps)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import torch_files
+from .called import Derived, Given, Run, Stack, Tensor, backwards
 from .layouts import (
     KERAS,
     TORCH,
@@ -25,11 +26,10 @@ from .layouts import (
     turned,
     ways,
 )
-from .parts import STATES
-from .session import Answer, Maybe
-from .stacked import BOTH, RECURRENT, Run, Stack, Stacked, Tensor, backwards
+from .session import Answer
+from .stacked import BOTH, RECURRENT, Stacked
 from .weight_files import Found
-from .wire import Array, encode
+from .wire import Array
 
 GATED = {**RECURRENT, "activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
 CLASSES = {"SimpleRNN": "RNN", "LSTM": "LSTM", "GRU": "GRU"}
@@ -205,29 +205,15 @@ class Torch(Stacked):
             pairs.append((specs[-1], deep))
         return Stack([spec for spec, _ in pairs], [module for _, module in pairs])
 
-    def gradients(
-        self,
-        of: Stack,
-        loss: dict[str, Any],
-        wrt: Sequence[str],
-        keep: Sequence[str] = (),
-        last: bool = False,
-        starts: dict[str, Array] | None = None,
-        x: Maybe = None,
-        initial_state: Maybe = None,
-        mask: Maybe = None,
-        **more: Any,
-    ) -> Answer:
-        self.takes_no(more)
-        value, states, lengths = self.inputs(x, initial_state, mask)
-        inputs = {"x": value} if "x" in wrt else {}
-        inputs.update(zip(STATES, states) if "initial_state" in wrt else ())
-        later = {layer: self.states(start) for layer, start in (starts or {}).items()}
-        watched = [*inputs.values(), *(state for each in later.values() for state in each)]
+    def differentiated(
+        self, of: Stack, given: Given, loss: dict[str, Any], keep: Sequence[str]
+    ) -> Derived:
+        later = given.later
+        watched = [given.x, *given.starts, *(s for each in later.values() for s in each)]
         for tensor in watched:
             tensor.requires_grad_()
         whole = of if keep or later else self.one(of)
-        run = self.called(whole, value, states, lengths, last, later)
+        run = self.called(whole, *given)
         found = self.kept(run, ("output", *keep))
         worth = self.loss(loss, found["output"])
         parameters = [self.parameters(m, s) for m, s in zip(of.modules, of.specs)]
@@ -239,30 +225,24 @@ class Torch(Stacked):
                 materialize_grads=True,
             )
         )
-        of_weights = {}
-        for spec, own in zip(of.specs, parameters):
-            paths = self.as_keras([next(gradients).numpy() for _ in own], spec)
-            of_weights[spec["name"]] = {path: encode(array) for path, array in paths.items()}
-        return {
-            "loss": self.told(worth),
-            "weights": of_weights,
-            **{name: self.told(next(gradients)) for name in inputs},
-            **(
-                {"starts": {n: [self.told(next(gradients)) for _ in s] for n, s in later.items()}}
-                if later
-                else {}
-            ),
-            **{name: self.told(found[name]) for name in keep if name in found},
-        }
+        return Derived(
+            worth,
+            [
+                self.as_keras([next(gradients).numpy() for _ in own], spec)
+                for spec, own in zip(of.specs, parameters)
+            ],
+            next(gradients),
+            [next(gradients) for _ in given.starts],
+            {layer: [next(gradients) for _ in start] for layer, start in later.items()},
+            {name: found[name] for name in keep if name in found},
+        )
 
     def loss(self, given: dict[str, Any], output: Tensor) -> Tensor:
         kind = given["kind"]
         if kind not in ("cotangent", "mse"):
             raise self.has_no(f"loss as Keras's {kind}")
-        wanted = self.torch.tensor(given["value" if kind == "cotangent" else "target"])
-        if wanted.shape != output.shape:
-            sizes = tuple(wanted.shape), tuple(output.shape)
-            raise ValueError(f"the loss's array has shape {sizes[0]}, the output {sizes[1]}")
+        told = given["value" if kind == "cotangent" else "target"]
+        wanted = self.torch.tensor(self.fits(told, output))
         if kind == "cotangent":
             return (wanted.to(output.dtype) * output).sum()
         # what is no layer computes in floatx, as in Keras
