@@ -14,6 +14,7 @@ the very same words, is not asked again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -149,7 +150,7 @@ class Run:
         self._said: SimpleQueue[Asked | BaseException | None] = SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
         self._processes: dict[int, observe.Subject] = {}
-        self._holding = contextlib.ExitStack()  # of the environments that `answer` made
+        self._holding = contextlib.ExitStack()  # of the environments whose processes stay
         self._reached: set[int] = set()  # the targets that it has asked
         for number, target in enumerate(self.targets[:side_by_side]):
             if target.environment is not None or elsewhere is not None:
@@ -194,9 +195,16 @@ class Run:
 
         fewer: in some settings these are asked alone.
         """
-        self._pool = ThreadPoolExecutor(self._side_by_side)
+        yield from self.ask_each(lambda _, setting: fewer.get(setting, claims))
+
+    def ask_each(self, claims: Callable[[int, Setting], Sequence[Claim]]) -> Iterator[Asked]:
+        """The same; claims: what each target is asked in a setting.
+
+        May be called again. Where all targets have room side by side, their processes stay.
+        """
+        self._pool = self._pool or ThreadPoolExecutor(self._side_by_side)
         for number in range(len(self.targets)):
-            self._pool.submit(self._serve, number, lambda s: fewer.get(s, claims))
+            self._pool.submit(self._serve, number, functools.partial(claims, number))
         waiting = len(self.targets)
         while waiting:
             if self._wish is not None:
@@ -251,8 +259,12 @@ class Run:
         self, number: int, claims: Callable[[Setting], Sequence[Claim]]
     ) -> Iterator[Asked]:
         target = self.targets[number]
+        if not any(claims(setting) for setting in target.settings):
+            return
         first = sum(len(each.settings) for each in self.targets[:number])
-        holding = contextlib.ExitStack()  # of the environment, which nobody may remove until then
+        stays = len(self.targets) <= self._side_by_side
+        # of the environment, which nobody may remove until then
+        holding = self._holding if stays else contextlib.ExitStack()
         try:
             known = [self._recalled(target, setting) for setting in target.settings]
             if any(self._unknown(each, claims(each.setting)) for each in known):
@@ -267,11 +279,13 @@ class Run:
                         if self._memory is not None:
                             each.keep(claim, answer)
                     yield Asked(index, claim, answer, each.setting)
-                self._remember(number, each, self.subjects[index].identity)
+                if claims(each.setting):
+                    self._remember(number, each, self.subjects[index].identity)
         finally:
-            if number in self._processes:
-                self._processes[number].close()
-            holding.close()
+            if not stays:
+                if number in self._processes:
+                    self._processes.pop(number).close()
+                holding.close()
 
     # what was said before
 

@@ -106,6 +106,7 @@ def compare(
         raise BadInput("--force is of --html, which is not given")
     from rnn_check.reports import changes
     from rnn_check.reports import markdown as reports_markdown
+    from rnn_check.upgrades.carried import few
     from rnn_check.upgrades.document import document
     from rnn_check.upgrades.subjects import read
     from rnn_check.verdicts.gathered import Verdicts
@@ -127,7 +128,9 @@ def compare(
     whole = options is True and not (paths or pattern or any(w.observed for w in words))
     verdicts = Verdicts(claims, known_deviations(known, whole))
     judged = [*repeated("--claims", paths), *repeated("--known", [known] if known else [])]
-    found = compared(words, claims, verdicts, how, judged, typed.scheduler)
+    said = paths or pattern is not None or options is not None
+    carry = claims if said else few(claims)
+    found = compared(words, claims, verdicts, how, judged, typed.scheduler, carry)
     if html is not None:
         from rnn_check.reports import page
 

@@ -265,13 +265,14 @@ def compared(
     how: How,
     options: Sequence[str] = (),
     scheduler: str | None = None,
+    carry: Sequence[Claim] = (),
 ) -> Compared:
     """Ask whoever is to be asked, and hold all against the first; options: see `Compared`."""
     from rnn_check.upgrades import changes
 
+    found = judged(words, claims, verdicts, how, scheduler, carry)
     parts = [
-        changes.compare(asked, sides, tuple(options), way)
-        for way, (asked, sides) in judged(words, claims, verdicts, how, scheduler).items()
+        changes.compare(asked, sides, tuple(options), way) for way, (asked, sides) in found.items()
     ]
     return changes.joined(parts) if len(parts) > 1 else parts[0]
 
@@ -282,14 +283,17 @@ def judged(
     verdicts: Verdicts,
     how: How,
     scheduler: str | None = None,
+    carry: Sequence[Claim] = (),
 ) -> dict[str, tuple[Sequence[Claim], list[Side]]]:
     """Ask whoever is to be asked, and judge: in each way, "" first, which claims and what came of
     them, a side for each subject.
 
-    scheduler: of the cluster that is asked, if it is not this machine.
+    scheduler: of the cluster that is asked, if it is not this machine. carry: the claims whose
+    files are carried between subjects; what comes of them is a way for each that wrote them.
     """
     from rnn_check.subjects import environments
-    from rnn_check.upgrades import beside, subjects
+    from rnn_check.upgrades import beside, changes, subjects
+    from rnn_check.upgrades.carried import Carried
     from rnn_check.verdicts.gathered import Verdicts
     from rnn_check.verdicts.known import Known
 
@@ -317,13 +321,32 @@ def judged(
             for i, word in enumerate(words)
             if word.observed is not None
         }
+        targets = [i for i, each in enumerate(prepared) if each.target is not None]
+        able = [None if each.target is None else each.word.text for each in prepared]
+        carried = Carried(carry, able, own)
+
+        def first(number: int, setting: Setting) -> Sequence[Claim]:
+            told = fewer.get(setting, claims)
+            return [*told, *carried.to_write(targets[number])] if setting == how.setting else told
+
+        def then(number: int, setting: Setting) -> list[Claim]:
+            asked = number not in run.failures and setting == how.setting
+            return carried.to_read(targets[number]) if asked else []
+
         with interruptions(run.interrupt):
-            targets = [i for i, each in enumerate(prepared) if each.target is not None]
-            for asked in run.ask(claims, fewer) if places else ():
+            for asked in run.ask_each(first) if places else ():
                 place, way = places[asked.subject]
-                shown.answered(targets.index(place))
-                of_way[way].add(dataclasses.replace(asked, subject=place))
-    return {
+                if not carried.is_written(place, asked):
+                    shown.answered(targets.index(place))
+                    of_way[way].add(dataclasses.replace(asked, subject=place))
+            for asked in run.ask_each(then) if places else ():
+                carried.read(places[asked.subject][0], asked)
+    found = {
         way: (few.get(way, claims), list(subjects.sides(prepared, run, how, each, notes, way)))
         for way, each in of_way.items()
     }
+    names = changes.names(found[""][1])
+    for writer, read, each in carried.verdicts():
+        sides = list(subjects.sides(prepared, run, how, each, notes))
+        found[f"written by {names[writer]}"] = read, sides
+    return found

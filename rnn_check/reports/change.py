@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from rnn_check.reports.subject import header
+from rnn_check.subjects.process import cut
 from rnn_check.upgrades.changes import (
     BETTER,
     BEYOND,
@@ -136,8 +137,11 @@ def explained(compared: Compared, row: Row, *others: Row) -> list[str]:
 
 
 def _answer(v: Verdict) -> str:
-    detail = telling(v.detail)
+    detail = cut(telling(v.detail), _LONGEST)
     return f"{v.verdict}{' (known)' * v.is_known}: {detail}" if detail else v.verdict
+
+
+_LONGEST = 200  # characters: what cannot be loaded is quoted whole
 
 
 def _moved(change: Change | None) -> str:

@@ -69,12 +69,14 @@ class Change:
     """How one subject's answer to one expectation differs from the baseline's.
 
     said: what it says otherwise, "tanh → linear". pairs: the numbers that can be compared.
+    promised: whether it should hold of every subject, so that there is a worse and a better.
     """
 
     before: Verdict
     after: Verdict
     said: str
     pairs: tuple[Pair, ...]
+    promised: bool = True
 
     @cached_property
     def drifted(self) -> list[Pair]:
@@ -92,6 +94,8 @@ class Change:
         """Of the change; "" if there is none. Worse is what agreed, better what agrees now."""
         before, after = self.before.verdict, self.after.verdict
         if before != after:
+            if not self.promised:
+                return OTHER
             if before == AGREE and after in _WRONG:
                 return WORSE
             return BETTER if after == AGREE and before in _WRONG else OTHER
@@ -247,12 +251,8 @@ class Compared:
         return [compare(claims, pair, way=way) for pair in pairs]
 
     def names(self) -> list[str]:
-        """What each subject is called; as it was typed where two would be called alike."""
-        names = [side.name for side in self.sides]
-        return [
-            side.word if names.count(name) > 1 else name
-            for side, name in zip(self.sides, names, strict=True)
-        ]
+        """What each subject is called."""
+        return names(self.sides)
 
     def exit_code(self, fail_on: str = DIFFER) -> int:
         """1 if a verdict is worse than the baseline's (or, fail_on "drift", anything changed).
@@ -265,6 +265,15 @@ class Compared:
             return 1
         failed = any(side.failure for side in self.sides)
         return 3 if failed or self.uncompared or not self.claims else 0
+
+
+def names(sides: Sequence[Side]) -> list[str]:
+    """What each is called; as it was typed where two would be called alike."""
+    found = [side.name for side in sides]
+    return [
+        side.word if found.count(name) > 1 else name
+        for side, name in zip(sides, found, strict=True)
+    ]
 
 
 def joined(parts: Sequence[Compared]) -> Compared:
@@ -287,18 +296,20 @@ def compare(
             changes = tuple(
                 None
                 if not i or verdicts[0] is None or v is None or sides[i].failure or sides[0].failure
-                else _change(reach, verdicts[0], v, policies[0], policies[i])
+                else _change(reach, verdicts[0], v, e.promised, policies[0], policies[i])
                 for i, v in enumerate(verdicts)
             )
             rows.append(Row(claim, e.name, verdicts, changes, way))
     return Compared(sides, rows, options)
 
 
-def _change(reach: Reach, before: Verdict, after: Verdict, *policies: str) -> Change:
+def _change(
+    reach: Reach, before: Verdict, after: Verdict, promised: bool, *policies: str
+) -> Change:
     if ERROR in (before.verdict, after.verdict):
         exceptions = [_exception(v) for v in (before, after)]
         said = _otherwise(*exceptions) if before.verdict == after.verdict else ""
-        return Change(before, after, said, ())
+        return Change(before, after, said, (), promised)
     both = [Policy(policy).computed_in for policy in policies]
     words, pairs = [], []
     for b, a in _alike(before.comparisons, after.comparisons):
@@ -311,7 +322,7 @@ def _change(reach: Reach, before: Verdict, after: Verdict, *policies: str) -> Ch
             words.append(f"shape of {a.what}: {_otherwise(str(b.got.shape), str(a.got.shape))}")
         elif a.got.size and not _drawn(reach.claim, before, after):
             pairs.append(Pair(b, a, both[0], partial(reach, a.what, *both)))
-    return Change(before, after, "; ".join(dict.fromkeys(words)), tuple(pairs))
+    return Change(before, after, "; ".join(dict.fromkeys(words)), tuple(pairs), promised)
 
 
 def _alike(

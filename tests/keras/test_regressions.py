@@ -172,3 +172,24 @@ def test_the_last_bits_of_tanh_changed_in_tensorflow_2_20() -> None:
     assert output["changes"] == ["", "drift"]
     assert output["drift_ulp"] >= 1
     assert 0 < output["shares"][1] < 1
+
+
+def test_files_are_carried_from_one_release_to_the_other() -> None:
+    """Weights and a SavedModel are read across Keras 2 and 3, whole models are not."""
+    names = ("masking", "lstm", "exported")
+    found = compare(
+        ["tensorflow==2.15.1", "tensorflow==2.16.2"], (f"options/saving/{name}" for name in names)
+    )
+    assert found["exit_code"] == 1
+    rows = {(r["claim"], r["what"]): r for r in found["rows"] if "Keras 2.15" in (r["way"] or "")}
+    for (claim, what), row in rows.items():
+        read = what in ("file of model.weights.h5", "file of SavedModel")
+        assert row["changes"] == ["", "" if read else "worse"], claim
+        assert bool(row["known"][1]) is not read
+    whats = {what for _, what in rows}
+    assert whats == {
+        *("file of model.keras", "file of model.h5", "file of model.weights.h5"),
+        "file of SavedModel",
+    }
+    back = [r for r in found["rows"] if "Keras 3" in (r["way"] or "")]
+    assert {"other"} <= {kind for r in back for kind in r["changes"]} <= {"", "other", "said"}

@@ -8,8 +8,11 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -17,6 +20,7 @@ from rnn_check.asking import plans
 from rnn_check.asking import request as asking_request
 from rnn_check.claims import files
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations import carried
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.ask import Subject
 from rnn_check.subjects.policy import Policy
@@ -108,6 +112,104 @@ def test_a_fault_around_a_layer_turns_its_claim_red(fault: str, subject: Subject
     assert found.verdict == AGREE, found.detail
 
 
+def changed(which: str) -> Callable[[np.ndarray, str], np.ndarray | None]:
+    """What becomes of an array in a file of weights, where anything does."""
+
+    def one_weight(array: Any, name: str) -> Any:
+        if array.shape == (2,):
+            return np.nextafter(array, np.float32(1))
+        return None
+
+    def permuted(array: Any, name: str) -> Any:
+        return array[::-1] if "optimizer" not in name and array.shape == (2, 2) else None
+
+    def momentum(array: Any, name: str) -> Any:
+        return 0 * array if "optimizer" in name and array.ndim == 2 else None
+
+    def iterations(array: Any, name: str) -> Any:
+        return array + 1 if "optimizer" in name and array.dtype.kind == "i" else None
+
+    return {each.__name__: each for each in (one_weight, permuted, momentum, iterations)}[which]
+
+
+# in the file of which claim, and what is then said
+CARRIED = {
+    ("one_weight", "round_trip", "weights"): "bias of simple_rnn in the file",
+    ("one_weight", "round_trip", "keras"): "bias of simple_rnn in the file",
+    ("permuted", "round_trip", "keras"): "kernel of simple_rnn in the file",
+    ("permuted", "round_trip", "h5"): "kernel of simple_rnn in the file",
+    ("one_weight", "resumed", "keras"): "bias of simple_rnn",
+    ("momentum", "resumed", "keras"): "m of kernel of simple_rnn",
+    ("iterations", "resumed", "keras"): "iterations",
+}
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize(("which", "what", "of"), CARRIED)
+def test_a_file_in_which_a_number_is_another_is_red_for_who_reads_it(
+    which: str, what: str, of: str, subject: Subject
+) -> None:
+    c, said = written(subject, around("SimpleRNN", what, of))
+    assert read_by(subject, c, said).verdict == AGREE
+    with_fault = in_file(said["file"].tobytes(), changed(which))
+    found = read_by(subject, c, {**said, "file": np.frombuffer(with_fault, np.uint8)})
+    assert found.verdict == DIFFER, found.detail
+    assert CARRIED[which, what, of] in found.detail
+
+
+def test_what_a_saved_model_computes_is_judged_by_who_reads_it(subject: Subject) -> None:
+    c = around("SimpleRNN", "exported", "")
+    fault = FAULTS["inside a graph it computes something else"]
+    found = read_by(subject, *written(subject, c, SimpleRNN=fault))
+    assert found.verdict == DIFFER, found.detail
+    assert read_by(subject, *written(subject, c)).verdict == AGREE
+
+
+def written(subject: Subject, c: Claim, **replace: str) -> tuple[Claim, dict[str, Any]]:
+    writes = carried.writing(c)
+    assert writes is not None
+    request = asking_request.request(writes, ["written"], asking_request.Setting())
+    said = plans.ask(subject, {**request, "replace": replace} if replace else request)[1]
+    if "unsupported" in said["written"]:
+        pytest.skip(said["written"]["unsupported"])
+    return writes, said["written"]
+
+
+def read_by(subject: Subject, c: Claim, said: dict[str, Any]) -> judge.Verdict:
+    reads = carried.reading(c, said, promised=True)
+    answer = asking_request.ask(reads, subject, asking_request.Setting())
+    (found,) = judge.judge(reads, answer)
+    return found
+
+
+def in_file(data: bytes, change: Callable[[Any, str], Any]) -> bytes:
+    """The same file, of whose arrays some are changed."""
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as before:
+            content = {name: before.read(name) for name in before.namelist()}
+        content["model.weights.h5"] = in_file(content["model.weights.h5"], change)
+        return zipped(content)
+    opened = io.BytesIO(data)
+    with h5py.File(opened, "r+") as file:
+
+        def at(name: str, node: Any) -> None:
+            if isinstance(node, h5py.Dataset) and node.size:
+                now = change(node[()], name)
+                if now is not None:
+                    node[...] = now
+
+        file.visititems(at)
+    return opened.getvalue()
+
+
+def zipped(content: dict[str, bytes]) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as after:
+        for name, part in content.items():
+            after.writestr(name, part)
+    return written.getvalue()
+
+
 WRITTEN = bundled.in_file(files.bundled() / "options" / "files" / "keras_3_0.toml")[0]
 
 
@@ -117,11 +219,7 @@ def read(subject: Subject, change: tuple[bytes, bytes]) -> judge.Verdict:
     with zipfile.ZipFile(io.BytesIO(told["file"]["data"].tobytes())) as before:
         content = {name: before.read(name) for name in before.namelist()}
     content["config.json"] = content["config.json"].replace(*change)
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as after:
-        for name, part in content.items():
-            after.writestr(name, part)
-    told["file"] |= {"data": np.frombuffer(written.getvalue(), np.uint8)}
+    told["file"] |= {"data": np.frombuffer(zipped(content), np.uint8)}
     (found,) = judge.judge(WRITTEN, asking_request.Answer(plans.ask(subject, told)[1]))
     return found
 

@@ -50,7 +50,7 @@ class _Layer(Made):
 
 
 class Puppet(Session):
-    """It has three verbs."""
+    """It has few verbs. What it writes are the bytes of its weights, one array after the other."""
 
     framework = "a puppet"
 
@@ -58,9 +58,41 @@ class Puppet(Session):
         self.backend = backend
         self.fates = fates
 
-    def make(self, layers: Any, weights: Any, **_: Any) -> Any:
+    def make(self, layers: Any, weights: Any = None, like: Any = None, **_: Any) -> Any:
         (layer,) = layers
-        given = {k: v.astype(np.float32) for k, v in weights[layer["name"]].items()}
+        own = like.weights if weights is None else weights[layer["name"]]
+        given = {k: v.astype(np.float32) for k, v in own.items()}
+        return _Layer(layer["name"], given, layer.get("activation", "tanh"))
+
+    def reload(self, of: Any, how: str, after: str = "") -> Any:
+        again = _Layer(of.name, dict(of.weights), of.activation)
+        again.told = {"same_config": True, "same_weights": True}
+        return again
+
+    def save(self, of: Any, how: str, after: str = "") -> Any:
+        if self.fates.get(of.name) == "cannot write":
+            raise OSError("the disk is full")
+        data = b"".join(array.tobytes() for array in of.weights.values())
+        return {"file": encode(np.frombuffer(data, np.uint8))}
+
+    def read_file(
+        self, layers: Any, input_shape: Any, data: Any, name: str, own: bool = False
+    ) -> Any:
+        (layer,) = layers
+        units, numbers = layer["units"], np.frombuffer(data.tobytes(), np.float32)
+        kernel, recurrent, bias = np.split(numbers, [len(numbers) - units * (units + 1), -units])
+        given = {
+            "kernel": kernel.reshape(-1, units),
+            "recurrent_kernel": recurrent.reshape(units, units),
+            "bias": bias.copy(),
+        }
+        fate = self.fates.get(layer["name"], "")
+        if fate == "cannot read":
+            raise ValueError(f"{name}: of another version\nand so on")
+        if fate == "permuted":
+            given["recurrent_kernel"] = given["recurrent_kernel"].T.copy()
+        if fate == "one weight":
+            given["bias"][0] = np.nextafter(given["bias"][0], np.float32(1))
         return _Layer(layer["name"], given, layer.get("activation", "tanh"))
 
     def weights(self, of: Any, after: str = "") -> dict[str, Any]:
@@ -99,7 +131,8 @@ class Puppet(Session):
 
     def reply(self, line: str) -> dict[str, Any]:
         request = json.loads(line)
-        name = request["steps"]["make_1"]["layers"][0]["name"]
+        named = next(s for s in request["steps"].values() if "layers" in s)
+        name = named["layers"][0]["name"]
         fate = self.fates.get(name, "")
         if asked := os.environ.get("PUPPET_ASKED"):
             with open(asked, "a") as file:

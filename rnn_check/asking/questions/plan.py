@@ -38,8 +38,8 @@ class Experiment(dict[str, Any]):
     learning_rate  of the one step of SGD of `fit_once` and `one_update`
     wrong          {"layer": {Keras's keys}, "x_shape", "initial_state_shape", "mask_shape"}
     through, how   of `stateful` ("call", "predict", "fit", "evaluate") and of `round_trip`
-    file           {"name", "data": its bytes}, of `file`
-    saved_as, composed_as, seeded  of `resumed`, `composed` and `seeded`
+    file           {"name", "data": its bytes, "own"}, of `file`, `resumable` and `served`
+    saved_as, written_as, composed_as, seeded  of `resumed`, `written`, `composed` and `seeded`
     mode, dtype, floatx, replace: see `Session.begin`
     """
 

@@ -39,19 +39,14 @@ def trained(e: Experiment) -> Plan:
 def resumed(e: Experiment) -> Plan:
     """Trained, saved and loaded as `saved_as` says (see `Session.reload`), and both trained again:
     {"went_on", "loaded": {"weights": {layer: {path: array}}, "loss" (E,)}} of the second time."""
-    asked = e["training"]
     made = step(
         "make", layers=e["layers"], input_shape=e.shape, like=e.made, model=e.inputs, copy="resumed"
     )
-    how: dict[str, Any] = {
-        "loss": e["loss"]["kind"], "epochs": asked["epochs"], "optimizer": asked["optimizer"],
-        "target": e.target, "keep": ["loss"], **_batches(asked), **e.inputs,
-    }  # fmt: skip
-    first = step("fit", of=made, **how)
+    first = fit_of(e, made)
     loaded = step("reload", of=made, how=e["saved_as"], after=first)
     steps = {"first": first, "reload": loaded}
     for name, of in (("went_on", made), ("loaded", loaded)):
-        again = step("fit", of=of, after=loaded, **how)
+        again = fit_of(e, of, loaded)
         steps |= {f"{name} again": again, name: step("weights", of=of, after=again)}
     return Plan(
         steps,
@@ -60,6 +55,16 @@ def resumed(e: Experiment) -> Plan:
             for name in ("went_on", "loaded")
         },
     )
+
+
+def fit_of(e: Experiment, of: Step, after: Step | None = None) -> Step:
+    """The training, of layers that were made for it already."""
+    asked = e["training"]
+    how: dict[str, Any] = {
+        "loss": e["loss"]["kind"], "epochs": asked["epochs"], "optimizer": asked["optimizer"],
+        "target": e.target, "keep": ["loss"], **_batches(asked), **e.inputs,
+    }  # fmt: skip
+    return step("fit", of=of, after=after, **how)
 
 
 def fitted(e: Experiment, copy: str, *keep: str, **more: Any) -> tuple[Step, Step]:

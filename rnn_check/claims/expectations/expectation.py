@@ -202,6 +202,11 @@ class Expectation(
         return "subject"
 
     @property
+    def promised(self) -> bool:
+        """Whether a subject for which it does not hold is worse than one for which it does."""
+        return True
+
+    @property
     def computed_in(self) -> str | None:
         return None
 

@@ -149,8 +149,7 @@ class Fitting(Models):
         made.build(model.trainable_variables)  # so that there is something before the first
         scaled = self.scaling(made) if self.dtype == "mixed_float16" else made
         model.compile(loss=self.loss_to_compile(loss), optimizer=scaled, **compiling)
-        states = {**STATES_OF[kind], **STATES_OF_ANY}
-        recorder = training_recorder(self.backend, of.layers, made, states)
+        recorder = training_recorder(self.backend, of.layers, made, kind)
         mixed = self.dtype in ("mixed_float16", "mixed_bfloat16")
         dtype = np.dtype(self.backend.floatx if mixed else self.dtype or self.backend.floatx)
         x = inputs["x"] if is_of_its_own(inputs["x"]) else inputs["x"].astype(dtype)
@@ -213,17 +212,36 @@ def told_of_schedule(config: dict[str, Any], options: Sequence[str]) -> dict[str
     return found
 
 
-def training_recorder(
-    backend: Backend, layers: Layers, optimizer: Any, states: dict[str, str]
-) -> Any:
-    """A callback that reads weights and optimizer before the first update and after each.
+def states_held(optimizer: Any, kind: str) -> dict[str, list[Any]]:
+    """What an optimizer of that kind holds of each weight that is trained, by its short name."""
+    names = {**STATES_OF[kind], **STATES_OF_ANY}
+    held = {name: getattr(optimizer, attribute, None) for name, attribute in names.items()}
+    return {name: list(variables) for name, variables in held.items() if variables}
 
-    states: the attributes that hold them, which are empty where there are none.
-    """
-    named = [(layer.name, weight) for layer in layers for weight in layer.trainable_weights]
-    held = {name: getattr(optimizer, attribute, None) for name, attribute in states.items()}
-    groups = {"weights": [weight for _, weight in named]}
-    groups.update({name: list(variables) for name, variables in held.items() if variables})
+
+def trained(layers: Layers) -> list[tuple[str, Any]]:
+    """The weights that are trained, each with its layer's name, as optimizers have them."""
+    return [(layer.name, weight) for layer in layers for weight in layer.trainable_weights]
+
+
+def told_of_states(backend: Backend, layers: Layers, optimizer: Any, kind: str) -> Answer:
+    """{"iterations", state: {layer: {path: array}}} as they are now."""
+    if optimizer is None:
+        raise ValueError("nothing has trained it, as far as it says")
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of what scales a loss
+    found: Answer = {"iterations": encode(backend.array(optimizer.iterations))}
+    for name, variables in states_held(optimizer, kind).items():
+        tables: dict[str, Any] = {}
+        for (layer, weight), variable in zip(trained(layers), variables):
+            tables.setdefault(layer, {})[weight_name(weight)] = encode(backend.array(variable))
+        found[name] = tables
+    return found
+
+
+def training_recorder(backend: Backend, layers: Layers, optimizer: Any, kind: str) -> Any:
+    """A callback that reads weights and optimizer before the first update and after each."""
+    named = trained(layers)
+    groups = {"weights": [weight for _, weight in named], **states_held(optimizer, kind)}
     read: dict[str, list[list[Array]]] = {name: [] for name in groups}
     counted: list[Array] = []
     ended: list[Array] = []

@@ -17,7 +17,7 @@ from . import shelf
 from .backends import Backend, default_backend, dtype_name, open_backend
 from .composing import Composing
 from .described import described
-from .fitting import Fitting
+from .fitting import Fitting, told_of_states
 from .inspected import inspected
 from .machine import ENVIRONMENT, SETTINGS, cpu_model, packages
 from .models import Inputs, Stack, inputs_of
@@ -185,11 +185,14 @@ class Keras(Running, Fitting, Saving, Composing, Reading):
             **counts(model),
         }
 
-    def weights(self, of: Stack, after: str = "") -> Answer:
-        return {
+    def weights(self, of: Stack, after: str = "", optimizer: str = "") -> Answer:
+        found: Answer = {
             "weights": {layer.name: read_weights(layer) for layer in of.layers},
             "trainable": {r.name: [path for path, _ in trainable_weights(r)] for r in of.layers},
         }
+        if optimizer:
+            found["optimizer"] = told_of_states(self.backend, of.layers, of.optimizer, optimizer)
+        return found
 
     def config(self, layers: Descriptions) -> Answer:
         made = [self.layer(spec) for spec in self.described(layers)]

@@ -66,6 +66,13 @@ class Stack(Made):
         return self.first_recurrent
 
     @property
+    def optimizer(self) -> Any:
+        """What trained it, or would."""
+        models = [self.whole] if self.whole is not None else self.models.values()
+        found = [getattr(model, "optimizer", None) for model in models]
+        return next((each for each in found if each is not None), None)
+
+    @property
     def compute_dtype(self) -> Any:
         return self.layers[-1].compute_dtype
 
@@ -223,8 +230,7 @@ class Models(Making):
 
     def passed(self, of: Stack, inputs: Inputs) -> Inputs:
         """The inputs as a user passes them."""
-        dtype = np.dtype(self.passed_dtype(of))
-        return {n: a if is_of_its_own(a) else a.astype(dtype) for n, a in inputs.items()}
+        return cast(inputs, np.dtype(self.passed_dtype(of)))
 
     def target(self, model: Any, given: Maybe) -> Array:
         floatx = self.backend.keras.backend.floatx()
@@ -314,6 +320,10 @@ class Models(Making):
             },
             "activities": activities,
         }
+
+
+def cast(inputs: Inputs, dtype: Any) -> Inputs:
+    return {n: a if is_of_its_own(a) else a.astype(dtype) for n, a in inputs.items()}
 
 
 def is_of_its_own(array: Array) -> bool:

@@ -28,7 +28,13 @@ class Reading(Models):
     """The verb that reads a file."""
 
     def read_file(
-        self, layers: Descriptions, input_shape: Sequence[int | None], data: Array, name: str
+        self,
+        layers: Descriptions,
+        input_shape: Sequence[int | None],
+        data: Array,
+        name: str,
+        own: bool = False,
+        compiled: bool = False,
     ) -> Stack:
         endings = [ending for ending in FILES if name.endswith(ending)]
         if not endings:
@@ -45,9 +51,9 @@ class Reading(Models):
                 made.whole = keras.Sequential([given, *made.layers])
                 made.whole.load_weights(path)
             else:
-                for found in refused(configuration(path)):
+                for found in () if own else refused(configuration(path)):
                     raise ValueError(f"{name} names {found}, which no claim may name")
-                made.whole = keras.models.load_model(path, compile=False)
+                made.whole = keras.models.load_model(path, compile=compiled)
                 every = made.whole.layers
                 made.layers = [r for r in every if type(r).__name__ != "InputLayer"]
         return made

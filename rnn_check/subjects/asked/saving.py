@@ -1,22 +1,25 @@
-"""What becomes of a keras.Model that is saved and loaded, copied, or exported?"""
+"""What becomes of a keras.Model that is saved and loaded, copied, exported, or carried away?"""
 
 from __future__ import annotations
 
 import copy
 import importlib
 import importlib.util
+import io
 import os
 import pickle
+import shutil
 import tempfile
+import zipfile
 from typing import Any, Callable
 
 import numpy as np
 
-from .models import Inputs, Models, Stack, in_order, inputs_of, model_key
+from .models import Inputs, Models, Stack, cast, in_order, inputs_of, model_key
 from .own import load_class
 from .parts import configuration, flat
 from .session import Answer, Maybe, Unsupported
-from .wire import encode
+from .wire import Array, encode
 
 # what a backend makes a SavedModel with, beside what it computes with
 EXPORTS_WITH = {"tensorflow": (), "jax": ("tensorflow",), "torch": ("tensorflow", "torch_xla")}
@@ -89,19 +92,48 @@ class Saving(Models):
     def by_weights(self, of: Stack, again: Stack, model: Any, path: str) -> Any:
         again.layers = [self.buildable(spec) for spec in of.specs]
         loaded = self.model(again, of.inputs)
-        model.save_weights(f"{path}.h5")
-        loaded.load_weights(f"{path}.h5")
+        loaded.load_weights(written(model, path))
         return loaded
 
     def by_file(self, of: Stack, again: Stack, model: Any, path: str) -> Any:
-        model.save(path)
-        return self.backend.keras.models.load_model(path)
+        return self.backend.keras.models.load_model(written(model, path))
+
+    def save(self, of: Stack, how: str, after: str = "") -> Answer:
+        model = self.model(of, of.inputs)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, f"model.{how}")
+            if how == "export":
+                self.exported(model, path)
+                path = shutil.make_archive(path, "zip", path)
+            else:
+                path = written(model, path)
+            return {"file": encode(np.fromfile(path, np.uint8))}
+
+    def serve(
+        self, data: Array, x: Maybe = None, initial_state: Any = None, mask: Maybe = None
+    ) -> Answer:
+        if importlib.util.find_spec("tensorflow") is None:
+            raise Unsupported("tensorflow, which reads a SavedModel, is not installed")
+        tensorflow = importlib.import_module("tensorflow")
+        with tempfile.TemporaryDirectory() as folder:
+            zipfile.ZipFile(io.BytesIO(data.tobytes())).extractall(folder)
+            served = tensorflow.saved_model.load(folder)
+        wide = self.dtype == "float64"
+        dtype = np.dtype("float64" if wide else self.backend.keras.backend.floatx())
+        return self.served(tensorflow, served, cast(inputs_of(x, initial_state, mask), dtype))
 
     def export(
         self, of: Stack, x: Maybe = None, initial_state: Any = None, mask: Maybe = None
     ) -> Answer:
         inputs: Inputs = inputs_of(x, initial_state, mask)
-        model = self.model(of, inputs)
+        with tempfile.TemporaryDirectory() as folder:
+            self.exported(self.model(of, inputs), folder)
+            tensorflow = importlib.import_module("tensorflow")
+            served = tensorflow.saved_model.load(folder)
+        return self.served(tensorflow, served, self.passed(of, inputs))
+
+    def exported(self, model: Any, folder: str) -> None:
+        """Write it there as a SavedModel."""
         if not hasattr(model, "export"):
             raise Unsupported(f"a model of Keras {self.backend.keras_version} has no export")
         if self.backend.name not in EXPORTS_WITH:
@@ -109,14 +141,22 @@ class Saving(Models):
         for name in EXPORTS_WITH[self.backend.name]:
             if importlib.util.find_spec(name) is None:
                 raise Unsupported(f"{name}, which a SavedModel is made with, is not installed")
-        tensorflow = importlib.import_module("tensorflow")
-        with tempfile.TemporaryDirectory() as folder:
-            model.export(folder)
-            served = tensorflow.saved_model.load(folder)
-        given = {n: tensorflow.constant(array) for n, array in self.passed(of, inputs).items()}
+        model.export(folder)
+
+    def served(self, tensorflow: Any, served: Any, inputs: Inputs) -> Answer:
+        given = {n: tensorflow.constant(array) for n, array in inputs.items()}
         each = [given[name] for name in in_order(given)]
         try:
             found = served.serve(each)
         except TypeError:  # of Keras 2, and of 3.0, one input alone is in no list
             found = served.serve(*each)
         return {"output": encode(np.concatenate([e.numpy() for e in flat(found)], axis=-1))}
+
+
+def written(model: Any, path: str) -> str:
+    """Where it is written: weights alone, if the path says so, or the whole model."""
+    if not path.endswith(".weights"):
+        model.save(path)
+        return path
+    model.save_weights(f"{path}.h5")
+    return f"{path}.h5"

@@ -23,7 +23,8 @@ from .wire import Array, decode, description
 
 VERBS = (
     *("make", "summary", "weights", "config", "run", "run_shapes", "reset", "gradients", "reload"),
-    *("read_file", "compose", "export", "fit", "attempt", "offers", "describe", "inspect"),
+    *("save", "read_file", "serve", "compose", "export", "fit", "attempt", "offers"),
+    *("describe", "inspect"),
 )
 REFERENCES = ("of", "like", "after")
 Answer = dict[str, Any]
@@ -97,9 +98,11 @@ class Session:
         raise self.has_no("summary")
 
     def weights(self, *_: Any, **asked: Any) -> Answer:
-        """of, after="".
+        """of, after="", optimizer="".
 
-        {"weights": {layer: {path: array}}, "trainable": {layer: [paths]}}"""
+        {"weights": {layer: {path: array}}, "trainable": {layer: [paths]}}. optimizer: of what kind
+        the one is that trained it; "optimizer": {"iterations", state: {layer: {path: array}}}, as
+        fit has them in "updates"."""
         raise self.has_no("weights")
 
     def config(self, *_: Any, **asked: Any) -> Answer:
@@ -176,13 +179,26 @@ class Session:
         not for "weights"."""
         raise self.has_no("way to save and load a layer as Keras does")
 
+    def save(self, *_: Any, **asked: Any) -> Answer:
+        """of, how, after="".
+
+        {"file": what it is written as (bytes, uint8)}: how "keras" or "h5" (a whole model),
+        "weights", or "export" (a SavedModel, a folder, as a .zip of it)."""
+        raise self.has_no("files of Keras's")
+
     def read_file(self, *_: Any, **asked: Any) -> Made:
-        """layers, input_shape, data, name.
+        """layers, input_shape, data, name, own=False, compiled=False.
 
         The model in a file (bytes, uint8) of that name: a whole one (.keras, .h5), or weights
         (.weights.h5) for these layers. A file that names a class that no claim may name is
-        refused."""
+        refused, but for one that a subject wrote itself (own). compiled: with what trained it."""
         raise self.has_no("files of Keras's")
+
+    def serve(self, *_: Any, **asked: Any) -> Answer:
+        """data, x, initial_state, mask.
+
+        {"output"}: what TensorFlow computes with a SavedModel that `save` wrote."""
+        raise self.has_no("SavedModel")
 
     def compose(self, *_: Any, **asked: Any) -> Made:
         """of, how.
