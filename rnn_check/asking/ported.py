@@ -20,6 +20,7 @@ from rnn_check.claims.written import Array
 from rnn_check.refusal import Refused
 from rnn_check.subjects.ask import Subject, decode
 from rnn_check.subjects.asked.layouts import KERAS, ways
+from rnn_check.subjects.asked.loading import no_model
 from rnn_check.subjects.plan import Message, Step, step
 
 ENDS = {
@@ -52,6 +53,8 @@ def place(text: str) -> Place:
     file = Path(match[1])
     if not file.is_file():
         raise Unportable(f"{file}: {'a folder' if file.is_dir() else 'no such file'}")
+    if why := no_model(str(file)):
+        raise Unportable(f"{file}: {why}")
     return Place(text, file, match[2] or "", ENDS[file.suffix[1:]])
 
 

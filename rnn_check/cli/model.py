@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,8 +171,6 @@ def question_of(what: str, mode: str, dtype: str | None, own: Sequence[str]) -> 
     from rnn_check.subjects.own_layer import LayerError, checked, place
 
     check_place(what)
-    if what.endswith(".keras") and not zipfile.is_zipfile(what):
-        raise BadInput(f"{what}: no model that Keras saved: such a file is a zip archive")
     known: dict[str, str] = {}
     for spec in own:
         try:

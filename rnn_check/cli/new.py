@@ -10,6 +10,7 @@ import click
 from rnn_check.cli.commands import BadInput, NotAsked, main
 from rnn_check.cli.options import BACKENDS, FORCE, check_free, write
 from rnn_check.reports.terminal import plain, say
+from rnn_check.subjects.asked.loading import no_model
 
 
 @main.command()
@@ -126,6 +127,8 @@ def check_place(what: str) -> None:
             return
     if not Path(place).is_file():
         raise BadInput(f"{place}: {'a folder' if Path(place).is_dir() else 'no such file'}")
+    if why := no_model(place):
+        raise BadInput(f"{place}: {why}")
 
 
 def _array(file: Path) -> Any:

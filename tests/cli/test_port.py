@@ -268,6 +268,8 @@ def test_what_is_no_place_of_a_layer_is_one_error(tmp_path: Path, here: None) ->
     damaged.write_bytes(b"no model")
     tensors = tmp_path / "a.safetensors"
     tensors.write_bytes(b"\x04\0\0\0\0\0\0\0{}")
+    saved = tmp_path / "a.keras"
+    saved.write_bytes(b"no archive")
     folder = tmp_path / "a.pth"
     folder.mkdir()
     for words, message in (
@@ -278,6 +280,7 @@ def test_what_is_no_place_of_a_layer_is_one_error(tmp_path: Path, here: None) ->
         ([odd], "m has no weight_ih and weight_hh of an RNN, LSTM or GRU"),
         ([damaged], "it is no ONNX file"),
         ([tensors], "it is no .safetensors file"),
+        ([saved], "a.keras: no model that Keras saved: such a file is a zip archive"),
         ([tmp_path / "absent.pt"], "absent.pt: no such file"),
         ([folder], "a.pth: a folder"),
         ([tmp_path / "a.txt"], "a.txt: expected FILE:LAYER, with FILE one of .pt, .pth"),

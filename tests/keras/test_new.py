@@ -211,12 +211,17 @@ def test_large_arrays_stand_beside_the_claim(
         (["--from-example", "--only", "a"], "--only does not go with --from-example"),
         (["--from-example", "-o", "claim.json"], "a claim file's name ends in .toml"),
         (["absent.keras"], "absent.keras: no such file"),
+        (["no.keras"], "no.keras: no model that Keras saved: such a file is a zip archive"),
         (["absent.py:model"], "absent.py: no such file"),
         (["model"], "expected FILE.keras, FILE.h5, FILE.py:NAME or MODULE:NAME"),
         (["a:b", "--input", "absent.npy"], "--input: absent.npy: no array of numpy.save"),
     ],
 )
-def test_wrong_usage_is_one_message(arguments: list[str], message: str) -> None:
+def test_wrong_usage_is_one_message(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("no.keras").write_bytes(b"no archive")
     result = CliRunner().invoke(main, ["new", *arguments])
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr

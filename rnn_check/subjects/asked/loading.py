@@ -17,6 +17,13 @@ _ZEROS: dict[str, Any] = {
 _NEWER = ("quantization_config",)  # what older ones do not take, and is None where it is not used
 
 
+def no_model(path: str) -> str:
+    """Why that file is none that Keras saved, as far as its beginning tells; empty if it may be."""
+    if path.endswith(".keras") and not zipfile.is_zipfile(path):
+        return "no model that Keras saved: such a file is a zip archive"
+    return ""
+
+
 def loaded(keras: Any, path: str) -> Any:
     """The model of FILE.keras or FILE.h5, without what it was trained with.
 
