@@ -24,6 +24,7 @@ from rnn_check.claims.layers.signal import (
     Call,
     Pass,
     Signal,
+    Unbegun,
     Weights,
     bounded,
     carried,
@@ -101,11 +102,12 @@ class Shown(NamedTuple):
         return Shown(Signal(self.last.number.at(samples), mask), each)
 
 
-def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> Shown:
+def carried_on(
+    claim: Experiment, arithmetic: str, batches: Sequence[slice], unbegun: Unbegun = ""
+) -> Shown:
     """Of one batch after another, each stateful layer starting where it ended the one before.
 
-    Before the first step that counts a subject may show zeros or the state that a layer starts
-    from: nothing is known there.
+    unbegun: see `Call`.
     """
     assert claim.x is not None
     found: list[Signal] = []
@@ -120,15 +122,15 @@ def carried_on(claim: Experiment, arithmetic: str, batches: Sequence[slice]) -> 
             start: Sequence[Bounded] = []
             if isinstance(layer, Carrying):
                 start, given = given or ended.get(layer.name, []), []
-            call = Call(weights_of(claim, layer, a), signal, start)
+            call = Call(weights_of(claim, layer, a), signal, start, unbegun=unbegun)
             if isinstance(layer, Carrying) and layer.inner.option("stateful"):
                 ended[layer.name] = [*layer.ends(call).values()]
             passed = layer.passed(call)
             every[layer.name].append(layer.returned(call, passed))
             out = passed.out
             if start and isinstance(layer, Carrying) and signal.mask is not None:
-                unknown = np.where(not_begun(layer, signal.mask), np.inf, 0.0)
-                out = dataclasses.replace(out, number=out.number.off_by(unknown))
+                number = call.with_unbegun(out.number, not_begun(layer, signal.mask))
+                out = dataclasses.replace(out, number=number)
             signal = out.handed_on
         found.append(signal)
     masks = [s.mask for s in found if s.mask is not None]

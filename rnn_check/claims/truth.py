@@ -22,6 +22,7 @@ from rnn_check.claims.layers.signal import (
     Course,
     Pass,
     Signal,
+    Unbegun,
     at_the_end,
     last_of,
 )
@@ -95,12 +96,15 @@ class Truth:
     def output(self) -> Bounded:
         return _limited(self.passes[-1].out.number, self.claim.layers[-1].reach)
 
-    def in_batches(self, batches: Sequence[slice]) -> stack.Shown:
-        """The output, in whichever batches it is asked for: those of a stateful layer go on."""
+    def in_batches(self, batches: Sequence[slice], unbegun: Unbegun = "") -> stack.Shown:
+        """The output, in whichever batches it is asked for: those of a stateful layer go on.
+
+        unbegun: see `Call`.
+        """
         claim = self.claim
         if not claim.is_stateful:
             return stack.Shown(Signal(self.output, self.passes[-1].out.mask), self.returned)
-        found = stack.carried_on(claim, self.arithmetic, batches)
+        found = stack.carried_on(claim, self.arithmetic, batches, unbegun)
         last = _limited(found.last.number, claim.layers[-1].reach)
         return found._replace(last=Signal(last, found.last.mask))
 

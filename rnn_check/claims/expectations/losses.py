@@ -141,21 +141,22 @@ class ActivityLoss(Holds, frozen=True, kw_only=True):
     )
     questions = ("losses",)
 
-    def underived(self, run: Experiment) -> str:
-        for layer in run.layers:
-            if isinstance(layer, Bidirectional) and penalizes_outputs(layer):
-                return f"{self.name} of two directions, which are not shown apart, is not derived"
-        return ""
-
     def spoils(self, run: Experiment) -> list[Path]:
-        return [("losses", "losses"), ("losses", "activities", "*")]
+        seen = (each for each in run.layers if not isinstance(each, Bidirectional))
+        activities = (("losses", "activities", each.name) for each in seen)
+        return [("losses", "losses"), *activities]
 
     def judge(self, case: Case) -> Iterator[Comparison]:
-        """From the outputs that the subject itself returned, so that no recurrence is needed."""
+        """From the outputs that the subject itself returned, so that no recurrence is needed.
+
+        Bidirectional does not show its directions apart: of each all that it should return.
+        """
         told, run, a = case.said["losses"], case.claim, formats.arithmetic(case.dtype)
         outputs = {}
         for index, layer in enumerate(run.layers):
-            if penalizes_outputs(layer):
+            if isinstance(layer, Bidirectional) and penalizes_outputs(layer):
+                outputs[layer.name] = case.truth(case.dtype).returned[layer.name]
+            elif penalizes_outputs(layer):
                 shapes = [(len(case.x), *run.shape_after(index, case.x.shape[1:]))]
                 if layer.returns_state and isinstance(layer, Carrying):
                     shapes += [(len(case.x), size) for size in layer.state_sizes]

@@ -113,7 +113,7 @@ def unjudged(what: str, run: Experiment, drawn: bool = False) -> str:
                 return f"{what} of a training with norms along another axis is not derived"
         if layer.inner.option("stateful") and _skips_all(run):
             return f"{what} of a training of a stateful layer that skips all steps is not derived"
-        if layer.inner.option("stateful") and _penalizes_unbegun(run):
+        if layer.inner.option("stateful") and penalizes_unbegun(run):
             return f"{what} of a training where steps before a state are penalized is not derived"
         if is_masked(run) and layer.is_recurrent:
             sequence = layer.inner.option("return_sequences")
@@ -165,7 +165,7 @@ def _skips_all(run: Experiment) -> bool:
     return not whole.is_sequence and not whole.mask.any(axis=1).all()
 
 
-def _penalizes_unbegun(run: Experiment) -> bool:
+def penalizes_unbegun(run: Experiment) -> bool:
     """Whether what a regularizer counts may be that of a batch before it, or a zero."""
     if not is_masked(run) or run.x is None or run.loss is None:
         return False

@@ -194,7 +194,7 @@ class Carrying(Layer, frozen=True):
         if call.starts and call.given.mask is not None and not zeros:  # or where it starts from
             none_yet = shown_as_zero(self.in_order(call.given.mask), False)
             unknown = none_yet if self.returns_sequences else none_yet[:, -1]
-            each = [number.off_by(np.where(unknown, np.inf, 0.0)) for number in each]
+            each = [call.with_unbegun(number, unknown) for number in each]
         if not self.returns_state:
             return each
         states = (state for course in passed.courses for state in course.states.values())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -55,21 +55,40 @@ class Signal:
         return cls(numbers.exactly(value, a), mask)
 
 
+Unbegun = Literal["", "zeros", "states"]
+
+
 @dataclass(frozen=True)
 class Call:
     """What a layer, or a part of one, is called with; it computes in the arithmetic of that.
 
     starts: the initial value (B,H) of each state that it carries; zeros if there is none.
+    unbegun: what is shown before the first step that counts, where there are starts; zeros or the
+    first of these, either of which Keras allows, or "" if nobody says which.
     """
 
     weights: Weights  # its own
     given: Signal
     starts: Sequence[Bounded] = ()
     by_hand: ByHand = field(default_factory=dict)
+    unbegun: Unbegun = ""
 
     @property
     def a(self) -> Arithmetic:
         return self.given.number.a
+
+    def with_unbegun(self, shown: Bounded, where: Array) -> Bounded:
+        """What is shown, where it may be either; where: (B,T,1) of a sequence, or (B,1)."""
+        if self.unbegun == "zeros":
+            return shown
+        if self.unbegun == "states":
+            state = self.starts[0]
+            if shown.value.ndim == 3:
+                state = state.each(lambda part: part[:, None])
+            state = state.off_by(shown.a.u_stored * state.most + shown.a.min_normal)
+            value = np.where(where, state.value, shown.value)
+            return Bounded(value, np.where(where, state.error, shown.error), shown.a)
+        return shown.off_by(np.where(where, np.inf, 0.0))
 
 
 class Back(NamedTuple):
