@@ -143,7 +143,8 @@ FRAMEWORKS = {
 PLANTED = {
     "eagerly", "faults", "input_faults", "penalty_faults", "reporting_faults", "saving_faults",
     "scaling_faults", "stateful_faults", "training_faults", "updating_faults", "weighing_faults",
-    "activity_faults", "constructor_faults", "direction_faults",
+    "accumulating_faults", "activity_faults", "bidirectional_penalty_faults", "unbegun_faults",
+    "constructor_faults", "direction_faults",
 }  # fmt: skip
 
 
