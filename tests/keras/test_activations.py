@@ -133,7 +133,20 @@ def test_a_backend_is_within_the_constants_but_for_what_is_known(
         key: one for key, one in rest.items() if one.get("worst", 0) > CONSTANTS[key[2]][key[0]]
     }
     assert not beyond
-    assert not {key: one for key, one in known.items() if not one.get("beyond")}
+    gone = [key for key, one in known.items() if not one.get("beyond")]
+    if not has_avx512():
+        gone = [key for key in gone if not any(d.avx512 and d.holds(*of(key)) for d in DEVIATIONS)]
+    assert not gone
+
+
+def of(key: tuple[str, str, str, str, str]) -> tuple[str, str, str, str, str]:
+    name, dtype, what, backend, mode = key
+    return backend, name, dtype, what, mode
+
+
+def has_avx512() -> bool:
+    flags = Path("/proc/cpuinfo")
+    return not flags.exists() or "avx512f" in flags.read_text("utf-8")
 
 
 @long
