@@ -37,6 +37,8 @@ from rnn_check.claims.layers.recurrent import Carrying
 from rnn_check.claims.layers.signal import Pass
 from rnn_check.claims.written import Array
 from rnn_check.numbers import activations, formats
+from rnn_check.recurrences.optimizers import SGD, Optimizer
+from rnn_check.recurrences.schedules import Schedule
 
 MaskForm = Literal[
     "none",
@@ -62,6 +64,7 @@ Trained = Literal[
     "weighs whole sequences",
     "adds up several gradients of a row, not linearly",
     "accumulates gradients",
+    "holds a number that float32 rounds",
 ]
 
 KINDS = {kind.__name__: kind for kind in (*typing.get_args(AnyLayer), *typing.get_args(Cell))}
@@ -202,8 +205,23 @@ def trains(claim: Claim) -> set[str]:
         and bends
         and twice,
         "accumulates gradients": bool(optimizer.gradient_accumulation_steps),
+        "holds a number that float32 rounds": any(
+            float(np.float32(number)) != number for number in _cast(optimizer)
+        ),
     }
     return {words for words, holds in found.items() if holds}
+
+
+def _cast(optimizer: Optimizer) -> Iterator[float]:
+    """The numbers of an optimizer and its schedule that Keras casts to the dtype of a weight."""
+    rate = optimizer.learning_rate
+    of = {
+        optimizer: ("beta_1", "beta_2", "weight_decay")
+        + ("momentum",) * isinstance(optimizer, SGD),
+        rate: ("decay_rate", "alpha", "warmup_target") if isinstance(rate, Schedule) else (),
+    }
+    for owner, names in of.items():
+        yield from (n for name in names if (n := getattr(owner, name, None)) is not None)
 
 
 def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
