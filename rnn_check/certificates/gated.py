@@ -147,7 +147,8 @@ def _seen(
 
 def _handed(c: Bounded, f: Bounded, differs: Array) -> Bounded:
     """c, if the one before it may differ by so much from the one that is shown."""
-    more = (np.abs(f.value) + f.error) * differs
+    more = np.where(differs == 0, 0.0, (np.abs(f.value) + f.error) * differs)
+    more[np.isnan(more)] = np.inf
     return Bounded(c.value, np.where(np.isnan(c.value), c.error, c.error + more), c.a)
 
 

@@ -105,10 +105,10 @@ def _residual(observed: Array, expected: Array) -> Array:
 
 
 def _ratios(residual: Array, bound: Array) -> Array:
-    """0 where both are 0, and where nothing is bounded."""
+    """0 where both are 0, and where nothing is bounded: a bound that is none hides no other."""
     ratios: Array = residual / bound
     if np.isnan(ratios.sum()):
-        ratios = np.where((residual == 0) | (bound == np.inf), 0.0, ratios)
+        ratios = np.where((residual == 0) | ~(bound < np.inf), 0.0, ratios)
     return ratios
 
 

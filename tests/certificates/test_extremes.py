@@ -79,18 +79,21 @@ def alarms(layer: Extreme) -> Iterator[str]:
     states, gradients = layer.run()
     seen = [{}, {"cell_states": states["c"]}] if layer.r is LSTM else [{}]
     for cells in seen:
-        if (found := certify(states["h"], **layer.asked, **cells)).ok is False:
-            yield found.reason
-    results = certify_gradients(
-        gradients, cotangent=layer.cotangent, states=states["h"], **layer.asked
-    )
-    for name, found in results.items():
-        if found.ok is False:
-            yield f"gradient of {name}: {found.reason}"
+        results = {"states": certify(states["h"], **layer.asked, **cells)}
+        results |= certify_gradients(
+            gradients, cotangent=layer.cotangent, states=states["h"], **layer.asked, **cells
+        )
+        for name, found in results.items():
+            if found.ok is False:
+                yield f"{name}: {found.reason}"
+            if not (found.bound >= 0).all():
+                yield f"{name}: a bound is none"
     running = Running(layer.r, **layer.given, initial_state=layer.start)
     for name, state in states.items():
         if not within(state, running.states[name]):
             yield f"{name} is beyond the running bound"
+        if not (running.states[name].error >= 0).all():
+            yield f"the running bound of {name} is none"
 
 
 EACH = {"simple": SIMPLE, "lstm": LSTM, "gru": GRU, "gru, reset before": GRU_BEFORE}
