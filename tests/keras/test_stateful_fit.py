@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from rnn_check.asking import plans
@@ -52,6 +55,33 @@ def test_a_state_in_other_words_is_certified(subject: Subject) -> None:
     verdict = judged(subject, planted.NONE)
     assert verdict.verdict == AGREE, verdict.detail
     assert "each of 4 updates follows" in verdict.detail
+
+
+def test_a_gradient_that_overflows_is_no_fault_of_the_state(
+    subject: Subject, tmp_path: Path
+) -> None:
+    # the learning rate is 0, and 0·inf is NaN: of every weight, and of each state after it
+    (tmp_path / "steep.toml").write_text("""
+schema = 1
+title = "A gradient that overflows"
+layer = { kind = "SimpleRNN", units = 1 }
+input = { x = [[[0], [0], [0], [0], [0.5]]] }
+weights = { kernel = [[1]], recurrent_kernel = [[1e20]], bias = [0] }
+source = { document = "a test", section = "steep" }
+
+[[expect]]
+what = "stateful"
+of = "fit"
+value = true
+from = "what the option says"
+""")
+    c = files.load(tmp_path / "steep.toml")
+    answer = asking_request.ask(c, subject, asking_request.Setting())
+    assert answer.observed is not None
+    left = answer.observed["stateful"]["weights"]["simple_rnn"]
+    assert np.isnan(left["recurrent_kernel"]).any()
+    (verdict,) = judge.judge(c, answer)
+    assert verdict.verdict != DIFFER, verdict.detail
 
 
 @pytest.mark.parametrize("fault", [f for f in FAULTS if f not in (planted.NONE, NEVER_RESET)])

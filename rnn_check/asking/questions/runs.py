@@ -129,7 +129,8 @@ def stateful(e: Experiment) -> Plan:
     """Of the layers up to the first recurrent one, that made stateful and to return sequences, for
     B samples. It is run on x three times, its state reset before the third: {"runs": the three
     sequences, null of fit and evaluate, "states": the layer's state (B,H) after each run, and after
-    the reset}. Where there are several states each of these four is a list."""
+    the reset, "weights": of fit, those at the end}. Where there are several states each of these
+    four is a list."""
     through, inputs = e.get("through", "call"), e.inputs
     changes = {"stateful": True, "return_sequences": True, "return_state": False}
     of = e.again("stateful", whole=False, **changes)
@@ -148,11 +149,14 @@ def stateful(e: Experiment) -> Plan:
     second = run(first)
     reset = step("reset", of=of, after=second)
     steps = {"first": first, "second": second, "reset": reset, "third": run(reset)}
+    if through == "fit":
+        steps["weights"] = step("weights", of=of, after=steps["third"])
 
     def together(said: Said) -> Any:
         runs = [said[name] for name in ("first", "second", "third")]
         left = [each["left"] for each in (*runs, said["reset"])]
-        return {"runs": [each.get("output") for each in runs], "states": left}
+        found = {"runs": [each.get("output") for each in runs], "states": left}
+        return found | ({"weights": said["weights"]["weights"]} if "weights" in said else {})
 
     return Plan(steps, together)
 

@@ -17,7 +17,7 @@ from rnn_check.certificates.comparison import Comparison, step
 from rnn_check.claims import stack
 from rnn_check.claims.expectations import certified
 from rnn_check.claims.expectations.bitwise import SEQUENCE, same
-from rnn_check.claims.expectations.case import Case, given
+from rnn_check.claims.expectations.case import Case, Said, given
 from rnn_check.claims.expectations.expectation import WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import RNN, Carrying
@@ -52,7 +52,7 @@ class Stateful(Holds, frozen=True, kw_only=True):
         Where the claim gives an initial state, every run is given it, and starts there. A sequence
         of a SimpleRNN alone is certified step by step; the state that other layers end with, or
         that is all that there is to see (fit, evaluate), is held against the running bound of the
-        whole run.
+        whole run. What fit makes of weights that are none any more is not judged.
         """
         told, run = case.said["stateful"], case.claim
         a = formats.arithmetic(case.dtype)
@@ -83,12 +83,20 @@ class Stateful(Holds, frozen=True, kw_only=True):
                 continue
             call = stack.Call(weights, signal, started)
             for (part, ended), got in zip(layer.ends(call).items(), left, strict=True):
+                if name != "first" and _overflowed(told, layer):
+                    ended = ended.off_by(np.full_like(ended.value, np.inf))
                 yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
             if shown is not None:
                 what, whole = f"output of the {name} run", layer.returning_sequences()
                 yield returned(what, shown, whole, call)
         if runs[0] is not None and runs[2] is not None:
             yield same("the run after a reset", runs[2], runs[0])
+
+
+def _overflowed(told: Said, layer: Layer) -> bool:
+    """Whether a gradient of fit did, of which a learning rate of 0 makes NaN."""
+    left = told["weights"][layer.name].arrays() if "weights" in told else {}
+    return any(np.isnan(weight).any() for weight in left.values())
 
 
 def whole_output(
