@@ -44,6 +44,18 @@ class Node(Generic[T]):
         a: Any = self.b
         return self.tape.node(a + other.b, back)
 
+    def __sub__(self, other: Node[T]) -> Node[T]:
+        def back(g: Any) -> None:
+            self.receive(g)
+            other.receive(-g)
+
+        a: Any = self.b
+        return self.tape.node(a - other.b, back)
+
+    def __rsub__(self, one: float) -> Node[T]:
+        b: Any = self.b
+        return self.tape.node(one - b, lambda g: self.receive(-g))  # type: ignore[operator]
+
     def off_by(self, more: Array | float) -> Node[T]:
         """See Bounded; its gradient is this one's."""
         b: Any = self.b
@@ -84,7 +96,7 @@ class Taped(Generic[T]):
     def seen(self, name: str, a: Node[T], b: Node[T]) -> Node[T]:
         return a + b
 
-    def blend(self, z: Node[T], h: Node[T], c: Node[T]) -> Node[T]:
+    def blend(self, z: Node[T], h: Node[T], c: Node[T], name: str = "h") -> Node[T]:
         def back(g: Any) -> None:
             by: tuple[Any, Any, Any] = z.b, h.b, c.b
             z.receive(g * (by[1] - by[2]))
