@@ -81,6 +81,10 @@ class Taped(Generic[T]):
     def blended(self, z: T, h: T, c: T) -> T:
         raise NotImplementedError
 
+    def factors(self, z: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        """h - c and 1 - z, which the gradient of a blend is multiplied with."""
+        return h - c, 1.0 - z
+
     def node(self, b: T, back: Callable[[T], None] | None = None) -> Node[T]:
         node = Node(self, b, back)
         self._order.append(node)
@@ -99,9 +103,10 @@ class Taped(Generic[T]):
     def blend(self, z: Node[T], h: Node[T], c: Node[T], name: str = "h") -> Node[T]:
         def back(g: Any) -> None:
             by: tuple[Any, Any, Any] = z.b, h.b, c.b
-            z.receive(g * (by[1] - by[2]))
+            of_z, of_c = self.factors(*by)
+            z.receive(g * of_z)
             h.receive(g * by[0])
-            c.receive(g * (1.0 - by[0]))
+            c.receive(g * of_c)
 
         return self.node(self.blended(z.b, h.b, c.b), back)
 
