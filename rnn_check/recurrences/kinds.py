@@ -47,6 +47,12 @@ class Recurrence:
     beside: Callable[[Any, Any], Any] | None = None
     reset_before: Recurrence | None = None
 
+    def __post_init__(self) -> None:
+        if self.states[:1] != ("h",):
+            raise ValueError(
+                f"states of {self.name!r} are {self.states}, but should begin with 'h'"
+            )
+
     @property
     def has_gates(self) -> bool:
         return self.fields[0] not in self.states
@@ -123,10 +129,10 @@ def recurrence(name: str | Recurrence, reset_after: bool = True) -> Recurrence:
     """The recurrence of this name, or itself. Raises ValueError for any other."""
     if isinstance(name, Recurrence):
         return name
-    if name not in KINDS:
+    found = KINDS.get(name) if isinstance(name, str) else None
+    if found is None:
         *others, last = map(repr, KINDS)
         raise ValueError(f"recurrence is {name!r}, but should be {', '.join(others)} or {last}")
-    found = KINDS[name]
     return found if reset_after or found.reset_before is None else found.reset_before
 
 
