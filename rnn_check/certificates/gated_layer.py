@@ -183,6 +183,7 @@ class GatedLayer(Layer):
             *(None if part is None else exactly(part, self.a) for part in arranged[0])
         )
         self._factors: dict[tuple[int, ...], tuple[Factor, int]] = {}
+        self._factored: list[Any] = []  # kept, so that nothing else has their ids
         self._differs: dict[str, Array] | None = None
         self.receives: GatedLayer | None = None  # whose states steps receive, if not these
         # the sums of the last block that was asked for: of whatever errors, their values are these
@@ -208,6 +209,7 @@ class GatedLayer(Layer):
             ends = np.cumsum([len(p) for p in parts])[:-1]
             matrix = np.concatenate(parts) if len(parts) > 1 else parts[0]
             self._factors[key] = Factor(matrix, self.a, *map(int, ends), bias=one), several
+            self._factored += [*matrices, bias]
         return self._factors[key]
 
     def sums(

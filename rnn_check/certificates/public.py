@@ -75,6 +75,11 @@ def certify(
     states are known by what the states say of them: an interval for each, of which the share that
     is wider than a hundredth counts as blind.
 
+    recurrence may be a definition of one's own, too, a `Recurrence` of rnn_check.recurrences.kinds,
+    of one state or of two. It is asked step by step as any other, of gates in its order; of two
+    states, cell_states is the second, which has to be seen at all steps. How sums were made is not
+    asked of it. layout is "keras" or "time_major".
+
     layout: how all of these arrays stand. "keras": as above. "time_major": the same weights, states
     and x (T,B,·), mask (T,B). "torch": what torch.nn.RNN, LSTM and GRU take and give: time-major,
     kernel = weight_ih_l0 (GH,F), recurrent_kernel = weight_hh_l0 (GH,H), bias = the pair of
@@ -170,6 +175,10 @@ def certify_gradients(
     (B,T,H), dL/dc as far as c is part of the output; its activations have to be elementwise, as a
     GRU's. What reaches c (of a GRU: h) from later steps is hidden, and known by what each δ says of
     it.
+
+    Of a recurrence that is a definition of one's own, each gradient is asked of the states, over
+    all steps, and δ need not be among what is observed: errors grow from step to step, and how sums
+    were made is not asked.
 
     layout: how all of these arrays stand, as in `certify`, each gradient as what it is the gradient
     of: with "torch", kernel is the gradient of weight_ih_l0 (GH,F), bias the pair of those of

@@ -21,9 +21,15 @@ from rnn_check.numbers.reading import Numbers
 from rnn_check.recurrences import gru, lstm, simple
 
 
+def _unknown(*_: Any) -> Any:
+    raise ValueError("this recurrence has no step_back, of which its gradients would be computed")
+
+
 @dataclass(frozen=True, eq=False)
 class Recurrence:
     """What a recurrence is: its gates, its states, one step and the way back.
+
+    Certificates take nothing else of one, but for those that have sharper mathematics of their own.
 
     gates   in the order of their columns, each with the name it has in Keras; "" if there are none
     fields  what a gate is called in what `step` returns; a state, if there are none
@@ -31,6 +37,7 @@ class Recurrence:
     biases  how many there are: if more than one, they are the rows of Keras's bias
     step    in any reading (see `numbers.reading`), of the weights as `arranged`, x_t and the states
             before it. It returns a NamedTuple: the states, and s, the arguments of the gates
+    step_back: what the reference's gradients are computed of; certificates do without
     beside  of two biases: δ as the one beside h·U receives it, of δ and the step
     reset_before: the same with the reset before the product, where there is one
     """
@@ -43,7 +50,7 @@ class Recurrence:
     arranged: Callable[[Any, Any, Any], Any]  # Keras's arrays, as `step` takes them
     joined: Callable[[Any], tuple[Any, ...]]  # and back
     step: Callable[..., Any]
-    step_back: Callable[..., Any]
+    step_back: Callable[..., Any] = _unknown
     beside: Callable[[Any, Any], Any] | None = None
     reset_before: Recurrence | None = None
 
