@@ -97,7 +97,8 @@ class Seen(Bounds):
         self.expected[name] = value
         if name not in self.observed:
             return value
-        return Bounded(self.observed[name], self.differs[name], self.a)
+        off = self.differs[name]
+        return Bounded(self.observed[name], np.where(np.isnan(off), np.inf, off), self.a)
 
 
 class _MadeAgain(Seen):

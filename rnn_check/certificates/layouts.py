@@ -17,7 +17,7 @@ import numpy as np
 
 from rnn_check.numbers.arrays import numbers
 from rnn_check.numbers.formats import Array
-from rnn_check.recurrences.kinds import GRU_BEFORE, Recurrence
+from rnn_check.recurrences.kinds import GRU_BEFORE, Recurrence, is_listed
 
 LAYOUTS = ("keras", "time_major", "torch", "torch_batch_first", "onnx")
 # of the recurrences that they have, where Keras's gates stand in theirs
@@ -41,10 +41,11 @@ class Layout:
         if self.name not in LAYOUTS:
             raise ValueError(f"layout is {self.name!r}, but should be one of {', '.join(LAYOUTS)}")
         has = _GATES.get(self.family)
-        if has is not None and self.recurrence.name not in has:
+        listed = is_listed(self.recurrence)
+        if has is not None and not (listed and self.recurrence.name in has):
             raise ValueError(
                 f"layout={self.name!r} is of {', '.join(has)}, and recurrence is "
-                f"{self.recurrence.name!r}"
+                f"{'' if listed else 'your own '}{self.recurrence.name!r}"
             )
         if self.family == "torch" and self.recurrence is GRU_BEFORE:
             raise ValueError('a GRU of layout="torch" has reset_after=True')

@@ -23,7 +23,7 @@ from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.layouts import Layout
 from rnn_check.certificates.result import Certificate, advised, with_causes
 from rnn_check.numbers.arrays import numbers
-from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, KINDS, LSTM, SIMPLE, Recurrence
+from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, SIMPLE, Recurrence, is_listed
 from rnn_check.recurrences.kinds import recurrence as known
 
 # of which each adjoint is asked of the one after it; all others over a tape
@@ -130,7 +130,7 @@ def certify(
     def asked() -> Asked:
         return _asked(read, r, states, given, off=off)
 
-    return with_causes({"states": found}, asked)["states"] if r.name in KINDS else found
+    return with_causes({"states": found}, asked)["states"] if is_listed(r) else found
 
 
 def certify_gradients(
@@ -235,7 +235,7 @@ def certify_gradients(
             found = gradients.certified(_ADJOINTS[r], read, observed, *cotangents)
         else:
             found = over_tape.certified(read, None, observed, *cotangents)
-    if cotangent_error is not None or cell_cotangent is not None or r.name not in KINDS:
+    if cotangent_error is not None or cell_cotangent is not None or not is_listed(r):
         return found
 
     def asked() -> Asked:

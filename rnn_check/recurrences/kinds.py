@@ -132,6 +132,11 @@ GRU = Recurrence(
 KINDS = {r.name: r for r in (SIMPLE, GRU, LSTM)}
 
 
+def is_listed(r: Recurrence) -> bool:
+    """Whether it is one of KINDS, and not a definition of somebody's own."""
+    return any(r in (listed, listed.reset_before) for listed in KINDS.values())
+
+
 def recurrence(name: str | Recurrence, reset_after: bool = True) -> Recurrence:
     """The recurrence of this name, or itself. Raises ValueError for any other."""
     if isinstance(name, Recurrence):

@@ -488,6 +488,38 @@ def test_it_is_known_by_its_name_where_it_is_one_of_the_kinds(
         forward(layer, run.states, recurrence="mgru")
 
 
+def test_another_one_of_a_name_that_is_known_is_not_taken_for_it() -> None:
+    layer = dataclasses.replace(layer_of(MGU), r=dataclasses.replace(MGU, name="gru"))
+    run = layer.run()
+    assert forward(layer, run.states).ok
+    found = forward(layer, {"h": run.states["h"] * np.float32(1.01)})
+    assert found.ok is False
+    assert found.causes == ()
+    with pytest.raises(ValueError, match="recurrence is your own 'gru'"):
+        forward(layer, run.states, layout="onnx")
+
+
+@np.errstate(all="ignore")
+@each_definition
+def test_what_overflows_is_no_alarm_and_nan_makes_nan(r: Recurrence) -> None:
+    layer = layer_of(r, 3)
+    layer.given["mask"] = None
+    for activation in ("relu", "linear"):
+        layer = dataclasses.replace(layer, names=(activation, "linear"))
+        run = layer.run(kernel=layer.given["kernel"] * np.float32(1e10))
+        layer.given["kernel"] = run.arrays[0]
+        assert not np.isfinite(run.states["h"]).all()
+        found = everything(layer, run.states, gradients(layer.cotangents, run))
+        assert list(alarms(found)) == []
+    layer = layer_of(r, 3)
+    layer.given["x"][1, 3, 0] = np.nan
+    run = layer.run()
+    found = everything(layer, run.states, gradients(layer.cotangents, run))
+    assert list(alarms(found)) == []
+    states = {name: np.nan_to_num(array) for name, array in run.states.items()}
+    assert forward(layer, states).ok is False
+
+
 def test_what_does_not_fit_is_refused() -> None:
     mgu, coupled = layer_of(MGU), layer_of(COUPLED)
     for layer, changed, words in (
