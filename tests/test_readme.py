@@ -87,6 +87,11 @@ def test_the_lines_of_python_about_gates_run() -> None:
     exec(fenced(DOCS["docs/certify.md"], "python")[0], {})
 
 
+def test_the_lines_of_python_about_a_recurrence_of_one_s_own_run() -> None:
+    (program,) = (p for p in fenced(DOCS["docs/certify.md"], "python") if "UGRNN" in p)
+    exec(program, {"__name__": "certify"})
+
+
 # --- all documents --------------------------------------------------------------------------------
 
 

@@ -197,7 +197,7 @@ class Legal:
     def split(self, a: Number, parts: int) -> list[Number]:
         return [Number(self, part) for part in np.split(a.value, parts, axis=-1)]
 
-    def blend(self, z: Number, h: Number, c: Number) -> Number:
+    def blend(self, z: Number, h: Number, c: Number, _: str = "h") -> Number:
         if self.execution.join == "x·W + h·U + b":
             return z * (h - c) + c
         return z * h + (Number(self, np.ones_like(z.value)) - z) * c

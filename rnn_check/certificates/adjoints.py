@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rnn_check.certificates.factors import Room, quanta
-from rnn_check.certificates.gradients import Gradients, linear
+from rnn_check.certificates.gradients import Gradients, linear, shows_copies
 from rnn_check.certificates.layer import COLUMNS, grid_of
 from rnn_check.certificates.pieces import Piece
 from rnn_check.certificates.precision import NOTHING, Sample, sample_of
@@ -137,7 +137,7 @@ class Adjoint(Gradients):
             s, got = alone, observed[samples].astype(np.float64)
             if layer.most > 1 and layer.next is not None:
                 copied = self.through_time(samples, 0, 1)
-                keep = self.shows_copies(samples, got, alone, copied)
+                keep = shows_copies(layer, samples, got, alone, copied)
                 s.value = np.where(keep, copied.value, alone.value)
                 s.error = np.where(keep, copied.error, alone.error)
                 s.addend_size = np.where(keep, copied.addend_size, 0.0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from rnn_check.numbers.arrays import numbers
 from rnn_check.numbers.formats import Array
+from rnn_check.recurrences.kinds import Recurrence
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Asked:
 
     @classmethod
     def of(
-        cls, recurrence: str, states: Any, given: Mapping[str, Any], features: int, **rest: Any
+        cls, r: Recurrence, states: Any, given: Mapping[str, Any], features: int, **rest: Any
     ) -> Asked:
         """given: the arrays as `layouts.Layout.keras` leaves them; features: of x itself."""
 
@@ -53,10 +54,10 @@ class Asked:
             second = kernel[features]
             bias = bias + second
         start = given["initial_state"]
-        starts = () if start is None else (start,) if recurrence != "lstm" else tuple(start)
+        starts = () if start is None else (start,) if len(r.states) < 2 else tuple(start)
         mask = given["mask"]
         return cls(
-            recurrence=recurrence, states=numbers("states", states),
+            recurrence=r.name, states=numbers("states", states),
             x=wide("x")[:, :, :features], kernel=kernel[:features],
             recurrent_kernel=wide("recurrent_kernel"), bias=bias, second=second,
             starts=tuple(numbers("initial_state", s).astype(np.float64) for s in starts),

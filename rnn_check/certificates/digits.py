@@ -25,7 +25,7 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, _given
 from rnn_check.numbers.formats import Array
 from rnn_check.numbers.reading import Bounds
-from rnn_check.recurrences.kinds import LSTM, SIMPLE
+from rnn_check.recurrences.kinds import SIMPLE
 from rnn_check.recurrences.running import _arranged
 
 WEIGHTS = ("kernel", "recurrent_kernel", "bias")
@@ -64,7 +64,7 @@ def certified(layer: Layer, off: Mapping[str, float]) -> Certificate:
     if isinstance(layer, GatedLayer):
         if layer.last_c is not None:
             raise ValueError("with a reading, cell_states should be those of all steps, or none")
-        if layer.mask is not None and layer.recurrence is LSTM and layer.c is None:
+        if layer.mask is not None and layer.has_cell and layer.c is None:
             raise ValueError("with a reading and a mask, cell_states should be given")
         if layer.c is not None:
             seen = np.stack([layer.h, layer.c])
@@ -108,18 +108,17 @@ class Known:
 
     def pieces(self) -> Iterator[Piece]:
         layer = self.layer
-        if self.r is LSTM and isinstance(layer, GatedLayer) and layer.c is None:
+        if isinstance(layer, GatedLayer) and layer.has_cell and layer.c is None:
             yield from self._hidden(layer)
             return
         for samples, steps in layer.blocks():
             x, h = self._operands(samples, steps)
             before: tuple[Bounded, ...] = ()
-            if self.r is LSTM and isinstance(layer, GatedLayer):
+            if isinstance(layer, GatedLayer) and layer.has_cell:
                 before = (self._cells(layer, samples, steps),)
-            step = self.r.step(self.n, self.w, x, h, *before)
-            yield from self._piece((samples, steps), step.h, 0)
-            if before:
-                yield from self._piece((samples, steps), step.c, 1)
+            made = self.r.step(self.n, self.w, x, h, *before)[: 1 + len(before)]
+            for which, state in enumerate(made):
+                yield from self._piece((samples, steps), state, which)
 
     def _operands(self, samples: slice, steps: slice) -> tuple[Bounded, Bounded]:
         """x_t and h_{t-1} of a block."""
@@ -145,9 +144,8 @@ class Known:
         c = self.bounded(layer.c0, np.where(layer.c0 != 0, self.off.get("initial_state", 0), 0.0))
         for t in range(T):
             x, h = self._operands(every, slice(t, t + 1))
-            step = self.r.step(self.n, self.w, x, h, c)
-            yield from self._piece((every, slice(t, t + 1)), step.h, 0)
-            c = step.c
+            h, c, *_ = self.r.step(self.n, self.w, x, h, c)
+            yield from self._piece((every, slice(t, t + 1)), h, 0)
 
     def _piece(self, place: tuple[slice, slice], made: Bounded, which: int) -> Iterator[Piece]:
         layer = self.layer

@@ -1,10 +1,11 @@
 """Does each step of a gated recurrence follow from the one before?
 
 A step is read as bounded numbers from the states that were observed (see `numbers.reading`): its
-sums of products with the bounds of `sums`, and what the gates make of them with theirs. GRU has one
-state, and all of it is seen; of an LSTM whose cell states are seen, c_t is asked from c_{t-1} and
-h_{t-1}, and h_t from that c_t.
-Where they are hidden, see `observer`.
+sums of products with the bounds of `sums`, and what the gates make of them with theirs. That takes
+nothing but the definition, of whatever recurrence, all of whose states are seen: of an LSTM c_t is
+asked from c_{t-1} and h_{t-1}, and h_t from that c_t. Where its cell states are hidden, see
+`observer`. What is asked of some recurrences in float32 first is in `_SCREENS`, how their sums were
+made in `gated_samples`.
 
     B batch, T timesteps, F features, H units, G gates        R rows: samples × steps
 """
@@ -19,7 +20,7 @@ import numpy as np
 
 from rnn_check.certificates.factors import some_of
 from rnn_check.certificates.gated_layer import GatedLayer, handed_on, masked
-from rnn_check.certificates.gated_samples import Value, Values, samples_of_gates
+from rnn_check.certificates.gated_samples import Value, Values, are_asked, samples_of_gates
 from rnn_check.certificates.gated_screen import GruScreen, Suspects
 from rnn_check.certificates.lstm_screen import LstmScreen
 from rnn_check.certificates.observer import Observer
@@ -29,11 +30,16 @@ from rnn_check.certificates.result import Certificate, judge
 from rnn_check.certificates.seen_screen import SeenScreen
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array
-from rnn_check.recurrences.kinds import LSTM
+from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
+
+_SCREENS: dict[Recurrence, type[GruScreen] | type[SeenScreen]] = {
+    LSTM: SeenScreen, GRU: GruScreen, GRU_BEFORE: GruScreen,
+}  # fmt: skip
 
 
 def certified(layer: GatedLayer) -> Certificate:
     """The states of this layer, and its cell states where they were given."""
+    r = layer.recurrence
     seen = layer.h
     if layer.c is not None:
         seen = np.stack([layer.h, layer.c])
@@ -42,13 +48,19 @@ def certified(layer: GatedLayer) -> Certificate:
         others = np.full((layer.h.shape[0], layer.h.shape[1] - 1, layer.h.shape[2]), np.nan, dtype)
         c = np.concatenate([others, layer.last_c[:, None]], axis=1)
         seen = np.stack([layer.h.astype(dtype), c])
-    if layer.recurrence is LSTM and layer.c is None:
+    if layer.has_cell and layer.c is None:
+        if r is not LSTM:
+            raise ValueError(
+                f"cell_states should be given, {r.states[1]} after every step: of {r.name!r} they "
+                "are not known by the states alone"
+            )
         note = (
             "; how its sums were made is not seen where cell_states are not, nor c where act is "
             "saturated"
         )
         return judge(layer.a, seen, lambda worst: _hidden(layer, worst), layer.reach(), note)
-    return judge(layer.a, seen, lambda worst: _pieces(layer, worst), layer.reach())
+    note = "" if are_asked(r) else "; how its sums were made is not asked"
+    return judge(layer.a, seen, lambda worst: _pieces(layer, worst), layer.reach(), note)
 
 
 def _hidden(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
@@ -90,13 +102,14 @@ def _among(piece: Piece, units: Array, H: int) -> Piece:
 
 def _pieces(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
     """All states are seen."""
-    shows_c = layer.c is not None
+    r, shows_c = layer.recurrence, layer.c is not None
     differs = np.zeros((0, 0))
     screen: GruScreen | SeenScreen | None = None
     whole = worst.exact or worst.ratio == -math.inf
-    sampled = whole or layer.h.size * (1 + shows_c) < ENOUGH  # nobody asks how sums were made
-    if not whole:
-        screen = SeenScreen.of(layer) if shows_c else GruScreen.of(layer)
+    few = layer.h.size * (1 + shows_c) < ENOUGH
+    sampled = whole or few or not are_asked(r)  # nobody asks how sums were made
+    if not whole and r in _SCREENS:
+        screen = _SCREENS[r].of(layer)
         everywhere = None if screen is None else _sampled_everywhere(layer)
         if everywhere is None:
             screen = None
@@ -110,17 +123,16 @@ def _pieces(layer: GatedLayer, worst: _Worst) -> Iterator[Piece]:
             continue
         screen = None  # what such a step hands on, the next receives
         shape, observed, before = layer.h[samples, steps].shape, *_seen(layer, samples, steps)
-        n, step = layer.step(samples, steps, observed, *before)
+        n, step = layer.step(samples, steps, layer.observed(samples, steps), *before)
         samples_of = (
             {} if sampled else samples_of_gates(layer, samples, steps, observed, before, n, step)
         )
-        found = {"h": step.h, **n.expected}
-        if shows_c:  # the step before may have handed on another c than it shows
+        found = dict(zip(r.states, step, strict=False)) | n.expected
+        if shows_c and r is LSTM:  # the step before may have handed on another c than it shows
             differs = differs if steps.start else np.zeros((shape[0], shape[2]))
             before_c, differs = handed_on(layer, samples, steps, n.differs["c"], differs)
             found["c"] = _handed(found["c"], step.f, before_c)
-        for i, name in enumerate(layer.recurrence.states):
-            view = layer.cell if i else layer
+        for i, (name, view) in enumerate(layer.shown.items()):
             expected, bound = (
                 part.reshape(shape) for part in (found[name].value, found[name].error)
             )
@@ -136,13 +148,14 @@ def _seen(
     layer: GatedLayer, samples: slice, steps: slice
 ) -> tuple[dict[str, Array], tuple[Bounded, ...]]:
     """What is seen of the states of a block (R,H), and before it of those that are not h."""
-    shown = {"h": layer} if layer.c is None else {"h": layer, "c": layer.cell}
-    H = layer.h.shape[2]
-    observed = {
-        name: of.h[samples, steps].reshape(-1, H).astype(np.float64) for name, of in shown.items()
-    }
-    cells = [exactly(of.before(samples, steps), layer.a) for n, of in shown.items() if n == "c"]
-    return observed, tuple(cells)
+    H, (_, *others) = layer.h.shape[2], layer.shown.items()
+    h = layer.h[samples, steps].reshape(-1, H).astype(np.float64)
+    only = layer.recurrence is LSTM  # by what c may differ, c alone may differ then: see `_handed`
+    before = (
+        exactly(of.before(samples, steps), layer.a) if only else layer.handed(samples, steps, name)
+        for name, of in others
+    )  # fmt: skip
+    return {"h": h, **layer.observed(samples, steps)}, tuple(before)
 
 
 def _handed(c: Bounded, f: Bounded, differs: Array) -> Bounded:
@@ -179,11 +192,11 @@ def _settled(layer: GatedLayer, samples: slice, steps: slice, found: Suspects) -
     if len(rows):
         alone = layer.alone_at(samples.start * T + steps.start + rows)
         every = slice(0, len(rows)), slice(0, 1)
-        observed, before = _seen(alone, *every)
-        n, step = alone.step(*every, observed, *before)
-        made = {"h": step.h}
+        _, before = _seen(alone, *every)
+        n, step = alone.step(*every, alone.observed(*every), *before)
+        made = {"h": step.h} | n.expected
         if layer.c is not None:
-            made["c"] = _handed(n.expected["c"], step.f, alone.differs[:, 0])
+            made["c"] = _handed(n.expected["c"], step.f, alone.differs["c"][:, 0])
     for i, (name, at) in enumerate(several.items()):
         which = np.searchsorted(rows, at // H), at % H
         expected, bound = (

@@ -18,7 +18,7 @@ import numpy as np
 from rnn_check.certificates.factors import Factor, Room
 from rnn_check.certificates.gated_backward import STORED, Backward, Block
 from rnn_check.certificates.gated_layer import GatedLayer
-from rnn_check.certificates.gradients import Gradients
+from rnn_check.certificates.gradients import Gradients, shows_copies
 from rnn_check.certificates.hidden import (
     Left,
     Total,
@@ -273,7 +273,7 @@ class GatedAdjoint(Gradients):
                 alone = total.bounded(a)
                 if shown.addends:
                     copied = total.joined(shown).bounded(a)
-                    keep = self.shows_copies(samples, got, alone, copied)
+                    keep = shows_copies(layer, samples, got, alone, copied)
                     alone = Bounded(
                         np.where(keep, copied.value, alone.value),
                         np.where(keep, copied.error, alone.error),

@@ -23,7 +23,7 @@ from rnn_check.numbers.arrays import read as _read
 from rnn_check.numbers.bounded import Bounded, exactly, untold
 from rnn_check.numbers.formats import UP, Array, _upper, gamma
 from rnn_check.numbers.reading import Bounds
-from rnn_check.recurrences.kinds import LSTM, Recurrence
+from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
 
 
 class Seen(Bounds):
@@ -32,7 +32,7 @@ class Seen(Bounds):
     observed: of some states by name, what is known to have come of the step (R,H). A compiler may
     make a state once more for what comes next, with or without fused multiply-add, so that it
     differs from the one that is shown: by `differs`, twice the rounding of two products' sum. That
-    is c of an LSTM, and h of a GRU.
+    is c of an LSTM, and h of a GRU (`Recurrence.sums`).
     """
 
     def __init__(
@@ -78,10 +78,8 @@ class Seen(Bounds):
             error = np.where(z.is_nan, 0.0, error)
         return Bounded(h, error, self.a)
 
-    def blend(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
-        value = super().blend(z, h, c)
-        self.differs["h"] = np.where(value.error == 0, 0.0, self.made_again(z, h, c))
-        return value
+    def blend(self, z: Bounded, h: Bounded, c: Bounded, name: str = "h") -> Bounded:
+        return self._seen(name, super().blend(z, h, c), self.made_again(z, h, c))
 
     def made_again(self, z: Bounded, h: Bounded, c: Bounded) -> Array:
         """By how much z∘h + (1 - z)∘c may differ if it is made once more, unless it is exact."""
@@ -92,20 +90,23 @@ class Seen(Bounds):
     def seen(self, name: str, a: Bounded, b: Bounded) -> Bounded:
         value = a + b
         most = np.abs(a.value) + a.error + np.abs(b.value) + b.error
-        differs = gamma(4, self.a.u_stored) * most + 4 * self.a.min_normal
+        return self._seen(name, value, gamma(4, self.a.u_stored) * most + 4 * self.a.min_normal)
+
+    def _seen(self, name: str, value: Bounded, differs: Array) -> Bounded:
         self.differs[name] = np.where(value.error == 0, 0.0, differs)
         self.expected[name] = value
         if name not in self.observed:
             return value
-        return Bounded(self.observed[name], self.differs[name], self.a)
+        off = self.differs[name]
+        return Bounded(self.observed[name], np.where(np.isnan(off), np.inf, off), self.a)
 
 
 class _MadeAgain(Seen):
-    """Of a GRU, by how much its states may differ, and nothing of them."""
+    """Of what makes one state, its output, by how much that may differ, and nothing of it."""
 
-    def blend(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
-        if (z.error == 0).any():  # it may choose, which rounds nothing
-            return super().blend(z, h, c)
+    def blend(self, z: Bounded, h: Bounded, c: Bounded, name: str = "h") -> Bounded:
+        if name != "h" or (z.error == 0).any():  # it may choose, which rounds nothing
+            return super().blend(z, h, c, name)
         differs = self.made_again(z, h, c)
         for each in (h.is_nan, c.is_nan):
             if each is not False:
@@ -129,7 +130,8 @@ def _is_nan(products: Sequence[tuple[Bounded, Bounded]], bias: Bounded | None) -
 class GatedLayer(Layer):
     """The operands of every step of a gated recurrence, the states as observed.
 
-    c: the cell states (B,T,H); None: not seen. last_c: the last of them (B,H), if it alone is seen.
+    c: the second state (B,T,H), as an LSTM's cell states; None: not seen, or there is none. last_c:
+    the last of them (B,H), if it alone is seen.
     """
 
     def __init__(
@@ -146,18 +148,23 @@ class GatedLayer(Layer):
         self.gates, self.biases = len(recurrence.gates), recurrence.biases
         self.arrays = 1 + 2 * self.gates
         self.gate = activations.activation(recurrent_activation).name
+        if len(recurrence.states) > 2:
+            raise ValueError(f"{recurrence.name!r} has more states than two, and is not certified")
+        self.has_cell = len(recurrence.states) > 1
         start = [initial_state, None]
-        if recurrence is LSTM and initial_state is not None:
+        if self.has_cell and initial_state is not None:
             if not isinstance(initial_state, (list, tuple)) or len(initial_state) != 2:
-                raise ValueError("initial_state should hold two arrays (B,H), of h and of c")
+                names = " and of ".join(recurrence.states)
+                raise ValueError(f"initial_state should hold two arrays (B,H), of {names}")
             start = list(initial_state)
         super().__init__(states, initial_state=start[0], **operands)
         B, T, H = self.h.shape
         self.c: Array | None = None
         self.last_c: Array | None = None
         if cell_states is not None:
-            if recurrence is not LSTM:
-                raise ValueError("cell_states are an LSTM's, and this is none")
+            if not self.has_cell:
+                name = recurrence.name
+                raise ValueError(f"cell_states are a second state, and {name!r} has none")
             given = numbers("cell_states", cell_states)
             if given.ndim == 2:
                 _check("cell_states", given, (B, H), "the last ones, batch by units of the states")
@@ -177,14 +184,15 @@ class GatedLayer(Layer):
             *(None if part is None else exactly(part, self.a) for part in arranged[0])
         )
         self._factors: dict[tuple[int, ...], tuple[Factor, int]] = {}
-        self._differs: Array | None = None
+        self._factored: list[Any] = []  # kept, so that nothing else has their ids
+        self._differs: dict[str, Array] | None = None
         self.receives: GatedLayer | None = None  # whose states steps receive, if not these
         # the sums of the last block that was asked for: of whatever errors, their values are these
         self._made: tuple[tuple[int, int], tuple[Sum, ...]] = (-1, -1), ()
 
     @property
     def gradient_shapes(self) -> dict[str, tuple[int, ...]]:
-        of_cell = {"initial_cell_state": self.h.shape[::2]} if self.recurrence is LSTM else {}
+        of_cell = {"initial_cell_state": self.h.shape[::2]} if self.has_cell else {}
         return super().gradient_shapes | of_cell
 
     def factor(self, matrices: Sequence[Bounded], bias: Bounded | None) -> tuple[Factor, int]:
@@ -202,6 +210,7 @@ class GatedLayer(Layer):
             ends = np.cumsum([len(p) for p in parts])[:-1]
             matrix = np.concatenate(parts) if len(parts) > 1 else parts[0]
             self._factors[key] = Factor(matrix, self.a, *map(int, ends), bias=one), several
+            self._factored += [*matrices, bias]
         return self._factors[key]
 
     def sums(
@@ -225,6 +234,12 @@ class GatedLayer(Layer):
         assert self.c is not None
         return self.copied(self.c, self.c0)
 
+    @property
+    def shown(self) -> dict[str, GatedLayer]:
+        """Of each state that is seen, by name, this layer as if that were what it shows."""
+        name, *others = self.recurrence.states
+        return {name: self} | ({} if self.c is None else dict.fromkeys(others, self.cell))
+
     def copied(self, states: Array, initial: Array) -> GatedLayer:
         """As if these were the states that it shows."""
         layer = copy(self)
@@ -243,46 +258,50 @@ class GatedLayer(Layer):
             found = np.concatenate([self.h0[samples, None], self.h[samples, : steps.stop - 1]], 1)
         return found.reshape(-1, found.shape[2]).astype(np.float64)
 
-    def handed(self, samples: slice, steps: slice) -> Bounded:
-        """(R,H) the states that the steps of a block receive, which a GRU may make once more."""
-        before = exactly(self.before(samples, steps), self.a)
-        if self.recurrence is LSTM:  # no sum: o∘act(c)
+    def handed(self, samples: slice, steps: slice, name: str = "h") -> Bounded:
+        """(R,H) a state that the steps of a block receive, which may have been made once more."""
+        before = exactly(self.shown[name].before(samples, steps), self.a)
+        if name not in self.recurrence.sums:  # as h = o∘act(c) of an LSTM
             return before
-        if self._differs is None:
-            self._differs = self._handed_off()
-        return before.off_by(self._differs[samples, steps].reshape(before.value.shape))
+        return before.off_by(self.differs[name][samples, steps].reshape(before.value.shape))
 
     @property
-    def differs(self) -> Array:
-        """(n,1,H) of steps alone: by how much what they receive may differ from what was shown."""
-        assert self._differs is not None
-        return self._differs
+    def differs(self) -> dict[str, Array]:
+        """(B,T,H) by how much what steps receive may differ from what was shown, by name.
 
-    def _handed_off(self) -> Array:
-        """(B,T,H) by how much they may differ from the states that are shown.
-
-        Of z and c as the states that are shown make them. Two fused and unfused sums differ by no
+        Of gates as the states that are shown make them. Two fused and unfused sums differ by no
         more than 3u of their terms; γ_4 covers terms that are a quarter larger.
         """
-        found, off = np.zeros(self.h.shape), np.zeros((0, 0))
-        for samples, steps in self.blocks():
-            h = self.h[samples, steps]
-            off = off if steps.start else np.zeros((h.shape[0], h.shape[2]))
-            left, off = handed_on(self, samples, steps, self._made_again(samples, steps), off)
-            found[samples, steps] = left.reshape(h.shape)
+        if self._differs is None:
+            found = {name: np.zeros(self.h.shape) for name in self.recurrence.sums}
+            off: dict[str, Array] = {}
+            for samples, steps in self.blocks():
+                shape = self.h[samples, steps].shape
+                if not steps.start:
+                    off = {name: np.zeros(shape[::2]) for name in found}
+                for name, made in self._made_again(samples, steps).items():
+                    left, off[name] = handed_on(self, samples, steps, made, off[name])
+                    found[name][samples, steps] = left.reshape(shape)
+            self._differs = found
+        return self._differs
+
+    def _made_again(self, samples: slice, steps: slice) -> dict[str, Array]:
+        """(R,H) by how much what these steps hand on may differ from what they show, by name."""
+        before = [exactly(of.before(samples, steps), self.a) for of in self.shown.values()]
+        reading = Seen if self.has_cell else _MadeAgain
+        n, _ = self._stepped(reading, samples, steps, self.observed(samples, steps), *before)
+        found = {}
+        for name in self.recurrence.sums:
+            # a state that is none brings no doubt to those after it
+            made = n.differs[name]
+            finite = np.isfinite(self.shown[name].h[samples, steps]).reshape(made.shape)
+            found[name] = np.where(finite & ~np.isnan(made), made, 0.0)
         return found
 
-    def _made_again(self, samples: slice, steps: slice) -> Array:
-        """(R,H) by how much what these steps hand on may differ from what they show."""
-        before = exactly(self.before(samples, steps), self.a)
-        if self.recurrence is LSTM:  # of c
-            cell = exactly(self.cell.before(samples, steps), self.a)
-            return self.step(samples, steps, {}, cell)[0].differs["c"]
-        n, _ = self._stepped(_MadeAgain, samples, steps, {}, before)
-        # a state that is none brings no doubt to those after it
-        finite = np.isfinite(self.h[samples, steps]).reshape(before.value.shape)
-        made = np.where(finite, n.differs["h"], 0.0)
-        return np.where(np.isnan(made), 0.0, made)
+    def observed(self, samples: slice, steps: slice) -> dict[str, Array]:
+        """(R,H) what is seen of the states after a block's steps, of which the rest is made."""
+        H, (_, *others) = self.h.shape[2], self.shown.items()
+        return {name: of.h[samples, steps].reshape(-1, H).astype(np.float64) for name, of in others}
 
     def _whole(self) -> GatedLayer:
         """To be given other steps, all of which use all operands."""
@@ -328,11 +347,13 @@ class GatedLayer(Layer):
         if self.c is not None:
             layer.c, layer.c0 = self.c[at][:, None], self.c[at[0], at[1] - 1].astype(np.float64)
             layer.c0[at[1] == 0] = self.c0[at[0][at[1] == 0]]
-        layer._differs = np.zeros(layer.h.shape)
+        layer._differs = {name: np.zeros(layer.h.shape) for name in self.recurrence.sums}
         later = np.flatnonzero(at[1])
-        if handed and len(later) and (self.recurrence is not LSTM or self.c is not None):
+        if handed and len(later) and len(self.shown) == len(self.recurrence.states):
             before = self.alone_at(which[later] - 1, handed=False)
-            layer._differs[later, 0] = before._made_again(slice(0, len(later)), slice(0, 1))
+            again = before._made_again(slice(0, len(later)), slice(0, 1))
+            for name, made in again.items():
+                layer._differs[name][later, 0] = made
         return layer
 
     def step(
@@ -360,6 +381,8 @@ class GatedLayer(Layer):
         """Between which numbers h lies."""
         act = reach_of(self.name)
         if not act.is_limited or activations.activation(self.gate).values != (0, 1):
+            return Reach()
+        if self.recurrence not in (LSTM, GRU, GRU_BEFORE):
             return Reach()
         low, high = min(act.low, 0.0), max(act.high, 0.0)
         if self.recurrence is not LSTM:

@@ -14,7 +14,7 @@ from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array, gamma
 from rnn_check.numbers.spread import activation_error
-from rnn_check.recurrences.kinds import GRU, LSTM
+from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, Recurrence
 
 
 class Value:
@@ -55,7 +55,7 @@ class Values:
         self.expected[name] = a + b
         return Value(self.observed[name])
 
-    def blend(self, z: Value, h: Value, c: Value) -> Value:
+    def blend(self, z: Value, h: Value, c: Value, _: str = "h") -> Value:
         return Value(z.value * h.value + (1 - z.value) * c.value)
 
 
@@ -77,11 +77,16 @@ def _index(which: Array | slice, size: int) -> Array:
     return np.arange(size)[which]
 
 
+def are_asked(r: Recurrence) -> bool:
+    """Whether it is known how the errors of this recurrence's sums show in its states."""
+    return r in (LSTM, GRU, GRU_BEFORE)
+
+
 def samples_of_gates(
     layer: GatedLayer, samples: slice, steps: slice, observed: dict[str, Array],
     before: tuple[Bounded, ...], n: Seen | Values, step: Any,
 ) -> dict[str, Sample]:  # fmt: skip
-    """Of each state, the errors as seen from the sums of its gates."""
+    """Of each state, the errors as seen from the sums of its gates, if they are asked."""
     act, gate = (activations.activation(name) for name in (layer.name, layer.gate))
     rows, units = layer.sampled(samples, steps)
     if (

@@ -187,24 +187,6 @@ class Gradients:
         """db = Σ δ_t."""
         return self.sums(None, "", observed)
 
-    def shows_copies(self, samples: slice, got: Array, alone: Any, copied: Any) -> Array:
-        """(n,1) Whether the cotangents of copies of the initial state are a part of its gradient.
-
-        They are where masked first states show it, and not zeros. Where it is 0 itself nobody can
-        tell, and what fits better is right.
-        """
-        layer = self.layer
-        assert layer.next is not None
-        shown = layer.h[samples, 0].astype(np.float64)  # a copy, if it is masked
-        masked = (layer.next[samples, 0] > 0)[:, None]
-        zeros = (shown == 0).all(axis=1, keepdims=True)
-        either = zeros & (layer.h0[samples] == 0).all(axis=1, keepdims=True)
-        far, near = (
-            _ratios(_residual(got, one.value), one.error).max(axis=1, keepdims=True)
-            for one in (alone, copied)
-        )
-        return np.asarray(masked & (~zeros | (either & (near < far))))
-
 
 def linear(
     index: tuple[slice, ...],
@@ -223,3 +205,21 @@ def linear(
     s.error[np.isinf(s.value) & nan] = np.inf  # inf - inf
     s.error[np.isnan(s.value) & ~nan] = np.inf  # δ is read by a product: inf·0 hides its neighbours
     return Piece(index, s.value.reshape(got.shape), s.error.reshape(got.shape), sample)
+
+
+def shows_copies(layer: Layer, samples: slice, got: Array, alone: Any, copied: Any) -> Array:
+    """(n,1) Whether the cotangents of copies of the initial state are a part of its gradient.
+
+    They are where masked first states show it, and not zeros. Where it is 0 itself nobody can
+    tell, and what fits better is right.
+    """
+    assert layer.next is not None
+    shown = layer.h[samples, 0].astype(np.float64)  # a copy, if it is masked
+    masked = (layer.next[samples, 0] > 0)[:, None]
+    zeros = (shown == 0).all(axis=1, keepdims=True)
+    either = zeros & (layer.h0[samples] == 0).all(axis=1, keepdims=True)
+    far, near = (
+        _ratios(_residual(got, one.value), one.error).max(axis=1, keepdims=True)
+        for one in (alone, copied)
+    )
+    return np.asarray(masked & (~zeros | (either & (near < far))))

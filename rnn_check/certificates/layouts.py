@@ -17,10 +17,10 @@ import numpy as np
 
 from rnn_check.numbers.arrays import numbers
 from rnn_check.numbers.formats import Array
-from rnn_check.recurrences.kinds import recurrence as known
+from rnn_check.recurrences.kinds import GRU_BEFORE, Recurrence, is_listed
 
 LAYOUTS = ("keras", "time_major", "torch", "torch_batch_first", "onnx")
-# where Keras's gates stand in theirs
+# of the recurrences that they have, where Keras's gates stand in theirs
 _GATES: dict[str, dict[str, tuple[int, ...]]] = {
     "torch": {"simple": (0,), "lstm": (0, 1, 2, 3), "gru": (1, 0, 2)},
     "onnx": {"simple": (0,), "lstm": (0, 2, 3, 1), "gru": (0, 1, 2)},
@@ -35,14 +35,19 @@ class Layout:
     """One of LAYOUTS, for a recurrence. Raises ValueError for any other."""
 
     name: str
-    recurrence: str
-    reset_after: bool
+    recurrence: Recurrence
 
     def __post_init__(self) -> None:
         if self.name not in LAYOUTS:
             raise ValueError(f"layout is {self.name!r}, but should be one of {', '.join(LAYOUTS)}")
-        known(self.recurrence)
-        if self.family == "torch" and self.recurrence == "gru" and not self.reset_after:
+        has = _GATES.get(self.family)
+        listed = is_listed(self.recurrence)
+        if has is not None and not (listed and self.recurrence.name in has):
+            raise ValueError(
+                f"layout={self.name!r} is of {', '.join(has)}, and recurrence is "
+                f"{'' if listed else 'your own '}{self.recurrence.name!r}"
+            )
+        if self.family == "torch" and self.recurrence is GRU_BEFORE:
             raise ValueError('a GRU of layout="torch" has reset_after=True')
 
     @property
@@ -89,7 +94,7 @@ class Layout:
                 found[name] = self._gates(name, alone, -2).swapaxes(-1, -2)
         if "bias" in found:
             biases = [self._gates("bias", b, -1) for b in self._biases(found.pop("bias"))]
-            if known(self.recurrence, self.reset_after).biases == 2:
+            if self.recurrence.biases == 2:
                 found["bias"] = np.stack(biases)
             else:
                 found |= dict(zip(("bias", SECOND_BIAS), biases, strict=False))
@@ -137,7 +142,7 @@ class Layout:
         return read
 
     def _gates(self, name: str, array: Array, axis: int) -> Array:
-        order = _GATES[self.family][self.recurrence]
+        order = _GATES[self.family][self.recurrence.name]
         if array.ndim < -axis or array.shape[axis] % len(order):
             raise ValueError(
                 f"{name} has shape {array.shape}, but should have {len(order)} gates of H units "
@@ -149,7 +154,7 @@ class Layout:
     def _start(self, given: Any) -> Any:
         if given is None:
             return None
-        if self.recurrence == "lstm" and isinstance(given, (list, tuple)):
+        if len(self.recurrence.states) > 1 and isinstance(given, (list, tuple)):
             return tuple(self._alone("initial_state", part, 2) for part in given)
         return self._alone("initial_state", given, 2)
 
@@ -167,13 +172,13 @@ class Layout:
 
     def _with_biases(self, found: dict[str, Any]) -> dict[str, Any]:
         biases = [self._gates("bias", each, -1) for each in self._biases(found.get("bias"))]
-        r = known(self.recurrence, self.reset_after)
+        two = self.recurrence.biases == 2
         if len(biases) < 2:
             found["bias"] = biases[0] if biases else None
-            if biases and r.biases == 2:
+            if biases and two:
                 raise ValueError("bias should hold two arrays, of the input and of the state")
             return found
-        if r.biases == 2:
+        if two:
             return found | {"bias": np.stack(biases)}
         x, kernel = numbers("x", found["x"]), found["kernel"]
         if x.ndim != 3 or kernel.ndim != 2 or kernel.shape[1] != len(biases[1]):

@@ -10,10 +10,10 @@ import numpy as np
 from rnn_check.certificates import (
     adjoints,
     digits,
-    digits_back,
     gated,
     gated_adjoints,
     gradients,
+    over_tape,
     projected,
     steps,
 )
@@ -23,7 +23,16 @@ from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.layouts import Layout
 from rnn_check.certificates.result import Certificate, advised, with_causes
 from rnn_check.numbers.arrays import numbers
-from rnn_check.recurrences.kinds import recurrence as gated_recurrence
+from rnn_check.recurrences.kinds import GRU, GRU_BEFORE, LSTM, SIMPLE, Recurrence, is_listed
+from rnn_check.recurrences.kinds import recurrence as known
+
+# of which each adjoint is asked of the one after it; all others over a tape
+_ADJOINTS: dict[Recurrence, type[gradients.Gradients]] = {
+    SIMPLE: adjoints.Adjoint,
+    LSTM: gated_adjoints.GatedAdjoint,
+    GRU: gated_adjoints.GatedAdjoint,
+    GRU_BEFORE: gated_adjoints.GatedAdjoint,
+}
 
 
 def certify(
@@ -39,7 +48,7 @@ def certify(
     go_backwards: bool = False,
     zero_output_for_mask: bool = False,
     dtype: Any = None,
-    recurrence: str = "simple",
+    recurrence: str | Recurrence = "simple",
     recurrent_activation: str | None = "sigmoid",
     reset_after: bool = True,
     cell_states: Any = None,
@@ -66,6 +75,11 @@ def certify(
     states are known by what the states say of them: an interval for each, of which the share that
     is wider than a hundredth counts as blind.
 
+    recurrence may be a definition of one's own, too, a `Recurrence` of rnn_check.recurrences.kinds,
+    of one state or of two. It is asked step by step as any other, of gates in its order; of two
+    states, cell_states is the second, which has to be seen at all steps. How sums were made is not
+    asked of it. layout is "keras" or "time_major".
+
     layout: how all of these arrays stand. "keras": as above. "time_major": the same weights, states
     and x (T,B,·), mask (T,B). "torch": what torch.nn.RNN, LSTM and GRU take and give: time-major,
     kernel = weight_ih_l0 (GH,F), recurrent_kernel = weight_hh_l0 (GH,H), bias = the pair of
@@ -85,7 +99,8 @@ def certify(
 
     Raises ValueError for shapes that do not fit, unknown recurrences, activations and arithmetics.
     """
-    given = Layout(layout, recurrence, reset_after).keras(
+    r = known(recurrence, reset_after)
+    given = Layout(layout, r).keras(
         {
             "states": states,
             "cell_states": cell_states,
@@ -99,7 +114,7 @@ def certify(
     )
     states, cell_states = given.pop("states"), given.pop("cell_states")
     read = _layer(
-        states, recurrence, recurrent_activation, reset_after, cell_states, **given,
+        states, r, recurrent_activation, cell_states, **given,
         activation=activation, go_backwards=go_backwards,
         zero_output_for_mask=zero_output_for_mask, dtype=dtype,
     )  # fmt: skip
@@ -113,9 +128,9 @@ def certify(
             found = advised(by.certified(read), read.dtype, read.h)
 
     def asked() -> Asked:
-        return _asked(read, recurrence, states, given, reset_after, off=off)
+        return _asked(read, r, states, given, off=off)
 
-    return with_causes({"states": found}, asked)["states"]
+    return with_causes({"states": found}, asked)["states"] if is_listed(r) else found
 
 
 def certify_gradients(
@@ -135,7 +150,7 @@ def certify_gradients(
     go_backwards: bool = False,
     zero_output_for_mask: bool = False,
     dtype: Any = None,
-    recurrence: str = "simple",
+    recurrence: str | Recurrence = "simple",
     recurrent_activation: str | None = "sigmoid",
     reset_after: bool = True,
     cell_states: Any = None,
@@ -161,6 +176,10 @@ def certify_gradients(
     GRU's. What reaches c (of a GRU: h) from later steps is hidden, and known by what each δ says of
     it.
 
+    Of a recurrence that is a definition of one's own, each gradient is asked of the states, over
+    all steps, and δ need not be among what is observed: errors grow from step to step, and how sums
+    were made is not asked.
+
     layout: how all of these arrays stand, as in `certify`, each gradient as what it is the gradient
     of: with "torch", kernel is the gradient of weight_ih_l0 (GH,F), bias the pair of those of
     bias_ih_l0 and bias_hh_l0, and an LSTM's initial_state a pair; delta (T,B,GH) has torch's order
@@ -174,9 +193,10 @@ def certify_gradients(
     Returns a certificate for each array observed. Raises ValueError for shapes that do not fit,
     unknown names, and without a delta.
     """
-    if recurrence != "lstm" and cell_cotangent is not None:
-        raise ValueError(f'cell_cotangent is an LSTM\'s, and recurrence is "{recurrence}"')
-    how = Layout(layout, recurrence, reset_after)
+    r = known(recurrence, reset_after)
+    if len(r.states) < 2 and cell_cotangent is not None:
+        raise ValueError(f"cell_cotangent is of a second state, and {r.name!r} has none")
+    how = Layout(layout, r)
     given = how.keras(
         {
             "states": states,
@@ -199,30 +219,28 @@ def certify_gradients(
     )
     states, cell_states = given.pop("states"), given.pop("cell_states")
     read = _layer(
-        states, recurrence, recurrent_activation, reset_after, cell_states, **given,
+        states, r, recurrent_activation, cell_states, **given,
         activation=activation, go_backwards=go_backwards,
         zero_output_for_mask=zero_output_for_mask, dtype=dtype,
     )  # fmt: skip
     read.features = np.shape(numbers("x", x))[-1]
+    cotangents = (told["cotangent"], told["cotangent_error"], told["cell_cotangent"])
     if reading is not None:
         off = digits.half_units(reading, digits.OF_GRADIENTS)
-        cotangents = (told["cotangent"], told["cotangent_error"], told["cell_cotangent"])
         with np.errstate(all="ignore"):
-            return digits_back.certified(read, off, how.gradients(observed), *cotangents)
+            return over_tape.certified(read, off, how.gradients(observed), *cotangents)
     with np.errstate(all="ignore"):
-        has_gates = isinstance(read, GatedLayer)
-        kind = gated_adjoints.GatedAdjoint if has_gates else adjoints.Adjoint
         observed = how.gradients(observed)
-        found = gradients.certified(
-            kind, read, observed, told["cotangent"], told["cotangent_error"],
-            told["cell_cotangent"],
-        )  # fmt: skip
-    if cotangent_error is not None or cell_cotangent is not None:
+        if r in _ADJOINTS:
+            found = gradients.certified(_ADJOINTS[r], read, observed, *cotangents)
+        else:
+            found = over_tape.certified(read, None, observed, *cotangents)
+    if cotangent_error is not None or cell_cotangent is not None or not is_listed(r):
         return found
 
     def asked() -> Asked:
         return _asked(
-            read, recurrence, states, given, reset_after, off={},
+            read, r, states, given, off={},
             observed={name: numbers(name, array) for name, array in observed.items()},
             cotangent=numbers("cotangent", told["cotangent"]).astype(np.float64),
         )  # fmt: skip
@@ -302,25 +320,22 @@ def certify_projected(
 
 def _layer(
     states: Any,
-    recurrence: str,
+    recurrence: Recurrence,
     recurrent_activation: str | None,
-    reset_after: bool,
     cell_states: Any,
     **operands: Any,
 ) -> Layer:
-    if recurrence != "simple":
+    if recurrence is not SIMPLE:
         with np.errstate(all="ignore"):
-            which = gated_recurrence(recurrence, reset_after)
-            return GatedLayer(which, recurrent_activation, cell_states, states, **operands)
+            return GatedLayer(recurrence, recurrent_activation, cell_states, states, **operands)
     if cell_states is not None:
-        raise ValueError('cell_states are an LSTM\'s, and recurrence is "simple"')
+        raise ValueError(f"cell_states are a second state, and {recurrence.name!r} has none")
     return Layer(states, **operands)
 
 
 def _asked(
-    layer: Layer, recurrence: str, states: Any, given: Mapping[str, Any], reset_after: bool,
-    **rest: Any,
-) -> Asked:  # fmt: skip
+    layer: Layer, recurrence: Recurrence, states: Any, given: Mapping[str, Any], **rest: Any
+) -> Asked:
     """What a layer was asked, for who looks for causes."""
     options: dict[str, Any] = {
         "activation": layer.name,
@@ -329,8 +344,8 @@ def _asked(
     }
     if isinstance(layer, GatedLayer):
         options["recurrent_activation"] = layer.gate
-    if recurrence == "gru":
-        options["reset_after"] = reset_after
+    if recurrence in (GRU, GRU_BEFORE):
+        options["reset_after"] = recurrence is GRU
     named = str(layer.dtype or "")
     return Asked.of(
         recurrence, states, given, layer.features, options=options,

@@ -6,8 +6,11 @@ A recurrence is written once, with + - * and the six operations of a reading `n`
     n.act(z), n.gate(z, "f")              the activation, the recurrent activation; a name may say
                                           what is made of z
     n.split(a, 3)                         three gates side by side
-    n.blend(z, h, c)                      z·h + (1 - z)·c, in whatever form a framework writes that
-    n.seen("c", a, b)                     a + b, or what was observed of it where that is known
+    n.blend(z, h, c, "c")                 z·h + (1 - z)·c, in whatever form a framework writes that
+    n.seen("c", a, b)                     a + b
+
+The last two make a state, the output h where no name says which, that a compiler may make twice;
+where it is known what was observed of one, that is what the rest of the step is made of.
 
 `Numbers` reads it as arrays: the reference. `Bounds` reads it as bounded numbers: along a sequence
 they are the running bound, and from the states that were observed the certificate of one step.
@@ -54,7 +57,7 @@ class Numbers:
     def split(self, a: Array, parts: int) -> list[Array]:
         return np.split(a, parts, axis=-1)
 
-    def blend(self, z: Array, h: Array, c: Array) -> Array:
+    def blend(self, z: Array, h: Array, c: Array, name: str = "h") -> Array:
         return np.asarray(z * h + (1 - z) * c)
 
     def where(self, keep: Array, new: Array, old: Array) -> Array:
@@ -75,27 +78,32 @@ class Bounds:
         return exactly(value, self.a)
 
     def affine(
-        self, *products: tuple[Bounded, Bounded], bias: Bounded | None = None, k: int | None = None
+        self,
+        *products: tuple[Bounded, Bounded],
+        bias: Bounded | None = None,
+        k: int | None = None,
+        stored: int | None = None,
     ) -> Bounded:
-        """k: the roundings on the longest way. Stored on it are each product, and each bias."""
+        """k: the roundings on the longest way; stored: how many are of results that are stored, by
+        default of each product, and each bias."""
         addends = [] if bias is None else [bias]
         if bias is not None and bias.value.ndim > 1:
             rows = (
                 np.split(part, part.shape[-2], -2) for part in (bias.value, bias.error, bias.size)
             )
             addends = [Bounded(v, e, bias.a, s) for v, e, s in zip(*rows, strict=True)]
-        stored = len(products) + len(addends)
+        results = len(products) + len(addends)
         value = sum(a.value @ b.value for a, b in products)
         for addend in addends:
             value = value + addend.value
         if k is None:
-            k = sum(b.value.shape[-2] for _, b in products) + stored - 1
+            k = sum(b.value.shape[-2] for _, b in products) + results - 1
         error = _sum_error(
             self.a,
             [(a.known, b.known) for a, b in products],
             [c.known for c in addends],
             k=k,
-            stored=stored,
+            stored=stored or results,
         )
         return Bounded(np.asarray(value), np.broadcast_to(error, np.shape(value)), self.a)
 
@@ -120,7 +128,7 @@ class Bounds:
         wide = a.value.shape[-1] // parts
         return [a.each(lambda part: part[..., i : i + wide]) for i in range(0, wide * parts, wide)]  # noqa: B023
 
-    def blend(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
+    def blend(self, z: Bounded, h: Bounded, c: Bounded, name: str = "h") -> Bounded:
         """Off by (h - c)δz and not by |h| + |c|: z enters both terms.
 
         Frameworks write z·h + (1 - z)·c or c + z·(h - c), each of four roundings at most on sums of
@@ -162,10 +170,14 @@ class Tape(taped.Taped[Bounded]):
     """What `Bounds` did, remembered. The gradients of weights are sums over all steps.
 
     All may have a leading axis, of several sets of weights: kernels (N,F,H), biases (N,1,H).
+    stored: how many results make what a product hands back: each gate's part may be one.
     """
 
-    def __init__(self, dtype: Any, act: str | None = "tanh", gate: str | None = "sigmoid") -> None:
+    def __init__(
+        self, dtype: Any, act: str | None = "tanh", gate: str | None = "sigmoid", stored: int = 1
+    ) -> None:
         super().__init__()
+        self.stored = stored
         self.n = Bounds(dtype, act, gate)
         self.a = self.n.a
         self._products: dict[int, list[tuple[Bounded, Bounded]]] = {}
@@ -181,6 +193,19 @@ class Tape(taped.Taped[Bounded]):
     def blended(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
         return self.n.blend(z, h, c)
 
+    def factors(self, z: Bounded, h: Bounded, c: Bounded) -> tuple[Bounded, Bounded]:
+        """Frameworks multiply first, too: g·h - g·c, whose products are rounded where h - c is not,
+        and g - g·z."""
+        of_z, of_c = super().factors(z, h, c)
+        both = np.where((h.value == 0) | (c.value == 0), 0.0, np.abs(h.value) + np.abs(c.value))
+        one = np.where((z.value == 0) | (z.value == 1), 0.0, np.abs(z.value))
+        u = gamma(1, self.a.u_stored)
+
+        def off(b: Bounded, size: Array) -> Bounded:
+            return b.off_by(np.where((b.error == 0) & ~np.isnan(size), u * size, 0.0))
+
+        return off(of_z, both), off(of_c, one)
+
     def affine(self, *products: tuple[Node, Node], bias: Node | None = None) -> Node:
         b = self.n.affine(*((A.b, W.b) for A, W in products), bias=None if bias is None else bias.b)
 
@@ -189,7 +214,7 @@ class Tape(taped.Taped[Bounded]):
                 self._products.setdefault(id(W), []).append((A.b, d))
                 if not A.asked:
                     continue
-                g = self.n.affine((d, W.b.T), k=W.b.value.shape[-1] + 1)
+                g = self.n.affine((d, W.b.T), k=W.b.value.shape[-1] + 1, stored=self.stored)
                 zeros = _nothing(d).all(axis=-1, keepdims=True)  # of these rows all products are 0
                 A.receive(Bounded(g.value, np.where(zeros, 0.0, g.error), self.a))
             if bias is not None:

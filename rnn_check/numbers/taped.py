@@ -44,6 +44,18 @@ class Node(Generic[T]):
         a: Any = self.b
         return self.tape.node(a + other.b, back)
 
+    def __sub__(self, other: Node[T]) -> Node[T]:
+        def back(g: Any) -> None:
+            self.receive(g)
+            other.receive(-g)
+
+        a: Any = self.b
+        return self.tape.node(a - other.b, back)
+
+    def __rsub__(self, one: float) -> Node[T]:
+        b: Any = self.b
+        return self.tape.node(one - b, lambda g: self.receive(-g))  # type: ignore[operator]
+
     def off_by(self, more: Array | float) -> Node[T]:
         """See Bounded; its gradient is this one's."""
         b: Any = self.b
@@ -69,6 +81,10 @@ class Taped(Generic[T]):
     def blended(self, z: T, h: T, c: T) -> T:
         raise NotImplementedError
 
+    def factors(self, z: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        """h - c and 1 - z, which the gradient of a blend is multiplied with."""
+        return h - c, 1.0 - z
+
     def node(self, b: T, back: Callable[[T], None] | None = None) -> Node[T]:
         node = Node(self, b, back)
         self._order.append(node)
@@ -84,12 +100,13 @@ class Taped(Generic[T]):
     def seen(self, name: str, a: Node[T], b: Node[T]) -> Node[T]:
         return a + b
 
-    def blend(self, z: Node[T], h: Node[T], c: Node[T]) -> Node[T]:
+    def blend(self, z: Node[T], h: Node[T], c: Node[T], name: str = "h") -> Node[T]:
         def back(g: Any) -> None:
             by: tuple[Any, Any, Any] = z.b, h.b, c.b
-            z.receive(g * (by[1] - by[2]))
+            of_z, of_c = self.factors(*by)
+            z.receive(g * of_z)
             h.receive(g * by[0])
-            c.receive(g * (1.0 - by[0]))
+            c.receive(g * of_c)
 
         return self.node(self.blended(z.b, h.b, c.b), back)
 

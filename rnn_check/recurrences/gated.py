@@ -150,7 +150,4 @@ def _but(skip: Array, arrays: Any) -> Any:
 
 def of_recurrent_bias(r: Recurrence, delta: Array, step: Any) -> Array:
     """dL/d(a bias beside h·U) of one step (GH,), of its δ (B,GH)."""
-    if r.biases == 1:
-        return np.asarray(delta.sum(0))
-    H = step.h.shape[-1]
-    return np.concatenate([delta[:, : 2 * H].sum(0), (delta[:, 2 * H :] * step.r).sum(0)])
+    return np.asarray((delta if r.beside is None else r.beside(delta, step)).sum(0))

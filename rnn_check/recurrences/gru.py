@@ -115,6 +115,12 @@ def step_before(n: Any, w: Weights, x: Any, h: Any) -> Step:
     return Step(n.blend(z, h, c), z, r, c, [s_z, s_r, s_c], reset)
 
 
+def beside(delta: Array, s: Step) -> Array:
+    """δ (B,3H) as b' receives it: of the candidate's what reaches q."""
+    two = delta.shape[-1] // 3 * 2
+    return np.concatenate([delta[..., :two], delta[..., two:] * s.r], axis=-1)
+
+
 def step_back(
     act: Activation, gate: Activation, w: Weights, before: tuple[Array], s: Step, dh: Array
 ) -> tuple[Array, Array, tuple[Array]]:

@@ -10,23 +10,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from rnn_check.numbers.arrays import check, of_one_dtype
 from rnn_check.numbers.formats import Array
+from rnn_check.numbers.reading import Numbers
 from rnn_check.recurrences import gru, lstm, simple
 
 
-@dataclass(frozen=True)
+def _unknown(*_: Any) -> Any:
+    raise ValueError("this recurrence has no step_back, of which its gradients would be computed")
+
+
+@dataclass(frozen=True, eq=False)
 class Recurrence:
     """What a recurrence is: its gates, its states, one step and the way back.
 
+    Certificates take nothing else of one, but for those that have sharper mathematics of their own.
+
     gates   in the order of their columns, each with the name it has in Keras; "" if there are none
     fields  what a gate is called in what `step` returns; a state, if there are none
-    states  what is carried from step to step, the output first
+    states  what is carried from step to step, the output, h, first; `step` returns them so
     biases  how many there are: if more than one, they are the rows of Keras's bias
+    step    in any reading (see `numbers.reading`), of the weights as `arranged`, x_t and the states
+            before it. It returns a NamedTuple: the states, and s, the arguments of the gates
+    step_back: what the reference's gradients are computed of; certificates do without
+    beside  of two biases: δ as the one beside h·U receives it, of δ and the step
+    reset_before: the same with the reset before the product, where there is one
     """
 
     name: str
@@ -37,7 +50,15 @@ class Recurrence:
     arranged: Callable[[Any, Any, Any], Any]  # Keras's arrays, as `step` takes them
     joined: Callable[[Any], tuple[Any, ...]]  # and back
     step: Callable[..., Any]
-    step_back: Callable[..., Any]
+    step_back: Callable[..., Any] = _unknown
+    beside: Callable[[Any, Any], Any] | None = None
+    reset_before: Recurrence | None = None
+
+    def __post_init__(self) -> None:
+        if self.states[:1] != ("h",):
+            raise ValueError(
+                f"states of {self.name!r} are {self.states}, but should begin with 'h'"
+            )
 
     @property
     def has_gates(self) -> bool:
@@ -46,6 +67,50 @@ class Recurrence:
     def bias_shape(self, H: int) -> tuple[int, ...]:
         width = len(self.gates) * H
         return (width,) if self.biases == 1 else (self.biases, width)
+
+    @cached_property
+    def _noted(self) -> tuple[frozenset[str], dict[str, str]]:
+        n, one, G = _Noted(), np.ones((1, 1)), len(self.gates)
+        w = self.arranged(np.ones((1, G)), np.ones((1, G)), np.ones(self.bias_shape(1)))
+        states = self.step(n, w, one, *(one for _ in self.states))[: len(self.states)]
+        named = list(zip(self.states, states, strict=True))
+        of = {name: state for name, z in n.taken for state, made in named if z is made}
+        return frozenset(n.sums) & frozenset(self.states), of
+
+    @property
+    def sums(self) -> frozenset[str]:
+        """Which states a step makes as the sum of two products."""
+        return self._noted[0]
+
+    @property
+    def taken_of(self) -> dict[str, str]:
+        """Of which state what an activation makes is taken, by the name that the step gives it."""
+        return self._noted[1]
+
+
+class _Noted(Numbers):
+    """A reading that notes what becomes of states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: list[str] = []
+        self.taken: list[tuple[str, Array]] = []
+
+    def act(self, z: Array, name: str = "") -> Array:
+        self.taken.append((name, z))
+        return super().act(z, name)
+
+    def gate(self, z: Array, name: str = "") -> Array:
+        self.taken.append((name, z))
+        return super().gate(z, name)
+
+    def blend(self, z: Array, h: Array, c: Array, name: str = "h") -> Array:
+        self.sums.append(name)
+        return super().blend(z, h, c, name)
+
+    def seen(self, name: str, a: Array, b: Array) -> Array:
+        self.sums.append(name)
+        return super().seen(name, a, b)
 
 
 SIMPLE = Recurrence(
@@ -56,22 +121,31 @@ LSTM = Recurrence(
     "lstm", ("i", "f", "c", "o"), ("i", "f", "g", "o"), ("h", "c"), 1,
     lstm.Weights, tuple, lstm.step, lstm.step_back,
 )  # fmt: skip
-GRU = Recurrence(
-    "gru", ("z", "r", "h"), ("z", "r", "c"), ("h",), 2,
-    gru.arranged, gru.joined, gru.step, gru.step_back,
-)  # fmt: skip
 GRU_BEFORE = Recurrence(
     "gru", ("z", "r", "h"), ("z", "r", "c"), ("h",), 1,
     gru.arranged_before, gru.joined, gru.step_before, gru.step_back_before,
 )  # fmt: skip
+GRU = Recurrence(
+    "gru", ("z", "r", "h"), ("z", "r", "c"), ("h",), 2,
+    gru.arranged, gru.joined, gru.step, gru.step_back, gru.beside, GRU_BEFORE,
+)  # fmt: skip
+KINDS = {r.name: r for r in (SIMPLE, GRU, LSTM)}
 
 
-def recurrence(name: str, reset_after: bool = True) -> Recurrence:
-    """The recurrence of this name. Raises ValueError for any other."""
-    known = {"simple": SIMPLE, "lstm": LSTM, "gru": GRU if reset_after else GRU_BEFORE}
-    if name not in known:
-        raise ValueError(f"recurrence is {name!r}, but should be 'simple', 'gru' or 'lstm'")
-    return known[name]
+def is_listed(r: Recurrence) -> bool:
+    """Whether it is one of KINDS, and not a definition of somebody's own."""
+    return any(r in (listed, listed.reset_before) for listed in KINDS.values())
+
+
+def recurrence(name: str | Recurrence, reset_after: bool = True) -> Recurrence:
+    """The recurrence of this name, or itself. Raises ValueError for any other."""
+    if isinstance(name, Recurrence):
+        return name
+    found = KINDS.get(name) if isinstance(name, str) else None
+    if found is None:
+        *others, last = map(repr, KINDS)
+        raise ValueError(f"recurrence is {name!r}, but should be {', '.join(others)} or {last}")
+    return found if reset_after or found.reset_before is None else found.reset_before
 
 
 class Given(NamedTuple):

@@ -17,7 +17,7 @@ from rnn_check.numbers.bounded import Bounded, _given, exactly, stacked
 from rnn_check.numbers.formats import Arithmetic, Array
 from rnn_check.numbers.reading import Bounds, Node, Tape
 from rnn_check.recurrences.gated import steps
-from rnn_check.recurrences.kinds import LSTM, How, Recurrence, read
+from rnn_check.recurrences.kinds import How, Recurrence, read
 from rnn_check.recurrences.over_time import Gradients
 
 
@@ -46,8 +46,8 @@ class _Paper:
         fields = dict(zip(r.gates, r.fields, strict=True))
         self._after = {fields[name]: part for name, part in by_hand.gates.items()}
         self._before = {fields[name]: part for name, part in by_hand.arguments.items()}
-        if r is LSTM and "c" in by_hand.states:
-            self._before["h"] = by_hand.states["c"]
+        taken = {name: state for name, state in r.taken_of.items() if state in by_hand.states}
+        self._before |= {name: by_hand.states[state] for name, state in taken.items()}
         # act' may be made of a number that was rounded: of a gate, or of a state that act makes
         states = {name: part for name, part in by_hand.states.items() if name in r.fields}
         self._slope = self._after | states

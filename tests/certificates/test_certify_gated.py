@@ -702,7 +702,7 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(ValueError, match=words):
             certify(h, **layer.asked | changed)
     gru = Layer(GRU)
-    with pytest.raises(ValueError, match="cell_states are an LSTM's"):
+    with pytest.raises(ValueError, match="cell_states are a second state, and 'gru' has none"):
         certify(gru.run().states["h"], **gru.asked, cell_states=h)
 
 

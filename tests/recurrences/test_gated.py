@@ -232,6 +232,30 @@ def test_running_gradients_are_those_of_the_reference(r: Recurrence) -> None:
             assert (np.abs(one - other) <= e).all(), name
 
 
+@thinned(5)
+@pytest.mark.parametrize("seed", range(20))
+def test_a_blend_is_gone_back_in_whatever_form(seed: int) -> None:
+    """g·h - g·c and g - g·z round where the numbers are exact, and g·(h - c) and g·(1 - z) do
+    not."""
+    rng = np.random.default_rng(seed)
+
+    def dyadic(*shape: int) -> Array:
+        return (np.round(4 * rng.normal(size=shape)) / 4).astype(np.float32)
+
+    given: dict[str, Any] = {
+        "x": dyadic(9, 1, 2), "kernel": dyadic(2, 6), "recurrent_kernel": dyadic(2, 6),
+        "bias": dyadic(2, 6), "initial_state": (dyadic(9, 2),),
+        "activation": "linear", "recurrent_activation": "linear",
+    }  # fmt: skip
+    g = rng.normal(size=(9, 1, 2)).astype(np.float32)
+    (step,) = gated.forward(GRU, **given).steps
+    value, bound = running.Running(GRU, **given).gradients({"h": g})
+    d, h, H = g[:, 0], given["initial_state"][0], 2
+    for at, made in ((0, d * h - d * step.c), (2 * H, d - d * step.z)):
+        wanted, off = (part.delta[:, 0, at : at + H] for part in (value, bound))
+        assert (np.abs(made - wanted) <= off).all()
+
+
 @each_recurrence
 def test_what_the_inputs_bring_is_in_the_bound(r: Recurrence) -> None:
     """Weights printed to three digits: any that round to them are within."""
