@@ -13,12 +13,18 @@ from rnn_check.claims.layers.cells import (
 )
 from rnn_check.claims.layers.feedforward import Dense, Embedding, Masking
 from rnn_check.claims.layers.layer import Layer, Part
-from rnn_check.claims.layers.recurrent import GRU, LSTM, RNN, Carrying, Recurrent, SimpleRNN
+from rnn_check.claims.layers.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    AnyRecurrent,
+    Carrying,
+    Recurrent,
+    SimpleRNN,
+)
 from rnn_check.claims.layers.wrappers import Bidirectional, TimeDistributed
 
-AnyLayer = (
-    SimpleRNN | LSTM | GRU | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
-)
+AnyLayer = AnyRecurrent | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
 
 __all__ = [
     "GRU", "LSTM", "RNN", "AnyLayer", "Bidirectional", "Carrying", "Cell", "CustomCell", "Dense",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import msgspec
 import numpy as np
@@ -247,7 +247,7 @@ class Carrying(Layer, frozen=True):
 
 
 class Recurrent(Carrying, Recurrence, frozen=True):
-    """What SimpleRNN, LSTM and GRU take.  A key left out is not passed to Keras: its default holds.
+    """What a layer of one recurrence takes.  A key left out is not passed: its default holds.
 
     activation: Keras's name; "None" passes None, "callable NAME" a Python function that is NAME.
     """
@@ -328,6 +328,10 @@ class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
     reset_after: Flag = msgspec.UNSET
     implementation: Implementation = msgspec.UNSET
     use_cudnn: UseCudnn = msgspec.UNSET
+
+
+AnyRecurrent = SimpleRNN | LSTM | GRU  # what a Bidirectional layer may be over
+LETTERS = {each.letters.kind: each.letters for each in get_args(AnyRecurrent)}
 
 
 class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):
