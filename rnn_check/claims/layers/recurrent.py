@@ -90,7 +90,8 @@ class Carrying(Layer, frozen=True):
         last = index == len(self.recurrences) - 1 and self.returns_sequences
         output = by_hand.get("output", 0.0) if last else 0.0
         states: dict[str, Array | float] = {"h": by_hand.get(f"{prefix}states", output)}
-        states |= {"c": by_hand[f"{prefix}c"]} if f"{prefix}c" in by_hand else {}
+        others = self.recurrences[index][1].letters.states[1:]
+        states |= {name: by_hand[prefix + name] for name in others if prefix + name in by_hand}
 
         def named(kind: str) -> dict[str, Array | float]:
             return {
