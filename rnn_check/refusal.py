@@ -42,6 +42,18 @@ def meant(known: str | None) -> str:
     return "" if known is None else f"; did you mean `{known}`?"
 
 
+def one_of(names: Iterable[str]) -> str:
+    """SimpleRNN, LSTM or GRU."""
+    *some, last = names
+    return f"{', '.join(some)} or {last}" if some else last
+
+
+def any_of(names: Iterable[str]) -> str:
+    """With the articles that they are read with: a SimpleRNN, an LSTM or a GRU."""
+    vowels = {False: "AEIOU", True: "AEFHILMNORSX"}  # of a word, and of what is read by letters
+    return one_of(f"a{'n' * (name[0] in vowels[name[:2].isupper()])} {name}" for name in names)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The same: the nearest known word, and all of them if they are few."""
     known = sorted(known)

@@ -14,21 +14,20 @@ import numpy as np
 from rnn_check.claims import gates, weights_given
 from rnn_check.claims.experiment import Experiment, Loss
 from rnn_check.claims.layers import (
-    GRU,
-    LSTM,
     AnyLayer,
     Carrying,
     Dense,
     Embedding,
     Layer,
     Masking,
-    SimpleRNN,
+    Recurrent,
 )
 from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.schema import ClaimFile
 from rnn_check.claims.tables import LossTable
 from rnn_check.claims.written import Array, Given, Reader
-from rnn_check.refusal import ClaimError, nearest
+from rnn_check.refusal import ClaimError, any_of, nearest
+from rnn_check.subjects.asked.named import FAMILIES
 
 
 @dataclass
@@ -83,7 +82,7 @@ class Arrays:
             if not (isinstance(first, Carrying) and first.takes_start):
                 raise self.fail(
                     "input.initial_state",
-                    "only of a SimpleRNN, LSTM, GRU, a Bidirectional layer whose directions have "
+                    f"only of a {', '.join(FAMILIES)}, a Bidirectional layer whose directions have "
                     "as many states, or an RNN over one cell that is the first layer, or comes "
                     "after Masking",
                 )
@@ -173,11 +172,11 @@ class Arrays:
             own, at = (table.get(name), f"{key}.{name}") if name else (table, key)
             if not isinstance(own, dict):
                 raise self.fail(at, f"expected a table of its {', '.join(gates.PARTS[:3])}")
-            given = weights_given.given(own, self.read, part.family, self.doc.reading.weights, at)
-            told = given, self.doc.reading, part.family, part.units, None if fan_in < 0 else fan_in
+            given = weights_given.given(own, self.read, part.letters, self.doc.reading.weights, at)
+            told = given, self.doc.reading, part.letters, part.units, None if fan_in < 0 else fan_in
             how: dict[str, Any] = {
                 "fail": self.fail, "key": at, "use_bias": part.option("use_bias"),
-                "reset_after": part.option("reset_after"),
+                "biases": part.recurrence.biases,
             }  # fmt: skip
             found = weights_given.weights(*told, **how)
             if (second := weights_given.second_bias(*told, **how)) is not None:
@@ -232,8 +231,8 @@ class Arrays:
             raise self.fail("printed.kernel", problem)
         rnn = self.layers[0]
         for k in [k for k in arrays if k != "predictions"]:
-            if not isinstance(rnn, SimpleRNN | LSTM | GRU):
-                problem = "only beside a SimpleRNN, an LSTM or a GRU that comes first"
+            if not isinstance(rnn, Recurrent):
+                problem = f"only beside {any_of(FAMILIES)} that comes first"
                 raise self.fail(f"printed.{k}", problem)
             if k == "kernel" and features is None:
                 raise self.fail("input", "required: how many features the printed kernel has")
@@ -246,13 +245,15 @@ class Arrays:
     def cell_cotangent(self, x: Given | None) -> Given:
         table, layers = self.doc.loss, self.layers
         assert table is not None
-        if not (len(layers) == 1 and isinstance(layers[0], LSTM)):
-            raise self.fail("loss.of", "only an LSTM alone has a last cell state; leave it out")
+        (first, *rest) = layers
+        if rest or not isinstance(first, Recurrent) or "c" not in first.letters.states:
+            having = any_of(kind for kind, family in FAMILIES.items() if family.states > 1)
+            raise self.fail("loss.of", f"only {having} alone has a last cell state; leave it out")
         if table.kind != "cotangent" or table.target is not None or table.cotangent is None:
             raise self.fail("loss", 'of = "c" takes a cotangent, and nothing else')
         value = self.read.given(table.cotangent, "loss.cotangent")
         if x is not None:
-            self._shaped(value.shape, (x.shape[0], layers[0].units), "loss.cotangent")
+            self._shaped(value.shape, (x.shape[0], first.units), "loss.cotangent")
         return value
 
     def loss(self, x: Given | None) -> Loss | None:

@@ -247,10 +247,10 @@ class Builder:
 
     def _gates(self, layers: tuple[AnyLayer, ...]) -> None:
         """What the author says of gates is said of some that there are."""
-        functions: dict[gates.Kind, set[str]] = {}
+        functions: dict[gates.Letters, set[str]] = {}
         for layer in layers:
             for _, part in layer.recurrences if isinstance(layer, Carrying) else ():
-                own = functions.setdefault(part.family, set())
+                own = functions.setdefault(part.letters, set())
                 if isinstance(part, Gated):
                     own.add(part.gate_function)
         gates.check(self.doc.reading, functions, self.fail)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn_check.claims import gates
 from rnn_check.claims.expectations.expectation import Expectation
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers.cells import Recurrence
@@ -77,9 +76,8 @@ class Claim(Experiment):
             name = _CARRIED[e.what]
             if name == "states":
                 name = word or name
-            elif gates.LETTERS[part.family]:
-                letter = word or gates.CANDIDATE[part.family]
-                name += f" {gates.LETTERS[part.family][letter]}"
+            elif part.letters.authors:
+                name += f" {part.letters.authors[word or part.letters.candidate]}"
         else:
             return None
         last = e.what == "last_state" or (

@@ -12,12 +12,11 @@ from typing import Any
 
 from rnn_check.claims.gates import GateReading
 from rnn_check.claims.layers import (
-    GRU,
-    LSTM,
     AnyLayer,
     Carrying,
     Dense,
     Embedding,
+    Recurrent,
     SimpleRNN,
 )
 from rnn_check.claims.layers.cells import Recurrence
@@ -82,7 +81,7 @@ class Experiment:
     @property
     def begins_recurrent(self) -> bool:
         """Whether the states of its first layer can be seen, and a probe put before it."""
-        return isinstance(self.layers[0], SimpleRNN | LSTM | GRU)
+        return isinstance(self.layers[0], Recurrent)
 
     @property
     def recurrences(self) -> dict[str, tuple[Carrying, int]]:
@@ -151,9 +150,9 @@ class Experiment:
         return [layer.name for layer in self.layers]
 
     @property
-    def rnn(self) -> SimpleRNN | LSTM | GRU:
+    def rnn(self) -> Recurrent:
         layer = self.layers[0]
-        assert isinstance(layer, SimpleRNN | LSTM | GRU)
+        assert isinstance(layer, Recurrent)
         return layer
 
     @property
@@ -227,7 +226,7 @@ class Experiment:
         own = {n.removeprefix(prefix): s for n, s in written.items() if n.startswith(prefix)}
         try:
             found = view(
-                path.removeprefix(prefix), part.own_shapes(fan_in), own, self.gates, part.family,
+                path.removeprefix(prefix), part.own_shapes(fan_in), own, self.gates, part.letters,
                 part.units,
             )  # fmt: skip
         except LookupError as problem:

@@ -6,14 +6,14 @@ units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.claims import gates, stack
+from rnn_check.claims import stack
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import Dense, Embedding, Layer
 from rnn_check.claims.layers.cells import Gated, Recurrence
@@ -102,6 +102,9 @@ class Paper:
         self.claim = claim
         self.layer, self.index = claim.recurrences[of]
         self.prefix, self.part = self.layer.recurrences[self.index]
+        letters = self.part.letters
+        if isinstance(self.part, Gated) and letters.recurrence not in _STATES:
+            raise NotOnPaper(f"{claim.name}: how {letters.kind} is computed on paper is not known")
         self.at = claim.layers.index(self.layer)
         passes = Truth(claim, "real").passes
         self._course = passes[self.at].courses[self.index]
@@ -131,19 +134,12 @@ class Paper:
         act = self.part.function
         if not isinstance(self.part, Gated):
             return ("z = x·W + h·U + b", f"h = {act}(z)")
+        letters = self.part.letters
         gates_of = [
             f"{gate} = {self.part.gate_function}(x·W_{gate} + h·U_{gate} + b_{gate})"
-            for gate in ("ifo" if self.part.family == "LSTM" else "zr")
+            for gate in letters.order.replace(letters.candidate, "")
         ]
-        if self.part.family == "LSTM":
-            return (
-                *gates_of,
-                f"g = {act}(x·W_c + h·U_c + b_c)",
-                "c = f·c + i·g",
-                f"h = o·{act}(c)",
-            )
-        inner = "r·(h·U_h + b'_h)" if self.part.option("reset_after") else "(r·h)·U_h"
-        return (*gates_of, f"g = {act}(x·W_h + b_h + {inner})", "h = z·h + (1 - z)·g")
+        return (*gates_of, *_STATES[letters.recurrence].told(self.part))
 
     @cached_property
     def shown(self) -> bool:
@@ -212,7 +208,7 @@ class Paper:
         course, part = self._course, self.part
 
         def at(table: Mapping[str, Bounded], name: str) -> float:
-            return float(table[name].value[sample, t, j])
+            return self._at(table, name, sample, t, j)
 
         h = self.before("h", sample, t)
         if self.is_masked(sample, t):
@@ -226,28 +222,42 @@ class Paper:
             yield _sum("z", sums, z)
             yield _function("h", part.function, "z", z, at(course.states, "h"))
             return
-        for gate in "ifco" if part.family == "LSTM" else "zr":
+        letters = part.letters
+        for gate in letters.order:
+            if gate == letters.candidate and letters.reset:
+                continue
             yield from (sums := list(self._affine(x, h, gate, j)))
             z = at(course.arguments, gate)
             yield _sum(f"z_{gate}", sums, z)
-            function = part.function if gate == "c" else part.gate_function
-            name = "g" if gate == "c" else gate
+            function = part.function if gate == letters.candidate else part.gate_function
+            name = "g" if gate == letters.candidate else gate
             yield _function(name, function, f"z_{gate}", z, at(course.gates, gate))
-        states = at(course.states, "h")
-        if part.family == "LSTM":
-            i, f, g, o = (at(course.gates, gate) for gate in "ifco")
-            c = at(course.states, "c")
-            before = float(self.before("c", sample, t)[j])
-            yield Line("c", (f"{number(f)}·{number(before)}", f"{number(i)}·{number(g)}"), c)
-            yield Line("h", (f"{number(o)}·{part.function}({number(c, inside=False)})",), states)
-            return
-        yield from self._candidate(x, h, sample, t, j)
-        z, g = at(course.gates, "z"), at(course.gates, "h")
-        terms = (f"{number(z)}·{number(float(h[j]))}", f"{number(1 - z)}·{number(g)}")
-        yield Line("h", terms, states)
+        yield from _STATES[letters.recurrence].lines(self, sample, t, j)
+
+    def _at(self, table: Mapping[str, Bounded], name: str, sample: int, t: int, j: int) -> float:
+        """Of that name what stands there, as a number."""
+        return float(table[name].value[sample, t, j])
+
+    def cell_state(self, sample: int, t: int, j: int) -> Iterator[Line]:
+        """Of an LSTM: its states, of its gates."""
+        gates_of, states = self._course.gates, self._course.states
+        i, f, g, o = (self._at(gates_of, gate, sample, t, j) for gate in "ifco")
+        c, h = (self._at(states, name, sample, t, j) for name in "ch")
+        before = float(self.before("c", sample, t)[j])
+        yield Line("c", (f"{number(f)}·{number(before)}", f"{number(i)}·{number(g)}"), c)
+        act = self.part.function
+        yield Line("h", (f"{number(o)}·{act}({number(c, inside=False)})",), h)
+
+    def blended(self, sample: int, t: int, j: int) -> Iterator[Line]:
+        """Of a GRU: its candidate and its state, of its gates."""
+        before, gates_of = self.before("h", sample, t), self._course.gates
+        yield from self._candidate(self.x(sample, t), before, sample, t, j)
+        z, g = (self._at(gates_of, gate, sample, t, j) for gate in "zh")
+        terms = (f"{number(z)}·{number(float(before[j]))}", f"{number(1 - z)}·{number(g)}")
+        yield Line("h", terms, self._at(self._course.states, "h", sample, t, j))
 
     def _candidate(self, x: Array, h: Array, sample: int, t: int, j: int) -> Iterator[Line]:
-        """Of a GRU, whose reset gate comes after the product or before it."""
+        """Whose reset gate comes after the product or before it."""
         assert isinstance(self.part, Gated)
         gates_of, arguments = self._course.gates, self._course.arguments
         r = gates_of["r"].value[sample, t]
@@ -285,7 +295,7 @@ class Paper:
         """W (F,H), U (H,H) and each bias (H,) with its mark, of one gate."""
         assert self.claim.weights is not None
         own = {n: g.value for n, g in self.claim.weights[self.layer.name].items()}
-        H, at = self.part.units, gates.ORDER[self.part.family].index(gate) if gate else 0
+        H, at = self.part.units, self.part.letters.order.index(gate) if gate else 0
         columns = slice(at * H, (at + 1) * H)
         bias = own.get(f"{self.prefix}bias")
         rows: Any = [] if bias is None else bias.reshape(-1, bias.shape[-1])[:, columns]
@@ -294,6 +304,29 @@ class Paper:
             own[f"{self.prefix}recurrent_kernel"][:, columns],
             list(zip(("", "'"), rows, strict=False)),
         )
+
+
+class _Written(NamedTuple):
+    """What becomes of the gates of a recurrence, in letters, and in numbers at one step."""
+
+    told: Callable[[Recurrence], tuple[str, ...]]
+    lines: Callable[[Paper, int, int, int], Iterator[Line]]
+
+
+def _of_cell_state(part: Recurrence) -> tuple[str, ...]:
+    act = part.function
+    return (f"g = {act}(x·W_c + h·U_c + b_c)", "c = f·c + i·g", f"h = o·{act}(c)")
+
+
+def _of_blend(part: Recurrence) -> tuple[str, ...]:
+    inner = "r·(h·U_h + b'_h)" if part.option("reset_after") else "(r·h)·U_h"
+    return (f"g = {part.function}(x·W_h + b_h + {inner})", "h = z·h + (1 - z)·g")
+
+
+_STATES = {
+    "lstm": _Written(_of_cell_state, Paper.cell_state),
+    "gru": _Written(_of_blend, Paper.blended),
+}
 
 
 def counts(claim: Claim) -> Iterator[Count]:
@@ -320,7 +353,7 @@ def _count(name: str, part: Part | Layer, features: int) -> Count | None:
         return Count(name, f"units·(features{one})", filled, value)
     if not isinstance(part, Recurrence):
         return None
-    biases *= len(part.bias_shape)  # GRU's two stand in rows
+    biases *= len(part.bias_shape)  # of which several stand in rows
     more, times = f" + {biases}" * bool(biases), f"{part.gates}·" * (part.gates > 1)
     return Count(
         name,

@@ -17,6 +17,7 @@ import numpy as np
 from rnn_check.claims import gates, stack
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Carrying, Gated
+from rnn_check.claims.layers.cells import Recurrence
 from rnn_check.claims.layers.signal import (
     Back,
     Course,
@@ -78,9 +79,9 @@ class Truth:
             return found
         for layer in claim.layers:
             for prefix, part in layer.recurrences if isinstance(layer, Carrying) else ():
-                if isinstance(part, Gated) and part.family == "GRU":
+                if isinstance(part, Gated) and (update := part.letters.update):
                     off = np.full((*claim.x.shape[:2], part.units), self._of_one_minus_z(part))
-                    found.setdefault(layer.name, {})[f"{prefix}gate z"] = off
+                    found.setdefault(layer.name, {})[f"{prefix}gate {update}"] = off
         return found
 
     def _of_one_minus_z(self, part: Gated) -> float:
@@ -130,32 +131,32 @@ class Truth:
         return last if word else _limited(last, self._reach(of))
 
     def _reach(self, of: str) -> tuple[float, float]:
-        layer, index, _ = self.claim.recurrence_of(of)
-        return layer.recurrences[index][1].reach
+        return self._part(of).reach
 
     def preactivation(self, of: str = "") -> Bounded:
         """(B,T,H): what the activation is taken of, of gates that of the letter's."""
         _, course, word = self._course(of)
         if not word:
             return course.arguments[""]
-        name, mirrored = gates.gate_of(self._family(of), word, self.claim.gates)
+        letters = self._part(of).letters
+        name, mirrored = gates.gate_of(letters, word, self.claim.gates)
         found = course.arguments[name]
         return -found if mirrored else found  # 1 − σ(z) is σ(−z)
 
     def gate(self, of: str) -> Bounded:
         """(B,T,H): a gate as its author has it, or the candidate."""
-        layer, course, word = self._course(of)
-        part = layer.recurrences[self.claim.recurrence_of(of)[1]][1]
-        family = part.family
-        name, mirrored = gates.gate_of(family, word or gates.CANDIDATE[family], self.claim.gates)
+        _, course, word = self._course(of)
+        part = self._part(of)
+        letters = part.letters
+        name, mirrored = gates.gate_of(letters, word or letters.candidate, self.claim.gates)
         found = course.gates[name]
         if mirrored and isinstance(part, Gated):
             found = Bounded(1.0 - found.value, found.error + self._of_one_minus_z(part), found.a)
         return found
 
-    def _family(self, of: str) -> gates.Kind:
+    def _part(self, of: str) -> Recurrence:
         layer, index, _ = self.claim.recurrence_of(of)
-        return layer.recurrences[index][1].family
+        return layer.recurrences[index][1]
 
     @cached_property
     def regularization(self) -> Bounded:  # ()

@@ -15,6 +15,7 @@ from typing import Any
 from rnn_check.claims.document import MOST_DEPTH, MOST_KEY, MOST_VALUES
 from rnn_check.claims.schema import ClaimFile
 from rnn_check.refusal import ClaimError
+from rnn_check.subjects.asked.named import FAMILIES, default_name
 
 MOST_VARIANTS = 512
 
@@ -99,7 +100,7 @@ def _labels(name: str) -> tuple[str, ...]:
 
 
 _PARTS = re.compile(r", (?=\w+=)")
-_KIND = re.compile("[_/](simple_rnn|lstm|gru)$")
+_KIND = re.compile(f"[_/]({'|'.join(map(default_name, FAMILIES))})$")
 _INDEX = re.compile("0|[1-9][0-9]*")
 
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnn_check.claims.gates import (
-    LETTERS,
-    ORDER,
     PARTS,
     GateReading,
-    Kind,
-    letters_of,
+    Letters,
+    gates_of,
     order_of_all,
 )
 from rnn_check.claims.written import Array
@@ -78,7 +76,7 @@ def view(
     shapes: Mapping[str, tuple[int, ...]],
     written: Mapping[str, tuple[int, ...]],
     reading: GateReading,
-    kind: Kind,
+    letters: Letters,
     units: int,
 ) -> View:
     """What the author calls `path` ("kernel", "f.kernel", "ru.bias"), as a view of Keras's arrays.
@@ -89,9 +87,9 @@ def view(
     ValueError, which says why, for what the author cannot mean.
     """
     group, dot, part = path.rpartition(".")
-    order = letters_of(group, kind) if dot else order_of_all(reading, kind)
+    order = gates_of(group, letters) if dot else order_of_all(reading, letters)
     if part not in PARTS or order is None:
-        raise LookupError(_paths(shapes, written, kind))
+        raise LookupError(_paths(shapes, written, letters))
     if part == "recurrent_kernel" and reading.joined is not None:
         whole = path.removesuffix(part) + "kernel"
         raise ValueError(f'with joined = "{reading.joined}", {whole} holds it')
@@ -115,21 +113,21 @@ def view(
         as_keras = not (second or group) and path not in written
         if not as_keras and written.get(path) != (2, len(order) * units):
             found = found[int(part == "recurrent_bias")]
-    gates = dict(zip(ORDER[kind], np.split(found, len(ORDER[kind]), axis=-1), strict=True))
+    gates = dict(zip(letters.order, np.split(found, len(letters.order), axis=-1), strict=True))
     found = np.concatenate([gates[gate] for gate in order], axis=-1)
-    is_update = np.array([gate == "z" for gate in order]).repeat(units)
+    is_update = np.array([gate == letters.update for gate in order]).repeat(units)
     mirrored = np.broadcast_to(is_update & (reading.z_weighs == "candidate"), found.shape)
     if reading.layout == "W·x" and part.endswith("kernel"):
         found, mirrored = found.T, mirrored.T
     shape = written.get(path, found.shape)
     added: Array | float = 0.0
-    if part == "bias" and reading.forget_bias is not None and kind == "LSTM":
-        is_forget = np.array([gate == "f" for gate in order]).repeat(units)
+    if part == "bias" and reading.forget_bias is not None and letters.forget:
+        is_forget = np.array([gate == letters.forget for gate in order]).repeat(units)
         added = (is_forget * float(reading.forget_bias)).reshape(shape)
     return View(sources, found.reshape(shape), mirrored.reshape(shape), added)
 
 
-def _paths(shapes: Iterable[str], written: Iterable[str], kind: Kind) -> set[str]:
+def _paths(shapes: Iterable[str], written: Iterable[str], letters: Letters) -> set[str]:
     """What can be named: what is written, all gates together, and each."""
-    groups = ["", *(f"{gate}." for gate in ORDER[kind] if LETTERS[kind])]
+    groups = ["", *(f"{gate}." for gate in letters.order if letters.authors)]
     return {*written, *(group + part for group in groups for part in shapes)}

@@ -15,13 +15,11 @@ import msgspec
 import numpy as np
 
 from rnn_check.claims.gates import (
-    LETTERS,
-    ORDER,
     PARTS,
     Fail,
     GateReading,
-    Kind,
-    letters_of,
+    Letters,
+    gates_of,
     no_gates,
     order_of_all,
     wrong_order,
@@ -33,23 +31,26 @@ Table = Mapping[str, Given | Mapping[str, Given]]
 
 
 def given(
-    table: Mapping[str, Any], reader: Reader, kind: Kind, how: Reading = "exact", key: str = ""
+    table: Mapping[str, Any],
+    reader: Reader,
+    letters: Letters,
+    how: Reading = "exact",
+    key: str = "",
 ) -> dict[str, Given | dict[str, Given]]:
     """The arrays of a table of weights, gates apart or side by side.
 
     Raises ClaimError for an unknown key and for what is no array.
     """
-    letters = LETTERS[kind]
     out: dict[str, Given | dict[str, Given]] = {}
     for name, node in table.items():
         path = f"{key}.{name}" if key else name
         own = node if isinstance(node, dict) and node.keys() & {*PARTS} else None
         if name in PARTS:
             out[name] = reader.given(node, path, how)
-        elif letters and own is not None and letters_of(name, kind) is None:
-            raise reader.fail(path, no_gates(kind))
-        elif not set(name) <= letters.keys():
-            known = {*PARTS, *(ORDER[kind] if letters else "")}
+        elif letters.authors and own is not None and gates_of(name, letters) is None:
+            raise reader.fail(path, no_gates(letters))
+        elif not set(name) <= letters.authors.keys():
+            known = {*PARTS, *(letters.order if letters.authors else "")}
             raise reader.fail(path, f"unknown key{nearest(name, known)}")
         elif own is None:
             raise reader.fail(path, f"expected a table of its {', '.join(PARTS[:3])}")
@@ -75,25 +76,25 @@ def shapes(table: Table) -> dict[str, tuple[int, ...]]:
 def weights(
     table: Table,
     reading: GateReading,
-    kind: Kind,
+    letters: Letters,
     units: int,
     features: int | None,
     *,
     fail: Fail,
     key: str = "weights",
     use_bias: bool = True,
-    reset_after: bool = True,
+    biases: int = 1,
 ) -> dict[str, Given]:
     """Keras's kernel (F,nH), recurrent_kernel (H,nH) and bias, of what the author wrote.
 
     table: kernel, recurrent_kernel, bias, recurrent_bias of all gates, or in tables whose names are
-    the letters of theirs. features: if None, the kernels say how many. bias is (nH,), (2,nH) of a
-    GRU with reset_after, absent without use_bias. Half-units and errors go along.
+    the letters of theirs. features: if None, the kernels say how many. bias is (nH,), or (2,nH) of
+    two biases; absent without use_bias. Half-units and errors go along.
     Raises ClaimError for a gate that is missing or given twice, and for a wrong shape.
     """
-    groups = list(_groups(table, reading, kind, fail, key))
+    groups = list(_groups(table, reading, letters, fail, key))
     columns: dict[str, dict[str, Given]] = {part: {} for part in PARTS}
-    two = kind == "GRU" and reset_after
+    two = biases > 1
     for group in groups:
         for part, array in group.arrays(reading, units, features, use_bias, two, fail):
             for gate, its in zip(group.gates, array.split(len(group.gates)), strict=True):
@@ -101,32 +102,32 @@ def weights(
                     raise fail(group.at(part), f"the gate {gate} has a {part} elsewhere too")
                 columns[part][gate] = its
     for part in PARTS[:3] if use_bias else PARTS[:2]:
-        _complete(columns[part], part, kind, groups, fail, key)
+        _complete(columns[part], part, letters, groups, fail, key)
     second = columns["recurrent_bias"]
     if second:
-        _complete(second, "recurrent_bias", kind, groups, fail, key)
+        _complete(second, "recurrent_bias", letters, groups, fail, key)
     _of_one_size(columns["kernel"], groups, fail)
     out = {
-        part: Given.beside([columns[part][gate] for gate in ORDER[kind]])
+        part: Given.beside([columns[part][gate] for gate in letters.order])
         for part in (PARTS[:3] if use_bias else PARTS[:2])
     }
     if use_bias:
         zero = Given.exactly(np.zeros(units))
-        other = Given.beside([second.get(gate, zero) for gate in ORDER[kind]])
+        other = Given.beside([second.get(gate, zero) for gate in letters.order])
         if two:
             out["bias"] = Given.stacked([out["bias"], other])
         elif second:
             out["bias"] = out["bias"].plus(other)
-    if kind == "LSTM" and reading.forget_bias is not None:
+    if letters.forget and reading.forget_bias is not None:
         if not use_bias:
             raise fail("reading.forget_bias", "with use_bias = false there is no bias to add it to")
-        added = np.zeros(4 * units)
-        added[units : 2 * units] = float(reading.forget_bias)
+        added = float(reading.forget_bias) * letters.columns(letters.forget, units)
         exact = float(reading.forget_bias) == Decimal(reading.forget_bias)
         off = np.zeros_like(added) if exact else np.abs(added) * 2.0**-53
         out["bias"] = out["bias"].plus(Given(added, off, added, added))
-    if kind == "GRU" and reading.z_weighs == "candidate":
-        out = {part: _mirrored(array, units) for part, array in out.items()}
+    if letters.update and reading.z_weighs == "candidate":  # the weights of 1 - z
+        sign = 1.0 - 2.0 * letters.columns(letters.update, units)
+        out = {part: array.times(sign) for part, array in out.items()}
     return out
 
 
@@ -216,28 +217,29 @@ class _Group:
 
 
 def _groups(
-    table: Table, reading: GateReading, kind: Kind, fail: Fail, key: str
+    table: Table, reading: GateReading, letters: Letters, fail: Fail, key: str
 ) -> Iterator[_Group]:
     whole = {name: a for name, a in table.items() if isinstance(a, Given)}
     if whole:
-        order = order_of_all(reading, kind)
+        order = order_of_all(reading, letters)
         if order is None:
-            raise fail("reading.gates", wrong_order(str(reading.gates), [kind]))
+            raise fail("reading.gates", wrong_order(str(reading.gates), [letters]))
         yield _Group(order, whole, key)
     elif reading.gates is not None:
         raise fail("reading.gates", "no matrix holds all gates: they are given apart; leave it out")
     for name, arrays in table.items():
         if isinstance(arrays, Given):
             continue
-        letters = letters_of(name, kind)
-        assert letters is not None  # as `given` has read it
-        yield _Group(letters, arrays, f"{key}.{name}")
+        gates = gates_of(name, letters)
+        assert gates is not None  # as `given` has read it
+        yield _Group(gates, arrays, f"{key}.{name}")
 
 
 def _complete(
-    found: Mapping[str, Given], part: str, kind: Kind, groups: list[_Group], fail: Fail, key: str
-) -> None:
-    missing = [gate for gate in ORDER[kind] if gate not in found]
+    found: Mapping[str, Given], part: str, letters: Letters, groups: list[_Group], fail: Fail,
+    key: str,
+) -> None:  # fmt: skip
+    missing = [gate for gate in letters.order if gate not in found]
     if not missing:
         return
     for group in groups:
@@ -256,16 +258,10 @@ def _of_one_size(kernels: Mapping[str, Given], groups: list[_Group], fail: Fail)
             raise fail(at, f"{b.shape[0]} features, where the gate {one} has {a.shape[0]}")
 
 
-def _mirrored(given: Given, units: int) -> Given:
-    """The first gate's columns times -1: the weights of 1 - z."""
-    sign = np.ones(given.shape[-1])
-    sign[:units] = -1
-    return given.times(sign)
-
-
 def second_bias(
-    table: Table, reading: GateReading, kind: Kind, units: int, features: int | None, **how: Any
-) -> Given | None:
+    table: Table, reading: GateReading, letters: Letters, units: int, features: int | None,
+    **how: Any,
+) -> Given | None:  # fmt: skip
     """What of Keras's bias is the author's second one; None if there is one alone, or two rows.
 
     Arguments as `weights`, which has accepted them.
@@ -277,7 +273,7 @@ def second_bias(
         else:
             without[name] = {p: a.times(0) if p == "bias" else a for p, a in node.items()}
     is_second = any(path.endswith("recurrent_bias") for path in shapes(table))
-    if not is_second or (kind == "GRU" and how.get("reset_after", True)):
+    if not is_second or how.get("biases", 1) > 1:
         return None
     plain = msgspec.structs.replace(reading, forget_bias=None)
-    return weights(without, plain, kind, units, features, **how)["bias"]
+    return weights(without, plain, letters, units, features, **how)["bias"]

@@ -25,6 +25,7 @@ from rnn_check.cli.options import (
     options_of,
 )
 from rnn_check.reports.terminal import console, say
+from rnn_check.subjects.asked.named import FAMILIES, cell_of
 from rnn_check.subjects.policy import NAMES
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ RUN_ON = options_of(
         multiple=True,
         metavar="[KIND=]FILE.py:CLASS",
         help="This class of yours computes what keras.layers.KIND does (by default SimpleRNN; a "
-        "cell: SimpleRNNCell, LSTMCell, GRUCell), and is judged as that; may be repeated.",
+        f"cell: {', '.join(map(cell_of, FAMILIES))}), and is judged as that; may be repeated.",
     ),
 )
 

@@ -21,6 +21,7 @@ from rnn_check.cli.options import (
 )
 from rnn_check.refusal import nearest
 from rnn_check.reports.terminal import say
+from rnn_check.subjects.asked.named import FAMILIES
 from rnn_check.subjects.policy import NAMES
 
 if TYPE_CHECKING:
@@ -187,11 +188,12 @@ DTYPE = click.option(
     "while keras.config.floatx() stays float32; floatx_float64: of both. "
     f"{DTYPES_ARE}",
 )
+_STANDS_IN = ", ".join(kind + " (without KIND)" * (kind == "SimpleRNN") for kind in FAMILIES)
 LAYER = click.option(
     "--layer",
     metavar="[KIND=]FILE.py:CLASS",
-    help="Judge this class in place of keras.layers.KIND: SimpleRNN (without KIND), LSTM, GRU, "
-    "or the cell of one of them.",
+    help=f"Judge this class in place of keras.layers.KIND: {_STANDS_IN}, or the cell of one of "
+    "them.",
 )
 ASKED = as_one(
     "how",

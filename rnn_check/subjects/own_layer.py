@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rnn_check.refusal import Refused, nearest
-from rnn_check.subjects.asked.own import STANDS_IN, family_of, needs
+from rnn_check.subjects.asked.named import layer_of
+from rnn_check.subjects.asked.own import STANDS_IN, needs
 
 SHOWN = "docs/own_layer.md shows one that can"
 
@@ -93,7 +94,7 @@ def _lacks(node: ast.ClassDef, kind: str) -> Iterator[str]:
     arguments, methods, attributes = needs(kind)
     own = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
     given = {*_bound(node), *(n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute))}
-    bases = f"keras.layers.{kind} or keras.layers.{'RNN' if family_of(kind) == kind else 'Layer'}"
+    bases = f"keras.layers.{kind} or keras.layers.{'RNN' if layer_of(kind) == kind else 'Layer'}"
     yield f"it inherits from nothing; {bases} have what is needed"
     if "__init__" not in given:
         yield "it has no constructor that takes " + ", ".join(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rnn_check.subjects.asked.named import FAMILIES, layer_of
 from rnn_check.sweep.space import AXES, FAMILY, Case, Document, Space, what_is_done
 
 SEEN = tuple(axis for axis in AXES if axis != "scale")  # which is drawn for each array anew
@@ -33,5 +34,5 @@ def of(document: Document) -> dict[str, frozenset[str]]:
 def _activations(layer: Document) -> Iterator[str]:
     part = layer.get("cell") or layer.get("layer") or layer
     yield part.get("activation", "tanh")
-    if not part["kind"].startswith("SimpleRNN"):
+    if "recurrent_activation" in FAMILIES[layer_of(part["kind"])].options:
         yield part.get("recurrent_activation", "sigmoid")

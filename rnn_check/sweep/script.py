@@ -13,6 +13,7 @@ from rnn_check.claims.claim import Claim
 from rnn_check.claims.layers import Layer
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
+from rnn_check.subjects.asked.named import CELLS, LAYERS
 
 OF_OUTPUTS = ("states", "output", "last state")  # what a script can show
 
@@ -87,9 +88,7 @@ def _call(described: dict[str, Any]) -> str:
 
 
 def _option(value: Any) -> str:
-    if isinstance(value, dict) and value.get("kind", "").endswith(
-        ("Cell", "RNN", "LSTM", "GRU", "Dense")
-    ):
+    if isinstance(value, dict) and value.get("kind") in {**LAYERS, **CELLS}:
         return _call(value)
     if isinstance(value, dict):
         rest = ", ".join(f"{k}={v!r}" for k, v in value.items() if k != "kind")

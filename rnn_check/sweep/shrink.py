@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from rnn_check.refusal import ClaimError
+from rnn_check.subjects.asked.named import family_of, layer_of
 from rnn_check.sweep.space import Array, Document, shapes_of
 
 MOST = 300  # questions
 FEW = 4  # samples that are tried one by one
 _KEPT = ("kind", "name", "units", "layer", "cell", "input_dim", "output_dim")
 _ADDED = ("bias", "initial_state", "target")  # numbers that multiply nothing
-_CELLS = {"SimpleRNNCell": "SimpleRNN", "LSTMCell": "LSTM", "GRUCell": "GRU"}
 
 
 def shrunk(document: Document, fails: Callable[[Document], bool], most: int = MOST) -> Document:
@@ -96,9 +96,9 @@ def _less_around(document: Document) -> Iterator[Document]:
 def _unwrapped(document: Document) -> Iterator[Document]:
     """A layer in place of a Bidirectional one or of an RNN over its cell."""
     for at, layer in enumerate(document["layers"]):
-        if layer["kind"] == "RNN" and layer["cell"]["kind"] in _CELLS:
+        if layer["kind"] == "RNN" and family_of(layer["cell"]["kind"]) is not None:
             rest = {k: v for k, v in layer.items() if k not in ("kind", "cell")}
-            instead = layer["cell"] | rest | {"kind": _CELLS[layer["cell"]["kind"]]}
+            instead = layer["cell"] | rest | {"kind": layer_of(layer["cell"]["kind"])}
             yield _replaced(document, at, instead, document["weights"][layer["name"]])
         if layer["kind"] == "Bidirectional":
             given = document["weights"][layer["name"]]

@@ -22,6 +22,7 @@ from rnn_check.claims.files import loads
 from rnn_check.claims.layers import AnyLayer
 from rnn_check.claims.layers.layer import Shapes
 from rnn_check.refusal import Refused, nearest
+from rnn_check.subjects.asked.named import FAMILIES, LAYERS, cell_of, layer_of
 
 VERSION = 3  # of what is drawn: another number, other cases
 FAMILY = 32  # cases of one structure
@@ -30,7 +31,7 @@ Array = np.typing.NDArray[Any]
 Document = dict[str, Any]
 
 AXES: dict[str, tuple[str, ...]] = {
-    "layer": ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional"),
+    "layer": (*FAMILIES, "RNN", "Bidirectional"),
     "front": ("none", "mask", "Masking", "Embedding"),
     "depth": ("1", "2", "3"),
     "activation": (
@@ -231,16 +232,16 @@ class _Drawing:
     def _recurrent(self, name: str, ends: bool, do: str) -> Document:
         kind = "RNN" if do == "cell" else self.of("layer")
         if do in _OF_ONE_LAYER[1:] and kind in ("RNN", "Bidirectional"):
-            kind = self.of_one(("SimpleRNN", "LSTM", "GRU"))
+            kind = self.of_one([*FAMILIES])
         sequence = {"return_sequences": True} if not ends else {}
         if kind == "Bidirectional":
-            inner = self.of_one(("SimpleRNN", "LSTM", "GRU"))
+            inner = self.of_one([*FAMILIES])
             merge = self.of_one(("concat", "sum", "mul", "ave"))
             layer = self._options(inner, do) | sequence
             layer.pop("go_backwards", None)
             return {"kind": kind, "name": name, "layer": layer, "merge_mode": merge}
         if kind == "RNN":
-            cell = self.of_one(("SimpleRNNCell", "LSTMCell", "GRUCell"))
+            cell = self.of_one([*map(cell_of, FAMILIES)])
             return {"kind": kind, "name": name, "cell": self._cell(cell)} | sequence
         return self._options(kind, do) | {"name": name} | sequence
 
@@ -253,9 +254,10 @@ class _Drawing:
             cell["activation"] = self.of("activation")
         if self.chance():
             cell["use_bias"] = False
-        if not kind.startswith("Simple") and self.chance():
+        options = FAMILIES[layer_of(kind)].options
+        if "recurrent_activation" in options and self.chance():
             cell["recurrent_activation"] = self.of("activation")
-        if kind.startswith("GRU") and self.chance():
+        if "reset_after" in options and self.chance():
             cell["reset_after"] = False
         return cell
 
@@ -264,7 +266,7 @@ class _Drawing:
         for option in ("go_backwards", "unroll", "zero_output_for_mask"):
             if self.chance(0.2):
                 layer[option] = True
-        if kind != "SimpleRNN" and self.chance():
+        if "implementation" in LAYERS[kind] and self.chance():
             layer["implementation"] = self.upto(2)
         if do == "reproducible":
             layer["kernel_initializer"] = {"kind": "GlorotUniform", "seed": self.upto(99)}
@@ -313,8 +315,8 @@ class _Drawing:
         if first["kind"] not in ("Bidirectional", "Masking") and (do == "cell" or self.chance()):
             part = first.get("cell", first)
             shape = (B, part["units"])
-            starts = 2 if part["kind"].startswith("LSTM") else 1
-            given["initial_state"] = self._numbers((2, *shape) if starts == 2 else shape)
+            starts = FAMILIES[layer_of(part["kind"])].states
+            given["initial_state"] = self._numbers((starts, *shape) if starts > 1 else shape)
         return given
 
     def _loss(self, shape: tuple[int, ...], do: str) -> Document:

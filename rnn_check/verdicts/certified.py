@@ -22,9 +22,9 @@ from rnn_check.claims.experiment import Loss
 from rnn_check.claims.layers import AnyLayer
 from rnn_check.claims.tables import Source
 from rnn_check.claims.written import Array, Given
+from rnn_check.subjects.asked.named import kind_of
 from rnn_check.verdicts import diagnosis
 
-_KINDS = {"simple": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 _NAME = "layer"
 
 
@@ -54,7 +54,7 @@ def _floats(array: Array) -> Array:
 
 def _claim(asked: Asked) -> Claim:
     options = {
-        "kind": _KINDS[asked.recurrence], "name": _NAME, "units": len(asked.recurrent_kernel),
+        "kind": kind_of(asked.recurrence), "name": _NAME, "units": len(asked.recurrent_kernel),
         "return_sequences": True, "use_bias": asked.bias is not None, **asked.options,
     }  # fmt: skip
     layer: AnyLayer = msgspec.convert(options, AnyLayer)

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnn_check.asking.ported import Way
+from rnn_check.claims.layers.recurrent import LETTERS
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.subjects.asked.layouts import KERAS, ONNX, TORCH, moved
+from rnn_check.subjects.asked.named import FAMILIES
 
 ORDERS = {"keras": KERAS, "torch": TORCH, "onnx": ONNX}
 NARROW = ("float16", "bfloat16", "float32")
@@ -56,9 +58,8 @@ def options(before: Way, after: Way) -> list[str]:
     """What the layers are not the same in, beside their weights."""
     found = []
     for name in OPTIONS:
-        if name in ("recurrent_activation", "reset_after") and before.kind == "SimpleRNN":
-            continue
-        if name == "reset_after" and before.kind != "GRU":
+        its = FAMILIES[before.kind].options
+        if name in ("recurrent_activation", "reset_after") and name not in its:
             continue
         if name == "activation" and not (name in before.spec and name in after.spec):
             continue  # which a file of weights alone does not say
@@ -101,9 +102,9 @@ def _biases(before: Way, after: Way, frameworks: tuple[str, str]) -> Iterator[Pa
     named = _names(before, frameworks[0])
     zeros = np.zeros_like(w)
     only = [_Mistake("it is zero", zeros), _Mistake("it is added twice", both + both)]
-    if kind == "LSTM":
-        units = width // 4
-        forget = np.arange(width) // units == 1
+    letters = LETTERS[kind]
+    if letters.forget:
+        forget = letters.columns(letters.forget, before.units) > 0
         more = np.where(forget, both + both.dtype.type(1), both)
         only.append(_Mistake("1 was added to the forget gate's bias", more))
     if has_two(before) and not has_two(after):
@@ -153,11 +154,11 @@ def _names(way: Way, framework: str) -> tuple[str, str]:
 def _same_sums(
     before: Way, after: Way, right: tuple[Array, Array], got: tuple[Array, Array]
 ) -> bool:
-    """Whether both layers add up the same: of the candidate of a GRU that resets after the product
-    each bias counts by itself, of everything else their sum; rounded, if `before` has but that."""
-    apart = np.zeros(right[0].size, bool)
-    if before.kind == "GRU" and after.option("reset_after"):
-        apart = np.arange(apart.size) // before.units == 2
+    """Whether both layers add up the same: of a candidate that is reset after the product each bias
+    counts by itself, of everything else their sum; rounded, if `before` has but that."""
+    apart, letters = np.zeros(right[0].size, bool), LETTERS[before.kind]
+    if letters.reset and after.option("reset_after"):
+        apart = letters.columns(letters.candidate, before.units) > 0
     sums = [_exact_sum(*pair) for pair in (right, got)]
     each = (right[0] == got[0]) & (right[1] == got[1])
     same = (sums[0][0] == sums[1][0]) & (sums[0][1] == sums[1][1])

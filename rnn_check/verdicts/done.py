@@ -23,7 +23,6 @@ from rnn_check.claims import stack
 from rnn_check.claims.claim import Claim
 from rnn_check.claims.expectations import trained
 from rnn_check.claims.expectations.expectation import Expectation
-from rnn_check.claims.gates import CANDIDATE
 from rnn_check.claims.layers import (
     RNN,
     AnyLayer,
@@ -233,7 +232,7 @@ def meets(claim: Claim, place: Place, numbers: Numbers, dtype: str) -> bool:
     with np.errstate(all="ignore"):
         courses = _passes(_Same(claim), place.index + 1)[-1].courses
         for index, (_, part) in enumerate(layer.recurrences):
-            name = CANDIDATE[part.family] if isinstance(part, Gated) else ""
+            name = part.letters.candidate if isinstance(part, Gated) else ""
             z = courses[index].arguments[name].value  # (B,T,H) in processing order
             if numbers == "a preactivation is 0":
                 if (z == 0).any():

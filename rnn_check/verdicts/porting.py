@@ -18,10 +18,10 @@ from rnn_check.certificates.result import Certificate
 from rnn_check.claims.written import Array
 from rnn_check.recurrences.kinds import recurrence
 from rnn_check.recurrences.running import Running
+from rnn_check.subjects.asked.named import FAMILIES
 from rnn_check.verdicts.converted import Part, compared, options
 
 __all__ = ["Apart", "Computed", "Direction", "Part", "apart", "computed"]
-_NAMES = {"SimpleRNN": "simple", "LSTM": "lstm", "GRU": "gru"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def computed(way: Way, activation: str, x: Array, states: Array, dtype: str) -> 
         "recurrent_kernel": way.recurrent_kernel,
         "bias": way.bias,
     }
-    of = recurrence(_NAMES[way.kind], way.option("reset_after"))
+    of = recurrence(FAMILIES[way.kind].recurrence, way.option("reset_after"))
     own = {"recurrence": of.name, "reset_after": way.option("reset_after")}
     if of.has_gates:
         how["recurrent_activation"] = way.option("recurrent_activation")

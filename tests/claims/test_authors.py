@@ -159,7 +159,7 @@ from = "in float32"
         ("reading = {", 'reading = { joined = "[h, x]",', "weights.i.kernel",
          "expected shape (2, 1), got (1, 1)"),
         ("reading = {", 'reading = { z_weighs = "candidate",', "reading.z_weighs",
-         "only a GRU has an update gate; leave it out"),
+         "the claim has no layer with an update gate; leave it out"),
         ('"LSTM"', '"GRU"', "weights.i", "names no gates of GRU; a table has the letters of its "
          "gates, each once: z, r, h, or the author's own (u for z; n c g for h)"),
         ("reading = {", "reading = { forget_bias = 1e7,", "reading.forget_bias",

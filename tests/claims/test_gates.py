@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from rnn_check.claims import gates, views, weights_given
-from rnn_check.claims.gates import GateReading, Kind
+from rnn_check.claims.gates import GateReading
+from rnn_check.claims.layers.recurrent import LETTERS
 from rnn_check.claims.written import Given, Reader
 from rnn_check.numbers.bounded import Bounded
 from rnn_check.numbers.reading import Bounds
 from rnn_check.recurrences import gru, lstm
 from rnn_check.refusal import ClaimError
+from rnn_check.subjects.asked.named import FAMILIES
 from tests.support.sampling import thinned
 
 READER = Reader(Path("claim.toml"))
@@ -29,10 +31,17 @@ LAYOUTS: tuple[Layout, ...] = ("x·W", "W·x")
 JOINED: tuple[Joined | None, ...] = (None, "[h, x]", "[x, h]")
 
 
-def read(table: dict[str, Any], reading: GateReading, kind: Kind, **more: Any) -> dict[str, Given]:
+def read(table: dict[str, Any], reading: GateReading, kind: str, **more: Any) -> dict[str, Given]:
     units, features = more.pop("units", H), more.pop("features", F)
-    given = weights_given.given(table, READER, kind, key="weights")
-    return weights_given.weights(given, reading, kind, units, features, fail=READER.fail, **more)
+    given = weights_given.given(table, READER, LETTERS[kind], key="weights")
+    return weights_given.weights(
+        given, reading, LETTERS[kind], units, features, fail=READER.fail, **{**usual(kind), **more}
+    )
+
+
+def usual(kind: str) -> dict[str, int]:
+    """How many Keras's default has."""
+    return {"biases": FAMILIES[kind].biases}
 
 
 def drawn(*shape: int) -> list[Any]:
@@ -160,7 +169,7 @@ def test_a_gru_that_is_read_computes_what_its_author_computes(
     author = Author(letters, layout, joined, biases)
     order = None if groups or letters == "zrh" else " ".join(letters)
     reading = author.reading(gates=order, z_weighs=z_weighs)
-    w = read(author.table(groups), reading, "GRU", reset_after=reset_after)
+    w = read(author.table(groups), reading, "GRU", biases=1 + reset_after)
     x, h = states(1)
     update = next(g for g in letters if g in "zu")
     candidate = next(g for g in letters if g in "hnc")
@@ -185,22 +194,22 @@ def test_a_gru_that_is_read_computes_what_its_author_computes(
     [("LSTM", "ifog", ""), ("LSTM", "fioc", "fi o c"), ("GRU", "rzn", ""), ("GRU", "ruc", "ru c")],
 )
 def test_gradients_go_back_to_where_their_author_has_them(
-    kind: Kind, letters: str, groups: str, layout: Layout, joined: Joined | None, biases: int
+    kind: str, letters: str, groups: str, layout: Layout, joined: Joined | None, biases: int
 ) -> None:
     """Σ ∂L/∂w·w is the same number in Keras's arrays and in the author's."""
     author = Author(letters, layout, joined, biases)
     order = None if groups else " ".join(letters)
     weighs: Literal["state", "candidate"] = "candidate" if kind == "GRU" else "state"
     reading = author.reading(gates=order, z_weighs=weighs)
-    given = weights_given.given(author.table(groups), READER, kind)
-    w = weights_given.weights(given, reading, kind, H, F, fail=READER.fail)
+    given = weights_given.given(author.table(groups), READER, LETTERS[kind])
+    w = weights_given.weights(given, reading, LETTERS[kind], H, F, fail=READER.fail, **usual(kind))
     shapes, there = {name: a.shape for name, a in w.items()}, weights_given.shapes(given)
     rng = np.random.default_rng(1)
     gradient = {name: rng.integers(-9, 9, a.shape) for name, a in w.items()}
     in_keras = sum((gradient[name] * thousandths(a)).sum() for name, a in w.items())
     as_there = 0
     for path, shape in there.items():
-        of_it = views.view(path, shapes, there, reading, kind, H)
+        of_it = views.view(path, shapes, there, reading, LETTERS[kind], H)
         array = at_path(given, path)
         assert of_it.shape == shape == array.shape
         as_there += (of_it(gradient) * thousandths(array)).sum()
@@ -227,17 +236,24 @@ def test_the_gradient_of_a_bias_has_the_shape_that_is_written() -> None:
     arrays = {"bias": np.arange(12).reshape(2, 6)}
     plain = GateReading()
     for shape in ((6,), (6, 1), (1, 6)):
-        got = views.view("bias", BIAS, {"bias": shape}, plain, "GRU", H)(arrays)
+        got = views.view("bias", BIAS, {"bias": shape}, plain, LETTERS["GRU"], H)(arrays)
         assert got.shape == shape
         assert got.ravel().tolist() == [0, 1, 2, 3, 4, 5]
     for written in ({"bias": (2, 6)}, {}):
-        both = views.view("bias", BIAS, written, plain, "GRU", H)(arrays)
+        both = views.view("bias", BIAS, written, plain, LETTERS["GRU"], H)(arrays)
         assert both.tolist() == arrays["bias"].tolist()
-    second = views.view("r.recurrent_bias", BIAS, {}, plain, "GRU", H)(arrays)
+    second = views.view("r.recurrent_bias", BIAS, {}, plain, LETTERS["GRU"], H)(arrays)
     assert second.tolist() == [8, 9]
     one = {"z.bias": (2,), "z.recurrent_bias": (2,)}  # beside a second one there is one row
-    assert views.view("bias", BIAS, one, plain, "GRU", H)(arrays).tolist() == [0, 1, 2, 3, 4, 5]
-    number = views.view("f.bias", {"bias": (4,)}, {"f.bias": ()}, plain, "LSTM", 1)
+    assert views.view("bias", BIAS, one, plain, LETTERS["GRU"], H)(arrays).tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    number = views.view("f.bias", {"bias": (4,)}, {"f.bias": ()}, plain, LETTERS["LSTM"], 1)
     assert number({"bias": np.arange(4)}).tolist() == 1
 
 
@@ -245,11 +261,11 @@ def test_gates_that_are_written_together_may_be_asked_for_one_by_one() -> None:
     arrays = {"kernel": np.arange(F * 6).reshape(F, 6), "recurrent_kernel": -np.ones((H, 6), int)}
     shapes = {name: a.shape for name, a in arrays.items()}
     reading = GateReading(gates="r u c", joined="[x, h]", layout="W·x", z_weighs="candidate")
-    u = views.view("u.kernel", shapes, {"kernel": (6, F + H)}, reading, "GRU", H)(arrays)
+    u = views.view("u.kernel", shapes, {"kernel": (6, F + H)}, reading, LETTERS["GRU"], H)(arrays)
     assert u.tolist() == [[0, -6, -12, 1, 1], [-1, -7, -13, 1, 1]]
-    rc = views.view("rc.kernel", shapes, {"kernel": (6, F + H)}, reading, "GRU", H)(arrays)
+    rc = views.view("rc.kernel", shapes, {"kernel": (6, F + H)}, reading, LETTERS["GRU"], H)(arrays)
     assert rc[:, 0].tolist() == [2, 3, 4, 5]
-    whole = views.view("kernel", shapes, {"kernel": (6, F + H)}, reading, "GRU", H)(arrays)
+    whole = views.view("kernel", shapes, {"kernel": (6, F + H)}, reading, LETTERS["GRU"], H)(arrays)
     np.testing.assert_array_equal(whole, np.concatenate([rc[:2], u, rc[2:]]))
 
 
@@ -268,13 +284,13 @@ LSTM_SHAPES = {"kernel": (F, 8), "recurrent_kernel": (H, 8), "bias": (8,)}
 )  # fmt: skip
 def test_what_the_author_has_not_is_no_view(path: str, reading: Any, said: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
-        views.view(path, LSTM_SHAPES, {}, GateReading(**reading), "LSTM", H)
+        views.view(path, LSTM_SHAPES, {}, GateReading(**reading), LETTERS["LSTM"], H)
 
 
 @pytest.mark.parametrize("path", ["x.kernel", "ff.kernel", "f.kernels", "h.kernel", ".kernel", ""])
 def test_what_is_no_path_is_told_what_is(path: str) -> None:
     with pytest.raises(LookupError) as raised:
-        views.view(path, LSTM_SHAPES, {"fi.kernel": (F, 4)}, GateReading(), "LSTM", H)
+        views.view(path, LSTM_SHAPES, {"fi.kernel": (F, 4)}, GateReading(), LETTERS["LSTM"], H)
     each = ("", "i.", "f.", "c.", "o.")
     assert raised.value.args[0] == {"fi.kernel", *(g + part for g in each for part in LSTM_SHAPES)}
 
@@ -282,7 +298,7 @@ def test_what_is_no_path_is_told_what_is(path: str) -> None:
 def test_without_a_bias_there_is_no_view_of_one() -> None:
     shapes = {name: LSTM_SHAPES[name] for name in ("kernel", "recurrent_kernel")}
     with pytest.raises(ValueError, match=r"^the layer has use_bias = false$"):
-        views.view("f.bias", shapes, {}, GateReading(), "LSTM", H)
+        views.view("f.bias", shapes, {}, GateReading(), LETTERS["LSTM"], H)
 
 
 def test_digits_go_where_their_number_goes() -> None:
@@ -291,7 +307,7 @@ def test_digits_go_where_their_number_goes() -> None:
         "rn": {"kernel": [[2, Decimal("0.250")]], "recurrent_kernel": [[1, 1]], "bias": [0, 0]},
     }
     reading = GateReading(z_weighs="candidate")
-    w = read(table, reading, "GRU", units=1, features=1, reset_after=False)
+    w = read(table, reading, "GRU", units=1, features=1, biases=1)
     kernel, bias = w["kernel"], w["bias"]
     tenth, quarter, half = (
         READER.given([Decimal(digits)], "w") for digits in ("0.10", "0.250", "-0.5")
@@ -306,13 +322,13 @@ def test_digits_go_where_their_number_goes() -> None:
 
 def test_what_is_rounded_stays_as_far_off() -> None:
     table = {"kernel": drawn(F, 8), "recurrent_kernel": drawn(H, 8), "bias": drawn(8)}
-    given = weights_given.given(table, READER, "LSTM", "rounded")
+    given = weights_given.given(table, READER, LETTERS["LSTM"], "rounded")
     reading = GateReading(gates="f i g o")
-    w = weights_given.weights(given, reading, "LSTM", H, F, fail=READER.fail)
+    w = weights_given.weights(given, reading, LETTERS["LSTM"], H, F, fail=READER.fail)
     there, shapes = weights_given.shapes(given), {name: array.shape for name, array in w.items()}
     errors = {name: array.error for name, array in w.items()}
     for path in there:
-        as_written = views.view(path, shapes, there, reading, "LSTM", H).bounds(errors)
+        as_written = views.view(path, shapes, there, reading, LETTERS["LSTM"], H).bounds(errors)
         np.testing.assert_array_equal(as_written, at_path(given, path).error)
 
 
@@ -380,12 +396,16 @@ def test_what_is_called_mirrored_is(name: str) -> None:
 
 def test_the_letters_of_authors_and_of_keras() -> None:
     plain, other = GateReading(), GateReading(z_weighs="candidate")
-    assert gates.gate_of("LSTM", "g", plain) == ("c", False)
-    assert gates.gate_of("GRU", "u", plain) == ("z", False)
-    assert gates.gate_of("GRU", "u", other) == ("z", True)
-    assert gates.gate_of("GRU", "r", other) == ("r", False)
+    assert gates.gate_of(LETTERS["LSTM"], "g", plain) == ("c", False)
+    assert gates.gate_of(LETTERS["GRU"], "u", plain) == ("z", False)
+    assert gates.gate_of(LETTERS["GRU"], "u", other) == ("z", True)
+    assert gates.gate_of(LETTERS["GRU"], "r", other) == ("r", False)
     with pytest.raises(KeyError):
-        gates.gate_of("GRU", "f", plain)
+        gates.gate_of(LETTERS["GRU"], "f", plain)
+
+
+def of(activations: dict[str, set[str]]) -> dict[gates.Letters, set[str]]:
+    return {LETTERS[kind]: own for kind, own in activations.items()}
 
 
 def lstm_table(**changes: Any) -> dict[str, Any]:
@@ -393,9 +413,9 @@ def lstm_table(**changes: Any) -> dict[str, Any]:
     return {name: a for name, a in {**table, **changes}.items() if a is not None}
 
 
-def apart(kind: Kind = "LSTM", **changes: Any) -> dict[str, Any]:
+def apart(kind: str = "LSTM", **changes: Any) -> dict[str, Any]:
     each = {"kernel": drawn(F, 2), "recurrent_kernel": drawn(H, 2), "bias": drawn(2)}
-    table = {g: dict(each) for g in gates.ORDER[kind]}
+    table = {g: dict(each) for g in LETTERS[kind].order}
     return {name: a for name, a in {**table, **changes}.items() if a is not None}
 
 
@@ -537,7 +557,7 @@ def test_a_second_bias_beside_two_rows_is_refused() -> None:
     [
         (
             {"gates": "i f g o"}, {"SimpleRNN": set()},
-            "reading.gates", "the claim has neither LSTM nor GRU; leave it out",
+            "reading.gates", "the claim has no layer with gates; leave it out",
         ),
         ({"gates": "z r h"}, {"LSTM": {"sigmoid"}}, "reading.gates", no_order("z r h")),
         (
@@ -551,7 +571,8 @@ def test_a_second_bias_beside_two_rows_is_refused() -> None:
         ),
         (
             {"forget_bias": 1}, {"GRU": {"sigmoid"}},
-            "reading.forget_bias", "only an LSTM has a forget gate; leave it out",
+            "reading.forget_bias",
+            "the claim has no layer whose forget gate has a bias; leave it out",
         ),
         (
             {"forget_bias": 10**400}, {"LSTM": {"sigmoid"}},
@@ -563,7 +584,7 @@ def test_a_second_bias_beside_two_rows_is_refused() -> None:
         ),
         (
             {"z_weighs": "candidate"}, {"LSTM": {"sigmoid"}},
-            "reading.z_weighs", "only a GRU has an update gate; leave it out",
+            "reading.z_weighs", "the claim has no layer with an update gate; leave it out",
         ),
         (
             {"z_weighs": "candidate"}, {"GRU": {"tanh"}}, "reading.z_weighs",
@@ -573,10 +594,10 @@ def test_a_second_bias_beside_two_rows_is_refused() -> None:
     ],
 )  # fmt: skip
 def test_a_key_that_nothing_would_obey_is_refused(
-    reading: dict[str, Any], activations: dict[Kind, set[str]], key: str, said: str
+    reading: dict[str, Any], activations: dict[str, set[str]], key: str, said: str
 ) -> None:
     with pytest.raises(ClaimError) as raised:
-        gates.check(GateReading(**reading), activations, READER.fail)
+        gates.check(GateReading(**reading), of(activations), READER.fail)
     assert raised.value.key == key
     assert raised.value.problem == said
 
@@ -591,9 +612,9 @@ def test_a_key_that_nothing_would_obey_is_refused(
     ],
 )  # fmt: skip
 def test_what_a_claim_can_obey_is_not_refused(
-    reading: dict[str, Any], activations: dict[Kind, set[str]]
+    reading: dict[str, Any], activations: dict[str, set[str]]
 ) -> None:
-    gates.check(GateReading(**reading), activations, READER.fail)
+    gates.check(GateReading(**reading), of(activations), READER.fail)
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,19 @@ from typing import Any
 import numpy as np
 
 from rnn_check.asking.questions.plan import (
-    GATES,
     Experiment,
     Plan,
     Said,
     cut,
     question,
 )
+from rnn_check.claims.layers.recurrent import LETTERS
 from rnn_check.claims.written import Array
-from rnn_check.subjects.asked.named import default_name
+from rnn_check.recurrences.kinds import recurrence
+from rnn_check.subjects.asked.named import FAMILIES, default_name
 from rnn_check.subjects.plan import Step, step
 
 OF_GATES = ("reset_after", "implementation", "use_cudnn")  # options of layers with gates alone
-# by the kind of layer: its gates, and of each group of units which gates are 1 whatever comes in
-_ONE = {
-    "LSTM": {"held": "fo", "i": "co", "f": "o", "c": "io", "o": "ic"},
-    "GRU": {"held": "zr", "z": "", "r": "", "h": "r"},
-}
 
 
 @question
@@ -40,7 +36,7 @@ def dropout(e: Experiment) -> Plan:
     """
     first = e["layers"][0]
     options = {k: first[k] for k in ("seed", "unroll", *OF_GATES) if k in first}
-    if first["kind"] in GATES:
+    if FAMILIES[first["kind"]].gates > 1:
         return _shown_by_gates(first, options)
     return _shown_by_states(first, options)
 
@@ -49,20 +45,23 @@ def dropout(e: Experiment) -> Plan:
 def dropped_steps(e: Experiment) -> Plan:
     """What the first layer, one with gates, drops of x at each timestep where its activations are
     the default ones, which fused loops take: "shown" (B,T,n), of 128 samples, 4 steps, 16 features
-    that are 1. A unit shows tanh of its feature times the mask, of an LSTM tanh of that: no gate
-    lets the state before through. "next", "again" and "inference" as `dropout` has them.
+    that are 1. A unit shows tanh of its feature times the mask, where a gate weighs that state
+    tanh of that: no gate lets the state before through. "next", "again" and "inference" as
+    `dropout` has them.
     """
     first, size = e["layers"][0], 16
     options = {k: first[k] for k in ("seed", "unroll", "dropout", *OF_GATES) if k in first}
-    is_lstm = first["kind"] == "LSTM"
-    gates, candidate = ("ifco", "c") if is_lstm else ("zrh", "h")
+    letters = LETTERS[first["kind"]]
+    gates, weighs = letters.order, (letters.forget, letters.update)  # the state before
     kernel = np.zeros((size, len(gates), size), np.float32)  # (F,gates,H)
-    kernel[:, gates.index(candidate)] = np.eye(size)
-    rows = 1 if is_lstm or first.get("reset_after") is False else 2
+    kernel[:, gates.index(letters.candidate)] = np.eye(size)
+    rows = _biases(first)
     bias = np.zeros((rows, len(gates), size), np.float32)
-    for gate, of in {"i": 1000, "o": 1000, "f": -1000, "z": -1000}.items():
-        if gate in gates:
-            bias[0, gates.index(gate)] = of
+    for at, gate in enumerate(gates):
+        if gate in weighs:
+            bias[0, at] = -1000
+        elif gate not in (letters.candidate, letters.reset):
+            bias[0, at] = 1000
     weights = {
         "kernel": kernel.reshape(size, -1),
         "recurrent_kernel": np.zeros((size, size * len(gates)), np.float32),
@@ -73,6 +72,11 @@ def dropped_steps(e: Experiment) -> Plan:
     return Plan(
         steps, lambda said: _with_later(options, lambda what: {"shown": said[what]["output"]})
     )
+
+
+def _biases(spec: Mapping[str, Any]) -> int:
+    reset_after = spec.get("reset_after") is not False
+    return recurrence(FAMILIES[spec["kind"]].recurrence, reset_after).biases
 
 
 def _made_and_run(
@@ -98,7 +102,7 @@ def _with_later(options: Mapping[str, Any], both: Callable[[str], dict[str, Any]
 
 
 def _shown_by_states(first: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
-    """A SimpleRNN of 64 units and features for each rate, 64 samples, 4 steps: "input" (B,T,H) is
+    """A layer of 64 units and features for each rate, 64 samples, 4 steps: "input" (B,T,H) is
     mask·scale at each step; "recurrent" (B,T,H) is (mask·scale)^t at step t = 0 .. 3."""
     size, timesteps = 64, 4
     ones = np.ones((size, timesteps, size), np.float32)  # (B,T,F)
@@ -111,7 +115,7 @@ def _shown_by_states(first: Mapping[str, Any], options: Mapping[str, Any]) -> Pl
     steps: dict[str, Step] = {}
     for rate, (name, recurrent_kernel, x) in probes.items():
         if first.get(rate):
-            spec = {"kind": "SimpleRNN", "units": size, "activation": "linear", "use_bias": False,
+            spec = {"kind": first["kind"], "units": size, "activation": "linear", "use_bias": False,
                     "return_sequences": True, **options, rate: first[rate]}  # fmt: skip
             own = {"kernel": identity, "recurrent_kernel": recurrent_kernel}
             steps |= _made_and_run(spec, own, {"x": x}, f" {name}")
@@ -131,38 +135,40 @@ def _shown_by_gates(first: Mapping[str, Any], options: Mapping[str, Any]) -> Pla
     are groups of 16, as x has features: "held" carries its state, which stays 1 unless that is
     dropped. Of "input" and "recurrent" there is a group for each gate, which alone is not constant
     there: x = 1, or what is held, times the mask (B,T,16) of that gate and its scale. That is shown
-    at each step t = 0 .. 2; of a gate that weighs the state before (f, z) as (mask·scale)^(t+1).
-    The reset gate of a GRU that resets before the product weighs what is held for it and dropped
-    once more by the candidate's recurrent mask: the product of both is shown.
+    at each step t = 0 .. 2; of a gate that weighs the state before as (mask·scale)^(t+1).
+    A gate that resets before the product weighs what is held for it and dropped once more by the
+    candidate's recurrent mask: the product of both is shown.
     """
     kind, size, samples, timesteps = first["kind"], 16, 128, 3
-    ones = _ONE[kind]
-    gates = [name for name in ones if name != "held"]
+    letters = LETTERS[kind]
+    # of each group the gates that are 1 whatever comes in
+    ones, gates = letters.shown, [*letters.order]
+    candidate = gates.index(letters.candidate)
     rates = {"dropout": "input", "recurrent_dropout": "recurrent"}
     shown = {rates[rate]: first[rate] for rate in rates if first.get(rate)}
-    before = kind == "GRU" and first.get("reset_after") is False
+    before = bool(letters.reset) and first.get("reset_after") is False
     groups = [("held", "held")]
     groups += [(of, gate) for of in shown for gate in gates]
     groups += [(of, "reset") for of in shown] if before else []
     units = size * len(groups)
     kernel = np.zeros((size, len(gates), units), np.float32)  # (F,gates,H)
     recurrent_kernel = np.zeros((units, len(gates), units), np.float32)
-    biases = np.zeros((1 if kind == "LSTM" or before else 2, len(gates), units), np.float32)
+    biases = np.zeros((_biases(first), len(gates), units), np.float32)
     where = {group: slice(size * i, size * (i + 1)) for i, group in enumerate(groups)}
     held, identity = where["held", "held"], np.eye(size, dtype=np.float32)
     for (of, gate), own in where.items():
-        for name in ones.get(gate, "z"):  # "reset" holds its state, too
+        for name in ones.get(gate, letters.update):  # "reset" holds its state, too
             biases[0, gates.index(name), own] = 1
-        if gate == "r" and before:
-            recurrent_kernel[where[of, "reset"], gates.index("h"), own] = identity
+        if gate == letters.reset and before:
+            recurrent_kernel[where[of, "reset"], candidate, own] = identity
         elif gate != "held":
-            at = gates.index("r" if gate == "reset" else gate)
+            at = gates.index(letters.reset if gate == "reset" else gate)
             if of == "input":
                 kernel[:, at, own] = identity
             else:
                 recurrent_kernel[held, at, own] = identity
-        if gate == "r" and not before:
-            biases[1, gates.index("h"), own] = 1  # what is reset
+        if gate == letters.reset and not before:
+            biases[1, candidate, own] = 1  # what is reset
     weights = {"kernel": kernel.reshape(size, -1), "bias": biases.reshape(len(biases), -1)}
     if len(biases) == 1:
         weights["bias"] = weights["bias"][0]
@@ -171,7 +177,7 @@ def _shown_by_gates(first: Mapping[str, Any], options: Mapping[str, Any]) -> Pla
     spec = {"kind": kind, "units": units, "activation": "linear", "recurrent_activation": "linear",
             "return_sequences": True, **options, **given}  # fmt: skip
     state = np.ones((samples, units), np.float32)
-    start = np.stack([state, state]) if kind == "LSTM" else state
+    start = np.stack([state] * len(letters.states)) if len(letters.states) > 1 else state
     x = np.ones((samples, timesteps, size), np.float32)
     steps = _made_and_run(spec, weights, {"x": x, "initial_state": start})
 

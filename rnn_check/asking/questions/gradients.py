@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from rnn_check.asking.questions.plan import (
-    GATES,
     Experiment,
     Plan,
     Said,
@@ -17,6 +16,7 @@ from rnn_check.asking.questions.plan import (
     stacked,
     state_sizes,
 )
+from rnn_check.subjects.asked.named import FAMILIES
 from rnn_check.subjects.asked.parts import STATES
 from rnn_check.subjects.plan import step
 
@@ -67,7 +67,7 @@ def probe(e: Experiment) -> Plan:
         reason = "the probe needs a model that begins with its recurrent layer"
         return Plan({}, lambda said: {"unsupported": reason})
     *before, features = e.shape
-    width = spec["units"] * GATES.get(spec["kind"], 1)
+    width = spec["units"] * FAMILIES[spec["kind"]].gates
     inputs = e.inputs
     x = inputs["x"]  # (B,T,F)
     x = x if x.dtype.kind == "f" else x.astype(np.float64)

@@ -16,11 +16,10 @@ import numpy as np
 
 from rnn_check.claims.written import Array
 from rnn_check.subjects.ask import decode
-from rnn_check.subjects.asked.named import RECURRENT, changed, named
+from rnn_check.subjects.asked.named import changed, family_of, is_recurrent, named
 from rnn_check.subjects.asked.wire import encode
 from rnn_check.subjects.plan import Step, step
 
-GATES = {"LSTM": 4, "GRU": 3}  # whose kernels stand side by side in one
 Said = Mapping[str, Any]
 
 
@@ -70,7 +69,7 @@ class Experiment(dict[str, Any]):
     @property
     def recurrent(self) -> int | None:
         """Which of the layers is the first that is recurrent."""
-        found = (i for i, spec in enumerate(self["layers"]) if spec["kind"] in RECURRENT)
+        found = (i for i, spec in enumerate(self["layers"]) if is_recurrent(spec["kind"]))
         return next(found, None)
 
     def again(self, copy: str, *, whole: bool = True, **changes: Any) -> Step:
@@ -164,4 +163,5 @@ def state_sizes(spec: Mapping[str, Any]) -> list[int]:
         if "layer" in spec:
             parts = [inner, spec.get("backward_layer") or inner]
         return [size for part in parts for size in state_sizes(part)]
-    return [spec["units"]] * (2 if spec["kind"] in ("LSTM", "LSTMCell") else 1)
+    family = family_of(spec["kind"])
+    return [spec["units"]] * (1 if family is None else family.states)

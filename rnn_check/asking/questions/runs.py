@@ -14,7 +14,7 @@ from rnn_check.asking.questions.plan import (
     question,
     stacked,
 )
-from rnn_check.subjects.asked.named import RECURRENT, changed
+from rnn_check.subjects.asked.named import changed, is_recurrent
 from rnn_check.subjects.plan import Step, step
 
 
@@ -91,7 +91,7 @@ def sequences(e: Experiment) -> Plan:
     shows it, "last": [each state (B,H) that it ends with]}}."""
     specs, steps = e.specs, {}
     for index, spec in enumerate(specs):
-        if spec["kind"] in RECURRENT:
+        if is_recurrent(spec["kind"]):
             shows = changed(spec, {"return_sequences": True, "return_state": True})
             made = step(
                 "make", layers=[*specs[:index], shows], input_shape=e.shape, like=e.made,

@@ -1,6 +1,6 @@
 """By which other formulas of back-propagation through time may gradients have been made?
 
-Of a SimpleRNN, an LSTM or a GRU that comes first, with a mask or without. The way back is that of
+Of a layer of one recurrence that comes first, with a mask or without. The way back is that of
 `recurrences`, step by step, of float64; B samples, T timesteps, F features, H units, G gates.
 """
 
@@ -15,14 +15,13 @@ import numpy as np
 from rnn_check.claims.causes import recurrences
 from rnn_check.claims.causes.shown import MOST_ROWS, Shown
 from rnn_check.claims.claim import Claim
-from rnn_check.claims.layers import GRU, LSTM, SimpleRNN
+from rnn_check.claims.layers import Gated, Recurrent
 from rnn_check.claims.loss import cotangent_of
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array
 from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded
 from rnn_check.recurrences import gated
-from rnn_check.recurrences.kinds import SIMPLE
 
 
 def gradients(claim: Claim) -> Iterator[tuple[str, Shown]]:
@@ -30,15 +29,15 @@ def gradients(claim: Claim) -> Iterator[tuple[str, Shown]]:
     first = claim.layers[0]
     if claim.loss is None or claim.x is None or claim.weights is None:
         return
-    if not isinstance(first, SimpleRNN | LSTM | GRU) or claim.cell_cotangent is not None:
+    if not isinstance(first, Recurrent) or claim.cell_cotangent is not None:
         return
     if activations.activation(first.function).derivative is None:
         return
     ways = {"δ is handed on through recurrent_kernel in place of its transpose": _Way(turned=False)}
-    if not isinstance(first, GRU):  # of which a part is made of what the reset leaves of h
+    if not first.letters.reset:  # of which a part is made of what the reset leaves of h
         words = "the gradient of recurrent_kernel is made of h_t in place of h_(t-1)"
         ways[words] = _Way(late=True)
-    if isinstance(first, SimpleRNN):
+    if not isinstance(first, Gated):
         ways["the activation's derivative is left out"] = _Way(slope=False)
     for steps in range(1, min(claim.x.shape[1], MOST_ROWS)):
         words = "nothing is handed back to the step before"
@@ -85,15 +84,12 @@ class _Way:
 def _forward(claim: Claim) -> gated.Run:
     layer = claim.rnn
     ran = recurrences.ran(claim, layer, 0)  # in the order in which it takes the steps
-    how: dict[str, Any] = {"activation": layer.function}
-    r = SIMPLE
-    if not isinstance(layer, SimpleRNN):
-        how["recurrent_activation"], r = layer.gate_function, layer.recurrence
+    how: dict[str, Any] = {**layer.functions}
     bias = None if ran.bias is None else ran.bias.value
     starts = tuple(start.value for start in ran.starts)
     return gated.forward(
-        r, ran.x.value, ran.kernel.value, ran.recurrent_kernel.value, bias, mask=ran.mask,
-        initial_state=starts or None, **how,
+        layer.recurrence, ran.x.value, ran.kernel.value, ran.recurrent_kernel.value, bias,
+        mask=ran.mask, initial_state=starts or None, **how,
     )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import AnyLayer, Carrying
-from rnn_check.claims.layers.cells import GatedUnit
 
 LEAST = 10  # a smaller count says too little: several formulas give it
 
@@ -66,7 +65,7 @@ def _counts(run: Experiment, layers: list[AnyLayer]) -> Iterator[tuple[str, int]
             gates = max(gates, part.gates)
             width = part.units * part.gates
             plain += width
-            if isinstance(part, GatedUnit) and part.option("use_bias"):
+            if hasattr(part, "reset_after") and part.option("use_bias"):
                 reset += -width if part.option("reset_after") else width
     if len(carrying) == len(layers):
         yield (

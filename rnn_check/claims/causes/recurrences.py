@@ -17,7 +17,7 @@ import numpy as np
 from rnn_check.claims import gates, stack
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import Carrying
-from rnn_check.claims.layers.cells import Gated, GatedUnit, LongShortTerm, Recurrence
+from rnn_check.claims.layers.cells import Gated, Recurrence
 from rnn_check.claims.written import Array, Given
 from rnn_check.recurrences import gated, over_time
 
@@ -287,11 +287,13 @@ def _gate_activation(run: Ran) -> Iterator[tuple[str, Ran]]:
                 yield words, with_options(run, recurrent_activation=other)
 
 
-_PLANTED_PAIRS = {"LSTM": [("i", "f"), ("i", "o"), ("f", "o")], "GRU": [("z", "r")]}
+def _planted_pairs(letters: gates.Letters) -> list[tuple[str, str]]:
+    """Of gates, without the candidate."""
+    return [*itertools.combinations(letters.order.replace(letters.candidate, ""), 2)]
 
 
 def _exchanged(run: Ran, pairs: list[tuple[str, str]]) -> Iterator[tuple[str, Ran]]:
-    order = gates.ORDER[run.part.family]
+    order = run.part.letters.order
     for one, other in pairs:
         columns = np.arange(len(order) * run.part.units).reshape(len(order), -1)
         at = [order.index(one), order.index(other)]
@@ -301,20 +303,21 @@ def _exchanged(run: Ran, pairs: list[tuple[str, str]]) -> Iterator[tuple[str, Ra
 
 
 def _gates_exchanged(run: Ran) -> Iterator[tuple[str, Ran]]:
-    yield from _exchanged(run, _PLANTED_PAIRS.get(run.part.family, []))
+    yield from _exchanged(run, _planted_pairs(run.part.letters))
 
 
 def _others_exchanged(run: Ran) -> Iterator[tuple[str, Ran]]:
-    planted = _PLANTED_PAIRS.get(run.part.family, [])
-    every = itertools.combinations(gates.ORDER[run.part.family], 2)
+    planted = _planted_pairs(run.part.letters)
+    every = itertools.combinations(run.part.letters.order, 2)
     yield from _exchanged(run, [pair for pair in every if pair not in planted])
 
 
 def _forget_bias(run: Ran) -> Iterator[tuple[str, Ran]]:
-    if not isinstance(run.part, LongShortTerm) or run.bias is None:
+    letters = run.part.letters
+    if not letters.forget or run.bias is None:
         return
-    is_forget = np.repeat([gate == "f" for gate in gates.ORDER["LSTM"]], run.part.units)
-    one = Given.exactly(is_forget.astype(np.float64))
+    is_forget = letters.columns(letters.forget, run.part.units)
+    one = Given.exactly(is_forget)
     for words, bias in (
         ("1 is added to the bias of the forget gate", run.bias.plus(one)),
         ("the bias of the forget gate is less by 1", run.bias.plus(one.times(-1))),
@@ -325,7 +328,7 @@ def _forget_bias(run: Ran) -> Iterator[tuple[str, Ran]]:
 
 
 def _reset(run: Ran) -> Iterator[tuple[str, Ran]]:
-    if not isinstance(run.part, GatedUnit):
+    if not hasattr(run.part, "reset_after"):
         return
     bias = run.bias
     if run.part.option("reset_after"):
@@ -342,8 +345,10 @@ def _reset(run: Ran) -> Iterator[tuple[str, Ran]]:
 
 
 def _update_mirrored(run: Ran) -> Iterator[tuple[str, Ran]]:
-    if isinstance(run.part, GatedUnit) and run.part.gate_function in gates.MIRRORED:
-        sign = np.repeat([-1.0, 1.0, 1.0], run.part.units)
+    letters = run.part.letters
+    mirrored = isinstance(run.part, Gated) and run.part.gate_function in gates.MIRRORED
+    if mirrored and letters.update:
+        sign = 1.0 - 2.0 * letters.columns(letters.update, run.part.units)
         words = "z and 1 - z are exchanged (z weighs the candidate)"
         yield words, run.each_of_gates(_scaled(sign))
 

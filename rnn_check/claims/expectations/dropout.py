@@ -50,6 +50,9 @@ class Dropout(Holds, frozen=True, kw_only=True):
             yield "a layer with gates, whose loop may be fused; say `input` of another"
 
     def unjudged(self, run: Experiment) -> str:
+        layer = run.layers[0]
+        if isinstance(layer, Gated) and not layer.letters.shown:
+            return f"what dropout drops for each gate of {layer.family} is not derived"
         rate = float(getattr(run.layers[0], self.rate))
         if 0.01 <= rate <= 0.99:
             return ""
@@ -94,11 +97,13 @@ class Dropout(Holds, frozen=True, kw_only=True):
                 carried = run["held"].shaped(shape).astype(np.float64)
                 yield same("the state that is carried", carried, np.ones(shape))
         masks = {}
-        before = layer.family == "GRU" and not layer.option("reset_after")
-        for gate in "zrh" if layer.family == "GRU" else "ifco":
-            drawn = Drawn((rate,), t + 1 if gate in "fz" else np.ones(3))
+        letters = layer.letters
+        weighs = (letters.forget, letters.update)  # the state before
+        before = not layer.option("reset_after")
+        for gate in letters.order:
+            drawn = Drawn((rate,), t + 1 if gate in weighs else np.ones(3))
             also = rates["recurrent_dropout"]
-            if gate == "r" and before and also:  # the product of two masks
+            if gate == letters.reset and before and also:  # the product of two masks
                 drawn = Drawn((rate, also), np.ones(3))
             else:
                 masks[gate] = told[self.of][gate].shaped(shape)[:, 0] != 0

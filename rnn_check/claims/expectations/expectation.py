@@ -23,7 +23,8 @@ from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.tables import ComputedIn, Index, Table
 from rnn_check.claims.written import Array, Reader
-from rnn_check.refusal import ClaimError, meant, nearest
+from rnn_check.refusal import ClaimError, any_of, meant, nearest
+from rnn_check.subjects.asked.named import FAMILIES
 from rnn_check.subjects.policy import Policy
 
 Holding = Annotated[Any, msgspec.Meta(extra_json_schema={"const": True})]
@@ -100,8 +101,8 @@ class Expectation(
 
     known_to_differ: what is wrong with the number itself. not_run: why it cannot be judged.
 
-    layers: of which layers it can be judged: "any", or "plain", a SimpleRNN, an LSTM or a GRU alone
-    or before a Dense layer. needs: what the claim has to give.
+    layers: of which layers it can be judged: "any", or "plain", one of one recurrence, alone or
+    before a Dense layer. needs: what the claim has to give.
     does_without: questions that a subject may have no answer to. not_in_older: those that records
     of older versions do not hold.
     """
@@ -246,7 +247,7 @@ class Expectation(
     def underived(self, run: Experiment) -> str:
         """Why nobody here can judge it of such layers; empty if it can be judged."""
         if self.layers == "plain" and not run.is_plain:
-            plain = "a SimpleRNN, an LSTM or a GRU, alone or before a Dense layer"
+            plain = f"{any_of(FAMILIES)}, alone or before a Dense layer"
             return f"{self.what} is derived of {plain}, only"
         return ""
 

@@ -24,6 +24,8 @@ from rnn_check.claims.layers import Recurrent
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import exactly
+from rnn_check.refusal import any_of
+from rnn_check.subjects.asked.named import FAMILIES
 
 
 class Mask(Expectation, frozen=True, kw_only=True):
@@ -97,7 +99,7 @@ class Leading(Holds, frozen=True, kw_only=True):
         yield from super().missing(run)
         layer = run.layers[0]
         if not isinstance(layer, Recurrent) or len(run.layers) > 1:
-            yield "a SimpleRNN, an LSTM or a GRU that stands alone"
+            yield f"{any_of(FAMILIES)} that stands alone"
         elif not layer.returns_sequences or layer.option("go_backwards"):
             yield "a sequence that is returned, and not read backwards"
         elif layer.option("zero_output_for_mask"):

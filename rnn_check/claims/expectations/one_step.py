@@ -17,7 +17,7 @@ from rnn_check.claims.expectations.bitwise import moved, same, yes
 from rnn_check.claims.expectations.case import Case, Malformed, Said, Unproved
 from rnn_check.claims.expectations.expectation import MSE, ONE_OUTPUT, WEIGHTS, Holds, Path, X
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import GRU, LSTM, Layer, Recurrent, SimpleRNN
+from rnn_check.claims.layers import Layer, Recurrent
 from rnn_check.claims.layers.layer import described
 from rnn_check.claims.layers.signal import at_the_end, last_of
 from rnn_check.claims.loss import given_to_loss, loss_of_kept
@@ -25,6 +25,8 @@ from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import Bounded
 from rnn_check.recurrences import losses, penalties, running
+from rnn_check.refusal import any_of
+from rnn_check.subjects.asked.named import FAMILIES
 
 LEARNING_RATE = 0.125  # of the one step of fit that is asked for; a power of two rounds nothing
 
@@ -218,9 +220,9 @@ class OneUpdate(FitOnce, frozen=True, kw_only=True):
     questions = ("one_update",)
 
     def underived(self, run: Experiment) -> str:
-        if [isinstance(layer, SimpleRNN | LSTM | GRU) for layer in run.layers] == [True]:
+        if [isinstance(layer, Recurrent) for layer in run.layers] == [True]:
             return ""
-        return f"{self.what} is derived of a SimpleRNN, an LSTM or a GRU that stands alone, only"
+        return f"{self.what} is derived of {any_of(FAMILIES)} that stands alone, only"
 
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)

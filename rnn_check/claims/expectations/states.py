@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from rnn_check.certificates.comparison import Comparison
-from rnn_check.claims import gates
 from rnn_check.claims.expectations import certified
 from rnn_check.claims.expectations.case import Case
 from rnn_check.claims.expectations.expectation import WEIGHTS, Layers, Path, Unasked, X
 from rnn_check.claims.expectations.numbers import Placed
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import LSTM
+from rnn_check.claims.gates import Letters
 from rnn_check.claims.truth import Truth
 from rnn_check.numbers.bounded import Bounded
 
@@ -28,7 +27,7 @@ class OfSteps(Placed, frozen=True, kw_only=True):
     layers: ClassVar[Layers] = "any"
     needs = (X, WEIGHTS)
 
-    def words(self, kind: gates.Kind) -> Sequence[str]:
+    def words(self, letters: Letters) -> Sequence[str]:
         """What there is of a recurrence: a gate, the cell state; "" if it goes without a word."""
         return [""]
 
@@ -36,7 +35,7 @@ class OfSteps(Placed, frozen=True, kw_only=True):
         return [
             f"{path}.{word}".strip(".")
             for path, (layer, part) in run.recurrences.items()
-            for word in self.words(layer.recurrences[part][1].family)
+            for word in self.words(layer.recurrences[part][1].letters)
         ]
 
     def shape(self, run: Experiment) -> tuple[int, ...] | None:
@@ -60,20 +59,20 @@ class Preactivation(OfAuthor, frozen=True, kw_only=True):
     framework does not show it.
     """
 
-    def words(self, kind: gates.Kind) -> Sequence[str]:
-        return list(gates.LETTERS[kind]) or [""]
+    def words(self, letters: Letters) -> Sequence[str]:
+        return list(letters.authors) or [""]
 
     def true(self, truth: Truth) -> Bounded:
         return truth.preactivation(self.of)
 
 
 class OfState(OfSteps, frozen=True, kw_only=True):
-    """Numbers of a state, of which an LSTM has two."""
+    """Numbers of a state, of which there may be several: the first goes without a word."""
 
     family: ClassVar[bool] = True
 
-    def words(self, kind: gates.Kind) -> Sequence[str]:
-        return ["", "c"] if kind == "LSTM" else [""]
+    def words(self, letters: Letters) -> Sequence[str]:
+        return ["", *letters.states[1:]]
 
     def is_first(self, run: Experiment) -> bool:
         """Whether it is asked of the first layer itself."""
@@ -162,7 +161,7 @@ class LastState(OfState, frozen=True, kw_only=True):
         at = str(self.index(run))
         if not self.is_alone(run):
             return [("sequences", run.recurrence_of(self.of)[0].name, "last", at)]
-        which = (at,) if isinstance(run.layers[0], LSTM) else ()
+        which = (at,) if len(run.rnn.states) > 1 else ()
         return [("last_state", *which), ("states",)]
 
     def true(self, truth: Truth) -> Bounded:
@@ -177,7 +176,7 @@ class LastState(OfState, frozen=True, kw_only=True):
             yield from certified.layer_steps(case)
             return
         told, cell = case.said["last_state"], None
-        if isinstance(run.rnn, LSTM):
+        if len(run.rnn.states) > 1:
             told, cell = told[at], told[1].array
         yield self.subject(case, told.array)
         yield certified.each_step(case, cell_states=cell)
@@ -189,8 +188,8 @@ class Gate(OfAuthor, frozen=True, kw_only=True):
     The author's word alone is judged: a framework does not show it.
     """
 
-    def words(self, kind: gates.Kind) -> Sequence[str]:
-        return [each for each, g in gates.LETTERS[kind].items() if g != gates.CANDIDATE[kind]]
+    def words(self, letters: Letters) -> Sequence[str]:
+        return [each for each, gate in letters.authors.items() if gate != letters.candidate]
 
     def true(self, truth: Truth) -> Bounded:
         return truth.gate(self.of)
@@ -205,8 +204,8 @@ class Candidate(OfAuthor, frozen=True, kw_only=True):
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
         layer, part, _ = run.recurrence_of(self.of)
-        if not gates.LETTERS[layer.recurrences[part][1].family]:
-            yield "an LSTM or a GRU"
+        if not layer.recurrences[part][1].letters.authors:
+            yield "a layer with gates"
 
     def true(self, truth: Truth) -> Bounded:
         return truth.gate(self.of)

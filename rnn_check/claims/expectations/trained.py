@@ -14,13 +14,12 @@ from rnn_check.certificates.drawn import MOST, Drawing, Rates
 from rnn_check.claims.expectations.case import Case, Unproved
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.layers import (
-    GRU,
-    LSTM,
     AnyLayer,
     Dense,
     Embedding,
+    Layer,
     Masking,
-    SimpleRNN,
+    Recurrent,
     TimeDistributed,
 )
 from rnn_check.claims.layers.cells import Recurrence
@@ -31,6 +30,8 @@ from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import Bounded
 from rnn_check.recurrences import fitted, penalties
 from rnn_check.recurrences.network import Network
+from rnn_check.refusal import any_of
+from rnn_check.subjects.asked.named import FAMILIES
 from rnn_check.subjects.policy import Policy
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class Parts(NamedTuple):
     """The layers of a training: what gives the mask, what carries states, what is linear."""
 
     before: Masking | Embedding | None
-    rnn: SimpleRNN | LSTM | GRU
+    rnn: Recurrent
     dense: Dense | TimeDistributed | None
 
 
@@ -51,7 +52,7 @@ def parts(run: Experiment) -> Parts | None:
     if isinstance(before, Masking | Embedding):
         del rest[0]
     rnn, dense = rest[0] if rest else None, rest[1] if len(rest) > 1 else None
-    if not isinstance(rnn, SimpleRNN | LSTM | GRU) or len(rest) > 2:
+    if not isinstance(rnn, Recurrent) or len(rest) > 2:
         return None
     if not isinstance(dense, Dense | TimeDistributed | None):
         return None
@@ -68,8 +69,8 @@ def underived(what: str, run: Experiment) -> str:
     """Why no whole training of such layers is derived; empty if it is."""
     if parts(run) is None:
         return (
-            f"{what} of a training is derived of a SimpleRNN, an LSTM or a GRU, alone or between "
-            "Masking or an Embedding and a Dense layer, only"
+            f"{what} of a training is derived of {any_of(FAMILIES)}, alone or between Masking or "
+            "an Embedding and a Dense layer, only"
         )
     return ""
 
@@ -210,7 +211,8 @@ def other_biases(what: str, run: Experiment) -> str:
             return f"{what} of two biases that are added, which learn twice, is not derived"
         one = [s for path, s in written.items() if path.endswith("bias")]
         if len(keras) == 2 and not second and not any(s[:1] == (2,) and len(s) == 2 for s in one):
-            return f"{what} of a GRU that has one bias, where Keras trains two, is not derived"
+            one_bias = f"{any_of([layer.family])} that has one bias"
+            return f"{what} of {one_bias}, where Keras trains two, is not derived"
     return ""
 
 
@@ -341,7 +343,7 @@ def network(run: Experiment) -> Network:
     )
 
 
-def _of_outputs(layer: AnyLayer | None) -> dict[str, Any] | None:
+def _of_outputs(layer: Layer | None) -> dict[str, Any] | None:
     """{"kind": class, its arguments} of its activity_regularizer, if it has one."""
     return described(getattr(layer and layer.inner, "activity_regularizer", None))
 

@@ -18,10 +18,12 @@ from rnn_check.claims.expectations.dropout import CHANCE
 from rnn_check.claims.expectations.expectation import INPUT, WEIGHTS, Holds, Path, Reading, Unasked
 from rnn_check.claims.expectations.numbers import OfWeight
 from rnn_check.claims.experiment import Experiment
-from rnn_check.claims.layers import LSTM
+from rnn_check.claims.layers import Recurrent
 from rnn_check.claims.tables import ComputedIn
 from rnn_check.claims.written import Array
 from rnn_check.numbers import bounded, formats
+from rnn_check.refusal import any_of
+from rnn_check.subjects.asked.named import FAMILIES
 
 Weight = Literal["kernel", "recurrent_kernel", "bias"]
 
@@ -215,9 +217,11 @@ class ForgetBias(Holds, frozen=True, kw_only=True):
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
         layer = run.layers[0]
-        if not (isinstance(layer, LSTM) and layer.option("use_bias")):
-            yield "an LSTM with a bias"
-        elif layer.bias_initializer is not msgspec.UNSET:
+        has_it = isinstance(layer, Recurrent) and hasattr(layer, "unit_forget_bias")
+        if not (has_it and layer.option("use_bias")):
+            having = (kind for kind, of in FAMILIES.items() if "unit_forget_bias" in of.options)
+            yield f"{any_of(having)} with a bias"
+        elif getattr(layer, "bias_initializer", msgspec.UNSET) is not msgspec.UNSET:
             yield "Keras's own bias_initializer"
 
     def spoils(self, run: Experiment) -> list[Path]:
@@ -225,9 +229,9 @@ class ForgetBias(Holds, frozen=True, kw_only=True):
 
     def judge(self, case: Case) -> Iterator[Comparison]:
         layer = case.claim.layers[0]
-        assert isinstance(layer, LSTM)
-        wanted = np.zeros((4, layer.units))
-        wanted[1] = float(layer.option("unit_forget_bias"))
+        assert isinstance(layer, Recurrent)
+        wanted = np.zeros((layer.gates, layer.units))
+        wanted[layer.letters.order.index(layer.letters.forget)] = layer.option("unit_forget_bias")
         bias = case.said["initial_weights"][layer.name]["bias"].shaped((wanted.size,))
         wide, expected = bias.astype(np.float64), wanted.ravel()
         error, places = np.abs(wide - expected), np.indices(expected.shape)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from rnn_check.claims.layers.cells import (
-    Cell,
-    CustomCell,
-    Gated,
-    GRUCell,
-    LSTMCell,
-    Recurrence,
-    SimpleRNNCell,
-)
+from rnn_check.claims.layers.cells import Cell, Gated, Recurrence
 from rnn_check.claims.layers.feedforward import Dense, Embedding, Masking
 from rnn_check.claims.layers.layer import Layer, Part
-from rnn_check.claims.layers.recurrent import GRU, LSTM, RNN, Carrying, Recurrent, SimpleRNN
+from rnn_check.claims.layers.recurrent import RNN, AnyRecurrent, Carrying, Recurrent, SimpleRNN
 from rnn_check.claims.layers.wrappers import Bidirectional, TimeDistributed
 
-AnyLayer = (
-    SimpleRNN | LSTM | GRU | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
-)
+AnyLayer = AnyRecurrent | RNN | Bidirectional | TimeDistributed | Dense | Masking | Embedding
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "AnyLayer", "Bidirectional", "Carrying", "Cell", "CustomCell", "Dense",
-    "Embedding", "GRUCell", "Gated", "LSTMCell",
-    "Layer", "Masking", "Part", "Recurrence", "Recurrent", "SimpleRNN", "SimpleRNNCell",
-    "TimeDistributed",
+    "RNN", "AnyLayer", "Bidirectional", "Carrying", "Cell", "Dense", "Embedding", "Gated", "Layer",
+    "Masking", "Part", "Recurrence", "Recurrent", "SimpleRNN", "TimeDistributed",
 ]  # fmt: skip

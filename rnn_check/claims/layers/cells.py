@@ -1,4 +1,7 @@
-"""What takes a step: which keys does it take, and what does it hold and compute?"""
+"""What takes a step: which keys does it take, and what does it hold and compute?
+
+A recurrence is a family, which its layer in `recurrent` is of as well, and its cell.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import msgspec
 import numpy as np
 
 from rnn_check.certificates import layer as certificates_layer
-from rnn_check.claims.gates import Kind as Family
+from rnn_check.claims.gates import Letters
 from rnn_check.claims.layers.layer import (
     Part,
     Shapes,
@@ -29,7 +32,7 @@ class Recurrence(Part, frozen=True):
     """What takes a step: a kernel, a recurrent kernel and a bias, of each gate.
 
     states: what it carries from step to step, the output first, as it is called in reports.
-    family: what it computes, by the name of the layer that does.
+    letters: which layer computes it, and what authors call its gates.
     """
 
     units: Size
@@ -38,7 +41,16 @@ class Recurrence(Part, frozen=True):
 
     default_activation: ClassVar[str] = "tanh"
     states: ClassVar[tuple[str, ...]] = ("state",)
-    family: ClassVar[Family] = "SimpleRNN"
+    letters: ClassVar[Letters] = Letters("SimpleRNN")
+
+    @property
+    def family(self) -> str:
+        """The layer that computes it."""
+        return self.letters.kind
+
+    @property
+    def gates(self) -> int:
+        return len(self.recurrence.gates)
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -52,7 +64,7 @@ class Recurrence(Part, frozen=True):
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
-        return (self.units * self.gates,)
+        return self.recurrence.bias_shape(self.units)
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -61,7 +73,7 @@ class Recurrence(Part, frozen=True):
 
     @property
     def recurrence(self) -> kinds.Recurrence:
-        return kinds.SIMPLE
+        return kinds.recurrence(self.letters.recurrence, self.option("reset_after"))
 
     @property
     def functions(self) -> dict[str, str]:
@@ -104,26 +116,28 @@ class Gated(Recurrence, frozen=True):
         return self._function("recurrent_activation", "sigmoid")
 
     @property
-    def recurrence(self) -> kinds.Recurrence:
-        return kinds.recurrence(self.family.lower(), self.option("reset_after"))
-
-    @property
     def functions(self) -> dict[str, str]:
         return {"activation": self.function, "recurrent_activation": self.gate_function}
 
     @property
     def definition(self) -> dict[str, Any]:
-        gates = {"recurrence": self.family.lower(), "recurrent_activation": self.gate_function}
-        return {**super().definition, **gates}
+        gates = {"recurrent_activation": self.gate_function}
+        return {**super().definition, "recurrence": self.letters.recurrence, **gates}
 
 
 class LongShortTerm(Gated, frozen=True):
     """Long short-term memory: gates i, f, c, o; it carries h and c."""
 
-    gates: ClassVar[int] = 4
     states: ClassVar[tuple[str, ...]] = ("state", "cell state")
     defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "unit_forget_bias": True}
-    family: ClassVar[Family] = "LSTM"
+    letters: ClassVar[Letters] = Letters(
+        "LSTM",
+        {"i": "i", "f": "f", "o": "o", "c": "c", "g": "c", "j": "c", "a": "c"},
+        candidate="c",
+        example="i f o g",
+        forget="f",
+        shown={"held": "fo", "i": "co", "f": "o", "c": "io", "o": "ic"},
+    )
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -138,9 +152,15 @@ class LongShortTerm(Gated, frozen=True):
 class GatedUnit(Gated, frozen=True):
     """A gated recurrent unit: gates z, r, h; with reset_after it has two biases."""
 
-    gates: ClassVar[int] = 3
-    family: ClassVar[Family] = "GRU"
     defaults: ClassVar[dict[str, bool]] = {**Part.defaults, "reset_after": True}
+    letters: ClassVar[Letters] = Letters(
+        "GRU",
+        {"z": "z", "u": "z", "r": "r", "h": "h", "n": "h", "c": "h", "g": "h"},
+        example="r u c",
+        update="z",
+        reset="r",
+        shown={"held": "zr", "z": "", "r": "", "h": "r"},
+    )
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -149,11 +169,6 @@ class GatedUnit(Gated, frozen=True):
     @property
     def definition(self) -> dict[str, Any]:
         return {**super().definition, "reset_after": self.option("reset_after")}
-
-    @property
-    def bias_shape(self) -> tuple[int, ...]:
-        width = self.units * self.gates
-        return (2, width) if self.option("reset_after") else (width,)  # kernels' own, one each
 
 
 class SimpleRNNCell(Recurrence, frozen=True, tag_field="kind", tag="SimpleRNNCell"):
@@ -178,4 +193,4 @@ class GRUCell(GatedUnit, frozen=True, tag_field="kind", tag="GRUCell"):
     reset_after: Flag = msgspec.UNSET
 
 
-Cell = SimpleRNNCell | CustomCell | LSTMCell | GRUCell
+Cell = SimpleRNNCell | CustomCell | LSTMCell | GRUCell  # what an RNN may be over

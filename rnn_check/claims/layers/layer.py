@@ -53,12 +53,15 @@ class Part(Table, frozen=True):
     """What has options: a layer, or a cell inside one.
 
     defaults: Keras's of boolean options; those that are not named here are False.
-    gates: how many kernels stand side by side in one.
     """
 
     defaults: ClassVar[dict[str, bool]] = {"use_bias": True, "trainable": True}
     default_activation: ClassVar[str] = "linear"
-    gates: ClassVar[int] = 1
+
+    @property
+    def gates(self) -> int:
+        """How many kernels stand side by side in one."""
+        return 1
 
     def option(self, name: str) -> bool:
         """The value of a boolean option, Keras's default if the claim leaves it out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import msgspec
 import numpy as np
@@ -90,7 +90,8 @@ class Carrying(Layer, frozen=True):
         last = index == len(self.recurrences) - 1 and self.returns_sequences
         output = by_hand.get("output", 0.0) if last else 0.0
         states: dict[str, Array | float] = {"h": by_hand.get(f"{prefix}states", output)}
-        states |= {"c": by_hand[f"{prefix}c"]} if f"{prefix}c" in by_hand else {}
+        others = self.recurrences[index][1].letters.states[1:]
+        states |= {name: by_hand[prefix + name] for name in others if prefix + name in by_hand}
 
         def named(kind: str) -> dict[str, Array | float]:
             return {
@@ -247,7 +248,7 @@ class Carrying(Layer, frozen=True):
 
 
 class Recurrent(Carrying, Recurrence, frozen=True):
-    """What SimpleRNN, LSTM and GRU take.  A key left out is not passed to Keras: its default holds.
+    """What a layer of one recurrence takes.  A key left out is not passed: its default holds.
 
     activation: Keras's name; "None" passes None, "callable NAME" a Python function that is NAME.
     """
@@ -328,6 +329,10 @@ class GRU(GatedUnit, Recurrent, frozen=True, tag_field="kind", tag="GRU"):
     reset_after: Flag = msgspec.UNSET
     implementation: Implementation = msgspec.UNSET
     use_cudnn: UseCudnn = msgspec.UNSET
+
+
+AnyRecurrent = SimpleRNN | LSTM | GRU  # what a Bidirectional layer may be over
+LETTERS = {each.letters.kind: each.letters for each in get_args(AnyRecurrent)}
 
 
 class RNN(Carrying, frozen=True, tag_field="kind", tag="RNN"):

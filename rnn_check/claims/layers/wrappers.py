@@ -10,7 +10,7 @@ import numpy as np
 
 from rnn_check.claims.layers.feedforward import Dense
 from rnn_check.claims.layers.layer import Layer, Part
-from rnn_check.claims.layers.recurrent import GRU, LSTM, Carrying, SimpleRNN
+from rnn_check.claims.layers.recurrent import AnyRecurrent, Carrying, Recurrent
 from rnn_check.claims.layers.signal import (
     Back,
     ByHand,
@@ -28,10 +28,10 @@ from rnn_check.recurrences import running
 class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"):
     """A recurrent layer and its mirror image, or another that reads backwards; outputs merged."""
 
-    layer: SimpleRNN | LSTM | GRU
+    layer: AnyRecurrent
     name: Name = "bidirectional"
     merge_mode: Literal["concat", "sum", "mul", "ave", "None"] = "concat"
-    backward_layer: SimpleRNN | LSTM | GRU | msgspec.UnsetType = msgspec.UNSET
+    backward_layer: AnyRecurrent | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def has_two(self) -> bool:
@@ -39,13 +39,13 @@ class Bidirectional(Carrying, frozen=True, tag_field="kind", tag="Bidirectional"
         return not isinstance(self.backward_layer, msgspec.UnsetType)
 
     @property
-    def directions(self) -> tuple[SimpleRNN | LSTM | GRU, SimpleRNN | LSTM | GRU]:
+    def directions(self) -> tuple[Recurrent, Recurrent]:
         """The layer of each, forward and backward."""
         own = self.backward_layer
         return self.layer, self.layer if isinstance(own, msgspec.UnsetType) else own
 
     @property
-    def inner(self) -> SimpleRNN | LSTM | GRU:
+    def inner(self) -> Recurrent:
         return self.layer
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .loading import loaded
-from .named import CELLS, LAYERS, RECURRENT
+from .named import CELLS, LAYERS, is_recurrent
 from .own import load_module
 from .parts import as_described, first, flat, own_output, puts_out_two, weights_of
 from .session import Answer, Maybe
@@ -86,7 +86,7 @@ def chain(keras: Any, whole: Any, only: str) -> list[Any]:
     try:
         return list(in_turn(keras, whole))
     except (AttributeError, ValueError):
-        taken = [each.name for each in within(keras, whole) if type(each).__name__ in RECURRENT]
+        taken = [each.name for each in within(keras, whole) if is_recurrent(type(each).__name__)]
         raise Refused(
             "its layers do not stand one after the other, each taking what the one before it "
             f"gives; --only takes one of them: {', '.join(taken)}"

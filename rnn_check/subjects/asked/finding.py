@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .named import ACTIVATIONS
-from .own import family_of
+from .named import ACTIVATIONS, FAMILIES, Family, cell_of, layer_of
 from .parts import as_described, named_weights, weight_name
 
-FAMILIES = {"SimpleRNNCell": "simple", "LSTMCell": "lstm", "GRUCell": "gru"}
-LAYERS = ("RNN", "SimpleRNN", "LSTM", "GRU")
+CELLS = tuple(map(cell_of, FAMILIES))
+LAYERS = ("RNN", *FAMILIES)
 _ACTIVATIONS = ("activation", "recurrent_activation")
 
 
@@ -87,7 +86,7 @@ def _read(keras: Any, place: Place, own: Mapping[Any, str]) -> str:
     """What its cells compute goes into the place; why it is not certified, if it is not."""
     layer = place.layer
     if not isinstance(layer, keras.layers.RNN):
-        if kind_of(keras, layer, FAMILIES, own):
+        if kind_of(keras, layer, CELLS, own):
             return "a cell outside of an RNN layer, whose steps are not seen"
         return _unknown(place.kind, "", LAYERS[1:])
     whole = kind_of(keras, layer, LAYERS, own)
@@ -99,18 +98,18 @@ def _read(keras: Any, place: Place, own: Mapping[Any, str]) -> str:
         return "time_major=True, which no certificate reads"
     weights = dict(named_weights(layer))
     for index, cell in enumerate(place.parts):
-        kind = kind_of(keras, cell, FAMILIES, own)
+        kind = kind_of(keras, cell, CELLS, own)
         if not kind and type(layer) in own:  # whatever its cell is, it says what it computes
-            kind = f"{family_of(own[type(layer)])}Cell"
+            kind = cell_of(layer_of(own[type(layer)]))
         if not kind:
-            return _unknown(type(cell).__name__, "cell ", tuple(FAMILIES))
+            return _unknown(type(cell).__name__, "cell ", CELLS)
         prefix = f"cell_{index}." if place.is_stack else ""
         names = {p[len(prefix) :] for p in weights if p.startswith(prefix)}
         if lacking := {"kernel", "recurrent_kernel"} - names:
             return f"its cell has no weight called {sorted(lacking)[0]}"
         if extra := names - {"kernel", "recurrent_kernel", "bias"}:
             return f"its cell has a weight {sorted(extra)[0]}, which a {kind} has not"
-        family = FAMILIES[kind]
+        family = FAMILIES[layer_of(kind)]
         if absent := [name for name in ("units", *_activations(family)) if not hasattr(cell, name)]:
             return (
                 f"its cell has no attribute {absent[0]}, by which a {kind} says what it computes: "
@@ -141,16 +140,16 @@ def _unknown(kind: str, what: str, kinds: Any) -> str:
     )
 
 
-def _activations(family: str) -> tuple[str, ...]:
-    return _ACTIVATIONS[: 1 if family == "simple" else 2]
+def _activations(family: Family) -> tuple[str, ...]:
+    return tuple(n for n in _ACTIVATIONS if n == "activation" or n in family.options)
 
 
-def told(keras: Any, cell: Any, family: str) -> dict[str, Any]:
+def told(keras: Any, cell: Any, family: Family) -> dict[str, Any]:
     """What a cell computes, as `certify` takes it, and its size."""
-    said = {"recurrence": family, "units": int(cell.units)}
+    said = {"recurrence": family.recurrence, "units": int(cell.units)}
     for name in _activations(family):
         said[name] = activation(keras, getattr(cell, name))
-    if family == "gru":
+    if "reset_after" in family.options:
         said["reset_after"] = bool(getattr(cell, "reset_after", True))
     return said
 

@@ -7,14 +7,15 @@ from typing import Any
 from .backends import Backend
 from .named import (
     CELLS,
+    FAMILIES,
     KINDS,
     LAYERS,
     OPTIMIZER,
     OPTIMIZERS,
-    RECURRENT,
     SCHEDULES,
     changed,
     default_name,
+    is_recurrent,
     named,
     refusals,
     undrawn,
@@ -51,7 +52,7 @@ class Making(Session):
                 keras.activations.get(name)
             except ValueError:
                 return f"Keras {version} has no activation {name!r}"
-            if spec["kind"] in RECURRENT and not hasattr(keras, "ops"):
+            if is_recurrent(spec["kind"]) and not hasattr(keras, "ops"):
                 for key in {"seed", "use_cudnn"} & spec.keys():
                     return f"{spec['kind']} of Keras {version} takes no {key}"
         return ""
@@ -109,7 +110,7 @@ class Making(Session):
         Drawing them, and making them orthogonal, is most of the time that a layer takes.
         """
         config = dict(spec)
-        if config["kind"] in ("SimpleRNN", "LSTM", "GRU") and config["kind"] not in self.replace:
+        if config["kind"] in FAMILIES and config["kind"] not in self.replace:
             for name in {"kernel", "recurrent_kernel"} & weights.keys():
                 config.setdefault(name.replace("_kernel", "") + "_initializer", "zeros")
         return self.buildable(config)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .backends import Compute
 from .making import Making
-from .named import RECURRENT
+from .named import is_recurrent
 from .own import load_class
 from .parts import (
     STATES,
@@ -56,7 +56,7 @@ class Stack(Made):
     @property
     def first_recurrent(self) -> int | None:
         """Which of the layers is the first that is recurrent."""
-        found = (i for i, spec in enumerate(self.specs) if spec["kind"] in RECURRENT)
+        found = (i for i, spec in enumerate(self.specs) if is_recurrent(spec["kind"]))
         return next(found, None)
 
     @property

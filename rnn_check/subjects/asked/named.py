@@ -16,14 +16,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 # the modules of their sessions
 FRAMEWORKS = {
     **{"keras": "keras_", "torch": "torch_", "onnx": "onnx_", "onnxruntime": "onnx_"},
     **{"flax": "jax_", "equinox": "jax_"},
 }
-RECURRENT = ("SimpleRNN", "RNN", "Bidirectional", "GRU", "LSTM")
+
+
+class Family(NamedTuple):
+    """What a recurrent layer is, and its cell, which is called as the layer is, and "Cell".
+
+    recurrence: what both compute, by the name of its definition. gates: how many kernels stand side
+    by side in one. states: how many are carried. biases: how many Keras's default has; if more than
+    one, they are rows. options: Keras's keys of both beyond those of all, each with a value, by
+    which a class of the user's own is tried.
+    """
+
+    recurrence: str
+    gates: int = 1
+    states: int = 1
+    biases: int = 1
+    options: dict[str, Any] = {}  # noqa: RUF012  never changed
+
+
+FAMILIES: dict[str, Family] = {
+    "SimpleRNN": Family("simple"),
+    "LSTM": Family(
+        "lstm",
+        gates=4,
+        states=2,
+        options={"recurrent_activation": "sigmoid", "unit_forget_bias": False},
+    ),
+    "GRU": Family(
+        "gru",
+        gates=3,
+        biases=2,
+        options={"recurrent_activation": "sigmoid", "reset_after": True},
+    ),
+}
+_CARRYING = ("RNN", "Bidirectional")  # which carry the states of others
 
 _CELL = ("units", "activation", "use_bias")
 _RECURRENT = (
@@ -34,17 +67,28 @@ _RECURRENT = (
     *(f"{part}_regularizer" for part in ("kernel", "recurrent", "bias", "activity")),
     *(f"{part}_constraint" for part in ("kernel", "recurrent", "bias")),
 )
-_GATED = ("recurrent_activation", "implementation", "use_cudnn")
+_GATED = ("implementation", "use_cudnn")  # of layers alone
+
+
+def cell_of(kind: str) -> str:
+    """The name of a layer's cell."""
+    return f"{kind}Cell"
+
+
+def keys_of_cell(family: Family) -> tuple[str, ...]:
+    return (*_CELL, *family.options)
+
+
+def keys_of_layer(family: Family) -> tuple[str, ...]:
+    return (*_RECURRENT, *family.options, *(_GATED if family.gates > 1 else ()))
+
+
 CELLS: dict[str, tuple[str, ...]] = {
-    "SimpleRNNCell": _CELL,
+    **{cell_of(kind): keys_of_cell(family) for kind, family in FAMILIES.items()},
     "CustomCell": _CELL,
-    "LSTMCell": (*_CELL, "recurrent_activation", "unit_forget_bias"),
-    "GRUCell": (*_CELL, "recurrent_activation", "reset_after"),
 }
 LAYERS: dict[str, tuple[str, ...]] = {
-    "SimpleRNN": _RECURRENT,
-    "LSTM": (*_RECURRENT, *_GATED, "unit_forget_bias"),
-    "GRU": (*_RECURRENT, *_GATED, "reset_after"),
+    **{kind: keys_of_layer(family) for kind, family in FAMILIES.items()},
     "RNN": (
         *("cell", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
         "zero_output_for_mask",
@@ -58,7 +102,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "Masking": ("mask_value",),
     "Embedding": ("input_dim", "output_dim", "mask_zero"),
 }
-WRAPPED = {"Bidirectional": ("SimpleRNN", "LSTM", "GRU"), "TimeDistributed": ("Dense",)}
+WRAPPED: dict[str, Any] = {"Bidirectional": FAMILIES, "TimeDistributed": ("Dense",)}
 # by the ends of the keys that take them: classes and what each takes
 KINDS: dict[str, dict[str, tuple[str, ...]]] = {
     "initializer": {
@@ -119,7 +163,7 @@ MOST_SIZE = 4096  # units, features, indices; and what `wrong` may ask for
 MOST_ZEROS = 10**6  # in an array of the wrong shape
 
 
-def refusals(spec: Any, kinds: Any = tuple(LAYERS)) -> Iterator[tuple[str, str]]:
+def refusals(spec: Any, kinds: Any = LAYERS) -> Iterator[tuple[str, str]]:
     """(where, what is wrong and what would be right) of all that a description may not say."""
     if not isinstance(spec, dict) or "kind" not in spec:
         yield "", "expected a table {kind = ...}"
@@ -223,6 +267,26 @@ def default_name(kind: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
 
 
+def is_recurrent(kind: str) -> bool:
+    """Whether layers of this kind carry states."""
+    return kind in FAMILIES or kind in _CARRYING
+
+
+def family_of(kind: str) -> Family | None:
+    """What a layer or a cell of this kind is; None of what is another layer or cell."""
+    return FAMILIES.get(layer_of(kind))
+
+
+def layer_of(kind: str) -> str:
+    """The name of the layer whose cell this is, or of itself."""
+    return kind[: -len("Cell")] if kind.endswith("Cell") else kind
+
+
+def kind_of(recurrence: str) -> str:
+    """The layer that computes the recurrence of this name."""
+    return next(kind for kind, family in FAMILIES.items() if family.recurrence == recurrence)
+
+
 def within(node: Any) -> Iterator[dict[str, Any]]:
     """The descriptions of layers and cells, those inside others included."""
     if isinstance(node, dict) and "kind" in node:
@@ -236,7 +300,7 @@ def undrawn(spec: dict[str, Any]) -> dict[str, Any]:
     """The description of a layer or cell whose recurrent kernels are not drawn, if it is free to
     say so; those inside it as well."""
     config = dict(spec)
-    if config["kind"] in ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell"):
+    if family_of(config["kind"]) is not None:
         config.setdefault("recurrent_initializer", "zeros")
     for key in ("layer", "backward_layer", "cell"):
         inner = config.get(key)

@@ -11,10 +11,10 @@ from typing import Any, Callable
 import numpy as np
 
 from .backends import Backend
+from .named import FAMILIES, cell_of, layer_of
 from .parts import Tensor, first, named_weights
 
-GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}  # sums of products that a unit makes
-STANDS_IN = (*GATES, *(f"{family}Cell" for family in GATES))  # for which classes one may stand in
+STANDS_IN = (*FAMILIES, *map(cell_of, FAMILIES))  # for which classes one may stand in
 
 # what a class that stands in for a cell of Keras's is made with, and what is read from it
 _OF_CELLS: dict[str, Any] = {
@@ -25,11 +25,6 @@ _OF_CELLS: dict[str, Any] = {
     "recurrent_initializer": "zeros",
     "name": "own",
     "dtype": "float32",
-}
-_OF_FAMILY: dict[str, dict[str, Any]] = {
-    "SimpleRNN": {},
-    "LSTM": {"recurrent_activation": "sigmoid", "unit_forget_bias": False},
-    "GRU": {"recurrent_activation": "sigmoid", "reset_after": True},
 }
 _CELL_METHODS = ("__call__", "build", "count_params", "get_config", "get_weights", "set_weights")
 _CELL_ATTRIBUTES = (
@@ -51,14 +46,10 @@ ATTRIBUTES = (
 )
 
 
-def family_of(kind: str) -> str:
-    return kind[: -len("Cell")] if kind.endswith("Cell") else kind
-
-
 def needs(kind: str) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
     """Arguments of the constructor, methods and attributes of what stands in for this class."""
-    arguments = {**_OF_CELLS, **_OF_FAMILY[family_of(kind)]}
-    if family_of(kind) != kind:
+    arguments = {**_OF_CELLS, **FAMILIES[layer_of(kind)].options}
+    if layer_of(kind) != kind:
         return arguments, _CELL_METHODS, _CELL_ATTRIBUTES
     return {**arguments, **_OF_LAYERS}, METHODS, ATTRIBUTES
 
@@ -125,7 +116,7 @@ def lacking(backend: Backend, cls: Any, kind: str) -> list[str]:
         return [f"it is no class but {short(repr(cls))}"]
     name = cls.__name__
     arguments, methods, attributes = needs(kind)
-    is_cell = family_of(kind) != kind
+    is_cell, family = layer_of(kind) != kind, FAMILIES[layer_of(kind)]
     needed = {"units": arguments["units"]}
     lacks = []
 
@@ -156,8 +147,8 @@ def lacking(backend: Backend, cls: Any, kind: str) -> list[str]:
     if hasattr(layer, "weights"):
         read = attempted("its weights cannot be read", lambda: dict(named_weights(layer)))
         found = {path: tuple(weight.shape) for path, weight in (read or {}).items()}
-        wide = 2 * GATES[family_of(kind)]
-        bias = (2, wide) if family_of(kind) == "GRU" else (wide,)
+        wide = 2 * family.gates
+        bias = (family.biases, wide) if family.biases > 1 else (wide,)
         shapes = {"kernel": (3, wide), "recurrent_kernel": (2, wide), "bias": bias}
         for path, shape in shapes.items():
             if found.get(path) != shape:
@@ -165,7 +156,7 @@ def lacking(backend: Backend, cls: Any, kind: str) -> list[str]:
                 lacks.append(f"it has no weight {path!r} of shape {shape}, {has}")
     x = backend.tensor(np.zeros((1, 3) if is_cell else (1, 2, 3), np.float32))
     h = backend.tensor(np.zeros((1, 2), np.float32))
-    states: Any = {"LSTM": [h, h], "SimpleRNN": h, "GRU": h}[family_of(kind)]
+    states: Any = [h] * family.states if family.states > 1 else h
     calls: dict[str, Callable[[], Any]] = {
         "layer(x)": lambda: layer(x),
         "layer(x, initial_state=h)": lambda: layer(x, initial_state=states),

@@ -15,6 +15,7 @@ import numpy as np
 from .backends import Backend
 from .cell_by_cell import SHOWING, showing, shown_of
 from .finding import Place
+from .named import FAMILIES, kind_of
 from .parts import Tensors, flat, set_weights, trainable_weights, weights_of
 from .session import Answer
 from .wire import Array, encode
@@ -92,7 +93,11 @@ def probed(
 
 def sizes_of(place: Place) -> list[int]:
     """Of each state of each cell."""
-    return [c["units"] for c in place.cells for _ in range(1 + (c["recurrence"] == "lstm"))]
+    return [
+        cell["units"]
+        for cell in place.cells
+        for _ in range(FAMILIES[kind_of(cell["recurrence"])].states)
+    ]
 
 
 def copied(keras: Any, place: Place, below: list[int], widths: list[int]) -> Any:

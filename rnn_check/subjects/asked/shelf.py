@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import Any
 
 from .models import Stack, model_key
-from .named import within
+from .named import FAMILIES, cell_of, within
 from .parts import named_weights
 from .session import Answer, Descriptions
 from .wire import Array
@@ -21,8 +21,8 @@ from .wire import Array
 MOST = 32  # stacks that wait
 # what layers and cells may be told, and then remember nothing, draw nothing and add no loss
 KINDS = (
-    *("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "Dense", "Masking", "Embedding"),
-    *("TimeDistributed", "SimpleRNNCell", "LSTMCell", "GRUCell"),
+    *(*FAMILIES, *map(cell_of, FAMILIES), "RNN", "Bidirectional"),
+    *("Dense", "Masking", "Embedding", "TimeDistributed"),
 )
 OPTIONS = frozenset(
     (

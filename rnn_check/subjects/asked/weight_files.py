@@ -14,12 +14,12 @@ import numpy as np
 
 from .described import Refused
 from .layouts import PATHS
+from .named import FAMILIES
 from .session import Answer
 from .wire import encode
 
 # {name: {"layer": its description, "weights": {path: array}, "dtype"}, or {"refused": why none}}
 Found = dict[str, dict[str, Any]]
-_KINDS = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
 
 
 def described_in(layers_in: Callable[[], Found], only: str) -> Answer:
@@ -80,13 +80,14 @@ def _described(name: str, ways: list[list[Any]]) -> dict[str, Any]:
         if len(arrays) < 2 or arrays[1].ndim != 2 or len(arrays[1]) == 0:
             return {"refused": f"{name} has no kernel and recurrent_kernel"}
         units, columns = arrays[1].shape
-        kind = _KINDS.get(columns / units)
+        kind = {family.gates: kind for kind, family in FAMILIES.items()}.get(columns / units)
         if kind is None:
-            return {"refused": f"{name} is no SimpleRNN, LSTM or GRU"}
+            *some, last = FAMILIES
+            return {"refused": f"{name} is no {', '.join(some)} or {last}"}
         weights.update((prefix + path, array) for path, array in zip(PATHS, arrays))
     layer: dict[str, Any] = {"kind": kind, "units": int(units)}
     layer.update({"use_bias": False} if len(arrays) == 2 else {})
-    if kind == "GRU" and len(arrays) > 2 and arrays[2].ndim == 1:
+    if "reset_after" in FAMILIES[layer["kind"]].options and len(arrays) > 2 and arrays[2].ndim == 1:
         layer["reset_after"] = False
     if len(ways) > 1:
         layer = {"kind": "Bidirectional", "layer": layer}
