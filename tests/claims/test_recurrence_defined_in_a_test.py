@@ -82,8 +82,10 @@ def shown(form: str, x: Array, start: Array | None, each: Any) -> Array:
     return np.concatenate([one, other], axis=-1)
 
 
-def width(form: str) -> int:
-    return 2 * H if form == "both ways" else H
+def cotangent(form: str) -> Array:
+    """Of what it shows."""
+    of_output = COTANGENTS[:, -1] if form == "alone" else COTANGENTS
+    return of_output[..., : 2 * H if form == "both ways" else H]
 
 
 def slope(form: str, array: Array, start: Array | None) -> Array:
@@ -94,7 +96,7 @@ def slope(form: str, array: Array, start: Array | None) -> Array:
         for sign in (1, -1):
             array[at] += sign * eps
             output = shown(form, X, start, EACH)
-            ends.append((output * COTANGENTS[..., : width(form)]).sum())
+            ends.append((output * cotangent(form)).sum())
             array[at] -= sign * eps
         found[at] = (ends[0] - ends[1]) / (2 * eps)
     return found
@@ -137,8 +139,7 @@ def expected(form: str) -> Iterator[tuple[str, str, str]]:
         ("preactivation", "f", "z_f"), ("preactivation", "c", "z_c"),
     ):  # fmt: skip
         yield what, f"{way}{of}".rstrip("."), digits(one[key])
-    if form == "alone":  # of which states and gradients are certified
-        return
+    yield "certified", "", "true"
     yield "states", way.rstrip("."), digits(one["h"])
     yield "last_state", way.rstrip("."), digits(one["h"][:, -1])
     if start is not None:
@@ -151,12 +152,11 @@ def expected(form: str) -> Iterator[tuple[str, str, str]]:
 
 def written(folder: Path, form: str, expectations: Any = None, layer: str = "") -> Path:
     start = "" if form == "both ways" else f"initial_state = {START.tolist()}"
-    cotangent = (COTANGENTS[:, -1] if form == "alone" else COTANGENTS)[..., : width(form)]
     lines = [
         "schema = 1", 'title = "a minimal gated unit"', 'source = {document = "a test"}',
         'reading = {computed_in = "real"}', layer or LAYER[form], *tables(form),
         "[input]", f"x = {X.tolist()}", start, "[loss]", 'kind = "cotangent"',
-        f"cotangent = {cotangent.tolist()}",
+        f"cotangent = {cotangent(form).tolist()}",
     ]  # fmt: skip
     for what, of, value in expected(form) if expectations is None else expectations:
         lines += ["[[expect]]", f'what = "{what}"', 'from = "the textbook"', f"value = {value}"]
@@ -204,9 +204,8 @@ def test_its_spoilt_answers_turn_it_red(form: str, tmp_path: Path) -> None:
                 found = {beside.verdict(each, other).verdict for each in same}
                 assert DIFFER in found, (e.name, where)
                 tried.add(e.what)
-    of_steps = {"alone": set[str](), "both ways": {"last_state", "gradient"}}
-    own = of_steps.get(form, {"states", "last_state", "gradient"})
-    assert tried == {"parameters", "weights_read_back", "output", *own}
+    own = {"last_state", "gradient"} | ({"states"} if form != "both ways" else set())
+    assert tried == {"parameters", "weights_read_back", "output", "certified", *own}
 
 
 @pytest.mark.parametrize("form", LAYER)

@@ -93,9 +93,15 @@ class Defined(Session):
     def __init__(self, spoil: Callable[[Array], Array] = lambda shown: shown) -> None:
         self.spoil = spoil
 
-    def make(self, layers: Any, weights: Any = None, like: Any = None, **_: Any) -> Any:
+    def make(
+        self, layers: Any, weights: Any = None, like: Any = None, below: Any = None, **_: Any
+    ) -> Any:
         given = like.weights if weights is None else weights
         own = {n: {p: a.astype(np.float32) for p, a in of.items()} for n, of in given.items()}
+        for name, rows in (below or {}).items():
+            for path, array in rows.items():
+                whole = np.concatenate([own[name][path], array.astype(np.float32)])
+                own[name] = own[name] | {path: whole}
         return _Made(named(layers), own)
 
     def weights(self, of: Any, after: str = "", optimizer: str = "") -> dict[str, Any]:
@@ -131,10 +137,11 @@ class Defined(Session):
         keep: Any = ("output",), **_: Any,
     ) -> dict[str, Any]:  # fmt: skip
         ran = self._ran(of, x, initial_state, mask)
+        ends = [encode(end) for end in ran[0].ends]
         said = {
             "output": encode(self.spoil(ran[-1].output)),
             "states": encode(ran[0].states),
-            "last_state": [encode(end) for end in ran[0].ends],
+            "last_state": ends[0] if len(ends) == 1 else ends,
             "layers": [encode(self.spoil(each.output)) for each in ran],
             "masks": [None] * len(ran),
             "beside": [encode(end) for end in ran[-1].ends],
@@ -143,11 +150,16 @@ class Defined(Session):
 
     def gradients(
         self, of: Any, loss: Any, wrt: Any, x: Any, initial_state: Any = None, mask: Any = None,
-        **_: Any,
+        keep: Any = (), last: Any = None, **_: Any,
     ) -> dict[str, Any]:  # fmt: skip
         ran = self._ran(of, x, initial_state, mask)
         handed = loss["value"].astype(np.float32)
-        said: dict[str, Any] = {"loss": encode((ran[-1].output * handed).sum()), "weights": {}}
+        if last:  # of a sequence, whose last step is what the loss is of
+            handed = np.zeros_like(ran[-1].output)
+            handed[:, -1] = loss["value"]
+        shown = {"output": ran[-1].output, "states": ran[0].states}
+        said: dict[str, Any] = {name: encode(shown[name]) for name in keep}
+        said |= {"loss": encode((ran[-1].output * handed).sum()), "weights": {}}
         starts: list[Array] = []
         for spec, each in zip(reversed(of.specs), reversed(ran), strict=True):
             handed, weights, starts = each.back(handed)

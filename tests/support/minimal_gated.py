@@ -162,13 +162,8 @@ class WithIt(schema.ClaimFile, frozen=True, kw_only=True):
 @contextmanager
 def entered() -> Iterator[None]:
     """It is known meanwhile."""
-    others = kinds.recurrence
-
-    def recurrence(name: str, reset_after: bool = True) -> kinds.Recurrence:
-        return DEFINITION if name == "mgu" else others(name, reset_after)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kinds, "recurrence", recurrence)
+        patch.setitem(kinds.KINDS, "mgu", DEFINITION)
         patch.setitem(named.FAMILIES, "MGU", FAMILY)
         patch.setitem(named.LAYERS, "MGU", named.keys_of_layer(FAMILY))
         patch.setitem(named.CELLS, "MGUCell", named.keys_of_cell(FAMILY))
