@@ -10,7 +10,8 @@ A recurrence is written once, with + - * and the six operations of a reading `n`
     n.seen("c", a, b)                     a + b
 
 The last two make a state, the output h where no name says which, that a compiler may make twice;
-where it is known what was observed of one, that is what the rest of the step is made of.
+where it is known what was observed of one, that is what the rest of the step is made of. What is no
+state has a name that is none of theirs.
 
 `Numbers` reads it as arrays: the reference. `Bounds` reads it as bounded numbers: along a sequence
 they are the running bound, and from the states that were observed the certificate of one step.

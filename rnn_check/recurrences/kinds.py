@@ -73,9 +73,16 @@ class Recurrence:
         n, one, G = _Noted(), np.ones((1, 1)), len(self.gates)
         w = self.arranged(np.ones((1, G)), np.ones((1, G)), np.ones(self.bias_shape(1)))
         states = self.step(n, w, one, *(one for _ in self.states))[: len(self.states)]
-        named = list(zip(self.states, states, strict=True))
-        of = {name: state for name, z in n.taken for state, made in named if z is made}
-        return frozenset(n.sums) & frozenset(self.states), of
+        named = dict(zip(self.states, states, strict=True))
+        of = {name: state for name, z in n.taken for state, made in named.items() if z is made}
+        for name, made in n.sums:
+            if name in named and made is not named[name]:
+                raise ValueError(
+                    f"what n.blend or n.seen calls {name!r} in the step of {self.name!r} is not "
+                    f"the state {name!r} that it returns; name the state that it is, or give it "
+                    "another name if it is none"
+                )
+        return frozenset(name for name, _ in n.sums if name in named), of
 
     @property
     def sums(self) -> frozenset[str]:
@@ -93,7 +100,7 @@ class _Noted(Numbers):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sums: list[str] = []
+        self.sums: list[tuple[str, Array]] = []
         self.taken: list[tuple[str, Array]] = []
 
     def act(self, z: Array, name: str = "") -> Array:
@@ -105,12 +112,12 @@ class _Noted(Numbers):
         return super().gate(z, name)
 
     def blend(self, z: Array, h: Array, c: Array, name: str = "h") -> Array:
-        self.sums.append(name)
-        return super().blend(z, h, c, name)
+        self.sums.append((name, super().blend(z, h, c, name)))
+        return self.sums[-1][1]
 
     def seen(self, name: str, a: Array, b: Array) -> Array:
-        self.sums.append(name)
-        return super().seen(name, a, b)
+        self.sums.append((name, super().seen(name, a, b)))
+        return self.sums[-1][1]
 
 
 SIMPLE = Recurrence(

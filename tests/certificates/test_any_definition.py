@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import mpmath
@@ -153,6 +154,27 @@ def test_what_a_step_does_with_its_states_is_read_off_it() -> None:
     assert (COUPLED.sums, COUPLED.taken_of) == ({"c"}, {"h": "c"})
     assert (kinds.GRU.sums, kinds.LSTM.sums, kinds.SIMPLE.sums) == ({"h"}, {"c"}, set())
     assert kinds.LSTM.taken_of == {"h": "c"}
+
+
+def test_a_state_goes_by_its_name() -> None:
+    """What is blended is h where no name says which, and would be taken for it."""
+
+    def deeper(n: Any, w: Any, x: Any, h: Any, name: str) -> Any:
+        inner = n.blend(n.gate(n.affine((x, w.forget)), "f"), h, h, name)
+        return definitions.step(n, w, x, inner)
+
+    layer = layer_of(COUPLED)
+    other = dataclasses.replace(layer, r=dataclasses.replace(COUPLED, step=unnamed))
+    with pytest.raises(ValueError, match="calls 'h' in the step of 'coupled' is not the state"):
+        forward(other, layer.run().states)
+    with pytest.raises(ValueError, match="calls 'h' in the step of 'coupled' is not the state"):
+        backward(other, layer.run().states, {"x": layer.given["x"]})
+    each = (partial(deeper, name=name) for name in ("h", "inner"))
+    same, other = (dataclasses.replace(layer_of(MGU), r=dataclasses.replace(MGU, step=step))
+                   for step in each)  # fmt: skip
+    with pytest.raises(ValueError, match="calls 'h' in the step of 'mgu' is not the state"):
+        forward(same, same.run().states)
+    assert forward(other, other.run().states).ok
 
 
 # -- honest ----------------------------------------------------------------------------------------
@@ -340,11 +362,20 @@ def reset_after(n: Any, w: Any, x: Any, h: Any) -> Any:
     return definitions.Step(n.blend(f, c, h), f, c, [s_f, s_c], q)
 
 
-def uncoupled(n: Any, w: Any, x: Any, h: Any, c: Any) -> Any:
-    """The coupled LSTM, if f weighed the candidate."""
-    found = definitions.coupled_step(n, w, x, h, c)
-    c = n.blend(found.f, found.g, c, "c")
-    return found._replace(h=found.o * n.act(c, "h"), c=c)
+def of_cell(blend: Callable[..., Any]) -> Callable[..., Any]:
+    """The coupled LSTM, if its cell state were made so, of f, c and g."""
+
+    def step(n: Any, w: Any, x: Any, h: Any, c: Any) -> Any:
+        s = n.split(n.affine((x, w.kernel), (h, w.recurrent_kernel), bias=w.bias), 3)
+        f, g, o = n.gate(s[0], "f"), n.act(s[1], "g"), n.gate(s[2], "o")
+        c = blend(n, f, c, g)
+        return definitions.CoupledStep(o * n.act(c, "h"), c, f, g, o, s)
+
+    return step
+
+
+uncoupled = of_cell(lambda n, f, c, g: n.blend(f, g, c, "c"))  # f weighs the candidate
+unnamed = of_cell(lambda n, f, c, g: n.blend(f, c, g))
 
 
 @pytest.mark.parametrize(("r", "step"), [(MGU, reset_after), (COUPLED, uncoupled)])
