@@ -194,18 +194,23 @@ class Tape(taped.Taped[Bounded]):
     def blended(self, z: Bounded, h: Bounded, c: Bounded) -> Bounded:
         return self.n.blend(z, h, c)
 
-    def factors(self, z: Bounded, h: Bounded, c: Bounded) -> tuple[Bounded, Bounded]:
+    def through_blend(
+        self, g: Bounded, z: Bounded, h: Bounded, c: Bounded
+    ) -> tuple[Bounded, Bounded]:
         """Frameworks multiply first, too: g·h - g·c, whose products are rounded where h - c is not,
-        and g - g·z."""
-        of_z, of_c = super().factors(z, h, c)
-        both = np.where((h.value == 0) | (c.value == 0), 0.0, np.abs(h.value) + np.abs(c.value))
-        one = np.where((z.value == 0) | (z.value == 1), 0.0, np.abs(z.value))
+        and g - g·z. Where z or c is used elsewhere as well, what comes from there may be added to
+        one of the two before the other is: both count as addends."""
+        both, one = h.size + c.size, 1.0 + z.size
+        of_z = np.where((h.value == 0) | (c.value == 0), 0.0, both)
+        of_c = np.where((z.value == 0) | (z.value == 1), 0.0, z.size)
         u = gamma(1, self.a.u_stored)
 
-        def off(b: Bounded, size: Array) -> Bounded:
-            return b.off_by(np.where((b.error == 0) & ~np.isnan(size), u * size, 0.0))
+        def through(b: Bounded, rounded: Array, addends: Array) -> Bounded:
+            b = b.off_by(np.where((b.error == 0) & ~np.isnan(rounded), u * rounded, 0.0))
+            made = g * b
+            return Bounded(made.value, made.error, self.a, np.maximum(made.size, g.size * addends))
 
-        return off(of_z, both), off(of_c, one)
+        return through(h - c, of_z, both), through(1.0 - z, of_c, one)
 
     def affine(self, *products: tuple[Node, Node], bias: Node | None = None) -> Node:
         b = self.n.affine(*((A.b, W.b) for A, W in products), bias=None if bias is None else bias.b)

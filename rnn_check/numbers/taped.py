@@ -81,9 +81,9 @@ class Taped(Generic[T]):
     def blended(self, z: T, h: T, c: T) -> T:
         raise NotImplementedError
 
-    def factors(self, z: Any, h: Any, c: Any) -> tuple[Any, Any]:
-        """h - c and 1 - z, which the gradient of a blend is multiplied with."""
-        return h - c, 1.0 - z
+    def through_blend(self, g: Any, z: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        """What g, the gradient of a blend, is to z and to c."""
+        return g * (h - c), g * (1.0 - z)
 
     def node(self, b: T, back: Callable[[T], None] | None = None) -> Node[T]:
         node = Node(self, b, back)
@@ -103,10 +103,10 @@ class Taped(Generic[T]):
     def blend(self, z: Node[T], h: Node[T], c: Node[T], name: str = "h") -> Node[T]:
         def back(g: Any) -> None:
             by: tuple[Any, Any, Any] = z.b, h.b, c.b
-            of_z, of_c = self.factors(*by)
-            z.receive(g * of_z)
+            of_z, of_c = self.through_blend(g, *by)
+            z.receive(of_z)
             h.receive(g * by[0])
-            c.receive(g * of_c)
+            c.receive(of_c)
 
         return self.node(self.blended(z.b, h.b, c.b), back)
 

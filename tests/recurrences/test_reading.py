@@ -302,6 +302,28 @@ def test_a_gradient_of_0_that_may_be_off_is_no_exact_zero() -> None:
         assert error or not node.gradient.error.any()
 
 
+def near_one(rng: Any, n: int = 10**4) -> Array:
+    """Where float32 rounds by most."""
+    return (1 + rng.random((n, 1)) * 2.0**-6).astype(np.float32)
+
+
+def test_a_gate_that_is_used_twice_receives_its_addends_in_any_order() -> None:
+    """Of z∘h + (1 - z)∘c it receives g·h and -g·c, which are much larger than their sum; what else
+    it receives may be added to one of them first."""
+    rng, tape = np.random.default_rng(0), Tape("float32")
+    z, h, c, g = (near_one(rng) for _ in range(4))
+    more = (rng.random((len(g), 1)) * 2.0**-16).astype(np.float32)
+    leaves = [tape.leaf(tape.n.exactly(part)) for part in (z, h, c, more)]
+    blend, product = tape.blend(*leaves[:3]), leaves[0] * leaves[3]
+    blend.receive(tape.n.exactly(g))
+    product.receive(tape.n.exactly(np.ones_like(g)))
+    tape.backward()
+    found = leaves[0].gradient
+    assert found is not None
+    for got in ((g * h + more) - g * c, (g * h - g * c) + more, g * h + (more - g * c)):
+        assert (np.abs(got - found.value) <= found.error).all()
+
+
 def test_a_step_that_a_mask_skips_has_no_adjoint() -> None:
     """Whatever it would have been: here exp overflows, and 0·inf is NaN."""
     x = np.array([[[1.0], [2000.0], [1.0]]], np.float32)
