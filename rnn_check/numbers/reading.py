@@ -185,9 +185,10 @@ class Tape(taped.Taped[Bounded]):
         self._biases: set[int] = set()
 
     def added(self, p: Bounded, q: Bounded) -> Bounded:
-        """Frameworks may add up in another order, so sizes add up too; to add an exact zero rounds
-        nothing."""
-        error = _sum_error(self.a, (), (p.known, q.known), k=2, stored=2)
+        """Frameworks may add up in another order, so sizes add up too, and each addend may be
+        rounded thrice: a state has four, of its uses in a step (a GRU's three) and its cotangent.
+        To add an exact zero rounds nothing."""
+        error = _sum_error(self.a, (), (p.known, q.known), k=3, stored=3)
         error = np.where(_nothing(p), q.error, np.where(_nothing(q), p.error, error))
         return Bounded(p.value + q.value, error, self.a, p.size + q.size)
 

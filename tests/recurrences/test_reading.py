@@ -324,6 +324,19 @@ def test_a_gate_that_is_used_twice_receives_its_addends_in_any_order() -> None:
         assert (np.abs(got - found.value) <= found.error).all()
 
 
+def test_four_addends_of_a_gradient_may_be_added_in_any_order() -> None:
+    """What a state receives of three uses, and its cotangent."""
+    rng, tape = np.random.default_rng(0), Tape("float32")
+    small = [(rng.random((10**4, 1)) * 2.0**-16).astype(np.float32) for _ in range(3)]
+    large = near_one(rng)
+    node = tape.leaf(tape.n.exactly(large))
+    for part in (*small, large):
+        node.receive(tape.n.exactly(part))
+    assert node.gradient is not None
+    got = ((large + small[0]) + small[1]) + small[2]
+    assert (np.abs(got - node.gradient.value) <= node.gradient.error).all()
+
+
 def test_a_step_that_a_mask_skips_has_no_adjoint() -> None:
     """Whatever it would have been: here exp overflows, and 0·inf is NaN."""
     x = np.array([[[1.0], [2000.0], [1.0]]], np.float32)
