@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.gated_layer import GatedLayer, Seen, handed_on
+from rnn_check.certificates.gated_layer import GatedLayer, handed_on
 from rnn_check.certificates.hidden import Gate
 from rnn_check.certificates.observer import Between, Observer
+from rnn_check.certificates.seen import Seen
 from rnn_check.numbers import activations
 from rnn_check.numbers.activated import flushed
 from rnn_check.numbers.bounded import Bounded, exactly

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.gated_layer import GatedLayer, Seen
+from rnn_check.certificates.gated_layer import GatedLayer
 from rnn_check.certificates.precision import Sample, sampled, typical
+from rnn_check.certificates.seen import Seen
 from rnn_check.certificates.sums import Operands, Sum, Through
 from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, exactly
@@ -161,7 +162,7 @@ def samples_of_gates(
             every = slice(None)
             full_s, full_r = step.s[1].value[rows], step.r.value[rows]
             through = Through(
-                of_c, n.layer.before(samples, steps)[rows] * gate.derivative(full_s, full_r),
+                of_c, layer.before(samples, steps)[rows] * gate.derivative(full_s, full_r),
                 layer.weights.recurrent_candidate.value[:, units],
             )  # fmt: skip
             joined = (("x", "kernel"), ("reset states", "recurrent_kernel"))

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_check.certificates.gated_layer import GatedLayer, Seen, masked
+from rnn_check.certificates.gated_layer import GatedLayer, masked
 from rnn_check.certificates.layer import reach_of
 from rnn_check.certificates.pieces import Piece, Reach, _Worst
+from rnn_check.certificates.seen import Seen
 from rnn_check.numbers import activations
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import FLOAT64, UP, Array, gamma
