@@ -15,7 +15,7 @@ from rnn_check.claims.written import Array
 from rnn_check.models import backward, forward
 from rnn_check.models.excused import Excuses, Found
 from rnn_check.models.places import Answer, Layer, together
-from rnn_check.subjects.asked.named import kind_of
+from rnn_check.subjects.asked.named import layer_computing
 from rnn_check.verdicts.judge import AGREE, DIFFER, NOT_RUN
 
 UNPROVED = "not proved"
@@ -170,7 +170,7 @@ def _of_layer(
     where: str, layer: Layer, calls: Sequence[Answer], back: tuple[Any, Answer, Any] | None,
     silent: str, excuses: Excuses | None,
 ) -> Iterator[Row]:  # fmt: skip
-    whats = [f"{kind_of(c.what['recurrence'])} {c.below}→{c.units}" for c in layer.cells]
+    whats = [f"{layer_computing(c.what['recurrence'])} {c.below}→{c.units}" for c in layer.cells]
     several = len(layer.cells) > 1
     paths = [layer.path + f"/cell_{i}" * several for i in range(len(layer.cells))]
     alike = list(together(calls))

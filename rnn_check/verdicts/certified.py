@@ -22,7 +22,7 @@ from rnn_check.claims.experiment import Loss
 from rnn_check.claims.layers import AnyLayer
 from rnn_check.claims.tables import Source
 from rnn_check.claims.written import Array, Given
-from rnn_check.subjects.asked.named import kind_of
+from rnn_check.subjects.asked.named import FAMILIES, layer_computing
 from rnn_check.verdicts import diagnosis
 
 _NAME = "layer"
@@ -30,6 +30,8 @@ _NAME = "layer"
 
 def causes(asked: Asked) -> tuple[tuple[str, ...], str]:
     """What to say: each cause; or none, and why."""
+    if asked.recurrence not in {family.recurrence for family in FAMILIES.values()}:
+        return (), f"causes are looked for of {', '.join(FAMILIES)}, which a claim may name"
     found, why = diagnosis.of_claim(_claim(asked)) if asked.off else _of_subject(asked)
     return tuple(found[: diagnosis.MOST_NAMED]), why
 
@@ -54,8 +56,9 @@ def _floats(array: Array) -> Array:
 
 def _claim(asked: Asked) -> Claim:
     options = {
-        "kind": kind_of(asked.recurrence), "name": _NAME, "units": len(asked.recurrent_kernel),
-        "return_sequences": True, "use_bias": asked.bias is not None, **asked.options,
+        "kind": layer_computing(asked.recurrence), "name": _NAME,
+        "units": len(asked.recurrent_kernel), "return_sequences": True,
+        "use_bias": asked.bias is not None, **asked.options,
     }  # fmt: skip
     layer: AnyLayer = msgspec.convert(options, AnyLayer)
     weights = {

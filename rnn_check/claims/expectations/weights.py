@@ -217,7 +217,8 @@ class ForgetBias(Holds, frozen=True, kw_only=True):
     def missing(self, run: Experiment) -> Iterator[str]:
         yield from super().missing(run)
         layer = run.layers[0]
-        has_it = isinstance(layer, Recurrent) and hasattr(layer, "unit_forget_bias")
+        has_it = isinstance(layer, Recurrent) and bool(layer.letters.forget)
+        has_it = has_it and hasattr(layer, "unit_forget_bias")
         if not (has_it and layer.option("use_bias")):
             having = (kind for kind, of in FAMILIES.items() if "unit_forget_bias" in of.options)
             yield f"{any_of(having)} with a bias"

@@ -52,9 +52,13 @@ class Making(Session):
                 keras.activations.get(name)
             except ValueError:
                 return f"Keras {version} has no activation {name!r}"
-            if is_recurrent(spec["kind"]) and not hasattr(keras, "ops"):
+            kind = spec["kind"]  # also of initializers and their like
+            given = kind in self.replace or kind == "CustomCell"
+            if kind in {**LAYERS, **CELLS} and not given and not hasattr(keras.layers, kind):
+                return f"Keras {version} has no {kind}; --layer names a class that stands in for it"
+            if is_recurrent(kind) and not hasattr(keras, "ops"):
                 for key in {"seed", "use_cudnn"} & spec.keys():
-                    return f"{spec['kind']} of Keras {version} takes no {key}"
+                    return f"{kind} of Keras {version} takes no {key}"
         return ""
 
     def layer(self, spec: dict[str, Any], **more: Any) -> Any:

@@ -282,7 +282,7 @@ def layer_of(kind: str) -> str:
     return kind[: -len("Cell")] if kind.endswith("Cell") else kind
 
 
-def kind_of(recurrence: str) -> str:
+def layer_computing(recurrence: str) -> str:
     """The layer that computes the recurrence of this name."""
     return next(kind for kind, family in FAMILIES.items() if family.recurrence == recurrence)
 

@@ -15,7 +15,7 @@ import numpy as np
 from .backends import Backend
 from .cell_by_cell import SHOWING, showing, shown_of
 from .finding import Place
-from .named import FAMILIES, kind_of
+from .named import FAMILIES, layer_computing
 from .parts import Tensors, flat, set_weights, trainable_weights, weights_of
 from .session import Answer
 from .wire import Array, encode
@@ -96,7 +96,7 @@ def sizes_of(place: Place) -> list[int]:
     return [
         cell["units"]
         for cell in place.cells
-        for _ in range(FAMILIES[kind_of(cell["recurrence"])].states)
+        for _ in range(FAMILIES[layer_computing(cell["recurrence"])].states)
     ]
 
 

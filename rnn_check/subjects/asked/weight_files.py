@@ -80,7 +80,8 @@ def _described(name: str, ways: list[list[Any]]) -> dict[str, Any]:
         if len(arrays) < 2 or arrays[1].ndim != 2 or len(arrays[1]) == 0:
             return {"refused": f"{name} has no kernel and recurrent_kernel"}
         units, columns = arrays[1].shape
-        kind = {family.gates: kind for kind, family in FAMILIES.items()}.get(columns / units)
+        alike = (k for k, family in FAMILIES.items() if family.gates == columns / units)
+        kind = next(alike, None)  # the first that is listed: shapes say no more
         if kind is None:
             *some, last = FAMILIES
             return {"refused": f"{name} is no {', '.join(some)} or {last}"}
