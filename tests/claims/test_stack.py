@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mpmath
@@ -15,6 +16,8 @@ import pytest
 
 from rnn_check.claims import files, layers, stack
 from rnn_check.claims.claim import Claim
+from rnn_check.claims.expectations.behaviour import _overflowed
+from rnn_check.claims.expectations.case import Said
 from rnn_check.claims.experiment import Loss
 from rnn_check.claims.truth import Truth
 from rnn_check.claims.written import Array, Given
@@ -497,3 +500,13 @@ def test_a_row_whose_gradient_overflows_has_no_bound() -> None:
     )
     _, bound = back.weights["embeddings"]
     assert np.isinf(bound[0, 0]) and 0 <= bound[1, 0] < 1e-6
+
+
+def test_a_gradient_of_fit_may_overflow_in_any_layer() -> None:
+    run: Any = SimpleNamespace(layers=[SimpleNamespace(name=name) for name in "abc"])
+    for name in "ab":  # of c, which comes after, nothing is told
+        told = {n: {"kernel": np.ones(2, np.float32)} for n in "ab"}
+        assert not _overflowed(Said({"weights": told}), run)
+        told[name]["kernel"][1] = np.nan
+        assert _overflowed(Said({"weights": told}), run)
+    assert not _overflowed(Said({}), run)

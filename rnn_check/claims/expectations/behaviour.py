@@ -83,7 +83,7 @@ class Stateful(Holds, frozen=True, kw_only=True):
                 continue
             call = stack.Call(weights, signal, started)
             for (part, ended), got in zip(layer.ends(call).items(), left, strict=True):
-                if name != "first" and _overflowed(told, layer):
+                if name != "first" and _overflowed(told, run):
                     ended = ended.off_by(np.full_like(ended.value, np.inf))
                 yield stack.bounded(f"the {part} after the {name} run", got, ended, "subject")
             if shown is not None:
@@ -93,10 +93,13 @@ class Stateful(Holds, frozen=True, kw_only=True):
             yield same("the run after a reset", runs[2], runs[0])
 
 
-def _overflowed(told: Said, layer: Layer) -> bool:
-    """Whether a gradient of fit did, of which a learning rate of 0 makes NaN."""
-    left = told["weights"][layer.name].arrays() if "weights" in told else {}
-    return any(np.isnan(weight).any() for weight in left.values())
+def _overflowed(told: Said, run: Experiment) -> bool:
+    """Whether a gradient of fit did, of which a learning rate of 0 makes NaN: in the layer, or in
+    the Embedding before it."""
+    if "weights" not in told:
+        return False
+    of_layers = (told["weights"][e.name].arrays() for e in run.layers if e.name in told["weights"])
+    return any(np.isnan(weight).any() for weights in of_layers for weight in weights.values())
 
 
 def whole_output(
