@@ -21,7 +21,6 @@ from rnn_check.refusal import Refused, one_of
 from rnn_check.subjects.ask import Subject, decode
 from rnn_check.subjects.asked.layouts import KERAS, ways
 from rnn_check.subjects.asked.loading import no_model
-from rnn_check.subjects.asked.named import FAMILIES
 from rnn_check.subjects.plan import Message, Step, step
 
 ENDS = {
@@ -114,7 +113,7 @@ def kept(where: Place, subject: Subject) -> Kept:
     if len(named) != 1:
         names = ", ".join(str(each.get("name")) for each in named)
         several = f"it has several layers: {names}; name one" if named else "it has none"
-        raise Unportable(f"{where.text}: expected one {one_of(FAMILIES)}; {several}")
+        raise Unportable(f"{where.text}: expected one {one_of(KERAS)}; {several}")
     (layer,) = named
     weights = decode(said["weights"][layer["name"]])
     found = []

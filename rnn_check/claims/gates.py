@@ -52,8 +52,9 @@ class Letters:
     them. forget: the gate that weighs the state before, to whose bias programs add a number.
     update: the one that weighs the state before where 1 minus it weighs the candidate, which may be
     the other way about. reset: the one by which the state is multiplied before or after its product
-    with the recurrent kernel. shown: see `asking.questions.dropout`; where nothing is said, what is
-    dropped for each gate is not derived.
+    with the recurrent kernel. shown: of each group of units that shows what is dropped for a gate
+    (`asking.questions.dropout`), which gates are 1 whatever comes in; empty where nobody has
+    derived that.
     """
 
     kind: str

@@ -37,6 +37,7 @@ def test_subjects_are_told_what_its_definition_says(layer: Any) -> None:
     assert (family.gates, family.states, family.biases) == (len(r.gates), len(r.states), r.biases)
     assert ("recurrent_activation" in family.options) == r.has_gates
     assert ("reset_after" in family.options) == (r.reset_before is not None)
+    assert family.options.get("reset_after", False) == layer.defaults.get("reset_after", False)
     assert family.options.keys() <= {*layer.__struct_fields__}
 
 

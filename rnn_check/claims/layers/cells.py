@@ -1,6 +1,7 @@
 """What takes a step: which keys does it take, and what does it hold and compute?
 
-A recurrence is a family, which its layer in `recurrent` is of as well, and its cell.
+A recurrence has one class here for what its layer and its cell have in common, its family, and one
+for its cell; that of its layer is in `recurrent`.
 """
 
 from __future__ import annotations
