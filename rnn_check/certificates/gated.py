@@ -26,7 +26,7 @@ from rnn_check.certificates.lstm_screen import LstmScreen
 from rnn_check.certificates.observer import Observer
 from rnn_check.certificates.pieces import Piece, Reach, _Worst
 from rnn_check.certificates.precision import ENOUGH, NOTHING
-from rnn_check.certificates.result import Certificate, judge
+from rnn_check.certificates.result import Certificate, NotSeen, judge
 from rnn_check.certificates.seen_screen import SeenScreen
 from rnn_check.numbers.bounded import Bounded, exactly
 from rnn_check.numbers.formats import Array
@@ -50,7 +50,7 @@ def certified(layer: GatedLayer) -> Certificate:
         seen = np.stack([layer.h.astype(dtype), c])
     if layer.has_cell and layer.c is None:
         if r is not LSTM:
-            raise ValueError(
+            raise NotSeen(
                 f"cell_states should be given, {r.states[1]} after every step: of {r.name!r} they "
                 "are not known by the states alone"
             )

@@ -22,7 +22,7 @@ from rnn_check.certificates.gradients import read_observed, shows_copies
 from rnn_check.certificates.layer import Layer
 from rnn_check.certificates.layouts import SECOND_BIAS
 from rnn_check.certificates.pieces import Piece, Reach
-from rnn_check.certificates.result import Certificate, advised, judge
+from rnn_check.certificates.result import Certificate, NotSeen, advised, judge
 from rnn_check.numbers.bounded import Bounded, _given, exactly, joined, stacked, where
 from rnn_check.numbers.formats import Array
 from rnn_check.numbers.reading import Node, Tape
@@ -45,7 +45,7 @@ def certified(
     """See `public.certify_gradients`. off: as `digits.half_units`; None: numbers are as given."""
     if isinstance(layer, GatedLayer) and layer.has_cell and layer.c is None and off is None:
         _, name = layer.recurrence.states
-        raise ValueError(f"cell_states should be given, {name} after every step")
+        raise NotSeen(f"cell_states should be given, {name} after every step")
     if layer.mask is not None and off is not None:
         if layer.zeroed:
             raise ValueError(

@@ -167,6 +167,11 @@ def with_causes(
     return {n: replace(c, _sought=sought) if c.ok is False else c for n, c in found.items()}
 
 
+class NotSeen(ValueError):
+    """What has to be observed for a certificate, and was not: of what else there is, nothing is
+    wrong."""
+
+
 ENOUGH_JUDGED = 0.9  # of all elements
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from rnn_check import certify, certify_gradients
 from rnn_check.certificates.result import Certificate
+from rnn_check.claims.expectations.case import Malformed, Unproved, given
 from rnn_check.numbers.formats import Array
 from rnn_check.recurrences import gated, kinds, running
 from rnn_check.recurrences.kinds import Recurrence
@@ -552,6 +553,18 @@ def test_what_overflows_is_no_alarm_and_nan_makes_nan(r: Recurrence) -> None:
     assert list(alarms(found)) == []
     states = {name: np.nan_to_num(array) for name, array in run.states.items()}
     assert forward(layer, states).ok is False
+
+
+def test_of_a_claim_a_hidden_state_is_no_fault_of_the_subject() -> None:
+    layer = layer_of(COUPLED)
+    run = layer.run()
+    with pytest.raises(Unproved, match="cell_states should be given, c after every step"):
+        given(certify, run.states["h"], **layer.asked)
+    asked = {**layer.asked, "cotangent": layer.cotangents["h"], "states": run.states["h"]}
+    with pytest.raises(Unproved, match="cell_states should be given, c after every step"):
+        given(certify_gradients, {"x": layer.given["x"]}, **asked)
+    with pytest.raises(Malformed):
+        given(certify, run.states["h"][:, 1:], **layer.asked)
 
 
 def test_what_does_not_fit_is_refused() -> None:

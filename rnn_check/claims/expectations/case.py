@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rnn_check.certificates.result import NotSeen
 from rnn_check.claims import truth
 from rnn_check.claims.experiment import Experiment
 from rnn_check.claims.written import Array
@@ -151,10 +152,13 @@ def _shown(node: Any) -> str:
 def given(certificate: Callable[..., T], *arrays: Any, **options: Any) -> T:
     """What a certificate says of what was observed, which it refuses if that cannot be certified.
 
-    It checks shapes and dtypes of what it is given, and raises ValueError or TypeError.
+    It checks shapes and dtypes of what it is given, and raises ValueError or TypeError. That a
+    state is hidden which it needs is nobody's fault.
     """
     try:
         return certificate(*arrays, **options)
+    except NotSeen as hidden:
+        raise Unproved(str(hidden)) from hidden
     except (ValueError, TypeError) as refused:
         raise Malformed(str(refused)) from refused
 
