@@ -18,11 +18,11 @@ import tomli_w
 
 from rnn_check.asking import plans
 from rnn_check.claims import files
-from rnn_check.claims import layers as described
 from rnn_check.numbers import activations
 from rnn_check.refusal import ClaimError
 from rnn_check.subjects.asked import keras_
 from rnn_check.subjects.asked import named as script
+from rnn_check.verdicts.done import KINDS
 from tests.support.sampling import sampled
 
 MODULES = ("layers", "initializers", "regularizers", "constraints", "activations")
@@ -197,7 +197,7 @@ def test_arguments_are_scalars(argument: Any) -> None:
 def test_the_schema_and_the_table_hold_the_same_options() -> None:
     """`subject` has no msgspec and the loader does not look up: each has its own list."""
     for kind, options in {**script.LAYERS, **script.CELLS}.items():
-        fields = set(vars(described)[kind].__struct_fields__)
+        fields = set(KINDS[kind].__struct_fields__)
         extra = {"stateful"} if kind == "RNN" else set()  # made so by the question `stateful`
         assert fields - {"name"} == set(options) - extra, kind
     assert set(script.ACTIVATIONS) == set(activations.ACTIVATIONS)

@@ -11,7 +11,10 @@ import pytest
 
 from rnn_check.claims import files
 from rnn_check.claims.files import bundled
-from rnn_check.plugin import items  # noqa: F401  else each pytest inside a test imports NumPy anew
+
+# else each pytest inside a test imports NumPy anew, and takes what watches a process away with it
+from rnn_check.plugin import items  # noqa: F401
+from rnn_check.subjects import process  # noqa: F401
 from tests.support.bundled import load_all
 from tests.support.pytests import OFF, PUPPET, Pytests
 from tests.support.sampling import long
