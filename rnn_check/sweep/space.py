@@ -46,6 +46,8 @@ AXES: dict[str, tuple[str, ...]] = {
         *("round_trip of clone", "dropout of input", "dropout of recurrent", "one_update"),
     ),
 }
+# what is drawn only if it is asked for: others would be other cases
+ASKED_FOR: dict[str, tuple[str, ...]] = {"scale": ("huge",)}
 _UNUSUAL = 0.3  # the chance of an option that is not the default
 _SIZES = {"batch": 4, "timesteps": 7, "features": 5, "units": 6}  # at most
 _OF_ONE_LAYER = ("cell", "one_update", "reproducible", "dropout of input", "dropout of recurrent")
@@ -67,15 +69,13 @@ class Space:
         for word in words:
             name, equals, values = word.partition("=")
             if not equals or name not in AXES:
-                known = ", ".join(AXES)
-                raise Refused(f"{word!r}: expected AXIS=VALUE,..., AXIS one of {known}"
+                raise Refused(f"{word!r}: expected AXIS=VALUE,..., AXIS one of {', '.join(AXES)}"
                               + nearest(name, AXES))  # fmt: skip
-            axes[name] = tuple(values.split(","))
+            axes[name], known = tuple(values.split(",")), (*AXES[name], *ASKED_FOR.get(name, ()))
             for value in axes[name]:
-                if value not in AXES[name]:
-                    known = ", ".join(AXES[name])
-                    raise Refused(f"{word!r}: {value!r} is none of {name}'s values, {known}"
-                                  + nearest(value, AXES[name]))  # fmt: skip
+                if value not in known:
+                    raise Refused(f"{word!r}: {value!r} is none of {name}'s values, "
+                                  + ", ".join(known) + nearest(value, known))  # fmt: skip
         return cls(axes)
 
 
@@ -297,6 +297,11 @@ class _Drawing:
             values = np.round(4 * values) / 4
         elif scale == "mixed":
             values *= 2.0 ** by.integers(-20, 6, size=shape)
+        elif scale == "huge":  # or subnormal: what is made of these overflows, or is lost
+            exponents = by.integers(-44, 38, size=shape), by.uniform(0, 38), by.uniform(-44, 0)
+            values *= 10.0 ** exponents[by.integers(3)]
+            most = float(np.finfo(np.float32).max)
+            values = np.clip(values, -most, most)
         else:
             values *= {"ordinary": 1.0, "small": 0.01, "tiny": 1e-16, "saturating": 10.0}[scale]
         return np.asarray(values).astype(np.float32)

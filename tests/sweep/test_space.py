@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -100,9 +102,22 @@ def test_a_space_is_restricted_by_words() -> None:
         assert [each["kind"] for each in layers if each["kind"] != "Dense"] == ["LSTM"]
 
 
+def test_what_is_huge_is_drawn_only_where_it_is_asked_for() -> None:
+    def numbers(space: Space) -> np.ndarray[Any, Any]:
+        documents = [Case(1, index).document(space) for index in range(0, 20 * FAMILY, FAMILY)]
+        arrays = [a for each in documents for of in each["weights"].values() for a in of.values()]
+        return np.abs(np.concatenate([np.ravel(array) for array in arrays]))
+
+    assert numbers(SPACE).max() < 1e4
+    huge = numbers(Space.within(["scale=huge"]))
+    assert huge.max() > 1e30 and (huge[huge > 0] < np.finfo(np.float32).tiny).any()
+    assert np.isfinite(huge).all()
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [
+        ("scale=hug", "mixed, huge; did you mean `huge`"),
         ("layers=LSTM", "'layers=LSTM': expected AXIS=VALUE"),
         ("layer", "'layer': expected AXIS=VALUE"),
         ("layer=LSTN", "'LSTN' is none of layer's values"),

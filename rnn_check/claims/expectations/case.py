@@ -16,6 +16,7 @@ import numpy as np
 from rnn_check.certificates.result import NotSeen
 from rnn_check.claims import truth
 from rnn_check.claims.experiment import Experiment
+from rnn_check.claims.layers import Masking
 from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.subjects.policy import Policy
@@ -202,6 +203,14 @@ class Case:
     def x(self) -> Array:
         assert self.claim.x is not None
         return self.claim.x.value
+
+    @cached_property
+    def doubt(self) -> str:
+        """Why what differs proves nothing; "" where it does."""
+        first, x, a = self.claim.layers[0], self.claim.x, formats.arithmetic(self.dtype)
+        if x is None or not isinstance(first, Masking) or not first.is_doubtful(x.value, a):
+            return ""
+        return f"not proved: {first.name} may take a step of subnormal numbers for zeros"
 
     @cached_property
     def read_back(self) -> dict[str, dict[str, Array]]:

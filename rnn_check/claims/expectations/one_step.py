@@ -65,12 +65,17 @@ def _stepped(case: Case) -> dict[tuple[str, str], Bounded]:
         if given is None or not layer.is_trainable:
             continue
         gradient, off = truth.gradient(name)
-        weight, off = given.value, given.error + LEARNING_RATE * off
-        new = weight - LEARNING_RATE * gradient
-        size = np.abs(weight) + LEARNING_RATE * np.abs(gradient) + off
-        off = off + (formats.gamma(2, formats.arithmetic(kept).u_stored) + 2.0**-52) * size
-        found[layer.name, path] = Bounded(new, off, formats.arithmetic(kept))
+        off = given.error + LEARNING_RATE * off
+        step = LEARNING_RATE * gradient
+        found[layer.name, path] = _taken(given.value, step, off, formats.arithmetic(kept))
     return found
+
+
+def _taken(weight: Array, step: Array, off: Array, a: formats.Arithmetic) -> Bounded:
+    """The weight less the step, a product; off: by how much both may be off."""
+    most = np.abs(weight) + np.abs(step) + off
+    off = off + (formats.gamma(2, a.u_stored) + 2.0**-52) * most + 3 * a.min_normal
+    return Bounded(weight - step, np.where(most + off <= a.max, off, np.inf), a)
 
 
 def _must_move(before: Array, after: Bounded) -> bool:
@@ -371,12 +376,12 @@ def _explained(
         cotangent = cotangent.off_by(np.inf)
     gradients, errors = ran.gradients({"h": cotangent.value}, {"h": cotangent.error})
     overflows = not all(np.isfinite(getattr(errors, name)).all() for name in wide)
-    u = formats.arithmetic(case.policy.kept_in).u_stored  # in which the step is taken
+    kept = formats.arithmetic(case.policy.kept_in)  # in which the step is taken
     for name, weight in wide.items():
         by = LEARNING_RATE / scale * scales.get(name, np.ones(()))
         step, off = (by * getattr(each, name) for each in (gradients, errors))
+        off[np.isnan(off)] = np.inf  # what is dropped, times what may have overflowed
         if scale != 1 and overflows and not changed:
             off = np.full_like(off, np.inf)
-        new = weight - step
-        allowed = off + (formats.gamma(2, u) + 2.0**-52) * (np.abs(weight) + np.abs(step) + off)
-        yield stack.bounded(f"{name} after the step", after[name], Bounded(new, allowed, a))
+        ended = _taken(weight, step, off, kept)
+        yield stack.bounded(f"{name} after the step", after[name], ended)

@@ -16,6 +16,7 @@ from rnn_check.claims.layers.signal import (
     Signal,
 )
 from rnn_check.claims.tables import Flag, Name, Number, Rows, Size
+from rnn_check.claims.written import Array
 from rnn_check.numbers import formats
 from rnn_check.numbers.bounded import Bounded, _given, exactly
 from rnn_check.recurrences import dense
@@ -72,13 +73,26 @@ class Masking(Layer, frozen=True, tag_field="kind", tag="Masking"):
         mask = (formats.rounded(given.value, a) != padding).any(axis=-1)
         shown = mask[..., None]
         stored = 2 * a.u_stored * np.abs(given.value) + a.min_normal
-        stored = np.where(formats.held(given.value, a), 0.0, stored)
+        kept = formats.held(given.value, a) & ~(np.abs(given.value) < a.min_normal)
+        stored = np.where(kept, 0.0, stored)  # what counts is multiplied by 1, which may flush it
+        stored[given.value == 0] = 0.0
 
         def what_counts(number: Bounded) -> Bounded:
             return number.each(lambda part: np.where(shown, part, 0.0))
 
         out = Signal(what_counts(given.number.off_by(stored)), mask)
         return Pass(out, lambda cotangent: Back(what_counts(cotangent.known)))
+
+    def is_doubtful(self, x: Array, a: formats.Arithmetic) -> bool:
+        """Whether some step counts unless subnormal numbers are taken for zeros, as some do."""
+
+        def counts(flushed: bool) -> Array:
+            given, padding = (formats.rounded(part, a) for part in (x, float(self.mask_value)))
+            if flushed:
+                given, padding = (p * (np.abs(p) >= a.min_normal) for p in (given, padding))
+            return np.asarray((given != padding).any(axis=-1))
+
+        return bool((counts(True) != counts(False)).any())
 
 
 class Embedding(Layer, frozen=True, tag_field="kind", tag="Embedding"):
