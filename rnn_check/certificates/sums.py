@@ -180,7 +180,7 @@ class Sum:
         few.value, few.size = self.value[rows][:, columns], self.size[rows][:, columns]
         for name in ("lost", "special", "given", "addend_size", "error"):
             part = few.__dict__.get(name)
-            if isinstance(part, np.ndarray) and part.ndim == 2:
+            if isinstance(part, np.ndarray) and part.ndim:  # of some only columns differ
                 few.__dict__[name] = np.broadcast_to(part, self.value.shape)[rows][:, columns]
         few.unit = None if self.unit is None else self.unit[rows]
         return few

@@ -96,6 +96,15 @@ def test_subnormal_operands_widen_the_error_by_what_they_would_take_with_them() 
     assert s.error[0, 0] >= 1e-10
 
 
+def test_what_a_subnormal_bias_loses_is_of_its_column_alone() -> None:
+    a = ARITHMETICS["float32"]
+    rows, matrix = np.full((3, 2), 1e-30), np.full((2, 4), 1e-9)
+    whole = Sum(rows, Factor(matrix, a, bias=np.array([0.0, 1e-40, 0.0, 2e-40]))).bounded(stored=1)
+    some = whole.at(np.array([0, 2]), np.array([1, 2]))
+    assert some.lost.shape == some.value.shape == (2, 2)
+    np.testing.assert_array_equal(some.error, whole.error[[0, 2]][:, [1, 2]])
+
+
 def test_room_is_used_again() -> None:
     room = Room()
     first = room("a", 3, 4)
