@@ -23,7 +23,8 @@ def sought(request: pytest.FixtureRequest) -> Iterator[Sought]:
     work.close()
 
 
-@pytest.mark.parametrize("family", sampled(range(12), 12))
+# of those with Masking, one update and subnormal biases, which found that some were
+@pytest.mark.parametrize("family", sampled([1, 2, 5, 6, 9], 5))
 def test_no_extreme_model_is_called_wrong_but_for_what_is_known(
     sought: Sought, family: int
 ) -> None:
