@@ -11,7 +11,7 @@ from rnn_check.asking.run import Target
 from rnn_check.sweep import work
 from rnn_check.sweep.space import FAMILY, Case, Space
 from rnn_check.sweep.work import Sought
-from tests.support.sampling import sampled
+from tests.support.sampling import long
 
 SPACE = Space.within(["scale=huge"])
 
@@ -24,7 +24,8 @@ def sought(request: pytest.FixtureRequest) -> Iterator[Sought]:
 
 
 # of those with Masking, one update and subnormal biases, which found that some were
-@pytest.mark.parametrize("family", sampled([1, 2, 5, 6, 9], 5))
+@long
+@pytest.mark.parametrize("family", [1, 2, 5, 6, 9])
 def test_no_extreme_model_is_called_wrong_but_for_what_is_known(
     sought: Sought, family: int
 ) -> None:
