@@ -52,9 +52,9 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     backend_version, numpy, python: version specifiers (">=3.0,<3.16").
 
     What is seen. seen: the verdict. says: what its detail has to hold; of several, one. sometimes:
-    whether it shows depends on more than is said here, so that a claim may agree. rounds_like: an
-    arithmetic coarser than the layers' own, in which the same numbers agree, but for a last bit.
-    reproducer: a script beside the file.
+    whether it shows depends on more than is said here, so that a claim may agree; on some
+    processors, so that all may. rounds_like: an arithmetic coarser than the layers' own, in which
+    the same numbers agree, but for a last bit. reproducer: a script beside the file.
     """
 
     refused: ClassVar[dict[str, str]] = dict.fromkeys(
@@ -85,7 +85,7 @@ class Deviation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     mode: Words = []
     dtype: Words = []
     link: str = ""
-    sometimes: bool = False
+    sometimes: bool | Literal["on some processors"] = False
     rounds_like: Literal["float32", "float16", "bfloat16"] | None = None
 
     def is_of(self, subject: Identity, setting: Setting) -> bool:

@@ -75,7 +75,7 @@ class Known:
                 if shown:
                     showing.add(number)
                 if entry.sometimes:
-                    if gone:
+                    if gone and entry.sometimes is True:
                         agreeing.setdefault(number, len(marked) + gone[0])
                     gone = []
                 elif not entry.expects:  # of the claim as a whole: one that shows it is enough

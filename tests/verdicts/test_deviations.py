@@ -193,6 +193,11 @@ def test_what_shows_sometimes_has_to_show_somewhere_when_everything_is_judged() 
         known = Known([entry(sometimes=True)], own=True, whole=whole)
         found = known.mark(judged, SUBJECT, Setting(), lambda c, arithmetic: [])
         assert [v.is_red for v in found] == red
+    known = Known([entry(sometimes="on some processors")], own=True, whole=True)
+    found = known.mark([(c, agrees), (c, agrees)], SUBJECT, Setting(), lambda c, arithmetic: [])
+    assert not any(v.is_red for v in found)  # this one may be another
+    (shown,) = known.mark([(c, differs)], SUBJECT, Setting(), lambda c, arithmetic: [])
+    assert shown.deviation and not shown.is_red
 
 
 def test_what_was_not_run_is_neither_excused_nor_gone() -> None:
