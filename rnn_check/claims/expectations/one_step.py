@@ -71,6 +71,7 @@ def _stepped(case: Case) -> dict[tuple[str, str], Bounded]:
     return found
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def _taken(weight: Array, step: Array, off: Array, a: formats.Arithmetic) -> Bounded:
     """The weight less the step, a product; off: by how much both may be off."""
     most = np.abs(weight) + np.abs(step) + off
@@ -379,7 +380,8 @@ def _explained(
     kept = formats.arithmetic(case.policy.kept_in)  # in which the step is taken
     for name, weight in wide.items():
         by = LEARNING_RATE / scale * scales.get(name, np.ones(()))
-        step, off = (by * getattr(each, name) for each in (gradients, errors))
+        with np.errstate(invalid="ignore", over="ignore"):
+            step, off = (by * getattr(each, name) for each in (gradients, errors))
         off[np.isnan(off)] = np.inf  # what is dropped, times what may have overflowed
         if scale != 1 and overflows and not changed:
             off = np.full_like(off, np.inf)
