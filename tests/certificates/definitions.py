@@ -20,66 +20,8 @@ from rnn_check.recurrences import gated
 from rnn_check.recurrences.kinds import Recurrence, read
 from tests.certificates.test_certify_gated import Executed
 from tests.support.layers import ACTIVATIONS, random_layer
+from tests.support.minimal_gated import DEFINITION as MGU
 from tools import adversary
-
-# -- the minimal gated unit ------------------------------------------------------------------------
-
-
-class Weights(NamedTuple):
-    forget: Any  # (F,H)
-    recurrent_forget: Any  # (H,H)
-    forget_bias: Any  # (H,)
-    candidate: Any
-    recurrent_candidate: Any
-    candidate_bias: Any
-
-
-class Step(NamedTuple):
-    h: Any
-    f: Any
-    c: Any
-    s: Any
-    reset: Any
-
-
-def arranged(kernel: Any, recurrent_kernel: Any, bias: Any) -> Weights:
-    def halves(part: Any) -> Any:
-        return (None, None) if part is None else np.split(part, 2, axis=-1)
-
-    of_x, of_h, b = map(halves, (kernel, recurrent_kernel, bias))
-    return Weights(of_x[0], of_h[0], b[0], of_x[1], of_h[1], b[1])
-
-
-def joined(w: Weights) -> tuple[Any, ...]:
-    pairs = zip(w[:3], w[3:], strict=True)
-    return tuple(None if a is None else np.concatenate([a, b], axis=-1) for a, b in pairs)
-
-
-def step(n: Any, w: Weights, x: Any, h: Any) -> Step:
-    """f = gate(x·W_f + h·U_f + b_f), c = act(x·W_c + (f∘h)·U_c + b_c), h' = f∘c + (1 - f)∘h."""
-    s_f = n.affine((x, w.forget), (h, w.recurrent_forget), bias=w.forget_bias)
-    f = n.gate(s_f, "f")
-    reset = f * h
-    s_c = n.affine((x, w.candidate), (reset, w.recurrent_candidate), bias=w.candidate_bias)
-    c = n.act(s_c, "c")
-    return Step(n.blend(f, c, h), f, c, [s_f, s_c], reset)
-
-
-def step_back(
-    act: Activation, gate: Activation, w: Weights, before: tuple[Array], s: Step, dh: Array
-) -> tuple[Array, Array, tuple[Array]]:
-    (h,) = before
-    d_c = act.vjp(dh * s.f, s.s[1], s.c)
-    d_reset = d_c @ w.recurrent_candidate.T
-    d_f = gate.vjp(dh * (s.c - h) + d_reset * h, s.s[0], s.f)
-    dU = np.concatenate([h.T @ d_f, s.reset.T @ d_c], axis=-1)
-    later = dh * (1 - s.f) + d_f @ w.recurrent_forget.T + d_reset * s.f
-    return np.concatenate([d_f, d_c], axis=-1), dU, (later,)
-
-
-MGU = Recurrence(
-    "mgu", ("f", "h"), ("f", "c"), ("h",), 1, arranged, joined, step, step_back
-)  # fmt: skip
 
 # -- an LSTM whose input gate is 1 - f -------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from tests.certificates.definitions import (
     second,
 )
 from tests.certificates.test_certify_gated import KEPT
+from tests.support import minimal_gated
 from tests.support.sampling import long, thinned
 from tools import adversary
 
@@ -161,8 +162,8 @@ def test_a_state_goes_by_its_name() -> None:
     """What is blended is h where no name says which, and would be taken for it."""
 
     def deeper(n: Any, w: Any, x: Any, h: Any, name: str) -> Any:
-        inner = n.blend(n.gate(n.affine((x, w.forget)), "f"), h, h, name)
-        return definitions.step(n, w, x, inner)
+        inner = n.blend(n.gate(n.affine((x, w.gate)), "f"), h, h, name)
+        return definitions.MGU.step(n, w, x, inner)
 
     layer = layer_of(COUPLED)
     other = dataclasses.replace(layer, r=dataclasses.replace(COUPLED, step=unnamed))
@@ -355,12 +356,12 @@ def test_weights_that_are_off_are_found(r: Recurrence, name: str) -> None:
 
 def reset_after(n: Any, w: Any, x: Any, h: Any) -> Any:
     """The minimal gated unit, if its reset came after the product."""
-    s_f = n.affine((x, w.forget), (h, w.recurrent_forget), bias=w.forget_bias)
+    s_f = n.affine((x, w.gate), (h, w.recurrent_gate), bias=w.gate_bias)
     f = n.gate(s_f, "f")
     q = n.affine((h, w.recurrent_candidate))
     s_c = n.affine((x, w.candidate), bias=w.candidate_bias) + f * q
     c = n.act(s_c, "c")
-    return definitions.Step(n.blend(f, c, h), f, c, [s_f, s_c], q)
+    return minimal_gated.Step(n.blend(f, c, h), f, c, [s_f, s_c], q)
 
 
 def of_cell(blend: Callable[..., Any]) -> Callable[..., Any]:
